@@ -1,0 +1,1 @@
+"""Everlearn keeps a language model learning after it ships."""
