@@ -1,0 +1,183 @@
+"""What can be set, and from where: `params.yaml`, then a profile, then the environment.
+
+    settings = load(profile="quick")            # ./params.yaml, the profile's overlay, EVERLEARN_* on top
+    EVERLEARN_LEARN__SEED=7 everlearn cycle     # section and field, two underscores between them
+
+Later sources win field by field. Everything is frozen, and a name that does not exist is refused, wherever it was
+written: a misspelt setting that silently does nothing costs a night.
+
+No secret is a setting: S3 keys come from the AWS environment variables or from the local server's own file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from everlearn.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "EVERLEARN_"
+Profile = Literal["quick", "nightly"]
+Share = Field(ge=0.0, le=1.0)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreSettings(Section):
+    """Where versions live. Without an endpoint, the local server of `everlearn up` is meant."""
+
+    bucket: str = Field(default="everlearn", min_length=3)
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    line: str = Field(default="integration", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+
+
+class ModelSettings(Section):
+    """The base model: a directory that `AutoModelForCausalLM` can load."""
+
+    path: Path = Path("data/base")
+
+
+class IngestSettings(Section):
+    """How new problems are received."""
+
+    max_bad_share: float = Field(default=0.2, ge=0.0, le=1.0)
+    holdout_share: float = Field(default=0.2, gt=0.0, lt=1.0)
+    min_target_items: int = Field(default=200, ge=1)
+
+
+class LadderSettings(Section):
+    """How the ladder of easier variants is grown."""
+
+
+class LearnSettings(Section):
+    """How the adapter is trained. The seed is part of the cycle's key."""
+
+    seed: int = Field(default=0, ge=0)
+
+
+class GateSettings(Section):
+    """What the gate calls better, and what it calls no worse.
+
+    `skill_margin` and `general_margin` are shares of items: 0.03 allows three points of loss, provably not more.
+    """
+
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
+    power: float = Field(default=0.8, gt=0.0, lt=1.0)
+    skill_margin: float = Field(default=0.03, gt=0.0, lt=1.0)
+    general_margin: float = Field(default=0.03, gt=0.0, lt=1.0)
+    ceiling: float = Field(default=0.98, gt=0.0, le=1.0)
+
+
+class Settings(Section):
+    """Everything one night needs to know, frozen."""
+
+    domain: str = "integration"
+    profile: Profile = "quick"
+    threads: int = Field(default=1, ge=1)
+    store: StoreSettings = StoreSettings()
+    base: ModelSettings = ModelSettings()
+    ingest: IngestSettings = IngestSettings()
+    ladder: LadderSettings = LadderSettings()
+    learn: LearnSettings = LearnSettings()
+    gate: GateSettings = GateSettings()
+
+
+def load(
+    path: Path = Path("params.yaml"),
+    *,
+    profile: Profile | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read `path` if it exists, lay the profile's overlay and the environment over it, and check every name.
+
+    Raises SettingsError naming the setting and, where one is close, the name that was probably meant.
+    """
+    environ = os.environ if environ is None else environ
+    written = read_yaml(path) if path.is_file() else {}
+    profiles = mapping(written.pop("profiles", {}), where=f"{path}: profiles")
+    unknown = set(profiles) - {"quick", "nightly"}
+    if unknown:
+        raise SettingsError(f"{path}: no profile is called {min(unknown)!r}; there are quick and nightly")
+    spoken = from_environment(environ)
+    chosen = profile or spoken.get("profile") or written.get("profile") or "quick"
+    overlay = mapping(profiles.get(str(chosen)) or {}, where=f"{path}: profiles.{chosen}")
+    values = merge(merge(merge(written, overlay), spoken), {"profile": chosen})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(explain(error)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The top-level mapping of a YAML file; SettingsError when it is not one."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read as YAML: {error}. Mend it or name another file.") from None
+    return dict(mapping({} if content is None else content, where=str(path)))
+
+
+def mapping(value: Any, *, where: str) -> dict[str, Any]:
+    """`value`, if it is a mapping."""
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: expected `name: value` lines, found {type(value).__name__}")
+    return value
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """EVERLEARN_PROFILE=quick, EVERLEARN_LEARN__SEED=7 → {"profile": "quick", "learn": {"seed": 7}}."""
+    found: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX):
+            continue
+        try:
+            value: Any = yaml.safe_load(environ[name])
+        except yaml.YAMLError:
+            raise SettingsError(f"{name}={environ[name]!r} is no YAML value; quote it or unset it") from None
+        for part in reversed(name.removeprefix(PREFIX).lower().split("__")):
+            value = {part: value}
+        found = merge(found, value)
+    return found
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, field by field; neither is changed."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing wrong, by the name the user wrote, with what to do about it."""
+    first = error.errors(include_url=False)[0]
+    dotted = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"setting {dotted}: {first['msg']} (got {first['input']!r})"
+    close = difflib.get_close_matches(dotted, names(Settings), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(names(Settings))}"
+    return f"no setting is called {dotted}; {hint}"
+
+
+def names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings, in the order in which they are declared."""
+    dotted: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        inner = isinstance(kind, type) and issubclass(kind, BaseModel)
+        dotted += names(kind, f"{prefix}{name}.") if inner and isinstance(kind, type) else [prefix + name]
+    return dotted
