@@ -14,6 +14,7 @@
     ├── CycleError             a night cannot go on
     │   ├── CycleBusyError     another run holds this line's lease
     │   └── BadDataError       too many bad rows
+    ├── ServiceError           a local server that does not start or stop
     └── ModelError             a base model or an adapter that cannot be used
 
 Each message names the input and says what the user can do. `exit_code` is what the command line ends with.
@@ -96,3 +97,9 @@ class ModelError(EverlearnError):
     """A base model or an adapter that cannot be used."""
 
     exit_code: ClassVar[int] = 7
+
+
+class ServiceError(EverlearnError):
+    """A local server that does not start or stop."""
+
+    exit_code: ClassVar[int] = 8
