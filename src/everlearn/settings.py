@@ -69,15 +69,21 @@ class LearnSettings(Section):
 
 
 class GateSettings(Section):
-    """What the gate calls better, and what it calls no worse.
+    """How sure the gate has to be, and of what. Shares of items: a margin of 0.03 allows three points, provably not more.
 
-    `skill_margin` and `general_margin` are shares of items: 0.03 allows three points of loss, provably not more.
+    A suite too small to decide its margin gets the one that it can decide (at `power`, where `discordance` of the items
+    are expected to change), up to `widest_margin`. A target proved to gain less than `worthwhile_gain` is a FAIL; a
+    parent at or above `ceiling` leaves nothing to gain.
     """
 
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
-    power: float = Field(default=0.8, gt=0.0, lt=1.0)
-    skill_margin: float = Field(default=0.03, gt=0.0, lt=1.0)
-    general_margin: float = Field(default=0.03, gt=0.0, lt=1.0)
+    power: float = Field(default=0.8, gt=0.5, lt=1.0)
+    discordance: float = Field(default=0.1, gt=0.0, le=1.0)
+    target_margin: float = Field(default=0.05, gt=0.0, lt=1.0)
+    skill_margin: float = Field(default=0.02, gt=0.0, lt=1.0)
+    general_margin: float = Field(default=0.02, gt=0.0, lt=1.0)
+    widest_margin: float = Field(default=0.05, gt=0.0, lt=1.0)
+    worthwhile_gain: float = Field(default=0.02, gt=0.0, lt=1.0)
     ceiling: float = Field(default=0.98, gt=0.0, le=1.0)
 
 
