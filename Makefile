@@ -1,0 +1,60 @@
+# Everything from a fresh clone: each target does the set-up it needs, and says so. `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help install cycle test test-slow check format lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# One thread a process and no spinning: a busy machine must not make a night ten times slower.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/installed ## make .venv with exactly the versions in requirements.lock
+
+cycle: install ## run one real night on the example data, on local servers
+	@$(BIN)/everlearn cycle --profile quick --data data/example
+
+test: check ## all checks, then the tests with coverage (what CI runs)
+	@$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term $(ARGS)
+
+test-slow: install ## the tests that take minutes or train a model
+	@$(BIN)/pytest -m "slow and not gpu" $(ARGS)
+
+check: install ## format, lint, types, architecture: a few seconds
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+format: install ## format the code and mend what ruff can mend
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lock: install ## write requirements.lock from what is installed
+	@$(PIP) freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/' | grep -v '^#' > requirements.lock
+	@echo "requirements.lock: $$(wc -l < requirements.lock) versions"
+
+clean: ## stop the local servers and remove what can be made again (published versions stay in .everlearn)
+	@test ! -x $(BIN)/everlearn || $(BIN)/everlearn down
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+# A stamp a step: what is newer than its stamp is done again, the rest takes no time.
+$(VENV)/created:
+	@echo "[1/3] creating $(VENV) with Python 3.11"
+	@./infra/create-venv $(VENV)
+	@touch $@
+
+$(VENV)/torch: $(VENV)/created requirements.lock
+	@echo "[2/3] installing PyTorch (the largest part, about a minute)"
+	@$(PIP) install -c requirements.lock torch==2.13.0
+	@touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml requirements.lock
+	@echo "[3/3] installing Everlearn and its dependencies as locked (about a minute)"
+	@$(PIP) install -c requirements.lock -e '.[dev]'
+	@touch $@
