@@ -39,6 +39,7 @@ HOST = "127.0.0.1"
 # SeaweedFS also takes each port plus 10,000; from here both stay below the range of outgoing connections.
 FIRST_PORT, LAST_PORT, TWIN = 20_000, 22_700, 10_000
 PATIENCE_S = 90.0
+PORT_PATIENCE_S = 3.0
 FREE_BYTES = 512 * 1024**2
 S3_ROLES = ("master", "volume", "filer", "s3", "admin")
 SEAWEED_FLAGS = (
@@ -271,11 +272,11 @@ def is_free(port: int) -> bool:
 
 
 def check_ports(plan: Plan, *, owner: str, remedy: Path) -> None:
-    """Raise ServiceError if somebody else took a port since it was drawn."""
-    busy = [port for port in plan.ports.values() if not is_free(port)]
-    if busy:
+    """Raise ServiceError if somebody else took a port since it was drawn; a server just killed may need a moment."""
+    if not wait(lambda: all(is_free(port) for port in plan.ports.values()), patience_s=PORT_PATIENCE_S):
+        busy = next((port for port in plan.ports.values() if not is_free(port)), 0)
         raise ServiceError(
-            f"{owner} needs port {busy[0]}, which another program uses; stop that one (`ss -ltnp`), "
+            f"{owner} needs port {busy}, which another program uses; stop that one (`ss -ltnp`), "
             f"or change the port in {remedy}"
         )
 
