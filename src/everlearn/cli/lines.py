@@ -1,0 +1,90 @@
+"""Events and versions as sentences for people and as facts for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.markup import escape
+
+from everlearn.cli.screen import table
+from everlearn.decision import Decision
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rich.console import RenderableType
+
+    from everlearn.events import Event, State, VersionEntry
+    from everlearn.manifest import Manifest
+
+
+def moment(at: datetime) -> str:
+    """Seconds are enough for people."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def sentence(event: Event) -> str:
+    """`published v0002 as champion: 12 of 200 more solved`."""
+    detail = event.detail
+    what = str(event.kind).replace("_", " ")
+    if "version" in detail:
+        what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
+    elif "from" in detail:
+        what += f" {detail['from']} to {detail['to'] or 'the base model'}"
+    return escape(f"{what}: {event.reason}")
+
+
+def of_event(event: Event) -> dict[str, Any]:
+    """An event as it was sealed, with its digest."""
+    return event.to_content() | {"digest": event.digest}
+
+
+def of_state(state: State, *, line: str) -> dict[str, Any]:
+    """The line at a glance."""
+    return {
+        "line": line,
+        "champion": state.champion,
+        "versions": list(state.versions),
+        "barred": list(state.barred),
+        "flagged": list(state.flagged),
+        "events": state.sequence,
+        "last": of_event(state.history[-1]) if state.history else None,
+    }
+
+
+def of_version(entry: VersionEntry, manifest: Manifest) -> dict[str, Any]:
+    """The history's entry and the manifest in one."""
+    told = {"version": entry.version, "barred": entry.barred, "approved": entry.approved, "reason": entry.reason}
+    return told | manifest.to_content() | {"manifest": entry.manifest, "actor": entry.actor, "at": entry.at.isoformat()}
+
+
+def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
+    """A version for people: origin, files, the gate's table and reasons."""
+    rows = [
+        ("version", entry.version + (" (barred)" if entry.barred else "")),
+        ("published", f"{moment(entry.at)} UTC by {entry.actor}"),
+        ("why", escape(entry.reason)),
+        ("parent", manifest.parent or "the base model"),
+        ("base", manifest.base_fingerprint[:16]),
+        ("data", manifest.data_digest[:16]),
+        ("cycle", entry.cycle_key[:16]),
+        ("code", manifest.code_version),
+        *((name, f"{ref.size:,} bytes, {ref.digest[:16]}") for name, ref in sorted(manifest.files.items())),
+        *((name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())),
+    ]
+    parts: list[RenderableType] = [table("", "", rows=rows)]
+    if manifest.decision:
+        parts += ["", gate(Decision.from_dict(manifest.decision))]
+    return Group(*parts)
+
+
+def gate(decision: Decision) -> RenderableType:
+    """What the gate said: one row a suite and comparison, then its reasons."""
+    rows = [
+        (row.suite, row.against, row.n, f"{row.before:.1%}", f"{row.after:.1%}", row.won, row.lost, row.outcome)
+        for row in decision.rows
+    ]
+    suites = table("suite", "against", "items", "before", "after", "won", "lost", "outcome", rows=rows)
+    return Group(f"gate: [bold]{decision.outcome}[/]", *map(escape, decision.reasons), "", suites)

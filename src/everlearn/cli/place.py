@@ -1,0 +1,67 @@
+"""Where a command works: the settings, the state directory, and the servers that it finds there.
+
+This is the composition root: the one place that chooses the store behind the registry. It imports nothing heavy, so
+that `status`, `history` and `rollback` answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from everlearn import services
+from everlearn import settings as configuration
+from everlearn.errors import StoreDownError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.registry import Registry
+    from everlearn.settings import Profile, Settings
+    from everlearn.stores.s3 import S3Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The state directory (`.everlearn`) and the file of settings (`params.yaml`)."""
+
+    home: Path
+    params: Path
+
+    @property
+    def inbox(self) -> Path:
+        """Where problems wait for the next night."""
+        return self.home / "inbox"
+
+    def settings(self, *, profile: Profile | None = None) -> Settings:
+        """The settings, with the address of the local S3 server where no other is set."""
+        return configuration.load(self.params, profile=profile)
+
+    def connect(self) -> None:
+        """Let this process, and the ones it starts, find the local servers; an S3 server of one's own is left alone."""
+        found = services.environment(self.home)
+        if configuration.load(self.params).store.endpoint_url is not None:
+            found = {name: value for name, value in found.items() if name.startswith("PREFECT_")}
+        os.environ.update({name: value for name, value in found.items() if not is_chosen(name)})
+
+    def store(self) -> S3Store:
+        """The S3 store of the settings. StoreDownError when there is none to talk to."""
+        from everlearn.stores.s3 import S3Store
+
+        self.connect()
+        chosen = self.settings().store
+        if chosen.endpoint_url is None:
+            raise StoreDownError(
+                f"no S3 server runs in {self.home}; run `everlearn up`, or set store.endpoint_url in {self.params}"
+            )
+        return S3Store(chosen.bucket, endpoint_url=chosen.endpoint_url, region=chosen.region)
+
+    def registry(self) -> Registry:
+        """The line of the settings, in that store."""
+        raise NotImplementedError
+
+
+def is_chosen(name: str) -> bool:
+    """Whether the user has set this variable of Prefect himself, so that it is not ours to change."""
+    return name.startswith("PREFECT_") and name in os.environ

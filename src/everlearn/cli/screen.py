@@ -1,0 +1,52 @@
+"""What a command says, and where: the answer on standard output, everything else on standard error.
+
+With `--json` the answer is one JSON document on one line, for programs; without, tables and sentences for people.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+Json = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.", show_default=False)]
+
+
+def answer(facts: Any, *, as_json: bool, shown: RenderableType) -> None:
+    """Print the answer, as `facts` for programs or as `shown` for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
+    else:
+        Console(soft_wrap=not isinstance(shown, Table)).print(shown)
+
+
+def tell(text: str) -> None:
+    """Say something that is not the answer."""
+    errors().print(text)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong, in red and without interpreting brackets in it."""
+    errors().print(text, style="bold red", markup=False)
+
+
+def errors() -> Console:
+    """Standard error, where nothing is wrapped, so that paths can be copied."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table(*columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """A plain table; what is None is shown as a dash."""
+    made = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        made.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return made

@@ -1,0 +1,70 @@
+"""`up`, `down`, `doctor`: the local servers, and whether everything is as it must be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everlearn import services
+from everlearn.cli.doctor import examine
+from everlearn.cli.screen import Json, answer, table, tell
+
+if TYPE_CHECKING:
+    from everlearn.cli.place import Place
+
+app = typer.Typer()
+Export = Annotated[bool, typer.Option("--export", help="Print `export` lines for a shell instead.")]
+
+
+@app.command()
+def up(context: typer.Context, *, export: Export = False, json: Json = False) -> None:
+    """Start the local S3 server and Prefect with its dashboard.
+
+    Running servers are left alone, so this is safe at any time. Their data, logs and keys are in .everlearn/.
+
+        everlearn up
+        eval "$(everlearn up --export)"    # dvc, aws and prefect in this shell find the servers, too
+    """
+    place: Place = context.obj
+    tell("starting the local servers (the first start of Prefect takes 15 s)")
+    bucket = place.settings().store.bucket
+    started = services.up(place.home, bucket=bucket)
+    s3, prefect = services.servers(place.home, bucket=bucket)
+    places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url}
+    facts = {name: {"url": places[name], "started": started[name]} for name in started}
+    if export:
+        lines = (f"export {name}={value}" for name, value in sorted(services.environment(place.home).items()))
+        typer.echo("\n".join(lines))
+        return
+    rows = [(name, places[name], "started" if new else "was running") for name, new in started.items()]
+    answer(facts, as_json=json, shown=table("server", "where", "", rows=rows))
+
+
+@app.command()
+def down(context: typer.Context, *, json: Json = False) -> None:
+    """Stop the local servers. What they keep stays in .everlearn/ and is there again after `everlearn up`.
+
+    everlearn down
+    """
+    place: Place = context.obj
+    stopped = services.down(place.home)
+    rows = [(name, "stopped" if was else "was not running") for name, was in stopped.items()]
+    answer(stopped, as_json=json, shown=table("server", "", rows=rows))
+
+
+@app.command()
+def doctor(context: typer.Context, *, json: Json = False) -> None:
+    """Check everything a night needs, and say for each thing amiss what to do about it.
+
+    Writes and deletes one canary object, to prove that the S3 server keeps conditional writes. Ends with 1 if
+    anything is amiss.
+
+        everlearn doctor
+    """
+    checks = examine(context.obj)
+    facts = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
+    rows = [("[green]ok[/]" if check.ok else "[bold red]amiss[/]", check.name, check.detail) for check in checks]
+    answer(facts, as_json=json, shown=table("", "what", "", rows=rows))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "transformers", "peft", "great_expectations", "prefect", "dvc", "pandas", "scipy", "sympy")
+LIGHT = ("everlearn.registry", "everlearn.cli", "everlearn.settings", "everlearn.services", "everlearn.stores.s3")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_every_import_goes_in_the_direction_of_the_design() -> None:
+    lint = Path(sysconfig.get_path("scripts")) / "lint-imports"
+    done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_stay_light(module: str) -> None:
+    code = f"import {module}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [("data", "data holds what we know"), ("infra", "infra says where it runs")]
+)
+def test_some_folders_hold_no_python(folder: str, why: str) -> None:
+    assert not list((ROOT / folder).rglob("*.py")), why
+
+
+def test_tasks_are_declared_in_tasks_and_flows_in_flows() -> None:
+    for folder, decorator, elsewhere in (("flows", "@task", "tasks/"), ("tasks", "@flow", "flows/")):
+        for file in (ROOT / folder).rglob("*.py"):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            assert not [line for line in lines if line.startswith(decorator)], (
+                f"{file}: {decorator} lives in {elsewhere}"
+            )
+
+
+def test_the_lock_names_every_dependency_with_one_version(project: dict[str, Any]) -> None:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
+    names = {requirement.split(";")[0].rstrip("<>=.,0123456789").split("[")[0].split(">")[0] for requirement in wanted}
+    assert names <= locked
+    assert all(line.count("==") == 1 and "+" not in line for line in lines)
+
+
+def test_the_package_cannot_be_uploaded_by_accident(project: dict[str, Any]) -> None:
+    assert "Private :: Do Not Upload" in project["project"]["classifiers"]
+
+
+def test_every_ignored_rule_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.split("[tool.ruff.lint]")[1].split("[tool.ruff.lint.flake8-type-checking]")[0]
+    rules = [line for line in block.splitlines() if line.strip().startswith('"') and not line.startswith('"')]
+    assert len(rules) > 20
+    assert not [line for line in rules if "#" not in line]
+
+
+def test_no_module_is_hidden_from_the_type_checker(project: dict[str, Any]) -> None:
+    settings = project["tool"]["mypy"]
+    assert settings["strict"]
+    assert "exclude" not in settings
+    ours = ("everlearn", "tasks", "flows", "bench", "tests")
+    assert not [name for rule in settings["overrides"] for name in rule["module"] if name.startswith(ours)]
+
+
+def test_modules_stay_short_enough_to_be_read_at_one_sitting() -> None:
+    long = {
+        str(file.relative_to(ROOT)): length
+        for folder in ("src", "tasks", "flows")
+        for file in (ROOT / folder).rglob("*.py")
+        if (length := len(file.read_text(encoding="utf-8").splitlines())) > 350
+    }
+    assert not long

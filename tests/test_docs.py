@@ -1,0 +1,95 @@
+"""Documentation is tested like code: what it tells a reader to type exists, and what exists is told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from everlearn.cli import DISK_FULL, EPILOG, app
+from everlearn.cli.nights import ENDS_BADLY
+from everlearn.errors import EverlearnError
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("data/**/*.md")])
+COMMANDS = typer.main.get_group(app).commands
+REQUIRED = {
+    "up", "down", "cycle", "ingest", "verify", "ladder", "evaluate", "status", "history", "show", "pull", "rollback",
+    "report", "doctor",
+}  # fmt: skip
+
+
+def code_in(page: Path) -> str:
+    """What is set as code on a page: indented blocks, fences and spans."""
+    text = page.read_text(encoding="utf-8")
+    fences = re.findall(r"^```.*?^```", text, flags=re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^ {4,}.*$", text, flags=re.MULTILINE)
+    return "\n".join([*fences, *indented, *re.findall(r"`[^`\n]+`", text)])
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    code = code_in(page)
+    named = set(re.findall(r"(?:^|[\s`(/\"$])everlearn (?:--?\S+ )*([a-z]+)\b", code)) - {"everlearn"}
+    assert named <= set(COMMANDS), f"{page.name} names commands that do not exist"
+    made = set(re.findall(r"(?:^|[\s`])make ([a-z-]+)\b", code))
+    assert made <= targets(), f"{page.name} names make targets that do not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_every_module_that_a_page_runs_exists() -> None:
+    for page in PAGES:
+        for module in re.findall(r"python -m ([a-z_.]+)", code_in(page)):
+            path = ROOT.joinpath(*module.split("."))
+            places = (path, ROOT / "src" / path.relative_to(ROOT))
+            assert any(place.with_suffix(".py").exists() or place.is_dir() for place in places), f"{page}: {module}"
+
+
+def test_the_command_line_has_what_was_promised() -> None:
+    assert set(COMMANDS) >= REQUIRED
+
+
+def test_the_reference_documents_every_command_and_option() -> None:
+    reference = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name, command in COMMANDS.items():
+        section = re.search(rf"^## `everlearn {name}`$(.*?)(?=^## |\Z)", reference, flags=re.MULTILINE | re.DOTALL)
+        assert section, f"docs/cli.md has no section for {name}; run `make docs`"
+        for option in command.params:
+            assert max(option.opts, key=len) in section[1] or option.human_readable_name in section[1]
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_help_teaches_by_an_example(name: str) -> None:
+    done = CliRunner().invoke(app, [name, "--help"])
+    assert done.exit_code == 0
+    assert f"everlearn {name}" in (COMMANDS[name].help or "")
+
+
+def test_every_exit_code_is_documented_once() -> None:
+    kinds = [EverlearnError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    codes = {kind.exit_code for kind in kinds} | {DISK_FULL, *ENDS_BADLY.values()}
+    documented = [int(code) for code in re.findall(r"^- (\d+) ", EPILOG, flags=re.MULTILINE)]
+    assert sorted(documented) == sorted({0, *codes})
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    rows = [int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)]
+    assert sorted(rows) == sorted(documented)
+
+
+def test_the_readme_shows_how_to_begin() -> None:
+    first_screen = "\n".join((ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:40])
+    assert {"make cycle", "make test"} <= set(re.findall(r"make [a-z]+", first_screen))
+    assert "champion" in first_screen
