@@ -10,6 +10,7 @@
     │   ├── ConflictError      a condition did not hold: somebody else was first
     │   └── StoreDownError     no answer, no bucket, wrong credentials
     ├── RegistryError          the line's history does not allow this
+    │   ├── StaleParentError   the champion that a night started from is champion no longer
     │   └── IntegrityError     a digest, a signature or the chain does not hold
     ├── CycleError             a night cannot go on
     │   ├── CycleBusyError     another run holds this line's lease
@@ -71,6 +72,10 @@ class RegistryError(EverlearnError):
     """The line's history does not allow this."""
 
     exit_code: ClassVar[int] = 4
+
+
+class StaleParentError(RegistryError):
+    """The champion that a night started from is champion no longer; abandon that cycle and start another."""
 
 
 class IntegrityError(RegistryError):

@@ -1,0 +1,171 @@
+"""Who may work on a line: one holder at a time, and a fencing token that grows with every new one.
+
+    <line>/work/lease.json   holder, token, when it expires; moved only by conditional writes
+
+A holder renews while it lives. A new one takes over when the lease was released or has expired, or at once when its
+holder was a process of this very machine that lives no longer: after kill -9 nobody waits. The token goes with every
+write of the work (workspace.py), where an older one is refused: a late worker cannot write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from everlearn.document import canonical
+from everlearn.errors import ConflictError, CycleBusyError, NotFoundError, StoreError
+from everlearn.process import began
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.stores import Store
+
+TTL_S = 120.0
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process, told apart from every other on every machine and at every boot."""
+
+    host: str
+    boot: str
+    pid: int
+    began: int
+
+    @classmethod
+    def this_process(cls) -> Self:
+        """The one that runs this line."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return cls(host=socket.gethostname(), boot=boot, pid=os.getpid(), began=began(os.getpid()) or 0)
+
+    def is_surely_dead(self) -> bool:
+        """Whether it ran on this machine and does not any more. Of other machines nothing is known."""
+        here = Holder.this_process()
+        if self.host != here.host:
+            return False
+        return self.boot != here.boot or began(self.pid) != self.began
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    holder: Holder | None
+    token: int
+    expires: datetime
+
+    def to_bytes(self) -> bytes:
+        return canonical(asdict(self) | {"expires": self.expires.isoformat()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> _Record:
+        record = json.loads(data)
+        holder = Holder(**record["holder"]) if record["holder"] else None
+        return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
+
+
+class Lease:
+    """The right to work on `line`. As a context manager it is acquired, renewed in the background, and released."""
+
+    def __init__(
+        self,
+        store: Store,
+        line: str,
+        *,
+        holder: Holder | None = None,
+        ttl_s: float = TTL_S,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self.line = line
+        self.holder = holder or Holder.this_process()
+        self.token = 0
+        self._store = store
+        self._key = f"{line}/work/lease.json"
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._etag = ""
+        self._mutex = threading.Lock()
+        self._done = threading.Event()
+
+    def acquire(self) -> int:
+        """Take the lease; the fencing token. CycleBusyError while another holder has it."""
+        try:
+            held = self._store.get(self._key)
+        except NotFoundError:
+            return self._take(1, lambda data: self._store.create(self._key, data))
+        record = _Record.from_bytes(held.data)
+        self._refuse_if_busy(record)
+        return self._take(record.token + 1, lambda data: self._store.replace(self._key, data, etag=held.etag))
+
+    def renew(self) -> None:
+        """Hold it for another `ttl_s`. CycleBusyError if somebody else has taken it over."""
+        with self._mutex:
+            self._move(self.holder)
+
+    def release(self) -> None:
+        """Let the next one have it at once. No error if it was lost before."""
+        with self._mutex:
+            try:
+                self._move(None)
+            except CycleBusyError:
+                return
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        self._done.clear()
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.release()
+
+    def _beat(self) -> None:
+        while not self._done.wait(self._ttl_s / 3):
+            try:
+                self.renew()
+            except CycleBusyError:
+                return  # the next write of the work is refused, and says so
+            except StoreError:
+                continue  # it may be back before the lease expires
+
+    def _take(self, token: int, write: Callable[[bytes], str]) -> int:
+        record = _Record(holder=self.holder, token=token, expires=self._expiry())
+        try:
+            self._etag = write(record.to_bytes())
+        except ConflictError:
+            raise CycleBusyError(f"line {self.line}: another run has just begun; wait until it ends") from None
+        self.token = token
+        return token
+
+    def _move(self, holder: Holder | None) -> None:
+        record = _Record(holder=holder, token=self.token, expires=self._expiry())
+        try:
+            self._etag = self._store.replace(self._key, record.to_bytes(), etag=self._etag)
+        except ConflictError:
+            raise CycleBusyError(f"line {self.line}: another run has taken over; this one must not write") from None
+
+    def _expiry(self) -> datetime:
+        return self._clock() + timedelta(seconds=self._ttl_s)
+
+    def _refuse_if_busy(self, record: _Record) -> None:
+        free = record.holder is None or record.holder == self.holder or record.holder.is_surely_dead()
+        if free or record.holder is None:
+            return
+        left = (record.expires - self._clock()).total_seconds()
+        if left > 0:
+            raise CycleBusyError(
+                f"line {self.line}: process {record.holder.pid} on {record.holder.host} is at work; wait until it ends, "
+                f"or stop it (its claim ends {left:.0f} s after its last sign of life)"
+            )

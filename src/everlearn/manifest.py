@@ -1,0 +1,80 @@
+"""What a version is: its files by digest, and everything needed to say where they came from.
+
+A manifest does not know its version number (the event that publishes it gives one), so that the loser of a race
+rewrites nothing but that event.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from everlearn.errors import BadInputError, IntegrityError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """Immutable bytes of a line: their SHA-256 and their length."""
+
+    digest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        """Raise IntegrityError for what can be no digest, so that no key is ever built from it."""
+        if not _DIGEST.fullmatch(str(self.digest)):
+            raise IntegrityError(f"{self.digest!r} is no SHA-256 digest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A candidate, complete. `files` are what consumers receive; `parent` is a version's name, or None for the base.
+
+    `decision` is what the gate said, in its own JSON; `metrics` are finite numbers. Raises BadInputError for a file
+    name that is a path, or of a kind that can carry code.
+    """
+
+    files: dict[str, ObjectRef]
+    base_fingerprint: str
+    parent: str | None
+    cycle_key: str
+    data_digest: str
+    config: dict[str, Any]
+    code_version: str
+    created: datetime
+    metrics: dict[str, float] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
+    report: ObjectRef | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what must not be delivered."""
+        for name in self.files:
+            if not _NAME.fullmatch(name) or not name.endswith(SUFFIXES):
+                raise BadInputError(f"{name!r} cannot be published: plain names ending in {', '.join(SUFFIXES)} only")
+
+    def to_content(self) -> dict[str, Any]:
+        """As JSON values, for a sealed document."""
+        return asdict(self) | {"created": self.created.isoformat()}
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> Self:
+        """Inverse of `to_content`. IntegrityError for fields it does not know."""
+        try:
+            report = content["report"]
+            known = {
+                "files": {name: ObjectRef(**ref) for name, ref in content["files"].items()},
+                "created": datetime.fromisoformat(content["created"]),
+                "report": None if report is None else ObjectRef(**report),
+            }
+            return cls(**content | known)
+        except (KeyError, TypeError, ValueError, AttributeError, BadInputError) as error:
+            raise IntegrityError(f"a manifest that this version of Everlearn cannot read: {error}") from None
+
+    def references(self) -> tuple[ObjectRef, ...]:
+        """Every object that has to be there."""
+        return (*self.files.values(), *([self.report] if self.report else []))

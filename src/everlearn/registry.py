@@ -1,0 +1,234 @@
+"""Versions of one line: publish them, take them back, deliver them. Git-like, over any `Store`.
+
+    registry = Registry(store, "integration", clock=clock, signer=signer, verifier=verifier)
+    ref = registry.put_object(adapter_bytes)                      # immutable, not referenced yet
+    entry = registry.publish(manifest, make_champion=True, actor="night", reason="target suite +31 points")
+    registry.pull("champion", to=Path("adapter"))                 # verified, swapped in whole
+    registry.rollback(None, reason="answers got longer", actor="ada")
+
+    <line>/objects/sha256/<digest>   <line>/manifests/<digest>.json   <line>/events/<digest>.json   <line>/HEAD
+
+One HEAD move makes a change visible, all of it at once; a crash at any point before leaves only bytes that nothing
+refers to, and the same call again completes. Leaves out: walking everything (fsck), removing what nobody needs (gc).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from everlearn import delivery
+from everlearn.chain import Chain, Draft
+from everlearn.document import digest_of, seal, unseal
+from everlearn.errors import IntegrityError, RegistryError, StaleParentError
+from everlearn.events import BASE, Event, Kind, State, VersionEntry
+from everlearn.manifest import Manifest, ObjectRef
+from everlearn.objects import check, fetch, keep, object_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import Path
+
+    from everlearn.document import Signer, Verifier
+    from everlearn.stores import Store
+
+__all__ = ["BASE", "Event", "Kind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
+
+CHAMPION = "champion"
+ENDINGS = frozenset({Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """What a rollback did. `to` None is the base model alone; `barred` is whether `left` can come back by itself."""
+
+    left: str
+    to: str | None
+    barred: bool
+    event: Event
+
+
+class Registry:
+    """The versions of `line` in `store`. `verifier` decides which signatures count; nothing is read past it."""
+
+    def __init__(
+        self, store: Store, line: str, *, clock: Callable[[], datetime], signer: Signer | None, verifier: Verifier
+    ) -> None:
+        self.line = line
+        self._store = store
+        self._signer = signer
+        self._verifier = verifier
+        self._chain = Chain(store, line, clock=clock, signer=signer, verifier=verifier)
+
+    def state(self) -> State:
+        """What is true now: versions, champion, history. Empty where nothing was published."""
+        return self._chain.state()
+
+    def resolve(self, ref: str) -> VersionEntry:
+        """The version that "champion" or "v0007" names. RegistryError if there is none."""
+        return _resolve(ref, self.state(), line=self.line)
+
+    def manifest(self, version: str) -> Manifest:
+        """The manifest of a version ("champion", too), verified."""
+        return self._manifest(self.resolve(version).manifest)
+
+    def put_object(self, data: bytes) -> ObjectRef:
+        """Keep bytes for ever, unreferenced until a manifest names them. The same bytes twice are stored once."""
+        ref = ObjectRef(digest=digest_of(data), size=len(data))
+        keep(self._store, object_key(self.line, ref.digest), data)
+        return ref
+
+    def get_object(self, ref: ObjectRef) -> bytes:
+        """The bytes of `ref`, verified. IntegrityError if they are missing or damaged."""
+        return fetch(self._store, object_key(self.line, ref.digest), digest=ref.digest)
+
+    def publish(self, manifest: Manifest, *, make_champion: bool, actor: str, reason: str) -> VersionEntry:
+        """Make a candidate a version, and the champion if asked, by one HEAD move. Repeating it changes nothing.
+
+        Raises StaleParentError when it should become champion but another one is champion than it was trained from
+        and gated against, and RegistryError when its cycle ended otherwise before, its parent is barred, or its base
+        is not that of the line. IntegrityError if an object that it names is not there.
+        """
+        data = seal(manifest.to_content(), purpose="manifest", line=self.line, signer=self._signer)
+        digest = digest_of(data)
+
+        def propose(state: State) -> Draft | Event:
+            done = _done(state, manifest.cycle_key, Kind.PUBLISHED)
+            if done:
+                return done
+            _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
+            detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
+            origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
+            return Draft(
+                kind=Kind.PUBLISHED,
+                actor=actor,
+                reason=reason,
+                cycle_key=manifest.cycle_key,
+                detail=detail | origin,
+            )
+
+        if isinstance(propose(self.state()), Draft):
+            self._check_objects(manifest)
+            keep(self._store, self._manifest_key(digest), data)
+        version: str = self._chain.append(propose).detail["version"]
+        return self._chain.known.versions[version]
+
+    def record(self, kind: Kind, *, cycle_key: str, reason: str, actor: str, detail: dict[str, Any]) -> Event:
+        """Put the end of a night that published nothing into the history, once a cycle."""
+        if kind not in ENDINGS:
+            raise RegistryError(f"{kind} is not how a night without a version ends ({', '.join(sorted(ENDINGS))})")
+        draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
+        return self._chain.append(lambda state: _done(state, cycle_key, kind) or draft)
+
+    def rollback(self, to: str | None = None, *, reason: str, actor: str, keep: bool = False) -> Rollback:
+        """Let consumers have an earlier champion again: `to`, or "base" for the base model alone.
+
+        The default is the last good champion, which after the first version is the base. The version that is left is
+        barred unless `keep`, and its night's data flagged for review. Before anything moves, the target's signature,
+        base fingerprint and objects are checked. The version to leave is the one that is champion when this is
+        called: if somebody else changes that meanwhile, RegistryError, and nothing is rolled back twice.
+        """
+        left = self.state().champion
+
+        def propose(state: State) -> Draft:
+            target = self._rollback_target(to, state, left=left)
+            detail = {"from": left, "to": target, "barred": not keep}
+            return Draft(kind=Kind.ROLLED_BACK, actor=actor, reason=reason, detail=detail)
+
+        event = self._chain.append(propose)
+        return Rollback(left=event.detail["from"], to=event.detail["to"], barred=event.detail["barred"], event=event)
+
+    def promote(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Make a published version the champion, after the checks of a rollback. Repeating it changes nothing."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = _resolve(version, state, line=self.line)
+            if state.champion == entry.version:
+                return state.history[-1]
+            self._preflight(entry, state)
+            return Draft(kind=Kind.PROMOTED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._chain.append(propose)
+        return self._chain.known.versions[version]
+
+    def pull(self, ref: str, *, to: Path) -> Path:
+        """Deliver a version's files into directory `to`: every byte verified, all of them or none.
+
+        What is in `to` already and right is left alone. Raises IntegrityError, with nothing changed, if anything that
+        would be delivered is damaged, and RegistryError when the base model alone is champion.
+        """
+        entry = self.resolve(ref)
+        manifest = self._manifest(entry.manifest)
+        receipt = delivery.Receipt(line=self.line, version=entry.version, manifest=entry.manifest)
+        return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=self.get_object)
+
+    def _rollback_target(self, to: str | None, state: State, *, left: str | None) -> str | None:
+        if left is None:
+            raise RegistryError(f"line {self.line}: the base model alone is in use; there is nothing to roll back")
+        if state.champion != left:
+            now = state.champion or "the base model"
+            raise RegistryError(f"{left} is no longer champion, {now} is: somebody else was faster; look again")
+        if to == BASE or (to is None and state.last_good is None):
+            return None
+        entry = _resolve(to or str(state.last_good), state, line=self.line)
+        if entry.version == left:
+            raise RegistryError(
+                f"{left} is the champion already; name an earlier version, or none for the last good one"
+            )
+        self._preflight(entry, state)
+        return entry.version
+
+    def _preflight(self, entry: VersionEntry, state: State) -> None:
+        """Whether consumers could really load this version: nothing is downloaded but the manifest."""
+        if entry.barred:
+            good = [each for each in state.versions if not state.versions[each].barred]
+            raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
+        manifest = self._manifest(entry.manifest)
+        lines_own = next(iter(state.versions.values())).base_fingerprint
+        if not manifest.base_fingerprint == entry.base_fingerprint == lines_own:
+            raise IntegrityError(f"{entry.version} was made for another base model than line {self.line} serves")
+        self._check_objects(manifest)
+
+    def _check_objects(self, manifest: Manifest) -> None:
+        for ref in manifest.references():
+            check(self._store, object_key(self.line, ref.digest), digest=ref.digest, size=ref.size)
+
+    def _manifest(self, digest: str) -> Manifest:
+        name = self._manifest_key(digest)
+        data = fetch(self._store, name, digest=digest)
+        content = unseal(data, purpose="manifest", line=self.line, verifier=self._verifier, name=name)
+        return Manifest.from_content(content)
+
+    def _manifest_key(self, digest: str) -> str:
+        return f"{self.line}/manifests/{digest}.json"
+
+
+def _resolve(ref: str, state: State, *, line: str) -> VersionEntry:
+    version = state.champion if ref == CHAMPION else ref
+    if version is None:
+        raise RegistryError(f"line {line} has no champion: the base model alone is in use; run `everlearn cycle`")
+    if version not in state.versions:
+        known = ", ".join(list(state.versions)[-5:]) or "none yet"
+        raise RegistryError(f"line {line} has no version {version!r}; the latest are: {known}")
+    return state.versions[version]
+
+
+def _done(state: State, cycle_key: str, kind: Kind) -> Event | None:
+    """The end of this cycle, if it has ended. RegistryError if it ended in another way."""
+    event = state.cycles.get(cycle_key)
+    if event is not None and event.kind is not kind:
+        raise RegistryError(f"cycle {cycle_key[:12]} ended as {event.kind} before (event {event.sequence}), not {kind}")
+    return event
+
+
+def _check_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:
+    parent = None if manifest.parent is None else _resolve(manifest.parent, state, line=line)
+    if parent is not None and parent.barred:
+        raise StaleParentError(f"the night began at {parent.version}, which is barred since; run another cycle")
+    if make_champion and manifest.parent != state.champion:
+        began, now = manifest.parent or "the base model", state.champion or "the base model"
+        raise StaleParentError(f"the night began at {began}, but {now} is champion now; run another cycle from there")
+    first = next(iter(state.versions.values()), None)
+    if first is not None and first.base_fingerprint != manifest.base_fingerprint:
+        raise RegistryError(f"line {line} belongs to another base model; publish under a line of its own (store.line)")

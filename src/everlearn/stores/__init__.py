@@ -1,0 +1,108 @@
+"""Where bytes are kept: one narrow protocol, and a canary that proves the promise everything else rests on.
+
+The promise is the conditional write. `create` writes only where nothing is, `replace` only over the bytes that the
+caller has read; of any number of writers exactly one wins, and the others get ConflictError. After StoreDownError a
+conditional write may or may not have happened: read again before trying again.
+
+Keys are relative, with `/` between their parts. An etag is opaque and the same for the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from everlearn.errors import ConflictError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+CANARY_PREFIX = ".canary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Bytes as read, with the etag that `replace` asks for."""
+
+    data: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo:
+    """What is known of an object without reading it. `sha256` is hexadecimal, and None where the store holds none."""
+
+    key: str
+    size: int
+    etag: str
+    sha256: str | None
+    modified: datetime
+
+
+class Store(Protocol):
+    """Bytes under keys. Every method raises StoreDownError when the store does not answer."""
+
+    def get(self, key: str) -> Blob:
+        """The whole object. NotFoundError if there is none."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size and checksum as the store holds them. NotFoundError if there is none."""
+        ...
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write where nothing is; the new etag. ConflictError if something is there."""
+        ...
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
+        ...
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write unconditionally: for work files that have one writer."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Everything whose key begins with `prefix`, in the order of the keys."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove; no error if there is nothing."""
+        ...
+
+    def check(self) -> None:
+        """Prove by a canary that the promise is kept. StoreError names what is missing."""
+        ...
+
+
+def prove(store: Store, *, place: str) -> None:
+    """Write a canary under every condition and see the wrong ones refused. StoreError says which was not.
+
+    `place` is the store's name in the message.
+    """
+    key = f"{CANARY_PREFIX}/{uuid.uuid4().hex}"
+    try:
+        first = store.create(key, b"first")
+        _refused(lambda: store.create(key, b"other"), place, "overwrites an object in spite of If-None-Match")
+        second = store.replace(key, b"second", etag=first)
+        _refused(lambda: store.replace(key, b"third", etag=first), place, "overwrites newer bytes in spite of If-Match")
+        _refused(lambda: store.replace(key + "-", b"x", etag=second), place, "creates an object in spite of If-Match")
+        if store.get(key).data != b"second":
+            raise StoreError(f"{place} returns other bytes than were written; use another S3 server")
+    finally:
+        with contextlib.suppress(StoreError):
+            store.delete(key)
+
+
+def _refused(write: Callable[[], str], place: str, fault: str) -> None:
+    try:
+        write()
+    except (ConflictError, NotFoundError):
+        return
+    raise StoreError(
+        f"{place} {fault}: two publishers could overwrite each other there. "
+        "Use a server that keeps conditional writes (AWS S3, or the one of `everlearn up`)."
+    )

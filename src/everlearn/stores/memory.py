@@ -1,0 +1,85 @@
+"""A store that lives as long as the process: for tests and for trying things out. Safe across threads."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from everlearn.errors import ConflictError, NotFoundError
+from everlearn.stores import Blob, ObjectInfo, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC)
+
+
+class MemoryStore:
+    """The `Store` protocol over a dictionary. `clock` dates what is written."""
+
+    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+        self._clock = clock
+        self._held: dict[str, tuple[bytes, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Blob:
+        """The whole object. NotFoundError if there is none."""
+        data, _ = self._find(key)
+        return Blob(data=data, etag=_etag(data))
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size and checksum. NotFoundError if there is none."""
+        data, modified = self._find(key)
+        return ObjectInfo(key=key, size=len(data), etag=_etag(data), sha256=_etag(data), modified=modified)
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write where nothing is; the new etag. ConflictError if something is there."""
+        with self._lock:
+            if key in self._held:
+                raise ConflictError(f"{key} exists already")
+            return self._write(key, data)
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
+        with self._lock:
+            if key not in self._held or _etag(self._held[key][0]) != etag:
+                raise ConflictError(f"{key} was changed by somebody else")
+            return self._write(key, data)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write unconditionally."""
+        with self._lock:
+            return self._write(key, data)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Everything whose key begins with `prefix`, in the order of the keys."""
+        with self._lock:
+            keys = sorted(key for key in self._held if key.startswith(prefix))
+        return (self.head(key) for key in keys)
+
+    def delete(self, key: str) -> None:
+        """Remove; no error if there is nothing."""
+        with self._lock:
+            self._held.pop(key, None)
+
+    def check(self) -> None:
+        """Prove by a canary that conditions are kept."""
+        prove(self, place="the store in memory")
+
+    def _find(self, key: str) -> tuple[bytes, datetime]:
+        with self._lock:
+            if key not in self._held:
+                raise NotFoundError(f"{key} does not exist")
+            return self._held[key]
+
+    def _write(self, key: str, data: bytes) -> str:
+        self._held[key] = (bytes(data), self._clock())
+        return _etag(data)
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,172 @@
+"""The `Store` protocol on S3, by boto3: the only module that knows it.
+
+Conditional writes go through a client without retries: a second attempt after an unnoticed success would look like a
+lost race. Reads and unconditional writes are retried by boto3. Every write carries its SHA-256, which the server
+checks and keeps. Errors of boto3 leave this module only in translation, each with a remedy.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+
+from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
+from everlearn.stores import Blob, ObjectInfo, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "403"}
+LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+NO_KEY = {"NoSuchKey", "NotFound", "404"}
+
+
+class S3Store:
+    """One bucket. Credentials come from boto3's own chain unless `keys` (access key, secret) are given."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        endpoint_url: str | None = None,
+        region: str = "us-east-1",
+        keys: tuple[str, str] | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.bucket = bucket
+        self.endpoint_url = endpoint_url
+
+        def client(attempts: int) -> Any:
+            config = Config(
+                connect_timeout=min(5.0, timeout_s),
+                read_timeout=timeout_s,
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                s3={"addressing_style": "path"} if endpoint_url else {},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+            session = boto3.session.Session(*(keys or ()), region_name=region)
+            return session.client("s3", endpoint_url=endpoint_url, config=config)
+
+        with self._translated(""):
+            self._once, self._again = client(1), client(4)
+
+    def get(self, key: str) -> Blob:
+        """The whole object. NotFoundError if there is none."""
+        with self._translated(key):
+            answer = self._again.get_object(**self._at(key))
+            return Blob(data=answer["Body"].read(), etag=answer["ETag"])
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size and checksum as the server holds them. NotFoundError if there is none."""
+        with self._translated(key):
+            answer = self._again.head_object(**self._at(key), ChecksumMode="ENABLED")
+        checksum = answer.get("ChecksumSHA256")
+        whole = checksum is not None and "-" not in checksum  # a composite of parts says nothing of the whole
+        return ObjectInfo(
+            key=key,
+            size=answer["ContentLength"],
+            etag=answer["ETag"],
+            sha256=base64.b64decode(checksum).hex() if whole else None,
+            modified=answer["LastModified"],
+        )
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write where nothing is; the new etag. ConflictError if something is there."""
+        return self._write(self._once, key, data, IfNoneMatch="*")
+
+    def replace(self, key: str, data: bytes, *, etag: str) -> str:
+        """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
+        try:
+            return self._write(self._once, key, data, IfMatch=etag)
+        except NotFoundError:
+            raise ConflictError(f"{key} is gone") from None
+
+    def put(self, key: str, data: bytes) -> str:
+        """Write unconditionally."""
+        return self._write(self._again, key, data)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Everything whose key begins with `prefix`, in the order of the keys; `sha256` is not listed by S3."""
+        pages = self._again.get_paginator("list_objects_v2")
+        with self._translated(prefix):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for each in page.get("Contents", ()):
+                    yield ObjectInfo(
+                        key=each["Key"],
+                        size=each["Size"],
+                        etag=each["ETag"],
+                        sha256=None,
+                        modified=each["LastModified"],
+                    )
+
+    def delete(self, key: str) -> None:
+        """Remove; no error if there is nothing."""
+        with self._translated(key):
+            self._again.delete_object(**self._at(key))
+
+    def check(self) -> None:
+        """Prove by a canary that this server keeps conditional writes. StoreError if it does not."""
+        prove(self, place=self._place)
+
+    @property
+    def _place(self) -> str:
+        return f"bucket {self.bucket} at {self.endpoint_url or 'AWS'}"
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": key}
+
+    def _write(self, client: Any, key: str, data: bytes, **condition: str) -> str:
+        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        with self._translated(key):
+            answer = client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, **condition)
+        return str(answer["ETag"])
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            raise self._said(error, key) from error
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise StoreDownError(f"{self._place}: no credentials; {CREDENTIALS}") from error
+        except ParamValidationError as error:
+            raise StoreError(f"{self._place}: {error}; correct store.bucket") from error
+        except ValueError as error:  # boto3's word for an endpoint that is no URL
+            raise StoreDownError(f"{self._place}: {error}; correct store.endpoint_url") from error
+        except (BotoCoreError, OSError) as error:
+            raise StoreDownError(
+                f"{self._place} does not answer ({error}); start it with `everlearn up`, or correct store.endpoint_url"
+            ) from error
+
+    def _said(self, error: ClientError, key: str) -> StoreError:
+        """What the server's error means here."""
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if code == "NoSuchBucket":
+            return StoreDownError(f"{self._place} does not exist; create it, or correct store.bucket")
+        if code in LOST_RACE:
+            return ConflictError(f"{key}: somebody else was first")
+        if code in NO_KEY:
+            return NotFoundError(f"{key} does not exist in {self._place}")
+        if code in WRONG_KEY or status == 403:
+            return StoreDownError(f"{self._place} refuses these credentials ({code}); {CREDENTIALS}")
+        if status >= 500:
+            return StoreDownError(
+                f"{self._place} answers {code or status}; look at its log and its disk, then try again"
+            )
+        return StoreError(f"{self._place} refuses {key or 'this'}: {error}")
