@@ -91,14 +91,15 @@ def _rows(evidence: Sequence[Evidence], settings: GateSettings) -> tuple[SuiteRo
 def _no_worse(e: Evidence, settings: GateSettings) -> tuple[Outcome, str]:
     proved_worse = e.p_worse <= settings.alpha
     within = -e.low <= e.margin
-    may_lose = f"{_changes(e)}; the true loss is at most {_points(-e.low)} points"
+    true = f"the true {'gain is at least' if e.low > 0 else 'loss is at most'} {_points(abs(e.low))} points"
+    may_lose = f"{_changes(e)}; {true}"
     if proved_worse and (e.pair.kind is Kind.TARGET or not within):
         return (
             Outcome.FAIL,
             f"got worse: {_changes(e, counts=e.doubt)}, which chance alone would bring with p = {e.p_worse:.2g}",
         )
     if within:
-        return Outcome.PASS, f"no worse: {may_lose}, and {_points(e.margin)} are allowed"
+        return Outcome.PASS, f"no worse: {may_lose}" + (f", and {_points(e.margin)} are allowed" if e.low <= 0 else "")
     seen = max(settings.discordance, (e.proof.won + e.proof.lost) / max(1, len(e.pair.before)))
     needed = paired.items_needed(e.margin, discordance=seen, power=settings.power, alpha=settings.alpha)
     return Outcome.INSUFFICIENT, (
