@@ -6,7 +6,8 @@
 Later sources win field by field. Everything is frozen, and a name that does not exist is refused, wherever it was
 written: a misspelt setting that silently does nothing costs a night.
 
-No secret is a setting: S3 keys come from the AWS environment variables or from the local server's own file.
+No secret is a setting: S3 keys come from the AWS environment variables or from the local server's own file, the
+private key that signs versions from EVERLEARN_SIGNING_KEY or from a file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "EVERLEARN_"
+SECRETS = frozenset({"EVERLEARN_SIGNING_KEY"})  # in the environment, too, but never a setting
 Profile = Literal["quick", "nightly"]
 Share = Field(ge=0.0, le=1.0)
 
@@ -44,6 +46,14 @@ class StoreSettings(Section):
     line: str = Field(default="integration", pattern=r"^[a-z0-9][a-z0-9._-]*$")
 
 
+class SigningSettings(Section):
+    """Who signs what is published, and whose signatures count (public keys, hexadecimal). Secrets are no settings."""
+
+    key_file: Path = Path(".everlearn/signing.pem")
+    trusted: tuple[str, ...] = ()
+    unsigned: bool = False
+
+
 class ModelSettings(Section):
     """The base model: a directory that `AutoModelForCausalLM` can load."""
 
@@ -59,13 +69,52 @@ class IngestSettings(Section):
 
 
 class LadderSettings(Section):
-    """How the ladder of easier variants is grown."""
+    """How the ladder of easier variants is grown: at most `rungs` variants, `depth` layers below the roots.
+
+    In each layer up to `breadth` parents are asked for `tries` variants by every move, sampled at `temperature`; the
+    pass rate of each rung is measured with `rollouts` answers at `answer_temperature`.
+    """
+
+    rungs: int = Field(default=480, ge=1)
+    depth: int = Field(default=6, ge=1)
+    breadth: int = Field(default=60, ge=1)
+    tries: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0.0)
+    rollouts: int = Field(default=4, ge=1)
+    answer_temperature: float = Field(default=0.7, gt=0.0)
 
 
 class LearnSettings(Section):
-    """How the adapter is trained. The seed is part of the cycle's key."""
+    """How the adapter is trained. All of it is part of the cycle's key.
+
+    A step samples `group` answers to each of `prompts` problems. `replay` is the share of a step for problems that are
+    mastered, `frontier` that of the first class that is not; `regrow` adds a fresh ladder every so many steps (0: never).
+    Updates are cut into batches of `tokens`; `bf16` is decided by the CPU unless it is set. `kl` weighs the divergence
+    from the parent (0: none).
+    """
 
     seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=30, ge=1)
+    prompts: int = Field(default=32, ge=1)
+    group: int = Field(default=8, ge=2)
+    temperature: float = Field(default=0.7, gt=0.0)
+    curriculum: Literal["measured", "uniform"] = "measured"
+    replay: float = Field(default=0.15, ge=0.0, lt=1.0)
+    frontier: float = Field(default=0.15, ge=0.0, le=1.0)
+    regrow: int = Field(default=0, ge=0)
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    rate: float = Field(default=1.5e-3, gt=0.0)
+    warmup: int = Field(default=5, ge=1)
+    decay: float = Field(default=0.3, ge=0.0, le=1.0)
+    clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
+    clip_high: float = Field(default=0.28, gt=0.0)
+    truncate: float = Field(default=2.0, ge=1.0)
+    kl: float = Field(default=0.0, ge=0.0)
+    max_norm: float = Field(default=1.0, gt=0.0)
+    tokens: int = Field(default=16_384, ge=1)
+    bf16: bool | None = None
+    checkpoint_every: int = Field(default=5, ge=1)
 
 
 class GateSettings(Section):
@@ -94,6 +143,7 @@ class Settings(Section):
     profile: Profile = "quick"
     threads: int = Field(default=1, ge=1)
     store: StoreSettings = StoreSettings()
+    signing: SigningSettings = SigningSettings()
     base: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()
@@ -147,7 +197,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """EVERLEARN_PROFILE=quick, EVERLEARN_LEARN__SEED=7 → {"profile": "quick", "learn": {"seed": 7}}."""
     found: dict[str, Any] = {}
     for name in sorted(environ):
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in SECRETS:
             continue
         try:
             value: Any = yaml.safe_load(environ[name])

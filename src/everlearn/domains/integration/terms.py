@@ -1,0 +1,196 @@
+"""Sums of easy terms: what the default base model was raised on, and what its nights climb over.
+
+A question is a sum of signed terms, each behind an *index marker* `<m>`; the answer repeats the markers, so that a
+term and its antiderivative stand under the same one:
+
+    INT <3> + 3*x^2 <7> - 4*sin(2*x) =        ->        <3> + x^3 <7> + 2*cos(2*x)
+
+Markers are an increasing subset of a random window, drawn anew for each prompt; they are notation, and nothing but
+the terms reaches the verifier. The eleven families below all have antiderivatives of about their own length, so the
+difficulty of a problem is its number of terms: natural rungs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+MARKERS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One signed term: `sign` is `+` or `-`, `body` an expression without a leading sign."""
+
+    sign: str
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.body}"
+
+
+def _scaled(scale: Fraction, body: str, *, sign: str = "+") -> Term:
+    """`scale` times `body`, with the sign pulled out and a factor of one left away."""
+    if scale < 0:
+        sign = "-" if sign == "+" else "+"
+        scale = -scale
+    if scale == 1:
+        return Term(sign=sign, body=body)
+    return Term(sign=sign, body=f"{scale}*{body}")
+
+
+def _over(scale: Fraction, below: str) -> Term:
+    """`scale / below`, the numerator and the denominator kept as whole numbers."""
+    body = f"{abs(scale.numerator)}/({below})" if scale.denominator == 1 else f"{abs(scale)}/({below})"
+    return Term(sign="-" if scale < 0 else "+", body=body)
+
+
+def _times(factor: int, body: str = "x") -> str:
+    return body if factor == 1 else f"{factor}*{body}"
+
+
+def _power(exponent: int) -> str:
+    return "x" if exponent == 1 else f"x^{exponent}"
+
+
+def _of_power(rng: random.Random) -> tuple[Term, Term]:
+    c, k = rng.randint(1, 9), rng.randint(1, 6)
+    return _scaled(Fraction(c), _power(k)), _scaled(Fraction(c, k + 1), _power(k + 1))
+
+
+def _of_inverse_power(rng: random.Random) -> tuple[Term, Term]:
+    c, k = rng.randint(1, 9), rng.randint(2, 5)
+    return Term(sign="+", body=f"{c}/x^{k}"), _scaled_over_power(Fraction(-c, k - 1), k - 1)
+
+
+def _scaled_over_power(scale: Fraction, exponent: int) -> Term:
+    return Term(sign="-" if scale < 0 else "+", body=f"{abs(scale)}/{_power(exponent)}")
+
+
+def _of_sine(rng: random.Random) -> tuple[Term, Term]:
+    c, a = rng.randint(1, 9), rng.randint(1, 5)
+    return _scaled(Fraction(c), f"sin({_times(a)})"), _scaled(Fraction(-c, a), f"cos({_times(a)})")
+
+
+def _of_cosine(rng: random.Random) -> tuple[Term, Term]:
+    c, a = rng.randint(1, 9), rng.randint(1, 5)
+    return _scaled(Fraction(c), f"cos({_times(a)})"), _scaled(Fraction(c, a), f"sin({_times(a)})")
+
+
+def _of_exponential(rng: random.Random) -> tuple[Term, Term]:
+    c, a = rng.randint(1, 9), rng.randint(1, 5)
+    return _scaled(Fraction(c), f"exp({_times(a)})"), _scaled(Fraction(c, a), f"exp({_times(a)})")
+
+
+def _of_linear_below(rng: random.Random) -> tuple[Term, Term]:
+    c, a, b = rng.randint(1, 9), rng.randint(1, 5), rng.randint(1, 9)
+    below = f"{_times(a)}+{b}"
+    return _over(Fraction(c), below), _scaled(Fraction(c, a), f"log({below})")
+
+
+def _of_circle_below(rng: random.Random) -> tuple[Term, Term]:
+    c, a = rng.randint(1, 9), rng.randint(1, 5)
+    inside = "x" if a == 1 else f"x/{a}"
+    return _over(Fraction(c), f"x^2+{a * a}"), _scaled(Fraction(c, a), f"atan({inside})")
+
+
+def _of_logarithm(rng: random.Random) -> tuple[Term, Term]:
+    c = rng.randint(1, 9)
+    return _scaled(Fraction(c), "log(x)"), _scaled(Fraction(c), "x*(log(x)-1)")
+
+
+def _of_x_exponential(rng: random.Random) -> tuple[Term, Term]:
+    c = rng.randint(1, 9)
+    return _scaled(Fraction(c), "x*exp(x)"), _scaled(Fraction(c), "(x-1)*exp(x)")
+
+
+def _of_x_sine(rng: random.Random) -> tuple[Term, Term]:
+    c = rng.randint(1, 9)
+    return _scaled(Fraction(c), "x*sin(x)"), _scaled(Fraction(c), "(sin(x)-x*cos(x))")
+
+
+def _of_x_cosine(rng: random.Random) -> tuple[Term, Term]:
+    c = rng.randint(1, 9)
+    return _scaled(Fraction(c), "x*cos(x)"), _scaled(Fraction(c), "(cos(x)+x*sin(x))")
+
+
+FAMILIES: tuple[Callable[[random.Random], tuple[Term, Term]], ...] = (
+    _of_power,
+    _of_inverse_power,
+    _of_sine,
+    _of_cosine,
+    _of_exponential,
+    _of_linear_below,
+    _of_circle_below,
+    _of_logarithm,
+    _of_x_exponential,
+    _of_x_sine,
+    _of_x_cosine,
+)
+EASIEST: tuple[Callable[[random.Random], tuple[Term, Term]], ...] = (_of_power, _of_sine, _of_cosine, _of_exponential)
+
+
+def draw_term(rng: random.Random, *, easy: bool = False) -> tuple[Term, Term]:
+    """A random term and its antiderivative, both signed."""
+    question, answer = rng.choice(EASIEST if easy else FAMILIES)(rng)
+    if rng.random() < 0.5:
+        return question, answer
+    return _negated(question), _negated(answer)
+
+
+def _negated(term: Term) -> Term:
+    return Term(sign="-" if term.sign == "+" else "+", body=term.body)
+
+
+def draw_markers(rng: random.Random, *, count: int) -> list[int]:
+    """`count` increasing markers out of a random window of the 24.
+
+    Raises:
+        ValueError: `count` is more than there are markers.
+    """
+    width = rng.randint(count, MARKERS)
+    start = rng.randint(0, MARKERS - width)
+    return sorted(rng.sample(range(start, start + width), count))
+
+
+def mark(terms: list[Term], markers: list[int]) -> str:
+    """Each term behind its marker, as the model reads and writes them."""
+    return " ".join(f"<{marker}> {term}" for marker, term in zip(markers, terms, strict=True))
+
+
+def split_sum(statement: str) -> list[Term]:
+    """The signed top-level terms of a sum in the domain's grammar, with white space removed.
+
+    Only the brackets and the places of `+` and `-` matter, so that the text of each term stays as it was written.
+    """
+    terms: list[Term] = []
+    depth, sign, body = 0, "+", ""
+    for char in "".join(statement.split()):
+        if depth == 0 and char in "+-" and not body.endswith(("*", "/", "^")):
+            if body:
+                terms.append(Term(sign=sign, body=body))
+                sign = char
+            else:
+                sign = char if sign == "+" else "+-"[char == "+"]
+            body = ""
+            continue
+        depth += (char == "(") - (char == ")")
+        body += char
+    return [*terms, Term(sign=sign, body=body)] if body else terms
+
+
+def join_sum(terms: list[Term]) -> str:
+    """The terms as one statement of the grammar."""
+    head, *rest = terms
+    first = head.body if head.sign == "+" else f"-{head.body}"
+    return " ".join([first, *map(str, rest)])
+
+
+def draw_sum(rng: random.Random, *, size: int) -> str:
+    """A fresh problem of `size` terms."""
+    return join_sum([draw_term(rng)[0] for _ in range(size)])

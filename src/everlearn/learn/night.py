@@ -1,0 +1,130 @@
+"""What a night does with a model, as two calls: `grow` a ladder, `train` an adapter on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn.domains import load_domain
+from everlearn.learn.checkpoint import restore_checkpoint, save_checkpoint
+from everlearn.learn.grow import extend, measure_rungs, plant
+from everlearn.learn.policy import load_policy
+from everlearn.learn.rollout import seed_of
+from everlearn.learn.train import advance, begin, cpu_seconds, has_fast_bf16
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from everlearn.ladder import CurvePoint, Ladder
+    from everlearn.problem import Problem
+    from everlearn.settings import LadderSettings, LearnSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training left: the adapter's directory, the ladder with rates after it, the curve, the rewarded answers.
+
+    `rewarded` is a JSONL file of `{"statement", "answer"}`; `cpu_seconds` is what training took, of this process and
+    its children.
+    """
+
+    adapter: Path
+    ladder: Ladder
+    curve: tuple[CurvePoint, ...]
+    rewarded: Path
+    cpu_seconds: float
+
+
+def grow(
+    base: Path,
+    adapter: Path | None,
+    roots: Sequence[Problem],
+    *,
+    forbidden: frozenset[str],
+    settings: LadderSettings,
+    seed: int,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ladder:
+    """Let the policy make its ladder below `roots`, and measure its own pass rate on each rung.
+
+    `forbidden` are the kinship keys of every suite item. `progress` is told (done, of) in rungs proposed and measured.
+
+    Raises:
+        ModelError: the base or the adapter cannot be used.
+    """
+    torch.set_num_threads(threads)
+    domain = load_domain(roots[0].domain)
+    policy = load_policy(base, adapter)
+    model = policy.merged(bf16=has_fast_bf16())
+    ladder = plant([root.statement for root in roots], domain=domain, forbidden=forbidden)
+    extend(ladder, policy, model, domain=domain, forbidden=forbidden, settings=settings, seed=seed)
+    digests, part = list(ladder.rungs), 64
+    for start in range(0, len(digests), part):
+        measure_rungs(
+            ladder, digests[start : start + part], policy, model, domain=domain, rollouts=settings.rollouts,
+            temperature=settings.answer_temperature, seed=seed_of(seed, "before"),
+        )  # fmt: skip
+        if progress is not None:
+            progress(min(start + part, len(digests)), len(digests))
+    return ladder
+
+
+def train(
+    base: Path,
+    adapter: Path | None,
+    ladder: Ladder,
+    *,
+    domain_name: str = "integration",
+    replay: Sequence[Problem] = (),
+    forbidden: frozenset[str] = frozenset(),
+    settings: LearnSettings,
+    ladder_settings: LadderSettings,
+    seed: int,
+    threads: int,
+    workdir: Path,
+    progress: Callable[[CurvePoint, int], None] | None = None,
+    checkpointed: Callable[[Path], None] | None = None,
+) -> Trained:
+    """Train a copy of the parent's adapter (a fresh one without a parent) on the ladder, going on from a checkpoint.
+
+    `progress` is told each step's point and the number of steps; `checkpointed` the directory of each new checkpoint.
+    Interrupted anywhere and called again with the same `workdir`, the result is the same, bit for bit on one machine.
+    """
+    torch.set_num_threads(threads)
+    domain = load_domain(domain_name)
+    policy = load_policy(base, adapter, rank=settings.rank, alpha=settings.alpha, seed=seed)
+    run = begin(
+        policy, ladder.copy(), domain=domain, settings=settings, seed=seed,
+        replay=[problem.statement for problem in replay if domain.kinship(problem.statement) not in forbidden],
+    )  # fmt: skip
+    restore_checkpoint(run, workdir)
+    while run.step < settings.steps:
+        if settings.regrow and run.step and run.step % settings.regrow == 0:
+            model = policy.merged(bf16=run.bf16)
+            extend(run.ladder, policy, model, domain=domain, forbidden=forbidden, settings=ladder_settings,
+                   seed=seed_of(seed, "regrow", run.step))  # fmt: skip
+            run.refill()
+        point = advance(run, done=run.step / settings.steps)
+        if progress is not None:
+            progress(point, settings.steps)
+        if run.step % settings.checkpoint_every == 0 or run.step == settings.steps:
+            path = save_checkpoint(run, workdir)
+            if checkpointed is not None:
+                checkpointed(path)
+    started = cpu_seconds()
+    digests = [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts]
+    measure_rungs(
+        run.ladder, digests, policy, policy.merged(bf16=run.bf16), domain=domain, rollouts=ladder_settings.rollouts,
+        temperature=ladder_settings.answer_temperature, seed=seed_of(seed, "after"), after=True,
+    )  # fmt: skip
+    rewarded = workdir / "rewarded.jsonl"
+    rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
+    return Trained(
+        adapter=policy.save(workdir / "adapter"), ladder=run.ladder, curve=tuple(run.curve), rewarded=rewarded,
+        cpu_seconds=run.spent + cpu_seconds() - started,
+    )  # fmt: skip

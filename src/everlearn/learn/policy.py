@@ -1,0 +1,162 @@
+"""A policy: the frozen base and one LoRA adapter, as tensors that the functional Llama can run.
+
+The base's weights are read once through `AutoModelForCausalLM` and never written. The adapter (Hu et al. 2021,
+arXiv 2106.09685) lives as pairs A (rank, in), B (out, rank); `effective` merges them into new tensors, so that nothing
+drifts however often it is done. `save` writes what `peft.PeftModel.from_pretrained` loads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from everlearn.errors import ModelError
+from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def fingerprint(base: Path) -> str:
+    """SHA-256 over what decides a base model's answers: weights, config, tokenizer and chat template.
+
+    Raises:
+        ModelError: there is no model in that directory.
+    """
+    names = sorted(
+        path.name
+        for path in _directory(base).iterdir()
+        if path.suffix in {".safetensors", ".jinja"} or path.name in {"config.json", "tokenizer.json"}
+    )
+    digest = hashlib.sha256()
+    for name in names:
+        with (base / name).open("rb") as file:
+            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _directory(base: Path) -> Path:
+    if not (base / "config.json").is_file():
+        message = (
+            f"base model missing: {base} holds no config.json. Point `base.path` at a model directory, or run "
+            "`dvc repro base` to build the default one"
+        )
+        raise ModelError(message)
+    return base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Base weights (float32), adapter pairs by module name, and how to read and write tokens."""
+
+    base: dict[str, torch.Tensor]
+    shape: Geometry
+    tokenizer: PreTrainedTokenizerBase
+    lora: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    rank: int
+    alpha: int
+
+    @property
+    def end(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    def encode(self, text: str) -> list[int]:
+        """A prompt's tokens."""
+        return list(self.tokenizer(text).input_ids)
+
+    def decode(self, ids: list[int]) -> str:
+        """A completion's text."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def effective(self) -> Llama:
+        """Base plus adapter, with gradients to A and B where they are wanted."""
+        scale = self.alpha / self.rank
+        merged = {f"{name}.weight": self.base[f"{name}.weight"] + scale * (b @ a) for name, (a, b) in self.lora.items()}
+        return Llama({**self.base, **merged}, self.shape)
+
+    @torch.no_grad()
+    def merged(self, *, bf16: bool = False) -> Llama:
+        """Base plus adapter as a copy to decode from, rounded to bfloat16 where speed counts more than the last digit."""
+        whole = self.effective()
+        if not bf16:
+            return whole
+        return Llama({name: tensor.bfloat16() for name, tensor in whole.weights.items()}, whole.shape)
+
+    def parameters(self) -> list[torch.Tensor]:
+        """What is trained: A and B of each module, in a fixed order."""
+        return [tensor for name in sorted(self.lora) for tensor in self.lora[name]]
+
+    def save(self, directory: Path) -> Path:
+        """Write the adapter as `peft` expects it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        tensors = {}
+        for name, (a, b) in self.lora.items():
+            tensors[f"base_model.model.{name}.lora_A.weight"] = a.detach().contiguous()
+            tensors[f"base_model.model.{name}.lora_B.weight"] = b.detach().contiguous()
+        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+        described = {
+            "base_model_name_or_path": None,
+            "bias": "none",
+            "inference_mode": True,
+            "lora_alpha": self.alpha,
+            "lora_dropout": 0.0,
+            "peft_type": "LORA",
+            "r": self.rank,
+            "target_modules": sorted({name.rsplit(".", 1)[1] for name in self.lora}),
+            "task_type": "CAUSAL_LM",
+        }
+        (directory / CONFIG).write_text(json.dumps(described, indent=2) + "\n")
+        return directory
+
+
+def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0) -> Policy:
+    """The base at `base` with the adapter at `adapter`, or with a fresh one that changes nothing yet.
+
+    Raises:
+        ModelError: no such base, not of Llama shape, or an adapter made for other shapes.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 (4 s of import, wanted only here)
+
+    model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    shape = geometry(model.config)
+    if adapter is not None:
+        described = json.loads((adapter / CONFIG).read_text())
+        rank, alpha = described["r"], described["lora_alpha"]
+        stored = load_file(adapter / WEIGHTS)
+    generator = torch.Generator().manual_seed(seed)
+    lora = {}
+    for layer in range(shape.layers):
+        for linear in LINEARS:
+            name = f"model.layers.{layer}.{linear}"
+            out, into = weights[f"{name}.weight"].shape
+            if adapter is None:
+                bound = 1 / math.sqrt(into)
+                a = torch.empty(rank, into).uniform_(-bound, bound, generator=generator)
+                b = torch.zeros(out, rank)
+            else:
+                a, b = _pair(stored, name, expected=((rank, into), (out, rank)), adapter=adapter)
+            lora[name] = (a.requires_grad_(), b.requires_grad_())
+    return Policy(base=weights, shape=shape, tokenizer=tokenizer, lora=lora, rank=rank, alpha=alpha)
+
+
+def _pair(
+    stored: dict[str, torch.Tensor], name: str, *, expected: tuple[tuple[int, int], tuple[int, int]], adapter: Path
+) -> tuple[torch.Tensor, torch.Tensor]:
+    pair = [stored.get(f"base_model.model.{name}.lora_{side}.weight") for side in "AB"]
+    a, b = pair
+    if a is None or b is None or (tuple(a.shape), tuple(b.shape)) != expected:
+        message = f"adapter {adapter} does not fit this base at {name}: pull the version that was trained on this base"
+        raise ModelError(message)
+    return a.float(), b.float()

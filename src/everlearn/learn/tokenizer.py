@@ -1,0 +1,31 @@
+"""The default base's tokenizer: one token for a digit, an operator, a function, a marker or a move."""
+
+from __future__ import annotations
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from everlearn.domains.integration.terms import MARKERS
+
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+WORDS = (
+    *("INT", "DROP", "HALF", "EASE", "="),
+    *"0123456789",
+    *("x", "e", "pi", "sin", "cos", "tan", "exp", "log", "sqrt", "atan"),
+    *"+-*/^()",
+)
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer whose vocabulary is fixed here; decoding leaves no spaces between tokens."""
+    words = (*SPECIAL, *WORDS, *(f"<{marker}>" for marker in range(MARKERS)))
+    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
+    inner.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(r"\s+"), behavior="removed"),
+        pre_tokenizers.Split(Regex(r"<\d+>|[A-Za-z]+|."), behavior="isolated"),
+    ])
+    inner.decoder = decoders.Fuse()
+    inner.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"  # noqa: S106
+    )
