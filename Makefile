@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install cycle test test-slow check format lock clean
+.PHONY: help install cycle test test-slow check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,9 @@ check: install ## format, lint, types, architecture: a few seconds
 
 format: install ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+docs: install ## write docs/cli.md from the help of the commands
+	@TERM=dumb $(BIN)/python -m typer everlearn.cli utils docs --name everlearn --title "The command line" > docs/cli.md
 
 lock: install ## write requirements.lock from what is installed
 	@$(PIP) freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/' | grep -v '^#' > requirements.lock

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,13 +64,17 @@ def test_the_command_line_has_what_was_promised() -> None:
     assert set(COMMANDS) >= REQUIRED
 
 
-def test_the_reference_documents_every_command_and_option() -> None:
-    reference = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name, command in COMMANDS.items():
-        section = re.search(rf"^## `everlearn {name}`$(.*?)(?=^## |\Z)", reference, flags=re.MULTILINE | re.DOTALL)
-        assert section, f"docs/cli.md has no section for {name}; run `make docs`"
-        for option in command.params:
-            assert max(option.opts, key=len) in section[1] or option.human_readable_name in section[1]
+def test_the_reference_is_what_the_commands_say_of_themselves() -> None:
+    make = [sys.executable, "-m", "typer", "everlearn.cli", "utils", "docs", "--name", "everlearn"]
+    done = subprocess.run(
+        [*make, "--title", "The command line"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TERM": "dumb"},
+    )
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == done.stdout, "run `make docs`"
+    assert set(re.findall(r"^## `everlearn ([a-z]+)`$", done.stdout, flags=re.MULTILINE)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
@@ -84,9 +91,6 @@ def test_every_exit_code_is_documented_once() -> None:
     codes = {kind.exit_code for kind in kinds} | {DISK_FULL, *ENDS_BADLY.values()}
     documented = [int(code) for code in re.findall(r"^- (\d+) ", EPILOG, flags=re.MULTILINE)]
     assert sorted(documented) == sorted({0, *codes})
-    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    rows = [int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)]
-    assert sorted(rows) == sorted(documented)
 
 
 def test_the_readme_shows_how_to_begin() -> None:

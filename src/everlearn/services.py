@@ -248,7 +248,7 @@ def environment(directory: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     if s3.runs():
         found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"] = s3.access_key, s3.secret_key
-        found["EVERLEARN_STORE__ENDPOINT_URL"] = s3.endpoint_url
+        found["EVERLEARN_STORE__ENDPOINT_URL"] = found["AWS_ENDPOINT_URL_S3"] = s3.endpoint_url
     if prefect.runs():
         found["PREFECT_API_URL"] = prefect.api_url
     return found

@@ -153,6 +153,7 @@ def test_up_and_down_move_both_servers_and_tell_what_they_did(tmp_path: Path, mo
     assert up(tmp_path) == {"SeaweedFS": False, "Prefect": False}
     assert set(environment(tmp_path)) == {
         "AWS_ACCESS_KEY_ID",
+        "AWS_ENDPOINT_URL_S3",
         "AWS_SECRET_ACCESS_KEY",
         "EVERLEARN_STORE__ENDPOINT_URL",
         "PREFECT_API_URL",

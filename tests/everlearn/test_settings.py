@@ -47,6 +47,10 @@ def test_the_environment_can_choose_the_profile_and_the_command_line_overrules_i
     assert load(tmp_path / "none", profile="quick", environ=environ).profile == "quick"
 
 
+def test_a_secret_in_the_environment_is_no_setting(tmp_path: Path) -> None:
+    assert load(tmp_path / "none", environ={"EVERLEARN_SIGNING_KEY": "pem"}) == Settings()
+
+
 def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERLEARN_STORE__BUCKET", "elsewhere")
     assert load(tmp_path / "none").store.bucket == "elsewhere"

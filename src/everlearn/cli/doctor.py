@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn import services
+from everlearn import services, signing
+from everlearn.access import open_store
 from everlearn.errors import EverlearnError, ModelError, ServiceError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def examine(place: Place) -> list[Check]:
         "domain": look_at_domain,
         "base model": look_at_base,
         "S3": look_at_s3,
+        "signing key": look_at_key,
         "Prefect": look_at_prefect,
     }
     return [check(name, look, place=place) for name, look in looks.items()]
@@ -102,9 +104,19 @@ def look_at_base(place: Place) -> str:
 
 def look_at_s3(place: Place) -> str:
     """The server answers, has the bucket, takes our keys, and keeps conditional writes."""
-    place.store().check()
+    place.connect()
     chosen = place.settings().store
+    open_store(chosen).check()
     return f"{chosen.endpoint_url}, bucket {chosen.bucket}: conditional writes hold"
+
+
+def look_at_key(place: Place) -> str:
+    """There is a key to sign with, or a trusted one to verify with."""
+    chosen = place.settings().signing
+    signer, _ = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    if signer is None:
+        return "unsigned, as the settings say" if chosen.unsigned else "none: versions can be read, not published"
+    return f"{signer.key[:16]}…"
 
 
 def look_at_prefect(place: Place) -> str:

@@ -10,16 +10,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from everlearn import services
+from everlearn import services, signing
 from everlearn import settings as configuration
-from everlearn.errors import StoreDownError
+from everlearn.access import open_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.registry import Registry
     from everlearn.settings import Profile, Settings
-    from everlearn.stores.s3 import S3Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,21 +44,16 @@ class Place:
             found = {name: value for name, value in found.items() if name.startswith("PREFECT_")}
         os.environ.update({name: value for name, value in found.items() if not is_chosen(name)})
 
-    def store(self) -> S3Store:
-        """The S3 store of the settings. StoreDownError when there is none to talk to."""
-        from everlearn.stores.s3 import S3Store
-
-        self.connect()
-        chosen = self.settings().store
-        if chosen.endpoint_url is None:
-            raise StoreDownError(
-                f"no S3 server runs in {self.home}; run `everlearn up`, or set store.endpoint_url in {self.params}"
-            )
-        return S3Store(chosen.bucket, endpoint_url=chosen.endpoint_url, region=chosen.region)
-
     def registry(self) -> Registry:
-        """The line of the settings, in that store."""
-        raise NotImplementedError
+        """The line of the settings. StoreDownError when there is no server to talk to."""
+        self.connect()
+        return open_registry(self.settings())
+
+    def own_key(self) -> None:
+        """Draw a key to sign with, unless there is one or the settings do without: for a line on the local server."""
+        chosen = self.settings().signing
+        if not (chosen.unsigned or chosen.trusted or chosen.key_file.exists()):
+            signing.create_key(chosen.key_file)
 
 
 def is_chosen(name: str) -> bool:

@@ -44,9 +44,9 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def table(*columns: str, rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+def table(*columns: str, rows: Iterable[Sequence[object]]) -> Table:
     """A plain table; what is None is shown as a dash."""
-    made = Table(*columns, title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    made = Table(*columns, box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for row in rows:
         made.add_row(*("-" if cell is None else str(cell) for cell in row))
     return made

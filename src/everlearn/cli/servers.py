@@ -30,6 +30,7 @@ def up(context: typer.Context, *, export: Export = False, json: Json = False) ->
     tell("starting the local servers (the first start of Prefect takes 15 s)")
     bucket = place.settings().store.bucket
     started = services.up(place.home, bucket=bucket)
+    place.own_key()
     s3, prefect = services.servers(place.home, bucket=bucket)
     places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url}
     facts = {name: {"url": places[name], "started": started[name]} for name in started}
@@ -43,7 +44,9 @@ def up(context: typer.Context, *, export: Export = False, json: Json = False) ->
 
 @app.command()
 def down(context: typer.Context, *, json: Json = False) -> None:
-    """Stop the local servers. What they keep stays in .everlearn/ and is there again after `everlearn up`.
+    """Stop the local servers.
+
+    What they keep stays in .everlearn/ and is there again after `everlearn up`.
 
     everlearn down
     """

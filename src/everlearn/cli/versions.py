@@ -27,6 +27,8 @@ Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.
 def status(context: typer.Context, *, json: Json = False) -> None:
     """Show the champion, the versions and the last event of the line.
 
+    The champion is what consumers should load now. A barred version was taken back.
+
     everlearn status
     everlearn status --json | jq .champion
     """
@@ -50,7 +52,9 @@ def history(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show what happened to the line, the newest first: published, rejected, rolled back, by whom and why.
+    """Show what happened to the line, the newest first.
+
+    Published, rejected, rolled back: what, when, by whom and why. Nothing is ever removed from it.
 
     everlearn history --limit 5
     """
@@ -64,6 +68,8 @@ def history(
 @app.command()
 def show(context: typer.Context, version: Ref, *, json: Json = False) -> None:
     """Show one version: where it came from, what it holds, and why the gate let it pass.
+
+    Everything comes from its manifest, whose digest and signature are checked first.
 
     everlearn show v0001
     everlearn show champion --json | jq .decision
@@ -136,7 +142,9 @@ def report(
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="By default below .everlearn/reports.")] = None,
     json: Json = False,
 ) -> None:
-    """Fetch the report of the night that made a version: one HTML page that needs nothing but a browser.
+    """Fetch the report of the night that made a version.
+
+    It is one HTML page that needs nothing but a browser.
 
     everlearn report v0001
     everlearn report champion --to night.html

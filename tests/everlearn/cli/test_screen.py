@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-import pytest
 from rich.table import Table
 
 from everlearn.cli.screen import answer, complain, table, tell
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_the_answer_goes_to_standard_output_and_everything_else_to_standard_error(
@@ -27,7 +30,7 @@ def test_for_programs_the_answer_is_one_line_of_json(capsys: pytest.CaptureFixtu
 
 
 def test_a_table_shows_a_dash_for_what_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = table("a", "b", rows=[(1, None)], title="numbers")
+    shown = table("a", "b", rows=[(1, None)])
     assert isinstance(shown, Table)
     answer({}, as_json=False, shown=shown)
-    assert capsys.readouterr().out.split() == ["numbers", "a", "b", "1", "-"]
+    assert capsys.readouterr().out.split() == ["a", "b", "1", "-"]

@@ -1,0 +1,31 @@
+"""From settings to the line that they name: the store, and the registry in it, as every process opens them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from everlearn import signing
+from everlearn.errors import StoreDownError
+from everlearn.registry import Registry
+from everlearn.stores.s3 import S3Store
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings, StoreSettings
+
+
+def open_store(settings: StoreSettings) -> S3Store:
+    """The bucket. StoreDownError when no server is named: `everlearn up` starts one and names it."""
+    if settings.endpoint_url is None:
+        raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
+    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The line's versions, signed and verified as the settings say. Nothing is read or written yet."""
+    chosen = settings.signing
+    signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    return Registry(
+        open_store(settings.store), settings.store.line, clock=lambda: datetime.now(tz=UTC), signer=signer,
+        verifier=verifier,
+    )  # fmt: skip

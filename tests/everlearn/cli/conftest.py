@@ -1,0 +1,128 @@
+"""The command line as a user meets it: a whole command, its output, its exit code, against a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn import signing
+from everlearn.access import open_registry
+from everlearn.cli import main
+from everlearn.cli.place import Place
+from everlearn.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.registry import Manifest, Registry
+from everlearn.services import LocalS3
+from everlearn.suites import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ROW = SuiteRow(
+    suite="tonight", kind=Kind.TARGET, against=Against.PARENT, n=200, before=0.1, after=0.6, won=104, lost=4,
+    undecided=0, low=0.4, high=0.6, margin=0.05, bound=-0.4, p_value=1e-9, power=0.9, outcome=Outcome.PASS,
+    sentence="104 won, 4 lost of 200",
+)  # fmt: skip
+DECISION = Decision(outcome=Outcome.PASS, reasons=("tonight: 104 won, 4 lost [of 200]",), rows=(ROW,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> Any:
+        """The answer of `--json`, which is one line."""
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """A command may set variables for the processes it starts; the next test must not see them."""
+    before = dict(os.environ)
+    for name in [each for each in os.environ if each.startswith(("EVERLEARN_", "AWS_", "PREFECT_API"))]:
+        del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state directory whose S3 server runs, as after `everlearn up`."""
+    directory = tmp_path_factory.mktemp("home")
+    signing.create_key(directory / "signing.pem")
+    with LocalS3(directory / "s3"):
+        yield directory
+
+
+@pytest.fixture
+def params(home: Path, tmp_path: Path) -> Path:
+    """Settings with a fresh line for each test."""
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        f"store: {{line: {tmp_path.name.replace('_', '-').lower()[-40:].strip('-')}}}\n"
+        f"signing: {{key_file: {home / 'signing.pem'}}}\nbase: {{path: {tmp_path / 'base'}}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def everlearn(
+    home: Path, params: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Run `everlearn WORDS…` to its end."""
+
+    def run(*words: str, at: Path = home) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["everlearn", "--home", str(at), "--params", str(params), *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Ended(code=int(ended.value.code or 0), out=out, err=err)
+
+    return run
+
+
+@pytest.fixture
+def registry(home: Path, params: Path) -> Registry:
+    place = Place(home=home, params=params)
+    place.connect()
+    return open_registry(place.settings())
+
+
+@pytest.fixture
+def publish(registry: Registry) -> Callable[..., str]:
+    """Publish a small version and return its name."""
+
+    def one(*, reason: str = "tonight improved", report: bool = True, decision: bool = True) -> str:
+        state = registry.state()
+        number = str(len(state.versions))
+        manifest = Manifest(
+            files={"adapter_model.safetensors": registry.put_object(b"weights " + number.encode())},
+            base_fingerprint="f" * 64,
+            parent=state.champion,
+            cycle_key=number * 64,
+            data_digest=number * 64,
+            config={"seed": 0},
+            code_version="0.1.0",
+            created=datetime(2026, 1, 2, tzinfo=UTC),
+            metrics={"tonight": 0.6},
+            decision=DECISION.to_dict() if decision else {},
+            report=registry.put_object(b"<html>the night</html>") if report else None,
+        )
+        return registry.publish(manifest, make_champion=True, actor="night", reason=reason).version
+
+    return one
