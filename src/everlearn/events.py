@@ -247,7 +247,9 @@ class _Folding:
 
     def _return_to(self, version: str | None, event: Event) -> None:
         """Crown `version` again, and forget the champions after it, so that the next rollback goes further back."""
-        while self.champions and version in self.champions:
+        if version in self.champions:
+            while self.champions[-1] != version:
+                del self.champions[-1]
             del self.champions[-1]
         self._crown(version, event)
 
