@@ -1,0 +1,247 @@
+"""The grammar of expressions in x, and the only way from text into the domain: nothing is ever evaluated.
+
+    sum     = product (("+" | "-") product)*
+    product = factor (("*" | "/") factor)*
+    factor  = ("+" | "-") factor  |  atom ["^" factor]          so that -x^2 is -(x^2), and ^ groups to the right
+    atom    = number | "x" | "e" | "pi" | function "(" sum ")" | "(" sum ")"
+
+A parsed expression is a tree of plain tuples, hashable and immutable; each begins with its kind:
+
+    ("number", Fraction)  ("name", "x")  ("sum", a, b, …)  ("product", a, b, …)  ("negative", a)  ("inverse", a)
+    ("power", base, exponent)  ("call", function, argument)
+
+Long sums and products are flat, so that depth is bounded by the brackets, signs and powers that a text nests, and
+every limit is checked before the work that it limits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import Any, TypeAlias
+
+from everlearn.errors import GrammarError
+
+Expression: TypeAlias = tuple[Any, ...]
+
+FUNCTIONS = frozenset(
+    "sin cos tan sec csc cot asin acos atan acot asec acsc sinh cosh tanh coth sech csch "
+    "asinh acosh atanh exp log sqrt".split()
+)
+NAMES = frozenset({"x", "e", "pi"})
+ALLOWED = (
+    "allowed are numbers, x, e, pi, + - * / ^ ( ) and the functions exp log sqrt, sin cos tan sec csc cot, "
+    "asin acos atan acot asec acsc, sinh cosh tanh coth sech csch, asinh acosh atanh"
+)
+_TOKEN = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|\S", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a text may cost: its length in characters, nesting, digits of one number, size of a constant exponent."""
+
+    length: int = 4000
+    depth: int = 48
+    digits: int = 30
+    exponent: int = 1000
+
+
+DEFAULT = Limits()
+
+
+def parse(text: str, *, limits: Limits = DEFAULT) -> Expression:
+    """The tree of an expression in x.
+
+    Raises:
+        GrammarError: the text is no such expression, or beyond a limit; it names the place and what is allowed.
+    """
+    if len(text) > limits.length:
+        raise GrammarError(f"an expression of {len(text)} characters; at most {limits.length} are allowed")
+    return _Parser(text, limits).whole()
+
+
+class _Parser:
+    """One pass over the tokens of one text. The empty token at the end stops every loop."""
+
+    __slots__ = ("at", "depth", "limits", "text", "tokens")
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self.text = text
+        self.limits = limits
+        self.tokens: list[str] = [*_TOKEN.findall(text), ""]
+        self.at = 0
+        self.depth = 0
+
+    def whole(self) -> Expression:
+        tree = self.sum()
+        if self.tokens[self.at]:
+            raise self.error("an operator is missing before it" if self.starts_factor() else ALLOWED)
+        return tree
+
+    def sum(self) -> Expression:
+        terms = [self.product()]
+        tokens = self.tokens
+        while (token := tokens[self.at]) in ("+", "-"):
+            self.at += 1
+            term = self.product()
+            terms.append(term if token == "+" else ("negative", term))  # noqa: S105
+        return ("sum", *terms) if len(terms) > 1 else terms[0]
+
+    def product(self) -> Expression:
+        factors = [self.factor()]
+        tokens = self.tokens
+        while (token := tokens[self.at]) in ("*", "/"):
+            self.at += 1
+            factor = self.factor()
+            factors.append(factor if token == "*" else ("inverse", factor))  # noqa: S105
+        return ("product", *factors) if len(factors) > 1 else factors[0]
+
+    def factor(self) -> Expression:
+        self.depth += 1
+        if self.depth > self.limits.depth:
+            raise self.error(f"nested deeper than the {self.limits.depth} levels that are allowed")
+        token = self.tokens[self.at]
+        if token in ("+", "-"):
+            self.at += 1
+            inner = self.factor()
+            tree = inner if token == "+" else ("negative", inner)  # noqa: S105
+        else:
+            tree = self.atom(token)
+            if self.tokens[self.at] == "^":
+                self.at += 1
+                tree = ("power", tree, self.exponent())
+        self.depth -= 1
+        return tree
+
+    def exponent(self) -> Expression:
+        start = self.at
+        tree = self.factor()
+        size = constant(tree)
+        if size is not None and abs(size) > self.limits.exponent:
+            self.at = start
+            raise self.error(f"a constant exponent beyond {self.limits.exponent}, the largest that is allowed")
+        return tree
+
+    def atom(self, token: str) -> Expression:
+        if token in NAMES:
+            self.at += 1
+            return ("name", token)
+        if token in FUNCTIONS:
+            self.at += 1
+            if self.tokens[self.at] != "(":
+                raise self.error(f"a bracket must follow {token}")
+            return ("call", token, self.bracket())
+        if token == "(":  # noqa: S105
+            return self.bracket()
+        if token and token[0] in ".0123456789" and token != ".":  # noqa: S105
+            return self.number(token)
+        raise self.error(ALLOWED)
+
+    def bracket(self) -> Expression:
+        self.at += 1
+        tree = self.sum()
+        if self.tokens[self.at] != ")":
+            raise self.error("a closing bracket is missing before it")
+        self.at += 1
+        return tree
+
+    def number(self, token: str) -> Expression:
+        if len(token) > self.limits.digits:
+            raise self.error(f"a number of {len(token)} digits; at most {self.limits.digits} are allowed")
+        self.at += 1
+        return ("number", Fraction(token) if "." in token else Fraction(int(token)))
+
+    def starts_factor(self) -> bool:
+        return self.tokens[self.at][0].isalnum() or self.tokens[self.at] == "("
+
+    def error(self, why: str) -> GrammarError:
+        """The error at the current token."""
+        found = next(islice(_TOKEN.finditer(self.text), self.at, None), None)
+        if found is None:
+            return GrammarError(f"the expression ends too early: {why}")
+        token = found[0] if len(found[0]) <= 20 else f"{found[0][:20]}…"
+        return GrammarError(f"{token!r} at position {found.start() + 1}: {why}")
+
+
+def constant(tree: Expression) -> float | None:
+    """About the size of a tree of numbers alone, infinite where that overflows; None for any other tree."""
+    kind = tree[0]
+    if kind == "number":
+        return float(tree[1])
+    if kind in ("name", "call"):
+        return None
+    inner = [constant(child) for child in tree[1:]]
+    known = [value for value in inner if value is not None]
+    if len(known) < len(inner):
+        return None
+    try:
+        return _folded(kind, known)
+    except (OverflowError, ZeroDivisionError, ValueError):
+        return float("inf")
+
+
+def _folded(kind: str, values: list[float]) -> float:
+    if kind == "sum":
+        return sum(values)
+    if kind == "negative":
+        return -values[0]
+    if kind == "inverse":
+        return 1 / values[0]
+    if kind == "power":
+        return abs(values[0]) ** values[1]
+    product = 1.0
+    for value in values:
+        product *= value
+    return product
+
+
+_LOOSE, _SUM, _PRODUCT, _FACTOR, _ATOM = range(5)
+
+
+def render(tree: Expression) -> str:
+    """Text of the grammar that parses to an equal expression."""
+    return _render(tree, _LOOSE)
+
+
+def _render(tree: Expression, tightness: int) -> str:
+    """The text of a tree where only what binds at least so tightly may stand without brackets."""
+    kind = tree[0]
+    text, binds = _WRITERS[kind](tree)
+    return text if binds >= tightness else f"({text})"
+
+
+def _write_number(tree: Expression) -> tuple[str, int]:
+    value: Fraction = tree[1]
+    if value < 0:
+        return str(value), _SUM
+    return str(value), _ATOM if value.denominator == 1 else _PRODUCT
+
+
+def _write_sum(tree: Expression) -> tuple[str, int]:
+    text = _render(tree[1], _PRODUCT)
+    for term in tree[2:]:
+        minus = term[0] == "negative"
+        text += f" - {_render(term[1], _PRODUCT)}" if minus else f" + {_render(term, _PRODUCT)}"
+    return text, _SUM
+
+
+def _write_product(tree: Expression) -> tuple[str, int]:
+    text = _render(tree[1], _FACTOR)
+    for factor in tree[2:]:
+        over = factor[0] == "inverse"
+        text += f"/{_render(factor[1], _FACTOR)}" if over else f"*{_render(factor, _FACTOR)}"
+    return text, _PRODUCT
+
+
+_WRITERS = {
+    "number": _write_number,
+    "name": lambda tree: (tree[1], _ATOM),
+    "call": lambda tree: (f"{tree[1]}({_render(tree[2], _LOOSE)})", _ATOM),
+    "power": lambda tree: (f"{_render(tree[1], _ATOM)}^{_render(tree[2], _ATOM)}", _FACTOR),
+    "inverse": lambda tree: (f"1/{_render(tree[1], _FACTOR)}", _PRODUCT),
+    "negative": lambda tree: (f"-{_render(tree[1], _PRODUCT)}", _SUM),
+    "sum": _write_sum,
+    "product": _write_product,
+}
