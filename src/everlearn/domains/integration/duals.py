@@ -1,0 +1,211 @@
+"""Values and derivatives of a tree at many points at once: forward-mode derivatives on complex128 arrays.
+
+A dual is `(value, slope)`: numbers or arrays of the points' shape, the slope None where the tree does not depend on x
+(or where nobody asked for slopes). Multi-valued functions take their principal branch, and a point on a cut counts as
+approached from above, whatever sign its zero imaginary part came out with. Nothing raises here: what is undefined at a
+point is not finite there, and the judge leaves that point out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.domains.integration.grammar import Expression
+
+Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
+
+VISIBLE = 1e-6  # a term smaller than this part of its sum at every point cannot be judged in double precision
+PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
+
+
+class Duals:
+    """The evaluator at one array of points. `faint` tells that it met something too small or too large to be seen."""
+
+    def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
+        self.x: Dual = (points, 1.0 if slopes else None)
+        self.faint = False
+
+    def at(self, tree: Expression) -> Dual:
+        """The value and the slope of a tree."""
+        dual: Dual = _KINDS[tree[0]](self, tree)
+        return dual
+
+    def number(self, tree: Expression) -> Dual:
+        return self.constant(float(tree[1]))
+
+    def constant(self, value: Any) -> Dual:
+        size = abs(value)
+        if size and not PLAIN[0] <= size <= PLAIN[1]:
+            self.faint = True
+        return value, None
+
+    def name(self, tree: Expression) -> Dual:
+        name = tree[1]
+        return self.x if name == "x" else (math.e if name == "e" else math.pi, None)
+
+    def negative(self, tree: Expression) -> Dual:
+        value, slope = self.at(tree[1])
+        return -value, None if slope is None else -slope
+
+    def sum(self, tree: Expression) -> Dual:
+        duals = [self.at(term) for term in tree[1:]]
+        value = duals[0][0]
+        for dual in duals[1:]:
+            value = value + dual[0]
+        slopes = [dual[1] for dual in duals if dual[1] is not None]
+        slope = slopes[0] if slopes else None
+        for other in slopes[1:]:
+            slope = slope + other
+        if isinstance(value, np.ndarray):
+            self.faint = self.faint or _hides([dual[0] for dual in duals], tree)
+        else:
+            self.constant(value)
+        return value, slope
+
+    def product(self, tree: Expression) -> Dual:
+        value, slope = self.at(tree[1])
+        for factor in tree[2:]:
+            if factor[0] == "inverse":
+                below, fall = self.at(factor[1])
+                value = _quotient(value, below)
+                if fall is not None:
+                    slope = (-value * fall if slope is None else slope - value * fall) / below
+                elif slope is not None:
+                    slope = _quotient(slope, below)
+            else:
+                other, rise = self.at(factor)
+                if rise is not None:
+                    slope = value * rise if slope is None else slope * other + value * rise
+                elif slope is not None:
+                    slope = slope * other
+                value = value * other
+        return (value, slope) if isinstance(value, np.ndarray) else self.constant(value)
+
+    def power(self, tree: Expression) -> Dual:
+        base, rise = self.at(tree[1])
+        if tree[1] == _E:
+            return _exp(self, *self.at(tree[2]))
+        exponent, bend = self.at(tree[2])
+        if not isinstance(base, np.ndarray) and not isinstance(exponent, np.ndarray):
+            return self.constant(_scalar(np.power, complex(base), exponent))
+        whole = not isinstance(exponent, np.ndarray) and exponent == int(exponent.real)
+        if whole:
+            value = base ** int(exponent.real)
+        elif isinstance(exponent, float) and exponent == 0.5:
+            value = np.sqrt(base + 0j)
+        else:
+            value = np.power(base + 0j, exponent)
+        slope = None
+        if rise is not None:
+            slope = value * (exponent * rise) / base
+        if bend is not None:
+            turn = value * np.log(base + 0j) * bend
+            slope = turn if slope is None else slope + turn
+        return value, slope
+
+    def call(self, tree: Expression) -> Dual:
+        value, slope = self.at(tree[2])
+        rule = _FUNCTIONS[tree[1]]
+        if isinstance(value, np.ndarray):
+            return rule(self, value, slope)
+        return self.constant(rule(self, np.array([value], dtype=complex), None)[0][0])
+
+
+_E = ("name", "e")
+
+
+def _quotient(above: Any, below: Any) -> Any:
+    """`above / below`, not finite where plain numbers would raise."""
+    if isinstance(below, np.ndarray) or below != 0:
+        return above / below
+    return above * math.nan
+
+
+def _scalar(function: Callable[..., Any], *values: Any) -> complex:
+    return complex(function(*values))
+
+
+def _hides(values: list[Any], tree: Expression) -> bool:
+    """Whether a term of a sum is invisible beside the others at every point. Powers of x never are."""
+    if all(_is_plain(term) for term in tree[1:]):
+        return False
+    sizes = np.array([np.abs(value) + (0 if isinstance(value, np.ndarray) else _zeros(values)) for value in values])
+    seen = sizes >= VISIBLE * sizes.max(axis=0)
+    return not bool(seen.any(axis=1).all())
+
+
+def _zeros(values: list[Any]) -> Any:
+    return next(np.zeros(value.shape) for value in values if isinstance(value, np.ndarray))
+
+
+def _is_plain(tree: Expression) -> bool:
+    """A number, x, or a small power or a multiple of them."""
+    kind = tree[0]
+    if kind in ("number", "name"):
+        return True
+    if kind == "power":
+        return tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9
+    return kind in ("negative", "product") and all(_is_plain(child) for child in tree[1:])
+
+
+def _exp(_: Duals, value: Any, slope: Any) -> Dual:
+    grown = np.exp(value)
+    return grown, None if slope is None else grown * slope
+
+
+def _rule(
+    value_of: Callable[[Any], Any], slope_of: Callable[[Any, Any], Any], *, cut: bool = False
+) -> Callable[[Duals, Any, Any], Dual]:
+    """A function from its value and, given argument and value, its derivative. `cut`: it has branch cuts."""
+
+    def rule(_: Duals, argument: Any, slope: Any) -> Dual:
+        if cut:
+            argument = argument + 0j
+        value = value_of(argument)
+        return value, None if slope is None else slope_of(argument, value) * slope
+
+    return rule
+
+
+_FUNCTIONS: dict[str, Callable[[Duals, Any, Any], Dual]] = {
+    "exp": _exp,
+    "log": _rule(np.log, lambda a, _: 1 / a, cut=True),
+    "sqrt": _rule(np.sqrt, lambda _, v: 0.5 / v, cut=True),
+    "sin": _rule(np.sin, lambda a, _: np.cos(a)),
+    "cos": _rule(np.cos, lambda a, _: -np.sin(a)),
+    "tan": _rule(np.tan, lambda a, _: np.cos(a) ** -2),
+    "sec": _rule(lambda a: 1 / np.cos(a), lambda a, v: v * np.tan(a)),
+    "csc": _rule(lambda a: 1 / np.sin(a), lambda a, v: -v / np.tan(a)),
+    "cot": _rule(lambda a: 1 / np.tan(a), lambda a, _: -(np.sin(a) ** -2)),
+    "asin": _rule(np.arcsin, lambda a, _: 1 / np.sqrt(1 - a * a + 0j), cut=True),
+    "acos": _rule(np.arccos, lambda a, _: -1 / np.sqrt(1 - a * a + 0j), cut=True),
+    "atan": _rule(np.arctan, lambda a, _: 1 / (1 + a * a), cut=True),
+    "acot": _rule(lambda a: np.arctan(1 / a + 0j), lambda a, _: -1 / (1 + a * a), cut=True),
+    "asec": _rule(lambda a: np.arccos(1 / a + 0j), lambda a, _: 1 / (a * a * np.sqrt(1 - 1 / (a * a) + 0j)), cut=True),
+    "acsc": _rule(lambda a: np.arcsin(1 / a + 0j), lambda a, _: -1 / (a * a * np.sqrt(1 - 1 / (a * a) + 0j)), cut=True),
+    "sinh": _rule(np.sinh, lambda a, _: np.cosh(a)),
+    "cosh": _rule(np.cosh, lambda a, _: np.sinh(a)),
+    "tanh": _rule(np.tanh, lambda a, _: np.cosh(a) ** -2),
+    "coth": _rule(lambda a: 1 / np.tanh(a), lambda a, _: -(np.sinh(a) ** -2)),
+    "sech": _rule(lambda a: 1 / np.cosh(a), lambda a, v: -v * np.tanh(a)),
+    "csch": _rule(lambda a: 1 / np.sinh(a), lambda a, v: -v / np.tanh(a)),
+    "asinh": _rule(np.arcsinh, lambda a, _: 1 / np.sqrt(1 + a * a + 0j), cut=True),
+    "acosh": _rule(np.arccosh, lambda a, _: 1 / (np.sqrt(a - 1 + 0j) * np.sqrt(a + 1 + 0j)), cut=True),
+    "atanh": _rule(np.arctanh, lambda a, _: 1 / (1 - a * a), cut=True),
+}
+_KINDS: dict[str, Callable[[Duals, Expression], Dual]] = {
+    "number": Duals.number,
+    "name": Duals.name,
+    "negative": Duals.negative,
+    "inverse": lambda duals, tree: duals.product(("product", ("number", 1), tree)),
+    "sum": Duals.sum,
+    "product": Duals.product,
+    "power": Duals.power,
+    "call": Duals.call,
+}
