@@ -8,7 +8,6 @@ solution of a longer sum: those are for the nights to learn.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from pathlib import Path
@@ -18,10 +17,11 @@ import torch
 from torch.nn import functional
 
 from everlearn.domains.integration.moves import MOVES, demonstrate, demonstrate_solution
+from everlearn.domains.integration.terms import MARKERS
+from everlearn.learn.card import write_card
 from everlearn.learn.llama import Llama, geometry, token_logprobs
 from everlearn.learn.marked_llama import MarkedLlamaConfig, MarkedLlamaForCausalLM
 from everlearn.learn.tokenizer import build_tokenizer
-from everlearn.domains.integration.terms import MARKERS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -95,14 +95,15 @@ def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves:
             print(f"step {step:5d}  loss {float(total.detach()) / count:.4f}  cpu {time.process_time():.0f} s", flush=True)
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
+    write_card(out, parameters=sum(tensor.numel() for tensor in weights.values()))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("data/base"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--moves", type=float, default=0.16)
     arguments = parser.parse_args()

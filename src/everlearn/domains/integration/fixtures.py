@@ -1,0 +1,64 @@
+"""Write the data that ships with the project: the skill suite and the example night.
+
+`python -m everlearn.domains.integration.fixtures --out data`. Seeded, so that `dvc repro` writes the same bytes. No
+answer is anywhere in it. The example night is input as it comes: mostly long sums, and among them some that were sent
+twice in another order and a few that are no problems at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+from everlearn.domains.integration.terms import draw_sum, join_sum, split_sum
+
+SKILL_ITEMS = 700
+"""Enough to decide a margin of three points at 80 % power and 10 % discordance."""
+NIGHT = {15: 40, 16: 140, 17: 40}
+TWICE = 6
+BROKEN = ("x^2 +* 3", "integral of sin(x)", "3*x^2 + __import__('os')", "")
+
+
+def skill_suite(rng: random.Random) -> list[dict[str, str]]:
+    """Sums of one to three different terms: what the base can do and must not lose."""
+    rows: dict[str, dict[str, str]] = {}
+    while len(rows) < SKILL_ITEMS:
+        statement = draw_sum(rng, size=rng.choice((1, 2, 2, 3, 3)))
+        key = " ".join(sorted(map(str, split_sum(statement))))
+        rows.setdefault(key, {"id": f"short-{len(rows):04d}", "domain": "integration", "statement": statement})
+    return list(rows.values())
+
+
+def example_night(rng: random.Random) -> list[dict[str, str]]:
+    """A night's new problems, with repetitions and broken rows."""
+    statements = [draw_sum(rng, size=size) for size, count in NIGHT.items() for _ in range(count)]
+    for statement in rng.sample(statements, TWICE):
+        terms = split_sum(statement)
+        rng.shuffle(terms)
+        statements.append(join_sum(terms))
+    statements += BROKEN
+    rng.shuffle(statements)
+    return [
+        {"id": f"example-{number:04d}", "domain": "integration", "problem": statement}
+        for number, statement in enumerate(statements)
+    ]
+
+
+def write(out: Path) -> None:
+    """`suites/short-sums.jsonl` and two shards of `example/` below `out`."""
+    suite = [{"suite": "short-sums", "kind": "skill"}, *skill_suite(random.Random(1))]  # noqa: S311
+    night = example_night(random.Random(2))  # noqa: S311
+    half = len(night) // 2
+    files = {"suites/short-sums.jsonl": suite, "example/monday.jsonl": night[:half], "example/tuesday.jsonl": night[half:]}
+    for name, rows in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("data"))
+    write(parser.parse_args().out)
