@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -52,7 +53,7 @@ def test_the_lock_names_every_dependency_with_one_version(project: dict[str, Any
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
     wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
-    names = {requirement.split(";")[0].rstrip("<>=.,0123456789").split("[")[0].split(">")[0] for requirement in wanted}
+    names = {re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in wanted}
     assert names <= locked
     assert all(line.count("==") == 1 and "+" not in line for line in lines)
 

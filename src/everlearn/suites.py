@@ -104,7 +104,7 @@ def kinships(problems: Iterable[Problem], *, domain: Domain) -> frozenset[str]:
     return frozenset(domain.kinship(problem.statement) for problem in problems)
 
 
-def freeze_target(  # noqa: PLR0913 - one noun, the rest by name
+def freeze_target(
     held_out: Sequence[Problem],
     *,
     domain: Domain,
