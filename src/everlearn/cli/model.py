@@ -76,6 +76,8 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
         for row in rows
         if row.statement is not None and row.fault is None
     ]
+    if not roots:
+        raise BadInputError(f"{file} holds no problem of the domain; the first line: {rows[0].why}")
     kept = [problem for path in sorted(SUITES.glob("*.jsonl")) for problem in suites.load(path).problems]
     with bar("growing") as progress:
         return grow(

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.everlearn.cli.conftest import Ended
-
     from everlearn.registry import Registry
+    from tests.everlearn.cli.conftest import Ended
 
 
 def test_an_empty_line_says_that_the_base_model_serves(everlearn: Callable[..., Ended]) -> None:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import BadDataError, BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.everlearn.cli.conftest import Ended
+
+
+def write(path: Path, *statements: str) -> Path:
+    path.write_text("".join(json.dumps({"problem": each}) + "\n" for each in statements), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def fresh(home: Path) -> Path:
+    """An empty inbox."""
+    for kept in (home / "inbox").glob("*"):
+        kept.unlink()
+    return home / "inbox"
+
+
+def test_new_problems_wait_in_the_inbox_each_shard_once(
+    everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path
+) -> None:
+    shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2", "x*2", "cos(x)", "sin(x)", "exp(x)", "((")
+    facts = everlearn("ingest", str(shard), "--json").facts
+    assert (facts["rows"], facts["good"], facts["duplicates"]) == (7, 6, 1)
+    assert sum(facts["faults"].values()) == 1
+    assert [kept.read_bytes() for kept in fresh.iterdir()] == [shard.read_bytes()]
+    again = everlearn("ingest", str(shard))
+    assert "outside the grammar" in again.out
+    assert "a.jsonl:7" in again.err
+    assert len(list(fresh.iterdir())) == 1
+
+
+def test_too_many_bad_rows_are_refused_and_nothing_is_handed_in(
+    everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path
+) -> None:
+    ended = everlearn("ingest", str(write(tmp_path / "a.jsonl", "2*x", "((", "))")))
+    assert ended.code == BadDataError.exit_code
+    assert "2 of 3 rows are bad" in ended.err
+    assert "a.jsonl:2" in ended.err
+    assert not list(fresh.glob("*"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("missing.jsonl", None), ("empty.jsonl", b""), ("folder", b"")])
+def test_what_cannot_be_read_is_named(
+    name: str, content: bytes | None, everlearn: Callable[..., Ended], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    ended = everlearn("ingest", str(path))
+    assert ended.code == BadInputError.exit_code
+    assert str(path) in ended.err
+    assert "Traceback" not in ended.err

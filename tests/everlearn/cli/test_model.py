@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.errors import BadInputError
+from everlearn.ladder import Ladder, Rung
+from everlearn.problem import Measurement, Ruling, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.everlearn.cli.conftest import Ended
+
+RULINGS = (Ruling.CORRECT, Ruling.WRONG, Ruling.CORRECT, Ruling.UNDECIDED)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A model that answers without torch: what it was asked is kept. The real one has slow tests of its own."""
+    calls: list[dict[str, Any]] = []
+
+    def measure(base: Path, adapter: Path | None, problems: Any, **options: Any) -> list[Measurement]:
+        calls.append({"base": base, "adapter": adapter})
+        options["progress"](len(problems), len(problems))
+        return [
+            Measurement(item=each.id, root=each.id, verdict=Verdict(ruling=ruling, reason="seen"), answer="[x]")
+            for each, ruling in zip(problems, RULINGS, strict=True)
+        ]
+
+    def grow(base: Path, adapter: Path | None, roots: Any, **options: Any) -> Ladder:
+        calls.append({"base": base, "adapter": adapter, "roots": [each.statement for each in roots], **options})
+        options["progress"](1, 2)
+        rung = Rung(digest="d", statement=roots[0].statement, parent=None, depth=0, move=None, rollouts=4, passed=1)
+        return Ladder(rungs={"d": rung}, counts=Counter(root=1))
+
+    for name, function in (("measure", measure), ("night", grow)):
+        module = ModuleType(f"everlearn.learn.{name}")
+        setattr(module, function.__name__, function)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return calls
+
+
+@pytest.fixture
+def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with one suite."""
+    monkeypatch.chdir(tmp_path)
+    suites = tmp_path / "data" / "suites"
+    suites.mkdir(parents=True)
+    lines = [{"id": f"i{number}", "domain": "integration", "statement": f"{number + 1}*x"} for number in range(4)]
+    (suites / "skill.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("in_project")
+def test_a_suite_is_measured_by_name_and_the_undecided_are_counted_by_themselves(
+    everlearn: Callable[..., Ended], asked: list[dict[str, Any]]
+) -> None:
+    facts = everlearn("evaluate", "--version", "base", "--suite", "skill", "--answers", "--json").facts
+    assert (facts["n"], facts["correct"], facts["wrong"], facts["undecided"], facts["share"]) == (4, 2, 1, 1, 0.5)
+    assert facts["answers"][1] == {"verdict": "WRONG", "item": "i1", "answer": "[x]", "reason": "seen"}
+    assert asked[0]["adapter"] is None
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_suite_can_be_a_file_and_people_see_a_table(everlearn: Callable[..., Ended], in_project: Path) -> None:
+    ended = everlearn(
+        "evaluate", "--version", "base", "--suite", str(in_project / "data/suites/skill.jsonl"), "--answers"
+    )
+    assert "50.0%" in ended.out
+    assert "i1  [x]" in ended.err
+
+
+@pytest.mark.usefixtures("in_project")
+def test_a_version_is_pulled_and_verified_before_it_is_measured(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], asked: list[dict[str, Any]]
+) -> None:
+    publish()
+    assert everlearn("evaluate", "--version", "champion", "--suite", "skill").code == 0
+    assert (asked[0]["adapter"] / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("in_project")
+def test_an_unknown_suite_is_refused_with_those_there_are(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("evaluate", "--version", "base", "--suite", "skil")
+    assert ended.code == BadInputError.exit_code
+    assert "the suites are: skill" in ended.err
+
+
+def test_a_ladder_is_grown_below_problems_away_from_every_suite_kept_and_printed_again(
+    everlearn: Callable[..., Ended], asked: list[dict[str, Any]], in_project: Path
+) -> None:
+    problems = in_project / "new.jsonl"
+    problems.write_text('{"problem": "sin(x) + x"}\n{"problem": "(("}\n', encoding="utf-8")
+    kept = in_project / "ladder.jsonl"
+    ended = everlearn("ladder", str(problems), "--out", str(kept))
+    assert "1/4  sin(x) + x" in ended.out
+    assert asked[0]["roots"] == ["sin(x) + x"]
+    assert asked[0]["forbidden"]
+    assert everlearn("ladder", str(kept)).out == ended.out
+    assert len(asked) == 1
+    assert everlearn("ladder", str(kept), "--json").facts["rungs"][0]["digest"] == "d"
+
+
+def test_a_missing_file_has_no_ladder(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = everlearn("ladder", str(tmp_path / "none.jsonl"))
+    assert ended.code == BadInputError.exit_code
+    assert "none.jsonl" in ended.err
+
+
+@pytest.mark.usefixtures("asked")
+def test_without_one_good_problem_no_ladder_is_grown(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"problem": "(("}\n', encoding="utf-8")
+    ended = everlearn("ladder", str(tmp_path / "bad.jsonl"))
+    assert ended.code == BadInputError.exit_code
+    assert "no problem" in ended.err

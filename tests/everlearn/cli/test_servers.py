@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn import services
+from everlearn.cli import doctor
+from everlearn.cli.doctor import Check
+from everlearn.errors import ModelError
+from everlearn.services import LocalPrefect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.everlearn.cli.conftest import Ended
+
+
+@pytest.fixture
+def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that starts in no time and answers Prefect's health check: the real one has a slow test of its own."""
+    (tmp_path / "site" / "api").mkdir(parents=True)
+    (tmp_path / "site" / "api" / "health").write_text("true", encoding="utf-8")
+
+    def command(server: LocalPrefect) -> list[str]:
+        place = ["--bind", "127.0.0.1", "--directory", str(tmp_path / "site")]
+        return [sys.executable, "-m", "http.server", *place, str(server.plan.ports["api"])]
+
+    monkeypatch.setattr(LocalPrefect, "command", command)
+
+
+@pytest.mark.usefixtures("light_prefect")
+def test_up_starts_both_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    try:
+        first = everlearn("up", "--json", at=state).facts
+        assert [server["started"] for server in first.values()] == [True, True]
+        again = everlearn("up", at=state)
+        assert again.out.count("was running") == 2
+        assert first["SeaweedFS"]["url"] in again.out
+        exported = everlearn("up", "--export", at=state).out
+        assert f"export AWS_ENDPOINT_URL_S3={first['SeaweedFS']['url']}\n" in exported
+        assert "export PREFECT_API_URL=" in exported
+        checks = {check["name"]: check for check in everlearn("doctor", "--json", at=state).facts}
+        assert all(checks[name]["ok"] for name in ("S3", "Prefect", "signing key", "settings", "packages", "disk"))
+    finally:
+        stopped = everlearn("down", "--json", at=state).facts
+    assert stopped == {"Prefect": True, "SeaweedFS": True}
+    assert everlearn("down", at=state).out.count("was not running") == 2
+
+
+def test_doctor_ends_with_1_and_names_a_remedy_for_each_thing_amiss(
+    everlearn: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = everlearn("doctor", at=tmp_path / "nowhere")
+    assert ended.code == 1
+    checks = {check["name"]: check for check in everlearn("doctor", "--json", at=tmp_path / "nowhere").facts}
+    assert "everlearn up" in checks["S3"]["detail"]
+    assert "everlearn up" in checks["Prefect"]["detail"]
+    assert "dvc repro" in checks["base model"]["detail"]
+    assert checks["settings"]["ok"]
+
+
+def test_doctor_looks_at_the_weights_of_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    for name in doctor.BASE_FILES:
+        (tmp_path / "base" / name).write_text("{}", encoding="utf-8")
+    assert "no weights" in base_check(everlearn).detail
+    (tmp_path / "base" / "model.safetensors").write_bytes(bytes(2**20))
+    assert base_check(everlearn) == Check(name="base model", ok=True, detail=f"{tmp_path / 'base'}, 1.0 MiB")
+
+
+def base_check(everlearn: Callable[..., Ended]) -> Check:
+    return next(Check(**check) for check in everlearn("doctor", "--json").facts if check["name"] == "base model")
+
+
+def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        if name == "peft":
+            raise metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(metadata, "version", missing)
+    checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+    assert checks["packages"]["detail"] == "peft not installed; run `make install`"
+
+
+@pytest.mark.usefixtures("light_prefect")
+def test_doctor_tells_a_prefect_that_runs_but_does_not_answer(
+    everlearn: Callable[..., Ended], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalPrefect(home / "prefect"):
+        monkeypatch.setattr(LocalPrefect, "ready", lambda _: False)
+        checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+    assert "does not answer" in checks["Prefect"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("signing", "ok", "detail"),
+    [
+        ("{unsigned: true}", True, "unsigned, as the settings say"),
+        (f"{{key_file: none, trusted: ['{'d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'}']}}", True, "none: versions can be read"),
+        ("{key_file: none}", False, "no key to sign or to verify with"),
+    ],
+)  # fmt: skip
+def test_doctor_knows_who_signs(
+    signing: str, ok: bool, detail: str, everlearn: Callable[..., Ended], params: Path  # noqa: FBT001 - a row's column
+) -> None:  # fmt: skip
+    params.write_text(f"signing: {signing}", encoding="utf-8")
+    checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+    assert checks["signing key"]["ok"] is ok
+    assert detail in checks["signing key"]["detail"]
+
+
+def test_a_check_never_hides_a_bug() -> None:
+    assert issubclass(ModelError, Exception)
+    with pytest.raises(ZeroDivisionError):
+        doctor.check("broken", lambda _: str(1 / 0), place=None)  # type: ignore[arg-type]
+    assert services.is_free(0)
