@@ -94,7 +94,7 @@ class Duals:
         exponent, bend = self.at(tree[2])
         if not isinstance(base, np.ndarray) and not isinstance(exponent, np.ndarray):
             return self.constant(_scalar(np.power, complex(base), exponent))
-        whole = not isinstance(exponent, np.ndarray) and exponent == int(exponent.real)
+        whole = not isinstance(exponent, np.ndarray) and abs(exponent) < 2000 and exponent == int(exponent.real)
         if whole:
             value = base ** int(exponent.real)
         elif isinstance(exponent, float) and exponent == 0.5:
