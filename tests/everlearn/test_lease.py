@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import CycleBusyError, StoreDownError
+from everlearn.lease import Holder, Lease
+from everlearn.process import wait
+from everlearn.stores.memory import MemoryStore
+from tests.line import LINE, WHEN
+
+if TYPE_CHECKING:
+    from everlearn.stores import Blob
+
+HERE = Holder.this_process()
+ELSEWHERE = replace(HERE, host="another-machine")
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now: datetime = WHEN
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def lease(store: MemoryStore, watch: Watch, *, holder: Holder = HERE) -> Lease:
+    return Lease(store, LINE, holder=holder, ttl_s=60, clock=watch)
+
+
+def test_one_at_a_time_and_the_message_says_who(store: MemoryStore, watch: Watch) -> None:
+    assert lease(store, watch).acquire() == 1
+    with pytest.raises(CycleBusyError, match=rf"process {HERE.pid} on {HERE.host} is at work.*ends 60 s after"):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
+def test_every_new_holder_gets_a_greater_token(store: MemoryStore, watch: Watch) -> None:
+    first = lease(store, watch)
+    first.acquire()
+    first.release()
+    assert lease(store, watch, holder=ELSEWHERE).acquire() == 2
+
+
+def test_a_claim_that_was_not_renewed_in_time_is_taken_over(store: MemoryStore, watch: Watch) -> None:
+    late = lease(store, watch, holder=ELSEWHERE)
+    late.acquire()
+    watch.now += timedelta(seconds=61)
+    assert lease(store, watch).acquire() == 2
+    with pytest.raises(CycleBusyError, match="another run has taken over; this one must not write"):
+        late.renew()
+    late.release()
+    with pytest.raises(CycleBusyError):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
+def test_a_claim_that_is_renewed_lasts(store: MemoryStore, watch: Watch) -> None:
+    held = lease(store, watch, holder=ELSEWHERE)
+    held.acquire()
+    watch.now += timedelta(seconds=50)
+    held.renew()
+    watch.now += timedelta(seconds=50)
+    with pytest.raises(CycleBusyError):
+        lease(store, watch).acquire()
+
+
+def test_nobody_waits_for_a_process_of_this_machine_that_is_dead(store: MemoryStore, watch: Watch) -> None:
+    code = "from everlearn.lease import Holder; h = Holder.this_process(); print(h.pid, h.began)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, began = map(int, done.stdout.split())
+    dead = replace(HERE, pid=pid, began=began)
+    lease(store, watch, holder=dead).acquire()
+    assert lease(store, watch).acquire() == 2
+
+
+def test_a_process_of_an_earlier_boot_is_dead() -> None:
+    assert replace(HERE, boot="earlier").is_surely_dead()
+    assert not replace(HERE, boot="earlier", host="another-machine").is_surely_dead()
+    assert not HERE.is_surely_dead()
+
+
+def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
+    class Slow(MemoryStore):
+        def get(self, key: str) -> Blob:
+            try:
+                return super().get(key)
+            finally:
+                if first.token == 0:
+                    first.token = -1
+                    first.acquire()
+
+    store = Slow()
+    first = lease(store, watch, holder=ELSEWHERE)
+    with pytest.raises(CycleBusyError, match="another run has just begun"):
+        lease(store, watch).acquire()
+    assert first.token == 1
+
+
+def test_it_is_renewed_in_the_background_until_it_is_left(store: MemoryStore) -> None:
+    with Lease(store, LINE, ttl_s=0.06) as held:
+        begun = store.get(f"{LINE}/work/lease.json").etag
+        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+    assert threading.active_count() < 50
+    assert Lease(store, LINE, holder=ELSEWHERE).acquire() == held.token + 1
+
+
+def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
+    class Away(MemoryStore):
+        failures = 0
+
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            if self.failures < 2:
+                self.failures += 1
+                raise StoreDownError("no answer")
+            return super().replace(key, data, etag=etag)
+
+    store = Away()
+    with Lease(store, LINE, ttl_s=0.06):
+        begun = store.get(f"{LINE}/work/lease.json").etag
+        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+
+
+def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
+    with Lease(store, LINE, ttl_s=0.06) as held:
+        store.put(f"{LINE}/work/lease.json", b"taken over")
+        assert wait(lambda: not held._thread.is_alive(), patience_s=10)
+    assert store.get(f"{LINE}/work/lease.json").data == b"taken over"
