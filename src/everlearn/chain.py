@@ -44,7 +44,7 @@ class Draft:
 
 
 class Chain:
-    """One line's history in a store. Remembers what it has walked; safe to use from one thread."""
+    """One line's history in a store. Remembers what it has walked, so that only what is new is read."""
 
     def __init__(
         self, store: Store, line: str, *, clock: Callable[[], datetime], signer: Signer | None, verifier: Verifier
@@ -97,37 +97,35 @@ class Chain:
         raise ConflictError(f"line {self._line}: lost {ATTEMPTS} races in a row; run the same command again")
 
     def _read(self) -> tuple[State, str | None]:
+        known = self._known  # before HEAD is read: what another thread learns meanwhile may be newer than that
         try:
             blob = self._store.get(f"{self._line}/HEAD")
         except NotFoundError:
-            if self._known.tip is not None:
+            if known.tip is not None:
                 raise IntegrityError(f"{self._line}/HEAD is gone; restore it from a backup of the bucket") from None
-            return self._known, None
+            return known, None
         head = parse(blob.data, name=f"{self._line}/HEAD")
-        state = self._known if head.get("event") == self._known.tip else self._walk(head)
+        state = known if head.get("event") == known.tip else self._walk(head, known=known)
         if head != self._head(state):
             raise IntegrityError(f"{self._line}/HEAD contradicts its own history; restore it from a backup")
         self._known = state
         return state, blob.etag
 
-    def _walk(self, head: dict[str, Any]) -> State:
+    def _walk(self, head: dict[str, Any], *, known: State) -> State:
         """The state at `head`, from what is known, from a snapshot, or from the beginning: whichever comes first."""
         events: list[Event] = []
-        digest: str | None = str(head.get("event"))
         start = State()
-        while digest is not None:
-            if digest == self._known.tip:
-                start = self._known
-                break
+        digest: str | None = str(head.get("event"))
+        while digest is not None and digest != known.tip:
             event = self._event(digest)
             events.append(event)
             digest = event.previous
-            if event.snapshot is not None and event.previous != self._known.tip:
-                start = self._snapshot(event.snapshot)
-                break
+            if event.snapshot is not None and digest != known.tip:
+                start, digest = self._snapshot(event.snapshot), None
+        if digest is not None:
+            start = known
         state = fold(reversed(events), start=start)
-        known = self._known
-        if known.tip is not None and (len(state.history) < known.sequence or state.tip_at(known.sequence) != known.tip):
+        if state.sequence < known.sequence or state.tip_at(known.sequence) != known.tip:
             raise IntegrityError(f"{self._line}/HEAD shows an older or another history than was read before")
         return state
 

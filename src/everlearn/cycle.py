@@ -12,6 +12,8 @@
 
 Look before opening: `state.cycles.get(cycle_key(inputs))` of the registry says that a key has ended already
 (`End.SKIPPED`). After a crash between publish and close, the run that resumes finds the published event by its key.
+Where publishing raises StaleParentError, `close_cycle(…, end=None)` abandons the night, and the next one starts from
+the champion of that moment.
 
 The watermark is not kept here. It is `state.claimed` of the registry: the data digests of all *published* nights,
 which commit with the publishing event. A snapshot is thus claimed by an open cycle (its digest is in the inputs, which
@@ -20,13 +22,12 @@ a re-run takes up whatever arrived meanwhile), and free again once that cycle en
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from everlearn.document import canonical, digest_of
+from everlearn.document import canonical, digest_of, parse
 from everlearn.errors import ConflictError, CycleBusyError, CycleError, NotFoundError
 from everlearn.lease import Holder, Lease
 from everlearn.workspace import Workspace
@@ -99,10 +100,15 @@ class OpenCycle:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OpenCycle:
-        """Inverse of `to_bytes`."""
-        record = json.loads(data)
-        known = {"inputs": CycleInputs(**record["inputs"]), "opened": datetime.fromisoformat(record["opened"])}
-        return cls(**record | known)
+        """Inverse of `to_bytes`. CycleError if another version of Everlearn has written them."""
+        record = parse(data, name="the record of the open cycle")
+        try:
+            known = {"inputs": CycleInputs(**record["inputs"]), "opened": datetime.fromisoformat(record["opened"])}
+            return cls(**record | known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CycleError(
+                f"the open cycle was begun by another version of Everlearn ({error}); end it there"
+            ) from None
 
 
 def _now() -> datetime:

@@ -9,7 +9,6 @@ write of the work (workspace.py), where an older one is refused: a late worker c
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -18,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from everlearn.document import canonical
+from everlearn.document import canonical, parse
 from everlearn.errors import ConflictError, CycleBusyError, NotFoundError, StoreError
 from everlearn.process import began
 
@@ -68,7 +67,7 @@ class _Record:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> _Record:
-        record = json.loads(data)
+        record = parse(data, name="the lease of the line")
         holder = Holder(**record["holder"]) if record["holder"] else None
         return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
 
@@ -154,7 +153,15 @@ class Lease:
         try:
             self._etag = self._store.replace(self._key, record.to_bytes(), etag=self._etag)
         except ConflictError:
-            raise CycleBusyError(f"line {self.line}: another run has taken over; this one must not write") from None
+            self._move_again(record)
+
+    def _move_again(self, record: _Record) -> None:
+        """After a write whose answer was lost, the lease is ours with bytes that we did not see confirmed."""
+        held = self._store.get(self._key)
+        found = _Record.from_bytes(held.data)
+        if (found.holder, found.token) != (self.holder, self.token):
+            raise CycleBusyError(f"line {self.line}: another run has taken over; this one must not write")
+        self._etag = self._store.replace(self._key, record.to_bytes(), etag=held.etag)
 
     def _expiry(self) -> datetime:
         return self._clock() + timedelta(seconds=self._ttl_s)

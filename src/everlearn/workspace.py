@@ -9,12 +9,11 @@ the lease: a worker whose token is older than the index's is refused, whatever i
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from everlearn.document import canonical, digest_of
+from everlearn.document import canonical, digest_of, parse
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
 from everlearn.objects import fetch, keep
 
@@ -118,7 +117,7 @@ class Workspace:
             blob = self._store.get(f"{self._root}/index.json")
         except NotFoundError:
             return _Index(), None
-        return _Index(**json.loads(blob.data)), blob.etag
+        return _Index(**parse(blob.data, name=f"{self._root}/index.json")), blob.etag
 
     def _files(self, name: str) -> dict[str, str]:
         names = self._read()[0].names

@@ -102,3 +102,9 @@ def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
     assert open_cycle(s3_store, LINE, OTHER).resumed
     close_cycle(s3_store, opened, end=End.NO_NEW_DATA)
     assert current_cycle(s3_store, LINE) is None
+
+
+def test_a_record_of_another_version_is_told(store: MemoryStore) -> None:
+    store.put(f"{LINE}/work/open.json", b'{"colour":"red"}')
+    with pytest.raises(CycleError, match="begun by another version of Everlearn"):
+        open_cycle(store, LINE, INPUTS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.errors import CycleBusyError, StoreDownError
+from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
 from everlearn.lease import Holder, Lease
 from everlearn.process import wait
 from everlearn.stores.memory import MemoryStore
@@ -137,8 +137,49 @@ def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
         assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
 
 
+def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
+    class Cut(MemoryStore):
+        cut = False
+
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            written = super().replace(key, data, etag=etag)
+            if self.cut:
+                self.cut = False
+                raise StoreDownError("connection cut after the write")
+            return written
+
+    store = Cut()
+    held = lease(store, watch)
+    held.acquire()
+    watch.now += timedelta(seconds=1)
+    store.cut = True
+    with pytest.raises(StoreDownError):
+        held.renew()
+    watch.now += timedelta(seconds=1)
+    held.renew()
+    with pytest.raises(CycleBusyError):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
 def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
-        store.put(f"{LINE}/work/lease.json", b"taken over")
+        other = Lease(store, LINE, holder=ELSEWHERE)
+        assert wait(lambda: takes_over(other, store), patience_s=10)
         assert wait(lambda: not held._thread.is_alive(), patience_s=10)
-    assert store.get(f"{LINE}/work/lease.json").data == b"taken over"
+    other.renew()
+
+
+def takes_over(other: Lease, store: MemoryStore) -> bool:
+    """Write over the lease, whoever holds it, as if it had expired."""
+    key = f"{LINE}/work/lease.json"
+    try:
+        other._take(7, lambda data: store.replace(key, data, etag=store.get(key).etag))
+    except CycleBusyError:
+        return False
+    return True
+
+
+def test_a_damaged_lease_is_told(store: MemoryStore) -> None:
+    store.put(f"{LINE}/work/lease.json", b"{")
+    with pytest.raises(IntegrityError, match="the lease of the line is damaged"):
+        Lease(store, LINE).acquire()

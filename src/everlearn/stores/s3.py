@@ -50,6 +50,8 @@ class S3Store:
         self.bucket = bucket
         self.endpoint_url = endpoint_url
 
+        session = boto3.session.Session(*(keys or ()), region_name=region)
+
         def client(attempts: int) -> Any:
             config = Config(
                 connect_timeout=min(5.0, timeout_s),
@@ -59,7 +61,6 @@ class S3Store:
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             )
-            session = boto3.session.Session(*(keys or ()), region_name=region)
             return session.client("s3", endpoint_url=endpoint_url, config=config)
 
         with self._translated(""):
