@@ -16,7 +16,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from everlearn import charts, rung_tree
 from everlearn.decision import Against, Decision, Outcome, SuiteRow
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jinja2 import Template
+    from markupsafe import Markup
 
 __all__ = [
     "IngestCounts",
@@ -64,6 +64,8 @@ def render(night: NightRecord) -> str:
         times=_times(night),
         seconds=sum(step.seconds for step in night.steps),
         cpu_seconds=sum(step.cpu_seconds for step in night.steps),
+        refused=_most_first(night.refused),
+        quarantined=_most_first(night.ingest.quarantined),
         strip=charts.forest_strip,
     )
 
@@ -176,6 +178,11 @@ def _times(night: NightRecord) -> list[tuple[StepTime, float]]:
     """Each step with its share of the longest, for the width of its bar."""
     longest = max((step.seconds for step in night.steps), default=0.0) or 1.0
     return [(step, step.seconds / longest) for step in night.steps]
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Reasons with their counts, in an order that does not depend on how the record was kept."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _quarantined(night: NightRecord) -> int:

@@ -122,7 +122,7 @@ def freeze_target(
     """
     taken: set[str] = set()
     chosen = [problem for problem in held_out if _is_new(problem.statement, domain, forbidden, taken)]
-    models = chosen or list(like)
+    models = tuple(chosen or like)  # a copy: fresh problems are no models
     if not models:
         raise BadInputError("no target suite: every held-out problem is kin to a trained one; bring more new problems")
     for statement in _draws(models, domain=domain, seed=seed, tries=TRIES_PER_ITEM * max(0, size - len(chosen))):
