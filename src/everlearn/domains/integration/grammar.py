@@ -16,13 +16,18 @@ every limit is checked before the work that it limits.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 from itertools import islice
 from typing import Any, TypeAlias
 
 from everlearn.errors import GrammarError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Expression: TypeAlias = tuple[Any, ...]
 
@@ -245,3 +250,192 @@ _WRITERS = {
     "sum": _write_sum,
     "product": _write_product,
 }
+
+    def factor(self) -> Expression:
+        return self.signed(self.factor) if self.tokens[self.at] in {"+", "-"} else self.power()
+
+    def signed(self, read: Callable[[], Expression]) -> Expression:
+        """What follows a sign, with that sign."""
+        sign = self.tokens[self.at]
+        self.at += 1
+        self.deeper()
+        inner = read()
+        self.depth -= 1
+        return Negative(inner) if sign == "-" else inner
+
+    def power(self) -> Expression:
+        base = self.atom()
+        if self.tokens[self.at] != "^":
+            return base
+        self.at += 1
+        self.deeper()
+        exponent = self.factor()
+        self.depth -= 1
+        self.check_exponent(exponent)
+        return Power(base, exponent)
+
+    def atom(self) -> Expression:
+        token = self.tokens[self.at]
+        self.at += 1
+        if token == "(":
+            return self.bracketed()
+        if known := _NAMES.get(token):
+            return known
+        if token in FUNCTIONS:
+            if self.tokens[self.at] != "(":
+                raise self.wrong(f"{token} needs its argument in brackets, as in {token}(x)")
+            self.at += 1
+            return Call(token, self.bracketed())
+        if token[:1].isdecimal() or (token[:1] == "." and token != "."):
+            return self.number(token)
+        self.at -= 1
+        raise self.unknown(token)
+
+    def bracketed(self) -> Expression:
+        self.deeper()
+        inner = self.sum()
+        if self.tokens[self.at] != ")":
+            raise self.wrong('a ")" or an operator was expected')
+        self.at += 1
+        self.depth -= 1
+        return inner
+
+    def number(self, token: str) -> Number:
+        if len(token) > self.limits.digits:
+            raise LimitError(f"the number {token[:24]} has more than {self.limits.digits} digits: shorten it")
+        whole, _, places = token.partition(".")
+        return Number(int(whole + places), len(places))
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > self.limits.depth:
+            raise LimitError(f"{self.text[:24]!r}… nests deeper than {self.limits.depth} levels: flatten it")
+
+    def check_exponent(self, exponent: Expression) -> None:
+        """No constant exponent beyond the limit, not even in disguise (9^9^9).
+
+        A constant that has no value is no concern of the grammar.
+        """
+        limit = self.limits.exponent
+        value = size(exponent)
+        if value is not None and value > limit:
+            raise LimitError(f"{self.text[:24]!r}… has an exponent beyond {limit}: use a smaller one")
+
+    def unknown(self, token: str) -> GrammarError:
+        if token in FOREIGN:
+            return TheoryError(f"there is no theory of {token} here (position {self.position()}): avoid it")
+        if token in ALIASES:
+            return self.wrong(f"{token} is written {ALIASES[token]} here")
+        if token == "*":
+            return self.wrong("powers are written x^2")
+        if token[:1].isalpha() or token[:1] == "_":
+            known = ", ".join(("x", "e", "pi", *sorted(FUNCTIONS)))
+            return self.wrong(f"the name {token[:24]!r} is unknown; known are {known}")
+        return self.wrong("a number, x, a function or a bracket was expected")
+
+    def wrong(self, what: str) -> GrammarError:
+        token = self.tokens[self.at]
+        found = repr(token[:24]) if token else "the end"
+        return GrammarError(f"{self.text[:60]!r}, position {self.position()}: found {found}, {what}")
+
+    def position(self) -> int:
+        """Where the present token begins, counted from 1."""
+        starts = [match.start() for match in _TOKEN.finditer(self.text)]
+        return (starts[self.at] if self.at < len(starts) else len(self.text)) + 1
+
+
+def size(tree: Expression) -> float | None:
+    """The magnitude of a constant, roughly; None where `x` occurs. Only to bound exponents: never an overflow."""
+    match tree:
+        case Number():
+            return tree.digits / 10**tree.places
+        case Variable():
+            return None
+        case Constant():
+            return math.e if tree.name == "e" else math.pi
+        case Negative():
+            return size(tree.operand)
+        case Reciprocal():
+            below = size(tree.operand)
+            return None if below is None else 1 / max(below, 1e-300)
+        case Sum():
+            return _fold(tree.terms, add=True)
+        case Product():
+            return _fold(tree.factors, add=False)
+        case Power():
+            return _size_of_power(size(tree.base), size(tree.exponent))
+        case Call():
+            inside = size(tree.argument)
+            steep = tree.name in {"exp", "sinh", "cosh"}
+            return None if inside is None else _size_of_power(math.e, inside) if steep else inside
+
+
+def _fold(parts: tuple[Expression, ...], *, add: bool) -> float | None:
+    sizes = [size(part) for part in parts]
+    known = [each for each in sizes if each is not None]
+    if len(known) < len(sizes):
+        return None
+    return sum(known) if add else math.prod(known)
+
+
+def _size_of_power(base: float | None, exponent: float | None) -> float | None:
+    if base is None or exponent is None:
+        return None
+    decades = abs(exponent * math.log10(base)) if base > 0 else 0.0
+    return 10.0**decades if decades < 300 else math.inf
+
+
+# How tightly each kind of node binds: a part is bracketed where the grammar asks for something tighter.
+_SUM, _PRODUCT, _POWER, _ATOM = range(4)
+
+
+def render(tree: Expression) -> str:
+    """The text that `parse` reads as this very tree."""
+    return _render(tree)[0]
+
+
+def _render(tree: Expression) -> tuple[str, int]:  # noqa: PLR0911 - one line a kind of node
+    match tree:
+        case Number():
+            return _render_number(tree), _ATOM
+        case Constant():
+            return tree.name, _ATOM
+        case Variable():
+            return "x", _ATOM
+        case Call():
+            return f"{tree.name}({render(tree.argument)})", _ATOM
+        case Power():
+            return f"{_within(tree.base, _ATOM)}^{_within(tree.exponent, _ATOM)}", _POWER
+        case Product():
+            head, *rest = tree.factors
+            return _within(head, _POWER) + "".join(_factor(factor) for factor in rest), _PRODUCT
+        case Reciprocal():
+            return f"1/{_within(tree.operand, _POWER)}", _PRODUCT
+        case Negative():
+            return f"-{_within(tree.operand, _PRODUCT)}", _SUM
+        case Sum():
+            head, *rest = tree.terms
+            first = render(head) if isinstance(head, Negative) else _within(head, _PRODUCT)
+            return first + "".join(_term(term) for term in rest), _SUM
+
+
+def _render_number(number: Number) -> str:
+    if not number.places:
+        return str(number.digits)
+    digits = str(number.digits).rjust(number.places + 1, "0")
+    return f"{digits[: -number.places]}.{digits[-number.places :]}"
+
+
+def _within(tree: Expression, tightness: int) -> str:
+    text, bound = _render(tree)
+    return text if bound >= tightness else f"({text})"
+
+
+def _factor(tree: Expression) -> str:
+    return f"/{_within(tree.operand, _POWER)}" if isinstance(tree, Reciprocal) else f"*{_within(tree, _POWER)}"
+
+
+def _term(tree: Expression) -> str:
+    if isinstance(tree, Negative):
+        return f" - {_within(tree.operand, _PRODUCT)}"
+    return f" + {_within(tree, _PRODUCT)}"
