@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +26,7 @@ SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 VERIFIER = Ed25519Verifier([SIGNER.key])
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-Fault = Literal["killed before", "killed after", "down before", "down after"]
+Fault = Literal["killed before", "killed after", "down before", "down after", "SIGKILL before", "SIGKILL after"]
 FAULTS: tuple[Fault, ...] = ("killed before", "killed after", "down before", "down after")
 
 
@@ -117,6 +119,8 @@ class Faulty:
             return write()
         if self._fault.endswith("after"):
             write()
+        if self._fault.startswith("SIGKILL"):
+            os.kill(os.getpid(), signal.SIGKILL)
         if self._fault.startswith("killed"):
             raise Killed
         raise StoreDownError("no answer")

@@ -9,6 +9,7 @@ write of the work (workspace.py), where an older one is refused: a late worker c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from everlearn.document import canonical, parse
-from everlearn.errors import ConflictError, CycleBusyError, NotFoundError, StoreError
+from everlearn.errors import ConflictError, CycleBusyError, IntegrityError, NotFoundError, StoreError
 from everlearn.process import began
 
 if TYPE_CHECKING:
@@ -128,13 +129,14 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        self.release()
+        with contextlib.suppress(StoreError):  # nobody waits for a dead process, nor for longer than `ttl_s`
+            self.release()
 
     def _beat(self) -> None:
         while not self._done.wait(self._ttl_s / 3):
             try:
                 self.renew()
-            except CycleBusyError:
+            except (CycleBusyError, IntegrityError):
                 return  # the next write of the work is refused, and says so
             except StoreError:
                 continue  # it may be back before the lease expires

@@ -161,6 +161,15 @@ def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
         lease(store, watch, holder=ELSEWHERE).acquire()
 
 
+def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended() -> None:
+    class Gone(MemoryStore):
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            raise StoreDownError("no answer")
+
+    with pytest.raises(ZeroDivisionError), Lease(Gone(), LINE):
+        raise ZeroDivisionError
+
+
 def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
         other = Lease(store, LINE, holder=ELSEWHERE)
