@@ -12,7 +12,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from everlearn.errors import IntegrityError
+from everlearn.errors import BadInputError, IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +37,11 @@ class Verifier(Protocol):
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
-    """The one spelling of `value`: sorted keys, no spaces, UTF-8. ValueError for NaN and infinities."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    """The one spelling of `value`: sorted keys, no spaces, UTF-8. BadInputError for what JSON cannot say: NaN, infinities."""
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"this cannot be written down for ever: {error}") from None
 
 
 def digest_of(data: bytes) -> str:
@@ -52,7 +55,7 @@ def parse(data: bytes, *, name: str) -> dict[str, Any]:
         value = json.loads(data)
         if isinstance(value, dict) and canonical(value) == data:
             return value
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, BadInputError):
         pass
     raise IntegrityError(f"{name} is damaged: it is not the JSON that was written; restore it from a backup")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.document import canonical, digest_of, parse, seal, unseal
-from everlearn.errors import IntegrityError
+from everlearn.errors import BadInputError, IntegrityError
 from tests.line import SIGNER, VERIFIER
 
 # a lone surrogate has no UTF-8, so no canonical form
@@ -30,9 +30,10 @@ def test_any_other_spelling_is_refused(data: bytes) -> None:
         parse(data, name="it")
 
 
-def test_what_json_cannot_say_is_not_written() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        canonical({"loss": float("nan")})
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"bytes", "\ud800"])
+def test_what_json_cannot_say_is_not_written(value: object) -> None:
+    with pytest.raises(BadInputError, match="cannot be written down for ever"):
+        canonical({"loss": value})
 
 
 def test_a_digest_is_sha256() -> None:
