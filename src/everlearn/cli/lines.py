@@ -33,7 +33,7 @@ def sentence(event: Event) -> str:
         what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
     elif "from" in detail:
         what += f" {detail['from']} to {detail['to'] or 'the base model'}"
-    return escape(f"{what}: {event.reason}")
+    return f"{what}: {event.reason}"
 
 
 def of_event(event: Event) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
     rows = [
         ("version", entry.version + (" (barred)" if entry.barred else "")),
         ("published", f"{moment(entry.at)} UTC by {entry.actor}"),
-        ("why", escape(entry.reason)),
+        ("why", entry.reason),
         ("parent", manifest.parent or "the base model"),
         ("base", manifest.base_fingerprint[:16]),
         ("data", manifest.data_digest[:16]),

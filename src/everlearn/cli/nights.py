@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections import Counter
 from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group
 
 from everlearn.cli.screen import Json, answer, table, tell
+from everlearn.errors import BadInputError
+from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
     from everlearn.cli.place import Place
 
 app = typer.Typer()
@@ -20,6 +30,53 @@ Profile = Literal["quick", "nightly"]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="New problems; by default, what was handed in.")]
 ProfileOption = Annotated[Profile | None, typer.Option(help="Overlay of params.yaml: minutes, or a whole night.")]
 Version = Annotated[str, typer.Option(metavar="VERSION", help="v0001, champion or base.")]
+
+
+@app.command()
+def cycle(context: typer.Context, *, data: Data = None, profile: ProfileOption = None, json: Json = False) -> None:
+    """Run one night: from new problems to a version that is provably better, or to a reason why not.
+
+    Starts the local servers if none are set. Killed at any moment, the same command continues where it was; repeated,
+    it says that nothing is new. Ends with 10 if the gate rejected the candidate, 11 if it could not tell.
+
+        everlearn cycle --data data/example
+        everlearn cycle --profile nightly --json
+    """
+    place: Place = context.obj
+    tell("looking for the local servers (their first start takes 15 s)")
+    place.start()
+    from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
+
+    ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))
+    rows = [(name, ended[name]) for name in ("end", "version", "reason", "report") if ended.get(name)]
+    answer(ended, as_json=json, shown=table("", "", rows=rows))
+    raise typer.Exit(ENDS_BADLY.get(str(ended["end"]), 0))
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="JSONL; - is standard input.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="The answer is JSON lines in any case.")] = True,  # noqa: ARG001
+) -> None:
+    """Judge answers: one JSON line out for each line in, in the same order.
+
+    A line has "problem" and "answer" (or "integrand" and "antiderivative"), and "id" and "domain" if you like. Out come
+    "id", "verdict" (CORRECT, WRONG or UNDECIDED) and "reason". Counts go to standard error.
+
+        everlearn verify answers.jsonl > verdicts.jsonl
+        echo '{"problem": "2*x", "answer": "x^2 + 7"}' | everlearn verify -
+    """
+    from everlearn.verification import verify_lines
+
+    place: Place = context.obj
+    counts = Counter[str]()
+    with opened(file) as lines:
+        for told in verify_lines(lines, domain=place.settings().domain):
+            counts[told["verdict"]] += 1
+            typer.echo(dumps(told, ensure_ascii=False))
+    tell(", ".join(f"{counts[ruling]} {ruling}" for ruling in Ruling))
 
 
 @app.command()
@@ -100,15 +157,26 @@ def evaluate(
     measured = model.evaluate(place, version=version, suite=chosen)
     facts = {"version": version, "suite": chosen.name, "suite_digest": chosen.digest} | model.summary(measured)
     rows = [(each.verdict.ruling, each.item, each.answer, each.verdict.reason) for each in measured]
+    told = [(name, f"{value:.1%}" if name == "share" else value) for name, value in facts.items()]
+    parts = [table("", "", rows=told)]
     if answers:
         names = ("verdict", "item", "answer", "reason")
         facts["answers"] = [dict(zip(names, row, strict=True)) for row in rows]
-        tell("\n".join("  ".join(map(str, row)) for row in rows))
-    shown = table(
-        "",
-        "",
-        rows=[
-            (name, f"{value:.1%}" if name == "share" else value) for name, value in facts.items() if name != "answers"
-        ],
-    )
-    answer(facts, as_json=json, shown=shown)
+        parts.append(table(*names, rows=rows))
+    answer(facts, as_json=json, shown=Group(*parts))
+
+
+@contextlib.contextmanager
+def opened(file: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, or of standard input for `-`. BadInputError if it cannot be opened."""
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        lines = Path(file).open("rb")  # noqa: SIM115 - closed below; what happens meanwhile is not ours to translate
+    except OSError as error:
+        raise BadInputError(
+            f"{file} cannot be read ({error.strerror}); name a JSONL file, or - for standard input"
+        ) from None
+    with lines:
+        yield lines

@@ -44,6 +44,14 @@ class Place:
             found = {name: value for name, value in found.items() if name.startswith("PREFECT_")}
         os.environ.update({name: value for name, value in found.items() if not is_chosen(name)})
 
+    def start(self) -> None:
+        """Start the local servers that do not run, unless the settings name an S3 server; then let them be found."""
+        chosen = self.settings().store
+        if chosen.endpoint_url is None:
+            services.up(self.home, bucket=chosen.bucket)
+            self.own_key()
+        self.connect()
+
     def registry(self) -> Registry:
         """The line of the settings. StoreDownError when there is no server to talk to."""
         self.connect()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,12 +27,12 @@ def answer(facts: Any, *, as_json: bool, shown: RenderableType) -> None:
     if as_json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
     else:
-        Console(soft_wrap=not isinstance(shown, Table)).print(shown)
+        Console(soft_wrap=isinstance(shown, str)).print(shown, markup=not isinstance(shown, str))
 
 
 def tell(text: str) -> None:
     """Say something that is not the answer."""
-    errors().print(text)
+    errors().print(text, markup=False)
 
 
 def complain(text: str) -> None:
@@ -45,8 +46,8 @@ def errors() -> Console:
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; what is None is shown as a dash."""
+    """A plain table. None is shown as a dash, `Text` in its style, all else as it is: brackets are no markup here."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for row in rows:
-        made.add_row(*("-" if cell is None else str(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text("-" if cell is None else str(cell)) for cell in row))
     return made

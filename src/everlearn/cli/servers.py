@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from everlearn import services
 from everlearn.cli.doctor import examine
@@ -67,7 +68,8 @@ def doctor(context: typer.Context, *, json: Json = False) -> None:
     """
     checks = examine(context.obj)
     facts = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
-    rows = [("[green]ok[/]" if check.ok else "[bold red]amiss[/]", check.name, check.detail) for check in checks]
+    signs = {True: Text("ok", style="green"), False: Text("amiss", style="bold red")}
+    rows = [(signs[check.ok], check.name, check.detail) for check in checks]
     answer(facts, as_json=json, shown=table("", "what", "", rows=rows))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)

@@ -74,7 +74,7 @@ def test_a_suite_can_be_a_file_and_people_see_a_table(everlearn: Callable[..., E
         "evaluate", "--version", "base", "--suite", str(in_project / "data/suites/skill.jsonl"), "--answers"
     )
     assert "50.0%" in ended.out
-    assert "i1  [x]" in ended.err
+    assert "[x]" in ended.out
 
 
 @pytest.mark.usefixtures("in_project")

@@ -88,6 +88,17 @@ def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeyp
     assert checks["packages"]["detail"] == "peft not installed; run `make install`"
 
 
+def test_doctor_ends_with_0_where_nothing_is_amiss(
+    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everlearn.cli import servers
+
+    monkeypatch.setattr(servers, "examine", lambda _: [Check(name="disk", ok=True, detail="[1] GiB free")])
+    ended = everlearn("doctor")
+    assert ended.code == 0
+    assert ended.out.split() == ["what", "ok", "disk", "[1]", "GiB", "free"]
+
+
 @pytest.mark.usefixtures("light_prefect")
 def test_doctor_tells_a_prefect_that_runs_but_does_not_answer(
     everlearn: Callable[..., Ended], home: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from everlearn.errors import RegistryError, StoreError
+from everlearn.events import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,13 @@ def test_history_shows_the_newest_first_and_no_more_than_asked_for(
     assert "second" in told.out
     assert "first" not in told.out
     assert [event["sequence"] for event in everlearn("history", "--json").facts] == [2, 1]
+
+
+def test_a_night_without_a_version_is_in_the_history_with_its_reason(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    registry.record(Kind.REJECTED, cycle_key="a" * 64, reason="skills got worse", actor="night", detail={})
+    assert "rejected: skills got worse" in everlearn("history").out
 
 
 def test_rollback_lets_the_version_before_serve_again_and_bars_the_other(
