@@ -27,9 +27,9 @@ from everlearn.problem import Ruling, Verdict
 
 RELATIVE = 1e-9
 ABSOLUTE = 1e-300
-FAR = 1e-3
+FAR = 1e-6
 ENOUGH = 6  # real points at which both sides are defined
-_MIDDLE = 4.0
+_MIDDLE = (0.3, 2.0)
 _NO_THEORY = re.compile(
     r"\b(Li|li|Ei|Ci|Si|Chi|Shi|erf|erfc|erfi|gamma|Gamma|polylog|PolyLog|FresnelS|FresnelC|EllipticE|EllipticF|"
     r"hypergeom|LambertW|abs|sign|CannotIntegrate|Unintegrable)\s*\("
@@ -141,7 +141,7 @@ def _evaluate(tree: Expression, points: np.ndarray) -> Sample:
         points, values = points[known], values[known]
         real = (points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values))
         return Sample(
-            points=points, values=values, real=real, middle=np.abs(points) <= _MIDDLE, faint=duals.faint
+            points=points, values=values, real=real, middle=(np.abs(points) >= _MIDDLE[0]) & (np.abs(points) <= _MIDDLE[1]), faint=duals.faint
         )
 
 
@@ -149,7 +149,7 @@ def _evaluate(tree: Expression, points: np.ndarray) -> Sample:
 def _bank(seed: int) -> np.ndarray:
     """The points that most integrands are judged at: 16 real ones and 8 complex ones, of several sizes."""
     rng = np.random.default_rng(seed)
-    sizes = np.concatenate([rng.uniform(0.05, 0.9, 4), rng.uniform(0.9, _MIDDLE, 8), rng.uniform(_MIDDLE, 15, 4)])
+    sizes = np.concatenate([rng.uniform(0.05, 0.3, 2), rng.uniform(*_MIDDLE, 10), rng.uniform(_MIDDLE[1], 15, 4)])
     signs = np.tile([1, 1, -1, 1], 4)
     real = (sizes * signs).astype(complex)
     complex_ones = rng.uniform([0.1, 0.3, 0.1, 0.5, 1, 1, 3, 1], [1, 2, 1, 3, 4, 4, 8, 7]) * np.exp(
