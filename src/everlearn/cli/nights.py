@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +13,6 @@ from rich.console import Group
 
 from everlearn.cli.screen import Json, answer, table, tell
 from everlearn.errors import BadInputError
-from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +60,8 @@ def verify(
     """Judge answers: one JSON line out for each line in, in the same order.
 
     A line has "problem" and "answer" (or "integrand" and "antiderivative"), and "id" and "domain" if you like. Out come
-    "id", "verdict" (CORRECT, WRONG or UNDECIDED) and "reason". Counts go to standard error.
+    "id", "verdict" (CORRECT, WRONG or UNDECIDED) and "reason". Counts go to standard error. Ends with 2 if a line could
+    not be understood; the others are judged all the same.
 
         everlearn verify answers.jsonl > verdicts.jsonl
         echo '{"problem": "2*x", "answer": "x^2 + 7"}' | everlearn verify -
@@ -71,12 +69,11 @@ def verify(
     from everlearn.verification import verify_lines
 
     place: Place = context.obj
-    counts = Counter[str]()
     with opened(file) as lines:
-        for told in verify_lines(lines, domain=place.settings().domain):
-            counts[told["verdict"]] += 1
-            typer.echo(dumps(told, ensure_ascii=False))
-    tell(", ".join(f"{counts[ruling]} {ruling}" for ruling in Ruling))
+        told = verify_lines(lines, sys.stdout, domain=place.settings().domain)
+    tell(f"{told.lines} lines: {told.correct} CORRECT, {told.wrong} WRONG, {told.undecided} UNDECIDED")
+    if not told.is_clean:
+        raise BadInputError(f"{told.unreadable} of them could not be understood; the reason stands in the line of each")
 
 
 @app.command()
