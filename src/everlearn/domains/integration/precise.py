@@ -30,6 +30,7 @@ class Precise:
         self.context.dps = digits
         self.point: Any = self.context.mpc(0)
         self.largest: dict[tuple[int, int], Any] = {}
+        self.first: dict[int, Any] = {}
 
     def at(self, tree: Expression, point: Any) -> Any:
         """The value of a tree at a point.
@@ -44,7 +45,9 @@ class Precise:
             raise UndefinedError(str(error)) from error
 
     def faintest(self) -> Any:
-        """The smallest of all largest sizes: of each term beside its sum, of each argument, over the points so far."""
+        """The least of what was largest over the points so far: each term beside its sum, each argument, and how much
+        each function of x changed.
+        """
         return min(self.largest.values(), default=self.context.mpf(1))
 
     def _value(self, tree: Expression) -> Any:
@@ -54,6 +57,13 @@ class Precise:
         key = (id(tree), index)
         if size > self.largest.get(key, -1):
             self.largest[key] = size
+
+    def _vary(self, tree: Expression, value: Any) -> Any:
+        """Note how far the value of a function of x goes away from its first one."""
+        first = self.first.setdefault(id(tree), (self.point, value))
+        if first[0] != self.point:
+            self._note(tree, -1, abs(value - first[1]) / max(abs(value), abs(first[1])) if value or first[1] else 0)
+        return value
 
     def number(self, tree: Expression) -> Any:
         return self.context.mpc(self.context.mpf(tree[1].numerator) / tree[1].denominator)
@@ -74,6 +84,9 @@ class Precise:
         return self.context.fprod([self._value(factor) for factor in tree[1:]])
 
     def power(self, tree: Expression) -> Any:
+        return self._vary(tree, self._power(tree)) if has_x(tree) else self._power(tree)
+
+    def _power(self, tree: Expression) -> Any:
         exponent = self._value(tree[2])
         if tree[1] == ("name", "e"):
             return self.context.exp(self._modest(exponent))
@@ -87,6 +100,9 @@ class Precise:
         return base**exponent
 
     def call(self, tree: Expression) -> Any:
+        return self._vary(tree, self._call(tree)) if has_x(tree) else self._call(tree)
+
+    def _call(self, tree: Expression) -> Any:
         argument = self._value(tree[2])
         self._note(tree, 0, abs(argument))
         name = tree[1]
@@ -98,6 +114,11 @@ class Precise:
         if not abs(argument) <= LARGEST_ARGUMENT:
             raise UndefinedError("too large")
         return argument
+
+
+def has_x(tree: Expression) -> bool:
+    """Whether a tree depends on x by its form."""
+    return tree == ("name", "x") or any(has_x(child) for child in tree[1:] if isinstance(child, tuple))
 
 
 _KINDS: dict[str, Callable[[Precise, Expression], Any]] = {

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.domains.integration.grammar import Expression, parse
-from everlearn.domains.integration.precise import Precise, UndefinedError
+from everlearn.domains.integration.grammar import Expression, constant, parse
+from everlearn.domains.integration.precise import Precise, UndefinedError, has_x
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 ENOUGH = 6
 WANTED = 14
+_FAR = 10
 _TRIED = 400
-_HIDDEN = 400  # decimal digits that the constants of a text may hide
+_SLACK = 30.0  # of them, those that the working precision covers anyway
+_HIDDEN = 600.0  # decimal digits that the constants of a text may hide
 
 
 def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict:
@@ -36,13 +39,14 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
     try:
         answer = parse(antiderivative)
     except GrammarError as error:
-        return Verdict(ruling=Ruling.UNDECIDED, reason=f"there is nothing to recheck, the answer cannot be read: {error}")
-    hidden = _spread(question) + _spread(answer)
+        return _undecided(f"there is nothing to recheck, the answer cannot be read: {error}")
+    hidden = spread(question) + spread(answer)
     if hidden > _HIDDEN:
-        return _undecided(f"its constants span {hidden:.0f} decimal digits, more than the {_HIDDEN} that can be judged")
-    proof = _Proof(question, answer, digits=digits + math.ceil(hidden))
-    found = proof.domain()
-    return proof.on_axis(found) if len(found) >= ENOUGH else proof.in_plane()
+        return _undecided(f"its constants span more than the {_HIDDEN:.0f} decimal digits that can be judged")
+    proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - _SLACK)))
+    near = proof.domain(_near(), wanted=WANTED)
+    found = near + proof.domain(_far(min(hidden, 60.0)), wanted=_FAR)
+    return proof.on_axis(found) if len(near) >= ENOUGH else proof.in_plane()
 
 
 class _Proof:
@@ -54,16 +58,16 @@ class _Proof:
         self.digits = digits
         self.precise = Precise(3 * digits + 30)
 
-    def domain(self) -> list[Any]:
-        """Points of several sizes at which the integrand is real."""
+    def domain(self, candidates: Iterator[float], *, wanted: int) -> list[float]:
+        """The first of the points at which the integrand is real."""
         rough = Precise(30)
-        found = []
-        for point in _candidates():
+        found: list[float] = []
+        for point in candidates:
             value = _defined(rough, self.question, point)
             if value is not None and abs(value.imag) <= 1e-20 * abs(value):
                 found.append(point)
-                if len(found) == WANTED:
-                    break
+            if len(found) == wanted:
+                break
         return found
 
     def on_axis(self, points: list[float]) -> Verdict:
@@ -98,19 +102,25 @@ class _Proof:
     def accept(self, where: str) -> Verdict:
         """CORRECT, unless a part of the answer was too faint to be seen."""
         if self.precise.faintest() < self.precise.context.mpf(10) ** (-self.digits // 2):
-            return _undecided("a part of it is too small beside the rest to be judged")
+            return _undecided("a part of it is too small, or changes too little, to be judged")
+        if flat(self.question) or flat(self.answer):
+            return _undecided("a constant in it is too near to a whole number to be judged")
         return Verdict(
             ruling=Ruling.CORRECT, reason=f"its derivative agrees with the integrand to {self.digits} digits at {where}"
         )
 
     def agrees(self, point: complex) -> bool | None:
-        """Whether the derivative is the integrand there; None where one of them is not defined."""
-        same = self.compare(self.precise, point)
-        if same is False:  # cancellation can eat any number of digits: ask again with twice as many
-            return self.compare(Precise(2 * self.precise.context.dps), point)
-        return same
+        """Whether the derivative is the integrand there; None where one of them is not defined, or lost in noise."""
+        first = self.compare(self.precise, point)
+        if first is None or first.same:
+            return first and first.same
+        again = self.compare(Precise(2 * self.precise.context.dps), point)  # cancellation can eat any number of digits
+        if again is None or again.same or abs(again.value - first.value) > abs(first.value) / 2:
+            return again and (again.same or None)
+        return False
 
-    def compare(self, precise: Precise, point: complex) -> bool | None:
+    def compare(self, precise: Precise, point: complex) -> _Compared | None:
+        """Both sides at one point, or None where one is not defined."""
         context = precise.context
         step = context.mpf(10) ** (-context.dps // 3)
         place = context.mpc(point)
@@ -120,21 +130,32 @@ class _Proof:
         if before is None or after is None or value is None:
             return None
         slope = (after - before) / (2 * step)
-        gap = abs(slope - value)
-        return bool(gap <= context.mpf(10) ** -self.digits * (max(abs(slope), abs(value))) + _floor(context))
+        size = max(abs(slope), abs(value)) if value else abs(after)
+        return _Compared(value=value, same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * size))
 
 
-def _floor(context: Any) -> Any:
-    """What counts as zero beside zero: the absolute tolerance, far below every value that the points can reach."""
-    return context.mpf(10) ** (-context.dps // 2)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """The integrand's value at a point, and whether the derivative is the same there."""
+
+    value: Any
+    same: bool
 
 
-def _candidates() -> Iterator[float]:
+def _near() -> Iterator[float]:
     """Real points of several sizes and both signs, always the same ones."""
     chance = random.Random(1)
     for number in range(_TRIED):
         size = chance.uniform(0.05, 5) if number % 2 else 10 ** chance.uniform(-2, 2)
         yield size if number % 4 < 2 else -size
+
+
+def _far(reach: float) -> Iterator[float]:
+    """Points beyond all scales that the constants set, where a function folded far away shows itself."""
+    chance = random.Random(2)
+    for number in range(2 * _FAR):
+        size = 10 ** (2 + (reach + 2) * (number // 2 + chance.random()) / _FAR)
+        yield size if number % 2 else -size
 
 
 def _defined(precise: Precise, tree: Expression, point: Any) -> Any | None:
@@ -145,19 +166,41 @@ def _defined(precise: Precise, tree: Expression, point: Any) -> Any | None:
     return value if precise.context.isfinite(value) else None
 
 
-def _spread(tree: Expression) -> float:
-    """How many decimal digits the constants of a tree can hide: the sizes of all its large and tiny ones, summed."""
-    value = None if _has_x(tree) else _defined(Precise(15), tree, 0)
-    if value is not None:
-        size = abs(float(Precise(15).context.log10(abs(value)))) if value else 0.0
-        return size if size > 3 else 0.0
-    if tree[0] in ("number", "name"):
+def spread(tree: Expression) -> float:
+    """How many decimal digits the constants of a tree can hide: the sizes of them all, powers included, summed."""
+    if tree[0] == "number":
+        return abs(_log10(tree[1].numerator)) + abs(_log10(tree[1].denominator))
+    if tree[0] == "name":
         return 0.0
-    return sum(_spread(child) for child in tree[1:] if isinstance(child, tuple))
+    if tree[0] == "call":
+        inner = spread(tree[2])
+        return inner if has_x(tree[2]) else max(inner, _size(tree))
+    if tree[0] == "power":
+        return spread(tree[1]) * max(1.0, abs(constant(tree[2]) or 1.0)) + spread(tree[2])
+    return sum(map(spread, tree[1:]))
 
 
-def _has_x(tree: Expression) -> bool:
-    return tree == ("name", "x") or any(_has_x(child) for child in tree[1:] if isinstance(child, tuple))
+def _log10(whole: int) -> float:
+    return math.log10(abs(whole)) if whole else 0.0
+
+
+def _size(tree: Expression) -> float:
+    """The decimal order of a constant."""
+    rough = Precise(15)
+    value = _defined(rough, tree, 0)
+    return abs(float(rough.context.log10(abs(value)))) if value else 0.0
+
+
+def flat(tree: Expression) -> bool:
+    """Whether it holds a function of constants that is nearly, but not by its form, a whole number: tanh(99)."""
+    if tree[0] in ("number", "name"):
+        return False
+    if tree[0] == "call" and tree[1] != "sqrt" and not has_x(tree[2]):
+        value = _defined(Precise(30), tree, 0)
+        exact = tree[2] in (("name", "e"), ("number", 0), ("number", 1))
+        if value is not None and not exact and abs(value - round(float(value.real))) < 1e-15:
+            return True
+    return any(flat(child) for child in tree[1:] if isinstance(child, tuple))
 
 
 def _undecided(reason: str) -> Verdict:
