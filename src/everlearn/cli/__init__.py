@@ -79,6 +79,7 @@ def main() -> None:
     """Run the command line and end the process with a documented exit code."""
     # Set before any library starts its threads: idle ones must wait, not spin, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading two megabytes needs none
     try:
         app()
     except EverlearnError as error:

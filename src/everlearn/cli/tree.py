@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.markup import escape
+from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
@@ -41,13 +42,18 @@ def grow(branch: Tree, rungs: Sequence[Rung], *, below: Mapping[str | None, Sequ
         branch.add(f"[dim]… and {len(rungs) - len(shown)} more[/]")
 
 
-def label(rung: Rung) -> str:
-    """`3/8 → 8/8  x^2 + sin(x)  drop`: before training, after it if known, the problem, the move that made it."""
+def label(rung: Rung) -> Text:
+    """`3/8 → 8/8  drop  x^2 + sin(x)`: before training, after it if known, the move that made it, the problem.
+
+    One line, cut at the terminal's edge: a tree of wrapped lines cannot be read.
+    """
     rates = [rate(rung.passed, rung.rollouts)]
     if rung.rollouts_after is not None:
         rates.append(rate(rung.passed_after or 0, rung.rollouts_after))
-    move = f"  [dim]{escape(rung.move)}[/]" if rung.move else ""
-    return f"{' → '.join(rates)}  {escape(rung.statement)}{move}"
+    move = f"[dim]{escape(rung.move)}[/]  " if rung.move else ""
+    shown = Text.from_markup(f"{' → '.join(rates)}  {move}{escape(rung.statement)}", overflow="ellipsis")
+    shown.no_wrap = True
+    return shown
 
 
 def rate(passed: int, rollouts: int) -> str:

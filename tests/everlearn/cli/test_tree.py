@@ -40,7 +40,7 @@ def test_a_tree_shows_each_problem_below_the_one_it_came_from_with_its_rates() -
     ).splitlines()
     assert lines[0] == "1 roots, 3 rungs"
     assert "0/8 → 3/8  [root]*x" in lines[1]
-    assert "    ├── 8/8  [easy]*x  drop" in lines[2]
+    assert "    ├── 8/8  drop  [easy]*x" in lines[2]
     assert lines[-1] == "2 duplicate"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,21 @@ def test_without_a_server_the_remedy_is_named(everlearn: Callable[..., Ended], t
     assert ended.code == StoreError.exit_code
     assert "everlearn up" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("words", [["status"], ["history"], ["show", "v0001"], ["rollback", "--reason", "x"]])
+def test_no_command_of_the_registry_imports_what_is_heavy(
+    words: list[str], publish: Callable[..., str], home: Path, params: Path
+) -> None:
+    publish()
+    code = (
+        "import sys; from everlearn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: print(ended.code or 0, {'torch', 'great_expectations', 'prefect'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, "--home", str(home), "--params", str(params), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 set()"
 
 
 def test_a_damaged_version_is_not_delivered(

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn import services
+from everlearn.services import LocalS3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.everlearn.cli.conftest import Ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleConfig:
+    data: Path
+    settings: Settings
+
+
+@pytest.fixture
+def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A night that ends at once, as `end` says, and keeps what it was asked: the real one is tested in tests/flows."""
+    told: dict[str, Any] = {"end": "PUBLISHED", "version": "v0001", "reason": "31 points up", "asked": None}
+
+    def run_cycle(config: CycleConfig) -> dict[str, Any]:
+        told["asked"] = config
+        told["api"] = os.environ.get("PREFECT_API_URL")
+        return {name: told[name] for name in ("end", "version", "reason")}
+
+    flow = ModuleType("flows.run_cycle")
+    flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flows.run_cycle", flow)
+    # The S3 server of the session runs; Prefect's start takes many seconds and has a slow test of its own.
+    monkeypatch.setattr(
+        services, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
+    )
+    return told
+
+
+def test_a_night_gets_the_servers_the_inbox_and_the_profile(
+    everlearn: Callable[..., Ended], night: dict[str, Any], home: Path
+) -> None:
+    ended = everlearn("cycle", "--profile", "nightly")
+    assert ended.code == 0
+    assert "v0001" in ended.out
+    assert night["asked"].data == home / "inbox"
+    assert night["asked"].settings.profile == "nightly"
+    assert night["asked"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("PUBLISHED", 0), ("SKIPPED", 0), ("NO_NEW_DATA", 0), ("REJECTED", 10), ("INSUFFICIENT", 11)],
+)
+def test_the_exit_code_tells_how_the_night_ended(
+    end: str, code: int, everlearn: Callable[..., Ended], night: dict[str, Any], tmp_path: Path
+) -> None:
+    night["end"] = end
+    ended = everlearn("cycle", "--data", str(tmp_path), "--json")
+    assert ended.code == code
+    assert ended.facts["end"] == end
+    assert night["asked"].data == tmp_path
+
+
+def test_an_s3_server_of_ones_own_starts_none(
+    everlearn: Callable[..., Ended], night: dict[str, Any], params: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "up", None)
+    params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
+    assert everlearn("cycle").code == 0
+    assert night["asked"].settings.store.endpoint_url == "https://s3.example"
