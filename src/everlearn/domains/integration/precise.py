@@ -30,7 +30,8 @@ class Precise:
         self.context.dps = digits
         self.point: Any = self.context.mpc(0)
         self.largest: dict[tuple[int, int], Any] = {}
-        self.first: dict[int, Any] = {}
+        self.first: dict[int, tuple[Any, Any]] = {}
+        self.least: Any = self.context.mpf(1)  # the smallest term beside its sum, so far
 
     def at(self, tree: Expression, point: Any) -> Any:
         """The value of a tree at a point.
@@ -78,6 +79,7 @@ class Precise:
         if top:
             for index, size in enumerate(sizes):
                 self._note(tree, index, size / top)
+                self.least = min(self.least, size / top) if size else self.least
         return self.context.fsum(values)
 
     def product(self, tree: Expression) -> Any:

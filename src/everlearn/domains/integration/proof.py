@@ -45,8 +45,9 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
         return _undecided(f"its constants span more than the {_HIDDEN:.0f} decimal digits that can be judged")
     proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - _SLACK)))
     near = proof.domain(_near(), wanted=WANTED)
-    found = near + proof.domain(_far(min(hidden, 60.0)), wanted=_FAR)
-    return proof.on_axis(found) if len(near) >= ENOUGH else proof.in_plane()
+    if len(near) < ENOUGH:
+        return proof.in_plane()
+    return proof.on_axis(near, beyond=proof.domain(_far(min(hidden, 60.0)), wanted=_FAR))
 
 
 class _Proof:
@@ -70,10 +71,10 @@ class _Proof:
                 break
         return found
 
-    def on_axis(self, points: list[float]) -> Verdict:
-        """The verdict from points of the integrand's own real domain."""
+    def on_axis(self, points: list[float], *, beyond: list[float]) -> Verdict:
+        """The verdict from points of the integrand's own real domain; at those beyond it need not be defined."""
         agreed = 0
-        for point in points:
+        for number, point in enumerate([*points, *beyond]):
             same = self.agrees(point)
             if same is False:
                 piece = f", though it agrees at {agreed} others" if agreed else ""
@@ -82,8 +83,8 @@ class _Proof:
                     reason=f"at x = {point:.6g} its derivative is not the integrand{piece} ({self.digits} digits)",
                 )
             agreed += bool(same)
-        if agreed < ENOUGH or 2 * agreed < len(points):
-            return _undecided(f"it is defined at {agreed} of {len(points)} points of the integrand's domain only")
+            if number == len(points) - 1 and (agreed < ENOUGH or 2 * agreed < len(points)):
+                return _undecided(f"it is defined at {agreed} of {len(points)} points of the integrand's domain only")
         return self.accept(f"{agreed} real points")
 
     def in_plane(self) -> Verdict:
@@ -115,7 +116,7 @@ class _Proof:
         if first is None or first.same:
             return first and first.same
         again = self.compare(Precise(2 * self.precise.context.dps), point)  # cancellation can eat any number of digits
-        if again is None or again.same or abs(again.value - first.value) > abs(first.value) / 2:
+        if again is None or again.same or not again.clear or not first.agrees_with(again, digits=self.digits // 2):
             return again and (again.same or None)
         return False
 
@@ -124,22 +125,35 @@ class _Proof:
         context = precise.context
         step = context.mpf(10) ** (-context.dps // 3)
         place = context.mpc(point)
+        value = _defined(precise, self.question, place)
         before = _defined(precise, self.answer, place - step)
         after = _defined(precise, self.answer, place + step)
-        value = _defined(precise, self.question, place)
         if before is None or after is None or value is None:
             return None
         slope = (after - before) / (2 * step)
-        size = max(abs(slope), abs(value)) if value else abs(after)
-        return _Compared(value=value, same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * size))
+        size = max(abs(slope), abs(value))
+        lost = context.mpf(10) ** (-context.dps // 2)
+        return _Compared(
+            value=value,
+            slope=slope,
+            same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * (size if value else abs(after))),
+            clear=bool(precise.least > lost and size > lost * abs(after)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """The integrand's value at a point, and whether the derivative is the same there."""
+    """The integrand and the derivative at a point: whether they are the same, and whether nothing was lost there."""
 
     value: Any
+    slope: Any
     same: bool
+    clear: bool
+
+    def agrees_with(self, other: _Compared, *, digits: int) -> bool:
+        """Whether both sides came out alike at another precision."""
+        pairs = ((self.value, other.value), (self.slope, other.slope))
+        return all(abs(mine - theirs) <= abs(theirs) * 10.0**-digits for mine, theirs in pairs)
 
 
 def _near() -> Iterator[float]:
