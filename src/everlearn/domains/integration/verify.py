@@ -4,7 +4,8 @@ The points are drawn from a seed: real ones of several sizes out of the integran
 Where either side is undefined a point is left out; at the others the two must agree within `RELATIVE` of the larger
 one, plus `ABSOLUTE`. Two outcomes are settled here, in double precision:
 
-- CORRECT, when they agree at every real and every complex point, and nothing was too faint to be seen;
+- CORRECT, when they agree at every real and every complex point, nothing was too faint to be seen, and both are
+  *plain*: polynomials, quotients and the common functions of linear arguments, which can neither be folded nor fade;
 - WRONG, when they are far apart at half of the real points of middle size, or more.
 
 Everything between (cancellation, branch cuts, a right answer on a part of the domain, tiny or huge constants, long
@@ -22,6 +23,7 @@ import numpy as np
 from everlearn.domains.integration import proof
 from everlearn.domains.integration.duals import Duals
 from everlearn.domains.integration.grammar import Expression, parse
+from everlearn.domains.integration.plain import is_plain
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
 
@@ -83,7 +85,7 @@ def _compare(answer: Expression, sample: Sample) -> Verdict | None:
     with np.errstate(all="ignore"):
         duals = Duals(sample.points, slopes=True)
         slope = duals.at(answer)[1]
-        slopes = np.zeros_like(sample.values) if slope is None else slope
+        slopes = np.broadcast_to(np.asarray(0 if slope is None else slope, dtype=complex), sample.points.shape)
         gaps = np.abs(slopes - sample.values)
         sizes = np.maximum(np.abs(slopes), np.abs(sample.values))
         known = np.isfinite(gaps) & np.isfinite(sizes)
@@ -92,7 +94,7 @@ def _compare(answer: Expression, sample: Sample) -> Verdict | None:
         count = int(judged.sum())
         if not sample.enough or count < ENOUGH or 2 * count < int(sample.real.sum()):
             return None
-        if not (sample.faint or duals.faint) and bool(agree[known].all()):
+        if bool(agree[known].all()) and not (sample.faint or duals.faint) and is_plain(answer):
             return Verdict(
                 ruling=Ruling.CORRECT,
                 reason=f"its derivative agrees with the integrand at {count} real and {int(known.sum()) - count} "
@@ -141,7 +143,11 @@ def _evaluate(tree: Expression, points: np.ndarray) -> Sample:
         points, values = points[known], values[known]
         real = (points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values))
         return Sample(
-            points=points, values=values, real=real, middle=(np.abs(points) >= _MIDDLE[0]) & (np.abs(points) <= _MIDDLE[1]), faint=duals.faint
+            points=points,
+            values=values,
+            real=real,
+            middle=(np.abs(points) >= _MIDDLE[0]) & (np.abs(points) <= _MIDDLE[1]),
+            faint=duals.faint or not is_plain(tree),
         )
 
 
