@@ -213,7 +213,7 @@ def _join(terms: Iterable[Normal]) -> str:
 
 
 _KINDS: dict[str, Callable[[Expression], Normal]] = {
-    "number": lambda tree: (tree[1], ()),
+    "number": lambda tree: (Fraction(tree[1]), ()),
     "name": _of_name,
     "negative": lambda tree: _negative(_normal(tree[1])),
     "sum": lambda tree: _sum([_normal(term) for term in tree[1:]]),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
 
+Memo: TypeAlias = dict["Expression", tuple[Any, Any, bool]]
+
+REMEMBERED = 20_000  # terms, of about 1 kB each
 VISIBLE = 1e-6  # a term smaller than this part of its sum at every point cannot be judged in double precision
 PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
 
@@ -27,9 +30,29 @@ PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
 class Duals:
     """The evaluator at one array of points. `faint` tells that it met something too small or too large to be seen."""
 
-    def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
+    def __init__(self, points: np.ndarray, *, slopes: bool, memo: Memo | None = None) -> None:
         self.x: Dual = (points, 1.0 if slopes else None)
         self.faint = False
+        self.memo = memo
+
+    def whole(self, tree: Expression) -> Dual:
+        """The value and the slope of a tree whose terms may have been seen before."""
+        if self.memo is None or tree[0] != "sum":
+            return self.at(tree)
+        return self.added(tree, [self.remembered(term, self.memo) for term in tree[1:]])
+
+    def remembered(self, term: Expression, memo: Memo) -> Dual:
+        """`at`, once for each term at these points."""
+        if term not in memo:
+            before, self.faint = self.faint, False
+            value, slope = self.at(term)
+            if len(memo) >= REMEMBERED:
+                memo.clear()
+            memo[term] = value, slope, self.faint
+            self.faint = self.faint or before
+        value, slope, faint = memo[term]
+        self.faint = self.faint or faint
+        return value, slope
 
     def at(self, tree: Expression) -> Dual:
         """The value and the slope of a tree."""
@@ -54,7 +77,10 @@ class Duals:
         return -value, None if slope is None else -slope
 
     def sum(self, tree: Expression) -> Dual:
-        duals = [self.at(term) for term in tree[1:]]
+        return self.added(tree, [self.at(term) for term in tree[1:]])
+
+    def added(self, tree: Expression, duals: list[Dual]) -> Dual:
+        """The sum of the terms of a tree."""
         value = duals[0][0]
         for dual in duals[1:]:
             value = value + dual[0]

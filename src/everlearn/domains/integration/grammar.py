@@ -7,7 +7,7 @@
 
 A parsed expression is a tree of plain tuples, hashable and immutable; each begins with its kind:
 
-    ("number", Fraction)  ("name", "x")  ("sum", a, b, …)  ("product", a, b, …)  ("negative", a)  ("inverse", a)
+    ("number", int or Fraction)  ("name", "x")  ("sum", a, b, …)  ("product", a, b, …)  ("negative", a)  ("inverse", a)
     ("power", base, exponent)  ("call", function, argument)
 
 Long sums and products are flat, so that depth is bounded by the brackets, signs and powers that a text nests, and
@@ -151,7 +151,7 @@ class _Parser:
         if len(token) > self.limits.digits:
             raise self.error(f"a number of {len(token)} digits; at most {self.limits.digits} are allowed")
         self.at += 1
-        return ("number", Fraction(token) if "." in token else Fraction(int(token)))
+        return ("number", Fraction(token) if "." in token else int(token))
 
     def starts_factor(self) -> bool:
         return self.tokens[self.at][0].isalnum() or self.tokens[self.at] == "("
@@ -213,7 +213,7 @@ def _render(tree: Expression, tightness: int) -> str:
 
 
 def _write_number(tree: Expression) -> tuple[str, int]:
-    value: Fraction = tree[1]
+    value: int | Fraction = tree[1]
     if value < 0:
         return str(value), _SUM
     return str(value), _ATOM if value.denominator == 1 else _PRODUCT

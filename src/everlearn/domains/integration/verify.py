@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 
 from everlearn.domains.integration import proof
-from everlearn.domains.integration.duals import Duals
+from everlearn.domains.integration.duals import Duals, Memo
 from everlearn.domains.integration.grammar import Expression, parse
 from everlearn.domains.integration.plain import is_plain
 from everlearn.errors import GrammarError
@@ -30,6 +30,7 @@ from everlearn.problem import Ruling, Verdict
 RELATIVE = 1e-9
 ABSOLUTE = 1e-300
 FAR = 1e-6
+TINY = 1e-12
 ENOUGH = 6  # real points at which both sides are defined
 _MIDDLE = (0.3, 2.0)
 _NO_THEORY = re.compile(
@@ -41,13 +42,18 @@ _LONG_NUMBER = re.compile(r"[0-9.]{7}|\.[0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An integrand at points: (n,) each. `real` marks points of the axis where it is real, `middle` those near zero."""
+    """An integrand at points: (n,) each. Not finite where it is undefined.
+
+    `real` marks points of the axis where it is real, `middle` those of middle size; `memo` keeps what is known of
+    terms of answers at these points.
+    """
 
     points: np.ndarray
     values: np.ndarray
     real: np.ndarray
     middle: np.ndarray
     faint: bool
+    memo: Memo
 
     @property
     def enough(self) -> bool:
@@ -83,8 +89,8 @@ def unreadable(answer: str, error: GrammarError) -> Verdict:
 def _compare(answer: Expression, sample: Sample) -> Verdict | None:
     """The verdict where double precision is enough for one, else None."""
     with np.errstate(all="ignore"):
-        duals = Duals(sample.points, slopes=True)
-        slope = duals.at(answer)[1]
+        duals = Duals(sample.points, slopes=True, memo=sample.memo)
+        slope = duals.whole(answer)[1]
         slopes = np.broadcast_to(np.asarray(0 if slope is None else slope, dtype=complex), sample.points.shape)
         gaps = np.abs(slopes - sample.values)
         sizes = np.maximum(np.abs(slopes), np.abs(sample.values))
@@ -101,7 +107,7 @@ def _compare(answer: Expression, sample: Sample) -> Verdict | None:
                 "complex points",
             )
         tested = judged & sample.middle
-        far = tested & (gaps > FAR * sizes)
+        far = tested & (gaps > FAR * sizes + TINY)
         if int(tested.sum()) >= ENOUGH and 2 * int(far.sum()) >= int(tested.sum()):
             return _wrong(sample, slopes, int(np.flatnonzero(far)[0]))
     return None
@@ -123,35 +129,40 @@ def _shown(value: complex) -> str:
 def _sample(integrand: str, seed: int) -> Sample:
     """The integrand at the common points, or, where it is rarely real at those, at points searched for it."""
     tree = parse(integrand)
-    sample = _evaluate(tree, _bank(seed))
+    sample = _evaluate(tree, _bank(seed), known=_memo(seed, slopes=False), memo=_memo(seed, slopes=True))
     if sample.enough:
         return sample
-    wide = _evaluate(tree, _search(seed))
+    wide = _evaluate(tree, _search(seed), known={}, memo={})
     found = wide.points[wide.real]
     if len(found) < ENOUGH:
         return sample
     chosen = found[np.linspace(0, len(found) - 1, num=16).astype(int)]
-    return _evaluate(tree, np.concatenate([chosen, _bank(seed)]))
+    return _evaluate(tree, np.concatenate([chosen, _bank(seed)]), known={}, memo={})
 
 
-def _evaluate(tree: Expression, points: np.ndarray) -> Sample:
-    """Only points where the integrand is defined are kept."""
+def _evaluate(tree: Expression, points: np.ndarray, *, known: Memo, memo: Memo) -> Sample:
+    """`known` are terms of integrands at these points, `memo` those of answers."""
     with np.errstate(all="ignore"):
-        duals = Duals(points, slopes=False)
-        values = np.broadcast_to(np.asarray(duals.at(tree)[0], dtype=complex), points.shape)
-        known = np.isfinite(values)
-        points, values = points[known], values[known]
-        real = (points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values))
+        duals = Duals(points, slopes=False, memo=known)
+        values = np.broadcast_to(np.asarray(duals.whole(tree)[0], dtype=complex), points.shape)
+        sizes = np.abs(points)
         return Sample(
             points=points,
             values=values,
-            real=real,
-            middle=(np.abs(points) >= _MIDDLE[0]) & (np.abs(points) <= _MIDDLE[1]),
+            real=(points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values)) & np.isfinite(values),
+            middle=(sizes >= _MIDDLE[0]) & (sizes <= _MIDDLE[1]),
             faint=duals.faint or not is_plain(tree),
+            memo=memo,
         )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
+def _memo(_: int, *, slopes: bool) -> Memo:  # noqa: ARG001
+    """The terms known at the common points of a seed."""
+    return {}
+
+
+@lru_cache(maxsize=8)
 def _bank(seed: int) -> np.ndarray:
     """The points that most integrands are judged at: 16 real ones and 8 complex ones, of several sizes."""
     rng = np.random.default_rng(seed)
