@@ -81,7 +81,7 @@ class LadderSettings(Section):
     tries: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, gt=0.0)
     rollouts: int = Field(default=4, ge=1)
-    answer_temperature: float = Field(default=0.7, gt=0.0)
+    answer_temperature: float = Field(default=1.0, gt=0.0)
 
 
 class LearnSettings(Section):
@@ -97,7 +97,7 @@ class LearnSettings(Section):
     steps: int = Field(default=30, ge=1)
     prompts: int = Field(default=32, ge=1)
     group: int = Field(default=8, ge=2)
-    temperature: float = Field(default=0.7, gt=0.0)
+    temperature: float = Field(default=1.0, gt=0.0)
     curriculum: Literal["measured", "uniform"] = "measured"
     replay: float = Field(default=0.15, ge=0.0, lt=1.0)
     frontier: float = Field(default=0.15, ge=0.0, le=1.0)

@@ -19,7 +19,7 @@ from everlearn.learn.policy import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 16)
+SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 14)
 ITEMS = 200
 SEED = 20_260_101
 

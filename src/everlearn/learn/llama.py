@@ -215,4 +215,5 @@ def token_logprobs(
     targets = pad_right(answers, pad=model.shape.pad)
     scores = model.answer_logits(prefix, inputs) / temperature
     chosen = -functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
-    return chosen.view_as(targets), targets != model.shape.pad
+    lengths = torch.tensor([len(answer) for answer in answers])
+    return chosen.view_as(targets), torch.arange(targets.shape[1]) < lengths[:, None]

@@ -50,21 +50,28 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
 
     config_class = MarkedLlamaConfig
 
-    def forward(self, input_ids: torch.Tensor | None = None, **rest: Any) -> Any:
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        **rest: Any,
+    ) -> Any:
         """As `LlamaForCausalLM.forward`; needs `input_ids`, since embeddings do not tell where the markers are."""
         if input_ids is None:
             message = "marked_llama derives positions from input_ids; inputs_embeds alone cannot be used"
             raise ValueError(message)
-        cache = rest.get("past_key_values")
+        cache = past_key_values
         seen = cache.get_seq_length() if cache is not None else 0
         last = getattr(cache, "marked_last", None) if seen else None
         positions = marked_positions(input_ids, config=self.config, last=last)
         rest["position_ids"] = positions
-        if rest.get("attention_mask") is None:
-            rest["attention_mask"] = torch.ones(
-                input_ids.shape[0], seen + input_ids.shape[1], dtype=torch.long, device=input_ids.device
-            )
-        output = super().forward(input_ids=input_ids, **rest)
+        if attention_mask is None:
+            width = seen + input_ids.shape[1]
+            attention_mask = torch.ones(input_ids.shape[0], width, dtype=torch.long, device=input_ids.device)
+        output = super().forward(
+            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **rest
+        )
         if getattr(output, "past_key_values", None) is not None:
             output.past_key_values.marked_last = positions[:, -1]
         return output

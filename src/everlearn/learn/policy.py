@@ -126,7 +126,9 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
         ModelError: no such base, not of Llama shape, or an adapter made for other shapes.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 (4 s of import, wanted only here)
+    from transformers.utils import logging  # noqa: PLC0415
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}

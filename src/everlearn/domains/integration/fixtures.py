@@ -16,7 +16,7 @@ from everlearn.domains.integration.terms import draw_sum, join_sum, split_sum
 
 SKILL_ITEMS = 700
 """Enough to decide a margin of three points at 80 % power and 10 % discordance."""
-NIGHT = {15: 40, 16: 140, 17: 40}
+NIGHT = {13: 40, 14: 140, 15: 40}
 TWICE = 6
 BROKEN = ("x^2 +* 3", "integral of sin(x)", "3*x^2 + __import__('os')", "")
 
@@ -51,7 +51,11 @@ def write(out: Path) -> None:
     suite = [{"suite": "short-sums", "kind": "skill"}, *skill_suite(random.Random(1))]  # noqa: S311
     night = example_night(random.Random(2))  # noqa: S311
     half = len(night) // 2
-    files = {"suites/short-sums.jsonl": suite, "example/monday.jsonl": night[:half], "example/tuesday.jsonl": night[half:]}
+    files = {
+        "suites/short-sums.jsonl": suite,
+        "example/monday.jsonl": night[:half],
+        "example/tuesday.jsonl": night[half:],
+    }
     for name, rows in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
