@@ -32,7 +32,7 @@ class Domain(Protocol):
         """The verbs with which the model is asked for a variant."""
         ...
 
-    def problem(self, statement: str, *, id: str | None = None) -> Problem:
+    def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002
         """The statement as a problem. GrammarError when it is not in the grammar, or beyond its limits."""
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from everlearn.domains.integration.grammar import parse
 
@@ -24,15 +24,17 @@ Normal: TypeAlias = "tuple[Fraction, tuple[tuple[Base, Normal], ...]]"
 
 
 class Base(str):
-    """The text of what a power is taken of. `inside` is what it stands for where that is a product or a number,
-    `terms` where it is a sum; its first term has the coefficient one.
+    """The text of what a power is taken of.
+
+    `inside` is what it stands for where that is a product or a number, `terms` where it is a sum, whose first term
+    has the coefficient one.
     """
 
     __slots__ = ("inside", "terms")
     inside: Normal | None
     terms: tuple[Normal, ...]
 
-    def __new__(cls, text: str, *, inside: Normal | None = None, terms: tuple[Normal, ...] = ()) -> Base:
+    def __new__(cls, text: str, *, inside: Normal | None = None, terms: tuple[Normal, ...] = ()) -> Self:
         """The base of that text."""
         made = super().__new__(cls, text)
         made.inside = inside
@@ -47,8 +49,8 @@ _HALF: Normal = (Fraction(1, 2), ())
 _MINUS: Normal = (Fraction(-1), ())
 _E = Base("e")
 _LARGEST_BITS = 90  # about the digits that the grammar reads
-_ODD = frozenset("sin tan asin atan acot acsc sinh tanh asinh atanh".split())
-_EVEN = frozenset("cos cosh".split())
+_ODD = frozenset({"sin", "tan", "asin", "atan", "acot", "acsc", "sinh", "tanh", "asinh", "atanh"})
+_EVEN = frozenset({"cos", "cosh"})
 _OVER = {"sec": "cos", "csc": "sin", "cot": "tan", "sech": "cosh", "csch": "sinh", "coth": "tanh"}
 
 

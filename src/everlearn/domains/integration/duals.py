@@ -60,23 +60,28 @@ class Duals:
         return dual
 
     def number(self, tree: Expression) -> Dual:
+        """A number, as near as a double is."""
         return self.constant(float(tree[1]))
 
     def constant(self, value: Any) -> Dual:
+        """A value without slope; faint, where its size is out of the plain range."""
         size = abs(value)
         if size and not PLAIN[0] <= size <= PLAIN[1]:
             self.faint = True
         return value, None
 
     def name(self, tree: Expression) -> Dual:
+        """x, e or pi."""
         name = tree[1]
         return self.x if name == "x" else (math.e if name == "e" else math.pi, None)
 
     def negative(self, tree: Expression) -> Dual:
+        """Minus a tree."""
         value, slope = self.at(tree[1])
         return -value, None if slope is None else -slope
 
     def sum(self, tree: Expression) -> Dual:
+        """A sum."""
         return self.added(tree, [self.at(term) for term in tree[1:]])
 
     def added(self, tree: Expression, duals: list[Dual]) -> Dual:
@@ -95,6 +100,7 @@ class Duals:
         return value, slope
 
     def product(self, tree: Expression) -> Dual:
+        """A product, in which inverses divide."""
         value, slope = self.at(tree[1])
         for factor in tree[2:]:
             if factor[0] == "inverse":
@@ -114,13 +120,14 @@ class Duals:
         return (value, slope) if isinstance(value, np.ndarray) else self.constant(value)
 
     def power(self, tree: Expression) -> Dual:
+        """A power; where the exponent is constant, no logarithm is taken."""
         base, rise = self.at(tree[1])
         if tree[1] == _E:
             return _exp(self, *self.at(tree[2]))
         exponent, bend = self.at(tree[2])
         if not isinstance(base, np.ndarray) and not isinstance(exponent, np.ndarray):
             return self.constant(_scalar(np.power, complex(base), exponent))
-        whole = not isinstance(exponent, np.ndarray) and abs(exponent) < 2000 and exponent == int(exponent.real)
+        whole = not isinstance(exponent, np.ndarray) and abs(exponent) < 2000 and bool(exponent == int(exponent.real))
         if whole:
             value = base ** int(exponent.real)
         elif isinstance(exponent, float) and exponent == 0.5:
@@ -136,6 +143,7 @@ class Duals:
         return value, slope
 
     def call(self, tree: Expression) -> Dual:
+        """A function of a tree."""
         value, slope = self.at(tree[2])
         rule = _FUNCTIONS[tree[1]]
         if isinstance(value, np.ndarray):
@@ -159,7 +167,7 @@ def _scalar(function: Callable[..., Any], *values: Any) -> complex:
 
 def _hides(values: list[Any], tree: Expression) -> bool:
     """Whether a term of a sum is invisible beside the others at every point. Powers of x never are."""
-    if all(_is_plain(term) for term in tree[1:]):
+    if all(_is_monomial(term) for term in tree[1:]):
         return False
     sizes = np.array([np.abs(value) + (0 if isinstance(value, np.ndarray) else _zeros(values)) for value in values])
     seen = sizes >= VISIBLE * sizes.max(axis=0)
@@ -170,14 +178,14 @@ def _zeros(values: list[Any]) -> Any:
     return next(np.zeros(value.shape) for value in values if isinstance(value, np.ndarray))
 
 
-def _is_plain(tree: Expression) -> bool:
+def _is_monomial(tree: Expression) -> bool:
     """A number, x, or a small power or a multiple of them."""
     kind = tree[0]
     if kind in ("number", "name"):
         return True
     if kind == "power":
-        return tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9
-    return kind in ("negative", "product") and all(_is_plain(child) for child in tree[1:])
+        return bool(tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9)
+    return kind in ("negative", "product") and all(_is_monomial(child) for child in tree[1:])
 
 
 def _exp(_: Duals, value: Any, slope: Any) -> Dual:

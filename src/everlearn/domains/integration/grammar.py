@@ -27,8 +27,11 @@ from everlearn.errors import GrammarError
 Expression: TypeAlias = tuple[Any, ...]
 
 FUNCTIONS = frozenset(
-    "sin cos tan sec csc cot asin acos atan acot asec acsc sinh cosh tanh coth sech csch "
-    "asinh acosh atanh exp log sqrt".split()
+    {
+        *("exp", "log", "sqrt"),
+        *("sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "acot", "asec", "acsc"),
+        *("sinh", "cosh", "tanh", "sech", "csch", "coth", "asinh", "acosh", "atanh"),
+    }
 )
 NAMES = frozenset({"x", "e", "pi"})
 ALLOWED = (
@@ -75,12 +78,14 @@ class _Parser:
         self.depth = 0
 
     def whole(self) -> Expression:
+        """The tree of the whole text."""
         tree = self.sum()
         if self.tokens[self.at]:
             raise self.error("an operator is missing before it" if self.starts_factor() else ALLOWED)
         return tree
 
     def sum(self) -> Expression:
+        """Terms, signs between them."""
         terms = [self.product()]
         tokens = self.tokens
         while (token := tokens[self.at]) in ("+", "-"):
@@ -90,6 +95,7 @@ class _Parser:
         return ("sum", *terms) if len(terms) > 1 else terms[0]
 
     def product(self) -> Expression:
+        """Factors, * and / between them."""
         factors = [self.factor()]
         tokens = self.tokens
         while (token := tokens[self.at]) in ("*", "/"):
@@ -99,6 +105,7 @@ class _Parser:
         return ("product", *factors) if len(factors) > 1 else factors[0]
 
     def factor(self) -> Expression:
+        """A signed factor, or an atom with its exponent."""
         self.depth += 1
         if self.depth > self.limits.depth:
             raise self.error(f"nested deeper than the {self.limits.depth} levels that are allowed")
@@ -116,6 +123,7 @@ class _Parser:
         return tree
 
     def exponent(self) -> Expression:
+        """What stands after ^, within the limit."""
         start = self.at
         tree = self.factor()
         size = constant(tree)
@@ -125,6 +133,7 @@ class _Parser:
         return tree
 
     def atom(self, token: str) -> Expression:
+        """A number, a name, a call or a bracket."""
         if token in NAMES:
             self.at += 1
             return ("name", token)
@@ -140,6 +149,7 @@ class _Parser:
         raise self.error(ALLOWED)
 
     def bracket(self) -> Expression:
+        """What stands in brackets; the opening one is the current token."""
         self.at += 1
         tree = self.sum()
         if self.tokens[self.at] != ")":
@@ -148,12 +158,14 @@ class _Parser:
         return tree
 
     def number(self, token: str) -> Expression:
+        """A number, within the limit of digits."""
         if len(token) > self.limits.digits:
             raise self.error(f"a number of {len(token)} digits; at most {self.limits.digits} are allowed")
         self.at += 1
         return ("number", Fraction(token) if "." in token else int(token))
 
     def starts_factor(self) -> bool:
+        """Whether the current token could begin a factor."""
         return self.tokens[self.at][0].isalnum() or self.tokens[self.at] == "("
 
     def error(self, why: str) -> GrammarError:
@@ -190,7 +202,7 @@ def _folded(kind: str, values: list[float]) -> float:
     if kind == "inverse":
         return 1 / values[0]
     if kind == "power":
-        return abs(values[0]) ** values[1]
+        return float(abs(values[0]) ** values[1])
     product = 1.0
     for value in values:
         product *= value

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from everlearn.domains.integration.grammar import Expression
 
 COMMON = frozenset({"exp", "log", "sin", "cos", "atan"})
+_LINEAR = frozenset({"negative", "inverse", "sum", "product"})
 LARGEST_NUMBER = 99
 LARGEST_POWER = 12
 
@@ -39,16 +40,8 @@ def _degree(tree: Expression) -> int | None:
         return 0 if tree[1] <= LARGEST_NUMBER else None
     if kind == "name":
         return int(tree[1] == "x")
-    if kind == "negative":
-        return _degree(tree[1])
-    if kind == "inverse":
-        return 0 if _degree(tree[1]) == 0 else None
-    if kind not in ("sum", "product"):
-        return None
-    degree = 0
-    for child in tree[1:]:
-        part = _degree(child)
-        if part is None or (degree and part and kind == "product"):
-            return None
-        degree = max(degree, part)
-    return degree
+    parts = [_degree(child) for child in tree[1:]] if kind in _LINEAR else [None]
+    degrees = [part for part in parts if part is not None]
+    total = max(degrees) if kind == "sum" and degrees else sum(degrees)
+    fits = len(degrees) == len(parts) and total <= (0 if kind == "inverse" else 1)
+    return total if fits else None

@@ -46,8 +46,9 @@ class Precise:
             raise UndefinedError(str(error)) from error
 
     def faintest(self) -> Any:
-        """The least of what was largest over the points so far: each term beside its sum, each argument, and how much
-        each function of x changed.
+        """The least of what was largest over the points so far.
+
+        That is: each term beside its sum, each argument, and how much each function of x changed.
         """
         return min(self.largest.values(), default=self.context.mpf(1))
 
@@ -67,12 +68,15 @@ class Precise:
         return value
 
     def number(self, tree: Expression) -> Any:
+        """A number, exactly rounded."""
         return self.context.mpc(self.context.mpf(tree[1].numerator) / tree[1].denominator)
 
     def name(self, tree: Expression) -> Any:
+        """x, e or pi."""
         return {"x": self.point, "e": self.context.e, "pi": self.context.pi}[tree[1]] * self.context.mpc(1)
 
     def sum(self, tree: Expression) -> Any:
+        """A sum, which notes how small its terms get."""
         values = [self._value(term) for term in tree[1:]]
         sizes = [abs(value) for value in values]
         top = max(sizes)
@@ -83,9 +87,11 @@ class Precise:
         return self.context.fsum(values)
 
     def product(self, tree: Expression) -> Any:
+        """A product."""
         return self.context.fprod([self._value(factor) for factor in tree[1:]])
 
     def power(self, tree: Expression) -> Any:
+        """A power, principal branch; undefined for the base zero."""
         return self._vary(tree, self._power(tree)) if has_x(tree) else self._power(tree)
 
     def _power(self, tree: Expression) -> Any:
@@ -102,6 +108,7 @@ class Precise:
         return base**exponent
 
     def call(self, tree: Expression) -> Any:
+        """A function of a tree, principal branch."""
         return self._vary(tree, self._call(tree)) if has_x(tree) else self._call(tree)
 
     def _call(self, tree: Expression) -> Any:

@@ -114,10 +114,10 @@ class _Proof:
         """Whether the derivative is the integrand there; None where one of them is not defined, or lost in noise."""
         first = self.compare(self.precise, point)
         if first is None or first.same:
-            return first and first.same
+            return None if first is None else True
         again = self.compare(Precise(2 * self.precise.context.dps), point)  # cancellation can eat any number of digits
         if again is None or again.same or not again.clear or not first.agrees_with(again, digits=self.digits // 2):
-            return again and (again.same or None)
+            return True if again is not None and again.same else None
         return False
 
     def compare(self, precise: Precise, point: complex) -> _Compared | None:
