@@ -253,7 +253,7 @@ _WRITERS = {
     "call": lambda tree: (f"{tree[1]}({_render(tree[2], _LOOSE)})", _ATOM),
     "power": lambda tree: (f"{_render(tree[1], _ATOM)}^{_render(tree[2], _ATOM)}", _FACTOR),
     "inverse": lambda tree: (f"1/{_render(tree[1], _FACTOR)}", _PRODUCT),
-    "negative": lambda tree: (f"-{_render(tree[1], _PRODUCT)}", _SUM),
+    "negative": lambda tree: (f"-{_render(tree[1], _FACTOR)}", _SUM),
     "sum": _write_sum,
     "product": _write_product,
 }
