@@ -102,9 +102,11 @@ class Duals:
     def product(self, tree: Expression) -> Dual:
         """A product, in which inverses divide."""
         value, slope = self.at(tree[1])
+        scale = 1.0 if isinstance(value, np.ndarray) else value
         for factor in tree[2:]:
             if factor[0] == "inverse":
                 below, fall = self.at(factor[1])
+                scale = scale if isinstance(below, np.ndarray) else _quotient(scale, below)
                 value = _quotient(value, below)
                 if fall is not None:
                     slope = (-value * fall if slope is None else slope - value * fall) / below
@@ -116,8 +118,10 @@ class Duals:
                     slope = value * rise if slope is None else slope * other + value * rise
                 elif slope is not None:
                     slope = slope * other
+                scale = scale if isinstance(other, np.ndarray) else scale * other
                 value = value * other
-        return (value, slope) if isinstance(value, np.ndarray) else self.constant(value)
+        self.constant(scale)
+        return value, slope
 
     def power(self, tree: Expression) -> Dual:
         """A power; where the exponent is constant, no logarithm is taken."""
@@ -182,10 +186,10 @@ def _is_monomial(tree: Expression) -> bool:
     """A number, x, or a small power or a multiple of them."""
     kind = tree[0]
     if kind in ("number", "name"):
-        return True
+        return kind == "name" or bool(tree[1] <= 9999)
     if kind == "power":
         return bool(tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9)
-    return kind in ("negative", "product") and all(_is_monomial(child) for child in tree[1:])
+    return kind in ("negative", "product") and len(tree) <= 3 and all(_is_monomial(child) for child in tree[1:])
 
 
 def _exp(_: Duals, value: Any, slope: Any) -> Dual:

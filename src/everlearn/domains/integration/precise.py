@@ -41,9 +41,12 @@ class Precise:
         """
         self.point = self.context.mpc(point)
         try:
-            return self._value(tree)
+            value = self._value(tree)
         except (ZeroDivisionError, OverflowError, ValueError) as error:
             raise UndefinedError(str(error)) from error
+        if not self.context.isfinite(value):
+            raise UndefinedError("infinite")
+        return value
 
     def faintest(self) -> Any:
         """The least of what was largest over the points so far.

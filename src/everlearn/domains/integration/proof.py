@@ -84,7 +84,9 @@ class _Proof:
                 )
             agreed += bool(same)
             if number == len(points) - 1 and (agreed < ENOUGH or 2 * agreed < len(points)):
-                return _undecided(f"it is defined at {agreed} of {len(points)} points of the integrand's domain only")
+                return _undecided(
+                    f"it can be judged at {agreed} of {len(points)} points of the integrand's domain only"
+                )
         return self.accept(f"{agreed} real points")
 
     def in_plane(self) -> Verdict:
@@ -174,10 +176,9 @@ def _far(reach: float) -> Iterator[float]:
 
 def _defined(precise: Precise, tree: Expression, point: Any) -> Any | None:
     try:
-        value = precise.at(tree, point)
+        return precise.at(tree, point)
     except UndefinedError:
         return None
-    return value if precise.context.isfinite(value) else None
 
 
 def spread(tree: Expression) -> float:
