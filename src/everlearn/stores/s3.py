@@ -120,6 +120,12 @@ class S3Store:
         with self._translated(key):
             self._again.delete_object(**self._at(key))
 
+    def link(self, key: str, *, content_type: str, seconds: int = 7 * 24 * 3600) -> str:
+        """An address under which a browser reads the object for `seconds`, without credentials."""
+        asked = self._at(key) | {"ResponseContentType": content_type}
+        address: str = self._again.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        return address
+
     def check(self) -> None:
         """Prove by a canary that this server keeps conditional writes. StoreError if it does not."""
         prove(self, place=self._place)

@@ -1,0 +1,80 @@
+"""One night, from new problems to a version that is provably better, or to the reason why there is none.
+
+Killed at any moment, the same call goes on: each step keeps its result in the store, and finds it there.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict
+
+from everlearn.settings import Settings
+from tasks.gate import check_bytes, decide, measure_suites, name_opponents, recheck_rewards, upload_candidate
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.learn import freeze_suites, grow_ladder, train_adapter
+from tasks.night import Night, hold_line
+from tasks.open import ended_before, open_night, resume_night
+from tasks.publish import (
+    close_night,
+    publish_night,
+    record_no_new_data,
+    record_nothing_to_learn,
+    show_night,
+    write_report,
+)
+
+
+class CycleConfig(BaseModel):
+    """What a night needs: where new problems arrive, and its settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path
+    settings: Settings = Settings()
+
+
+def _name() -> str:
+    config = flow_run.parameters["config"]
+    return f"night {datetime.now(tz=UTC):%Y-%m-%d} · line {config.settings.store.line}"
+
+
+@flow(name="run-cycle", flow_run_name=_name, persist_result=False)
+def run_cycle(config: CycleConfig) -> dict[str, str | None]:
+    """Ingest, validate, ladder, train, gate, publish, report: `end`, `version`, `reason`, `report`, `cycle_key`."""
+    settings = config.settings
+    with hold_line(settings) as token:
+        night = resume_night(settings, token)
+        if night is None:
+            intake = read_problems(settings, config.data)
+            validate_problems(settings, intake)
+            claim = claim_problems(settings, intake)
+            ended = ended_before(settings, claim)
+            if ended is not None:
+                return ended
+            if not claim.problems:
+                return record_no_new_data(settings, claim)
+            night = open_night(settings, token, claim)
+        ended = _climb(night) if freeze_suites(night) else record_nothing_to_learn(night)
+        close_night(night, str(ended["end"]))
+        return ended
+
+
+def _climb(night: Night) -> dict[str, str | None]:
+    """The night itself, once its inputs are frozen and something is left to learn from."""
+    grow_ladder(night)
+    train_adapter(night)
+    upload_candidate(night)
+    opponents = name_opponents(night)
+    for who in ("parent", "candidate", *(name for _, name in opponents)):
+        measure_suites(night, who)
+    check_bytes(night)
+    recheck_rewards(night)
+    outcome = decide(night, opponents)
+    write_report(night)
+    ended = publish_night(night, outcome)
+    show_night(night)
+    return ended

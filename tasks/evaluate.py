@@ -1,0 +1,43 @@
+"""Measure one version on one suite."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefect.artifacts import create_table_artifact
+
+from everlearn import suites
+from everlearn.access import open_registry
+from everlearn.problem import Ruling
+from tasks.night import step_task
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
+
+
+@step_task
+def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str, float]:
+    """Counts by ruling, and the share that is right."""
+    from everlearn.learn.measure import measure  # imports torch
+
+    problems = suites.load(suite, domain=settings.domain).problems
+    with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as tell:
+        adapter = None if version == "base" else open_registry(settings).pull(version, to=Path(folder) / "adapter")
+        found = measure(
+            settings.base.path, adapter, problems, seed=settings.learn.seed, threads=settings.threads, progress=tell
+        )
+    counts = Counter(each.verdict.ruling for each in found)
+    told = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}
+    return {"n": float(len(found)), **told, "share": counts[Ruling.CORRECT] / len(found)}
+
+
+@step_task
+def show_evaluation(version: str, suite: str, found: dict[str, float]) -> None:
+    """The figures as a table in the dashboard."""
+    create_table_artifact(
+        key="evaluation", table=[{"version": version, "suite": suite, **found}], description="Greedy answers"
+    )

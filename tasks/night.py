@@ -1,0 +1,123 @@
+"""What the steps of a night share: which night it is, its work in the store, and how long each step took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from everlearn.access import open_registry, open_store
+from everlearn.cycle import CycleInputs, Lease, Workspace
+from everlearn.errors import EverlearnError
+from everlearn.night_record import StepTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prefect.tasks import Task
+
+    from everlearn.registry import Registry
+    from everlearn.settings import Settings
+    from everlearn.stores.s3 import S3Store
+
+LOG = logging.getLogger("everlearn.night")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step_task(function: Callable[P, R]) -> Task[P, R]:
+    """`@task` as our steps use it: they keep their own results in the store, so Prefect keeps none, and no retries."""
+    return task(cache_policy=NO_CACHE, persist_result=False, retries=0)(function)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """One open cycle, as the steps pass it on: its settings and inputs are frozen, `token` fences its writes."""
+
+    settings: Settings
+    key: str
+    inputs: CycleInputs
+    token: int
+    started: str
+
+    @property
+    def line(self) -> str:
+        """The line that the night works for."""
+        return self.settings.store.line
+
+    @property
+    def store(self) -> S3Store:
+        """The bucket."""
+        return open_store(self.settings.store)
+
+    @property
+    def registry(self) -> Registry:
+        """The line's versions."""
+        return open_registry(self.settings)
+
+    @property
+    def work(self) -> Workspace:
+        """The night's results so far."""
+        return Workspace(self.store, self.line, self.key, token=self.token)
+
+
+@contextlib.contextmanager
+def hold_line(settings: Settings) -> Iterator[int]:
+    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it."""
+    speak_plainly()
+    store = open_store(settings.store)
+    store.check()
+    with Lease(store, settings.store.line) as lease:
+        yield lease.token
+
+
+@contextlib.contextmanager
+def clocked(night: Night, name: str) -> Iterator[Workspace]:
+    """The night's work; what the block took is kept under `time/<name>`, unless an earlier run had finished it."""
+    work = night.work
+    wall, cpu = time.monotonic(), _cpu_seconds()
+    yield work
+    if not work.has(f"time/{name}"):
+        spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
+        work.put(f"time/{name}", json.dumps(asdict(spent) | {"ended": time.time()}).encode())
+
+
+def times_of(work: Workspace) -> tuple[StepTime, ...]:
+    """What each finished step took, in the order in which they ended."""
+    kept = sorted((json.loads(work.get(name)) for name in work.names() if name.startswith("time/")), key=_ended)
+    return tuple(StepTime(name=row["name"], seconds=row["seconds"], cpu_seconds=row["cpu_seconds"]) for row in kept)
+
+
+def as_json(value: Any) -> bytes:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def speak_plainly() -> None:
+    """Let Prefect log an error that a user can answer as its message, without a traceback."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        if _without_traceback not in logger.filters:
+            logger.addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], EverlearnError):
+        record.msg, record.args, record.exc_info = "%s", (str(record.exc_info[1]),), None
+    return True
+
+
+def _ended(row: dict[str, Any]) -> float:
+    return float(row["ended"])
+
+
+def _cpu_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system

@@ -1,0 +1,76 @@
+"""Open a night, or say that it has ended already: its inputs are frozen once, and a re-run goes on with them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from everlearn.access import open_registry, open_store
+from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
+from everlearn.document import canonical, digest_of
+from everlearn.settings import Settings
+from tasks.night import LOG, Night, step_task
+
+if TYPE_CHECKING:
+    from everlearn.cycle import OpenCycle
+    from tasks.ingest import Claim
+
+
+@step_task
+def resume_night(settings: Settings, token: int) -> Night | None:
+    """The night that an earlier run left open, with its own settings; None if the last one has ended."""
+    found = current_cycle(open_store(settings.store), settings.store.line)
+    if found is None:
+        return None
+    LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
+    return _fenced(found, settings, token)
+
+
+@step_task
+def open_night(settings: Settings, token: int, claim: Claim) -> Night:
+    """Freeze the inputs of tonight."""
+    inputs = inputs_of(settings, data_digest=claim.data_digest)
+    notes = {"settings": settings.model_dump_json()}
+    return _fenced(open_cycle(open_store(settings.store), settings.store.line, inputs, notes=notes), settings, token)
+
+
+@step_task
+def ended_before(settings: Settings, claim: Claim) -> dict[str, str | None] | None:
+    """How a night with these very inputs ended, if one did."""
+    key = cycle_key(inputs_of(settings, data_digest=claim.data_digest))
+    state = open_registry(settings).state()
+    event = state.cycles.get(key)
+    if event is None:
+        return None
+    entry = state.version_of(key)
+    return {"end": End.SKIPPED, "version": entry.version if entry else None, "cycle_key": key,
+            "reason": f"a night with these inputs ended as {event.kind} before: {event.reason}"}  # fmt: skip
+
+
+def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
+    """Everything that decides tonight's weights."""
+    from everlearn.learn.measure import fingerprint  # imports torch
+
+    chosen = settings.model_dump(mode="json", include={"domain", "threads", "ingest", "ladder", "learn"})
+    return CycleInputs(
+        data_digest=data_digest,
+        config_digest=digest_of(canonical(chosen)),
+        parent=open_registry(settings).state().champion,
+        base_fingerprint=fingerprint(settings.base.path),
+        code_version=version("everlearn"),
+    )
+
+
+def end_night(night: Night, end: End | None) -> None:
+    """Let the next night begin; `end` None abandons this one."""
+    found = current_cycle(night.store, night.line)
+    if found is not None and found.key == night.key:
+        close_cycle(night.store, found, end=end)
+
+
+def _fenced(found: OpenCycle, settings: Settings, token: int) -> Night:
+    """The night with its frozen settings; where the store is comes from today's. Older workers are shut out."""
+    frozen = Settings.model_validate_json(found.notes["settings"])
+    frozen = frozen.model_copy(update={"store": settings.store, "signing": settings.signing})
+    Workspace(open_store(settings.store), settings.store.line, found.key, token=token).fence()
+    return Night(settings=frozen, key=found.key, inputs=found.inputs, token=token, started=found.opened.isoformat())

@@ -1,0 +1,155 @@
+"""End a night: its report, then one event in the line's history, then what the dashboard shows."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from everlearn.access import open_registry
+from everlearn.cycle import End, cycle_key
+from everlearn.domains import load_domain
+from everlearn.errors import StaleParentError
+from everlearn.ladder import CurvePoint
+from everlearn.manifest import Manifest, ObjectRef
+from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
+from everlearn.objects import object_key
+from everlearn.registry import Kind
+from everlearn.report import gate_rows, headline, render, summary_markdown
+from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
+from tasks.ingest import load_counts
+from tasks.learn import ladder_of, load_suites, roots_of
+from tasks.night import Night, clocked, step_task, times_of
+from tasks.open import end_night, inputs_of
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
+    from tasks.ingest import Claim
+
+ACTOR = "night"
+ENDS = {"PASS": End.PUBLISHED, "FAIL": End.REJECTED, "INSUFFICIENT": End.INSUFFICIENT}
+KINDS = {End.REJECTED: Kind.REJECTED, End.INSUFFICIENT: Kind.INSUFFICIENT}
+
+
+@step_task
+def write_report(night: Night) -> str:
+    """The night as one HTML page, kept as an object; its digest."""
+    with clocked(night, "report") as work:
+        if not work.has("report"):
+            record = record_of(night)
+            page = night.registry.put_object(render(record).encode())
+            work.put("record", record.to_json().encode())
+            work.put("report", json.dumps({"digest": page.digest, "size": page.size}).encode())
+        return report_of(night).digest
+
+
+@step_task
+def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
+    """One event: a version that becomes the champion, or the verdict that there is none."""
+    end, decision = ENDS[outcome], decision_of(night)
+    reason, version = decision.reasons[0], None
+    if may_publish(outcome):
+        try:
+            version = night.registry.publish(_manifest(night), make_champion=True, actor=ACTOR, reason=reason).version
+        except StaleParentError:
+            end_night(night, None)
+            raise
+    else:
+        detail = {"report": report_of(night).digest, "decision": decision.to_dict()}
+        night.registry.record(KINDS[end], cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
+    return {
+        "end": str(end), "version": version, "reason": reason, "cycle_key": night.key, "report": report_of(night).digest,
+    }  # fmt: skip
+
+
+@step_task
+def close_night(night: Night, end: str) -> None:
+    """Let the next night begin. Last of all, so that a run that is cut short before it ends the same way again."""
+    end_night(night, End(end))
+
+
+@step_task
+def record_nothing_to_learn(night: Night) -> dict[str, str | None]:
+    """All that is new is needed to measure: the gate could not tell. The problems stay available to the next night."""
+    reason = "every new problem is held out or kin to a suite item, so there is nothing to learn from; bring more"
+    detail = {"data_digest": night.inputs.data_digest}
+    night.registry.record(Kind.INSUFFICIENT, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
+    return {"end": str(End.INSUFFICIENT), "version": None, "reason": reason, "cycle_key": night.key, "report": None}
+
+
+@step_task
+def record_no_new_data(settings: Settings, claim: Claim) -> dict[str, str | None]:
+    """The night found nothing that no other had seen: that is an event, too."""
+    key = cycle_key(inputs_of(settings, data_digest=claim.data_digest))
+    reason = "no problem that an earlier published night has not seen"
+    open_registry(settings).record(
+        Kind.NO_NEW_DATA, cycle_key=key, reason=reason, actor=ACTOR, detail={"data_digest": claim.data_digest}
+    )
+    return {"end": str(End.NO_NEW_DATA), "version": None, "reason": reason, "cycle_key": key, "report": None}
+
+
+@step_task
+def show_night(night: Night) -> None:
+    """The artifacts of the run: summary, gate table, link to the report."""
+    record = NightRecord.from_json(night.work.get("record"))
+    create_markdown_artifact(key=f"night-{night.line}", markdown=summary_markdown(record), description=headline(record))
+    create_table_artifact(
+        key=f"gate-{night.line}", table=gate_rows(decision_of(night)), description="What the gate measured"
+    )
+    link = night.store.link(object_key(night.line, report_of(night).digest), content_type="text/html")
+    create_link_artifact(
+        key=f"report-{night.line}", link=link, link_text="The night's report", description="Valid for 7 days"
+    )
+
+
+def record_of(night: Night) -> NightRecord:
+    """Everything that the report shows."""
+    work, decision, suites = night.work, decision_of(night), load_suites(night)
+    ladder, domain = ladder_of(work, "ladder after"), load_domain(night.settings.domain)
+    counts: dict[str, Any] = load_counts(night.store, night.line, night.inputs.data_digest)
+    _, held_out = roots_of(night)
+    end = ENDS[decision.outcome]
+    sizes = sizes_of(night, suites)
+    return NightRecord(
+        line=night.line,
+        end=str(end),
+        started=datetime.fromisoformat(night.started),
+        cycle_key=night.key,
+        version=night.registry.state().next_version if end is End.PUBLISHED else None,
+        parent=night.inputs.parent,
+        decision=decision,
+        ladder=tuple(ladder.rungs.values()),
+        sizes={rung.digest: domain.size(rung.statement) for rung in ladder.rungs.values()},
+        refused={name: count for name, count in ladder.counts.items() if name not in {"accepted", "root"}},
+        curves=tuple(_point(point) for point in json.loads(work.get("curve"))),
+        rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=sizes),
+        steps=times_of(work),
+        ingest=IngestCounts(
+            accepted=counts["accepted"], duplicates=counts["duplicates"], held_out=len(held_out),
+            quarantined=counts["quarantined"],
+        ),
+    )  # fmt: skip
+
+
+def report_of(night: Night) -> ObjectRef:
+    """The report's object."""
+    return ObjectRef(**json.loads(night.work.get("report")))
+
+
+def _manifest(night: Night) -> Manifest:
+    decision, work = decision_of(night), night.work
+    times = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in times_of(work)}
+    if not work.has("created"):
+        work.put("created", datetime.now(tz=UTC).isoformat().encode())
+    return Manifest(
+        files=files_of(night), base_fingerprint=night.inputs.base_fingerprint, parent=night.inputs.parent,
+        cycle_key=night.key, data_digest=night.inputs.data_digest, config=night.settings.model_dump(mode="json"),
+        code_version=night.inputs.code_version, created=datetime.fromisoformat(work.get("created").decode()),
+        metrics={"skill": skill_of(decision), **times}, decision=decision.to_dict(), report=report_of(night),
+    )  # fmt: skip
+
+
+def _point(plain: dict[str, Any]) -> CurvePoint:
+    return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})
