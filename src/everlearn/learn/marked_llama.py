@@ -21,8 +21,8 @@ class MarkedLlamaConfig(LlamaConfig):
 
     model_type = "marked_llama"
 
-    def __init__(self, *, first_marker: int = 0, markers: int = 0, stride: int = 24, **rest: Any) -> None:
-        super().__init__(**rest)
+    def __init__(self, *, first_marker: int = 0, markers: int = 0, stride: int = 24, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.first_marker = first_marker
         self.markers = markers
         self.stride = stride
@@ -55,7 +55,7 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         past_key_values: Any = None,
-        **rest: Any,
+        **kwargs: Any,
     ) -> Any:
         """As `LlamaForCausalLM.forward`; needs `input_ids`, since embeddings do not tell where the markers are."""
         if input_ids is None:
@@ -65,20 +65,20 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
         seen = cache.get_seq_length() if cache is not None else 0
         last = getattr(cache, "marked_last", None) if seen else None
         positions = marked_positions(input_ids, config=self.config, last=last)
-        rest["position_ids"] = positions
+        kwargs["position_ids"] = positions
         if attention_mask is None:
             width = seen + input_ids.shape[1]
             attention_mask = torch.ones(input_ids.shape[0], width, dtype=torch.long, device=input_ids.device)
         output = super().forward(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **rest
+            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs
         )
         if getattr(output, "past_key_values", None) is not None:
             output.past_key_values.marked_last = positions[:, -1]
         return output
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **rest: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict[str, Any]:
         """As the parent's, after refreshing the cached positions from the whole sequence."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **rest)
+        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
         cache = inputs.get("past_key_values")
         seen = cache.get_seq_length() if cache is not None else 0
         if seen:
