@@ -78,7 +78,7 @@ class VerifierPool:
             verdict = self._workers[number].answer()
             if verdict is None:
                 self._replace(number)
-            verdicts[busy.pop(number)[0]] = verdict or _undecided("the verifier died of it, or ran out of memory")
+            verdicts[busy.pop(number)[0]] = verdict or _undecided("the verifier died of it")
         now = time.monotonic()
         for number in [number for number, (_, deadline) in busy.items() if deadline <= now]:
             self._replace(number)
@@ -102,7 +102,7 @@ class _Worker:
         if not self.pipe.poll(_START_SECONDS) or self.answer() is None:
             self.kill()
             raise EverlearnError(
-                f"a verifier of {domain} does not start within {memory_bytes / 2**20:.0f} MiB: allow it more memory"
+                f"a verifier of {domain} did not start in a process of its own: its error is on standard error"
             )
 
     def ask(self, statement: str, answer: str, *, seed: int) -> None:
@@ -148,6 +148,8 @@ def serve(pipe: Connection, domain: str, memory_bytes: int) -> None:
             verdict = judge.verify(statement, answer, seed=seed)
         except GrammarError as error:
             verdict = _undecided(f"the problem cannot be read: {error}")
+        except MemoryError:
+            verdict = _undecided(f"the verifier needs more than the {memory_bytes / 2**20:.0f} MiB it is allowed")
         _send(pipe, verdict)
 
 
