@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bench.textbook import differs, judge, load, main, measure_rate, perturbations
 
 DATA = Path(__file__).parents[1] / "data/integrals.jsonl"

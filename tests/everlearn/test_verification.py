@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+
 from everlearn.errors import BadInputError, UnknownDomainError
 from everlearn.verification import MAX_LINE_BYTES, Summary, verify_lines
 

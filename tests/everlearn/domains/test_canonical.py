@@ -3,12 +3,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from everlearn.domains.integration.canonical import canonical, kinship
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.terms import draw_term, join_sum
 from everlearn.errors import GrammarError
-from hypothesis import given
-from hypothesis import strategies as st
 
 seeds = st.integers(0, 2**32)
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from everlearn.domains.pool import VerifierPool, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
 from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TRAPS = '''
 import multiprocessing

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from everlearn.domains.integration import duals as duals_module
 from everlearn.domains.integration.duals import Duals
 from everlearn.domains.integration.grammar import FUNCTIONS, parse

@@ -6,15 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
-from everlearn.domains.integration.plain import is_plain
+from hypothesis import given
+from hypothesis import strategies as st
+
 from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.plain import is_plain
 from everlearn.domains.integration.proof import recheck
 from everlearn.domains.integration.terms import draw_term, join_sum
 from everlearn.domains.integration.verify import verify
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling
-from hypothesis import given
-from hypothesis import strategies as st
 
 ITEMS = [json.loads(line) for line in (Path(__file__).parents[2] / "data/integrals.jsonl").read_text().splitlines()]
 
