@@ -6,6 +6,8 @@ rules that the page needs.
 
 from __future__ import annotations
 
+import copy
+import html
 import re
 from typing import Any
 
@@ -33,12 +35,30 @@ _FROM_OUTSIDE = (
 
 
 def data_docs(result: Any) -> str:
-    """The page of one validation result. Whatever the rows hold is escaped by the library's own templates."""
+    """The page of one validation result. The library shows what the rows hold as it is, so it is escaped here."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
     view: Any = DefaultJinjaPageView()
-    page: str = view.render(ValidationResultsPageRenderer().render(result))
+    page: str = view.render(ValidationResultsPageRenderer().render(_escaped_result(result)))
     for pattern in _FROM_OUTSIDE:
         page = pattern.sub("", page)
     return page.replace("</head>", f"{_STYLE}</head>", 1)
+
+
+def _escaped_result(result: Any) -> Any:
+    escaped = copy.deepcopy(result)
+    for each in escaped.results:
+        each.result = _escaped(each.result)
+    return escaped
+
+
+def _escaped(value: Any) -> Any:
+    """The same with every text in it safe to stand in a page."""
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, dict):
+        return {name: _escaped(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return value

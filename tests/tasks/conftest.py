@@ -1,0 +1,25 @@
+"""Steps run as plain functions (`.fn`) on a real bucket; whole flows are tested in tests/flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.night import tiny, write_suite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+
+@pytest.fixture
+def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A tiny night on a fresh bucket, with the keys where boto3 looks, in a directory with one skill suite."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.chdir(tmp_path)
+    write_suite(tmp_path)
+    return tiny(s3_server, bucket)

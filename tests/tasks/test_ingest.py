@@ -1,0 +1,120 @@
+"""New problems on a real bucket: quarantine, watermark, snapshots that a real `dvc pull` finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.access import open_store
+from everlearn.errors import BadDataError, BadInputError, StoreDownError
+from everlearn.objects import fetch
+from everlearn.snapshot import Snapshot
+from tasks.ingest import Claim, claim_problems, load_counts, load_snapshot, read_problems, validate_problems
+from tests.night import LONG, tiny, write_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+BAD = [
+    b"no json",
+    b'{"problem": "\xff"}',
+    b'{"problem": "x", "domain": "chess"}',
+    b'{"problem": "2 +* x"}',
+    b"x" * 10_000_000,
+]
+
+
+def ingested(settings: Settings, data: Path) -> Claim:
+    intake = read_problems.fn(settings, data)
+    validate_problems.fn(settings, intake)
+    return claim_problems.fn(settings, intake)
+
+
+def test_good_rows_become_a_snapshot_and_bad_ones_go_to_quarantine_with_their_reasons(
+    settings: Settings, tmp_path: Path
+) -> None:
+    data = write_shard(tmp_path / "new" / "a.jsonl", [*LONG, *LONG[:3]])
+    (data / "b.jsonl").write_bytes(b"\n".join(BAD))
+    claim = ingested(settings, data)
+    store, folder = open_store(settings.store), f"integration/snapshots/{claim.data_digest}"
+    quarantine = [json.loads(line) for line in store.get(f"{folder}/quarantine.jsonl").data.splitlines()]
+    assert claim.problems == len(LONG)
+    assert [row["where"] for row in quarantine] == [f"b.jsonl:{number}" for number in range(1, 6)]
+    assert all(row["why"] for row in quarantine)
+    assert load_counts(store, "integration", claim.data_digest) == {
+        "accepted": len(LONG),
+        "duplicates": 3,
+        "seen": 0,
+        "quarantined": {
+            "line too long": 1, "not JSON": 1, "not UTF-8": 1, "outside the grammar": 1, "unknown domain": 1,
+        },
+    }  # fmt: skip
+
+
+def test_too_many_bad_rows_stop_the_night_and_leave_the_data_docs(settings: Settings, tmp_path: Path) -> None:
+    data = write_shard(tmp_path / "new" / "a.jsonl", [*LONG[:4], "2 +* x", "__import__"])
+    intake = read_problems.fn(settings, data)
+    with pytest.raises(
+        BadDataError, match=r"2 of 6 new rows are bad \(33%, at most 20% may be\): a\.jsonl:5"
+    ) as caught:
+        validate_problems.fn(settings, intake)
+    assert f"intake/{intake}.quarantine.jsonl" in str(caught.value)
+    page = open_store(settings.store).get(f"integration/intake/{intake}.html").data.decode()
+    assert "It is inside the grammar" in page
+
+
+def test_a_domain_of_another_line_is_no_good_row(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = settings.model_copy(update={"domain": "sums"})
+    monkeypatch.setattr("tasks.ingest.load_domain", lambda _: object())
+    data = write_shard(tmp_path / "new" / "a.jsonl", [])
+    (data / "a.jsonl").write_text('{"problem": "x", "domain": "integration"}')
+    rows = fetch(
+        open_store(settings.store), f"integration/intake/{(digest := read_problems.fn(other, data))}", digest=digest
+    )
+    assert b"is not that of line integration" in rows
+
+
+def test_reading_again_is_the_same_snapshot(settings: Settings, tmp_path: Path) -> None:
+    data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
+    first = ingested(settings, data)
+    (data / "a.jsonl").rename(data / "z.jsonl")
+    assert ingested(settings, data).data_digest == first.data_digest
+
+
+def test_a_real_dvc_pull_gets_the_snapshot(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
+    claim = ingested(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
+    store, clone = open_store(settings.store), tmp_path / "clone"
+    clone.mkdir()
+
+    def dvc(*words: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", *words, "--quiet"], cwd=clone, check=True)
+
+    dvc("init", "--no-scm")
+    dvc("remote", "add", "--default", "line", f"s3://{settings.store.bucket}/dvc")
+    dvc("remote", "modify", "line", "endpointurl", s3_server.endpoint_url)
+    pointer = store.get(f"integration/snapshots/{claim.data_digest}/snapshot.dvc").data
+    (clone / "snapshot.jsonl.dvc").write_bytes(pointer)
+    dvc("pull")
+    pulled = Snapshot.from_bytes((clone / "snapshot.jsonl").read_bytes(), digest=claim.data_digest)
+    assert pulled == load_snapshot(store, "integration", claim.data_digest)
+    assert len(pulled.entries) == len(LONG)
+
+
+def test_a_missing_directory_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="does not exist"):
+        read_problems.fn(settings, tmp_path / "nowhere")
+
+
+def test_a_missing_bucket_says_so(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
+    lost = tiny(s3_server, "no-such-bucket")
+    with pytest.raises(StoreDownError, match="no-such-bucket"):
+        read_problems.fn(lost, write_shard(tmp_path / "new" / "a.jsonl", LONG))
