@@ -84,8 +84,9 @@ def test_more_digits_can_be_asked_for() -> None:
     assert "to 80 digits" in recheck("2*x", "x^2", digits=80).reason
 
 
-def test_an_answer_that_is_none_cannot_be_rechecked() -> None:
-    assert recheck("2*x", "x^").ruling is Ruling.UNDECIDED
+def test_an_answer_that_cannot_be_read_is_wrong_unless_there_is_no_theory_of_it() -> None:
+    assert recheck("2*x", "x^").ruling is Ruling.WRONG
+    assert recheck("1/log(x)", "Li(x)").ruling is Ruling.UNDECIDED
 
 
 def test_constants_beyond_all_digits_are_not_decided() -> None:

@@ -6,6 +6,8 @@ make a value cost more than its length.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import mpmath
@@ -23,15 +25,18 @@ class UndefinedError(ArithmeticError):
 
 
 class Precise:
-    """An evaluator at `digits` decimal digits, which remembers how large everything it met was at its largest."""
+    """An evaluator at `digits` decimal digits, which remembers how large everything it met was at its largest.
+
+    Sizes are binary orders: the exponent of the next power of two, minus infinity for zero.
+    """
 
     def __init__(self, digits: int) -> None:
         self.context: Any = mpmath.mp.clone()
         self.context.dps = digits
         self.point: Any = self.context.mpc(0)
-        self.largest: dict[tuple[int, int], Any] = {}
+        self.largest: dict[tuple[int, int], float] = {}
         self.first: dict[int, tuple[Any, Any]] = {}
-        self.least: Any = self.context.mpf(1)  # the smallest term beside its sum, so far
+        self.least = 0.0  # the size of the smallest term beside its sum, so far
 
     def at(self, tree: Expression, point: Any) -> Any:
         """The value of a tree at a point.
@@ -48,26 +53,30 @@ class Precise:
             raise UndefinedError("infinite")
         return value
 
-    def faintest(self) -> Any:
-        """The least of what was largest over the points so far.
+    def faintest(self) -> float:
+        """The size of the least of what was largest over the points so far.
 
         That is: each term beside its sum, each argument, and how much each function of x changed.
         """
-        return min(self.largest.values(), default=self.context.mpf(1))
+        return min(self.largest.values(), default=0.0)
+
+    def order(self, value: Any) -> float:
+        """The size of a value."""
+        return float(self.context.mag(value)) if value else -math.inf
 
     def _value(self, tree: Expression) -> Any:
         return _KINDS[tree[0]](self, tree)
 
-    def _note(self, tree: Expression, index: int, size: Any) -> None:
+    def _note(self, tree: Expression, index: int, size: float) -> None:
         key = (id(tree), index)
-        if size > self.largest.get(key, -1):
-            self.largest[key] = size
+        self.largest[key] = max(size, self.largest.get(key, -math.inf))
 
     def _vary(self, tree: Expression, value: Any) -> Any:
         """Note how far the value of a function of x goes away from its first one."""
         first = self.first.setdefault(id(tree), (self.point, value))
         if first[0] != self.point:
-            self._note(tree, -1, abs(value - first[1]) / max(abs(value), abs(first[1])) if value or first[1] else 0)
+            size = max(self.order(value), self.order(first[1]))
+            self._note(tree, -1, self.order(value - first[1]) - size if size > -math.inf else size)
         return value
 
     def number(self, tree: Expression) -> Any:
@@ -81,12 +90,12 @@ class Precise:
     def sum(self, tree: Expression) -> Any:
         """A sum, which notes how small its terms get."""
         values = [self._value(term) for term in tree[1:]]
-        sizes = [abs(value) for value in values]
+        sizes = [self.order(value) for value in values]
         top = max(sizes)
-        if top:
-            for index, size in enumerate(sizes):
-                self._note(tree, index, size / top)
-                self.least = min(self.least, size / top) if size else self.least
+        for index, size in enumerate(sizes):
+            if size > -math.inf:
+                self._note(tree, index, size - top)
+                self.least = min(self.least, size - top)
         return self.context.fsum(values)
 
     def product(self, tree: Expression) -> Any:
@@ -104,7 +113,7 @@ class Precise:
         base = self._value(tree[1])
         if base == 0:
             raise UndefinedError("a power of zero")
-        self._note(tree, 0, abs(base))
+        self._note(tree, 0, self.order(base))
         self._modest(exponent * self.context.log(base))
         if exponent.imag == 0 and exponent.real == int(exponent.real):
             return base ** int(exponent.real)
@@ -116,7 +125,7 @@ class Precise:
 
     def _call(self, tree: Expression) -> Any:
         argument = self._value(tree[2])
-        self._note(tree, 0, abs(argument))
+        self._note(tree, 0, self.order(argument))
         name = tree[1]
         if name in ("log", "sqrt") or name.startswith("a"):
             return getattr(self.context, name)(argument)
@@ -128,6 +137,7 @@ class Precise:
         return argument
 
 
+@lru_cache(maxsize=4096)
 def has_x(tree: Expression) -> bool:
     """Whether a tree depends on x by its form."""
     return tree == ("name", "x") or any(has_x(child) for child in tree[1:] if isinstance(child, tuple))

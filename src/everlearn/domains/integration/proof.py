@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration.grammar import Expression, constant, parse
+from everlearn.domains.integration.plain import is_plain
 from everlearn.domains.integration.precise import Precise, UndefinedError, has_x
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
@@ -23,9 +25,15 @@ if TYPE_CHECKING:
 
 ENOUGH = 6
 WANTED = 14
+_PLAIN = 8
 _FAR = 10
 _TRIED = 400
+_BITS = math.log2(10)  # of one decimal digit
 _SLACK = 30.0  # of them, those that the working precision covers anyway
+_NO_THEORY = re.compile(
+    r"\b(Li|li|Ei|Ci|Si|Chi|Shi|erf|erfc|erfi|gamma|Gamma|polylog|PolyLog|FresnelS|FresnelC|EllipticE|EllipticF|"
+    r"hypergeom|LambertW|abs|sign|CannotIntegrate|Unintegrable)\s*\("
+)
 _HIDDEN = 600.0  # decimal digits that the constants of a text may hide
 
 
@@ -39,15 +47,25 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
     try:
         answer = parse(antiderivative)
     except GrammarError as error:
-        return _undecided(f"there is nothing to recheck, the answer cannot be read: {error}")
+        return unreadable(antiderivative, error)
     hidden = spread(question) + spread(answer)
     if hidden > _HIDDEN:
         return _undecided(f"its constants span more than the {_HIDDEN:.0f} decimal digits that can be judged")
-    proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - _SLACK)))
-    near = proof.domain(_near(), wanted=WANTED)
+    plain = is_plain(question) and is_plain(answer)  # then nothing is folded, and no far point is needed
+    slack = _HIDDEN if plain else _SLACK
+    proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - slack)))
+    near = proof.domain(_near(), wanted=_PLAIN if plain else WANTED)
     if len(near) < ENOUGH:
         return proof.in_plane()
-    return proof.on_axis(near, beyond=proof.domain(_far(min(hidden, 60.0)), wanted=_FAR))
+    return proof.on_axis(near, beyond=[] if plain else proof.domain(_far(min(hidden, 60.0)), wanted=_FAR))
+
+
+def unreadable(answer: str, error: GrammarError) -> Verdict:
+    """The verdict on an answer that the grammar does not read."""
+    named = _NO_THEORY.search(answer[:4000])
+    if named:
+        return Verdict(ruling=Ruling.UNDECIDED, reason=f"the answer uses {named[1]}, of which there is no theory here")
+    return Verdict(ruling=Ruling.WRONG, reason=f"the answer cannot be read: {error}")
 
 
 class _Proof:
@@ -104,7 +122,7 @@ class _Proof:
 
     def accept(self, where: str) -> Verdict:
         """CORRECT, unless a part of the answer was too faint to be seen."""
-        if self.precise.faintest() < self.precise.context.mpf(10) ** (-self.digits // 2):
+        if self.precise.faintest() < -self.digits / 2 * _BITS:
             return _undecided("a part of it is too small, or changes too little, to be judged")
         if flat(self.question) or flat(self.answer):
             return _undecided("a constant in it is too near to a whole number to be judged")
@@ -134,12 +152,12 @@ class _Proof:
             return None
         slope = (after - before) / (2 * step)
         size = max(abs(slope), abs(value))
-        lost = context.mpf(10) ** (-context.dps // 2)
+        lost = -context.dps / 2 * _BITS
         return _Compared(
             value=value,
             slope=slope,
             same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * (size if value else abs(after))),
-            clear=bool(precise.least > lost and size > lost * abs(after)),
+            clear=precise.least > lost and precise.order(size) - precise.order(after or size) > lost,
         )
 
 
