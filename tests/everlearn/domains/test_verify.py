@@ -75,6 +75,7 @@ UNDEFINED = [
     ("x", "x^2/2 + 0*asin(1/x)*exp(exp(exp(9*x^2+9)))"),
     ("1/x", "log(0*x)"),
     ("1/(x-x)", "x"),
+    ("0^0", "x"),
     ("sqrt(x-x-1)*0^(-1)", "x"),
 ]
 
@@ -151,6 +152,7 @@ def test_an_answer_of_zero_is_right_for_zero() -> None:
     assert verify("0", "0").is_correct
     assert verify("0", "sin(x)^2 + cos(x)^2").is_correct
     assert verify("x - x", "pi").is_correct
+    assert verify("2*x + 0^2", "x^2").ruling is not Ruling.WRONG
 
 
 @pytest.mark.parametrize(

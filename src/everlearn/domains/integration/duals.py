@@ -130,7 +130,8 @@ class Duals:
             return _exp(self, *self.at(tree[2]))
         exponent, bend = self.at(tree[2])
         if not isinstance(base, np.ndarray) and not isinstance(exponent, np.ndarray):
-            return self.constant(_scalar(np.power, complex(base), exponent))
+            known = base != 0 or exponent.real > 0
+            return self.constant(_scalar(np.power, complex(base), exponent) if known else math.nan)
         whole = not isinstance(exponent, np.ndarray) and abs(exponent) < 2000 and bool(exponent == int(exponent.real))
         if whole:
             value = base ** int(exponent.real)
