@@ -213,8 +213,10 @@ def _checks(night: Night) -> list[Check]:
         Check(name="same bytes, same answers", passed=smoke["same_answers"] == smoke["probes"] and smoke["worst_gap"] <= 1e-3,
               sentence=f"{smoke['same_answers']} of {smoke['probes']} answers of the uploaded bytes in a fresh process equal "
               f"the trainer's; log-probabilities within {smoke['worst_gap']:.1e} nats a token"),
-        Check(name="changes the output", passed=smoke["changed"], sentence="the adapter changes what the base answers"),
-        Check(name="finite", passed=smoke["finite"], sentence="no NaN and no infinity in the logits"),
+        Check(name="changes the output", passed=smoke["changed"],
+              sentence=f"the answers to {smoke['probes']} probes {'differ from' if smoke['changed'] else 'are'} the base's"),
+        Check(name="finite", passed=smoke["finite"],
+              sentence="all logits are finite" if smoke["finite"] else "there is NaN or infinity in the logits"),
         Check(name="length", passed=smoke["length_after"] <= longest,
               sentence=f"mean answer {smoke['length_after']:.0f} tokens, before {smoke['length_before']:.0f}"),
         rewards_true,

@@ -43,7 +43,7 @@ def ended_before(settings: Settings, claim: Claim) -> dict[str, str | None] | No
     if event is None:
         return None
     entry = state.version_of(key)
-    return {"end": End.SKIPPED, "version": entry.version if entry else None, "cycle_key": key,
+    return {"end": str(End.SKIPPED), "report": None, "version": entry.version if entry else None, "cycle_key": key,
             "reason": f"a night with these inputs ended as {event.kind} before: {event.reason}"}  # fmt: skip
 
 

@@ -1,0 +1,89 @@
+"""A Prefect server for the session, and nights that run against it in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.services import LocalPrefect
+from flows.run_cycle import CycleConfig
+from tests.night import LONG, ROOT, tiny, write_shard, write_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server on a free port: what a flow in another process can talk to."""
+    with LocalPrefect(tmp_path_factory.mktemp("prefect")) as server:
+        yield server.api_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a process with a night in it ended."""
+
+    code: int
+    said: str
+    ended: dict[str, Any]
+
+    @property
+    def was_killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nights:
+    """Runs tiny nights on one bucket, in a directory of its own."""
+
+    server: S3Server
+    bucket: str
+    folder: Path
+    prefect_url: str
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "new"
+
+    def settings(self, **changes: Any) -> Settings:
+        return tiny(self.server, self.bucket, **changes)
+
+    def run(self, *, die_at: str = "", data: Path | None = None, **changes: Any) -> Ran:
+        """One night, like a command: its end as it was printed last."""
+        config = CycleConfig(data=data or self.data, settings=self.settings(**changes))
+        given = self.folder / "config.json"
+        given.write_text(config.model_dump_json(), encoding="utf-8")
+        environ = os.environ | {
+            "AWS_ACCESS_KEY_ID": self.server.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
+            "PREFECT_API_URL": self.prefect_url,
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "EVERLEARN_TEST_DIE_AT": die_at,
+        }
+        command = [sys.executable, str(ROOT / "tests" / "flows" / "run_night.py"), str(given)]
+        done = subprocess.run(command, cwd=self.folder, env=environ, check=False, capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        ended = json.loads(lines[-1]) if done.returncode == 0 else {}
+        return Ran(code=done.returncode, said=done.stderr, ended=ended)
+
+
+@pytest.fixture
+def nights(s3_server: S3Server, bucket: str, tmp_path: Path, prefect_url: str) -> Nights:
+    """A fresh bucket, a skill suite and a shard of 25 new problems."""
+    write_suite(tmp_path)
+    write_shard(tmp_path / "new" / "a.jsonl", LONG)
+    return Nights(server=s3_server, bucket=bucket, folder=tmp_path, prefect_url=prefect_url)

@@ -1,0 +1,105 @@
+"""Whole nights in processes of their own, with a real bucket, a real Prefect server and the real base model."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.cycle import Lease, Workspace, current_cycle
+from everlearn.events import Kind
+from everlearn.registry import Registry
+from everlearn.signing import trust
+from tests.line import Clock
+from tests.night import write_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.events import State
+    from tests.flows.conftest import Nights
+
+EVERY_STEP = ["open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate",
+              "check/bytes", "check/rewards", "decision", "record", "report"]  # fmt: skip
+
+
+def state_of(nights: Nights) -> State:
+    chosen = nights.settings().signing
+    signer, verifier = trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    store = nights.server.store(nights.bucket)
+    return Registry(store, "integration", clock=Clock(), signer=signer, verifier=verifier).state()
+
+
+def adapter_of(nights: Nights, key: str) -> bytes:
+    return Workspace(nights.server.store(nights.bucket), "integration", key).get("files")
+
+
+def asked(nights: Nights, what: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"{nights.prefect_url}/{what}/filter", data=b"{}", method="POST")
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+    return found
+
+
+def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nights: Nights) -> None:
+    assert nights.run(die_at="checkpoint").was_killed
+    opened = current_cycle(nights.server.store(nights.bucket), "integration")
+    assert opened is not None
+    write_shard(nights.data / "late.jsonl", ["x^9"])
+
+    ended = nights.run(learn={"seed": 99}).ended
+
+    assert ended["cycle_key"] == opened.key
+    assert ended["end"] in {"REJECTED", "INSUFFICIENT", "PUBLISHED"}
+    events = state_of(nights).history
+    assert [event.cycle_key for event in events] == [opened.key]
+    assert current_cycle(nights.server.store(nights.bucket), "integration") is None
+    (nights.data / "late.jsonl").unlink()
+    assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
+    names = {run["name"] for run in asked(nights, "flow_runs")}
+    assert any(name.startswith("night 20") and name.endswith("· line integration") for name in names)
+    assert {"night-integration", "gate-integration", "report-integration"} <= {
+        a["key"] for a in asked(nights, "artifacts")
+    }
+
+
+def test_a_second_night_at_the_same_time_is_told_to_wait(nights: Nights) -> None:
+    with Lease(nights.server.store(nights.bucket), "integration"):
+        ran = nights.run()
+    assert ran.code
+    assert "is at work; wait until it ends" in ran.said
+    assert "Traceback" not in ran.said
+
+
+def test_a_missing_directory_and_too_many_bad_rows_end_with_one_message_each(nights: Nights, tmp_path: Path) -> None:
+    lost = nights.run(data=tmp_path / "nowhere")
+    bad = nights.run(data=write_shard(tmp_path / "bad" / "a.jsonl", ["x", "2 +* x"]))
+    assert lost.said.splitlines()[-1].startswith(f"everlearn: {tmp_path / 'nowhere'} does not exist")
+    assert "1 of 2 new rows are bad" in bad.said.splitlines()[-1]
+    assert "Traceback" not in lost.said + bad.said
+    assert state_of(nights).history == ()
+
+
+def test_one_problem_that_is_kin_to_a_suite_item_is_nothing_to_learn_from(nights: Nights, tmp_path: Path) -> None:
+    ended = nights.run(data=write_shard(tmp_path / "kin" / "a.jsonl", ["6*cos(2*x)"])).ended
+    assert ended["end"] == "INSUFFICIENT"
+    assert [event.kind for event in state_of(nights).history] == [Kind.INSUFFICIENT]
+    assert current_cycle(nights.server.store(nights.bucket), "integration") is None
+
+
+@pytest.mark.slow
+def test_a_night_that_is_killed_at_every_step_makes_the_same_adapter(nights: Nights) -> None:
+    for name in EVERY_STEP:
+        ran = nights.run(die_at=name)
+        assert ran.was_killed, (name, ran.said[-1000:])
+    killed = nights.run().ended
+    assert len(state_of(nights).history) == 1
+
+    other = nights.server.create_bucket()
+    straight = type(nights)(server=nights.server, bucket=other, folder=nights.folder, prefect_url=nights.prefect_url)
+    ended = straight.run().ended
+    assert ended["cycle_key"] == killed["cycle_key"]
+    assert adapter_of(straight, killed["cycle_key"]) == adapter_of(nights, killed["cycle_key"])
