@@ -47,7 +47,9 @@ def problems(split: str, *, size: int, count: int, stream: str) -> list[str]:
     return [domain.generate(rng, size=size) for _ in range(count)]
 
 
-def run_arm(arm: str, *, seed: int, split: str, budget: float, base: Path, items: int, skill_items: int) -> dict[str, Any]:
+def run_arm(
+    arm: str, *, seed: int, split: str, budget: float, base: Path, items: int, skill_items: int
+) -> dict[str, Any]:
     """One arm, one seed: train for `budget` CPU seconds, then measure."""
     import torch
 
@@ -95,7 +97,8 @@ def run_arm(arm: str, *, seed: int, split: str, budget: float, base: Path, items
         sampled += point.groups_sampled * settings.group
         if spent() >= min(budget, len(curve) * budget / 5):
             now, paused = spent(), cpu_seconds()
-            curve.append((now, *(sum(solve(held[size][:100])) / 100 for size in (HARD, LONGER))))
+            hard, longer = (sum(solve(held[size][:100])) / len(held[size][:100]) for size in (HARD, LONGER))
+            curve.append((now, hard, longer))
             outside += cpu_seconds() - paused
             print(f"{arm} seed {seed}: {now:.0f} of {budget:.0f} CPU s, step {run.step}, "
                   f"hard {curve[-1][1]:.0%}, longer {curve[-1][2]:.0%}", file=sys.stderr, flush=True)  # fmt: skip
@@ -136,7 +139,7 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
     by_arm = {arm: [run for run in runs if run["arm"] == arm] for arm in ARMS}
 
     def mid(arm: str, size: int) -> float:
-        return median(run["table"][str(size)] for run in by_arm[arm])
+        return float(median(run["table"][str(size)] for run in by_arm[arm]))
 
     losses = {
         size: median(run["skills"][str(size)]["before"] - run["skills"][str(size)]["after"] for run in by_arm["ladder"])
@@ -161,12 +164,14 @@ def table(runs: list[dict[str, Any]], *, items: int, skill_items: int) -> str:
 
     def cell(arm: str, size: int) -> str:
         rates = sorted(run["table"][str(size)] for run in runs if run["arm"] == arm)
-        return f"{median(rates):.1%} ({rates[0]:.1%}–{rates[-1]:.1%})"
+        return f"{median(rates):.1%} ({rates[0]:.1%} to {rates[-1]:.1%})"
 
-    lines = [f"Greedy pass rate on {items} fresh problems a size: median over seeds (lowest–highest seed).", "",
+    lines = [f"Greedy pass rate on {items} fresh problems a size: median over seeds (lowest to highest seed).", "",
              "| terms | " + " | ".join(ARMS) + " |", "| ---: |" + " ---: |" * len(ARMS)]  # fmt: skip
     notes = {HARD: " (roots)", LONGER: " (longer than any root)"}
-    lines += [f"| {size}{notes.get(size, '')} | " + " | ".join(cell(arm, size) for arm in ARMS) + " |" for size in TABLE]
+    lines += [
+        f"| {size}{notes.get(size, '')} | " + " | ".join(cell(arm, size) for arm in ARMS) + " |" for size in TABLE
+    ]
     lines += ["", f"Old skills on {skill_items} items each, arm `ladder`; *loss at most* is Tango's one-sided 95 % bound.",
               "", "| terms | seed | before | after | won | lost | loss at most |",
               "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
@@ -192,10 +197,14 @@ def picture(runs: list[dict[str, Any]]) -> str:
 
     parts = [f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" '
              'stroke="#8884"/>' for share in (0, 0.25, 0.5, 0.75, 1)]  # fmt: skip
-    parts += [f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)]
+    parts += [
+        f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
+    ]
     parts += [f'<polyline points="{" ".join(map(place, run["curve"]))}" fill="none" stroke="{colours[run["arm"]]}" '
               'stroke-width="2"/>' for run in runs]  # fmt: skip
-    parts += [f'<text x="{80 + 110 * index}" y="24" fill="{colours[arm]}">{arm}</text>' for index, arm in enumerate(ARMS)]
+    parts += [
+        f'<text x="{80 + 110 * index}" y="24" fill="{colours[arm]}">{arm}</text>' for index, arm in enumerate(ARMS)
+    ]
     parts.append('<text x="310" y="322" text-anchor="middle">CPU seconds; greedy pass rate on fresh sums of '
                  f'{HARD} terms</text>')  # fmt: skip
     return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="13" '
@@ -210,9 +219,9 @@ def write(runs: list[dict[str, Any]], options: argparse.Namespace, out: Path) ->
 `python -m bench.learning --split {options.split} --seeds {options.seeds} --cpu-seconds {options.cpu_seconds:.0f}`,
 {datetime.now(UTC):%Y-%m-%d}, {platform.processor() or platform.machine()} with {os.cpu_count()} cores (shared), one thread a run.
 
-Sums of {HARD} terms: {summary['hard_before']:.1%} before; after {summary['cpu_seconds']:.0f} CPU seconds on the ladder
-{summary['hard_after']:.1%}, by GRPO on the roots alone {summary['direct_after']:.1%}, on a ladder without curriculum
-{summary['uniform_after']:.1%}. Sums of {LONGER} terms, longer than any root: {summary['longer_after']:.1%}.
+Sums of {HARD} terms: {summary["hard_before"]:.1%} before; after {summary["cpu_seconds"]:.0f} CPU seconds on the ladder
+{summary["hard_after"]:.1%}, by GRPO on the roots alone {summary["direct_after"]:.1%}, on a ladder without curriculum
+{summary["uniform_after"]:.1%}. Sums of {LONGER} terms, longer than any root: {summary["longer_after"]:.1%}.
 
 ![pass rate over CPU seconds](learning.svg)
 

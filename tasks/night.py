@@ -84,6 +84,7 @@ def clocked(night: Night, name: str) -> Iterator[Workspace]:
     work = night.work
     wall, cpu = time.monotonic(), _cpu_seconds()
     yield work
+    LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
         spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
         work.put(f"time/{name}", json.dumps(asdict(spent) | {"ended": time.time()}).encode())

@@ -25,6 +25,7 @@ from tasks.night import Night, clocked, step_task, times_of
 from tasks.open import end_night, inputs_of
 
 if TYPE_CHECKING:
+    from everlearn.decision import Decision
     from everlearn.settings import Settings
     from tasks.ingest import Claim
 
@@ -49,7 +50,7 @@ def write_report(night: Night) -> str:
 def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
     """One event: a version that becomes the champion, or the verdict that there is none."""
     end, decision = ENDS[outcome], decision_of(night)
-    reason, version = decision.reasons[0], None
+    reason, version = reason_of(decision), None
     if may_publish(outcome):
         try:
             version = night.registry.publish(_manifest(night), make_champion=True, actor=ACTOR, reason=reason).version
@@ -131,6 +132,12 @@ def record_of(night: Night) -> NightRecord:
             quarantined=counts["quarantined"],
         ),
     )  # fmt: skip
+
+
+def reason_of(decision: Decision) -> str:
+    """The sentence for the history: what improved, or what was in the way."""
+    improved = [row for row in decision.rows if row.p_value is not None and decision.passed]
+    return f"{improved[0].suite} {improved[0].sentence}" if improved else decision.reasons[0]
 
 
 def report_of(night: Night) -> ObjectRef:

@@ -161,6 +161,7 @@ def _reasons(
     elif not any(e.may_carry for e in targets):
         reasons.append("nothing to gain: the parent leaves no room on any target suite")
     decisive = [row for row in rows if row.outcome is outcome] if outcome is not Outcome.PASS else rows
+    decisive = sorted(decisive, key=lambda row: row.p_value is None)  # what was to improve, before what was to stay
     reasons += [f"{row.suite} against the {row.against}: {row.sentence}" for row in decisive]
     return tuple(reasons)
 

@@ -24,7 +24,7 @@ _HALVINGS = 60  # of an interval at most 2 wide: far below what a float of this 
 def mcnemar(*, won: int, lost: int) -> float:
     """Chance of at least `won` wins among the changed items if winning and losing were equally likely (exact)."""
     changed = won + lost
-    return sum(comb(changed, wins) for wins in range(won, changed + 1)) / 2**changed
+    return float(sum(comb(changed, wins) for wins in range(won, changed + 1)) / 2**changed)
 
 
 def sign_flip(gains: Sequence[int]) -> float:

@@ -13,7 +13,9 @@ from everlearn.curriculum import Curriculum
 rates = st.dictionaries(st.integers(1, 20), st.integers(0, 100), min_size=1, max_size=12)
 
 
-def curriculum(passed: dict[int, int], *, replay: float = 0.2, frontier: float = 0.2, uniform: bool = False) -> Curriculum:
+def curriculum(
+    passed: dict[int, int], *, replay: float = 0.2, frontier: float = 0.2, uniform: bool = False
+) -> Curriculum:
     made = Curriculum(
         classes={size: [f"{size}/{number}" for number in range(5)] for size in passed},
         replay=replay, frontier=frontier, uniform=uniform,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from everlearn.domains import load_domain
 from everlearn.errors import BadInputError
 from everlearn.ladder import Ladder, Rung, kinships, load_ladder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOMAIN = load_domain("integration")
 NOTHING: frozenset[str] = frozenset()

@@ -72,6 +72,8 @@ def everlearn(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.INFO if verbose else logging.WARNING)  # what Prefect's own loggers pass on, too
     context.obj = Place(home=home, params=params)
 
 

@@ -42,6 +42,7 @@ def cycle(context: typer.Context, *, data: Data = None, profile: ProfileOption =
     place: Place = context.obj
     tell("looking for the local servers (their first start takes 15 s)")
     place.start()
+    narrate()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
     ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))

@@ -6,6 +6,7 @@ With `--json` the answer is one JSON document on one line, for programs; without
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,3 +52,13 @@ def table(*columns: str, rows: Iterable[Sequence[object]]) -> Table:
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text("-" if cell is None else str(cell)) for cell in row))
     return made
+
+
+def narrate() -> None:
+    """Let what the night says of itself appear on standard error, with the time of day, and nothing of its engine."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    logger = logging.getLogger("everlearn")
+    logger.handlers = [each for each in logger.handlers if type(each) is not logging.StreamHandler] + [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -50,7 +50,7 @@ def ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> 
     domain = load_domain("integration")
     rates = {}
     for size in sizes:
-        rng = random.Random(SEED + size)  # noqa: S311
+        rng = random.Random(SEED + size)
         problems = [domain.problem(domain.generate(rng, size=size)) for _ in range(items)]
         found = measure(base, None, problems, seed=SEED, threads=1)
         rates[size] = sum(each.verdict.is_correct for each in found) / items

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from everlearn.learn.llama import Llama, pad_right, positions_of, rotation
+from everlearn.learn.llama import Llama, positions_of, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,19 +98,18 @@ def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int
 class _State:
     """Static buffers of one batch: the prompts' keys and values once, the answers' in place."""
 
-    def __init__(
-        self, model: Llama, prompts: Sequence[list[int]], *, group: int, limit: int, copying: bool
-    ) -> None:
+    def __init__(self, model: Llama, prompts: Sequence[list[int]], *, group: int, limit: int, copying: bool) -> None:
         self.model, self.group = model, group
         embedding = model.weights["model.embed_tokens.weight"]
         self.width = embedding.shape[0]
-        prefix = model.prefix(pad_right([prompt[:-1] for prompt in prompts], pad=model.shape.pad))
+        prefix = model.prefix([prompt[:-1] for prompt in prompts])
         self.last = prefix.last.repeat_interleave(group)
         hidden = torch.zeros(prefix.real.shape).masked_fill(~prefix.real, -1e30)
         self.hidden = hidden[:, None, None, :]
         shape = (len(prompts) * group, model.shape.heads, limit, model.shape.head_dim)
         self.layers = [
-            (k.transpose(2, 3).contiguous(), v.contiguous(), torch.empty(shape), torch.empty(shape)) for k, v in prefix.cache
+            (k.transpose(2, 3).contiguous(), v.contiguous(), torch.empty(shape), torch.empty(shape))
+            for k, v in prefix.cache
         ]
         self.banned = self._absent_markers(prompts) if copying and model.shape.markers is not None else None
 
@@ -155,5 +154,5 @@ class _State:
         own = q @ keys.transpose(2, 3)
         weight = torch.softmax(torch.cat((shared, own), dim=-1), dim=-1)
         width = shared.shape[-1]
-        front = weight[:, :, 0, :width].unflatten(0, (-1, self.group)).transpose(1, 2) @ v0
+        front: torch.Tensor = weight[:, :, 0, :width].unflatten(0, (-1, self.group)).transpose(1, 2) @ v0
         return front.transpose(1, 2).flatten(0, 1)[:, :, None] + weight[..., width:] @ values

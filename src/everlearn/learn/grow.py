@@ -41,8 +41,9 @@ def extend(
 
     Breadth first from the roots: each layer may take its share of the budget, so that the tree gets deep.
     """
-    rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))  # noqa: S311
-    layer, fresh = ladder.roots(), []
+    rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
+    layer = ladder.roots()
+    fresh: list[Rung] = []
     for depth in range(settings.depth):
         parents = rng.sample(layer, min(len(layer), settings.breadth))
         asked = [(parent, move) for parent in parents for move in domain.moves for _ in range(settings.tries)]
@@ -52,7 +53,7 @@ def extend(
             policy, model, [policy.encode(text) for text in texts], group=1, seeds=seeds,
             temperature=settings.temperature, copying=True,
         )  # fmt: skip
-        born = []
+        born: list[Rung] = []
         room = settings.rungs * (depth + 1) // settings.depth - len(fresh)
         for index in rng.sample(range(len(asked)), len(asked)):
             if len(born) >= room:
@@ -86,8 +87,6 @@ def measure_rungs(
 ) -> None:
     """Write the policy's pass rate on those rungs into the ladder."""
     statements = [ladder.rungs[digest].statement for digest in digests]
-    groups = attempt(
-        policy, model, statements, domain=domain, group=rollouts, seed=seed, temperature=temperature
-    )
+    groups = attempt(policy, model, statements, domain=domain, group=rollouts, seed=seed, temperature=temperature)
     for digest, group in zip(digests, groups, strict=True):
         ladder.measured(digest, rollouts=rollouts, passed=group.passed, after=after)

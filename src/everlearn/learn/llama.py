@@ -11,7 +11,7 @@ values, computed once (`Prefix`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -21,8 +21,6 @@ from everlearn.learn.marked_llama import MarkedLlamaConfig, marked_positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from transformers import LlamaConfig
 
 LINEARS = (
     "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -44,8 +42,8 @@ class Geometry:
     markers: MarkedLlamaConfig | None
 
 
-def geometry(config: LlamaConfig) -> Geometry:
-    """The geometry of a config.
+def geometry(config: Any) -> Geometry:
+    """The geometry of a `transformers` config.
 
     Raises:
         ModelError: the config asks for something that this forward pass does not compute.
@@ -54,24 +52,24 @@ def geometry(config: LlamaConfig) -> Geometry:
     wrong = [
         name
         for name, bad in {
-            "attention_bias": config.attention_bias,
-            "mlp_bias": config.mlp_bias,
-            "hidden_act other than silu": config.hidden_act != "silu",
+            "attention_bias": getattr(config, "attention_bias", False),
+            "mlp_bias": getattr(config, "mlp_bias", False),
+            "hidden_act other than silu": getattr(config, "hidden_act", None) != "silu",
             "scaled rotary embeddings": rope.get("rope_type", "default") != "default",
         }.items()
         if bad
     ]
     if wrong or not hasattr(config, "num_key_value_heads"):
-        message = f"base model {config.model_type!r} is not plain Llama ({', '.join(wrong)}); use a Llama-shaped base"
+        message = f"base model {config.model_type!r} is not plain Llama ({', '.join(wrong) or 'other parts'}); use a Llama-shaped base"
         raise ModelError(message)
     return Geometry(
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=config.head_dim,
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
         epsilon=config.rms_norm_eps,
         theta=rope.get("rope_theta", 10000.0),
-        pad=config.pad_token_id,
+        pad=config.pad_token_id or 0,
         markers=config if isinstance(config, MarkedLlamaConfig) else None,
     )
 
@@ -127,7 +125,10 @@ class Llama:
         """(rows, tokens, width) -> queries, keys and values (rows, heads, tokens, head_dim), rotated."""
         x = self.norm(x, f"model.layers.{layer}.input_layernorm.weight")
         q, k, v = (
-            self.linear(x, layer, f"self_attn.{name}_proj").float().unflatten(-1, (-1, self.shape.head_dim)).transpose(1, 2)
+            self.linear(x, layer, f"self_attn.{name}_proj")
+            .float()
+            .unflatten(-1, (-1, self.shape.head_dim))
+            .transpose(1, 2)
             for name in "qkv"
         )
         repeat = self.shape.heads // self.shape.kv_heads
@@ -143,11 +144,12 @@ class Llama:
         gate = functional.silu(self.linear(y, layer, "mlp.gate_proj"))
         return x + self.linear(gate * self.linear(y, layer, "mlp.up_proj"), layer, "mlp.down_proj")
 
-    def prefix(self, prompts: torch.Tensor) -> Prefix:
-        """Keys and values of the prompts (groups, tokens), right-padded."""
+    def prefix(self, rows: list[list[int]]) -> Prefix:
+        """Keys and values of the prompts, one list of tokens a group."""
+        prompts = pad_right(rows, pad=self.shape.pad)
         positions = positions_of(prompts, shape=self.shape)
         turn = rotation(positions, shape=self.shape)
-        real = prompts != self.shape.pad
+        real = torch.arange(prompts.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
         x, cache = self.embed(prompts), []
         for layer in range(self.shape.layers):
             q, k, v = self.heads(x, layer, turn)
@@ -210,7 +212,7 @@ def token_logprobs(
     """
     times = len(answers) // len(prompts)
     starts = [prompt[-1] for prompt in prompts for _ in range(times)]
-    prefix = model.prefix(pad_right([prompt[:-1] for prompt in prompts], pad=model.shape.pad))
+    prefix = model.prefix([prompt[:-1] for prompt in prompts])
     inputs = pad_right([[start, *row[:-1]] for start, row in zip(starts, answers, strict=True)], pad=model.shape.pad)
     targets = pad_right(answers, pad=model.shape.pad)
     scores = model.answer_logits(prefix, inputs) / temperature

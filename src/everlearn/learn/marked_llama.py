@@ -28,9 +28,7 @@ class MarkedLlamaConfig(LlamaConfig):
         self.stride = stride
 
 
-def marked_positions(
-    ids: torch.Tensor, *, config: MarkedLlamaConfig, last: torch.Tensor | None = None
-) -> torch.Tensor:
+def marked_positions(ids: torch.Tensor, *, config: MarkedLlamaConfig, last: torch.Tensor | None = None) -> torch.Tensor:
     """(rows, tokens) -> same: the rotary position of each token; `last` (rows,) are the positions before these."""
     places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     marker = ids - config.first_marker
@@ -38,7 +36,7 @@ def marked_positions(
     start = torch.where(is_marker, places, -1).cummax(dim=1).values
     block = config.stride * (marker.gather(1, start.clamp(min=0)) + 1)
     if last is None:
-        padding = (ids == config.pad_token_id).long().cumprod(dim=1).sum(dim=1, keepdim=True)
+        padding = ids.eq(config.pad_token_id or 0).long().cumprod(dim=1).sum(dim=1, keepdim=True)
         before = (places - padding).clamp(min=0)
     else:
         before = last[:, None] + 1 + places
@@ -49,6 +47,7 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
     """`LlamaForCausalLM` at marked positions; `position_ids` that a caller passes are replaced."""
 
     config_class = MarkedLlamaConfig
+    config: MarkedLlamaConfig
 
     def forward(
         self,
@@ -69,16 +68,14 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
         if attention_mask is None:
             width = seen + input_ids.shape[1]
             attention_mask = torch.ones(input_ids.shape[0], width, dtype=torch.long, device=input_ids.device)
-        output = super().forward(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs
-        )
+        output = super().forward(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **kwargs)
         if getattr(output, "past_key_values", None) is not None:
             output.past_key_values.marked_last = positions[:, -1]
         return output
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         """As the parent's, after refreshing the cached positions from the whole sequence."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         cache = inputs.get("past_key_values")
         seen = cache.get_seq_length() if cache is not None else 0
         if seen:

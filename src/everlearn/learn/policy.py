@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +20,8 @@ from everlearn.errors import ModelError
 from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedTokenizerBase
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
@@ -125,10 +126,10 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
     Raises:
         ModelError: no such base, not of Llama shape, or an adapter made for other shapes.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 (4 s of import, wanted only here)
-    from transformers.utils import logging  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}

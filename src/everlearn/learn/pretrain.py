@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from everlearn.domains.integration.moves import MOVES, demonstrate, demonstrate_solution
 from everlearn.domains.integration.terms import MARKERS
@@ -30,7 +29,9 @@ SIZES, SHARES = (1, 2, 3), (0.25, 0.60, 0.15)
 LONGEST_MOVE = 18
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4) -> MarkedLlamaForCausalLM:
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4
+) -> MarkedLlamaForCausalLM:
     """An untrained base model for that tokenizer."""
     torch.manual_seed(seed)
     config = MarkedLlamaConfig(
@@ -45,7 +46,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 1
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        first_marker=tokenizer.convert_tokens_to_ids("<0>"),
+        first_marker=tokenizer.vocab["<0>"],
         markers=MARKERS,
     )
     return MarkedLlamaForCausalLM(config)
@@ -92,8 +93,10 @@ def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves:
         optimizer.zero_grad()
         schedule.step()
         if step % 50 == 0:
-            print(f"step {step:5d}  loss {float(total.detach()) / count:.4f}  cpu {time.process_time():.0f} s", flush=True)
-    model.to(torch.bfloat16).save_pretrained(out)
+            print(  # noqa: T201 (a command's progress)
+                f"step {step:5d}  loss {float(total.detach()) / count:.4f}  cpu {time.process_time():.0f} s", flush=True
+            )
+    model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
     write_card(out, parameters=sum(tensor.numel() for tensor in weights.values()))
 

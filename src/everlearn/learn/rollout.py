@@ -103,7 +103,7 @@ def attempt(
 ) -> list[Group]:
     """`group` verified answers to each statement; `seed` names the draw (run and step)."""
     prompts = [
-        policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))  # noqa: S311
+        policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))
         for statement in statements
     ]
     seeds = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]

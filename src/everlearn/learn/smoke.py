@@ -81,10 +81,10 @@ def probe(
 @torch.no_grad()
 def check(base: Path, adapter: Path, probes: Sequence[Probe]) -> SmokeReport:
     """The consumer's side, through transformers and peft alone."""
-    from peft import PeftModel  # noqa: PLC0415 (4 s of import, wanted only here)
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
 
-    import everlearn.learn.marked_llama  # noqa: F401, PLC0415 (registers the default base's architecture)
+    import everlearn.learn.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
     bare = [_generate(plain, item) for item in probes]

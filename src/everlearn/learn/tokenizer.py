@@ -20,12 +20,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """A word-level tokenizer whose vocabulary is fixed here; decoding leaves no spaces between tokens."""
     words = (*SPECIAL, *WORDS, *(f"<{marker}>" for marker in range(MARKERS)))
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
-    inner.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r"\s+"), behavior="removed"),
-        pre_tokenizers.Split(Regex(r"<\d+>|[A-Za-z]+|."), behavior="isolated"),
-    ])
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s+"), behavior="removed"),
+            pre_tokenizers.Split(Regex(r"<\d+>|[A-Za-z]+|."), behavior="isolated"),
+        ]
+    )
     inner.decoder = decoders.Fuse()
     inner.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"  # noqa: S106
-    )
+    names = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **names)

@@ -96,7 +96,7 @@ def begin(
 def advance(run: Run, *, done: float) -> CurvePoint:
     """One step: rollouts, update, curve. `done` is the share of the budget that is spent, for the schedule."""
     started, settings = cpu_seconds(), run.settings
-    rng = random.Random(seed_of(run.seed, "choose", run.step))  # noqa: S311
+    rng = random.Random(seed_of(run.seed, "choose", run.step))
     chosen = run.curriculum.choose(rng, count=settings.prompts)
     groups = attempt(
         run.policy, run.policy.merged(bf16=run.bf16), [run.statement(digest) for digest in chosen],
@@ -149,7 +149,7 @@ def update(run: Run, groups: list[Group], *, done: float) -> tuple[float, float]
     loss_sum = kl_sum = 0.0
     for batch in batches(lengths, budget=settings.tokens):
         loss, kl = _loss(run, [groups[index] for index in batch])
-        ((loss + settings.kl * kl) / tokens).backward()  # type: ignore[no-untyped-call]
+        ((loss + settings.kl * kl) / tokens).backward()
         loss_sum, kl_sum = loss_sum + float(loss.detach()), kl_sum + float(kl.detach())
     torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
     for entry in run.optimizer.param_groups:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from everlearn.learn.grpo import advantages, divergence, is_informative, policy_loss
 
-rewards = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=4, max_size=4), min_size=1, max_size=5).map(torch.tensor)
+rewards = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=4, max_size=4), min_size=1, max_size=5).map(
+    torch.tensor
+)
 CLIP = {"clip_low": 0.2, "clip_high": 0.28, "truncate": 2.0}
 
 
@@ -28,6 +30,7 @@ def test_on_policy_the_gradient_is_that_of_reinforce() -> None:
     mask = torch.tensor([[True, True], [True, False]])
     gain = torch.tensor([0.5, -0.5])
     policy_loss(new, new.detach(), new.detach(), gain, mask=mask, **CLIP).backward()
+    assert new.grad is not None
     assert torch.equal(new.grad, -gain[:, None] * mask)
 
 
@@ -35,6 +38,7 @@ def test_beyond_the_clip_there_is_no_more_gradient() -> None:
     old = torch.tensor([[-1.0], [-1.0]])
     new = torch.tensor([[-0.5], [-1.5]], requires_grad=True)
     policy_loss(new, old, old, torch.tensor([1.0, -1.0]), mask=torch.ones(2, 1), **CLIP).backward()
+    assert new.grad is not None
     assert torch.equal(new.grad, torch.zeros(2, 1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,6 +16,9 @@ from everlearn.learn.decode import decode
 from everlearn.learn.llama import Llama, geometry, token_logprobs
 from everlearn.learn.marked_llama import marked_positions
 from everlearn.learn.policy import Policy, fingerprint, load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def shaken(base: Path, *, rank: int = 4) -> Policy:
@@ -76,7 +79,8 @@ def test_greedy_decoding_equals_generate_with_left_padding_and_cache(shipped: Pa
     ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=80)
     model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
     batch = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-    theirs = model.generate(**batch, do_sample=False, max_new_tokens=80)[:, batch["input_ids"].shape[1] :]
+    theirs: Any = model.generate(**batch, do_sample=False, max_new_tokens=80)  # type: ignore[misc]
+    theirs = theirs[:, batch["input_ids"].shape[1] :]
     for row, completion in enumerate(ours):
         assert completion[0].ids == theirs[row, : len(completion[0].ids)].tolist()
 

@@ -25,7 +25,7 @@ class Integration:
     name = "integration"
     moves = moves.MOVES
 
-    def problem(self, statement: str, *, id: str | None = None) -> Problem:
+    def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002 (the field's own name)
         """The statement as a problem.
 
         Raises:

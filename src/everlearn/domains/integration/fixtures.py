@@ -48,8 +48,8 @@ def example_night(rng: random.Random) -> list[dict[str, str]]:
 
 def write(out: Path) -> None:
     """`suites/short-sums.jsonl` and two shards of `example/` below `out`."""
-    suite = [{"suite": "short-sums", "kind": "skill"}, *skill_suite(random.Random(1))]  # noqa: S311
-    night = example_night(random.Random(2))  # noqa: S311
+    suite = [{"suite": "short-sums", "kind": "skill"}, *skill_suite(random.Random(1))]
+    night = example_night(random.Random(2))
     half = len(night) // 2
     files = {
         "suites/short-sums.jsonl": suite,
