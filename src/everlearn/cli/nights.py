@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Group
 
-from everlearn.cli.screen import Json, answer, table, tell
+from everlearn.cli.screen import Json, answer, narrate, table, tell
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
