@@ -1,0 +1,166 @@
+"""The steps from an open night to its end, one after another on a real bucket with the real base model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.access import open_registry, open_store
+from everlearn.decision import Against, Outcome
+from everlearn.errors import BadInputError, CycleBusyError
+from everlearn.events import Kind
+from everlearn.night_record import NightRecord
+from tasks.gate import (
+    check_bytes,
+    decide,
+    decision_of,
+    measure_suites,
+    name_opponents,
+    recheck_rewards,
+    upload_candidate,
+)
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.learn import freeze_suites, grow_ladder, replay_of, train_adapter
+from tasks.night import Night, clocked, hold_line, speak_plainly, times_of
+from tasks.open import ended_before, open_night, resume_night
+from tasks.publish import close_night, publish_night, record_no_new_data, write_report
+from tests.night import LONG, write_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tasks.ingest import Claim
+
+
+def claimed(settings: Settings, data: Path) -> Claim:
+    intake = read_problems.fn(settings, data)
+    validate_problems.fn(settings, intake)
+    return claim_problems.fn(settings, intake)
+
+
+def climbed(night: Night) -> tuple[tuple[str, str], ...]:
+    """Everything up to the gate's decision."""
+    assert freeze_suites.fn(night)
+    assert grow_ladder.fn(night) > 0
+    train_adapter.fn(night)
+    upload_candidate.fn(night)
+    opponents = name_opponents.fn(night)
+    for who in ("parent", "candidate", *(name for _, name in opponents)):
+        measure_suites.fn(night, who)
+    check_bytes.fn(night)
+    recheck_rewards.fn(night)
+    return opponents
+
+
+def let_pass(night: Night) -> None:
+    """Two steps of training prove nothing; what happens after a PASS is what is tested."""
+    night.work.put("decision", replace(decision_of(night), outcome=Outcome.PASS).to_json().encode())
+
+
+@pytest.mark.slow
+def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
+    data = write_shard(tmp_path / "new" / "a.jsonl", LONG[:15])
+    with hold_line(settings) as token:
+        claim = claimed(settings, data)
+        assert ended_before.fn(settings, claim) is None
+        night = open_night.fn(settings, token, claim)
+        assert climbed(night) == ()
+        times = times_of(night.work)
+        assert climbed(night) == ()  # nothing is done again
+        assert times_of(night.work) == times
+
+        assert decide.fn(night, ()) in set(Outcome)
+        rewards = json.loads(night.work.get("check/rewards"))
+        assert rewards["wrong"] == []
+        let_pass(night)
+        page = write_report.fn(night)
+        ended = publish_night.fn(night, "PASS")
+        assert (ended["end"], ended["version"], ended["report"]) == ("PUBLISHED", "v0001", page)
+        resumed = resume_night.fn(settings, token)
+        assert resumed == night
+        assert publish_night.fn(night, "PASS") == ended  # as after a crash before the night was closed
+        close_night.fn(night, "PUBLISHED")
+        assert resume_night.fn(settings, token) is None
+        record = NightRecord.from_json(night.work.get("record"))
+        assert (record.version, record.ingest.accepted) == ("v0001", 15)
+        assert b"v0001" in open_registry(settings).get_object(open_registry(settings).manifest("v0001").report)  # type: ignore[arg-type]
+
+    with hold_line(settings) as token:
+        again = claimed(settings, data)
+        assert again.problems == 0
+        nothing = record_no_new_data.fn(settings, again)
+        assert nothing["end"] == "NO_NEW_DATA"
+        skipped = ended_before.fn(settings, again)
+        assert skipped is not None
+        assert skipped["end"] == "SKIPPED"
+
+        write_shard(tmp_path / "new" / "b.jsonl", LONG)
+        news = claimed(settings, data)
+        assert news.problems == len(LONG) - 15
+        second = open_night.fn(settings, token, news)
+        assert second.inputs.parent == "v0001"
+        assert len(replay_of(second)) > 0
+        assert climbed(second) == (("base", "base"),)
+        assert decide.fn(second, (("base", "base"),)) in set(Outcome)
+        assert {row.against for row in decision_of(second).rows} == {Against.PARENT, Against.BASE}
+        let_pass(second)
+        write_report.fn(second)
+        assert publish_night.fn(second, "PASS")["version"] == "v0002"
+        close_night.fn(second, "PUBLISHED")
+    kinds = [event.kind for event in open_registry(settings).state().history]
+    assert kinds == [Kind.PUBLISHED, Kind.NO_NEW_DATA, Kind.PUBLISHED]
+
+
+@pytest.fixture
+def night(settings: Settings, tmp_path: Path) -> Night:
+    data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
+    with hold_line(settings) as token:
+        return open_night.fn(settings, token, claimed(settings, data))
+
+
+def test_a_night_goes_on_with_the_settings_it_began_with_wherever_the_store_is_now(
+    night: Night, settings: Settings
+) -> None:
+    moved = settings.store.model_copy(update={"region": "eu-west-1"})
+    changed = settings.model_copy(update={"threads": 7, "store": moved})
+    found = resume_night.fn(changed, night.token)
+    assert found is not None
+    assert (found.key, found.settings.threads, found.settings.store.region) == (night.key, 1, "eu-west-1")
+
+
+def test_a_late_worker_cannot_write(night: Night, settings: Settings) -> None:
+    with hold_line(settings) as token:
+        resume_night.fn(settings, token)
+    with pytest.raises(CycleBusyError, match="taken over"):
+        night.work.put("ladder", b"late")
+
+
+def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(night: Night) -> None:
+    with pytest.raises(ZeroDivisionError), clocked(night, "half"):
+        _ = 1 / 0
+    for _ in range(2):
+        with clocked(night, "whole") as work:
+            pass
+    [spent] = times_of(work)
+    assert (spent.name, spent.seconds >= 0) == ("whole", True)
+
+
+@pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])
+def test_an_answerable_error_is_logged_without_a_traceback_and_a_bug_with_one(name: str) -> None:
+    speak_plainly()
+    speak_plainly()
+    logger = logging.getLogger(name)
+    for error, told in ((BadInputError("name another file"), "name another file"), (KeyError("a bug"), "failed: %r")):
+        record = logger.makeRecord(name, 40, "", 1, "failed: %r", (), (type(error), error, None))
+        assert logger.filter(record)
+        assert (record.exc_info is None) is isinstance(error, BadInputError)
+        assert record.getMessage() == told
+
+
+def test_the_line_lies_where_the_settings_say(night: Night, settings: Settings) -> None:
+    assert open_store(night.settings.store).get(f"integration/work/{night.key}/index.json").data
