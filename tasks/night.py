@@ -102,7 +102,8 @@ def as_json(value: Any) -> bytes:
 
 
 def speak_plainly() -> None:
-    """Let Prefect log an error that a user can answer as its message, without a traceback."""
+    """Show what the steps tell, and an error that a user can answer as its message, without a traceback."""
+    LOG.setLevel(logging.INFO)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if _without_traceback not in logger.filters:

@@ -251,6 +251,8 @@ def environment(directory: Path) -> dict[str, str]:
         found["EVERLEARN_STORE__ENDPOINT_URL"] = found["AWS_ENDPOINT_URL_S3"] = s3.endpoint_url
     if prefect.runs():
         found["PREFECT_API_URL"] = prefect.api_url
+        found["PREFECT_LOGGING_EXTRA_LOGGERS"] = "everlearn"  # what our steps tell is shown with the run,
+        found["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # and what others tell is not
     return found
 
 

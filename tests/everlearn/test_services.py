@@ -157,6 +157,8 @@ def test_up_and_down_move_both_servers_and_tell_what_they_did(tmp_path: Path, mo
         "AWS_SECRET_ACCESS_KEY",
         "EVERLEARN_STORE__ENDPOINT_URL",
         "PREFECT_API_URL",
+        "PREFECT_LOGGING_EXTRA_LOGGERS",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW",
     }
     assert down(tmp_path) == {"Prefect": True, "SeaweedFS": True}
     assert down(tmp_path) == {"Prefect": False, "SeaweedFS": False}

@@ -69,6 +69,7 @@ class Nights:
             "AWS_ACCESS_KEY_ID": self.server.access_key,
             "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
             "PREFECT_API_URL": self.prefect_url,
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "everlearn",
             "PREFECT_HOME": str(self.folder / "prefect"),
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",

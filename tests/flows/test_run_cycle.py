@@ -59,6 +59,7 @@ def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nigh
     assert current_cycle(nights.server.store(nights.bucket), "integration") is None
     (nights.data / "late.jsonl").unlink()
     assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
+    assert any("night that was opened" in line["message"] for line in asked(nights, "logs"))
     names = {run["name"] for run in asked(nights, "flow_runs")}
     assert any(name.startswith("night 20") and name.endswith("· line integration") for name in names)
     assert {"night-integration", "gate-integration", "report-integration"} <= {
