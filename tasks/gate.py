@@ -123,8 +123,13 @@ def decide(night: Night, opponents: tuple[tuple[str, str], ...]) -> str:
             decision = judge(pairs, settings=night.settings.gate, checks=_checks(night))
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
-        for reason in decision.reasons:
-            LOG.info("%s: %s", decision.outcome, reason)
+        for row in decision.rows:
+            LOG.info(
+                "gate: %s against the %s, n = %d: %.1f %% to %.1f %%, margin %.1f points at power %.0f %%: %s, %s",
+                row.suite, row.against, row.n, 100 * row.before, 100 * row.after, 100 * row.margin, 100 * row.power,
+                row.outcome, row.sentence,
+            )  # fmt: skip
+        LOG.info("gate: %s", decision.outcome)
         return str(decision.outcome)
 
 
