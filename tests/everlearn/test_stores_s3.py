@@ -8,6 +8,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from tests.conftest import S3Server
 
 KEYS = ("access", "secret")
+
+
+def test_a_browser_reads_an_object_by_its_link_without_credentials(s3_store: S3Store) -> None:
+    s3_store.put("report", b"<p>a night</p>")
+    with urlopen(s3_store.link("report", content_type="text/html")) as answer:
+        assert answer.read() == b"<p>a night</p>"
+        assert answer.headers["Content-Type"] == "text/html"
 
 
 def test_a_missing_bucket_is_named(s3_server: S3Server) -> None:
