@@ -57,6 +57,7 @@ class S3Store:
                 connect_timeout=min(5.0, timeout_s),
                 read_timeout=timeout_s,
                 retries={"total_max_attempts": attempts, "mode": "standard"},
+                signature_version="s3v4",
                 s3={"addressing_style": "path"} if endpoint_url else {},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
