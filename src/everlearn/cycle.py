@@ -44,6 +44,7 @@ __all__ = [
     "Lease",
     "OpenCycle",
     "Workspace",
+    "abandon_cycle",
     "close_cycle",
     "current_cycle",
     "cycle_key",
@@ -161,6 +162,15 @@ def close_cycle(store: Store, cycle: OpenCycle, *, end: End | None) -> None:
         _write(store, closed, blob)
     except ConflictError:
         raise CycleBusyError(f"cycle {cycle.key[:12]} was closed by another run") from None
+
+
+def abandon_cycle(store: Store, line: str) -> OpenCycle | None:
+    """Close the open cycle, if there is one, without an end; its data stays available. CycleBusyError while it runs."""
+    with Lease(store, line):
+        found = current_cycle(store, line)
+        if found is not None:
+            close_cycle(store, found, end=None)
+        return found
 
 
 def _key(line: str) -> str:

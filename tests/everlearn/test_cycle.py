@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.cycle import CycleInputs, End, close_cycle, current_cycle, cycle_key, open_cycle
+from everlearn.cycle import (
+    CycleInputs,
+    End,
+    Holder,
+    Lease,
+    abandon_cycle,
+    close_cycle,
+    current_cycle,
+    cycle_key,
+    open_cycle,
+)
 from everlearn.errors import ConflictError, CycleBusyError, CycleError
 from everlearn.stores.memory import MemoryStore
 from tests.line import LINE, Clock
@@ -52,6 +62,21 @@ def test_a_night_that_has_ended_lets_the_next_begin(store: MemoryStore) -> None:
     assert current_cycle(store, LINE) is None
     following = open_cycle(store, LINE, OTHER)
     assert (following.key, following.resumed) == (cycle_key(OTHER), False)
+
+
+def test_a_night_that_cannot_go_on_is_given_up_by_hand(store: MemoryStore) -> None:
+    opened = open_cycle(store, LINE, INPUTS)
+    assert abandon_cycle(store, LINE) == replace(opened, resumed=True)
+    assert abandon_cycle(store, LINE) is None
+    assert not open_cycle(store, LINE, OTHER).resumed
+
+
+def test_a_night_at_work_is_not_given_up(store: MemoryStore) -> None:
+    open_cycle(store, LINE, INPUTS)
+    elsewhere = replace(Holder.this_process(), host="another machine")
+    with Lease(store, LINE, holder=elsewhere), pytest.raises(CycleBusyError):
+        abandon_cycle(store, LINE)
+    assert current_cycle(store, LINE) is not None
 
 
 def test_an_abandoned_night_can_be_begun_again(store: MemoryStore) -> None:

@@ -30,7 +30,16 @@ Version = Annotated[str, typer.Option(metavar="VERSION", help="v0001, champion o
 
 
 @app.command()
-def cycle(context: typer.Context, *, data: Data = None, profile: ProfileOption = None, json: Json = False) -> None:
+def cycle(
+    context: typer.Context,
+    *,
+    data: Data = None,
+    profile: ProfileOption = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up a night that was cut short, and run none.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Run one night: from new problems to a version that is provably better, or to a reason why not.
 
     Starts the local servers if none are set. Killed at any moment, the same command continues where it was; repeated,
@@ -38,17 +47,36 @@ def cycle(context: typer.Context, *, data: Data = None, profile: ProfileOption =
 
         everlearn cycle --data data/example
         everlearn cycle --profile nightly --json
+        everlearn cycle --abandon                    # where the same command cannot go on; its data stays available
     """
     place: Place = context.obj
+    if abandon:
+        given_up = abandoned(place)
+        answer({"abandoned": given_up}, as_json=json, shown=f"abandoned: {given_up or 'no night is open'}")
+        return
     tell("looking for the local servers (their first start takes 15 s)")
     place.start()
     narrate()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
     ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))
-    rows = [(name, ended[name]) for name in ("end", "version", "reason", "report") if ended.get(name)]
+    rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
+    if ended["end"] == "PUBLISHED":
+        rows += [("see the proof", f"everlearn report {ended['version']}")]
+        rows += [("take it back", 'everlearn rollback --reason "…"')]
     answer(ended, as_json=json, shown=table("", "", rows=rows))
     raise typer.Exit(ENDS_BADLY.get(str(ended["end"]), 0))
+
+
+def abandoned(place: Place) -> str | None:
+    """Close the open night of the line without an end; its key."""
+    from everlearn.access import open_store
+    from everlearn.cycle import abandon_cycle
+
+    place.connect()
+    chosen = place.settings().store
+    found = abandon_cycle(open_store(chosen), chosen.line)
+    return found.key if found else None
 
 
 @app.command()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn import services
+from everlearn.access import open_store
+from everlearn.cli.place import Place
+from everlearn.cycle import CycleInputs, open_cycle
 from everlearn.services import LocalS3
 
 if TYPE_CHECKING:
@@ -77,3 +81,13 @@ def test_an_s3_server_of_ones_own_starts_none(
     params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
     assert everlearn("cycle").code == 0
     assert night["asked"].settings.store.endpoint_url == "https://s3.example"
+
+
+def test_a_night_that_cannot_go_on_is_given_up_by_hand(
+    everlearn: Callable[..., Ended], home: Path, params: Path
+) -> None:
+    assert json.loads(everlearn("cycle", "--abandon", "--json").out) == {"abandoned": None}
+    chosen = Place(home=home, params=params).settings().store
+    inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
+    opened = open_cycle(open_store(chosen), chosen.line, inputs)
+    assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
