@@ -107,10 +107,6 @@ class Ladder:
         """The problems that arrived."""
         return [rung for rung in self.rungs.values() if rung.parent is None]
 
-    def children(self, digest: str) -> list[Rung]:
-        """The variants derived directly from that rung."""
-        return [rung for rung in self.rungs.values() if rung.parent == digest]
-
     def copy(self) -> Ladder:
         """A ladder that can grow without changing this one."""
         return Ladder(rungs=dict(self.rungs), counts=Counter(self.counts))

@@ -32,7 +32,7 @@ def test_a_variant_knows_its_parent_its_depth_and_its_move(ladder: Ladder) -> No
     rung = below(ladder, "3*x^2 + sin(x)")
     assert rung is not None
     assert (rung.parent, rung.depth, rung.move) == (ladder.roots()[0].digest, 1, "DROP")
-    assert ladder.children(ladder.roots()[0].digest) == [rung]
+    assert ladder.rungs[rung.digest] == rung
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Group-relative policy optimization, as four small functions.
+"""Group-relative policy optimization, as three small functions.
 
 Shao et al. 2024 (arXiv 2402.03300) with the changes that later work found to matter: no division by the group's
 standard deviation (Liu et al. 2025, Dr. GRPO, arXiv 2503.20783), one global token-level denominator and an asymmetric
@@ -15,11 +15,6 @@ import torch
 def advantages(rewards: torch.Tensor) -> torch.Tensor:
     """(groups, answers) -> same: each reward less its group's mean."""
     return rewards - rewards.mean(dim=1, keepdim=True)
-
-
-def is_informative(rewards: torch.Tensor) -> torch.Tensor:
-    """(groups, answers) -> (groups,): whether a group has both a rewarded answer and one that is not."""
-    return rewards.amax(dim=1) > rewards.amin(dim=1)
 
 
 def policy_loss(
