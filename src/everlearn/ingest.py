@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -212,9 +213,11 @@ def _canonical(row: Row, domains: _Domains) -> str:
     if isinstance(domain, str):
         raise _UnusableError(Fault.DOMAIN, domain)
     try:
-        return domain.canonical(row.statement)
+        canonical = domain.canonical(row.statement)
+        domain.prompt(row.statement, rng=random.Random(0))  # noqa: S311 - only whether it can be asked
     except GrammarError as error:
         raise _UnusableError(Fault.GRAMMAR, str(error)) from None
+    return canonical
 
 
 def _clean(text: str) -> str:

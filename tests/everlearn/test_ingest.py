@@ -56,6 +56,7 @@ def test_the_problem_may_be_called_by_any_of_its_names(tmp_path: Path, name: str
         (b'{"problem": "x", "domain": "chess"}', Fault.DOMAIN),
         (b'{"problem": "x +* 2"}', Fault.GRAMMAR),
         (b'{"problem": "__import__(1)"}', Fault.GRAMMAR),
+        (b'{"problem": "' + b"+".join(b"x^%d" % power for power in range(1, 26)) + b'"}', Fault.GRAMMAR),
         (b'{"problem": "\\ud800"}', Fault.GRAMMAR),
         (b'{"problem": "' + b"x" * MAX_LINE_BYTES + b'"}', Fault.TOO_LONG),
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from everlearn.domains import load_domain
 from everlearn.domains.integration import duals as duals_module
 from everlearn.domains.integration.duals import Duals
 from everlearn.domains.integration.grammar import FUNCTIONS, parse
@@ -121,3 +122,9 @@ def test_what_constants_can_hide_is_counted(text: str, digits: int) -> None:
 )
 def test_a_constant_next_to_a_whole_number_is_noticed(text: str, *, near: bool) -> None:
     assert flat(parse(text)) is near
+
+
+def test_the_domain_judges_a_second_time_by_the_proof() -> None:
+    verdict = load_domain("integration").recheck("2*x", "x^2 + 7", digits=60)
+    assert verdict == recheck("2*x", "x^2 + 7", digits=60)
+    assert verdict.is_correct

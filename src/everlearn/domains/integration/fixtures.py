@@ -1,13 +1,12 @@
 """Write the data that ships with the project: the skill suite and the example night.
 
-`python -m everlearn.domains.integration.fixtures --out data`. Seeded, so that `dvc repro` writes the same bytes. No
+`python -m everlearn.domains.integration.fixtures`. Seeded, so that `dvc repro` writes the same bytes. No
 answer is anywhere in it. The example night is input as it comes: mostly long sums, and among them some that were sent
 twice in another order and a few that are no problems at all.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from pathlib import Path
@@ -63,6 +62,4 @@ def write(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("data"))
-    write(parser.parse_args().out)
+    write(Path("data"))

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from everlearn.errors import GrammarError
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -151,8 +153,10 @@ def draw_markers(rng: random.Random, *, count: int) -> list[int]:
     """`count` increasing markers out of a random window of the 24.
 
     Raises:
-        ValueError: `count` is more than there are markers.
+        GrammarError: `count` is more than there are markers.
     """
+    if count > MARKERS:
+        raise GrammarError(f"a sum of {count} terms: the model can be asked about at most {MARKERS}; split it")
     width = rng.randint(count, MARKERS)
     start = rng.randint(0, MARKERS - width)
     return sorted(rng.sample(range(start, start + width), count))
