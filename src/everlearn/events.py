@@ -1,7 +1,8 @@
 """The history of a line: events, and the state as a pure fold over them. No store, no clock.
 
 Rules that the fold keeps, so that a chain which breaks one is damaged: versions are numbered without a gap; only what
-exists and is not barred becomes champion; a cycle ends once; a kind it does not know is refused.
+exists, is not barred and not retired becomes champion; what ever was champion is never retired; a cycle ends once; a
+kind it does not know is refused.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     UNBARRED = "unbarred"
     APPROVED = "approved"
     SUITE_CHANGED = "suite_changed"
+    RETIRED = "retired"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionEntry:
-    """A published version, as the history tells it. `sequence` is that of its event."""
+    """A published version, as the history tells it. `sequence` is that of its event; `retired`, that its files are gone."""
 
     version: str
     manifest: str
@@ -87,15 +89,17 @@ class VersionEntry:
     at: datetime
     barred: bool = False
     approved: bool = False
+    retired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """What is true of a line after `sequence` events. `champion` None means the base model alone.
 
-    champions   those a rollback can return to, the champion last; None (the base model) is always the first
-    flagged     data digests of nights that were rolled back, for review
-    cycles      how each finished cycle ended, by its key
+    champions      those a rollback can return to, the champion last; None (the base model) is always the first
+    ever_champion  every version that was champion at any time, in the order in which they became it first
+    flagged        data digests of nights that were rolled back, for review
+    cycles         how each finished cycle ended, by its key
     """
 
     sequence: int = 0
@@ -103,6 +107,7 @@ class State:
     versions: Mapping[str, VersionEntry] = field(default_factory=dict)
     champion: str | None = None
     champions: tuple[str | None, ...] = (None,)
+    ever_champion: tuple[str, ...] = ()
     flagged: tuple[str, ...] = ()
     cycles: Mapping[str, Event] = field(default_factory=dict)
     history: tuple[Event, ...] = ()
@@ -163,6 +168,7 @@ class _Folding:
         self._start = start
         self.versions = dict(start.versions)
         self.champions = list(start.champions)
+        self.ever_champion = dict.fromkeys(start.ever_champion)
         self.flagged = dict.fromkeys(start.flagged)
         self.cycles = dict(start.cycles)
         self.added: list[Event] = []
@@ -175,6 +181,7 @@ class _Folding:
             versions=self.versions,
             champion=self.champions[-1],
             champions=tuple(self.champions),
+            ever_champion=tuple(self.ever_champion),
             flagged=tuple(self.flagged),
             cycles=self.cycles,
             history=self._start.history + tuple(self.added),
@@ -205,6 +212,8 @@ class _Folding:
                 self._put(replace(self._named(event), barred=event.kind is Kind.BARRED))
             case Kind.APPROVED:
                 self._put(replace(self._named(event), approved=True))
+            case Kind.RETIRED:
+                self._retire(event)
             case Kind.REJECTED | Kind.INSUFFICIENT | Kind.NO_NEW_DATA | Kind.SUITE_CHANGED:
                 pass  # they are in the history, and change nothing else
             case _:
@@ -215,6 +224,8 @@ class _Folding:
         expected = version_name(len(self.versions) + 1)
         self._demand(detail["version"] == expected, event, f"it should publish {expected}")
         self._demand(event.cycle_key is not None, event, "it names no cycle")
+        parent = self.versions.get(detail["parent"])
+        self._demand(parent is None or not parent.retired, event, f"its parent {detail['parent']} is retired")
         self.versions[expected] = VersionEntry(
             version=expected,
             manifest=detail["manifest"],
@@ -239,10 +250,20 @@ class _Folding:
         self._return_to(event.detail["to"], event)
         self.flagged[entry.data_digest] = None
 
+    def _retire(self, event: Event) -> None:
+        for version in event.detail["versions"]:
+            self._demand(version in self.versions, event, f"{version} does not exist")
+            entry = self.versions[version]
+            self._demand(not entry.retired, event, f"{version} was retired before")
+            self._demand(version not in self.ever_champion, event, f"{version} was champion once, and is kept")
+            self._put(replace(entry, retired=True))
+
     def _crown(self, version: str | None, event: Event) -> None:
         if version is not None:
             self._demand(version in self.versions, event, f"{version} does not exist")
             self._demand(not self.versions[version].barred, event, f"{version} is barred")
+            self._demand(not self.versions[version].retired, event, f"{version} is retired")
+            self.ever_champion[version] = None
         self.champions.append(version)
 
     def _return_to(self, version: str | None, event: Event) -> None:

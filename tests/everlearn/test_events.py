@@ -31,10 +31,10 @@ def after(state: State, kind: Kind, *, cycle_key: str | None = None, **detail: A
     )
 
 
-def published(state: State, *, champion: bool = True) -> Event:
+def published(state: State, *, champion: bool = True, parent: str | None = None) -> Event:
     version = state.next_version
     detail: dict[str, Any] = {"version": version, "champion": champion, "manifest": f"m {version}"}
-    detail |= {"data_digest": f"d {version}", "base_fingerprint": "b", "parent": None}
+    detail |= {"data_digest": f"d {version}", "base_fingerprint": "b", "parent": parent}
     return after(state, Kind.PUBLISHED, cycle_key=f"c {state.sequence}", **detail)
 
 
@@ -59,13 +59,18 @@ def histories(draw: st.DrawFn) -> list[Event]:
     """Any sequence of things that are allowed."""
     state, events = State(), []
     for _ in range(draw(st.integers(min_value=0, max_value=12))):
-        good = [each for each in state.versions if each not in state.barred]
+        there = [each for each in state.versions if not state.versions[each].retired]
+        good = [each for each in there if each not in state.barred]
+        spare = [each for each in there if each not in state.ever_champion]
         choices = ["published", "rejected", "suite"]
-        choices += ["promoted", "approved", "barred", "unbarred"] if good else []
+        choices += ["promoted"] if good else []
+        choices += ["approved", "barred", "unbarred"] if state.versions else []
+        choices += ["retired"] if spare else []
         choices += ["rolled back"] if state.champion else []
         match draw(st.sampled_from(choices)):
             case "published":
-                event = published(state, champion=draw(st.booleans()))
+                parent = draw(st.sampled_from([None, *good]))
+                event = published(state, champion=draw(st.booleans()), parent=parent)
             case "rejected":
                 event = after(state, Kind.REJECTED, cycle_key=f"c {state.sequence}")
             case "suite":
@@ -76,8 +81,12 @@ def histories(draw: st.DrawFn) -> list[Event]:
                     draw(st.sampled_from([None, *(each for each in good if each != state.champion)])),
                     barred=draw(st.booleans()),
                 )
+            case "retired":
+                event = after(state, Kind.RETIRED, versions=draw(st.lists(st.sampled_from(spare), unique=True)))
+            case "promoted":
+                event = after(state, Kind.PROMOTED, version=draw(st.sampled_from(good)))
             case kind:
-                event = after(state, Kind(kind), version=draw(st.sampled_from(good)))
+                event = after(state, Kind(kind), version=draw(st.sampled_from(list(state.versions))))
         state = add(state, event)
         events.append(event)
     return events
@@ -127,6 +136,44 @@ def test_rolling_back_again_and_again_ends_at_the_base_model(events: list[Event]
 def test_the_watermark_is_the_data_of_the_published_nights(events: list[Event]) -> None:
     kept = [event.detail["data_digest"] for event in events if event.kind is Kind.PUBLISHED]
     assert list(fold(events).claimed) == kept
+
+
+@given(events=histories())
+def test_what_was_ever_champion_is_remembered_once_and_never_retired(events: list[Event]) -> None:
+    seen = [fold(events[:count]).champion for count in range(len(events) + 1)]
+    state = fold(events)
+    assert list(state.ever_champion) == list(dict.fromkeys(each for each in seen if each))
+    assert not [each for each in state.ever_champion if state.versions[each].retired]
+    assert {each for each in state.champions if each} <= set(state.ever_champion)
+
+
+@given(events=histories())
+def test_what_is_retired_stays_retired_and_comes_back_by_no_way(events: list[Event]) -> None:
+    state = fold(events)
+    named = [each for event in events if event.kind is Kind.RETIRED for each in event.detail["versions"]]
+    assert [each for each in state.versions if state.versions[each].retired] == sorted(named)
+    for version in named:
+        ways = [after(state, Kind.PROMOTED, version=version), published(state, parent=version)]
+        ways += [after(state, Kind.RETIRED, versions=[version])]
+        ways += [rolled_back(state, version)] if state.champion else []
+        for event in ways:
+            with pytest.raises(IntegrityError, match=rf"{version} (is retired|is barred|was retired before)"):
+                add(state, event)
+
+
+@given(events=histories())
+def test_retiring_changes_no_champion_no_watermark_and_no_number(events: list[Event]) -> None:
+    state = fold(events)
+    for version, entry in state.versions.items():
+        if entry.retired or version in state.ever_champion:
+            continue
+        later = add(state, after(state, Kind.RETIRED, versions=[version]))
+        assert (later.champions, later.claimed, later.next_version) == (
+            state.champions,
+            state.claimed,
+            state.next_version,
+        )
+        assert later.versions == {**state.versions, version: replace(entry, retired=True)}
 
 
 @given(events=histories())
@@ -185,13 +232,16 @@ def test_a_cycle_is_found_by_its_key() -> None:
         ({"sequence": 7}, "it should be number 3"),
         ({"previous": "another"}, "it does not follow the event before it"),
         ({"cycle_key": "c 0"}, "its cycle had ended before"),
-        ({"kind": "retired"}, "of the unknown kind 'retired'"),
+        ({"kind": "vanished"}, "of the unknown kind 'vanished'"),
         ({"kind": Kind.PUBLISHED, "detail": {"version": "v0009"}}, "it should publish v0003"),
         ({"kind": Kind.PUBLISHED, "detail": {"version": "v0003"}}, "it names no cycle"),
-        ({"kind": Kind.PUBLISHED, "detail": {"version": "v0003"}, "cycle_key": "x"}, "lacks 'manifest'"),
+        ({"kind": Kind.PUBLISHED, "detail": {"version": "v0003"}, "cycle_key": "x"}, "lacks 'parent'"),
         ({"kind": Kind.PROMOTED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
         ({"kind": Kind.BARRED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
         ({"kind": Kind.BARRED, "detail": {"version": []}}, "lacks"),
+        ({"kind": Kind.RETIRED, "detail": {}}, "lacks 'versions'"),
+        ({"kind": Kind.RETIRED, "detail": {"versions": ["v0009"]}}, "v0009 does not exist"),
+        ({"kind": Kind.RETIRED, "detail": {"versions": ["v0001"]}}, "v0001 was champion once, and is kept"),
         ({"kind": Kind.ROLLED_BACK, "detail": {"from": "v0001", "to": None}}, "v0001 was not the champion"),
         ({"kind": Kind.ROLLED_BACK, "detail": {"from": None, "to": None}}, "None was not the champion"),
         ({"kind": Kind.ROLLED_BACK, "detail": {"from": "v0002", "to": None}}, "lacks 'barred'"),
@@ -208,7 +258,7 @@ def test_a_history_that_breaks_a_rule_is_refused(change: dict[str, Any], why: st
         add(state, event)
 
 
-@pytest.mark.parametrize("change", [{"kind": "retired"}, {"at": "yesterday"}, {"colour": "red"}, {"kind": None}])
+@pytest.mark.parametrize("change", [{"kind": "vanished"}, {"at": "yesterday"}, {"colour": "red"}, {"kind": None}])
 def test_an_event_that_cannot_be_understood_is_refused(change: dict[str, Any]) -> None:
     content = after(State(), Kind.BARRED).to_content() | change
     with pytest.raises(IntegrityError, match="cannot be read by this version of Everlearn"):
