@@ -2,11 +2,16 @@
 
     <line>/HEAD                     sequence and digest of the newest event, champion, newest snapshot; moved by If-Match
     <line>/events/<digest>.json     one sealed event each
-    <line>/objects/sha256/<digest>  snapshots among them: the history so far in one object, so that a walk is short
+    <line>/objects/sha256/<digest>  snapshots among them: many events in one object, so that a walk is short
 
 Nothing is visible before HEAD moves. The state is always folded from events, never stored: a snapshot is a shortcut
 to the same events, named by a sealed one. HEAD carries no signature, hence no belief: all it says beside the digest
 of the newest event is compared with that event and with the fold.
+
+Snapshots come in levels. Event 10 names one of the events 1 to 9, event 20 one of 10 to 19 that names the one before,
+event 100 one of all 99, event 110 one of 100 to 109 that names that one, and so on: a history of n events is read from
+at most 9 snapshots and events for each digit of n, and each event is kept once a level. Snapshots of earlier versions
+of Everlearn, which held the whole history every time, are read as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from everlearn.events import Kind
     from everlearn.stores import Store
 
-SNAPSHOT_EVERY = 100
+SNAPSHOT_EVERY = 10
 ATTEMPTS = 200
 DOWN_ATTEMPTS = 3
 
@@ -59,6 +64,10 @@ class Chain:
     def state(self) -> State:
         """The state at HEAD; the empty one where nothing was ever published."""
         return self._read()[0]
+
+    def at(self, digest: str) -> State:
+        """The state after the event with that digest, whatever HEAD says. IntegrityError if it cannot be read."""
+        return self._walk(digest, known=State())
 
     @property
     def known(self) -> State:
@@ -102,42 +111,63 @@ class Chain:
             blob = self._store.get(f"{self._line}/HEAD")
         except NotFoundError:
             if known.tip is not None:
-                raise IntegrityError(f"{self._line}/HEAD is gone; restore it from a backup of the bucket") from None
+                raise IntegrityError(f"{self._line}/HEAD is gone; run `everlearn fsck --repair`") from None
             return known, None
         head = parse(blob.data, name=f"{self._line}/HEAD")
-        state = known if head.get("event") == known.tip else self._walk(head, known=known)
-        if head != self._head(state):
-            raise IntegrityError(f"{self._line}/HEAD contradicts its own history; restore it from a backup")
+        tip = str(head.get("event"))
+        state = known if tip == known.tip else self._walk(tip, known=known)
+        if head != self.head(state):
+            raise IntegrityError(f"{self._line}/HEAD contradicts its own history; run `everlearn fsck --repair`")
         self._known = state
         return state, blob.etag
 
-    def _walk(self, head: dict[str, Any], *, known: State) -> State:
-        """The state at `head`, from what is known, from a snapshot, or from the beginning: whichever comes first."""
-        events: list[Event] = []
-        start = State()
-        digest: str | None = str(head.get("event"))
+    def _walk(self, tip: str, *, known: State) -> State:
+        """The state at `tip`: what is known, and the events since, by themselves or from snapshots."""
+        newest: list[Event] = []
+        older: list[Event] = []
+        digest: str | None = tip
         while digest is not None and digest != known.tip:
-            event = self._event(digest)
-            events.append(event)
+            event = self.event(digest)
+            if event.sequence <= known.sequence:
+                raise IntegrityError(f"{self._line}/HEAD shows an older or another history than was read before")
+            newest.append(event)
             digest = event.previous
-            if event.snapshot is not None and digest != known.tip:
-                start, digest = self._snapshot(event.snapshot), None
-        if digest is not None:
-            start = known
-        state = fold(reversed(events), start=start)
-        if state.sequence < known.sequence or state.tip_at(known.sequence) != known.tip:
-            raise IntegrityError(f"{self._line}/HEAD shows an older or another history than was read before")
-        return state
+            if event.snapshot is not None and event.sequence > known.sequence + 1:
+                older, digest = self._snapshots(event.snapshot, after=known.sequence), None
+        fresh = [event for event in (*older, *reversed(newest)) if event.sequence > known.sequence]
+        if known.tip is not None and fresh[0].previous != known.tip:
+            raise IntegrityError(f"{self._line}/HEAD shows another history than was read before")
+        return fold(fresh, start=known)
 
-    def _event(self, digest: str) -> Event:
-        name = f"{self._line}/events/{digest}.json"
+    def event(self, digest: str) -> Event:
+        """One event, verified."""
+        name = self.event_key(digest)
         data = fetch(self._store, name, digest=digest)
         return Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
 
-    def _snapshot(self, digest: str) -> State:
+    def event_key(self, digest: str) -> str:
+        """Where that event lies."""
+        return f"{self._line}/events/{digest}.json"
+
+    def snapshot(self, digest: str) -> tuple[list[Event], str | None]:
+        """The events in one snapshot, the oldest first, and the digest of the snapshot that holds those before them."""
         name = object_key(self._line, digest)
         content = self._unseal(fetch(self._store, name, digest=digest), "snapshot", name)
-        return fold(Event.from_content(each["content"], digest=each["digest"]) for each in content["events"])
+        try:
+            events = [Event.from_content(each["content"], digest=each["digest"]) for each in content["events"]]
+        except (KeyError, TypeError) as error:
+            raise IntegrityError(f"{name} is no snapshot that this version of Everlearn can read ({error})") from None
+        return events, content.get("before")
+
+    def _snapshots(self, digest: str | None, *, after: int) -> list[Event]:
+        """The history in a snapshot and in those before it, as far back as `after` is passed."""
+        parts: list[list[Event]] = []
+        while digest is not None:
+            events, digest = self.snapshot(digest)
+            parts.append(events)
+            if events and events[0].sequence <= after + 1:
+                break
+        return [event for part in reversed(parts) for event in part]
 
     def _write(self, draft: Draft, *, state: State, at: datetime) -> tuple[Event, State]:
         """Write the event as the next after `state`; not visible yet."""
@@ -151,33 +181,48 @@ class Chain:
             cycle_key=draft.cycle_key,
             detail=draft.detail,
         )
-        if event.sequence % SNAPSHOT_EVERY == 0:
-            event = replace(event, snapshot=self._write_snapshot(state))
+        if held := span(event.sequence):
+            event = replace(event, snapshot=self._write_snapshot(state, held))
         data = seal(event.to_content(), purpose="event", line=self._line, signer=self._signer)
-        name = f"{self._line}/events/{digest_of(data)}.json"
+        name = self.event_key(digest_of(data))
         event = Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
         after = fold([event], start=state)
         keep(self._store, name, data)
         return event, after
 
-    def _write_snapshot(self, state: State) -> str:
-        events = [{"content": event.to_content(), "digest": event.digest} for event in state.history]
-        data = seal({"events": events}, purpose="snapshot", line=self._line, signer=self._signer)
+    def _write_snapshot(self, state: State, held: int) -> str:
+        """Keep the last `held` events, or more where the event before them names no snapshot that holds the others."""
+        first = state.sequence + 1 - held
+        while first > 0 and state.history[first - 1].snapshot is None:
+            first -= 1
+        before = state.history[first - 1].snapshot if first else None
+        events = state.history[max(first - 1, 0) :]
+        content = [{"content": event.to_content(), "digest": event.digest} for event in events]
+        data = seal({"before": before, "events": content}, purpose="snapshot", line=self._line, signer=self._signer)
         keep(self._store, object_key(self._line, digest_of(data)), data)
         return digest_of(data)
 
     def _move(self, state: State, *, etag: str | None) -> None:
-        data = canonical(self._head(state))
+        data = canonical(self.head(state))
         if etag is None:
             self._store.check()  # before the first event of a line: is atomicity more than a wish here?
             self._store.create(f"{self._line}/HEAD", data)
         else:
             self._store.replace(f"{self._line}/HEAD", data, etag=etag)
 
-    def _head(self, state: State) -> dict[str, Any]:
+    def head(self, state: State) -> dict[str, Any]:
+        """What HEAD says when `state` is true."""
         snapshot = next((event.snapshot for event in reversed(state.history) if event.snapshot), None)
         place = {"format": FORMAT, "line": self._line, "sequence": state.sequence, "event": state.tip}
         return place | {"champion": state.champion, "snapshot": snapshot}
 
     def _unseal(self, data: bytes, purpose: str, name: str) -> dict[str, Any]:
         return unseal(data, purpose=purpose, line=self._line, verifier=self._verifier, name=name)
+
+
+def span(sequence: int) -> int:
+    """How many events the snapshot holds that event `sequence` names: 30 → 10, 31 → 0 (it names none), 1200 → 100."""
+    power = 1
+    while sequence % (power * SNAPSHOT_EVERY) == 0:
+        power *= SNAPSHOT_EVERY
+    return power if power > 1 else 0
