@@ -1,23 +1,30 @@
 """Delivering a version into a directory: whole or not at all, and never anything that was not verified.
 
-The files are written beside the target, flushed to disk, and swapped in by one system call. A receipt among them says
-which version it is; where it and the files are right already, nothing is touched.
+    adapter/                          what consumers read: the files and a receipt, swapped in by one system call
+    .adapter.partial/<manifest>/      what has arrived so far; a delivery that was cut short goes on from there
+
+Files are streamed, flushed to disk and verified before the swap. The receipt says which version it is, and how far the
+line's history had come when that was read: an older HEAD is not believed after that. Where the files are right
+already, nothing is touched.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
+import hashlib
 import os
-import tempfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Self
 
-from everlearn.document import canonical, digest_of
-from everlearn.errors import BadInputError
+from everlearn.document import canonical, parse
+from everlearn.errors import BadInputError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from everlearn.manifest import ObjectRef
 
@@ -27,37 +34,47 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a directory holds: the file `everlearn.json` in it."""
+    """What a directory holds: the file `everlearn.json` in it. `sequence` is that of the newest event seen."""
 
     line: str
     version: str
     manifest: str
+    sequence: int = 0
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
         return canonical(asdict(self))
 
+    @classmethod
+    def of(cls, directory: Path) -> Self | None:
+        """The receipt in `directory`; None where there is none that can be read: then nothing is remembered."""
+        try:
+            data = (directory / RECEIPT).read_bytes()
+            return cls(**parse(data, name=RECEIPT))
+        except (OSError, IntegrityError, TypeError):
+            return None
 
-def deliver(files: dict[str, ObjectRef], *, receipt: Receipt, to: Path, fetch: Callable[[ObjectRef], bytes]) -> Path:
-    """Let directory `to` hold exactly these files and the receipt. `fetch` returns verified bytes, or raises.
 
-    Raises BadInputError when `to` is a file, or a directory with something in it that was not delivered by us.
+def deliver(
+    files: dict[str, ObjectRef], *, receipt: Receipt, to: Path, fetch: Callable[[ObjectRef, Path], None]
+) -> Path:
+    """Let directory `to` hold exactly these files and the receipt.
+
+    `fetch` completes a file, of which a part may be there, and raises unless all of it is verified. Raises
+    BadInputError when `to` is a file, or a directory with something in it that was not delivered by us.
     """
     to = to.absolute()
     _check_target(to)
-    if _holds(to, files, receipt):
+    if _holds(to, files, receipt) and receipt.sequence <= _remembered(to):
         return to
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent, ignore_cleanup_errors=True) as scratch:
-            fresh = Path(scratch) / "fresh"
-            fresh.mkdir()
-            for name, ref in files.items():
-                _write(fresh / name, fetch(ref))
-            _write(fresh / RECEIPT, receipt.to_bytes())
-            _sync(fresh)
-            swap(fresh, to)
-            _sync(to.parent)
+        with _held(to.with_name(f".{to.name}.partial")) as partial:
+            if _holds(to, files, receipt):
+                _remember(to, receipt, draft=partial / RECEIPT)
+            else:
+                _replace(to, files, receipt=receipt, partial=partial, fetch=fetch)
+            shutil.rmtree(partial)
     except OSError as error:
         raise BadInputError(f"{to} cannot be written ({error.strerror}); make room or choose another --to") from None
     return to
@@ -72,8 +89,7 @@ def swap(fresh: Path, target: Path) -> None:
     if not target.exists():
         fresh.rename(target)
     elif not _exchange(fresh, target):
-        aside = fresh.with_name("aside")
-        target.rename(aside)
+        target.rename(fresh.with_name("aside"))
         fresh.rename(target)
 
 
@@ -84,6 +100,58 @@ def _exchange(one: Path, other: Path) -> bool:
     return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
+def _replace(
+    to: Path, files: dict[str, ObjectRef], *, receipt: Receipt, partial: Path, fetch: Callable[[ObjectRef, Path], None]
+) -> None:
+    """Complete what has arrived, and swap it in. What cannot be verified, or not be written, is not kept."""
+    arriving = partial / receipt.manifest
+    try:
+        for other in partial.iterdir():
+            _remove(other, unless=other == arriving)
+        arriving.mkdir(exist_ok=True)
+        for other in arriving.iterdir():
+            _remove(other, unless=other.name in files)
+        for name, ref in files.items():
+            fetch(ref, arriving / name)
+            _sync(arriving / name)
+        _write(arriving / RECEIPT, receipt.to_bytes())
+        _sync(arriving)
+        fresh = arriving.rename(partial / "fresh")  # the old files come to lie here, where nothing is ever continued
+        swap(fresh, to)
+        _sync(to.parent)
+    except (OSError, IntegrityError):
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _remember(to: Path, receipt: Receipt, *, draft: Path) -> None:
+    """Raise the sequence in the receipt, never lower it."""
+    if _remembered(to) < receipt.sequence:
+        _write(draft, receipt.to_bytes())
+        draft.replace(to / RECEIPT)
+
+
+def _remembered(to: Path) -> int:
+    held = Receipt.of(to)
+    return held.sequence if held else 0
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[Path]:
+    """`directory`, made if need be, for one delivery at a time; the kernel lets go of it when a process dies."""
+    while True:
+        directory.mkdir(exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not directory.exists() or not os.path.samestat(os.fstat(descriptor), directory.stat()):
+                continue  # whoever held it has just finished and removed it
+            yield directory
+            return
+        finally:
+            os.close(descriptor)
+
+
 def _check_target(to: Path) -> None:
     if to.is_symlink() or (to.exists() and not to.is_dir()):
         raise BadInputError(f"{to} is no directory; name one that does not exist, or that an earlier pull made")
@@ -92,21 +160,38 @@ def _check_target(to: Path) -> None:
 
 
 def _holds(to: Path, files: dict[str, ObjectRef], receipt: Receipt) -> bool:
-    if not to.is_dir() or {path.name for path in to.iterdir()} != {*files, RECEIPT}:
+    """Whether everything but the receipt's sequence is right already."""
+    held = Receipt.of(to)
+    if held is None or replace(held, sequence=0) != replace(receipt, sequence=0):
         return False
-    right = (to / RECEIPT).read_bytes() == receipt.to_bytes()
-    return right and all(digest_of((to / name).read_bytes()) == ref.digest for name, ref in files.items())
+    if {path.name for path in to.iterdir()} != {*files, RECEIPT}:
+        return False
+    return all(_digest(to / name) == ref.digest for name, ref in files.items())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(path: Path, *, unless: bool) -> None:
+    if unless:
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

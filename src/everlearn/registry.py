@@ -152,16 +152,35 @@ class Registry:
         self._chain.append(propose)
         return self._chain.known.versions[version]
 
-    def pull(self, ref: str, *, to: Path) -> Path:
+    def pull(self, ref: str, *, to: Path, at_least: int | None = None) -> Path:
         """Deliver a version's files into directory `to`: every byte verified, all of them or none.
 
-        What is in `to` already and right is left alone. Raises IntegrityError, with nothing changed, if anything that
-        would be delivered is damaged, and RegistryError when the base model alone is champion.
+        What is in `to` already and right is left alone; what arrived before a delivery was cut short is not fetched
+        again. Raises IntegrityError, with nothing changed, if anything that would be delivered is damaged, or if HEAD
+        shows an older history than `at_least` or than the last delivery into `to` has seen; RegistryError when the
+        base model alone is champion.
         """
-        entry = self.resolve(ref)
+        state = self.state()
+        self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
+        entry = _resolve(ref, state, line=self.line)
         manifest = self._manifest(entry.manifest)
-        receipt = delivery.Receipt(line=self.line, version=entry.version, manifest=entry.manifest)
-        return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=self.get_object)
+        receipt = delivery.Receipt(
+            line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
+        )
+        return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=self._fetch_to)
+
+    def _check_age(self, state: State, *, at_least: int, seen: delivery.Receipt | None) -> None:
+        """Whether HEAD is as new as what is known of it."""
+        if seen is not None and seen.line == self.line:
+            at_least = max(at_least, seen.sequence)
+        if state.sequence < at_least:
+            raise IntegrityError(
+                f"{self.line}/HEAD is older than it must be: {state.sequence} events, but {at_least} were there before; "
+                "somebody has put an old one back: run `everlearn fsck`"
+            )
+
+    def _fetch_to(self, ref: ObjectRef, path: Path) -> None:
+        path.write_bytes(self.get_object(ref))
 
     def _rollback_target(self, to: str | None, state: State, *, left: str | None) -> str | None:
         if left is None:

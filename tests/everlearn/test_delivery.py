@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import pytest
 from everlearn import delivery
 from everlearn.delivery import RECEIPT, Receipt, deliver
 from everlearn.document import digest_of
-from everlearn.errors import BadInputError, IntegrityError
+from everlearn.errors import BadInputError, IntegrityError, StoreDownError
 from everlearn.manifest import ObjectRef
 
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ def files(weights: bytes) -> dict[str, ObjectRef]:
     return {name: ObjectRef(digest=digest_of(data), size=len(data)) for name, data in held.items()}
 
 
-def fetch(ref: ObjectRef) -> bytes:
-    return HELD[ref.digest]
+def fetch(ref: ObjectRef, path: Path) -> None:
+    path.write_bytes(HELD[ref.digest])
 
 
-def never(ref: ObjectRef) -> bytes:
+def never(ref: ObjectRef, path: Path) -> None:
     raise IntegrityError("damaged")
 
 
@@ -130,6 +132,91 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+def cut_short(ref: ObjectRef, path: Path) -> None:
+    """The first file arrives, the second in part."""
+    if ref.digest == digest_of(b"config"):
+        path.write_bytes(b"con")
+        raise StoreDownError("no answer")
+    fetch(ref, path)
+
+
+def test_a_delivery_that_was_cut_short_goes_on_with_what_has_arrived(tmp_path: Path) -> None:
+    with pytest.raises(StoreDownError):
+        deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=cut_short)
+    assert not (tmp_path / "adapter").exists()
+    arrived: dict[str, bytes] = {}
+
+    def go_on(ref: ObjectRef, path: Path) -> None:
+        arrived[path.name] = path.read_bytes()
+        fetch(ref, path)
+
+    deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=go_on)
+    assert arrived == {"adapter_model.safetensors": b"one", "adapter_config.json": b"con"}
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_what_arrived_of_another_version_or_was_put_there_by_somebody_is_not_delivered(tmp_path: Path) -> None:
+    with pytest.raises(StoreDownError):
+        deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=cut_short)
+    partial = tmp_path / ".adapter.partial"
+    (partial / "stray").write_bytes(b"")
+    (partial / "n").mkdir()
+    (partial / "n" / "pickle.bin").write_bytes(b"")
+    (partial / "n" / "folder").mkdir()
+    to = deliver(files(b"two"), receipt=replace(RECEIPT_2, manifest="n"), to=tmp_path / "adapter", fetch=fetch)
+    assert sorted(content(to)) == ["adapter_config.json", "adapter_model.safetensors", RECEIPT]
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_two_deliveries_into_one_directory_come_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    begun, may_end, lock = threading.Semaphore(0), threading.Event(), fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        begun.release()
+        lock(descriptor, operation)
+
+    def slow(ref: ObjectRef, path: Path) -> None:
+        assert may_end.wait(30)
+        fetched.append(ref.digest)
+        fetch(ref, path)
+
+    def run() -> None:
+        deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=slow)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.acquire(timeout=30)
+    assert begun.acquire(timeout=30)
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert len(fetched) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_the_receipt_remembers_the_highest_sequence_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    to = deliver(files(b"one"), receipt=replace(RECEIPT_1, sequence=3), to=tmp_path / "adapter", fetch=fetch)
+    inode = to.stat().st_ino
+    for sequence, remembered in ((5, 5), (4, 5)):
+        deliver(files(b"one"), receipt=replace(RECEIPT_1, sequence=sequence), to=to, fetch=never)
+        held = Receipt.of(to)
+        assert held == replace(RECEIPT_1, sequence=remembered)
+    assert to.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"a":1}', b"[]"])
+def test_a_receipt_that_cannot_be_read_remembers_nothing(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / RECEIPT).write_bytes(data)
+    assert Receipt.of(tmp_path) is None
+    deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path, fetch=fetch)
+    assert Receipt.of(tmp_path) == RECEIPT_1
+
+
 def test_the_receipt_names_the_version() -> None:
-    assert RECEIPT_1.to_bytes() == b'{"line":"integration","manifest":"m","version":"v0001"}'
+    assert RECEIPT_1.to_bytes() == b'{"line":"integration","manifest":"m","sequence":0,"version":"v0001"}'
     assert delivery.RECEIPT == "everlearn.json"
