@@ -56,6 +56,7 @@ class Registry:
         self, store: Store, line: str, *, clock: Callable[[], datetime], signer: Signer | None, verifier: Verifier
     ) -> None:
         self.line = line
+        self.store = store
         self._store = store
         self._signer = signer
         self._verifier = verifier
