@@ -8,14 +8,15 @@ Nothing is visible before HEAD moves. The state is always folded from events, ne
 to the same events, named by a sealed one. HEAD carries no signature, hence no belief: all it says beside the digest
 of the newest event is compared with that event and with the fold.
 
-Snapshots come in levels. Event 10 names one of the events 1 to 9, event 20 one of 10 to 19 that names the one before,
-event 100 one of all 99, event 110 one of 100 to 109 that names that one, and so on: a history of n events is read from
-at most 9 snapshots and events for each digit of n, and each event is kept once a level. Snapshots of earlier versions
-of Everlearn, which held the whole history every time, are read as they are.
+Snapshots come in levels. Event 10 names one of the events 1 to 9, event 20 one of 10 to 19, event 100 one of all 99,
+event 110 one of 100 to 109, and so on; each lists those that hold what is before it. A history of n events is thus read
+from at most 9 snapshots and events for each digit of n, and each event is kept once a level. Snapshots of earlier
+versions of Everlearn, which held the whole history every time, are read as they are.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SNAPSHOT_EVERY = 10
 ATTEMPTS = 200
+READERS = 8
 DOWN_ATTEMPTS = 3
 
 
@@ -149,25 +151,24 @@ class Chain:
         """Where that event lies."""
         return f"{self._line}/events/{digest}.json"
 
-    def snapshot(self, digest: str) -> tuple[list[Event], str | None]:
-        """The events in one snapshot, the oldest first, and the digest of the snapshot that holds those before them."""
+    def snapshot(self, digest: str) -> tuple[list[Event], list[str]]:
+        """The events in one snapshot, the oldest first, and the digests of those that hold what is before, newest first."""
         name = object_key(self._line, digest)
         content = self._unseal(fetch(self._store, name, digest=digest), "snapshot", name)
         try:
             events = [Event.from_content(each["content"], digest=each["digest"]) for each in content["events"]]
+            return events, [str(each) for each in content.get("before", ())]
         except (KeyError, TypeError) as error:
             raise IntegrityError(f"{name} is no snapshot that this version of Everlearn can read ({error})") from None
-        return events, content.get("before")
 
-    def _snapshots(self, digest: str | None, *, after: int) -> list[Event]:
-        """The history in a snapshot and in those before it, as far back as `after` is passed."""
-        parts: list[list[Event]] = []
-        while digest is not None:
-            events, digest = self.snapshot(digest)
-            parts.append(events)
-            if events and events[0].sequence <= after + 1:
-                break
-        return [event for part in reversed(parts) for event in part]
+    def _snapshots(self, digest: str, *, after: int) -> list[Event]:
+        """The history in a snapshot and in those before it, unless it begins no later than after event `after`."""
+        events, before = self.snapshot(digest)
+        if not before or events[0].sequence <= after + 1:
+            return events
+        with ThreadPoolExecutor(READERS) as pool:
+            older = [part for part, _ in pool.map(self.snapshot, before)]
+        return [event for part in (*reversed(older), events) for event in part]
 
     def _write(self, draft: Draft, *, state: State, at: datetime) -> tuple[Event, State]:
         """Write the event as the next after `state`; not visible yet."""
@@ -195,7 +196,8 @@ class Chain:
         first = state.sequence + 1 - held
         while first > 0 and state.history[first - 1].snapshot is None:
             first -= 1
-        before = state.history[first - 1].snapshot if first else None
+        previous = state.history[first - 1].snapshot if first else None
+        before = [previous, *self.snapshot(previous)[1]] if previous else []
         events = state.history[max(first - 1, 0) :]
         content = [{"content": event.to_content(), "digest": event.digest} for event in events]
         data = seal({"before": before, "events": content}, purpose="snapshot", line=self._line, signer=self._signer)
