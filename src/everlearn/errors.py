@@ -16,7 +16,8 @@
     │   ├── CycleBusyError     another run holds this line's lease
     │   └── BadDataError       too many bad rows
     ├── ServiceError           a local server that does not start or stop
-    └── ModelError             a base model or an adapter that cannot be used
+    ├── ModelError             a base model or an adapter that cannot be used
+    └── LateError              the champion has changed, but a consumer has not followed
 
 Each message names the input and says what the user can do. `exit_code` is what the command line ends with.
 """
@@ -108,3 +109,9 @@ class ServiceError(EverlearnError):
     """A local server that does not start or stop."""
 
     exit_code: ClassVar[int] = 8
+
+
+class LateError(EverlearnError):
+    """What was asked for is done, but a consumer has not followed in time."""
+
+    exit_code: ClassVar[int] = 12

@@ -15,7 +15,7 @@ refers to, and the same call again completes. Leaves out: walking everything (fs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from everlearn import delivery
 from everlearn.chain import Chain, Draft
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BASE", "Event", "Kind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
 
+Verify = Literal["quick", "full"]
 CHAMPION = "champion"
 ENDINGS = frozenset({Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA})
 
@@ -122,44 +123,48 @@ class Registry:
         draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
         return self._chain.append(lambda state: _done(state, cycle_key, kind) or draft)
 
-    def rollback(self, to: str | None = None, *, reason: str, actor: str, keep: bool = False) -> Rollback:
+    def rollback(
+        self, to: str | None = None, *, reason: str, actor: str, keep: bool = False, verify: Verify = "quick"
+    ) -> Rollback:
         """Let consumers have an earlier champion again: `to`, or "base" for the base model alone.
 
         The default is the last good champion, which after the first version is the base. The version that is left is
         barred unless `keep`, and its night's data flagged for review. Before anything moves, the target's signature,
-        base fingerprint and objects are checked. The version to leave is the one that is champion when this is
-        called: if somebody else changes that meanwhile, RegistryError, and nothing is rolled back twice.
+        base fingerprint and objects are checked: "quick" asks the store for presence, size and checksum, "full" reads
+        and hashes every byte. The version to leave is the one that is champion when this is called: if somebody else changes that meanwhile, RegistryError, and nothing is rolled back twice.
         """
         left = self.state().champion
 
         def propose(state: State) -> Draft:
-            target = self._rollback_target(to, state, left=left)
+            target = self._rollback_target(to, state, left=left, verify=verify)
             detail = {"from": left, "to": target, "barred": not keep}
             return Draft(kind=Kind.ROLLED_BACK, actor=actor, reason=reason, detail=detail)
 
         event = self._chain.append(propose)
         return Rollback(left=event.detail["from"], to=event.detail["to"], barred=event.detail["barred"], event=event)
 
-    def promote(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+    def promote(self, version: str, *, reason: str, actor: str, verify: Verify = "quick") -> VersionEntry:
         """Make a published version the champion, after the checks of a rollback. Repeating it changes nothing."""
 
         def propose(state: State) -> Draft | Event:
             entry = _resolve(version, state, line=self.line)
             if state.champion == entry.version:
                 return state.history[-1]
-            self._preflight(entry, state)
+            self._preflight(entry, state, verify=verify)
             return Draft(kind=Kind.PROMOTED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._chain.append(propose)
         return self._chain.known.versions[version]
 
-    def pull(self, ref: str, *, to: Path, at_least: int | None = None) -> Path:
+    def pull(
+        self, ref: str, *, to: Path, at_least: int | None = None, progress: Callable[[int], None] | None = None
+    ) -> Path:
         """Deliver a version's files into directory `to`: every byte verified, all of them or none.
 
         What is in `to` already and right is left alone; what arrived before a delivery was cut short is not fetched
         again. Raises IntegrityError, with nothing changed, if anything that would be delivered is damaged, or if HEAD
         shows an older history than `at_least` or than the last delivery into `to` has seen; RegistryError when the
-        base model alone is champion.
+        base model alone is champion. `progress` is told of every so many bytes that have arrived.
         """
         state = self.state()
         self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
@@ -168,7 +173,9 @@ class Registry:
         receipt = delivery.Receipt(
             line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
         )
-        return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=self._fetch_to)
+        return delivery.deliver(
+            manifest.files, receipt=receipt, to=to, fetch=lambda ref, path: self._fetch_to(ref, path, progress=progress)
+        )
 
     def _check_age(self, state: State, *, at_least: int, seen: delivery.Receipt | None) -> None:
         """Whether HEAD is as new as what is known of it."""
@@ -180,10 +187,12 @@ class Registry:
                 "somebody has put an old one back: run `everlearn fsck`"
             )
 
-    def _fetch_to(self, ref: ObjectRef, path: Path) -> None:
+    def _fetch_to(self, ref: ObjectRef, path: Path, *, progress: Callable[[int], None] | None) -> None:
         path.write_bytes(self.get_object(ref))
+        if progress is not None:
+            progress(ref.size)
 
-    def _rollback_target(self, to: str | None, state: State, *, left: str | None) -> str | None:
+    def _rollback_target(self, to: str | None, state: State, *, left: str | None, verify: Verify) -> str | None:
         if left is None:
             raise RegistryError(f"line {self.line}: the base model alone is in use; there is nothing to roll back")
         if state.champion != left:
@@ -196,11 +205,11 @@ class Registry:
             raise RegistryError(
                 f"{left} is the champion already; name an earlier version, or none for the last good one"
             )
-        self._preflight(entry, state)
+        self._preflight(entry, state, verify=verify)
         return entry.version
 
-    def _preflight(self, entry: VersionEntry, state: State) -> None:
-        """Whether consumers could really load this version: nothing is downloaded but the manifest."""
+    def _preflight(self, entry: VersionEntry, state: State, *, verify: Verify) -> None:
+        """Whether consumers could really load this version. "quick" downloads nothing but the manifest."""
         if entry.barred:
             good = [each for each in state.versions if not state.versions[each].barred]
             raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
@@ -209,6 +218,9 @@ class Registry:
         if not manifest.base_fingerprint == entry.base_fingerprint == lines_own:
             raise IntegrityError(f"{entry.version} was made for another base model than line {self.line} serves")
         self._check_objects(manifest)
+        if verify == "full":
+            for ref in manifest.references():
+                self.get_object(ref)
 
     def _check_objects(self, manifest: Manifest) -> None:
         for ref in manifest.references():

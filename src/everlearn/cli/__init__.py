@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import nights, servers, versions
+from everlearn.cli import consumers, nights, servers, versions
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -38,6 +38,7 @@ Exit codes:
 - 9 the disk is full
 - 10 the gate rejected the night's candidate
 - 11 the gate could not tell
+- 12 the champion has changed, but a consumer has not followed in time
 """
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions):
+for part in (servers, nights, versions, consumers):
     app.registered_commands += part.app.registered_commands
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.markup import escape
+from rich.text import Text
 
 from everlearn.cli.screen import table
 from everlearn.decision import Decision
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from everlearn.events import Event, State, VersionEntry
     from everlearn.manifest import Manifest
+    from everlearn.replicas import Acknowledgement, Replica
 
 
 def moment(at: datetime) -> str:
@@ -52,6 +54,21 @@ def of_state(state: State, *, line: str) -> dict[str, Any]:
         "events": state.sequence,
         "last": of_event(state.history[-1]) if state.history else None,
     }
+
+
+def of_acknowledgement(said: Acknowledgement) -> dict[str, Any]:
+    """What a consumer has said, without its name."""
+    return {"version": said.version, "manifest": said.manifest, "sequence": said.sequence, "at": said.at.isoformat()}
+
+
+def of_replica(replica: Replica) -> tuple[object, ...]:
+    """A row: consumer, version, manifest, events seen, when, and whether it is behind."""
+    sign = Text("behind", style="bold red") if replica.behind else Text("up to date", style="green")
+    said = replica.acknowledged
+    if said is None:
+        return (replica.consumer, "cannot be read", None, None, None, sign)
+    serves = said.version or "the base model"
+    return (replica.consumer, serves, said.manifest and said.manifest[:12], said.sequence, moment(said.at), sign)
 
 
 def of_version(entry: VersionEntry, manifest: Manifest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`status`, `history`, `show`, `pull`, `rollback`, `report`: what was published, and which of it serves.
+"""`status`, `history`, `show`, `rollback`, `promote`, `report`: what was published, and which of it serves.
 
 None of these needs torch, Great Expectations or Prefect: a rollback must work on a machine where nothing else does.
 """
@@ -8,19 +8,30 @@ from __future__ import annotations
 import getpass
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from everlearn.cli import lines
+from everlearn.cli import lines, outlook
 from everlearn.cli.screen import Json, answer, table, tell
 from everlearn.errors import NotFoundError
+from everlearn.events import Kind
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
+    from everlearn.registry import Registry
 
 app = typer.Typer()
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.")]
+Verification = Annotated[
+    Literal["quick", "full"],
+    typer.Option(help="Of the target's bytes: ask the store for its checksums, or read and hash them all."),
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(metavar="60s", parser=outlook.duration, help="Wait until all consumers have followed; 12 if not."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")]
 
 
 @app.command()
@@ -82,56 +93,91 @@ def show(context: typer.Context, version: Ref, *, json: Json = False) -> None:
 
 
 @app.command()
-def pull(
-    context: typer.Context,
-    version: Ref,
-    *,
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Replaced as a whole, once everything is verified.")],
-    json: Json = False,
-) -> None:
-    """Fetch a version's adapter, check every byte against its digest, and put it in place at once.
-
-    `peft.PeftModel.from_pretrained(base, DIR)` loads it as it is.
-
-        everlearn pull champion --to adapter
-    """
-    place: Place = context.obj
-    registry = place.registry()
-    name = registry.resolve(version).version
-    where = registry.pull(name, to=to)
-    files = sorted(path.name for path in where.iterdir())
-    answer({"version": name, "to": str(where), "files": files}, as_json=json, shown=f"{name} is in {where}")
-
-
-@app.command()
 def rollback(
     context: typer.Context,
     *,
     reason: Annotated[str, typer.Option(help="Why, for the history and for whoever reviews that night's data.")],
-    to: Annotated[str | None, typer.Option(metavar="VERSION", help="By default the last good champion.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")] = False,
+    to: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Or base; by default the last good champion.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Do not bar the version that is left.")] = False,
+    verify: Verification = "quick",
+    wait: Wait = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Take the champion back: the version before it serves again.
 
-    The version that is left is barred: it will be neither champion nor parent, and its night's data is flagged. Nothing
-    is deleted. `--to base` goes back to the base model alone.
+    First the target is checked: signature, base model, not barred, and each object's presence, size and checksum as the
+    store holds them. The version that is left is barred: it will be neither champion nor parent, and its night's data
+    is flagged. Nothing is deleted. `--to base` goes back to the base model alone. Neither Prefect nor the model is
+    needed.
 
         everlearn rollback --reason "wrong signs since this morning"
-        everlearn rollback --to v0001 --reason "back to the start" --yes
+        everlearn rollback --to v0001 --reason "back to the start" --yes --wait 60s
     """
     place: Place = context.obj
     registry = place.registry()
-    if sys.stdin.isatty() and not yes:
+    if asks(yes=yes):
         state = registry.state()
-        typer.confirm(
-            f"Take back {state.champion or 'nothing'}, so that {to or state.last_good or 'the base model'} serves?",
-            abort=True,
-            err=True,
-        )
-    done = registry.rollback(to, reason=reason, actor=getpass.getuser())
-    facts = lines.of_event(done.event)
-    answer(facts, as_json=json, shown=lines.sentence(done.event))
+        target = to or state.last_good or "the base model"
+        end = "" if keep else f" {state.champion} will be barred."
+        confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
+    done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
+    told = [lines.sentence(done.event)]
+    if done.barred:
+        told.append(f"  {done.left} is barred: it will be neither champion nor parent")
+    flagged = registry.state().versions[done.left].data_digest
+    told.append(f"  the data of its night, {flagged[:16]}, is flagged for review")
+    settle(registry, lines.of_event(done.event) | {"flagged": flagged}, told=told, wait=wait, as_json=json)
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="v0001")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why, for the history.")],
+    verify: Verification = "quick",
+    wait: Wait = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Make a published version the champion: a rollback the other way, after the same checks.
+
+    A version that was barred by a rollback is refused. Promoting the champion changes nothing.
+
+        everlearn promote v0008 --reason "it was the data source, not the version"
+    """
+    place: Place = context.obj
+    registry = place.registry()
+    before = registry.state()
+    if asks(yes=yes):
+        confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
+    entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
+    since = registry.state().history[before.sequence :]
+    done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
+    facts: dict[str, Any] = lines.of_event(done[-1]) if done else {}
+    told = lines.sentence(done[-1]) if done else f"{entry.version} is the champion already: nothing was changed"
+    settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
+
+
+def asks(*, yes: bool) -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty() and not yes
+
+
+def confirm(question: str) -> None:
+    """Go on only after a yes."""
+    typer.confirm(question, abort=True, err=True)
+
+
+def settle(registry: Registry, facts: dict[str, Any], *, told: list[str], wait: float | None, as_json: bool) -> None:
+    """Say what was done and what consumers will see, and wait for them if asked."""
+    seen = outlook.outlook(registry)
+    answer(facts | seen, as_json=as_json, shown="\n".join(told) + outlook.sentences(seen))
+    if wait is not None:
+        outlook.wait(registry, patience_s=wait)
 
 
 @app.command()
