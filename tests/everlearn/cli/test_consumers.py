@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.cli import consumers
+from everlearn.errors import BadInputError, IntegrityError, StoreDownError
+from everlearn.watch import Follower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.registry import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+
+def test_pull_delivers_the_champion_into_a_directory(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    publish()
+    facts = everlearn("pull", "champion", "--to", str(tmp_path / "adapter"), "--json").facts
+    assert facts["files"] == ["adapter_model.safetensors", "everlearn.json"]
+    assert (facts["version"], facts["sequence"]) == ("v0001", 1)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights 0"
+
+
+def test_a_damaged_version_is_not_delivered(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, tmp_path: Path
+) -> None:
+    publish()
+    ref = registry.manifest("v0001").files["adapter_model.safetensors"]
+    registry.store.put(f"{registry.line}/objects/sha256/{ref.digest}", b"weights 9")
+    ended = everlearn("pull", "v0001", "--to", str(tmp_path / "adapter"))
+    assert ended.code == IntegrityError.exit_code
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_pull_refuses_a_history_that_is_older_than_it_is_told_or_remembers(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, tmp_path: Path
+) -> None:
+    publish()
+    old = registry.store.get(f"{registry.line}/HEAD").data
+    publish()
+    to = str(tmp_path / "adapter")
+    assert everlearn("pull", "champion", "--to", to, "--at-least", "3").code == IntegrityError.exit_code
+    assert everlearn("pull", "champion", "--to", to, "--at-least", "2").code == 0
+    registry.store.put(f"{registry.line}/HEAD", old)
+    ended = everlearn("pull", "champion", "--to", to)
+    assert (ended.code, "1 events, but 2 were there before" in ended.err) == (IntegrityError.exit_code, True)
+
+
+def test_a_large_version_says_so_and_shows_how_far_it_is(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    monkeypatch.setattr(consumers, "LARGE", 9)
+    ended = everlearn("pull", "champion", "--to", str(tmp_path / "adapter"), "--json")
+    assert ended.facts["version"] == "v0001"
+    assert "fetching v0001: 0 MiB" in ended.err
+
+
+def test_a_consumer_with_a_name_is_seen_with_what_it_serves(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    assert "no consumer has said what it serves" in everlearn("replicas").out
+    publish()
+    everlearn("pull", "champion", "--to", str(tmp_path / "a"), "--consumer", "web-1")
+    (found,) = everlearn("replicas", "--json").facts
+    assert (found["consumer"], found["version"], found["behind"], found["sequence"]) == ("web-1", "v0001", False, 1)
+    assert "up to date" in everlearn("replicas").out
+    publish()
+    assert "behind" in everlearn("replicas").out
+    assert everlearn("replicas", "--forget", "web-1", "--json").facts == []
+    assert everlearn("replicas", "--forget", "web-1").code == BadInputError.exit_code
+
+
+def test_a_name_that_is_none_is_refused_before_anything_is_fetched(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    publish()
+    ended = everlearn("pull", "champion", "--to", str(tmp_path / "a"), "--consumer", "../HEAD")
+    assert ended.code == BadInputError.exit_code
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_acknowledgement_that_is_damaged_is_shown_as_such(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    registry.store.put(f"{registry.line}/consumers/web-1.json", b"?")
+    assert "cannot be read" in everlearn("replicas").out
+    assert everlearn("replicas", "--json").facts[0]["behind"] is True
+
+
+def test_watching_once_follows_and_says_so(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    to = tmp_path / "served"
+    assert everlearn("watch", "--to", str(to), "--once").out == "nothing has changed\n"
+    publish()
+    facts = everlearn("watch", "--to", str(to), "--once", "--json").facts
+    assert facts == {"changed": True, "version": "v0001", "path": str(to / "v0001"), "exit": 0}
+    assert everlearn("watch", "--to", str(to), "--once", "--json").facts["changed"] is False
+    assert [each["consumer"] for each in everlearn("replicas", "--json").facts] == [socket.gethostname()]
+    everlearn("rollback", "--reason", "x")
+    ended = everlearn("watch", "--to", str(to), "--once", "--consumer", "")
+    assert ended.out == "the base model alone serves\n"
+    assert everlearn("replicas", "--json").facts[0]["version"] == "v0001"
+
+
+@pytest.mark.parametrize(("ending", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 15)", 143)])
+def test_a_command_that_fails_ends_a_single_look_with_its_exit_code(
+    *, everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, ending: str, code: int
+) -> None:
+    publish()
+    command = f"{sys.executable} -c {json.dumps(ending)}"
+    ended = everlearn("watch", "--to", str(tmp_path / "served"), "--exec", command, "--once")
+    assert ended.code == code
+    assert "the command failed" in ended.out
+    assert everlearn("replicas", "--json").facts == []
+
+
+class Interrupted:
+    """A watch that is interrupted while it looks for the third time."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.step = Follower.step
+
+    def look(self, follower: Follower) -> Any:
+        self.looks += 1
+        if self.looks == 2:
+            raise StoreDownError("the store is away")
+        if self.looks == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.step(follower)
+
+
+def test_a_watch_tells_changes_and_outages_and_ends_with_a_word(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    looks = Interrupted()
+    monkeypatch.setattr(Follower, "step", lambda self: looks.look(self))
+    handler = signal.getsignal(signal.SIGTERM)
+    ended = everlearn("watch", "--to", str(tmp_path / "served"), "--interval", "0.1", "--json")
+    assert ended.code == 0
+    assert ended.facts["version"] == "v0001"
+    assert "the store is away (waiting" in ended.err
+    assert "stopped by SIGINT; what was delivered stays" in ended.err
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def said(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+def test_a_watch_of_its_own_follows_publish_and_rollback_and_sigterm_ends_it(
+    *, publish: Callable[..., str], registry: Registry, home: Path, params: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    record = f"import os; open({str(log)!r}, 'a').write(os.environ['EVERLEARN_VERSION'] + ' ')"
+    words = ["--home", str(home), "--params", str(params), "watch", "--to", str(tmp_path / "served")]
+    words += ["--exec", f"{sys.executable} -c {json.dumps(record)}", "--interval", "0.1", "--consumer", "web-1"]
+    command = [sys.executable, "-c", "from everlearn.cli import main; main()", *words]
+    publish()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: said(log) == ["v0001"])
+        publish()
+        wait_for(lambda: said(log) == ["v0001", "v0002"])
+        registry.rollback(reason="x", actor="ada")
+        wait_for(lambda: said(log) == ["v0001", "v0002", "v0001"])
+        key = f"{registry.line}/consumers/web-1.json"
+        wait_for(lambda: b'"sequence":3' in registry.store.get(key).data)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [line.split(" ")[0] for line in out.splitlines()] == ["v0001", "v0002", "v0001"]
+    assert "stopped by SIGTERM" in err
+    assert "Traceback" not in err
