@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -129,28 +130,26 @@ def test_a_command_that_fails_ends_a_single_look_with_its_exit_code(
     assert everlearn("replicas", "--json").facts == []
 
 
-class Interrupted:
-    """A watch that is interrupted while it looks for the third time."""
+def interrupted() -> Callable[[Follower], Any]:
+    """A step that finds the store away at the second look, and is interrupted at the third."""
+    looks, step = itertools.count(1), Follower.step
 
-    def __init__(self) -> None:
-        self.looks = 0
-        self.step = Follower.step
+    def look(follower: Follower) -> Any:
+        match next(looks):
+            case 2:
+                raise StoreDownError("the store is away")
+            case 3:
+                os.kill(os.getpid(), signal.SIGINT)
+        return step(follower)
 
-    def look(self, follower: Follower) -> Any:
-        self.looks += 1
-        if self.looks == 2:
-            raise StoreDownError("the store is away")
-        if self.looks == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return self.step(follower)
+    return look
 
 
 def test_a_watch_tells_changes_and_outages_and_ends_with_a_word(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
-    looks = Interrupted()
-    monkeypatch.setattr(Follower, "step", lambda self: looks.look(self))
+    monkeypatch.setattr(Follower, "step", interrupted())
     handler = signal.getsignal(signal.SIGTERM)
     ended = everlearn("watch", "--to", str(tmp_path / "served"), "--interval", "0.1", "--json")
     assert ended.code == 0
