@@ -64,6 +64,11 @@ class Replica:
     acknowledged: Acknowledgement | None
     behind: bool
 
+    @property
+    def serves(self) -> str | None:
+        """The version; None is the base model, or nothing that is known."""
+        return self.acknowledged.version if self.acknowledged else None
+
 
 def check_name(consumer: str) -> str:
     """`consumer`, if it can be the name of one. BadInputError if not."""

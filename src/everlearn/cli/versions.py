@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from everlearn.cli import lines, outlook
+from everlearn.cli import lines, patience
 from everlearn.cli.screen import Json, answer, table, tell
 from everlearn.errors import NotFoundError
 from everlearn.events import Kind
+from everlearn.outlook import outlook
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
@@ -29,7 +30,7 @@ Verification = Annotated[
 ]
 Wait = Annotated[
     float | None,
-    typer.Option(metavar="60s", parser=outlook.duration, help="Wait until all consumers have followed; 12 if not."),
+    typer.Option(metavar="60s", parser=patience.duration, help="Wait until all consumers have followed; 12 if not."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")]
 
@@ -126,9 +127,9 @@ def rollback(
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
     told = [lines.sentence(done.event)]
     if done.barred:
-        told.append(f"  {done.left} is barred: it will be neither champion nor parent")
+        told.append(f"{done.left} is barred: it will be neither champion nor parent")
     flagged = registry.state().versions[done.left].data_digest
-    told.append(f"  the data of its night, {flagged[:16]}, is flagged for review")
+    told.append(f"the data of its night, {flagged[:16]}, is flagged for review")
     settle(registry, lines.of_event(done.event) | {"flagged": flagged}, told=told, wait=wait, as_json=json)
 
 
@@ -174,10 +175,10 @@ def confirm(question: str) -> None:
 
 def settle(registry: Registry, facts: dict[str, Any], *, told: list[str], wait: float | None, as_json: bool) -> None:
     """Say what was done and what consumers will see, and wait for them if asked."""
-    seen = outlook.outlook(registry)
-    answer(facts | seen, as_json=as_json, shown="\n".join(told) + outlook.sentences(seen))
+    seen = outlook(registry)
+    answer(facts | seen.facts(), as_json=as_json, shown="\n  ".join([*told, *seen.sentences()]))
     if wait is not None:
-        outlook.wait(registry, patience_s=wait)
+        patience.wait(registry, patience_s=wait)
 
 
 @app.command()

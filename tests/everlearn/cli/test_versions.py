@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from everlearn.cli.outlook import duration
+from everlearn.cli.patience import duration
 from everlearn.errors import LateError, RegistryError, StoreError
 from everlearn.events import Kind
 from everlearn.stores.s3 import S3Store
@@ -244,7 +244,7 @@ def test_consumers_that_cannot_be_listed_do_not_hide_that_the_rollback_is_done(
     monkeypatch.setattr(S3Store, "list", refused)
     ended = everlearn("rollback", "--reason", "x")
     assert ended.code == 0
-    assert "cannot be read: the bucket refuses to list" in ended.err
+    assert "what consumers serve cannot be read: the bucket refuses to list" in ended.out
 
 
 @pytest.mark.parametrize("words", [("rollback",), ("promote", "v0001")])
