@@ -1,26 +1,44 @@
-"""Take the champion back: the same as `everlearn rollback`, as a deployment."""
+"""Take the champion back: the same as `everlearn rollback`, as a deployment with a form.
+
+The form offers the versions that there are: publishing, promoting and rolling back refresh it. What was chosen is
+checked again when the flow runs.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from everlearn.settings import Settings
-from tasks.roll_back import roll_back_line
+from everlearn.settings import Settings, load
+from tasks.champion import await_consumers, roll_back_line, show_champion
+from tasks.offer import LAST_GOOD, offer_versions
 
 
 class RollBackConfig(BaseModel):
-    """Where to go back to (by default the last good champion), why, and who says so."""
+    """Why, and where to go back to. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str = Field(min_length=3)
-    to: str | None = Field(default=None, description="v0001, or base; by default the last good champion")
+    reason: str = Field(min_length=3, description="For the history, and for whoever reviews that night's data.")
+    to: str = Field(default=LAST_GOOD, description="The version that shall serve, or the base model alone.")
+    keep: bool = Field(default=False, description="Do not bar the version that is left.")
+    verify: Literal["quick", "full"] = Field(default="quick", description="Ask for checksums, or hash every byte.")
+    wait_s: float = Field(default=0.0, ge=0.0, description="How long to wait until all consumers have followed.")
     actor: str = "prefect"
-    settings: Settings = Settings()
+    settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
 @flow(name="roll-back", persist_result=False)
 def roll_back(config: RollBackConfig) -> dict[str, str | None]:
     """The version that was left and the one that serves now (None: the base model alone)."""
-    return roll_back_line(config.settings, config.to, reason=config.reason, actor=config.actor)
+    to = None if config.to == LAST_GOOD else config.to
+    done = roll_back_line(
+        config.settings, to, reason=config.reason, actor=config.actor, keep=config.keep, verify=config.verify
+    )
+    show_champion(config.settings)
+    offer_versions(config.settings)
+    await_consumers(config.settings, patience_s=config.wait_s)
+    return done

@@ -17,6 +17,7 @@ from tasks.gate import check_bytes, decide, measure_suites, name_opponents, rech
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, train_adapter
 from tasks.night import Night, hold_line
+from tasks.offer import offer_versions
 from tasks.open import ended_before, open_night, resume_night
 from tasks.publish import (
     close_night,
@@ -77,4 +78,5 @@ def _climb(night: Night) -> dict[str, str | None]:
     write_report(night)
     ended = publish_night(night, outcome)
     show_night(night)
+    offer_versions(night.settings)
     return ended

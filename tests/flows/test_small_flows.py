@@ -1,22 +1,34 @@
-"""The two flows beside the night: take a version back, and measure one."""
+"""The flows beside the night: take a version back, promote one, and measure one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
 from everlearn.access import open_registry
-from everlearn.errors import RegistryError
+from everlearn.errors import LateError, RegistryError
+from everlearn.replicas import acknowledge
 from flows.evaluate import EvaluateConfig, evaluate
+from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
+from tasks.offer import offer_versions
 from tests.line import publish
 from tests.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from everlearn.settings import Settings
     from tests.flows.conftest import Nights
@@ -35,8 +47,112 @@ def test_the_champion_is_taken_back_once(settings: Settings) -> None:
     config = RollBackConfig(reason="answers got longer", settings=settings)
     assert roll_back(config) == {"left": "v0001", "to": None}
     assert open_registry(settings).state().champion is None
+    with get_client(sync_client=True) as client:
+        shown = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["champion-integration"]))
+        )
+    assert "from now on a pull of the champion is refused: the base model alone serves" in str(shown[-1].data)
     with pytest.raises(RegistryError, match="nothing to roll back"):
         roll_back(config)
+
+
+def test_a_version_is_promoted_and_what_was_taken_back_is_not(settings: Settings) -> None:
+    registry = open_registry(settings)
+    publish(registry, "first")
+    publish(registry, "second", champion=False)
+    config = PromoteConfig(version="v0002", reason="it is better", settings=settings)
+    assert promote(config) == {"left": "v0001", "to": "v0002"}
+    assert promote(config) == {"left": "v0002", "to": "v0002"}
+    roll_back(RollBackConfig(reason="it is not", verify="full", settings=settings))
+    with pytest.raises(RegistryError, match="v0002 is barred"):
+        promote(config)
+
+
+def test_a_flow_can_wait_for_consumers_and_names_those_that_are_late(settings: Settings) -> None:
+    registry = open_registry(settings)
+    publish(registry, "first")
+    acknowledge(registry, consumer="there", version="v0001", sequence=1, at=datetime.now(tz=UTC))
+    config = RollBackConfig(reason="answers got longer", wait_s=0.1, settings=settings)
+    with pytest.raises(LateError, match="there did not follow"):
+        roll_back(config)
+    assert open_registry(settings).state().champion is None
+
+
+def deploy(flow: Any, name: str) -> UUID:
+    found: UUID = flow.to_deployment(name).apply()
+    return found
+
+
+def form_of(deployment: UUID, field: str) -> list[str] | None:
+    """What the form of a deployment offers."""
+    with get_client(sync_client=True) as client:
+        schema: Any = client.read_deployment(deployment).parameter_openapi_schema
+    (config,) = (part for part in schema["definitions"].values() if field in part["properties"])
+    offered: list[str] | None = config["properties"][field].get("enum")
+    return offered
+
+
+def test_publishing_lets_the_forms_offer_the_versions_that_there_are(settings: Settings) -> None:
+    back, forth = deploy(roll_back, "roll-back"), deploy(promote, "promote")
+    registry = open_registry(settings)
+    for name in ("first", "second", "third"):
+        publish(registry, name)
+
+    assert offer_versions.fn(settings) == 2
+
+    assert form_of(back, "to") == ["last good", "base", "v0002", "v0001"]
+    assert form_of(forth, "version") == ["v0002", "v0001"]
+    roll_back(RollBackConfig(reason="answers got longer", settings=settings))
+    assert form_of(back, "to") == ["last good", "base", "v0001"]
+    with get_client(sync_client=True) as client:
+        client.create_flow_run_from_deployment(back, parameters={"config": {"reason": "worse", "to": "v0001"}})
+        for wrong in ("v0003", "v0009"):
+            with pytest.raises(PrefectHTTPStatusError, match="v0001"):
+                client.create_flow_run_from_deployment(back, parameters={"config": {"reason": "worse", "to": wrong}})
+
+
+def test_what_a_form_let_through_is_checked_again_when_the_flow_runs(settings: Settings) -> None:
+    publish(open_registry(settings), "first")
+    with pytest.raises(RegistryError, match="has no version 'v0009'"):
+        roll_back(RollBackConfig(reason="worse", to="v0009", settings=settings))
+
+
+def test_a_deployment_for_another_line_is_left_alone(settings: Settings) -> None:
+    other = {"env": {"EVERLEARN_STORE__LINE": "addition"}}
+    another = deploy(roll_back, "for-addition")
+    with get_client(sync_client=True) as client:
+        client.update_deployment(another, DeploymentUpdate(job_variables=other))
+    publish(open_registry(settings), "first")
+    offer_versions.fn(settings)
+    assert form_of(another, "to") is None
+
+
+def test_a_prefect_that_does_not_answer_fails_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    publish(open_registry(settings), "first")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), caplog.at_level("WARNING"):
+        assert offer_versions.fn(settings) == 0
+    assert "could not be refreshed" in caplog.text
+
+
+def test_a_line_that_does_not_answer_fails_no_publish(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    away = settings.store.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+    with caplog.at_level("WARNING"):
+        assert offer_versions.fn(settings.model_copy(update={"store": away})) == 0
+    assert "does not answer" in caplog.text
+
+
+def test_the_form_asks_for_nothing_but_what_a_person_decides() -> None:
+    schema = parameter_schema(roll_back).model_dump_for_openapi()
+    assert list(schema["definitions"]) == ["RollBackConfig"]
+    asked = schema["definitions"]["RollBackConfig"]["properties"]
+    assert list(asked) == ["reason", "to", "keep", "verify", "wait_s", "actor"]
+
+
+def test_every_deployment_names_a_flow_that_exists() -> None:
+    deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    for each in deployments:
+        module, name = each["entrypoint"].rsplit(".", 1)
+        assert getattr(importlib.import_module(module), name).name == module.removeprefix("flows.").replace("_", "-")
 
 
 def test_the_base_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:
