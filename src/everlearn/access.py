@@ -11,6 +11,7 @@ from everlearn.registry import Registry
 from everlearn.stores.s3 import S3Store
 
 if TYPE_CHECKING:
+    from everlearn.document import Verifier
     from everlearn.settings import Settings, StoreSettings
 
 
@@ -19,6 +20,12 @@ def open_store(settings: StoreSettings) -> S3Store:
     if settings.endpoint_url is None:
         raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
     return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region)
+
+
+def open_verifier(settings: Settings) -> Verifier:
+    """Whose signatures count. No private key is needed, only who is trusted."""
+    chosen = settings.signing
+    return signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
 
 
 def open_registry(settings: Settings) -> Registry:

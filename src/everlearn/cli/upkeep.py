@@ -1,0 +1,167 @@
+"""`fsck`: whether everything that a line holds is what was once written, and what to do where it is not."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from everlearn import access
+from everlearn.cli.screen import Json, answer, errors, table, tell
+from everlearn.errors import IntegrityError
+from everlearn.fsck import Findings
+from everlearn.fsck import fsck as walk
+from everlearn.restore import Plan, carry_out, plan_adoption, plan_repair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import RenderableType
+
+    from everlearn.cli.place import Place
+    from everlearn.document import Verifier
+    from everlearn.stores import Store
+
+app = typer.Typer()
+SHOWN = 20  # unreferenced objects that are told one by one
+
+
+@app.command()
+def fsck(
+    context: typer.Context,
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Put back what can be proved.")] = False,
+    adopt: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Let HEAD name this event: you know that it was committed.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")] = False,
+    json: Json = False,
+) -> None:
+    """Walk the whole line, every event and every byte, and name what is damaged, missing or unreferenced.
+
+    Unreferenced objects are left by crashes and lost races, and are no fault. Ends with 5 if something is damaged or
+    missing. `--repair` puts back HEAD where it surely was once (the bucket holds an older HEAD, a consumer has
+    acknowledged the event, or another event was written on top of it), and objects of which the bucket holds the right
+    bytes. An event on top of the history that nothing proves is a lost race, until you `--adopt` it.
+
+        everlearn fsck
+        everlearn fsck --json | jq .damaged
+        everlearn fsck --repair
+        everlearn fsck --adopt 3f9c0a71d2e4
+    """
+    place: Place = context.obj
+    store, line, verifier = _open(place)
+    findings = _walk(store, line, verifier)
+    done: list[Plan] = []
+    while not done or repair:
+        plan = _plan(store, findings, verifier, repair=repair, adopt=None if done else adopt)
+        if plan is None or plan.is_empty:
+            break
+        _ask(plan, yes=yes)
+        carry_out(store, plan)
+        done.append(plan)
+        findings = _walk(store, line, verifier)
+    answer(_facts(findings, done), as_json=json, shown=_told(findings, done))
+    if not findings.is_clean:
+        raise typer.Exit(IntegrityError.exit_code)
+
+
+def _open(place: Place) -> tuple[Store, str, Verifier]:
+    place.connect()
+    settings = place.settings()
+    return access.open_store(settings.store), settings.store.line, access.open_verifier(settings)
+
+
+def _walk(store: Store, line: str, verifier: Verifier) -> Findings:
+    with _bar() as progress:
+        return walk(store, line, verifier=verifier, progress=progress)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where somebody watches; it leaves nothing behind."""
+    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = errors()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plan(store: Store, findings: Findings, verifier: Verifier, *, repair: bool, adopt: str | None) -> Plan | None:
+    if adopt is not None:
+        return plan_adoption(store, findings, adopt, verifier=verifier)
+    if not repair or findings.is_clean:
+        return None
+    try:
+        return plan_repair(store, findings, verifier=verifier)
+    except IntegrityError as error:
+        tell(f"not repaired: {error}")
+        return None
+
+
+def _ask(plan: Plan, *, yes: bool) -> None:
+    for sentence in _intents(plan):
+        tell(sentence)
+    if sys.stdin.isatty() and not yes:
+        typer.confirm("Do that?", abort=True, err=True)
+
+
+def _intents(plan: Plan) -> list[str]:
+    """What a plan changes, one sentence each."""
+    said = [f"put back {key} from an older content of the bucket" for key in plan.put_back]
+    if plan.head is not None:
+        champion = plan.champion or "the base model alone"
+        said.append(
+            f"let {plan.line}/HEAD name event {plan.sequence} ({plan.event[:12]}; champion: {champion}): {plan.because}"
+        )
+    return said
+
+
+def _facts(findings: Findings, done: list[Plan]) -> dict[str, Any]:
+    return {
+        "line": findings.line,
+        "clean": findings.is_clean,
+        "events": len(findings.trail),
+        "checked": findings.checked,
+        "bytes": findings.size,
+        "head": [asdict(fault) for fault in findings.head],
+        "damaged": [asdict(fault) for fault in findings.damaged],
+        "missing": [asdict(fault) for fault in findings.missing],
+        "unreferenced": list(findings.unreferenced),
+        "orphan_tips": [{"digest": tip.digest} | tip.to_content() for tip in findings.orphan_tips],
+        "done": [sentence for plan in done for sentence in _intents(plan)],
+    }
+
+
+def _told(findings: Findings, done: list[Plan]) -> RenderableType:
+    """The findings for people: faults first, then what is only left over, then the verdict."""
+    parts: list[RenderableType] = [Text(f"done: {sentence}") for plan in done for sentence in _intents(plan)]
+    rows = [("damaged", fault.key, fault.why) for fault in (*findings.head, *findings.damaged)]
+    rows += [("missing", fault.key, fault.why) for fault in findings.missing]
+    rows += [("unreferenced", key, "nothing needs it") for key in findings.unreferenced[:SHOWN]]
+    rows += [
+        ("orphan tip", tip.digest, f"event {tip.sequence}, {tip.kind}: {tip.reason}") for tip in findings.orphan_tips
+    ]
+    if rows:
+        parts.append(table("what", "which", "why", rows=rows))
+    if len(findings.unreferenced) > SHOWN:
+        parts.append(
+            Text(f"and {len(findings.unreferenced) - SHOWN} more that nothing needs; `everlearn gc` lists all")
+        )
+    if findings.orphan_tips:
+        parts.append(
+            Text("an orphan tip lost its race; if you know that it was committed: `everlearn fsck --adopt DIGEST`")
+        )
+    faults = len(findings.head) + len(findings.damaged) + len(findings.missing)
+    verdict = (
+        "all holds" if findings.is_clean else f"{faults} faults; `everlearn fsck --repair` puts back what can be proved"
+    )
+    size = f"{findings.size / 1e6:,.1f} MB"
+    parts.append(Text(f"{len(findings.trail)} events, {findings.checked} objects, {size}: {verdict}"))
+    return Group(*parts)
