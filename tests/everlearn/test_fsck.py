@@ -15,6 +15,7 @@ from everlearn.errors import StoreDownError
 from everlearn.events import Event, Kind
 from everlearn.fsck import Findings, fsck
 from everlearn.objects import object_key
+from everlearn.registry import Registry
 from everlearn.replicas import Acknowledgement
 from everlearn.signing import Ed25519Signer, Ed25519Verifier, Unsigned
 from everlearn.stores.memory import MemoryStore
@@ -290,20 +291,20 @@ def test_a_manifest_that_tells_another_story_than_its_event_is_named(store: Memo
     data = seal(manifest.to_content(), purpose="manifest", line=LINE, signer=SIGNER)
     key = f"{LINE}/manifests/{digest_of(data)}.json"
     store.create(key, data)
-    detail = {"version": "v0004", "manifest": digest_of(data), "champion": False, "parent": "v0001"}
+    detail: dict[str, Any] = {"version": "v0004", "manifest": digest_of(data), "champion": False, "parent": "v0001"}
     detail |= {"data_digest": "d" * 64, "base_fingerprint": manifest.base_fingerprint}
-    published = replace(draft(kind=Kind.PUBLISHED, **detail), cycle_key=manifest.cycle_key)
+    published = Draft(kind=Kind.PUBLISHED, actor="ada", reason="r", cycle_key=manifest.cycle_key, detail=detail)
     chained(store).append(lambda _: published)
     findings = walk(store)
     assert named(findings) == {key}
     assert findings.damaged[0].why.endswith("and the event that published v0004 differ in parent, data_digest")
 
 
-def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore) -> None:
+def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
-    line._check_objects = lambda _: None  # type: ignore[method-assign]
+    monkeypatch.setattr(Registry, "_check_objects", lambda *_: None)
     line.publish(replace(manifest, files=files), make_champion=False, actor="night", reason="r")
     assert {fault.why.partition("has another")[2] for fault in walk(store).damaged} == {" size than v0004 says"}
 

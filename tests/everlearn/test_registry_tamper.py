@@ -1,21 +1,30 @@
-"""Whoever changes a byte is found out before anything is delivered, and the message says where."""
+"""Whoever changes a byte is found out before anything is delivered, and the message says where.
+
+What a delivery does not touch, it cannot know: that is found by `fsck`, here beside it and in test_fsck.py.
+"""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from everlearn import chain
 from everlearn.document import canonical, parse
 from everlearn.errors import IntegrityError
+from everlearn.fsck import fsck
 from everlearn.registry import Kind, Registry
-from everlearn.signing import Ed25519Signer
+from everlearn.signing import Ed25519Signer, Ed25519Verifier
 from everlearn.stores.memory import MemoryStore
-from tests.line import LINE, Clock, open_line, publish
+from tests.kept import keys, lose
+from tests.line import LINE, SIGNER, VERIFIER, Clock, adapter, open_line, publish
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from everlearn.stores import Blob
@@ -47,11 +56,30 @@ def needed(store: MemoryStore) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
+def needed_keys(store: MemoryStore, held: tuple[bytes, datetime], key: str) -> list[str]:
+    """The same, were `key` as it was."""
+    whole = MemoryStore()
+    whole._held = {**store._held, key: held}
+    return needed(whole)
+
+
 def refused(store: MemoryStore, to: Path) -> str:
     with pytest.raises(IntegrityError) as caught:
         open_line(store).pull("champion", to=to)
     assert not to.exists()
     return str(caught.value)
+
+
+def delivered_right(store: MemoryStore, to: Path) -> str | None:
+    """None if the champion came as it was published; the complaint, if nothing came at all."""
+    try:
+        open_line(store).pull("champion", to=to)
+    except IntegrityError as error:
+        assert not to.exists()
+        return str(error)
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("three")
+    shutil.rmtree(to)
+    return None
 
 
 def test_a_delivery_rests_on_head_events_a_snapshot_a_manifest_and_objects(store: MemoryStore) -> None:
@@ -71,6 +99,26 @@ def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> No
         refused(store, tmp_path / "adapter")
         store.put(key, good)
     open_line(store).pull("champion", to=tmp_path / "adapter")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whichever_bit_is_flipped_a_delivery_is_right_or_refused_and_fsck_names_the_key(
+    store: MemoryStore, tmp_path: Path, data: st.DataObject
+) -> None:
+    key = data.draw(st.sampled_from(keys(store)))
+    at = data.draw(st.integers(0, store.head(key).size - 1))
+    held = store._held[key]
+    bad = bytearray(held[0])
+    bad[at] ^= 1 << data.draw(st.integers(0, 7))
+    store._held[key] = (bytes(bad), held[1])
+    complaint = delivered_right(store, tmp_path / "adapter")
+    if complaint is not None:
+        assert key in needed_keys(store, held, key)
+        assert key in complaint or key.endswith("/HEAD")
+    findings = fsck(store, LINE, verifier=VERIFIER)
+    assert key in {fault.key for fault in (*findings.head, *findings.damaged)}
+    store._held[key] = held
 
 
 def test_anything_missing_is_named(store: MemoryStore, tmp_path: Path) -> None:
@@ -142,3 +190,67 @@ def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore)
     open_line(store).record(Kind.REJECTED, cycle_key="k", reason="worse", actor="bob", detail={})
     with pytest.raises(IntegrityError, match="an older or another history"):
         line.state()
+
+
+def test_a_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
+    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([stranger.key]))
+    with pytest.raises(IntegrityError, match="signed with a key that is not trusted here"):
+        line.pull("champion", to=tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_unsigned_document_is_refused_where_signatures_are_asked_for(store: MemoryStore, tmp_path: Path) -> None:
+    class Credulous:
+        def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
+            pass
+
+    publish(Registry(store, LINE, clock=Clock(), signer=None, verifier=Credulous()), "unsigned")
+    assert "is not signed" in refused(store, tmp_path / "adapter")
+
+
+def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_path: Path) -> None:
+    other = Registry(store, "other", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+    publish(other, "one")
+    for key in [each for each in keys(store) if each.startswith("other/")]:
+        store.put(key.replace("other/", f"{LINE}/"), store.get(key).data)
+    assert "meant for another place" in refused(store, tmp_path / "adapter")
+
+
+def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: MemoryStore, tmp_path: Path) -> None:
+    first = open_line(store).state().history[0].digest
+    key = f"{LINE}/events/{first}.json"
+    lose(store, key)
+    open_line(store).pull("champion", to=tmp_path / "adapter")  # the snapshot has it: nothing delivered is touched
+    assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).missing] == [key]
+
+
+def test_a_directory_remembers_how_far_the_history_had_come(store: MemoryStore, tmp_path: Path) -> None:
+    old = store.get(f"{LINE}/HEAD").data
+    open_line(store).rollback(reason="worse", actor="ada")
+    to = open_line(store).pull("champion", to=tmp_path / "adapter")
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
+    store.put(f"{LINE}/HEAD", old)
+    with pytest.raises(IntegrityError, match=r"HEAD is older than it must be: 3 events, but 4 were there before"):
+        open_line(store).pull("champion", to=to)
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
+
+
+def test_an_older_head_is_refused_by_whoever_is_told_how_far_the_history_had_come(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    line = open_line(store)
+    line.pull("champion", to=tmp_path / "adapter", at_least=3)
+    with pytest.raises(IntegrityError, match="HEAD is older than it must be: 3 events, but 4"):
+        line.pull("champion", to=tmp_path / "another", at_least=4)
+    assert not (tmp_path / "another").exists()
+
+
+def test_an_older_head_without_any_witness_is_what_no_reader_can_know(store: MemoryStore, tmp_path: Path) -> None:
+    old = store.get(f"{LINE}/HEAD").data
+    open_line(store).rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old)
+    to = open_line(store).pull("champion", to=tmp_path / "adapter")
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("three")
+    tips = fsck(store, LINE, verifier=VERIFIER).orphan_tips
+    assert [(tip.sequence, tip.kind) for tip in tips] == [(4, Kind.ROLLED_BACK)]
