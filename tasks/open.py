@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from everlearn.access import open_registry, open_store
 from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
 from everlearn.document import canonical, digest_of
+from everlearn.fingerprint import fingerprint
 from everlearn.settings import Settings
 from tasks.night import LOG, Night, step_task
 
@@ -49,8 +50,6 @@ def ended_before(settings: Settings, claim: Claim) -> dict[str, str | None] | No
 
 def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
     """Everything that decides tonight's weights."""
-    from everlearn.learn.measure import fingerprint  # imports torch
-
     chosen = settings.model_dump(mode="json", include={"domain", "threads", "ingest", "ladder", "learn"})
     return CycleInputs(
         data_digest=data_digest,

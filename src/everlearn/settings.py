@@ -54,6 +54,12 @@ class SigningSettings(Section):
     unsigned: bool = False
 
 
+class ServingSettings(Section):
+    """Where vLLM's plugin delivers versions, a folder each; without it the plugin does nothing (serving/vllm.py)."""
+
+    adapters: Path | None = None
+
+
 class ModelSettings(Section):
     """The base model: a directory that `AutoModelForCausalLM` can load."""
 
@@ -144,6 +150,7 @@ class Settings(Section):
     threads: int = Field(default=1, ge=1)
     store: StoreSettings = StoreSettings()
     signing: SigningSettings = SigningSettings()
+    serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.domains import load_domain
+from everlearn.fingerprint import fingerprint
 from everlearn.learn.measure import measure
-from everlearn.learn.policy import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.domains import load_domain
-from everlearn.learn.policy import fingerprint, load_policy
+from everlearn.learn.policy import load_policy
 from everlearn.learn.rollout import attempt
 from everlearn.problem import Measurement
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from everlearn.problem import Problem
 
-__all__ = ["fingerprint", "measure"]
+__all__ = ["measure"]
 
 PART = 64
 """Problems measured between two calls of `progress`. The draw of a prompt depends on the problem, not on its part."""

@@ -7,7 +7,6 @@ drifts however often it is done. `save` writes what `peft.PeftModel.from_pretrai
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from everlearn.errors import ModelError
+from everlearn.fingerprint import check_directory
 from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
 
 if TYPE_CHECKING:
@@ -25,34 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-
-
-def fingerprint(base: Path) -> str:
-    """SHA-256 over what decides a base model's answers: weights, config, tokenizer and chat template.
-
-    Raises:
-        ModelError: there is no model in that directory.
-    """
-    names = sorted(
-        path.name
-        for path in _directory(base).iterdir()
-        if path.suffix in {".safetensors", ".jinja"} or path.name in {"config.json", "tokenizer.json"}
-    )
-    digest = hashlib.sha256()
-    for name in names:
-        with (base / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _directory(base: Path) -> Path:
-    if not (base / "config.json").is_file():
-        message = (
-            f"base model missing: {base} holds no config.json. Point `base.path` at a model directory, or run "
-            "`dvc repro base` to build the default one"
-        )
-        raise ModelError(message)
-    return base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +102,7 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(check_directory(base), dtype=torch.float32, local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     shape = geometry(model.config)

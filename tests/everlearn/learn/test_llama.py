@@ -12,10 +12,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from everlearn.domains.integration.moves import demonstrate_solution
 from everlearn.errors import ModelError
+from everlearn.fingerprint import fingerprint
 from everlearn.learn.decode import decode
 from everlearn.learn.llama import Llama, geometry, token_logprobs
 from everlearn.learn.marked_llama import marked_positions
-from everlearn.learn.policy import Policy, fingerprint, load_policy
+from everlearn.learn.policy import Policy, load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,11 +14,11 @@ import pytest
 from safetensors.torch import load_file
 
 from everlearn.domains import load_domain
+from everlearn.fingerprint import fingerprint
 from everlearn.ladder import CurvePoint, Ladder, kinships
 from everlearn.learn.card import ability, stated
 from everlearn.learn.measure import measure
 from everlearn.learn.night import grow, train
-from everlearn.learn.policy import fingerprint
 from everlearn.learn.smoke import probe
 from everlearn.settings import LadderSettings, LearnSettings
 
