@@ -14,32 +14,26 @@ is changed here: that is for restore.py.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from everlearn.chain import READERS, Chain
-from everlearn.document import canonical, parse, unseal
+from everlearn.document import canonical, parse
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.events import Event, Kind, fold
-from everlearn.manifest import Manifest
-from everlearn.objects import fetch, object_key
+from everlearn.inventory import Inventory
+from everlearn.objects import object_key
 from everlearn.witness import Witness, witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from everlearn.document import Verifier
     from everlearn.stores import Store
 
-T = TypeVar("T")
 WALKS = 3
 TOLD = ("parent", "data_digest", "base_fingerprint", "cycle_key")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NAMED = re.compile(r"(events/[0-9a-f]{64}\.json|manifests/[0-9a-f]{64}\.json|objects/sha256/[0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,88 +96,49 @@ def read_head(store: Store, line: str) -> bytes | None:
 
 
 class _Walk:
-    """One walk. `_wrong` says of a key why it does not hold, `_needed` who needs it; both together make a fault."""
+    """One walk. The inventory says of a key why it does not hold, `_needed` who needs it; both together make a fault."""
 
     def __init__(
         self, store: Store, line: str, *, verifier: Verifier, progress: Callable[[int, int], None] | None
     ) -> None:
         self._store = store
         self._line = line
-        self._verifier = verifier
-        self._progress = progress
-        self._chain = Chain(store, line, clock=lambda: datetime.now(tz=UTC), signer=None, verifier=verifier)
         self.head = read_head(store, line)  # before the listing: what it names is listed then
-        held = [info for part in ("events/", "manifests/", "objects/") for info in store.list(f"{line}/{part}")]
-        self._sizes = {info.key: info.size for info in held}
-        self._events: dict[str, Event] = {}
-        self._copies: dict[str, Event] = {}
-        self._wrong: dict[str, str] = {}
+        self._held = Inventory(store, line, verifier=verifier, progress=progress)
+        self._chain = self._held.chain
         self._needed: dict[str, str] = {}
         self._spared: set[str] = set()
-        self._seen: set[str] = set()
         self._head_faults: list[str] = []
 
     def run(self) -> Findings:
-        self._each(self._named("events/"), self._read_event)
-        self._each({each.snapshot for each in self._events.values() if each.snapshot}, self._read_snapshot)
-        said = witnesses(self._store, self._line, self._events.values())
+        self._held.read_events()
+        said = witnesses(self._store, self._line, self._held.events.values())
         named = self._tip()
         trail, is_whole = self._follow(named or self._presumed(said))
         self._compare(trail, is_whole=is_whole)
         self._listen(said, trail, is_whole=is_whole)
-        self._each(_published(trail), self._read_version)
-        self._each(set(self._named("")) - self._seen, self._hash)
+        self._held.each(_published(trail), self._read_version)
+        self._held.read_rest()
         orphans = self._orphans(trail, {each.event for each in said})
-        surplus = self._sizes.keys() - self._needed.keys() - self._spared
+        surplus = self._held.sizes.keys() - self._needed.keys() - self._spared
         surplus -= {self._chain.event_key(each.digest) for each in orphans}
         return Findings(
             line=self._line,
-            checked=len(self._sizes),
-            size=sum(self._sizes.values()),
+            checked=len(self._held.sizes),
+            size=sum(self._held.sizes.values()),
             head=tuple(Fault(key=f"{self._line}/HEAD", why=why) for why in self._head_faults),
-            damaged=tuple(Fault(key=key, why=why) for key, why in sorted(self._wrong.items()) if self._counts(key)),
+            damaged=tuple(
+                Fault(key=key, why=why) for key, why in sorted(self._held.wrong.items()) if self._counts(key)
+            ),
             missing=tuple(
-                Fault(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._sizes
+                Fault(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._held.sizes
             ),
             unreferenced=() if self._head_faults or not is_whole else tuple(sorted(surplus)),
             orphan_tips=orphans,
             named=named,
             trail=tuple(trail),
-            witnesses=tuple(each for each in said if each.event in self._events),
+            witnesses=tuple(each for each in said if each.event in self._held.events),
         )
-
-    def _each(self, things: Iterable[T], look: Callable[[T], None]) -> None:
-        """Look at many things side by side; what is still waiting is dropped when one look fails."""
-        pool = ThreadPoolExecutor(READERS)
-        try:
-            for _ in pool.map(look, things):
-                if self._progress is not None:
-                    self._progress(len(self._seen), len(self._sizes))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _try(self, key: str, read: Callable[[], T]) -> T | None:
-        self._seen.add(key)
-        try:
-            return read()
-        except IntegrityError as error:
-            if key in self._sizes:
-                self._wrong[key] = str(error)
-            return None
-
-    def _read_event(self, key: str) -> None:
-        digest = key.rpartition("/")[2].removesuffix(".json")
-        event = self._try(key, lambda: self._chain.event(digest))
-        if event is not None:
-            self._events[digest] = event
-
-    def _read_snapshot(self, digest: str) -> None:
-        key = object_key(self._line, digest)
-        read = self._try(key, lambda: self._chain.snapshot(digest))
-        for event in read[0] if read else ():
-            self._copies[event.digest] = event
-            if event != self._events.get(event.digest, event):
-                self._wrong[key] = f"{key} tells event {event.sequence} otherwise than the event itself"
 
     def _tip(self) -> str | None:
         """The event that HEAD names, if anything is known of it."""
@@ -194,7 +149,7 @@ class _Walk:
         except IntegrityError as error:
             self._head_faults.append(str(error))
             return None
-        if isinstance(tip, str) and (tip in self._events or tip in self._copies):
+        if isinstance(tip, str) and (tip in self._held.events or tip in self._held.copies):
             return tip
         if _DIGEST.fullmatch(str(tip)):
             self._needed[self._chain.event_key(str(tip))] = "HEAD names it"
@@ -203,7 +158,7 @@ class _Walk:
 
     def _presumed(self, said: tuple[Witness, ...]) -> str | None:
         """Where HEAD tells nothing: the newest event that surely was committed."""
-        return next((each.event for each in reversed(said) if each.event in self._events), None)
+        return next((each.event for each in reversed(said) if each.event in self._held.events), None)
 
     def _follow(self, tip: str | None) -> tuple[list[Event], bool]:
         """The history back from `tip`, the newest first, and whether it reaches the beginning."""
@@ -211,7 +166,7 @@ class _Walk:
         by = "HEAD names it"
         while tip is not None:
             self._needed.setdefault(self._chain.event_key(tip), by)
-            event = self._events.get(tip) or self._copies.get(tip)
+            event = self._held.events.get(tip) or self._held.copies.get(tip)
             if event is None or (trail and event.sequence >= trail[-1].sequence):
                 return trail, False
             trail.append(event)
@@ -226,15 +181,15 @@ class _Walk:
         if not is_whole or not trail:
             return
         key = self._chain.event_key(trail[0].digest)
-        state = self._try(key, lambda: fold(reversed(trail)))
+        state = self._held.attempt(key, lambda: fold(reversed(trail)))
         if state is None or self.head is None or self._head_faults:
             return
         if self.head != canonical(self._chain.head(state)):
             self._head_faults.append(f"{self._line}/HEAD contradicts its own history")
         if not self._faulty():
-            seen = self._try(key, lambda: self._chain.at(trail[0].digest))
+            seen = self._held.attempt(key, lambda: self._chain.at(trail[0].digest))
             if seen is not None and seen != state:
-                self._wrong[key] = f"readers see another history at {key} than its events tell"
+                self._held.wrong[key] = f"readers see another history at {key} than its events tell"
 
     def _listen(self, said: tuple[Witness, ...], trail: list[Event], *, is_whole: bool) -> None:
         """Whether HEAD has all that was ever committed, as far as anybody can tell."""
@@ -255,65 +210,41 @@ class _Walk:
         )
 
     def _is_lost(self, witness: Witness, *, since: int) -> bool:
-        return witness.event in self._events and witness.sequence >= since
+        return witness.event in self._held.events and witness.sequence >= since
 
     def _read_version(self, published: tuple[Event, bool]) -> None:
         """The manifest of a published event, and what it needs; of a retired version nothing is needed any more."""
         event, is_retired = published
         version = event.detail["version"]
-        key = f"{self._line}/manifests/{event.detail['manifest']}.json"
+        key = self._held.manifest_key(event.detail["manifest"])
         if is_retired:
             self._spared.add(key)
             return
         self._needed[key] = f"{version} rests on it"
-        manifest = self._try(key, lambda: self._manifest(key, event.detail["manifest"]))
+        manifest = self._held.manifest(event.detail["manifest"])
         if manifest is None:
             return
         told = event.detail | {"cycle_key": event.cycle_key}
         differs = [name for name in TOLD if getattr(manifest, name) != told.get(name)]
         if differs:
-            self._wrong[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
+            self._held.wrong[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
         named = [*manifest.files.items(), *([("its report", manifest.report)] if manifest.report else [])]
         for name, ref in named:
             place = object_key(self._line, ref.digest)
             self._needed[place] = f"{version} needs it ({name})"
-            if self._sizes.get(place, ref.size) != ref.size:
-                self._wrong[place] = f"{place} has another size than {version} says"
-
-    def _manifest(self, key: str, digest: str) -> Manifest:
-        data = fetch(self._store, key, digest=digest)
-        content = unseal(data, purpose="manifest", line=self._line, verifier=self._verifier, name=key)
-        return Manifest.from_content(content)
-
-    def _hash(self, key: str) -> None:
-        self._seen.add(key)
-        if self._is_torn(key):
-            self._wrong[key] = f"{key} is damaged: its bytes have another digest"
-
-    def _is_torn(self, key: str) -> bool:
-        whole = hashlib.sha256()
-        try:
-            for part in self._store.read(key):
-                whole.update(part)
-        except NotFoundError:
-            return False  # collected meanwhile
-        return whole.hexdigest() != key.rpartition("/")[2].removesuffix(".json")
-
-    def _named(self, part: str) -> list[str]:
-        """The keys below `part` that are named by a digest."""
-        begin = f"{self._line}/"
-        return [key for key in self._sizes if key.startswith(begin + part) and _NAMED.fullmatch(key[len(begin) :])]
+            if self._held.sizes.get(place, ref.size) != ref.size:
+                self._held.wrong[place] = f"{place} has another size than {version} says"
 
     def _faulty(self) -> bool:
-        return bool(self._needed.keys() - self._sizes.keys() or self._needed.keys() & self._wrong.keys())
+        return bool(self._needed.keys() - self._held.sizes.keys() or self._needed.keys() & self._held.wrong.keys())
 
     def _counts(self, key: str) -> bool:
         """Whether it matters: what nobody needs may be a stranger's, unless it lies where other bytes belong."""
-        return key in self._needed or self._is_torn(key)
+        return key in self._needed or self._held.is_torn(key)
 
     def _orphans(self, trail: list[Event], committed: set[str]) -> tuple[Event, ...]:
         committed = committed | {event.digest for event in trail}
-        off = [event for digest, event in self._events.items() if digest not in committed]
+        off = [event for digest, event in self._held.events.items() if digest not in committed]
         tips = [event for event in off if event.previous is None or event.previous in committed]
         return tuple(sorted(tips, key=lambda event: (event.sequence, event.digest)))
 
