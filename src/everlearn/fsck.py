@@ -177,7 +177,7 @@ class _Walk:
         return trail, True
 
     def _compare(self, trail: list[Event], *, is_whole: bool) -> None:
-        """What HEAD says with the fold, and the fold with what a reader sees, who takes the way over the snapshots."""
+        """What HEAD says with the fold; and whether a reader, who takes the way over the snapshots, gets there, too."""
         if not is_whole or not trail:
             return
         key = self._chain.event_key(trail[0].digest)
@@ -187,9 +187,7 @@ class _Walk:
         if self.head != canonical(self._chain.head(state)):
             self._head_faults.append(f"{self._line}/HEAD contradicts its own history")
         if not self._faulty():
-            seen = self._held.attempt(key, lambda: self._chain.at(trail[0].digest))
-            if seen is not None and seen != state:
-                self._held.wrong[key] = f"readers see another history at {key} than its events tell"
+            self._held.attempt(key, lambda: self._chain.at(trail[0].digest))
 
     def _listen(self, said: tuple[Witness, ...], trail: list[Event], *, is_whole: bool) -> None:
         """Whether HEAD has all that was ever committed, as far as anybody can tell."""

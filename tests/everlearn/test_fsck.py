@@ -18,13 +18,13 @@ from everlearn.objects import object_key
 from everlearn.registry import Registry
 from everlearn.replicas import Acknowledgement
 from everlearn.signing import Ed25519Signer, Ed25519Verifier, Unsigned
+from everlearn.stores import Blob
 from everlearn.stores.memory import MemoryStore
 from tests.kept import KeptStore, flip, keys, lose
 from tests.line import LINE, SIGNER, VERIFIER, WHEN, Clock, candidate, open_line, publish
 
 if TYPE_CHECKING:
     from everlearn.events import State
-    from everlearn.stores import Blob
     from everlearn.stores.s3 import S3Store
 
 HEAD = f"{LINE}/HEAD"
@@ -376,6 +376,24 @@ def test_a_line_that_moves_on_during_the_walk_is_walked_again(store: MemoryStore
     findings = walk(Moving())
     assert findings.is_clean
     assert (Moving.walks, findings.trail[0].sequence) == (2, 7)
+
+
+def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) -> None:
+    class Restless(KeptStore):
+        """Something is missing, and HEAD moves with every look at it."""
+
+        looks = 0
+
+        def get(self, key: str) -> Blob:
+            if key == HEAD:
+                Restless.looks += 1
+                return Blob(data=b"x" * Restless.looks, etag="")
+            return super().get(key)
+
+    other = Restless()
+    other._held = dict(store._held)
+    assert not walk(other).is_clean
+    assert Restless.looks == 6
 
 
 def test_what_is_collected_during_the_walk_is_no_fault(store: MemoryStore) -> None:

@@ -192,6 +192,17 @@ def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore)
         line.state()
 
 
+def test_a_reader_refuses_another_history_that_has_grown_longer(store: MemoryStore) -> None:
+    old = store.get(f"{LINE}/HEAD")
+    line = open_line(store)
+    line.rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old.data)
+    for number in range(9):
+        open_line(store).record(Kind.REJECTED, cycle_key=f"k{number}", reason="worse", actor="bob", detail={})
+    with pytest.raises(IntegrityError, match="HEAD shows another history than was read before"):
+        line.state()
+
+
 def test_a_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
     line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([stranger.key]))

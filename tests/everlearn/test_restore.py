@@ -224,12 +224,18 @@ def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: KeptSt
         adopt(store, str(sixth.previous))
 
 
+def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(store: KeptStore) -> None:
+    history = open_line(store).state().history
+    lose(store, HEAD)
+    lose(store, object_key(LINE, str(history[3].snapshot)))
+    lose(store, f"{LINE}/events/{history[2].digest}.json")
+    with pytest.raises(IntegrityError, match="is missing"):
+        repair(store)
+    assert adopt(store, history[1].digest).sequence == 2
+
+
 def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: KeptStore) -> None:
     history = open_line(store).state().history
     lose(store, HEAD)
     with pytest.raises(BadInputError, match="event 4, which follows on it, was committed, too; use --repair"):
         adopt(store, history[1].digest)
-    later = next(event for event in history if event.sequence == 4)
-    lose(store, f"{LINE}/events/{later.digest}.json")
-    lose(store, object_key(LINE, str(later.snapshot)))
-    assert adopt(store, history[1].digest).sequence == 2

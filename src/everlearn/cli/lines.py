@@ -35,6 +35,8 @@ def sentence(event: Event) -> str:
         what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
     elif "from" in detail:
         what += f" {detail['from']} to {detail['to'] or 'the base model'}"
+    elif "versions" in detail:
+        what += f" {', '.join(detail['versions'])}"
     return f"{what}: {event.reason}"
 
 

@@ -8,21 +8,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from everlearn import access
-from everlearn.cli.screen import Json, answer, errors, table, tell
+from everlearn.cli.screen import Json, answer, errors, tell
 from everlearn.errors import IntegrityError
-from everlearn.fsck import Findings
+from everlearn.fsck import Fault, Findings
 from everlearn.fsck import fsck as walk
 from everlearn.restore import Plan, carry_out, plan_adoption, plan_repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from rich.console import RenderableType
 
     from everlearn.cli.place import Place
     from everlearn.document import Verifier
@@ -139,29 +135,29 @@ def _facts(findings: Findings, done: list[Plan]) -> dict[str, Any]:
     }
 
 
-def _told(findings: Findings, done: list[Plan]) -> RenderableType:
-    """The findings for people: faults first, then what is only left over, then the verdict."""
-    parts: list[RenderableType] = [Text(f"done: {sentence}") for plan in done for sentence in _intents(plan)]
-    rows = [("damaged", fault.key, fault.why) for fault in (*findings.head, *findings.damaged)]
-    rows += [("missing", fault.key, fault.why) for fault in findings.missing]
-    rows += [("unreferenced", key, "nothing needs it") for key in findings.unreferenced[:SHOWN]]
-    rows += [
-        ("orphan tip", tip.digest, f"event {tip.sequence}, {tip.kind}: {tip.reason}") for tip in findings.orphan_tips
-    ]
-    if rows:
-        parts.append(table("what", "which", "why", rows=rows))
+def _told(findings: Findings, done: list[Plan]) -> str:
+    """The findings for people, a sentence a line: faults first, then what is only left over, then the verdict."""
+    said = [f"done: {sentence}" for plan in done for sentence in _intents(plan)]
+    said += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
+    said += [f"missing: {_sentence(fault)}" for fault in findings.missing]
+    said += [f"unreferenced: {key}" for key in findings.unreferenced[:SHOWN]]
     if len(findings.unreferenced) > SHOWN:
-        parts.append(
-            Text(f"and {len(findings.unreferenced) - SHOWN} more that nothing needs; `everlearn gc` lists all")
-        )
-    if findings.orphan_tips:
-        parts.append(
-            Text("an orphan tip lost its race; if you know that it was committed: `everlearn fsck --adopt DIGEST`")
-        )
-    faults = len(findings.head) + len(findings.damaged) + len(findings.missing)
-    verdict = (
-        "all holds" if findings.is_clean else f"{faults} faults; `everlearn fsck --repair` puts back what can be proved"
-    )
+        said.append(f"and {len(findings.unreferenced) - SHOWN} more that nothing needs; `everlearn gc` lists them all")
+    for tip in findings.orphan_tips:
+        said.append(f"orphan tip: event {tip.sequence} ({tip.kind}: {tip.reason}) lost its race, as far as is known;")
+        said.append(f"  if you know that it was committed: everlearn fsck --adopt {tip.digest[:12]}")
     size = f"{findings.size / 1e6:,.1f} MB"
-    parts.append(Text(f"{len(findings.trail)} events, {findings.checked} objects, {size}: {verdict}"))
-    return Group(*parts)
+    said.append(f"{len(findings.trail)} events, {findings.checked} objects, {size}: {_verdict(findings)}")
+    return "\n".join(said)
+
+
+def _sentence(fault: Fault) -> str:
+    return fault.why if fault.key in fault.why else f"{fault.key}: {fault.why}"
+
+
+def _verdict(findings: Findings) -> str:
+    if findings.is_clean:
+        return "all holds"
+    faults = len(findings.head) + len(findings.damaged) + len(findings.missing)
+    count = "1 fault" if faults == 1 else f"{faults} faults"
+    return f"{count}; `everlearn fsck --repair` puts back what can be proved"
