@@ -92,6 +92,9 @@ class Faulty:
     def get(self, key: str) -> Blob:
         return self.inner.get(key)
 
+    def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        return self.inner.read(key, start=start)
+
     def head(self, key: str) -> ObjectInfo:
         return self.inner.head(key)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.document import digest_of
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
     from everlearn.stores import Store
+
+CHUNK = 1024**2
 
 
 def object_key(line: str, digest: str) -> str:
@@ -32,6 +41,74 @@ def check(store: Store, key: str, *, digest: str, size: int) -> None:
         raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
     if held.size != size or held.sha256 not in {None, digest}:
         raise IntegrityError(f"{key} is damaged; restore it from a backup, or choose another version")
+
+
+def hash_through(store: Store, key: str, *, digest: str) -> None:
+    """Read all bytes under `key`, keep none. IntegrityError if they are missing or different."""
+    hasher = hashlib.sha256()
+    try:
+        for chunk in store.read(key):
+            hasher.update(chunk)
+    except NotFoundError:
+        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
+    if hasher.hexdigest() != digest:
+        raise IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")
+
+
+def fetch_to(
+    store: Store,
+    key: str,
+    path: Path,
+    *,
+    digest: str,
+    size: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Complete the file at `path`, of which a part may be there, with the bytes under `key`, verified as a whole.
+
+    Never more than a chunk is in memory. IntegrityError if they are missing or different; then no file is left. What
+    has arrived when the store stops answering stays, for the next call. `progress` hears of every so many bytes.
+    """
+    is_part = path.exists()
+    if _completed(store, key, path, digest=digest, size=size, progress=progress):
+        return
+    if is_part and _completed(store, key, path, digest=digest, size=size, progress=progress):
+        return
+    raise IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")
+
+
+def _completed(store: Store, key: str, path: Path, *, digest: str, size: int, progress: Callable[[int], None]) -> bool:
+    """Whether the file is right now; if not, it is gone."""
+    found, hasher = 0, hashlib.sha256()
+    with path.open("ab+") as file:
+        file.seek(0)
+        for chunk in itertools.chain(iter(lambda: file.read(CHUNK), b""), _rest(store, key, file, size=size)):
+            hasher.update(chunk)
+            found += len(chunk)
+            progress(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+    if hasher.hexdigest() == digest:
+        return True
+    path.unlink()
+    progress(-found)
+    return False
+
+
+def _rest(store: Store, key: str, file: BinaryIO, *, size: int) -> Iterator[bytes]:
+    """What is missing in `file`, appended to it; nothing where it is as long as it should be."""
+    start = file.tell()
+    if start >= size:
+        return
+    try:
+        for chunk in store.read(key, start=start):
+            file.write(chunk)
+            yield chunk
+            if file.tell() > size:
+                return
+    except NotFoundError:
+        Path(file.name).unlink()
+        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
 
 
 def fetch(store: Store, key: str, *, digest: str) -> bytes:

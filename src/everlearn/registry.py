@@ -23,7 +23,7 @@ from everlearn.document import digest_of, seal, unseal
 from everlearn.errors import IntegrityError, RegistryError, StaleParentError
 from everlearn.events import BASE, Event, Kind, State, VersionEntry
 from everlearn.manifest import Manifest, ObjectRef
-from everlearn.objects import check, fetch, keep, object_key
+from everlearn.objects import check, fetch, fetch_to, hash_through, keep, object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,9 +188,8 @@ class Registry:
             )
 
     def _fetch_to(self, ref: ObjectRef, path: Path, *, progress: Callable[[int], None] | None) -> None:
-        path.write_bytes(self.get_object(ref))
-        if progress is not None:
-            progress(ref.size)
+        told = progress or (lambda _: None)
+        fetch_to(self._store, object_key(self.line, ref.digest), path, digest=ref.digest, size=ref.size, progress=told)
 
     def _rollback_target(self, to: str | None, state: State, *, left: str | None, verify: Verify) -> str | None:
         if left is None:
@@ -220,7 +219,7 @@ class Registry:
         self._check_objects(manifest)
         if verify == "full":
             for ref in manifest.references():
-                self.get_object(ref)
+                hash_through(self._store, object_key(self.line, ref.digest), digest=ref.digest)
 
     def _check_objects(self, manifest: Manifest) -> None:
         for ref in manifest.references():

@@ -49,6 +49,10 @@ class Store(Protocol):
         """The whole object. NotFoundError if there is none."""
         ...
 
+    def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        """The object's bytes from `start` on, in chunks. NotFoundError if there is none; StoreDownError if cut short."""
+        ...
+
     def head(self, key: str) -> ObjectInfo:
         """Size and checksum as the store holds them. NotFoundError if there is none."""
         ...

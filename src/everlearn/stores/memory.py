@@ -13,6 +13,8 @@ from everlearn.stores import Blob, ObjectInfo, prove
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+CHUNK = 1024**2
+
 
 def _now() -> datetime:
     return datetime.now(tz=UTC)
@@ -30,6 +32,11 @@ class MemoryStore:
         """The whole object. NotFoundError if there is none."""
         data, _ = self._find(key)
         return Blob(data=data, etag=_etag(data))
+
+    def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        """The object's bytes from `start` on, in chunks. NotFoundError if there is none."""
+        data, _ = self._find(key)
+        return (data[at : at + CHUNK] for at in range(start, len(data), CHUNK))
 
     def head(self, key: str) -> ObjectInfo:
         """Size and checksum. NotFoundError if there is none."""

@@ -33,6 +33,8 @@ CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "403"}
 LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 NO_KEY = {"NoSuchKey", "NotFound", "404"}
+PAST_THE_END = {"InvalidRange", "416"}
+CHUNK = 1024**2
 
 
 class S3Store:
@@ -72,6 +74,19 @@ class S3Store:
         with self._translated(key):
             answer = self._again.get_object(**self._at(key))
             return Blob(data=answer["Body"].read(), etag=answer["ETag"])
+
+    def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        """The object's bytes from `start` on, in chunks. NotFoundError if there is none; StoreDownError if cut short."""
+        part = {"Range": f"bytes={start}-"} if start else {}
+        with self._translated(key):
+            try:
+                body = self._again.get_object(**self._at(key), **part)["Body"]
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in PAST_THE_END:
+                    return
+                raise
+            with contextlib.closing(body):
+                yield from body.iter_chunks(CHUNK)
 
     def head(self, key: str) -> ObjectInfo:
         """Size and checksum as the server holds them. NotFoundError if there is none."""
