@@ -110,6 +110,9 @@ class Faulty:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         return self.inner.list(prefix)
 
+    def versions(self, key: str) -> Iterator[Blob]:
+        return self.inner.versions(key)
+
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 

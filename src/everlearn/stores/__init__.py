@@ -77,6 +77,10 @@ class Store(Protocol):
         """Remove; no error if there is nothing."""
         ...
 
+    def versions(self, key: str) -> Iterator[Blob]:
+        """Older contents of a key, newest first, where the bucket keeps them; those of a deleted key, too."""
+        ...
+
     def check(self) -> None:
         """Prove by a canary that the promise is kept. StoreError names what is missing."""
         ...

@@ -73,6 +73,10 @@ class MemoryStore:
         with self._lock:
             self._held.pop(key, None)
 
+    def versions(self, key: str) -> Iterator[Blob]:  # noqa: ARG002 - the protocol names it
+        """Nothing: older contents are not kept here."""
+        return iter(())
+
     def check(self) -> None:
         """Prove by a canary that conditions are kept."""
         prove(self, place="the store in memory")

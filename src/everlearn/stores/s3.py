@@ -131,6 +131,16 @@ class S3Store:
                         modified=each["LastModified"],
                     )
 
+    def versions(self, key: str) -> Iterator[Blob]:
+        """Older contents of a key, newest first; none where the bucket does not keep them."""
+        pages = self._again.get_paginator("list_object_versions")
+        with self._translated(key):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=key):
+                for each in page.get("Versions", ()):
+                    if each["Key"] == key and not each["IsLatest"]:
+                        answer = self._again.get_object(**self._at(key), VersionId=each["VersionId"])
+                        yield Blob(data=answer["Body"].read(), etag=answer["ETag"])
+
     def delete(self, key: str) -> None:
         """Remove; no error if there is nothing."""
         with self._translated(key):
