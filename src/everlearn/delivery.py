@@ -65,11 +65,12 @@ def deliver(
     """
     to = to.absolute()
     _check_target(to)
-    if _holds(to, files, receipt) and receipt.sequence <= _remembered(to):
+    beside = to.with_name(f".{to.name}.partial")
+    if not beside.exists() and _holds(to, files, receipt) and receipt.sequence <= _remembered(to):
         return to
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with _held(to.with_name(f".{to.name}.partial")) as partial:
+        with _held(beside) as partial:
             if _holds(to, files, receipt):
                 _remember(to, receipt, draft=partial / RECEIPT)
             else:
