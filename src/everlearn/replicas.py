@@ -51,9 +51,13 @@ class Acknowledgement:
         """Inverse of `to_bytes`. IntegrityError if it is none."""
         content = parse(data, name=name)
         try:
-            return cls(**content | {"at": datetime.fromisoformat(content["at"])})
+            said = cls(**content | {"at": datetime.fromisoformat(content["at"])})
         except (KeyError, TypeError, ValueError):
             raise IntegrityError(f"{name} is no acknowledgement") from None
+        texts = (said.consumer, said.version or "", said.manifest or "", said.event or "")
+        if type(said.sequence) is not int or not all(isinstance(each, str) for each in texts):
+            raise IntegrityError(f"{name} is no acknowledgement")
+        return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlearn.document import canonical, parse
 from everlearn.errors import BadInputError, IntegrityError, StoreDownError
 from everlearn.events import Kind
 from everlearn.replicas import (
@@ -93,7 +94,15 @@ def test_a_name_that_is_a_path_is_refused(name: str) -> None:
         say(line_of_two(), name, "v0001")
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"at":"2026-01-01"}', b'{"at":1}'])
+def altered(**changes: object) -> bytes:
+    said = Acknowledgement(consumer="x", version=None, manifest=None, sequence=1, event=None, at=WHEN)
+    return canonical(parse(said.to_bytes(), name="x") | changes)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b"[]", b'{"at":"2026-01-01"}', b'{"at":1}', altered(sequence="9"), altered(event=7), altered(more=1)],
+)
 def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consumer_as_behind(data: bytes) -> None:
     store = line_of_two()
     say(store, "here", "v0002")
