@@ -95,7 +95,7 @@ def test_a_line_where_nothing_happened_is_clean() -> None:
 def test_any_flipped_byte_of_anything_is_named(store: MemoryStore) -> None:
     for key in keys(store):
         size = store.head(key).size
-        for position in range(0, size, max(1, size // 25)):
+        for position in range(0, size, max(1, size // 10)):
             flip(store, key, at=position)
             assert named(walk(store)) >= {key}
             flip(store, key, at=position)

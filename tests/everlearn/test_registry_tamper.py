@@ -101,7 +101,7 @@ def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> No
     open_line(store).pull("champion", to=tmp_path / "adapter")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whichever_bit_is_flipped_a_delivery_is_right_or_refused_and_fsck_names_the_key(
     store: MemoryStore, tmp_path: Path, data: st.DataObject

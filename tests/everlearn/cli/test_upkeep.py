@@ -9,6 +9,8 @@ from everlearn.chain import Chain, Draft
 from everlearn.cli import upkeep
 from everlearn.errors import BadInputError, IntegrityError
 from everlearn.events import Kind
+from everlearn.stores import Blob
+from everlearn.stores.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,18 @@ def test_damage_is_named_and_ends_with_5(
     again = everlearn("fsck", "--repair", "--json")
     assert again.code == IntegrityError.exit_code
     assert [fault["key"] for fault in again.facts["damaged"]] == [key]
+
+
+def test_what_the_bucket_still_holds_is_put_back_and_head_stays(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    good = registry.get_object(registry.manifest("v0001").files["adapter_model.safetensors"])
+    key = spoil(registry, "v0001")
+    held = {key: [Blob(data=good, etag="")]}
+    monkeypatch.setattr(S3Store, "versions", lambda _, key: iter(held.get(key, [])))
+    facts = everlearn("fsck", "--repair", "--json").facts
+    assert (facts["clean"], facts["done"]) == (True, [f"put back {key} from an older content of the bucket"])
 
 
 def test_what_is_left_over_is_shown_and_no_fault(
