@@ -38,7 +38,8 @@ class Outlook:
             told = [f"from now on a pull of the champion gives {self.version} ({what})"]
         for each in self.consumers:
             late = " and has not followed yet" if each.behind else ""
-            told.append(f"{each.consumer} serves {each.serves or 'the base model'}{late}")
+            serves = each.serves or ("the base model" if each.acknowledged else "what cannot be read")
+            told.append(f"{each.consumer} serves {serves}{late}")
         if self.unknown:
             told.append(f"what consumers serve cannot be read: {self.unknown}")
         return told

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "EVERLEARN_"
-SECRETS = frozenset({"EVERLEARN_SIGNING_KEY"})  # in the environment, too, but never a setting
+# In the environment, too, but no settings: a secret, and what infra/prefect.yaml asks for.
+ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_DIRECTORY"})
 Profile = Literal["quick", "nightly"]
 Share = Field(ge=0.0, le=1.0)
 
@@ -204,7 +205,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """EVERLEARN_PROFILE=quick, EVERLEARN_LEARN__SEED=7 → {"profile": "quick", "learn": {"seed": 7}}."""
     found: dict[str, Any] = {}
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in SECRETS:
+        if not name.startswith(PREFIX) or name in ELSEWHERE:
             continue
         try:
             value: Any = yaml.safe_load(environ[name])
