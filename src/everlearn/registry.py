@@ -169,6 +169,7 @@ class Registry:
         state = self.state()
         self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
         entry = _resolve(ref, state, line=self.line)
+        _check_kept(entry)
         manifest = self._manifest(entry.manifest)
         receipt = delivery.Receipt(
             line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
@@ -209,6 +210,7 @@ class Registry:
 
     def _preflight(self, entry: VersionEntry, state: State, *, verify: Verify) -> None:
         """Whether consumers could really load this version. "quick" downloads nothing but the manifest."""
+        _check_kept(entry)
         if entry.barred:
             good = [each for each in state.versions if not state.versions[each].barred]
             raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
@@ -245,6 +247,11 @@ def _resolve(ref: str, state: State, *, line: str) -> VersionEntry:
     return state.versions[version]
 
 
+def _check_kept(entry: VersionEntry) -> None:
+    if entry.retired:
+        raise RegistryError(f"{entry.version} is retired: its files are kept no longer; choose another version")
+
+
 def _done(state: State, cycle_key: str, kind: Kind) -> Event | None:
     """The end of this cycle, if it has ended. RegistryError if it ended in another way."""
     event = state.cycles.get(cycle_key)
@@ -255,6 +262,8 @@ def _done(state: State, cycle_key: str, kind: Kind) -> Event | None:
 
 def _check_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:
     parent = None if manifest.parent is None else _resolve(manifest.parent, state, line=line)
+    if parent is not None and parent.retired:
+        raise StaleParentError(f"the night began at {parent.version}, which is retired since; run another cycle")
     if parent is not None and parent.barred:
         raise StaleParentError(f"the night began at {parent.version}, which is barred since; run another cycle")
     if make_champion and manifest.parent != state.champion:

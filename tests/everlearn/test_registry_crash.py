@@ -12,10 +12,11 @@ import pytest
 
 from everlearn import chain
 from everlearn.errors import ConflictError, IntegrityError, RegistryError, StoreDownError
+from everlearn.fsck import fsck
 from everlearn.registry import Kind, Registry
 from everlearn.stores.memory import MemoryStore
 from everlearn.stores.s3 import S3Store
-from tests.line import FAULTS, Fault, Faulty, Killed, adapter, candidate, open_line, publish
+from tests.line import FAULTS, LINE, VERIFIER, Fault, Faulty, Killed, adapter, candidate, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,10 +85,12 @@ def test_a_fault_at_any_write_leaves_one_champion_whole_and_a_rerun_completes(
         writes = run(action, store, at=at, fault=fault)
         seen = open_line(store).state().champion
         assert seen in {"v0002", champion}
-        there = open_line(store).pull("champion", to=tmp_path / "adapter")
+        assert fsck(store, LINE, verifier=VERIFIER).is_clean
+        there = open_line(store).pull("champion", to=tmp_path / str(at))
         assert (there / "adapter_model.safetensors").read_bytes() == adapter(names[str(seen)])
         action(open_line(store))
         state = open_line(store).state()
+        assert fsck(store, LINE, verifier=VERIFIER).is_clean
         assert (state.champion, state.sequence) == (champion, 3)
         if writes <= at:
             break
