@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +156,41 @@ def test_every_deployment_names_a_flow_that_exists() -> None:
     for each in deployments:
         module, name = each["entrypoint"].rsplit(".", 1)
         assert getattr(importlib.import_module(module), name).name == module.removeprefix("flows.").replace("_", "-")
+
+
+@pytest.mark.slow
+def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, nights: Nights) -> None:
+    environ = os.environ | {
+        "PREFECT_API_URL": nights.prefect_url,
+        "PREFECT_HOME": str(nights.folder / "prefect"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "EVERLEARN_DIRECTORY": str(nights.folder),
+        "EVERLEARN_STORE__BUCKET": nights.bucket,
+        "EVERLEARN_STORE__ENDPOINT_URL": nights.server.endpoint_url,
+        "EVERLEARN_SIGNING__UNSIGNED": "true",
+    }
+
+    def prefect(*words: str) -> None:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+        done = subprocess.run(command, cwd=nights.folder, env=environ, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    for name in ("first", "second"):
+        publish(open_registry(settings), name)
+    prefect("work-pool", "create", "everlearn", "--type", "process")
+    prefect("deploy", "--all", "--prefect-file", str(ROOT / "infra" / "prefect.yaml"))
+    assert offer_versions.fn(settings) >= 2
+
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("roll-back/roll-back")
+        chosen = {"config": {"reason": "answers got longer", "to": "v0001"}}
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=chosen)
+        prefect("worker", "start", "--pool", "everlearn", "--run-once")
+        state = client.read_flow_run(run.id).state
+
+    assert state is not None
+    assert state.is_completed(), state
+    assert open_registry(settings).state().champion == "v0001"
 
 
 def test_the_base_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:
