@@ -8,20 +8,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from everlearn import access
 from everlearn.cli.screen import Json, answer, errors, tell
 from everlearn.errors import IntegrityError
-from everlearn.fsck import Fault, Findings
-from everlearn.fsck import fsck as walk
-from everlearn.restore import Plan, carry_out, plan_adoption, plan_repair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from everlearn.cli.place import Place
     from everlearn.document import Verifier
+    from everlearn.fsck import Fault, Findings
+    from everlearn.restore import Plan
     from everlearn.stores import Store
 
 app = typer.Typer()
@@ -51,6 +48,8 @@ def fsck(
         everlearn fsck --repair
         everlearn fsck --adopt 3f9c0a71d2e4
     """
+    from everlearn.restore import carry_out
+
     place: Place = context.obj
     store, line, verifier = _open(place)
     findings = _walk(store, line, verifier)
@@ -69,12 +68,16 @@ def fsck(
 
 
 def _open(place: Place) -> tuple[Store, str, Verifier]:
+    from everlearn import access
+
     place.connect()
     settings = place.settings()
     return access.open_store(settings.store), settings.store.line, access.open_verifier(settings)
 
 
 def _walk(store: Store, line: str, verifier: Verifier) -> Findings:
+    from everlearn.fsck import fsck as walk
+
     with _bar() as progress:
         return walk(store, line, verifier=verifier, progress=progress)
 
@@ -82,6 +85,8 @@ def _walk(store: Store, line: str, verifier: Verifier) -> Findings:
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error where somebody watches; it leaves nothing behind."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = errors()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -90,6 +95,8 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
 
 
 def _plan(store: Store, findings: Findings, verifier: Verifier, *, repair: bool, adopt: str | None) -> Plan | None:
+    from everlearn.restore import plan_adoption, plan_repair
+
     if adopt is not None:
         return plan_adoption(store, findings, adopt, verifier=verifier)
     if not repair or findings.is_clean:
