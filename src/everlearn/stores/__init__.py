@@ -19,6 +19,7 @@ from everlearn.errors import ConflictError, NotFoundError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
+    from pathlib import Path
 
 CANARY_PREFIX = ".canary"
 
@@ -33,13 +34,17 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """What is known of an object without reading it. `sha256` is hexadecimal, and None where the store holds none."""
+    """What is known of an object without reading it. `sha256` is hexadecimal, and None where the store holds none.
+
+    An object that came in parts has a `composite` checksum instead (parts.py).
+    """
 
     key: str
     size: int
     etag: str
     sha256: str | None
     modified: datetime
+    composite: str | None = None
 
 
 class Store(Protocol):
@@ -67,6 +72,13 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> str:
         """Write unconditionally: for work files that have one writer."""
+        ...
+
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
+        """Write a file where nothing is, in parts if it is large; the composite checksum if it was.
+
+        ConflictError if something is there. `progress` is told how many more bytes are over there.
+        """
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -24,16 +24,21 @@ from botocore.exceptions import (
 )
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
-from everlearn.stores import Blob, ObjectInfo, prove
+from everlearn.stores import CANARY_PREFIX, Blob, ObjectInfo, prove
+from everlearn.stores.parts import checksum, cut
+from everlearn.stores.uploads import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "403"}
 LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 NO_KEY = {"NoSuchKey", "NotFound", "404"}
 PAST_THE_END = {"InvalidRange", "416"}
+UPLOADS = 5
 CHUNK = 1024**2
 
 
@@ -92,14 +97,15 @@ class S3Store:
         """Size and checksum as the server holds them. NotFoundError if there is none."""
         with self._translated(key):
             answer = self._again.head_object(**self._at(key), ChecksumMode="ENABLED")
-        checksum = answer.get("ChecksumSHA256")
-        whole = checksum is not None and "-" not in checksum  # a composite of parts says nothing of the whole
+        held = answer.get("ChecksumSHA256")
+        whole = held is not None and "-" not in held  # a composite of parts says nothing of the whole
         return ObjectInfo(
             key=key,
             size=answer["ContentLength"],
             etag=answer["ETag"],
-            sha256=base64.b64decode(checksum).hex() if whole else None,
+            sha256=base64.b64decode(held).hex() if whole else None,
             modified=answer["LastModified"],
+            composite=None if whole else held,
         )
 
     def create(self, key: str, data: bytes) -> str:
@@ -116,6 +122,25 @@ class S3Store:
     def put(self, key: str, data: bytes) -> str:
         """Write unconditionally."""
         return self._write(self._again, key, data)
+
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
+        """Write a file where nothing is, in parts if it is large; the composite checksum if it was.
+
+        ConflictError if something is there. After anything else that goes wrong, no part is left behind.
+        """
+        parts = cut(path.stat().st_size)
+        if not parts:
+            data = path.read_bytes()
+            self.create(key, data)
+            progress(len(data))
+            return None
+        with path.open("rb") as file, self._translated(key):
+            for _ in range(UPLOADS):
+                upload = Upload(self._again, self._once, self._at(key), file, progress=progress)
+                done = upload.run(parts)
+                if done is not None:
+                    return done
+        raise StoreDownError(f"{key}: {UPLOADS} uploads in a row met another one; run the same command again")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Everything whose key begins with `prefix`, in the order of the keys; `sha256` is not listed by S3."""
@@ -146,6 +171,29 @@ class S3Store:
         with self._translated(key):
             self._again.delete_object(**self._at(key))
 
+    def touch(self, key: str) -> None:
+        """Make `modified` now, by copying the object onto itself. NotFoundError if there is nothing."""
+        with self._translated(key):
+            self._again.copy_object(**self._at(key), CopySource=self._at(key), MetadataDirective="REPLACE")
+
+    def now(self) -> datetime:
+        """The server's clock, to the second: the date of its answer."""
+        with self._translated(""):
+            answer = self._again.list_objects_v2(Bucket=self.bucket, Prefix=CANARY_PREFIX, MaxKeys=1)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+    def abort_uploads(self, prefix: str, *, before: datetime) -> int:
+        """Give up uploads in parts that were begun before then and never completed; how many."""
+        pages = self._again.get_paginator("list_multipart_uploads")
+        aborted = 0
+        with self._translated(prefix):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for each in page.get("Uploads", ()):
+                    if each["Initiated"] < before:
+                        self._again.abort_multipart_upload(**self._at(each["Key"]), UploadId=each["UploadId"])
+                        aborted += 1
+        return aborted
+
     def link(self, key: str, *, content_type: str, seconds: int = 7 * 24 * 3600) -> str:
         """An address under which a browser reads the object for `seconds`, without credentials."""
         asked = self._at(key) | {"ResponseContentType": content_type}
@@ -164,9 +212,8 @@ class S3Store:
         return {"Bucket": self.bucket, "Key": key}
 
     def _write(self, client: Any, key: str, data: bytes, **condition: str) -> str:
-        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
         with self._translated(key):
-            answer = client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum, **condition)
+            answer = client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum(data), **condition)
         return str(answer["ETag"])
 
     @contextlib.contextmanager

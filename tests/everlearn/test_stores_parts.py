@@ -1,0 +1,121 @@
+"""Large files: cut into parts, whole or not there, one winner, and a checksum that anybody can compute."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.errors import ConflictError, StoreDownError, StoreError
+from everlearn.stores import parts
+from everlearn.stores.memory import MemoryStore
+from everlearn.stores.parts import MOST_PARTS, PART, SINGLE, composite, cut, read_part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.stores.s3 import S3Store
+
+FIVE_MIB = 5 * 1024**2  # the least that S3 takes as a part that is not the last
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of three parts."""
+    monkeypatch.setattr(parts, "SINGLE", FIVE_MIB)
+    monkeypatch.setattr(parts, "PART", FIVE_MIB)
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(2 * FIVE_MIB + 7))
+    return path
+
+
+def left_behind(store: S3Store) -> int:
+    """How many uploads were neither completed nor aborted, before this aborts them."""
+    return store.abort_uploads("", before=store.now() + timedelta(days=1))
+
+
+@given(st.integers(0, 10**12))
+def test_parts_cover_a_file_without_gap_or_overlap(size: int) -> None:
+    pieces = cut(size)
+    assert bool(pieces) == (size > SINGLE)
+    assert sum(length for _, length in pieces) == (size if pieces else 0)
+    assert all(start + length == after for (start, length), (after, _) in itertools.pairwise(pieces))
+    assert len(pieces) <= MOST_PARTS
+    assert all(length >= PART for _, length in pieces[:-1])
+
+
+def test_a_large_file_arrives_whole_and_its_checksum_can_be_computed_here(s3_store: S3Store, large: Path) -> None:
+    heard: list[int] = []
+    told = s3_store.upload("a", large, progress=heard.append)
+    assert s3_store.get("a").data == large.read_bytes()
+    assert sum(heard) == large.stat().st_size
+    held = s3_store.head("a")
+    assert told == held.composite == composite(large)
+    assert held.sha256 is None
+    assert told is not None
+    assert told.endswith("-3")
+
+
+def test_a_small_file_goes_in_one_request(s3_store: S3Store, tmp_path: Path) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(b"weights")
+    heard: list[int] = []
+    for store in (s3_store, MemoryStore()):
+        assert store.upload("a", path, progress=heard.append) is None
+        assert store.head("a").composite is composite(path) is None
+        with pytest.raises(ConflictError):
+            store.upload("a", path)
+    assert heard == [7, 7]
+
+
+def test_a_large_file_is_never_written_over_another(s3_store: S3Store, large: Path) -> None:
+    s3_store.create("a", b"first")
+    heard: list[int] = []
+    with pytest.raises(ConflictError):
+        s3_store.upload("a", large, progress=heard.append)
+    assert s3_store.get("a").data == b"first"
+    assert sum(heard) == 0
+    assert left_behind(s3_store) == 0
+
+
+def test_a_file_that_becomes_shorter_leaves_nothing_behind(
+    s3_store: S3Store, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_late(descriptor: int, offset: int, length: int) -> bytes:
+        os.truncate(large, FIVE_MIB)
+        return read_part(descriptor, offset, length)
+
+    monkeypatch.setattr("everlearn.stores.uploads.read_part", read_late)
+    with pytest.raises(StoreDownError, match="has changed while it was read"):
+        s3_store.upload("a", large)
+    assert list(s3_store.list()) == []
+    assert left_behind(s3_store) == 0
+
+
+def test_a_part_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "short"
+    path.write_bytes(b"abc")
+    with path.open("rb") as file, pytest.raises(OSError, match="2 of 5 bytes at 1"):
+        read_part(file.fileno(), 1, 5)
+
+
+def test_what_a_killed_process_left_is_given_up_after_its_time(s3_store: S3Store) -> None:
+    made = s3_store._again.create_multipart_upload(Bucket=s3_store.bucket, Key="a/b")
+    assert made["UploadId"]
+    began = s3_store.now()
+    assert s3_store.abort_uploads("a/", before=began - timedelta(minutes=1)) == 0
+    assert s3_store.abort_uploads("other/", before=began + timedelta(minutes=1)) == 0
+    assert s3_store.abort_uploads("a/", before=began + timedelta(minutes=1)) == 1
+    assert s3_store.abort_uploads("a/", before=began + timedelta(minutes=1)) == 0
+
+
+def test_a_bad_part_is_refused_by_the_server(s3_store: S3Store, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("everlearn.stores.uploads.checksum", lambda _: parts.checksum(b"other bytes"))
+    with pytest.raises(StoreError):
+        s3_store.upload("a", large)
+    assert list(s3_store.list()) == []
