@@ -39,7 +39,9 @@ def promote_version(
 @step_task
 def show_champion(settings: Settings) -> None:
     """What consumers will see, with the run."""
-    told = outlook(open_registry(settings)).sentences()
+    registry = open_registry(settings)
+    registry.state()
+    told = outlook(registry).sentences()
     create_markdown_artifact(
         key=f"champion-{settings.store.line}",
         markdown="".join(f"- {line}\n" for line in told),

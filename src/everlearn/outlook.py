@@ -46,8 +46,8 @@ class Outlook:
 
 
 def outlook(registry: Registry) -> Outlook:
-    """How things are now. Consumers that cannot be listed are no error: the champion has changed all the same."""
-    state = registry.state()
+    """How things are since `registry` last looked. Consumers that cannot be listed are no error: what is done is done."""
+    state = registry.known
     files, manifest = {}, None
     if state.champion:
         manifest = state.versions[state.champion].manifest

@@ -67,6 +67,11 @@ class Registry:
         """What is true now: versions, champion, history. Empty where nothing was published."""
         return self._chain.state()
 
+    @property
+    def known(self) -> State:
+        """The state as last read or written, without asking the store."""
+        return self._chain.known
+
     def resolve(self, ref: str) -> VersionEntry:
         """The version that "champion" or "v0007" names. RegistryError if there is none."""
         return _resolve(ref, self.state(), line=self.line)

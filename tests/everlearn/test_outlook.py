@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.errors import StoreDownError
-from everlearn.outlook import outlook
+from everlearn.outlook import Outlook, outlook
 from everlearn.replicas import acknowledge
 from everlearn.stores.memory import MemoryStore
 from tests.line import WHEN, adapter, open_line, publish
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from everlearn.stores import ObjectInfo
 
 
+def look(store: MemoryStore) -> Outlook:
+    line = open_line(store)
+    line.state()
+    return outlook(line)
+
+
 def test_it_tells_what_a_pull_gives_and_what_each_consumer_serves() -> None:
     store = MemoryStore()
     for name in ("one", "two"):
@@ -21,7 +27,7 @@ def test_it_tells_what_a_pull_gives_and_what_each_consumer_serves() -> None:
     for consumer, version in (("a", "v0002"), ("b", "v0001"), ("c", None)):
         acknowledge(open_line(store), consumer=consumer, version=version, sequence=2, at=WHEN)
     store.put("integration/consumers/d.json", b"?")
-    seen = outlook(open_line(store))
+    seen = look(store)
     assert seen.sentences()[0].startswith("from now on a pull of the champion gives v0002 (manifest ")
     assert seen.sentences()[1:] == [
         "a serves v0002",
@@ -30,13 +36,16 @@ def test_it_tells_what_a_pull_gives_and_what_each_consumer_serves() -> None:
         "d serves what cannot be read and has not followed yet",
     ]
     facts = seen.facts()
-    assert facts["consumers_get"]["files"] == {"adapter_model.safetensors": len(adapter("two")), "adapter_config.json": 9}
+    assert facts["consumers_get"]["files"] == {
+        "adapter_model.safetensors": len(adapter("two")),
+        "adapter_config.json": 9,
+    }
     assert facts["consumers"][1] == {"consumer": "b", "version": "v0001", "behind": True}
 
 
 def test_where_the_base_model_serves_a_pull_is_refused_and_that_is_told() -> None:
     told = "from now on a pull of the champion is refused: the base model alone serves"
-    assert outlook(open_line(MemoryStore())).sentences() == [told]
+    assert look(MemoryStore()).sentences() == [told]
 
 
 def test_consumers_that_cannot_be_listed_are_no_error() -> None:
@@ -46,4 +55,4 @@ def test_consumers_that_cannot_be_listed_are_no_error() -> None:
 
     store = Mute()
     publish(open_line(store), "one")
-    assert outlook(open_line(store)).sentences()[-1] == "what consumers serve cannot be read: refused"
+    assert look(store).sentences()[-1] == "what consumers serve cannot be read: refused"

@@ -128,7 +128,7 @@ def rollback(
     told = [lines.sentence(done.event)]
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
-    flagged = registry.state().versions[done.left].data_digest
+    flagged = registry.known.versions[done.left].data_digest
     told.append(f"the data of its night, {flagged[:16]}, is flagged for review")
     settle(registry, lines.of_event(done.event) | {"flagged": flagged}, told=told, wait=wait, as_json=json)
 
@@ -156,7 +156,7 @@ def promote(
     if asks(yes=yes):
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
     entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
-    since = registry.state().history[before.sequence :]
+    since = registry.known.history[before.sequence :]
     done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = lines.of_event(done[-1]) if done else {}
     told = lines.sentence(done[-1]) if done else f"{entry.version} is the champion already: nothing was changed"
