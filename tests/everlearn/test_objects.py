@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,12 +12,11 @@ from everlearn.document import digest_of
 from everlearn.errors import IntegrityError, StoreDownError
 from everlearn.objects import CHUNK, fetch_to, hash_through
 from everlearn.stores.memory import MemoryStore
+from everlearn.stores.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from everlearn.stores.s3 import S3Store
 
 DATA = bytes(range(256)) * 10_000
 
@@ -108,3 +109,36 @@ def test_a_real_server_is_asked_for_the_rest_only(s3_store: S3Store, tmp_path: P
     complete(s3_store, path)
     assert b"".join(s3_store.read("key", start=have)) == DATA[have:]
     assert list(s3_store.read("key", start=len(DATA) + 5)) == []
+
+
+class CutShort(BaseHTTPRequestHandler):
+    """An S3 that cuts its first answer after a chunk and a half, and then answers as it should."""
+
+    ranges: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.ranges.append(asked)
+        rest = DATA[int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0 :]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        self.wfile.write(rest if asked else rest[: CHUNK * 3 // 2])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_body_that_is_cut_short_is_no_answer_and_the_next_call_goes_on_from_there(tmp_path: Path) -> None:
+    CutShort.ranges.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), CutShort) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        store = S3Store("bucket", endpoint_url=f"http://127.0.0.1:{server.server_port}", keys=("a", "b"))
+        with pytest.raises(StoreDownError, match="does not answer"):
+            complete(store, tmp_path / "file")
+        arrived = (tmp_path / "file").stat().st_size
+        complete(store, tmp_path / "file")
+        server.shutdown()
+    assert CHUNK <= arrived < len(DATA)
+    assert CutShort.ranges == [None, f"bytes={arrived}-"]
