@@ -101,7 +101,17 @@ def altered(**changes: object) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{}", b"[]", b'{"at":"2026-01-01"}', b'{"at":1}', b'{"at":"2026-01-01","more":1}', altered(sequence="9"), altered(event=7), altered(more=1)],
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"at":"2026-01-01"}',
+        b'{"at":1}',
+        b'{"at":"2026-01-01","more":1}',
+        altered(sequence="9"),
+        altered(event=7),
+        altered(more=1),
+    ],
 )
 def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consumer_as_behind(data: bytes) -> None:
     store = line_of_two()

@@ -48,7 +48,9 @@ def test_the_environment_can_choose_the_profile_and_the_command_line_overrules_i
 
 
 def test_a_secret_in_the_environment_is_no_setting(tmp_path: Path) -> None:
-    assert load(tmp_path / "none", environ={"EVERLEARN_SIGNING_KEY": "pem", "EVERLEARN_DIRECTORY": "/srv"}) == Settings()
+    assert (
+        load(tmp_path / "none", environ={"EVERLEARN_SIGNING_KEY": "pem", "EVERLEARN_DIRECTORY": "/srv"}) == Settings()
+    )
 
 
 def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
