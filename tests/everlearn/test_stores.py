@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.errors import ConflictError, NotFoundError, StoreError
+from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
+from everlearn.stores import promises
 from everlearn.stores.memory import MemoryStore
 from tests.line import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
-    from everlearn.stores import Store
+    from everlearn.stores import ObjectInfo, Store
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -165,6 +169,59 @@ class ForgetsWhatItReplaced(MemoryStore):
 def test_the_canary_refuses_a_careless_store(careless: type[MemoryStore], fault: str) -> None:
     with pytest.raises(StoreError, match=fault):
         careless().check()
+
+
+class Broken(MemoryStore):
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise StoreError(f"no listing of {prefix}")
+
+
+class Down(MemoryStore):
+    def now(self) -> datetime:
+        raise StoreDownError("no answer")
+
+
+class Forgetful(MemoryStore):
+    def head(self, key: str) -> ObjectInfo:
+        return replace(super().head(key), sha256=None)
+
+
+class Blind(MemoryStore):
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return iter(())
+
+
+class Lingering(MemoryStore):
+    def delete(self, key: str) -> None:
+        pass
+
+
+class Slow(MemoryStore):
+    def now(self) -> datetime:
+        return super().now() - timedelta(minutes=3)
+
+
+@pytest.mark.parametrize(
+    ("careless", "promise", "fault"),
+    [
+        (Broken, promises.LISTING, "fails: no listing"),
+        (Forgetful, promises.CHECKSUMS, "cannot tell damage without reading"),
+        (Blind, promises.LISTING, "does not list what was just written"),
+        (Lingering, promises.LISTING, "lists what was just deleted"),
+        (Slow, promises.CLOCK, "dates a new object"),
+    ],
+)
+def test_a_smaller_promise_that_is_broken_is_told_and_does_not_stop_a_publisher(
+    careless: type[MemoryStore], promise: str, fault: str
+) -> None:
+    store = careless()
+    assert fault in str(store.examine()[promise])
+    store.check()
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_a_broken_promise() -> None:
+    with pytest.raises(StoreDownError, match="no answer"):
+        Down().examine()
 
 
 def test_memory_dates_by_the_clock_it_is_given() -> None:

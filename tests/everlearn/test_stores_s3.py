@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
+from everlearn.stores import promises
 from everlearn.stores.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -191,10 +192,22 @@ def test_a_server_without_checksums_is_read_all_the_same() -> None:
 
 def test_a_server_that_ignores_conditions_is_refused() -> None:
     with (
-        scripted(Answer()) as server,
+        scripted(Answer(headers={"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"})) as server,
         pytest.raises(StoreError, match=r"in spite of If-None-Match.*two publishers could overwrite each other"),
     ):
         server.store().check()
+
+
+def test_every_promise_is_kept_by_a_real_server(s3_store: S3Store) -> None:
+    found = s3_store.examine()
+    assert {*promises.FATAL, promises.CHECKSUMS, promises.LISTING, promises.CLOCK} == found.keys()
+    assert set(found.values()) == {None}
+    assert list(s3_store.list()) == []
+
+
+def test_a_server_that_leaves_out_what_was_asked_for_is_told_by_what_is_missing() -> None:
+    with scripted(Answer()) as server:
+        assert server.store().examine()[promises.CHECKSUMS] == "answers without 'LastModified'"
 
 
 def test_aws_itself_is_addressed_without_an_endpoint() -> None:

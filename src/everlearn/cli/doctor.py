@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from everlearn import services, signing
 from everlearn.access import open_store
-from everlearn.errors import EverlearnError, ModelError, ServiceError
+from everlearn.errors import EverlearnError, ModelError, ServiceError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,11 +103,15 @@ def look_at_base(place: Place) -> str:
 
 
 def look_at_s3(place: Place) -> str:
-    """The server answers, has the bucket, takes our keys, and keeps conditional writes."""
+    """The server answers, has the bucket, takes our keys, and keeps each promise that the registry rests on."""
     place.connect()
     chosen = place.settings().store
-    open_store(chosen).check()
-    return f"{chosen.endpoint_url}, bucket {chosen.bucket}: conditional writes hold"
+    store = open_store(chosen)
+    found = store.examine()
+    faults = [f"{name}: {fault}" for name, fault in found.items() if fault]
+    if faults:
+        raise StoreError(f"{chosen.endpoint_url or 'AWS'}, bucket {chosen.bucket}: {'; '.join(faults)}")
+    return f"{chosen.endpoint_url}, bucket {chosen.bucket}: {', '.join(found)} proved"
 
 
 def look_at_key(place: Place) -> str:

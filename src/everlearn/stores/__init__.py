@@ -9,12 +9,8 @@ Keys are relative, with `/` between their parts. An etag is opaque and the same 
 
 from __future__ import annotations
 
-import contextlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-
-from everlearn.errors import ConflictError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,36 +89,22 @@ class Store(Protocol):
         """Older contents of a key, newest first, where the bucket keeps them; those of a deleted key, too."""
         ...
 
-    def check(self) -> None:
-        """Prove by a canary that the promise is kept. StoreError names what is missing."""
+    def now(self) -> datetime:
+        """What the server's clock says: the one by which `modified` is told."""
         ...
 
+    def touch(self, key: str) -> None:
+        """Make `modified` now, with the same bytes. NotFoundError if there is nothing."""
+        ...
 
-def prove(store: Store, *, place: str) -> None:
-    """Write a canary under every condition and see the wrong ones refused. StoreError says which was not.
+    def abort_uploads(self, prefix: str, *, before: datetime) -> int:
+        """Give up the unfinished uploads to keys with that prefix that were begun before then; how many there were."""
+        ...
 
-    `place` is the store's name in the message.
-    """
-    key = f"{CANARY_PREFIX}/{uuid.uuid4().hex}"
-    try:
-        first = store.create(key, b"first")
-        _refused(lambda: store.create(key, b"other"), place, "overwrites an object in spite of If-None-Match")
-        second = store.replace(key, b"second", etag=first)
-        _refused(lambda: store.replace(key, b"third", etag=first), place, "overwrites newer bytes in spite of If-Match")
-        _refused(lambda: store.replace(key + "-", b"x", etag=second), place, "creates an object in spite of If-Match")
-        if store.get(key).data != b"second":
-            raise StoreError(f"{place} returns other bytes than were written; use another S3 server")
-    finally:
-        with contextlib.suppress(StoreError):
-            store.delete(key)
+    def examine(self) -> dict[str, str | None]:
+        """Every promise (promises.py) by its name, with what is wrong where this store does not keep it."""
+        ...
 
-
-def _refused(write: Callable[[], str], place: str, fault: str) -> None:
-    try:
-        write()
-    except (ConflictError, NotFoundError):
-        return
-    raise StoreError(
-        f"{place} {fault}: two publishers could overwrite each other there. "
-        "Use a server that keeps conditional writes (AWS S3, or the one of `everlearn up`)."
-    )
+    def check(self) -> None:
+        """Prove by a canary that nothing is published where atomicity would be a wish. StoreError says what is missing."""
+        ...

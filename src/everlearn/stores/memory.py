@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from everlearn.errors import ConflictError, NotFoundError
-from everlearn.stores import Blob, ObjectInfo, prove
+from everlearn.stores import Blob, ObjectInfo, promises
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,9 +85,28 @@ class MemoryStore:
         """Nothing: older contents are not kept here."""
         return iter(())
 
+    def now(self) -> datetime:
+        """What `clock` says."""
+        return self._clock()
+
+    def touch(self, key: str) -> None:
+        """Make `modified` now. NotFoundError if there is nothing."""
+        with self._lock:
+            if key not in self._held:
+                raise NotFoundError(f"{key} does not exist")
+            self._write(key, self._held[key][0])
+
+    def abort_uploads(self, prefix: str, *, before: datetime) -> int:  # noqa: ARG002 - the protocol names them
+        """None: what is written here is there at once."""
+        return 0
+
+    def examine(self) -> dict[str, str | None]:
+        """Every promise, with what is wrong where it is not kept."""
+        return promises.examine(self)
+
     def check(self) -> None:
         """Prove by a canary that conditions are kept."""
-        prove(self, place="the store in memory")
+        promises.demand(self.examine(), place="the store in memory")
 
     def _find(self, key: str) -> tuple[bytes, datetime]:
         with self._lock:

@@ -24,7 +24,7 @@ from botocore.exceptions import (
 )
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
-from everlearn.stores import CANARY_PREFIX, Blob, ObjectInfo, prove
+from everlearn.stores import CANARY_PREFIX, Blob, ObjectInfo, promises
 from everlearn.stores.parts import checksum, cut
 from everlearn.stores.uploads import Upload
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
+
+    from everlearn.stores import Store
 
 CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 WRONG_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "403"}
@@ -200,9 +202,32 @@ class S3Store:
         address: str = self._again.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
         return address
 
+    def examine(self) -> dict[str, str | None]:
+        """Every promise, with what is wrong where this server does not keep it."""
+        return promises.examine(self, more={promises.PARTS: self._try_parts})
+
     def check(self) -> None:
         """Prove by a canary that this server keeps conditional writes. StoreError if it does not."""
-        prove(self, place=self._place)
+        promises.demand(self.examine(), place=self._place)
+
+    def _try_parts(self, store: Store, key: str) -> None:
+        """An upload of one small part must not be completed over an object."""
+        store.create(key, b"first")
+
+        def complete() -> None:
+            told = checksum(b"other")
+            with self._translated(key):
+                made = self._once.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256")
+                upload = self._at(key) | {"UploadId": made["UploadId"]}
+                try:
+                    sent = self._once.upload_part(**upload, PartNumber=1, Body=b"other", ChecksumSHA256=told)
+                    part = {"PartNumber": 1, "ETag": sent["ETag"], "ChecksumSHA256": told}
+                    self._once.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, IfNoneMatch="*")
+                finally:
+                    with contextlib.suppress(ClientError):
+                        self._once.abort_multipart_upload(**upload)
+
+        promises.refused(complete, "completes an upload over an object in spite of If-None-Match")
 
     @property
     def _place(self) -> str:
