@@ -43,7 +43,9 @@ class Adapters:
     def find(self, name: str, *, base: str) -> Path | None:
         """The folder of version `name`, verified; None, with the reason in the log, where it must not be served."""
         if name == "champion":
-            logger.warning("ask for a version by its number: vLLM would keep the champion of this moment for ever")
+            logger.error(
+                "champion is not handed to vLLM, which would keep that of this moment: ask for it by its number"
+            )
         if not _VERSION.fullmatch(name):
             return None
         try:
@@ -81,6 +83,7 @@ def register() -> None:
     except EverlearnError as error:
         logger.error("vLLM is offered no versions: %s", error)  # noqa: TRY400 - told to a person, not a bug
         return
+    logger.setLevel(logging.WARNING)  # vLLM's own level is for its own
     from vllm.lora.request import LoRARequest
     from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 

@@ -182,7 +182,7 @@ def test_the_champion_is_no_name_for_something_that_is_loaded_once(
     store = MemoryStore()
     publish(open_line(store), "one")
     assert Adapters(open_line(store), tmp_path).find("champion", base="some/model") is None
-    assert "ask for a version by its number" in caplog.text
+    assert "ask for it by its number" in caplog.text
 
 
 def test_a_version_is_handed_only_to_the_base_model_that_it_was_made_for(
