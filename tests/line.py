@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -17,6 +17,7 @@ from everlearn.signing import Ed25519Signer, Ed25519Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from everlearn.stores import Blob, ObjectInfo, Store
 
@@ -26,6 +27,7 @@ SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 VERIFIER = Ed25519Verifier([SIGNER.key])
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
+T = TypeVar("T")
 Fault = Literal["killed before", "killed after", "down before", "down after", "SIGKILL before", "SIGKILL after"]
 FAULTS: tuple[Fault, ...] = ("killed before", "killed after", "down before", "down after")
 
@@ -116,10 +118,22 @@ class Faulty:
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
+    def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
+        return self._write(lambda: self.inner.upload(key, path, progress=progress))
+
+    def now(self) -> datetime:
+        return self.inner.now()
+
+    def touch(self, key: str) -> None:
+        self.inner.touch(key)
+
+    def abort_uploads(self, prefix: str = "", *, before: datetime) -> int:
+        return self.inner.abort_uploads(prefix, before=before)
+
     def check(self) -> None:
         self.inner.check()
 
-    def _write(self, write: Callable[[], str]) -> str:
+    def _write(self, write: Callable[[], T]) -> T:
         number, self.writes = self.writes, self.writes + 1
         if number != self._at:
             return write()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from everlearn import signing
@@ -33,6 +33,10 @@ def open_registry(settings: Settings) -> Registry:
     chosen = settings.signing
     signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     return Registry(
-        open_store(settings.store), settings.store.line, clock=lambda: datetime.now(tz=UTC), signer=signer,
+        open_store(settings.store),
+        settings.store.line,
+        clock=lambda: datetime.now(tz=UTC),
+        signer=signer,
         verifier=verifier,
-    )  # fmt: skip
+        lease=timedelta(seconds=settings.retention.lease_seconds),
+    )

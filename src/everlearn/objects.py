@@ -13,6 +13,7 @@ from everlearn.errors import ConflictError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
     from typing import BinaryIO
 
     from everlearn.stores import Store
@@ -25,22 +26,52 @@ def object_key(line: str, digest: str) -> str:
     return f"{line}/objects/sha256/{digest}"
 
 
-def keep(store: Store, key: str, data: bytes) -> None:
-    """Write `data`, whose digest is in `key`, unless it is there. IntegrityError if other bytes are."""
+def keep(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = None) -> None:
+    """Write `data`, whose digest is in `key`, unless it is there. IntegrityError if other bytes are.
+
+    What is there since before `fresh_after` is made new, so that no collection takes it for forgotten.
+    """
     try:
         store.create(key, data)
     except ConflictError:
-        check(store, key, digest=digest_of(data), size=len(data))
+        check(store, key, digest=digest_of(data), size=len(data), fresh_after=fresh_after)
 
 
-def check(store: Store, key: str, *, digest: str, size: int) -> None:
-    """Compare size and checksum as the store holds them, without reading. IntegrityError if missing or different."""
+def keep_file(
+    store: Store,
+    key: str,
+    path: Path,
+    *,
+    digest: str,
+    fresh_after: datetime | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Write the file, which has that digest, unless it is there: as `keep`, but never in memory as a whole if large."""
+    try:
+        store.upload(key, path, progress=progress)
+    except ConflictError:
+        check(store, key, digest=digest, size=path.stat().st_size, fresh_after=fresh_after)
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(store: Store, key: str, *, digest: str, size: int, fresh_after: datetime | None = None) -> None:
+    """Compare size and checksum as the store holds them, without reading. IntegrityError if missing or different.
+
+    What was modified before `fresh_after` is touched.
+    """
     try:
         held = store.head(key)
     except NotFoundError:
         raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
     if held.size != size or held.sha256 not in {None, digest}:
         raise IntegrityError(f"{key} is damaged; restore it from a backup, or choose another version")
+    if fresh_after is not None and held.modified < fresh_after:
+        store.touch(key)
 
 
 def hash_through(store: Store, key: str, *, digest: str) -> None:

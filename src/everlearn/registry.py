@@ -8,6 +8,8 @@
 
     <line>/objects/sha256/<digest>   <line>/manifests/<digest>.json   <line>/events/<digest>.json   <line>/HEAD
 
+    <line>/publishers/<id>.json   who is about to publish (publishing.py)
+
 One HEAD move makes a change visible, all of it at once; a crash at any point before leaves only bytes that nothing
 refers to, and the same call again completes. Leaves out: walking everything (fsck), removing what nobody needs (gc).
 """
@@ -23,11 +25,12 @@ from everlearn.document import digest_of, seal, unseal
 from everlearn.errors import IntegrityError, RegistryError, StaleParentError
 from everlearn.events import BASE, Event, Kind, State, VersionEntry
 from everlearn.manifest import Manifest, ObjectRef
-from everlearn.objects import check, fetch, fetch_to, hash_through, keep, object_key
+from everlearn.objects import check, digest_of_file, fetch, fetch_to, hash_through, keep, keep_file, object_key
+from everlearn.publishing import LEASE, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from everlearn.document import Signer, Verifier
@@ -51,10 +54,20 @@ class Rollback:
 
 
 class Registry:
-    """The versions of `line` in `store`. `verifier` decides which signatures count; nothing is read past it."""
+    """The versions of `line` in `store`. `verifier` decides which signatures count; nothing is read past it.
+
+    `lease` is for how long what is uploaded is safe from collection without a sign of life.
+    """
 
     def __init__(
-        self, store: Store, line: str, *, clock: Callable[[], datetime], signer: Signer | None, verifier: Verifier
+        self,
+        store: Store,
+        line: str,
+        *,
+        clock: Callable[[], datetime],
+        signer: Signer | None,
+        verifier: Verifier,
+        lease: timedelta = LEASE,
     ) -> None:
         self.line = line
         self.store = store
@@ -62,6 +75,12 @@ class Registry:
         self._signer = signer
         self._verifier = verifier
         self._chain = Chain(store, line, clock=clock, signer=signer, verifier=verifier)
+        self._publisher = Publisher(store, line, lease=lease)
+        self.lease = lease
+
+    def event(self, digest: str) -> Event:
+        """The event with that digest, on the chain or beside it, verified."""
+        return self._chain.event(digest)
 
     def state(self) -> State:
         """What is true now: versions, champion, history. Empty where nothing was published."""
@@ -83,7 +102,21 @@ class Registry:
     def put_object(self, data: bytes) -> ObjectRef:
         """Keep bytes for ever, unreferenced until a manifest names them. The same bytes twice are stored once."""
         ref = ObjectRef(digest=digest_of(data), size=len(data))
-        keep(self._store, object_key(self.line, ref.digest), data)
+        self._publisher.hold()
+        keep(self._store, object_key(self.line, ref.digest), data, fresh_after=self._publisher.fresh_after)
+        return ref
+
+    def put_file(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> ObjectRef:
+        """Keep a file's bytes as `put_object` does, a large one in parts; `progress` hears how many more are there."""
+        ref = ObjectRef(digest=digest_of_file(path), size=path.stat().st_size)
+        self._publisher.hold()
+
+        def told(sent: int) -> None:
+            self._publisher.hold()
+            progress(sent)
+
+        key, fresh_after = object_key(self.line, ref.digest), self._publisher.fresh_after
+        keep_file(self._store, key, path, digest=ref.digest, fresh_after=fresh_after, progress=told)
         return ref
 
     def get_object(self, ref: ObjectRef) -> bytes:
@@ -105,6 +138,7 @@ class Registry:
             if done:
                 return done
             _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
+            self._check_publication(manifest)
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
             origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
             return Draft(
@@ -115,11 +149,33 @@ class Registry:
                 detail=detail | origin,
             )
 
-        if isinstance(propose(self.state()), Draft):
-            self._check_objects(manifest)
+        state = self.state()
+        if not _done(state, manifest.cycle_key, Kind.PUBLISHED):
+            _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
+            self._publisher.renew()
+            self._check_objects(manifest, fresh_after=self._publisher.fresh_after)
             keep(self._store, self._manifest_key(digest), data)
         version: str = self._chain.append(propose).detail["version"]
+        self._publisher.end()  # after an error it is left to run out: the same call may come again
         return self._chain.known.versions[version]
+
+    def retire(self, versions: Callable[[State], tuple[str, ...]], *, reason: str, actor: str) -> tuple[str, ...]:
+        """Say that the files of these versions are to go (gc.py removes them); nothing is removed here.
+
+        `versions` chooses, given the state; it is asked again after a lost race. What was ever champion cannot be chosen.
+        """
+        chosen: tuple[str, ...] = ()
+
+        def propose(state: State) -> Draft | Event:
+            nonlocal chosen
+            chosen = versions(state)
+            if not chosen:
+                return state.history[-1]
+            return Draft(kind=Kind.RETIRED, actor=actor, reason=reason, detail={"versions": list(chosen)})
+
+        if versions(self.state()):
+            self._chain.append(propose)
+        return chosen
 
     def record(self, kind: Kind, *, cycle_key: str, reason: str, actor: str, detail: dict[str, Any]) -> Event:
         """Put the end of a night that published nothing into the history, once a cycle."""
@@ -136,7 +192,8 @@ class Registry:
         The default is the last good champion, which after the first version is the base. The version that is left is
         barred unless `keep`, and its night's data flagged for review. Before anything moves, the target's signature,
         base fingerprint and objects are checked: "quick" asks the store for presence, size and checksum, "full" reads
-        and hashes every byte. The version to leave is the one that is champion when this is called: if somebody else changes that meanwhile, RegistryError, and nothing is rolled back twice.
+        and hashes every byte. The version to leave is the one that is champion when this is called: if somebody else
+        changes that meanwhile, RegistryError, and nothing is rolled back twice.
         """
         left = self.state().champion
 
@@ -228,9 +285,15 @@ class Registry:
             for ref in manifest.references():
                 hash_through(self._store, object_key(self.line, ref.digest), digest=ref.digest)
 
-    def _check_objects(self, manifest: Manifest) -> None:
+    def _check_publication(self, manifest: Manifest) -> None:
+        """Right before HEAD moves: all objects are there, and nobody is about to remove one."""
+        self._publisher.confirm([object_key(self.line, ref.digest) for ref in manifest.references()])
+        self._check_objects(manifest)
+
+    def _check_objects(self, manifest: Manifest, *, fresh_after: datetime | None = None) -> None:
         for ref in manifest.references():
-            check(self._store, object_key(self.line, ref.digest), digest=ref.digest, size=ref.size)
+            key = object_key(self.line, ref.digest)
+            check(self._store, key, digest=ref.digest, size=ref.size, fresh_after=fresh_after)
 
     def _manifest(self, digest: str) -> Manifest:
         name = self._manifest_key(digest)

@@ -15,10 +15,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from everlearn.errors import SettingsError
 
@@ -143,6 +143,27 @@ class GateSettings(Section):
     ceiling: float = Field(default=0.98, gt=0.0, le=1.0)
 
 
+class RetentionSettings(Section):
+    """What `everlearn gc` keeps: whatever was ever champion, and the last `versions` of the others, with their work.
+
+    Nothing younger than `minimum_age_hours` goes, nor the work of a cycle before `work_days` have passed; a publisher
+    that gives no sign of life for `lease_seconds` counts as dead. All by the clock of the S3 server.
+    """
+
+    versions: int = Field(default=10, ge=0)
+    minimum_age_hours: float = Field(default=24.0, gt=0.0)
+    work_days: float = Field(default=30.0, ge=0.0)
+    lease_seconds: float = Field(default=900.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _outlives_publishers(self) -> Self:
+        if self.minimum_age_hours * 3600 < 2 * self.lease_seconds:
+            raise ValueError(
+                "minimum_age_hours must be at least twice lease_seconds, or a publisher could lose objects"
+            )
+        return self
+
+
 class Settings(Section):
     """Everything one night needs to know, frozen."""
 
@@ -151,6 +172,7 @@ class Settings(Section):
     threads: int = Field(default=1, ge=1)
     store: StoreSettings = StoreSettings()
     signing: SigningSettings = SigningSettings()
+    retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
     ingest: IngestSettings = IngestSettings()

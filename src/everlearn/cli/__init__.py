@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import consumers, nights, servers, upkeep, versions
+from everlearn.cli import consumers, garbage, nights, servers, upkeep, versions
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -49,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, upkeep):
+for part in (servers, nights, versions, consumers, upkeep, garbage):
     app.registered_commands += part.app.registered_commands
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
