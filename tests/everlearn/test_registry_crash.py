@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +13,12 @@ from everlearn.errors import ConflictError, IntegrityError, RegistryError, Store
 from everlearn.fsck import fsck
 from everlearn.registry import Kind, Registry
 from everlearn.stores.memory import MemoryStore
-from everlearn.stores.s3 import S3Store
 from tests.line import FAULTS, LINE, VERIFIER, Fault, Faulty, Killed, adapter, candidate, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import S3Server
 
 ENOUGH = 12  # more writes than any of these actions makes
 
@@ -170,27 +166,3 @@ def test_somebody_elses_rollback_is_not_taken_for_ours() -> None:
     assert done.event == line.state().history[-1]
     with pytest.raises(RegistryError, match="v0001 is the champion already"):
         open_line(store).rollback("v0001", reason="worse", actor="bob")
-
-
-def publish_and_die(endpoint_url: str, bucket: str, keys: tuple[str, str], at: int, fault: Fault) -> None:
-    store = S3Store(bucket, endpoint_url=endpoint_url, keys=keys)
-    publish_two(open_line(Faulty(store, at=at, fault=fault)))
-
-
-@pytest.mark.parametrize(("at", "fault", "seen"), [(3, "SIGKILL after", "v0001"), (4, "SIGKILL after", "v0002")])
-def test_kill_9_around_the_moment_of_publishing_on_a_real_server(
-    *, s3_server: S3Server, bucket: str, at: int, fault: Fault, seen: str, tmp_path: Path
-) -> None:
-    """Writes 0 and 1 are the objects, 2 the manifest, 3 the event, 4 HEAD."""
-    publish(open_line(s3_server.store(bucket)), "one")
-    keys = (s3_server.access_key, s3_server.secret_key)
-    arguments = (s3_server.endpoint_url, bucket, keys, at, fault)
-    child = multiprocessing.get_context("spawn").Process(target=publish_and_die, args=arguments)
-    child.start()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    line = open_line(s3_server.store(bucket))
-    assert line.state().champion == seen
-    line.pull("champion", to=tmp_path / "adapter")
-    publish_two(line)
-    assert (line.state().champion, line.state().sequence) == ("v0002", 2)

@@ -116,6 +116,8 @@ def scripted(answer: Answer) -> Iterator[Script]:
                 self.close_connection = True
                 return
             requests.append(self.command)
+            if self.headers.get("Expect") and not answer.silent:
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if answer.silent:
                 over.wait(30)
@@ -192,7 +194,7 @@ def test_a_server_without_checksums_is_read_all_the_same() -> None:
 
 def test_a_server_that_ignores_conditions_is_refused() -> None:
     with (
-        scripted(Answer(headers={"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"})) as server,
+        scripted(Answer(body=b"<Result/>", headers={"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"})) as server,
         pytest.raises(StoreError, match=r"in spite of If-None-Match.*two publishers could overwrite each other"),
     ):
         server.store().check()
@@ -206,7 +208,7 @@ def test_every_promise_is_kept_by_a_real_server(s3_store: S3Store) -> None:
 
 
 def test_a_server_that_leaves_out_what_was_asked_for_is_told_by_what_is_missing() -> None:
-    with scripted(Answer()) as server:
+    with scripted(Answer(body=b"<Result/>")) as server:
         assert server.store().examine()[promises.CHECKSUMS] == "answers without 'LastModified'"
 
 
