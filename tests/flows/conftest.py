@@ -71,7 +71,7 @@ class Nights:
             "PREFECT_API_URL": self.prefect_url,
             "PREFECT_LOGGING_EXTRA_LOGGERS": "everlearn",
             "PREFECT_HOME": str(self.folder / "prefect"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
             "OMP_NUM_THREADS": "1",
             "EVERLEARN_TEST_DIE_AT": die_at,
         }
