@@ -130,6 +130,9 @@ class Faulty:
     def abort_uploads(self, prefix: str = "", *, before: datetime) -> int:
         return self.inner.abort_uploads(prefix, before=before)
 
+    def examine(self) -> dict[str, str | None]:
+        return self.inner.examine()
+
     def check(self) -> None:
         self.inner.check()
 

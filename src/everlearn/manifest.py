@@ -20,10 +20,11 @@ SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """Immutable bytes of a line: their SHA-256 and their length."""
+    """Immutable bytes of a line: their SHA-256, their length, and how a store knows them that got them in parts."""
 
     digest: str
     size: int
+    composite: str | None = None
 
     def __post_init__(self) -> None:
         """Raise IntegrityError for what can be no digest, so that no key is ever built from it."""
@@ -59,7 +60,11 @@ class Manifest:
 
     def to_content(self) -> dict[str, Any]:
         """As JSON values, for a sealed document."""
-        return asdict(self) | {"created": self.created.isoformat()}
+        content = asdict(self) | {"created": self.created.isoformat()}
+        for ref in (*content["files"].values(), content["report"] or {}):
+            if not ref.get("composite"):
+                ref.pop("composite", None)  # as it was before there were any: old manifests keep their digests
+        return content
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:

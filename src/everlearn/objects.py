@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.document import digest_of
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError
+from everlearn.stores import parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,12 +46,17 @@ def keep_file(
     digest: str,
     fresh_after: datetime | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Write the file, which has that digest, unless it is there: as `keep`, but never in memory as a whole if large."""
+) -> str | None:
+    """Write the file, which has that digest, unless it is there: as `keep`, but never in memory as a whole if large.
+
+    The composite checksum by which the store knows it, if it is large.
+    """
     try:
-        store.upload(key, path, progress=progress)
+        return store.upload(key, path, progress=progress)
     except ConflictError:
-        check(store, key, digest=digest, size=path.stat().st_size, fresh_after=fresh_after)
+        told, size = parts.composite(path), path.stat().st_size
+        check(store, key, digest=digest, size=size, composite=told, fresh_after=fresh_after)
+        return told
 
 
 def digest_of_file(path: Path) -> str:
@@ -59,16 +65,26 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(store: Store, key: str, *, digest: str, size: int, fresh_after: datetime | None = None) -> None:
+def check(
+    store: Store,
+    key: str,
+    *,
+    digest: str,
+    size: int,
+    composite: str | None = None,
+    fresh_after: datetime | None = None,
+) -> None:
     """Compare size and checksum as the store holds them, without reading. IntegrityError if missing or different.
 
-    What was modified before `fresh_after` is touched.
+    Of an object that came in parts the store holds the `composite` checksum. What was modified before `fresh_after`
+    is touched.
     """
     try:
         held = store.head(key)
     except NotFoundError:
         raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
-    if held.size != size or held.sha256 not in {None, digest}:
+    different = held.sha256 not in {None, digest} or (composite and held.composite not in {None, composite})
+    if held.size != size or different:
         raise IntegrityError(f"{key} is damaged; restore it from a backup, or choose another version")
     if fresh_after is not None and held.modified < fresh_after:
         store.touch(key)

@@ -108,16 +108,16 @@ class Registry:
 
     def put_file(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> ObjectRef:
         """Keep a file's bytes as `put_object` does, a large one in parts; `progress` hears how many more are there."""
-        ref = ObjectRef(digest=digest_of_file(path), size=path.stat().st_size)
+        digest, size = digest_of_file(path), path.stat().st_size
         self._publisher.hold()
 
         def told(sent: int) -> None:
             self._publisher.hold()
             progress(sent)
 
-        key, fresh_after = object_key(self.line, ref.digest), self._publisher.fresh_after
-        keep_file(self._store, key, path, digest=ref.digest, fresh_after=fresh_after, progress=told)
-        return ref
+        key, fresh_after = object_key(self.line, digest), self._publisher.fresh_after
+        composite = keep_file(self._store, key, path, digest=digest, fresh_after=fresh_after, progress=told)
+        return ObjectRef(digest=digest, size=size, composite=composite)
 
     def get_object(self, ref: ObjectRef) -> bytes:
         """The bytes of `ref`, verified. IntegrityError if they are missing or damaged."""
@@ -293,7 +293,7 @@ class Registry:
     def _check_objects(self, manifest: Manifest, *, fresh_after: datetime | None = None) -> None:
         for ref in manifest.references():
             key = object_key(self.line, ref.digest)
-            check(self._store, key, digest=ref.digest, size=ref.size, fresh_after=fresh_after)
+            check(self._store, key, digest=ref.digest, size=ref.size, composite=ref.composite, fresh_after=fresh_after)
 
     def _manifest(self, digest: str) -> Manifest:
         name = self._manifest_key(digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.errors import ConflictError, StoreDownError, StoreError
+from everlearn.document import digest_of
+from everlearn.errors import ConflictError, IntegrityError, StoreDownError, StoreError
+from everlearn.manifest import Manifest
+from everlearn.objects import object_key
 from everlearn.stores import parts
 from everlearn.stores.memory import MemoryStore
 from everlearn.stores.parts import MOST_PARTS, PART, SINGLE, composite, cut, read_part
+from tests.line import candidate, open_line
 
 if TYPE_CHECKING:
     from pathlib import Path
