@@ -119,6 +119,37 @@ def test_what_a_killed_process_left_is_given_up_after_its_time(s3_store: S3Store
     assert s3_store.abort_uploads("a/", before=began + timedelta(minutes=1)) == 0
 
 
+def test_a_large_adapter_is_kept_once_and_known_by_the_checksum_of_its_parts(s3_store: S3Store, large: Path) -> None:
+    line = open_line(s3_store)
+    ref = line.put_file(large)
+    assert ref.composite == composite(large)
+    assert line.put_file(large) == ref
+    assert line.get_object(ref) == large.read_bytes()
+    manifest = replace(candidate(line, "large"), files={"adapter_model.safetensors": ref})
+    assert Manifest.from_content(manifest.to_content()) == manifest
+    entry = line.publish(manifest, make_champion=True, actor="night", reason="large")
+    line.rollback(reason="back", actor="ada", keep=True)
+    assert line.promote(entry.version, reason="forth", actor="ada").version == entry.version
+
+
+def test_other_bytes_of_the_same_length_are_found_out_by_the_checksum_of_their_parts(
+    s3_store: S3Store, large: Path
+) -> None:
+    line = open_line(s3_store)
+    key = object_key(line.line, digest_of(large.read_bytes()))
+    other = large.with_name("other")
+    other.write_bytes(os.urandom(large.stat().st_size))
+    s3_store.upload(key, other)
+    with pytest.raises(IntegrityError, match="is damaged"):
+        line.put_file(large)
+
+
+def test_a_small_object_is_written_down_as_it_was_before_there_were_parts(s3_store: S3Store) -> None:
+    content = candidate(open_line(s3_store), "small", report=True).to_content()
+    assert content["report"].keys() == {"digest", "size"}
+    assert {name for ref in content["files"].values() for name in ref} == {"digest", "size"}
+
+
 def test_a_bad_part_is_refused_by_the_server(s3_store: S3Store, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("everlearn.stores.uploads.checksum", lambda _: parts.checksum(b"other bytes"))
     with pytest.raises(StoreError):
