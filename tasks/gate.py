@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn.adapter_files import check_directory
 from everlearn.decision import Against, Check, Decision, Outcome
 from everlearn.domains import load_domain
 from everlearn.errors import ModelError
@@ -36,10 +37,8 @@ def upload_candidate(night: Night) -> dict[str, str]:
     with clocked(night, "upload") as work:
         if not work.has("files"):
             with tempfile.TemporaryDirectory() as folder:
-                work.get_tree("trained", Path(folder))
-                refs = {
-                    path.name: night.registry.put_object(path.read_bytes()) for path in sorted(Path(folder).iterdir())
-                }
+                check_directory(work.get_tree("trained", Path(folder)))
+                refs = {path.name: night.registry.put_file(path) for path in sorted(Path(folder).iterdir())}
             work.put("files", json.dumps({name: asdict(ref) for name, ref in refs.items()}).encode())
         return {name: ref.digest for name, ref in files_of(night).items()}
 

@@ -56,12 +56,18 @@ class Receipt:
 
 
 def deliver(
-    files: dict[str, ObjectRef], *, receipt: Receipt, to: Path, fetch: Callable[[ObjectRef, Path], None]
+    files: dict[str, ObjectRef],
+    *,
+    receipt: Receipt,
+    to: Path,
+    fetch: Callable[[ObjectRef, Path], None],
+    check: Callable[[Path], None] = lambda _: None,
 ) -> Path:
     """Let directory `to` hold exactly these files and the receipt.
 
-    `fetch` completes a file, of which a part may be there, and raises unless all of it is verified. Raises
-    BadInputError when `to` is a file, or a directory with something in it that was not delivered by us.
+    `fetch` completes a file, of which a part may be there, and raises unless all of it is verified; `check` raises
+    IntegrityError unless all of them together may be delivered. Raises BadInputError when `to` is a file, or a
+    directory with something in it that was not delivered by us.
     """
     to = to.absolute()
     _check_target(to)
@@ -74,7 +80,7 @@ def deliver(
             if _holds(to, files, receipt):
                 _remember(to, receipt, draft=partial / RECEIPT)
             else:
-                _replace(to, files, receipt=receipt, partial=partial, fetch=fetch)
+                _replace(to, files, receipt=receipt, partial=partial, fetch=fetch, check=check)
             shutil.rmtree(partial)
     except OSError as error:
         raise BadInputError(f"{to} cannot be written ({error.strerror}); make room or choose another --to") from None
@@ -102,7 +108,13 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _replace(
-    to: Path, files: dict[str, ObjectRef], *, receipt: Receipt, partial: Path, fetch: Callable[[ObjectRef, Path], None]
+    to: Path,
+    files: dict[str, ObjectRef],
+    *,
+    receipt: Receipt,
+    partial: Path,
+    fetch: Callable[[ObjectRef, Path], None],
+    check: Callable[[Path], None],
 ) -> None:
     """Complete what has arrived, and swap it in. What cannot be verified, or not be written, is not kept."""
     arriving = partial / receipt.manifest
@@ -115,6 +127,7 @@ def _replace(
         for name, ref in files.items():
             fetch(ref, arriving / name)
             _sync(arriving / name)
+        check(arriving)
         _write(arriving / RECEIPT, receipt.to_bytes())
         _sync(arriving)
         fresh = arriving.rename(partial / "fresh")  # the old files come to lie here, where nothing is ever continued

@@ -224,8 +224,8 @@ class Registry:
         """Deliver a version's files into directory `to`: every byte verified, all of them or none.
 
         What is in `to` already and right is left alone; what arrived before a delivery was cut short is not fetched
-        again. Raises IntegrityError, with nothing changed, if anything that would be delivered is damaged, or if HEAD
-        shows an older history than `at_least` or than the last delivery into `to` has seen; RegistryError when the
+        again. Raises IntegrityError, with nothing changed, if anything that would be delivered is damaged or has no
+        place in an adapter (adapter_files.py), or if HEAD shows an older history than `at_least` or than the last delivery into `to` has seen; RegistryError when the
         base model alone is champion. `progress` is told of every so many bytes that have arrived.
         """
         state = self.state()
@@ -236,9 +236,12 @@ class Registry:
         receipt = delivery.Receipt(
             line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
         )
+        from everlearn.adapter_files import check_directory  # imports numpy, which a rollback does without
+
         return delivery.deliver(
-            manifest.files, receipt=receipt, to=to, fetch=lambda ref, path: self._fetch_to(ref, path, progress=progress)
-        )
+            manifest.files, receipt=receipt, to=to, check=check_directory,
+            fetch=lambda ref, path: self._fetch_to(ref, path, progress=progress),
+        )  # fmt: skip
 
     def _check_age(self, state: State, *, at_least: int, seen: delivery.Receipt | None) -> None:
         """Whether HEAD is as new as what is known of it."""
