@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
     with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
         yield nights.settings()
+        APILogWorker.drain_all(timeout=5)  # what is still to be logged needs the server of this session
 
 
 def test_the_champion_is_taken_back_once(settings: Settings) -> None:
