@@ -38,6 +38,7 @@ Exit codes:
 - 9 the disk is full
 - 10 the gate rejected the night's candidate
 - 11 the gate could not tell
+- 130 or 143 stopped by Ctrl-C or by SIGTERM
 """
 
 app = typer.Typer(
@@ -74,7 +75,13 @@ def everlearn(
     )
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # what Prefect's own loggers pass on, too
+        handler.removeFilter(is_ours) if verbose else handler.addFilter(is_ours)
     context.obj = Place(home=home, params=params)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether nobody else says it: what stopped a run, Prefect logs up to three times, and `main` once."""
+    return not record.name.startswith("prefect.")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from everlearn.errors import ModelError
@@ -31,7 +32,7 @@ def fingerprint(base: Path) -> str:
     """SHA-256 over what decides a base model's answers: weights, config, tokenizer and chat template.
 
     Raises:
-        ModelError: there is no model in that directory.
+        ModelError: there is no model in that directory, or a file of it is damaged.
     """
     names = sorted(
         path.name
@@ -40,6 +41,7 @@ def fingerprint(base: Path) -> str:
     )
     digest = hashlib.sha256()
     for name in names:
+        _check_whole(base / name)
         with (base / name).open("rb") as file:
             digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
@@ -53,6 +55,23 @@ def _directory(base: Path) -> Path:
         )
         raise ModelError(message)
     return base
+
+
+def _check_whole(path: Path) -> None:
+    """Weights whose header covers the file, JSON that can be read: found before a night begins, not in its middle."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt"):
+                return
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ModelError(f"base model: {path} is damaged ({why}); restore it, or run `dvc repro base` for the default one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +149,11 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(_directory(base), dtype=torch.float32, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _damaged(base, error) from error
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     shape = geometry(model.config)
     if adapter is not None:

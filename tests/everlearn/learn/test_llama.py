@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +146,16 @@ def test_a_base_that_is_no_plain_llama_is_refused_by_what_is_wrong() -> None:
 def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="base model missing"):
         fingerprint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_base_is_refused_before_and_when_it_is_loaded(name: str, shipped: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(shipped, tmp_path / "base")
+    whole = (base / name).read_bytes()
+    (base / name).write_bytes(whole[: len(whole) // 2])
+    for use in (fingerprint, load_policy):
+        with pytest.raises(ModelError, match=r"is damaged.*restore it"):
+            use(base)
 
 
 def test_an_adapter_for_another_base_is_refused(tiny: Path, shipped: Path, tmp_path: Path) -> None:
