@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from everlearn.errors import ModelError
 from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
@@ -123,7 +123,7 @@ class Policy:
         for name, (a, b) in self.lora.items():
             tensors[f"base_model.model.{name}.lora_A.weight"] = a.detach().contiguous()
             tensors[f"base_model.model.{name}.lora_B.weight"] = b.detach().contiguous()
-        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+        (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))  # so a full disk is an OSError
         described = {
             "base_model_name_or_path": None,
             "bias": "none",

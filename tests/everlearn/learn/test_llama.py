@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -162,6 +163,13 @@ def test_an_adapter_for_another_base_is_refused(tiny: Path, shipped: Path, tmp_p
     adapter = shaken(tiny).save(tmp_path / "adapter")
     with pytest.raises(ModelError, match="does not fit this base"):
         load_policy(shipped, adapter)
+
+
+def test_a_full_disk_is_the_error_that_the_command_line_knows(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as full:
+        shaken(tiny).save(tmp_path)
+    assert full.value.errno == errno.ENOSPC
 
 
 def test_merging_again_and_again_does_not_touch_the_base(tiny: Path) -> None:
