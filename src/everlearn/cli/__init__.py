@@ -38,7 +38,8 @@ Exit codes:
 - 9 the disk is full
 - 10 the gate rejected the night's candidate
 - 11 the gate could not tell
-- 130 or 143 stopped by Ctrl-C or by SIGTERM
+- 130 stopped by Ctrl-C
+- 143 stopped by SIGTERM
 """
 
 app = typer.Typer(
