@@ -92,7 +92,9 @@ def claim_problems(settings: Settings, intake: str) -> Claim:
     if read.rows:
         for source, name in ((".html", "data_docs.html"), (".quarantine.jsonl", "quarantine.jsonl")):
             store.put(f"{folder}/{name}", store.get(f"{line}/intake/{intake}{source}").data)
-    LOG.info("snapshot %s: %s", snapshot.digest[:12], counts)
+    bad = ", ".join(f"{count} {fault}" for fault, count in counts.quarantined.items()) or "none"
+    LOG.info("snapshot %s: %d accepted, %d duplicates, %d seen before; in quarantine: %s", snapshot.digest[:12],
+             counts.accepted, counts.duplicates, counts.seen, bad)  # fmt: skip
     return Claim(data_digest=snapshot.digest, problems=len(snapshot.entries))
 
 

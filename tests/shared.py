@@ -39,7 +39,7 @@ class SharedStore(MemoryStore):
             path: Path = object.__getattribute__(self, "_path")
             with path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._held = pickle.loads(path.read_bytes()) if path.exists() else {}  # noqa: S301 - our own
+                self._held = pickle.loads(path.read_bytes()) if path.exists() else {}
                 answer = found(*arguments, **named)
                 fresh = path.with_suffix(".new")
                 fresh.write_bytes(pickle.dumps(self._held))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,7 +89,8 @@ def test_every_exit_code_is_documented_once() -> None:
     kinds = [EverlearnError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    codes = {kind.exit_code for kind in kinds} | {DISK_FULL, *ENDS_BADLY.values()}
+    stopped = {128 + each for each in (signal.SIGINT, signal.SIGTERM)}
+    codes = {kind.exit_code for kind in kinds} | {DISK_FULL, *ENDS_BADLY.values(), *stopped}
     documented = [int(code) for code in re.findall(r"^- (\d+) ", EPILOG, flags=re.MULTILINE)]
     assert sorted(documented) == sorted({0, *codes})
 

@@ -34,11 +34,45 @@ EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2",
 """How a number of each kind is read, and the bits that are all set in NaN and infinity only (IEEE 754, bfloat16)."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])\.weight")
 KNOWN = frozenset(
-    "alora_invocation_tokens alpha_pattern arrow_config auto_mapping base_model_name_or_path bias corda_config "
-    "ensure_weight_tying eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights "
-    "layer_replication layers_pattern layers_to_transform loftq_config lora_alpha lora_bias lora_dropout "
-    "megatron_config megatron_core modules_to_save peft_type peft_version qalora_group_size r rank_pattern revision "
-    "target_modules target_parameters task_type trainable_token_indices use_bdlora use_dora use_qalora use_rslora".split()
+    [
+        "alora_invocation_tokens",
+        "alpha_pattern",
+        "arrow_config",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "bias",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "layer_replication",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_alpha",
+        "lora_bias",
+        "lora_dropout",
+        "megatron_config",
+        "megatron_core",
+        "modules_to_save",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "target_parameters",
+        "task_type",
+        "trainable_token_indices",
+        "use_bdlora",
+        "use_dora",
+        "use_qalora",
+        "use_rslora",
+    ]
 )
 """Settings of `peft.LoraConfig`."""
 MUST_BE = {"peft_type": "LORA", "auto_mapping": None, "modules_to_save": None, "megatron_config": None}

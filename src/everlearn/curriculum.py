@@ -1,9 +1,9 @@
 """Which rungs to train on next: where the measured pass rate is strictly between none and all.
 
 Pass rates are kept by *size class* (what the domain says is comparable), as counts that forget: each class's rate is
-measured on the rollouts of the last steps. A class is drawn in proportion to sqrt(p (1 - p)), the spread of the
-reward on it; the first class that is not solved yet has a floor, so that the frontier is always tried, and the
-mastered classes share a fixed part, so that nothing is forgotten.
+measured on the rollouts of the last steps. A rung is drawn in proportion to sqrt(p (1 - p)), the spread of the reward
+in its class; the first class that is not solved yet has a floor, so that the frontier is always tried, and the rungs
+of mastered classes share a fixed part, so that nothing is forgotten.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Curriculum:
 
     def weights(self) -> dict[int, float]:
         """How much of the next step each class gets; sums to one."""
-        spread = {size: math.sqrt(self.rate(size) * (1 - self.rate(size))) for size in sorted(self.classes)}
+        rungs = {size: len(self.classes[size]) for size in sorted(self.classes)}
+        spread = {size: count * math.sqrt(self.rate(size) * (1 - self.rate(size))) for size, count in rungs.items()}
         mastered = [size for size in spread if self.rate(size) >= SOLVED]
         open_classes = [size for size in spread if self.rate(size) < SOLVED]
         first = next((size for size in open_classes if self.rate(size) < UNSOLVED), None)
@@ -50,7 +51,8 @@ class Curriculum:
         kept = self.replay if open_classes else 1.0
         kept = kept if mastered else 0.0
         weights = {size: (1 - kept) * part for size, part in share.items()}
-        return weights | {size: kept / len(mastered) for size in mastered}
+        easy = sum(rungs[size] for size in mastered)
+        return weights | {size: kept * rungs[size] / easy for size in mastered}
 
     def choose(self, rng: random.Random, *, count: int) -> list[str]:
         """`count` different rungs (fewer if there are not so many), the least used of a class first."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
 
 from everlearn.errors import ModelError
 
@@ -15,21 +18,22 @@ def fingerprint(base: Path) -> str:
     """SHA-256 over what decides a base model's answers: weights, config, tokenizer and chat template.
 
     Raises:
-        ModelError: there is no model in that directory.
+        ModelError: there is no model in that directory, or a file of it is damaged.
     """
     names = sorted(
         path.name
-        for path in check_directory(base).iterdir()
+        for path in model_directory(base).iterdir()
         if path.suffix in {".safetensors", ".jinja"} or path.name in {"config.json", "tokenizer.json"}
     )
     digest = hashlib.sha256()
     for name in names:
+        _check_whole(base / name)
         with (base / name).open("rb") as file:
             digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-def check_directory(base: Path) -> Path:
+def model_directory(base: Path) -> Path:
     """`base`, if a model is in it. ModelError if not."""
     if not (base / "config.json").is_file():
         message = (
@@ -38,3 +42,21 @@ def check_directory(base: Path) -> Path:
         )
         raise ModelError(message)
     return base
+
+
+def damaged(path: Path, error: Exception) -> ModelError:
+    """What to say of a base model whose file cannot be read, and what to do about it."""
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ModelError(f"base model: {path} is damaged ({why}); restore it, or run `dvc repro base` for the default one")
+
+
+def _check_whole(path: Path) -> None:
+    """Weights whose header covers the file, JSON that can be read: found before a night begins, not in its middle."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="np"):
+                return
+        if path.suffix == ".json":
+            json.loads(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from None

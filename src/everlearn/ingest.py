@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
+from everlearn.problem import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 64 * 1024
 SUFFIXES = (".jsonl", ".ndjson")
-NAMES = ("problem", "integrand", "statement")
 _EXCERPT = 80
 
 
@@ -202,13 +202,13 @@ def _id(given: dict[str, Any]) -> str | None:
 
 
 def _statement(given: dict[str, Any]) -> str | None:
-    texts = (given.get(name) for name in NAMES)
+    texts = (given.get(name) for name in FIELDS)
     return next((_clean(text) for text in texts if isinstance(text, str) and text.strip()), None)
 
 
 def _canonical(row: Row, domains: _Domains) -> str:
     if row.statement is None:
-        raise _UnusableError(Fault.NO_PROBLEM, f"no text under {', '.join(NAMES)}")
+        raise _UnusableError(Fault.NO_PROBLEM, f"no text under {', '.join(FIELDS)}")
     domain = domains(str(row.domain))
     if isinstance(domain, str):
         raise _UnusableError(Fault.DOMAIN, domain)

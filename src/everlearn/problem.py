@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+FIELDS = ("problem", "integrand", "statement")
+"""What the statement of a problem may be called in a file of JSON lines, the usual name first."""
+
 
 class Ruling(StrEnum):
     """What a verifier can say. `UNDECIDED` (time, undefined, no theory) is never `WRONG`."""

@@ -106,7 +106,7 @@ class LearnSettings(Section):
     group: int = Field(default=8, ge=2)
     temperature: float = Field(default=1.0, gt=0.0)
     curriculum: Literal["measured", "uniform"] = "measured"
-    replay: float = Field(default=0.15, ge=0.0, lt=1.0)
+    replay: float = Field(default=0.3, ge=0.0, lt=1.0)
     frontier: float = Field(default=0.15, ge=0.0, le=1.0)
     regrow: int = Field(default=0, ge=0)
     rank: int = Field(default=16, ge=1)

@@ -97,8 +97,9 @@ def trust(
     keys = [*trusted, *([signer.key] if signer else [])]
     if not keys:
         raise SettingsError(
-            f"no key to sign or to verify with: put one into {key_file or 'signing.key_file'} or {VARIABLE}, name "
-            "public keys in signing.trusted, or set signing.unsigned to true"
+            "no key to sign or to verify with: `everlearn up` draws one for a line on this machine; else put one into "
+            f"{key_file or 'signing.key_file'} or {VARIABLE}, name public keys in signing.trusted, "
+            "or set signing.unsigned to true"
         )
     return signer, Ed25519Verifier(keys)
 

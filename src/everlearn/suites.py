@@ -1,7 +1,7 @@
 """Suites: frozen lists of problems used only to measure, kept as JSONL and known by their digest.
 
 A file starts with an optional header line, `{"suite": "hard", "kind": "skill"}`, and holds one problem a line,
-`{"id": "…", "statement": "…"}` (`domain` may be given, too). Leaves out: answers; a suite never has any.
+`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` may be given, too). Leaves out: answers; a suite never has any.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import BadInputError
-from everlearn.problem import Problem
+from everlearn.problem import FIELDS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -172,8 +172,8 @@ def _kind(value: object, where: str) -> Kind:
 
 
 def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:
-    statement = fields.get("statement")
+    statement = next((fields[name] for name in FIELDS if name in fields), None)
     if not isinstance(statement, str) or not statement.strip():
-        raise BadInputError(f"{where}: a problem needs a `statement`, a text that is not empty")
+        raise BadInputError(f"{where}: a problem needs a `problem`, a text that is not empty")
     identity = fields.get("id") or hashlib.sha256(statement.encode()).hexdigest()[:16]
     return Problem(id=str(identity), domain=str(fields.get("domain", domain)), statement=statement)

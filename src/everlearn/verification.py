@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from everlearn.domains import load_domain
 from everlearn.domains.pool import VerifierPool
 from everlearn.errors import BadInputError
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import FIELDS, Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_LINE_BYTES = 64 * 1024
-PROBLEM_NAMES = ("problem", "integrand", "statement")
 ANSWER_NAMES = ("answer", "antiderivative")
 _EXAMPLE = '{"problem": "2*x", "answer": "x^2"}'
 
@@ -94,7 +93,7 @@ class _Judges:
     def judge(self, row: dict[str, Any], *, number: int, seed: int) -> Verdict:
         """The verdict on a row. BadInputError when its problem cannot be read or its domain is unknown."""
         name = row.get("domain", self._default)
-        statement, answer = _text(row, PROBLEM_NAMES, number), _text(row, ANSWER_NAMES, number)
+        statement, answer = _text(row, FIELDS, number), _text(row, ANSWER_NAMES, number)
         try:
             load_domain(str(name)).problem(statement)
         except BadInputError as error:

@@ -46,6 +46,15 @@ def test_the_first_unsolved_class_is_always_tried_and_those_beyond_it_are_not() 
     assert weights[4] == pytest.approx(0.8 * 0.8)
 
 
+def test_a_class_with_more_rungs_is_drawn_more_often() -> None:
+    made = curriculum({2: 95, 3: 95, 4: 50, 6: 50})
+    made.classes[3] = made.classes[3][:2]
+    made.classes[6] = made.classes[6][:1]
+    weights = made.weights()
+    assert weights[2] / weights[3] == pytest.approx(5 / 2)
+    assert weights[4] / weights[6] == pytest.approx(5 / 1)
+
+
 def test_with_nothing_between_none_and_all_the_frontier_gets_everything() -> None:
     assert curriculum({6: 0, 8: 0}).weights() == {6: 1.0, 8: 0.0}
 

@@ -72,7 +72,7 @@ def test_the_digest_knows_name_kind_order_and_problems() -> None:
 
 def test_a_file_without_header_takes_name_kind_and_ids_from_its_surroundings(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_text('\n{"statement": "x"}\n{"statement": "y", "id": 7, "domain": "d"}\n', encoding="utf-8")
+    path.write_text('\n{"problem": "x"}\n{"statement": "y", "id": 7, "domain": "d"}\n', encoding="utf-8")
     suite = load(path, domain="integration", kind=Kind.GENERAL)
     assert (suite.name, suite.kind) == ("mine", Kind.GENERAL)
     assert [(p.domain, p.statement) for p in suite.problems] == [("integration", "x"), ("d", "y")]
@@ -88,8 +88,8 @@ def test_a_file_without_header_takes_name_kind_and_ids_from_its_surroundings(tmp
         ('{"suite": "s", "kind": "other"}\n{"statement": "x"}', "line 1: kind 'other' is none of"),
         ('{"statement": "x"}\nnot json\n', "line 2: no JSON"),
         ("[1]", "line 1: a JSON object is needed, not list"),
-        ('{"statement": "  "}', "line 1: a problem needs a `statement`"),
-        ('{"statement": 3}', "line 1: a problem needs a `statement`"),
+        ('{"statement": "  "}', "line 1: a problem needs a `problem`"),
+        ('{"statement": 3}', "line 1: a problem needs a `problem`"),
         ('{"statement": "x", "id": "a"}\n{"statement": "y", "id": "a"}', "line 2: the id 'a' was used before"),
         ("[" * 100_000, "line 1: no JSON"),
     ],

@@ -15,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
@@ -43,6 +44,7 @@ def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
     with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
         yield nights.settings()
+        APILogWorker.drain_all(timeout=5)  # what is still to be logged needs the server of this session
 
 
 def test_the_champion_is_taken_back_once(settings: Settings) -> None:

@@ -39,6 +39,8 @@ Exit codes:
 - 10 the gate rejected the night's candidate
 - 11 the gate could not tell
 - 12 the champion has changed, but a consumer has not followed in time
+- 130 stopped by Ctrl-C
+- 143 stopped by SIGTERM
 """
 
 app = typer.Typer(
@@ -75,7 +77,13 @@ def everlearn(
     )
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # what Prefect's own loggers pass on, too
+        handler.removeFilter(is_ours) if verbose else handler.addFilter(is_ours)
     context.obj = Place(home=home, params=params)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether nobody else says it: what stopped a run, Prefect logs up to three times, and `main` once."""
+    return not record.name.startswith("prefect.")
 
 
 def main() -> None:

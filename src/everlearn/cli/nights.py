@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from everlearn.cli.place import Place
 
 app = typer.Typer()
+STOPPED = "stopped; the same command goes on where it was, and `everlearn cycle --abandon` gives the night up"
 ENDS_BADLY = {"REJECTED": 10, "INSUFFICIENT": 11}
 
 Profile = Literal["quick", "nightly"]
@@ -59,13 +61,34 @@ def cycle(
     narrate()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
-    ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))
+    with stoppable():
+        ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))
     rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"everlearn report {ended['version']}")]
         rows += [("take it back", 'everlearn rollback --reason "…"')]
     answer(ended, as_json=json, shown=table("", "", rows=rows))
     raise typer.Exit(ENDS_BADLY.get(str(ended["end"]), 0))
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the command with a word of what comes next, and with the exit code of the shell."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    handler = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(STOPPED)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except SystemExit:
+        tell(STOPPED)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def abandoned(place: Place) -> str | None:

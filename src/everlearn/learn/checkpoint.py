@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from everlearn.ladder import CurvePoint, load_ladder
 
@@ -35,7 +35,7 @@ def save_checkpoint(run: Run, workdir: Path) -> Path:
         tensors[f"{index}.weight"] = tensor.detach()
         for name, value in run.optimizer.state.get(tensor, {}).items():
             tensors[f"{index}.{name}"] = value
-    save_file(tensors, fresh / "state.safetensors")
+    (fresh / "state.safetensors").write_bytes(save(tensors))
     run.ladder.save(fresh / "ladder.jsonl")
     described = {
         "step": run.step,

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from everlearn.errors import ModelError
-from everlearn.fingerprint import check_directory
+from everlearn.fingerprint import damaged, model_directory
 from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Policy:
         for name, (a, b) in self.lora.items():
             tensors[f"base_model.model.{name}.lora_A.weight"] = a.detach().contiguous()
             tensors[f"base_model.model.{name}.lora_B.weight"] = b.detach().contiguous()
-        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+        (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))  # so a full disk is an OSError
         described = {
             "base_model_name_or_path": None,
             "bias": "none",
@@ -102,8 +103,11 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(check_directory(base), dtype=torch.float32, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(model_directory(base), dtype=torch.float32, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise damaged(base, error) from error
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     shape = geometry(model.config)
     if adapter is not None:

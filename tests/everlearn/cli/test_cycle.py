@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -36,6 +37,8 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def run_cycle(config: CycleConfig) -> dict[str, Any]:
         told["asked"] = config
+        if "signal" in told:
+            signal.raise_signal(told["signal"])
         told["api"] = os.environ.get("PREFECT_API_URL")
         return {name: told[name] for name in ("end", "version", "reason")}
 
@@ -72,6 +75,18 @@ def test_the_exit_code_tells_how_the_night_ended(
     assert ended.code == code
     assert ended.facts["end"] == end
     assert night["asked"].data == tmp_path
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_night_that_is_stopped_says_how_it_goes_on(
+    number: signal.Signals, code: int, everlearn: Callable[..., Ended], night: dict[str, Any]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    night["signal"] = number
+    ended = everlearn("cycle")
+    assert ended.code == code
+    assert "the same command goes on where it was" in ended.err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_s3_server_of_ones_own_starts_none(

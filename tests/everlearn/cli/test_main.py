@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,3 +73,10 @@ def test_a_key_is_drawn_once_and_not_where_the_settings_do_without(home: Path, t
     drawn = (tmp_path / "key.pem").read_bytes()
     place.own_key()
     assert (tmp_path / "key.pem").read_bytes() == drawn
+
+
+def test_what_stopped_a_run_is_said_once(everlearn: Callable[..., Ended]) -> None:
+    record = logging.makeLogRecord({"name": "prefect.flow_runs", "msg": "no answer", "levelno": logging.ERROR})
+    for word, shown in (("--verbose", True), ("--json", False)):
+        everlearn(*([word] if shown else []), "status")
+        assert {bool(handler.filter(record)) for handler in logging.getLogger().handlers} == {shown}

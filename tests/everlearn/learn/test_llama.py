@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import random
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,10 +150,27 @@ def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:
         fingerprint(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_base_is_refused_before_and_when_it_is_loaded(name: str, shipped: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(shipped, tmp_path / "base")
+    whole = (base / name).read_bytes()
+    (base / name).write_bytes(whole[: len(whole) // 2])
+    for use in (fingerprint, load_policy):
+        with pytest.raises(ModelError, match=r"is damaged.*restore it"):
+            use(base)
+
+
 def test_an_adapter_for_another_base_is_refused(tiny: Path, shipped: Path, tmp_path: Path) -> None:
     adapter = shaken(tiny).save(tmp_path / "adapter")
     with pytest.raises(ModelError, match="does not fit this base"):
         load_policy(shipped, adapter)
+
+
+def test_a_full_disk_is_the_error_that_the_command_line_knows(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as full:
+        shaken(tiny).save(tmp_path)
+    assert full.value.errno == errno.ENOSPC
 
 
 def test_merging_again_and_again_does_not_touch_the_base(tiny: Path) -> None:
