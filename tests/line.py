@@ -53,10 +53,10 @@ def open_line(store: Store) -> Registry:
 CONFIG = b'{"lora_alpha": 1, "peft_type": "LORA", "r": 1}'
 
 
-def adapter(name: str) -> bytes:
-    """A small adapter that is told from another."""
-    numbers = np.frombuffer(hashlib.sha512(name.encode()).digest(), dtype=np.uint8).astype(np.float32)
-    pair = {"A": numbers[:32].reshape(1, 32), "B": numbers[32:].reshape(32, 1)}
+def adapter(name: str, *, width: int = 32) -> bytes:
+    """An adapter that is told from another: 8 bytes a unit of width, and a short header."""
+    numbers = np.frombuffer(hashlib.shake_256(name.encode()).digest(2 * width), dtype=np.uint8).astype(np.float32)
+    pair = {"A": numbers[:width].reshape(1, width), "B": numbers[width:].reshape(width, 1)}
     return save({f"base_model.model.m.lora_{side}.weight": half for side, half in pair.items()})
 
 

@@ -118,7 +118,7 @@ def follow(store: MemoryStore, to: Path) -> None:
 
 def test_a_large_version_is_never_in_memory_as_a_whole(s3_store: S3Store, tmp_path: Path) -> None:
     line = open_line(s3_store)
-    large = os.urandom(1 << 20) * 48
+    large = adapter("large", width=6 << 20)
     manifest = candidate(line, "large")
     manifest.files["adapter_model.safetensors"] = line.put_object(large)
     line.publish(manifest, make_champion=True, actor="night", reason="larger")

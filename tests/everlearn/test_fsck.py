@@ -304,7 +304,7 @@ def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, mon
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
-    monkeypatch.setattr(Registry, "_check_objects", lambda *_: None)
+    monkeypatch.setattr(Registry, "_check_objects", lambda *_, **__: None)
     line.publish(replace(manifest, files=files), make_champion=False, actor="night", reason="r")
     assert {fault.why.partition("has another")[2] for fault in walk(store).damaged} == {" size than v0004 says"}
 

@@ -6,7 +6,7 @@ from everlearn.errors import StoreDownError
 from everlearn.outlook import Outlook, outlook
 from everlearn.replicas import acknowledge
 from everlearn.stores.memory import MemoryStore
-from tests.line import WHEN, adapter, open_line, publish
+from tests.line import CONFIG, WHEN, adapter, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_it_tells_what_a_pull_gives_and_what_each_consumer_serves() -> None:
     facts = seen.facts()
     assert facts["consumers_get"]["files"] == {
         "adapter_model.safetensors": len(adapter("two")),
-        "adapter_config.json": 9,
+        "adapter_config.json": len(CONFIG),
     }
     assert facts["consumers"][1] == {"consumer": "b", "version": "v0001", "behind": True}
 

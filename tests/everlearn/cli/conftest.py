@@ -19,6 +19,7 @@ from everlearn.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.registry import Manifest, Registry
 from everlearn.services import LocalS3
 from everlearn.suites import Kind
+from tests.line import CONFIG, adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,10 @@ def publish(registry: Registry) -> Callable[..., str]:
         state = registry.state()
         number = str(len(state.versions))
         manifest = Manifest(
-            files={"adapter_model.safetensors": registry.put_object(b"weights " + number.encode())},
+            files={
+                "adapter_model.safetensors": registry.put_object(adapter(number)),
+                "adapter_config.json": registry.put_object(CONFIG),
+            },
             base_fingerprint="f" * 64,
             parent=state.champion,
             cycle_key=number * 64,

@@ -15,6 +15,7 @@ import pytest
 from everlearn.cli import consumers
 from everlearn.errors import BadInputError, IntegrityError, StoreDownError
 from everlearn.watch import Follower
+from tests.line import adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,9 @@ def test_pull_delivers_the_champion_into_a_directory(
 ) -> None:
     publish()
     facts = everlearn("pull", "champion", "--to", str(tmp_path / "adapter"), "--json").facts
-    assert facts["files"] == ["adapter_model.safetensors", "everlearn.json"]
+    assert facts["files"] == ["adapter_config.json", "adapter_model.safetensors", "everlearn.json"]
     assert (facts["version"], facts["sequence"]) == ("v0001", 1)
-    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights 0"
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == adapter("0")
 
 
 def test_a_damaged_version_is_not_delivered(
@@ -39,7 +40,7 @@ def test_a_damaged_version_is_not_delivered(
 ) -> None:
     publish()
     ref = registry.manifest("v0001").files["adapter_model.safetensors"]
-    registry.store.put(f"{registry.line}/objects/sha256/{ref.digest}", b"weights 9")
+    registry.store.put(f"{registry.line}/objects/sha256/{ref.digest}", adapter("9"))
     ended = everlearn("pull", "v0001", "--to", str(tmp_path / "adapter"))
     assert ended.code == IntegrityError.exit_code
     assert not (tmp_path / "adapter").exists()

@@ -39,7 +39,7 @@ def test_a_sound_line_ends_with_0(everlearn: Callable[..., Ended], publish: Call
     publish()
     ended = everlearn("fsck")
     assert (ended.code, ended.err) == (0, "")
-    assert "2 events, 7 objects" in ended.out
+    assert "2 events, 8 objects" in ended.out
     facts = everlearn("fsck", "--json").facts
     assert (facts["clean"], facts["events"], facts["damaged"], facts["done"]) == (True, 2, [], [])
 

@@ -12,6 +12,7 @@ from everlearn.cli.patience import duration
 from everlearn.errors import LateError, RegistryError, StoreError
 from everlearn.events import Kind
 from everlearn.stores.s3 import S3Store
+from tests.line import CONFIG, adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def test_rollback_tells_what_consumers_will_see(everlearn: Callable[..., Ended],
     assert told[1] == "  v0002 is barred: it will be neither champion nor parent"
     assert told[2] == "  the data of its night, 1111111111111111, is flagged for review"
     assert told[3].startswith("  from now on a pull of the champion gives v0001 (manifest ")
-    assert told[3].endswith(", 1 files, 9 bytes)")
+    assert told[3].endswith(f", 2 files, {len(adapter('0')) + len(CONFIG)} bytes)")
     told = everlearn("rollback", "--reason", "this, too").out.splitlines()
     assert told[-1] == "  from now on a pull of the champion is refused: the base model alone serves"
 
@@ -156,7 +157,7 @@ def test_rollback_finds_a_missing_or_damaged_object_before_it_moves_anything(
     publish()
     publish()
     key = object_of(registry, "v0001")
-    registry.store.put(key, b"weights 9")
+    registry.store.put(key, adapter("9"))
     ended = everlearn("rollback", "--reason", "x")
     assert (ended.code, "is damaged" in ended.err) == (5, True)
     registry.store.delete(key)
@@ -176,7 +177,7 @@ def test_rollback_hashes_every_byte_if_asked(
     assert read == []
     publish()
     assert everlearn("rollback", "--to", "v0001", "--reason", "x", "--verify", "full").code == 0
-    assert len(read) == 2, "the adapter and the report"
+    assert len(read) == 3, "the adapter's two files and the report"
 
 
 def read_objects(monkeypatch: pytest.MonkeyPatch, read: list[str]) -> None:
@@ -276,7 +277,7 @@ def test_show_tells_where_a_version_came_from_and_what_the_gate_said(
     assert "the base model" in ended.out
     facts = everlearn("show", "v0001", "--json").facts
     assert facts["decision"]["outcome"] == "PASS"
-    assert facts["files"]["adapter_model.safetensors"]["size"] == 9
+    assert facts["files"]["adapter_model.safetensors"]["size"] == len(adapter("0"))
     assert not facts["barred"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import subprocess
 import sys
 import tomllib
@@ -191,7 +192,7 @@ def test_a_version_is_handed_only_to_the_base_model_that_it_was_made_for(
     base, other = tmp_path / "base", tmp_path / "other"
     for directory in (base, other):
         directory.mkdir()
-        (directory / "config.json").write_text(directory.name)
+        (directory / "config.json").write_text(json.dumps(directory.name))
     line = open_line(MemoryStore())
     manifest = candidate(line, "one", base=fingerprint(base))
     line.publish(manifest, make_champion=True, actor="night", reason="better")
