@@ -32,49 +32,18 @@ MAX_CONFIG = 64 * 1024
 BLOCK = 4 * 1024**2
 EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
 """How a number of each kind is read, and the bits that are all set in NaN and infinity only (IEEE 754, bfloat16)."""
+_Ranks = frozenset[Any]
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])\.weight")
-KNOWN = frozenset(
-    [
-        "alora_invocation_tokens",
-        "alpha_pattern",
-        "arrow_config",
-        "auto_mapping",
-        "base_model_name_or_path",
-        "bias",
-        "corda_config",
-        "ensure_weight_tying",
-        "eva_config",
-        "exclude_modules",
-        "fan_in_fan_out",
-        "inference_mode",
-        "init_lora_weights",
-        "layer_replication",
-        "layers_pattern",
-        "layers_to_transform",
-        "loftq_config",
-        "lora_alpha",
-        "lora_bias",
-        "lora_dropout",
-        "megatron_config",
-        "megatron_core",
-        "modules_to_save",
-        "peft_type",
-        "peft_version",
-        "qalora_group_size",
-        "r",
-        "rank_pattern",
-        "revision",
-        "target_modules",
-        "target_parameters",
-        "task_type",
-        "trainable_token_indices",
-        "use_bdlora",
-        "use_dora",
-        "use_qalora",
-        "use_rslora",
-    ]
-)
-"""Settings of `peft.LoraConfig`."""
+KNOWN = frozenset({
+    "alora_invocation_tokens", "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias",
+    "corda_config", "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
+    "init_lora_weights", "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform",
+    "loftq_config", "lora_alpha", "lora_bias", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
+    "modules_to_save", "monteclora_config", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern",
+    "revision", "runtime_config", "target_modules", "target_parameters", "task_type", "trainable_token_indices",
+    "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config",
+})  # fmt: skip
+"""Settings of `peft.LoraConfig` (peft 0.21.2)."""
 MUST_BE = {"peft_type": "LORA", "auto_mapping": None, "modules_to_save": None, "megatron_config": None}
 """Settings through which peft would import a class by its name, or load weights that are not a pair."""
 
@@ -134,9 +103,6 @@ def _check_config(path: Path) -> _Ranks:
     return frozenset(ranks)
 
 
-_Ranks = frozenset[Any]
-
-
 def _check_weights(path: Path, *, rank_of: _Ranks) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -162,7 +128,7 @@ def _tensor(name: str, said: Any) -> _Tensor:
     if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
         raise AdapterError(f"{WEIGHTS}: {name!r} is not described by dtype, shape and data_offsets")
     shape, offsets = said["shape"], said["data_offsets"]
-    if said["dtype"] not in EXPONENT:
+    if said["dtype"] not in tuple(EXPONENT):
         raise AdapterError(f"{WEIGHTS}: {name!r} holds {said['dtype']!r}; use one of {', '.join(EXPONENT)}")
     if not _whole(shape, count=2) or not _whole(offsets, count=2) or 0 in shape:
         raise AdapterError(f"{WEIGHTS}: {name!r} has the shape {shape!r} at {offsets!r}, which no pair of LoRA has")
