@@ -24,6 +24,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -111,10 +112,10 @@ def measure_publish(bench: Bench, *, size: int, rounds: int) -> dict[str, Any]:
         times: dict[str, float] = {}
         for way in ("raw", "ours") if number % 2 else ("ours", "raw"):
             path.write_bytes(os.urandom(size))
-            times[way] = timed(
-                (lambda: bench.publish(registry, path)) if way == "ours"
-                else (lambda number=number: raw(bench, store.bucket, path, key=f"raw/{number}"))
-            )  # fmt: skip
+            if way == "ours":
+                times[way] = timed(partial(bench.publish, registry, path))
+            else:
+                times[way] = timed(partial(raw, bench, store.bucket, path, key=f"raw/{number}"))
         pairs.append((times["raw"], times["ours"]))
         print(f"publish {size // MB} MB: raw {times['raw']:.3f} s, ours {times['ours']:.3f} s", file=sys.stderr)
     path.unlink()

@@ -58,16 +58,13 @@ def pair(**changes: Any) -> bytes:
 
 
 def test_what_peft_writes_is_an_adapter(tmp_path: Path) -> None:
-    model = LlamaForCausalLM(
-        LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
-    )
+    shape = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
     config = LoraConfig(r=4, rank_pattern={"v_proj": 2}, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        tuned = get_peft_model(model, config).to(dtype)
+        tuned = get_peft_model(LlamaForCausalLM(shape), config).to(dtype)
         tuned.save_pretrained(str(tmp_path / str(dtype)))
         (tmp_path / str(dtype) / "README.md").unlink()
         check_directory(tmp_path / str(dtype))
-        model = tuned.unload()
 
 
 def test_two_plain_files_pass(folder: Path) -> None:
