@@ -22,7 +22,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("
 COMMANDS = typer.main.get_group(app).commands
 REQUIRED = {
     "up", "down", "cycle", "ingest", "verify", "ladder", "evaluate", "status", "history", "show", "pull", "rollback",
-    "report", "doctor", "promote", "watch", "replicas",
+    "report", "doctor", "promote", "watch", "replicas", "fsck", "gc",
 }  # fmt: skip
 
 
@@ -59,6 +59,14 @@ def test_every_module_that_a_page_runs_exists() -> None:
             path = ROOT.joinpath(*module.split("."))
             places = (path, ROOT / "src" / path.relative_to(ROOT))
             assert any(place.with_suffix(".py").exists() or place.is_dir() for place in places), f"{page}: {module}"
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    written = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    there = set(re.findall(r"def (test_\w+)\(", written))
+    for page in PAGES:
+        named = set(re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")))
+        assert named <= there, f"{page.name} rests on tests that do not exist"
 
 
 def test_the_command_line_has_what_was_promised() -> None:

@@ -18,13 +18,13 @@ from everlearn.cli.screen import Json, answer, errors, table, tell
 from everlearn.delivery import Receipt
 from everlearn.replicas import acknowledge, check_name, forget
 from everlearn.replicas import replicas as all_replicas
-from everlearn.watch import Change, Follower, follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from everlearn.cli.place import Place
     from everlearn.registry import Registry
+    from everlearn.watch import Change
 
 app = typer.Typer()
 MIB = 1024**2
@@ -110,6 +110,8 @@ def watch(
         everlearn watch --to adapters --exec './reload.sh'
         everlearn watch --to adapters --once --json
     """
+    from everlearn.watch import Follower, follow
+
     place: Place = context.obj
     follower = Follower(
         place.registry(),

@@ -8,7 +8,6 @@ import typer
 from rich.text import Text
 
 from everlearn import services
-from everlearn.cli.doctor import examine
 from everlearn.cli.screen import Json, answer, table, tell
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ def doctor(context: typer.Context, *, json: Json = False) -> None:
 
         everlearn doctor
     """
+    from everlearn.cli.doctor import examine
+
     checks = examine(context.obj)
     facts = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
     signs = {True: Text("ok", style="green"), False: Text("amiss", style="bold red")}
