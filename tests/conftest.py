@@ -11,9 +11,12 @@ import pytest
 
 from everlearn.services import LocalS3
 from everlearn.stores.s3 import S3Store
+from tests.faulty import proxy_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.faulty import Proxy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +64,16 @@ def bucket(s3_server: S3Server) -> str:
 def s3_store(s3_server: S3Server, bucket: str) -> S3Store:
     """A fresh bucket as a `Store`."""
     return s3_server.store(bucket)
+
+
+@pytest.fixture(scope="session")
+def proxy(s3_server: S3Server) -> Iterator[Proxy]:
+    """A proxy in front of that server, which spoils what it is told to."""
+    with proxy_before(s3_server) as running:
+        yield running
+
+
+@pytest.fixture
+def proxied_store(proxy: Proxy, bucket: str) -> S3Store:
+    """A fresh bucket as a `Store` behind the proxy."""
+    return proxy.store(bucket)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from everlearn.stores import ObjectInfo, Store
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3_store", "proxied_store"])
 def store(request: pytest.FixtureRequest) -> Store:
-    found: Store = MemoryStore() if request.param == "memory" else request.getfixturevalue("s3_store")
+    found: Store = MemoryStore() if request.param == "memory" else request.getfixturevalue(request.param)
     return found
 
 

@@ -67,8 +67,6 @@ def _tried(trial: Callable[[Store, str], None], store: Store) -> str | None:
         raise
     except StoreError as error:
         return f"fails: {error}"
-    except LookupError as error:
-        return f"answers without {error}"
     finally:
         with contextlib.suppress(StoreError):
             store.delete(key)

@@ -1,15 +1,16 @@
 """The `Store` protocol on S3, by boto3: the only module that knows it.
 
 Conditional writes go through a client without retries: a second attempt after an unnoticed success would look like a
-lost race. Reads and unconditional writes are retried by boto3. Every write carries its SHA-256, which the server
-checks and keeps. Errors of boto3 leave this module only in translation, each with a remedy.
+lost race. Where the answer is lost, or says that the race is, the object itself is asked whose it is (answers.py).
+Reads and unconditional writes are retried by boto3. Every write carries its SHA-256, which the server checks and keeps.
+Errors of boto3 leave this module only in translation, each with a remedy.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-from email.utils import parsedate_to_datetime
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -17,16 +18,19 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - nothing was sent; of Python's own there is OSError
     CredentialRetrievalError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
 from everlearn.stores import CANARY_PREFIX, Blob, ObjectInfo, promises
+from everlearn.stores.answers import TOKEN, date_of, is_about_clock, own_etag, status_of, whole
 from everlearn.stores.parts import checksum, cut
-from everlearn.stores.uploads import Upload
+from everlearn.stores.uploads import TRY_AGAIN, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +83,7 @@ class S3Store:
     def get(self, key: str) -> Blob:
         """The whole object. NotFoundError if there is none."""
         with self._translated(key):
-            answer = self._again.get_object(**self._at(key))
+            answer = whole(self._again.get_object(**self._at(key)), "ETag", "ContentLength")
             return Blob(data=answer["Body"].read(), etag=answer["ETag"])
 
     def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
@@ -87,7 +91,7 @@ class S3Store:
         part = {"Range": f"bytes={start}-"} if start else {}
         with self._translated(key):
             try:
-                body = self._again.get_object(**self._at(key), **part)["Body"]
+                body = whole(self._again.get_object(**self._at(key), **part), "ETag", "ContentLength")["Body"]
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in PAST_THE_END:
                     return
@@ -99,25 +103,32 @@ class S3Store:
         """Size and checksum as the server holds them. NotFoundError if there is none."""
         with self._translated(key):
             answer = self._again.head_object(**self._at(key), ChecksumMode="ENABLED")
+            answer = whole(answer, "ContentLength", "ETag", "LastModified")
         held = answer.get("ChecksumSHA256")
-        whole = held is not None and "-" not in held  # a composite of parts says nothing of the whole
+        in_one = held if held is not None and "-" not in held else None  # one of parts says nothing of the whole
         return ObjectInfo(
             key=key,
             size=answer["ContentLength"],
             etag=answer["ETag"],
-            sha256=base64.b64decode(held).hex() if whole else None,
+            sha256=base64.b64decode(in_one).hex() if in_one else None,
             modified=answer["LastModified"],
-            composite=None if whole else held,
+            composite=None if in_one else held,
         )
 
     def create(self, key: str, data: bytes) -> str:
         """Write where nothing is; the new etag. ConflictError if something is there."""
-        return self._write(self._once, key, data, IfNoneMatch="*")
+        for _ in range(UPLOADS):
+            try:
+                return self._write_if(key, data, IfNoneMatch="*")
+            except ConflictError as error:
+                if not isinstance(error.__cause__, ClientError) or status_of(error.__cause__) != TRY_AGAIN:
+                    raise
+        raise StoreDownError(f"{key}: {UPLOADS} writes in a row met another one; run the same command again")
 
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
         """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
         try:
-            return self._write(self._once, key, data, IfMatch=etag)
+            return self._write_if(key, data, IfMatch=etag)
         except NotFoundError:
             raise ConflictError(f"{key} is gone") from None
 
@@ -149,7 +160,7 @@ class S3Store:
         pages = self._again.get_paginator("list_objects_v2")
         with self._translated(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for each in page.get("Contents", ()):
+                for each in whole(page, "IsTruncated").get("Contents", ()):
                     yield ObjectInfo(
                         key=each["Key"],
                         size=each["Size"],
@@ -163,9 +174,10 @@ class S3Store:
         pages = self._again.get_paginator("list_object_versions")
         with self._translated(key):
             for page in pages.paginate(Bucket=self.bucket, Prefix=key):
-                for each in page.get("Versions", ()):
+                for each in whole(page, "IsTruncated").get("Versions", ()):
                     if each["Key"] == key and not each["IsLatest"]:
                         answer = self._again.get_object(**self._at(key), VersionId=each["VersionId"])
+                        answer = whole(answer, "ETag", "ContentLength")
                         yield Blob(data=answer["Body"].read(), etag=answer["ETag"])
 
     def delete(self, key: str) -> None:
@@ -176,13 +188,17 @@ class S3Store:
     def touch(self, key: str) -> None:
         """Make `modified` now, by copying the object onto itself. NotFoundError if there is nothing."""
         with self._translated(key):
-            self._again.copy_object(**self._at(key), CopySource=self._at(key), MetadataDirective="REPLACE")
+            done = self._again.copy_object(**self._at(key), CopySource=self._at(key), MetadataDirective="REPLACE")
+            whole(done.get("CopyObjectResult", {}), "ETag")
 
     def now(self) -> datetime:
         """The server's clock, to the second: the date of its answer."""
         with self._translated(""):
             answer = self._again.list_objects_v2(Bucket=self.bucket, Prefix=CANARY_PREFIX, MaxKeys=1)
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        told = date_of(answer)
+        if told is None:
+            raise StoreDownError(f"{self._place} answers without its date: it was cut short, or is no S3 server")
+        return told
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:
         """Give up uploads in parts that were begun before then and never completed; how many."""
@@ -190,7 +206,7 @@ class S3Store:
         aborted = 0
         with self._translated(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for each in page.get("Uploads", ()):
+                for each in whole(page, "IsTruncated").get("Uploads", ()):
                     if each["Initiated"] < before:
                         self._again.abort_multipart_upload(**self._at(each["Key"]), UploadId=each["UploadId"])
                         aborted += 1
@@ -218,9 +234,10 @@ class S3Store:
             told = checksum(b"other")
             with self._translated(key):
                 made = self._once.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256")
-                upload = self._at(key) | {"UploadId": made["UploadId"]}
+                upload = self._at(key) | {"UploadId": whole(made, "UploadId")["UploadId"]}
                 try:
                     sent = self._once.upload_part(**upload, PartNumber=1, Body=b"other", ChecksumSHA256=told)
+                    whole(sent, "ETag")
                     part = {"PartNumber": 1, "ETag": sent["ETag"], "ChecksumSHA256": told}
                     self._once.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, IfNoneMatch="*")
                 finally:
@@ -236,10 +253,29 @@ class S3Store:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": key}
 
-    def _write(self, client: Any, key: str, data: bytes, **condition: str) -> str:
+    def _write(self, client: Any, key: str, data: bytes, **more: Any) -> str:
         with self._translated(key):
-            answer = client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum(data), **condition)
-        return str(answer["ETag"])
+            answer = client.put_object(**self._at(key), Body=data, ChecksumSHA256=checksum(data), **more)
+            return str(whole(answer, "ETag")["ETag"])
+
+    def _write_if(self, key: str, data: bytes, **condition: str) -> str:
+        """A conditional write. Whatever the answer: if it was done, that is success, and never a lost race."""
+        token = uuid.uuid4().hex
+        try:
+            return self._write(self._once, key, data, Metadata={TOKEN: token}, **condition)
+        except ConflictError:
+            etag = own_etag(self._again, self._at(key), token=token)
+            if etag is None:
+                raise
+            return etag
+        except StoreDownError as error:
+            etag = None
+            if not isinstance(error.__cause__, ConnectionError):
+                with contextlib.suppress(StoreDownError):
+                    etag = own_etag(self._once, self._at(key), token=token)
+            if etag is None:
+                raise
+            return etag
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -253,25 +289,26 @@ class S3Store:
             raise StoreError(f"{self._place}: {error}; correct store.bucket") from error
         except ValueError as error:  # boto3's word for an endpoint that is no URL
             raise StoreDownError(f"{self._place}: {error}; correct store.endpoint_url") from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ResponseParserError, OSError) as error:
             raise StoreDownError(
                 f"{self._place} does not answer ({error}); start it with `everlearn up`, or correct store.endpoint_url"
             ) from error
 
     def _said(self, error: ClientError, key: str) -> StoreError:
         """What the server's error means here."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code, status = str(error.response.get("Error", {}).get("Code") or ""), status_of(error)
         if code == "NoSuchBucket":
             return StoreDownError(f"{self._place} does not exist; create it, or correct store.bucket")
         if code in LOST_RACE:
             return ConflictError(f"{key}: somebody else was first")
         if code in NO_KEY:
             return NotFoundError(f"{key} does not exist in {self._place}")
-        if code in WRONG_KEY or status == 403:
-            return StoreDownError(f"{self._place} refuses these credentials ({code}); {CREDENTIALS}")
-        if status >= 500:
+        if is_about_clock(error):
             return StoreDownError(
-                f"{self._place} answers {code or status}; look at its log and its disk, then try again"
+                f"{self._place} has another time than this machine; set the clock of the one that is off"
             )
+        refused = f"refuses these credentials ({code}); {CREDENTIALS}" if code in WRONG_KEY or status == 403 else ""
+        if refused or status >= 500:
+            away = f"answers {code or status}; look at its log and its disk, then try again"
+            return StoreDownError(f"{self._place} {refused or away}")
         return StoreError(f"{self._place} refuses {key or 'this'}: {error}")
