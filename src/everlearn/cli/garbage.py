@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everlearn.cli.screen import Json, answer, tell
-from everlearn.gc import Collected, Plan, collect
-from everlearn.gc import plan as look
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
+    from everlearn.gc import Collected, Plan
 
 app = typer.Typer()
 SHOWN = 20
@@ -39,9 +38,11 @@ def gc(
         everlearn gc --yes
         everlearn gc --dry-run --json | jq .size
     """
+    from everlearn.gc import collect, plan
+
     place: Place = context.obj
     registry, retention = place.registry(), place.settings().retention
-    found = look(registry, retention)
+    found = plan(registry, retention)
     done: Collected | None = None
     if not dry_run and not found.is_empty and _agreed(found, yes=yes):
         tell(f"waiting {registry.lease.total_seconds():,.0f} s, in which whoever publishes may still claim something")

@@ -10,13 +10,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from everlearn.cli.screen import table
-from everlearn.decision import Decision
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from rich.console import RenderableType
 
+    from everlearn.decision import Decision
     from everlearn.events import Event, State, VersionEntry
     from everlearn.manifest import Manifest
     from everlearn.replicas import Acknowledgement, Replica
@@ -95,6 +95,8 @@ def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
     ]
     parts: list[RenderableType] = [table("", "", rows=rows)]
     if manifest.decision:
+        from everlearn.decision import Decision
+
         parts += ["", gate(Decision.from_dict(manifest.decision))]
     return Group(*parts)
 

@@ -30,7 +30,7 @@ TRY_AGAIN = 409
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """`again` is a boto3 client that repeats requests by itself, `once` one that does not; `at` is bucket and key."""
+    """`again` is a botocore client that repeats requests by itself, `once` one that does not; `at` is bucket and key."""
 
     again: Any
     once: Any
@@ -41,7 +41,7 @@ class Upload:
     def run(self, parts: list[tuple[int, int]]) -> str | None:
         """Upload and complete; the composite checksum, or None where the server asks for a new upload.
 
-        Raises what boto3 raises, after giving the parts up; 412 among it where the key is taken.
+        Raises what botocore raises, after giving the parts up; 412 among it where the key is taken.
         """
         token = uuid.uuid4().hex
         made = self.again.create_multipart_upload(**self.at, ChecksumAlgorithm="SHA256", Metadata={TOKEN: token})
