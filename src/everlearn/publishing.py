@@ -101,6 +101,7 @@ class Publisher:
         """Raise RegistryError unless the lease still holds and no collection is removing one of `keys` right now."""
         now = self._store.now()
         if self._at is None or now >= self._at + self.lease:
+            self._written = None
             raise RegistryError(
                 f"line {self._line}: this publisher's lease has run out (it was too slow, or asleep); nothing was "
                 "published; run the same command again"

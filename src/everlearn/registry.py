@@ -138,7 +138,10 @@ class Registry:
             if done:
                 return done
             _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
-            self._check_publication(manifest)
+            self._publisher.hold()
+            keep(self._store, self._manifest_key(digest), data)
+            self._publisher.confirm([object_key(self.line, ref.digest) for ref in manifest.references()])
+            self._check_objects(manifest, fresh_after=self._publisher.fresh_after)
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
             origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
             return Draft(
@@ -149,12 +152,6 @@ class Registry:
                 detail=detail | origin,
             )
 
-        state = self.state()
-        if not _done(state, manifest.cycle_key, Kind.PUBLISHED):
-            _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
-            self._publisher.renew()
-            self._check_objects(manifest, fresh_after=self._publisher.fresh_after)
-            keep(self._store, self._manifest_key(digest), data)
         version: str = self._chain.append(propose).detail["version"]
         self._publisher.end()  # after an error it is left to run out: the same call may come again
         return self._chain.known.versions[version]
@@ -287,11 +284,6 @@ class Registry:
         if verify == "full":
             for ref in manifest.references():
                 hash_through(self._store, object_key(self.line, ref.digest), digest=ref.digest)
-
-    def _check_publication(self, manifest: Manifest) -> None:
-        """Right before HEAD moves: all objects are there, and nobody is about to remove one."""
-        self._publisher.confirm([object_key(self.line, ref.digest) for ref in manifest.references()])
-        self._check_objects(manifest)
 
     def _check_objects(self, manifest: Manifest, *, fresh_after: datetime | None = None) -> None:
         for ref in manifest.references():

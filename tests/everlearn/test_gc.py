@@ -256,7 +256,8 @@ def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
     with pytest.raises(RegistryError, match="is removing an object that this version needs"):
         line.publish(manifest, make_champion=True, actor="night", reason="better")
     time.now += DAY
-    assert line.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
+    later = open_line(store)
+    assert later.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
 
 
 def test_a_lease_is_renewed_while_it_is_used_and_given_back(store: MemoryStore, time: Time) -> None:
