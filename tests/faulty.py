@@ -44,6 +44,7 @@ class Fault(Enum):
     CONFLICT = "409 ConditionalRequestConflict, the server not asked"
     PRECONDITION = "412 PreconditionFailed, the server not asked"
     SKEWED = "403 RequestTimeTooSkewed, the server not asked"
+    DENIED = "403 AccessDenied, the server not asked"
     RESET_BEFORE = "connection reset, the server not asked"
     CUT_ON_THE_WAY = "half of the request reaches the server"
     RESET_AFTER = "done, and the answer dropped"
@@ -62,6 +63,7 @@ REFUSALS = {
     Fault.CONFLICT: (409, "ConditionalRequestConflict"),
     Fault.PRECONDITION: (412, "PreconditionFailed"),
     Fault.SKEWED: (403, "RequestTimeTooSkewed"),
+    Fault.DENIED: (403, "AccessDenied"),
 }
 NOTHING_DONE = {*REFUSALS, Fault.RESET_BEFORE, Fault.CUT_ON_THE_WAY}
 ENDLESS = {Fault.SILENT, Fault.LATE}  # the client waits as long as it has patience

@@ -1,0 +1,119 @@
+"""AWS's rules for policies, as far as ours use them, over real requests to S3.
+
+An explicit denial wins, then any permission, then nothing is allowed:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. What a request asks for and
+what it says about itself is read from its own bytes, as the service's list of actions and condition keys has it:
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html. An operator or a key that is not
+known here is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from tests.faulty import Asked
+
+Keys = dict[str, str]
+KNOWN = {
+    "aws:SecureTransport", "s3:TlsVersion", "s3:prefix", "s3:if-match", "s3:if-none-match", "s3:x-amz-copy-source",
+    "s3:ObjectCreationOperation",
+}  # fmt: skip
+
+
+def render(path: Path, values: Mapping[str, str]) -> dict[str, Any]:
+    """What Terraform's templatefile makes of a template that only has names in it."""
+    text = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], path.read_text(encoding="utf-8"))
+    return dict(json.loads(text))
+
+
+def wants(asked: Asked) -> tuple[str, str, Keys]:
+    """Action, resource and condition keys of a request in path style, as it would come over TLS."""
+    address = urlsplit(asked.path)
+    query = parse_qs(address.query, keep_blank_values=True)
+    bucket, _, key = unquote(address.path).lstrip("/").partition("/")
+    headers = {name.lower(): value for name, value in asked.headers}
+    keys: Keys = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+    if not key:
+        keys |= {"s3:prefix": query["prefix"][0]} if "prefix" in query else {}
+        listed = {"versions": "s3:ListBucketVersions", "uploads": "s3:ListBucketMultipartUploads"}
+        return next((listed[name] for name in listed if name in query), "s3:ListBucket"), f"arn:aws:s3:::{bucket}", keys
+    names = {
+        "if-match": "s3:if-match",
+        "if-none-match": "s3:if-none-match",
+        "x-amz-copy-source": "s3:x-amz-copy-source",
+    }
+    keys |= {names[name]: unquote(headers[name]) for name in names if name in headers}
+    action = _action(asked.method, query)
+    if action == "s3:PutObject":
+        makes = "partNumber" not in query and "uploads" not in query
+        keys["s3:ObjectCreationOperation"] = "true" if makes else "false"
+    return action, f"arn:aws:s3:::{bucket}/{key}", keys
+
+
+def _action(method: str, query: Mapping[str, object]) -> str:
+    version = "Version" if "versionId" in query else ""
+    if method in {"GET", "HEAD"}:
+        return f"s3:GetObject{version}"
+    if method == "DELETE":
+        return "s3:AbortMultipartUpload" if "uploadId" in query else f"s3:DeleteObject{version}"
+    return "s3:PutObject"
+
+
+def allows(policies: Iterable[dict[str, Any]], action: str, resource: str, keys: Keys) -> bool:
+    """Whether these policies together let somebody do it."""
+    effects = {
+        statement["Effect"]
+        for policy in policies
+        for statement in policy["Statement"]
+        if _concerns(statement, action, resource) and _holds(statement.get("Condition", {}), keys)
+    }
+    return effects == {"Allow"}
+
+
+def denies(policy: dict[str, Any], asked: Asked) -> bool:
+    """Whether this policy denies the request, whatever others say."""
+    action, resource, keys = wants(asked)
+    everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    return not allows([policy, everything], action, resource, keys)
+
+
+def _concerns(statement: dict[str, Any], action: str, resource: str) -> bool:
+    actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
+    return any(_like(each, action) for each in actions) and any(_like(each, resource) for each in resources)
+
+
+def _holds(condition: dict[str, dict[str, Any]], keys: Keys) -> bool:
+    return all(_met(name, key, _listed(told), keys) for name, block in condition.items() for key, told in block.items())
+
+
+def _met(operator: str, key: str, told: list[str], keys: Keys) -> bool:
+    assert key in KNOWN, key
+    found = keys.get(key)
+    if operator == "Null":
+        return (found is None) == (told == ["true"])
+    if found is None:
+        return operator.endswith("IfExists") or operator == "StringNotLike"
+    if operator == "Bool":
+        return found in told
+    if operator in {"StringLike", "StringLikeIfExists"}:
+        return any(_like(each, found) for each in told)
+    if operator == "StringNotLike":
+        return not any(_like(each, found) for each in told)
+    if operator == "NumericLessThan":
+        return any(float(found) < float(each) for each in told)
+    raise AssertionError(operator)
+
+
+def _like(pattern: str, text: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text) is not None
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
