@@ -51,19 +51,24 @@ class Ed25519Verifier:
     """Counts only signatures by one of the `trusted` public keys (hexadecimal). SettingsError if one is no key."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
-        self._trusted = {key: _public(key) for key in trusted}
+        self._trusted = {key.lower(): _public(key) for key in trusted}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The trusted public keys, each once."""
+        return tuple(self._trusted)
 
     def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
         """Raise IntegrityError unless one of the trusted keys has signed `message`."""
         if not isinstance(signature, dict) or set(signature) != {"algorithm", "key", "value"}:
             raise IntegrityError(f"{name} is not signed; only a line that is set to be unsigned may be read like that")
-        if signature["algorithm"] != ALGORITHM or signature["key"] not in self._trusted:
+        if signature["algorithm"] != ALGORITHM or str(signature["key"]) not in self._trusted:
             raise IntegrityError(
                 f"{name} is signed with a key that is not trusted here ({str(signature['key'])[:16]}…); "
                 "if it is yours, add it to signing.trusted"
             )
         try:
-            self._trusted[signature["key"]].verify(binascii.unhexlify(signature["value"]), message)
+            self._trusted[str(signature["key"])].verify(binascii.unhexlify(signature["value"]), message)
         except (InvalidSignature, ValueError, TypeError):
             raise IntegrityError(f"{name} was changed after it was signed; restore it from a backup") from None
 
@@ -97,9 +102,9 @@ def trust(
     keys = [*trusted, *([signer.key] if signer else [])]
     if not keys:
         raise SettingsError(
-            "no key to sign or to verify with: `everlearn up` draws one for a line on this machine; else put one into "
-            f"{key_file or 'signing.key_file'} or {VARIABLE}, name public keys in signing.trusted, "
-            "or set signing.unsigned to true"
+            "no key to sign or to verify with: `everlearn up` draws one for a line on this machine; else draw one with "
+            f"`everlearn keys new {key_file or 'FILE'}` (signing.key_file, or its content in {VARIABLE}), name the public "
+            "keys of others in signing.trusted, or set signing.unsigned to true"
         )
     return signer, Ed25519Verifier(keys)
 
@@ -115,8 +120,11 @@ def read_key(pem: bytes, *, name: str) -> Ed25519Signer:
     return Ed25519Signer(private)
 
 
-def create_key(path: Path) -> Ed25519Signer:
-    """Draw a key and write it to `path`, readable by its owner only. An existing key is read, never overwritten."""
+def create_key(path: Path, *, anew: bool = False) -> Ed25519Signer:
+    """Draw a key and write it to `path`, readable by its owner only. What is there is never overwritten.
+
+    An existing key is read instead, unless it was to be a new one: then SettingsError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -126,6 +134,8 @@ def create_key(path: Path) -> Ed25519Signer:
     try:
         os.link(draft, path)  # whole or not at all, and never over a key that is there
     except FileExistsError:
+        if anew:
+            raise SettingsError(f"{path} is there already and is not overwritten; name another file") from None
         return read_key(path.read_bytes(), name=str(path))
     finally:
         draft.unlink()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -30,12 +30,14 @@ def test_a_signature_of_a_trusted_key_counts() -> None:
         ({"algorithm": "ed25519", "key": SIGNER.key}, "it is not signed"),
         (STRANGER.sign(b"message"), "not trusted here"),
         (SIGNER.sign(b"message") | {"algorithm": "none"}, "not trusted here"),
+        (SIGNER.sign(b"message") | {"key": SIGNER.key.upper()}, "not trusted here"),
+        (SIGNER.sign(b"message") | {"key": [SIGNER.key]}, "not trusted here"),
         (SIGNER.sign(b"another"), "it was changed after it was signed"),
         (SIGNER.sign(b"message") | {"value": "zz"}, "it was changed after it was signed"),
         (SIGNER.sign(b"message") | {"value": ""}, "it was changed after it was signed"),
     ],
 )
-def test_anything_else_is_refused(signature: dict[str, str] | None, why: str) -> None:
+def test_anything_else_is_refused(signature: Any, why: str) -> None:
     with pytest.raises(IntegrityError, match=why):
         VERIFIER.check(b"message", signature, name="it")
 
@@ -64,6 +66,30 @@ def test_a_key_is_drawn_once_and_readable_by_its_owner_only(tmp_path: Path) -> N
     signer, verifier = trust(key_file=path, environ={})
     assert signer is not None
     verifier.check(b"message", signer.sign(b"message"), name="it")
+
+
+def test_a_key_that_is_to_be_new_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "signing.pem"
+    create_key(path, anew=True)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"signing\.pem is there already and is not overwritten"):
+        create_key(path, anew=True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_after_a_rotation_documents_of_the_old_key_still_count_until_it_is_trusted_no_more(tmp_path: Path) -> None:
+    old, new = create_key(tmp_path / "old.pem"), create_key(tmp_path / "new.pem")
+    signer, both = trust(key_file=tmp_path / "new.pem", trusted=(old.key.upper(),), environ={})
+    assert signer is not None
+    assert signer.key == new.key
+    assert isinstance(both, Ed25519Verifier)
+    assert both.keys == (old.key, new.key)
+    for key in (old, new):
+        both.check(b"message", key.sign(b"message"), name="it")
+    _, later = trust(key_file=tmp_path / "new.pem", environ={})
+    with pytest.raises(IntegrityError, match="it is signed with a key that is not trusted here"):
+        later.check(b"message", old.sign(b"message"), name="it")
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
