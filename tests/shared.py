@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from everlearn.stores import Store
 
 
-OPERATIONS = {"get", "read", "head", "create", "replace", "put", "touch", "list", "delete"}  # others are made of these
+WRITES = {"create", "replace", "put", "touch", "delete"}
+OPERATIONS = WRITES | {"get", "read", "head", "list"}  # others are made of these
 
 
 class SharedStore(MemoryStore):
     """A store in a file of its own. Each operation happens whole or not at all, whoever dies."""
 
-    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
-        super().__init__(clock)
+    def __init__(self, path: Path, now: datetime) -> None:
+        super().__init__(lambda: now)
         self._path = path
 
     def __getattribute__(self, name: str) -> Any:
@@ -41,9 +42,10 @@ class SharedStore(MemoryStore):
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._held = pickle.loads(path.read_bytes()) if path.exists() else {}
                 answer = found(*arguments, **named)
-                fresh = path.with_suffix(".new")
-                fresh.write_bytes(pickle.dumps(self._held))
-                fresh.rename(path)
+                if name in WRITES:
+                    fresh = path.with_suffix(".new")
+                    fresh.write_bytes(pickle.dumps(self._held))
+                    fresh.rename(path)
             return answer
 
         return whole
