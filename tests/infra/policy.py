@@ -117,3 +117,15 @@ def _like(pattern: str, text: str) -> bool:
 
 def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
+
+
+def unused(policy: dict[str, Any], requests: Iterable[Asked]) -> set[tuple[str, str]]:
+    """Actions and resources that the policy allows and none of the requests asks for, each by its statement."""
+    asked = [wants(each)[:2] for each in requests]
+    found = set()
+    for statement in policy["Statement"]:
+        actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
+        used = [(action, resource) for action, resource in asked if _concerns(statement, action, resource)]
+        found |= {(statement["Sid"], each) for each in actions if not any(_like(each, action) for action, _ in used)}
+        found |= {(statement["Sid"], each) for each in resources if not any(_like(each, thing) for _, thing in used)}
+    return found
