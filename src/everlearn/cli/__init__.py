@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import consumers, garbage, nights, servers, upkeep, versions
+from everlearn.cli import consumers, garbage, keys, nights, servers, upkeep, versions
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -53,6 +53,7 @@ app = typer.Typer(
 )
 for part in (servers, nights, versions, consumers, upkeep, garbage):
     app.registered_commands += part.app.registered_commands
+app.add_typer(keys.app, name="keys")
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
 Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings; EVERLEARN_* variables win over them.")]
