@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.errors import RegistryError, StoreError
+from everlearn.errors import ConflictError, RegistryError, StoreDownError, StoreError
 from everlearn.fsck import fsck
 from everlearn.registry import Kind
+from everlearn.stores.memory import MemoryStore
 from tests.faulty import QUICK, Asked, Fault, Proxy, without_waiting
 from tests.line import LINE, VERIFIER, adapter, candidate, open_line
 
@@ -149,3 +150,31 @@ def test_two_that_work_at_once_in_bad_weather_both_get_their_way(
     assert state.champion is None
     with pytest.raises(RegistryError, match="nothing to roll back"):
         open_line(proxied_store).rollback(reason="again", actor="ada")
+
+
+class Vanishing(MemoryStore):
+    """What it says is there has been collected before anybody can look, so many times."""
+
+    times = 1
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.times:
+            self.times -= 1
+            raise ConflictError(f"{key} exists already")
+        return super().create(key, data)
+
+
+def test_an_object_that_is_collected_between_two_looks_is_written_after_all(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights")
+    line = open_line(Vanishing())
+    assert line.get_object(line.put_object(b"weights")) == b"weights"
+    line = open_line(Vanishing())
+    assert line.get_object(line.put_file(path)) == b"weights"
+
+
+def test_a_store_that_contradicts_itself_is_not_taken_for_damage() -> None:
+    store = Vanishing()
+    store.times = 3
+    with pytest.raises(StoreDownError, match="is said to be there already, and is not"):
+        open_line(store).put_object(b"weights")
