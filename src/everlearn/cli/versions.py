@@ -14,7 +14,7 @@ import typer
 
 from everlearn.cli import lines, patience
 from everlearn.cli.screen import Json, answer, table, tell
-from everlearn.errors import NotFoundError
+from everlearn.errors import BadInputError, NotFoundError
 from everlearn.events import Kind
 from everlearn.outlook import outlook
 
@@ -78,18 +78,33 @@ def history(
 
 
 @app.command()
-def show(context: typer.Context, version: Ref, *, json: Json = False) -> None:
+def show(
+    context: typer.Context,
+    version: Ref,
+    *,
+    provenance: Annotated[bool, typer.Option("--provenance", help="Its SLSA v1 provenance instead.")] = False,
+    bom: Annotated[bool, typer.Option("--bom", help="Its CycloneDX bill of materials instead.")] = False,
+    json: Json = False,
+) -> None:
     """Show one version: where it came from, what it holds, and why the gate let it pass.
 
-    Everything comes from its manifest, whose digest and signature are checked first.
+    Everything comes from its manifest, whose digest and signature are checked first; provenance and bill of materials
+    are JSON documents that the manifest names by their digests.
 
-    everlearn show v0001
-    everlearn show champion --json | jq .decision
+        everlearn show v0001
+        everlearn show champion --json | jq .decision
+        everlearn show champion --bom > bom.json
     """
+    if provenance and bom:
+        raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
     place: Place = context.obj
     registry = place.registry()
     entry = registry.resolve(version)
     manifest = registry.manifest(entry.version)
+    if provenance or bom:
+        told = lines.document(registry, entry.version, manifest, wanted="provenance" if provenance else "bom")
+        answer(told, as_json=json, shown=lines.pretty(told))
+        return
     answer(lines.of_version(entry, manifest), as_json=json, shown=lines.portrait(entry, manifest))
 
 
