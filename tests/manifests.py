@@ -82,5 +82,7 @@ NIGHTS = st.tuples(_MANIFESTS, _RUNS).map(
 
 def backwards(manifest: Manifest) -> Manifest:
     """The same manifest, said in another order."""
-    turned = {name: dict(reversed(getattr(manifest, name).items())) for name in ("files", "config", "decision")}
-    return replace(manifest, **turned)
+    files, config, decision = (
+        dict(reversed(each.items())) for each in (manifest.files, manifest.config, manifest.decision)
+    )
+    return replace(manifest, files=files, config=config, decision=decision)

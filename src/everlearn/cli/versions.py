@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from everlearn.registry import Registry
 
 app = typer.Typer()
+
+
+def said(reason: str) -> str:
+    """A reason that says something."""
+    if not reason.strip():
+        raise typer.BadParameter("it is empty: say why in a few words, the history keeps them")
+    return reason
+
+
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.")]
 Verification = Annotated[
     Literal["quick", "full"],
@@ -112,7 +121,9 @@ def show(
 def rollback(
     context: typer.Context,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the history and for whoever reviews that night's data.")],
+    reason: Annotated[
+        str, typer.Option(callback=said, help="Why, for the history and for whoever reviews that night's data.")
+    ],
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Or base; by default the last good champion.")
     ] = None,
@@ -153,7 +164,7 @@ def promote(
     context: typer.Context,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="v0001")],
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the history.")],
+    reason: Annotated[str, typer.Option(callback=said, help="Why, for the history.")],
     verify: Verification = "quick",
     wait: Wait = None,
     yes: Yes = False,
