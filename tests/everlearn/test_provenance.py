@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,40 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf import json_format
 from hypothesis import given
-from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
-from in_toto_attestation.v1 import statement_pb2
-from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
-from in_toto_attestation.v1.statement import Statement
 
 from everlearn.document import canonical
 from everlearn.manifest import ObjectRef
 from everlearn.provenance import commit_of, statement
 from tests.manifests import ALONE, FIRST, MANIFEST, NIGHTS, RUN, Night, backwards
+from tests.schemas import checked_provenance
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def valid(written: bytes) -> Any:
-    """The parsed predicate, if the statement around it is one. What both specifications require is asked for by name."""
-    found = json_format.Parse(written, statement_pb2.Statement())
-    Statement.copy_from_pb(found).validate()
-    assert found.predicate_type == "https://slsa.dev/provenance/v1"
-    predicate = json_format.Parse(json.dumps(json.loads(written)["predicate"]), provenance_pb2.Provenance())
-    made, run = predicate.build_definition, predicate.run_details
-    assert ":" in made.build_type
-    assert made.external_parameters.fields
-    assert ":" in run.builder.id
-    for each in (*made.resolved_dependencies, *run.byproducts):
-        ResourceDescriptor.copy_from_pb(each).validate()
-        assert each.digest
-    return predicate
-
-
 @given(night=NIGHTS)
 def test_every_provenance_is_a_valid_in_toto_statement_with_a_valid_slsa_predicate(night: Night) -> None:
     manifest, run = night
-    valid(canonical(statement(manifest, run=run)))
+    checked_provenance(canonical(statement(manifest, run=run)))
 
 
 @given(night=NIGHTS)
@@ -63,7 +43,7 @@ def test_the_same_night_writes_the_same_provenance(night: Night) -> None:
 
 
 def test_a_provenance_names_all_that_the_version_was_made_from() -> None:
-    found = valid(canonical(statement(MANIFEST, run=RUN)))
+    found = checked_provenance(canonical(statement(MANIFEST, run=RUN)))
     resolved = {each.name: dict(each.digest) for each in found.build_definition.resolved_dependencies}
     assert resolved == {
         "base model": {"sha256": "b" * 64},
@@ -81,7 +61,7 @@ def test_a_provenance_names_all_that_the_version_was_made_from() -> None:
 
 
 def test_what_a_first_night_does_not_know_is_left_out() -> None:
-    found = valid(canonical(statement(FIRST, run=ALONE)))
+    found = checked_provenance(canonical(statement(FIRST, run=ALONE)))
     assert [each.name for each in found.build_definition.resolved_dependencies] == ["base model", "data snapshot"]
     assert not found.run_details.byproducts
 
@@ -91,7 +71,7 @@ def test_what_a_first_night_does_not_know_is_left_out() -> None:
 )
 def test_the_check_itself_can_fail(change: dict[str, Any]) -> None:
     with pytest.raises((AssertionError, ValueError, json_format.ParseError)):
-        valid(canonical(statement(MANIFEST, run=RUN) | change))
+        checked_provenance(canonical(statement(MANIFEST, run=RUN) | change))
 
 
 def test_a_provenance_does_not_depend_on_the_references_to_it() -> None:
