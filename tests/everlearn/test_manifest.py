@@ -25,7 +25,11 @@ MANIFEST = Manifest(
 
 @pytest.mark.parametrize(
     "manifest",
-    [MANIFEST, replace(MANIFEST, report=REF, parent="v0001"), replace(MANIFEST, report=REF, provenance=REF, bom=REF)],
+    [
+        MANIFEST,
+        replace(MANIFEST, report=REF, parent="v0001"),
+        replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2")),
+    ],
 )
 def test_a_manifest_survives_json(manifest: Manifest) -> None:
     assert Manifest.from_content(parse(canonical(manifest.to_content()), name="it")) == manifest
