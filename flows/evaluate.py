@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from everlearn.settings import Settings
+from everlearn.settings import Settings, load
 from tasks.evaluate import evaluate_version, show_evaluation
 
 
@@ -18,7 +19,7 @@ class EvaluateConfig(BaseModel):
 
     version: str = "champion"
     suite: Path = Path("data/suites/short-sums.jsonl")
-    settings: Settings = Settings()
+    settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
 @flow(name="evaluate", persist_result=False)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from everlearn.settings import Settings
+from everlearn.settings import Settings, load
 from tasks.gate import check_bytes, decide, measure_suites, name_opponents, recheck_rewards, upload_candidate
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, train_adapter
@@ -30,12 +31,12 @@ from tasks.publish import (
 
 
 class CycleConfig(BaseModel):
-    """What a night needs: where new problems arrive, and its settings."""
+    """Where new problems arrive. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path
-    settings: Settings = Settings()
+    data: Path = Path(".everlearn/inbox")
+    settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
 def _name() -> str:

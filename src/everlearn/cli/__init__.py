@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import consumers, garbage, nights, servers, upkeep, versions
+from everlearn.cli import consumers, garbage, nights, schedules, servers, upkeep, versions
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -51,8 +51,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, upkeep, garbage):
+for part in (servers, nights, versions, consumers, upkeep, garbage, schedules):
     app.registered_commands += part.app.registered_commands
+    app.registered_groups += part.app.registered_groups
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
 Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings; EVERLEARN_* variables win over them.")]

@@ -1,0 +1,193 @@
+"""Deployments as code: what infra/prefect.yaml says of a line, what the server has, and making the one the other.
+
+    plan = read_plan(Path("infra/prefect.yaml"), line="math", directory=Path("/srv/everlearn"))
+    with get_client(sync_client=True) as client:
+        for change in compare(plan, client):
+            print(change)
+    apply(plan)
+
+Prefect's own `deploy` applies them; here they are compared before, because it does not say what it will change. When
+nights begin is written at the first deployment and left alone after that: it belongs to `everlearn schedule`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+
+from everlearn.errors import BadInputError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.responses import DeploymentResponse
+
+FILE = Path("infra/prefect.yaml")
+FIRST = 1
+"""Priority of the queue that goes before all others of its pool."""
+_VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one line wants of the server. `deployments` are Prefect's own entries, `environ` what their gaps are filled with."""
+
+    line: str
+    file: Path
+    environ: dict[str, str]
+    deployments: dict[str, dict[str, Any]]
+
+    @property
+    def queues(self) -> set[tuple[str, str]]:
+        """Pool and queue of each deployment."""
+        return {(each["work_pool"]["name"], each["work_pool"]["work_queue_name"]) for each in self.deployments.values()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference: what is new or other on the server once the plan is applied."""
+
+    name: str
+    field: str | None = None
+    before: Any = None
+    after: Any = None
+
+    def __str__(self) -> str:
+        """As a line of a diff."""
+        if self.field is None:
+            return f"+ {self.name}"
+        return f"~ {self.name}: {self.field}: {self.before} → {self.after}"
+
+
+def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
+    """The deployments in `file` for one line. BadInputError if it is no such file."""
+    environ = {"EVERLEARN_STORE__LINE": line, "EVERLEARN_DIRECTORY": str(directory.absolute())}
+    try:
+        text = file.read_text(encoding="utf-8")
+        written = yaml.safe_load(_VARIABLE.sub(lambda found: environ.get(found[1], found[0]), text))
+        deployments = {f"{_flow(each['entrypoint'])}/{each['name']}": each for each in written["deployments"]}
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
+    return Plan(line=line, file=file, environ=environ, deployments=deployments)
+
+
+def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
+    """What applying the plan would change on the server; nothing where it was applied before."""
+    return (*_new_queues(plan, client), *_new_deployments(plan, client))
+
+
+def apply(plan: Plan, client: SyncPrefectClient) -> None:
+    """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
+    for pool, queue in sorted(plan.queues):
+        _ensure_queue(client, pool, queue)
+    kept = {name: found.schedules for name in plan.deployments if (found := _find(client, name)) is not None}
+    written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
+    for name, entry in zip(plan.deployments, written["deployments"], strict=True):
+        if name in kept:
+            entry["schedules"] = [_entry_of(each) for each in kept[name]]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(
+            command,
+            env=os.environ | plan.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
+
+
+def _new_queues(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+    for pool, queue in sorted(plan.queues):
+        try:
+            client.read_work_queue_by_name(queue, work_pool_name=pool)
+        except ObjectNotFound:
+            yield Change(name=f"work queue {pool}/{queue}")
+
+
+def _ensure_queue(client: SyncPrefectClient, pool: str, queue: str) -> None:
+    try:
+        client.read_work_pool(pool)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    try:
+        client.read_work_queue_by_name(queue, work_pool_name=pool)
+    except ObjectNotFound:
+        client.create_work_queue(name=queue, work_pool_name=pool, priority=FIRST)
+
+
+def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+    for name, entry in plan.deployments.items():
+        found = _find(client, name)
+        if found is None:
+            yield Change(name=name)
+            continue
+        has, wants = _facts_of(found), _facts(entry)
+        yield from (
+            Change(name=name, field=field, before=has[field], after=wants[field])
+            for field in wants
+            if has[field] != wants[field]
+        )
+
+
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, Any]:
+    """What of an entry in the file can be compared."""
+    pool, limit = entry["work_pool"], entry.get("concurrency_limit") or {}
+    return {
+        "entrypoint": entry["entrypoint"],
+        "description": entry.get("description"),
+        "tags": sorted(entry.get("tags") or ()),
+        "parameters": entry.get("parameters") or {},
+        "work queue": f"{pool['name']}/{pool['work_queue_name']}",
+        "environment": pool.get("job_variables", {}).get("env", {}),
+        "runs at once": limit.get("limit"),
+    }
+
+
+def _facts_of(found: DeploymentResponse) -> dict[str, Any]:
+    """The same of a deployment on the server."""
+    limit = found.global_concurrency_limit
+    return {
+        "entrypoint": found.entrypoint,
+        "description": found.description,
+        "tags": sorted(found.tags),
+        "parameters": found.parameters,
+        "work queue": f"{found.work_pool_name}/{found.work_queue_name}",
+        "environment": (found.job_variables or {}).get("env", {}),
+        "runs at once": limit.limit if limit else None,
+    }
+
+
+def _entry_of(schedule: Any) -> dict[str, Any]:
+    """A schedule of the server as an entry of the file."""
+    told: dict[str, Any] = schedule.schedule.model_dump(mode="json", exclude_none=True)
+    return told | {"active": schedule.active} | ({"slug": schedule.slug} if schedule.slug else {})
+
+
+def _flow(entrypoint: str) -> str:
+    """The name of the flow: `flows.roll_back.roll_back` is `roll-back`."""
+    return entrypoint.rpartition(".")[2].replace("_", "-")

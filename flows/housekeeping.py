@@ -1,0 +1,25 @@
+"""Walk the history of a line, and remove what no version needs: the same as `everlearn fsck` and `everlearn gc --yes`."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from everlearn.settings import Settings, load
+from tasks.housekeeping import collect_garbage, walk_line
+
+
+class HousekeepingConfig(BaseModel):
+    """Nothing has to be said. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    settings: SkipJsonSchema[Settings] = Field(default_factory=load)
+
+
+@flow(name="housekeeping", persist_result=False)
+def housekeeping(config: HousekeepingConfig) -> dict[str, int]:
+    """How many objects were walked, and how many removed. Nothing is removed where the walk finds damage."""
+    walked = walk_line(config.settings)
+    return {"walked": walked, "removed": collect_garbage(config.settings)}
