@@ -28,6 +28,7 @@ from tasks.publish import (
     show_night,
     write_report,
 )
+from tasks.turn import later_run_waits
 
 
 class CycleConfig(BaseModel):
@@ -48,6 +49,8 @@ def _name() -> str:
 def run_cycle(config: CycleConfig) -> dict[str, str | None]:
     """Ingest, validate, ladder, train, gate, publish, report: `end`, `version`, `reason`, `report`, `cycle_key`."""
     settings = config.settings
+    if later_run_waits():
+        return {"end": "SKIPPED", "reason": "a later night is due, too, and makes up for this one"}
     with hold_line(settings) as token:
         night = resume_night(settings, token)
         if night is None:
