@@ -104,7 +104,7 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         done = subprocess.run(
             command,
-            env=os.environ | plan.environ,
+            env=os.environ | plan.environ | {"PREFECT_API_URL": str(client.api_url)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -88,7 +88,7 @@ def set_times(client: SyncPrefectClient, night: Night, *, cron: str, timezone: s
 
 def hold(client: SyncPrefectClient, night: Night, *, held: bool) -> None:
     """Let no night begin by itself from now on; or let them again."""
-    client.set_deployment_paused_state(night.deployment, paused=held)
+    (client.pause_deployment if held else client.resume_deployment)(night.deployment)
 
 
 def begin(client: SyncPrefectClient, night: Night) -> UUID:

@@ -1,0 +1,219 @@
+"""Deployments as code, and when nights begin: against a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect.client.orchestration import get_client
+from prefect.server.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Scheduled
+
+from everlearn.access import open_registry
+from everlearn.errors import BadInputError, ServiceError
+from flows.deploy import Plan, apply, compare, read_plan
+from flows.schedule import Night, begin, find_night, hold, set_times
+from flows.server import client as client_of_server
+from tests.night import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tests.flows.conftest import Nights
+
+FILE = ROOT / "infra" / "prefect.yaml"
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as found:
+        yield found
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """Of a line that no other test knows."""
+    return read_plan(FILE, line=tmp_path.name.replace("_", "-").lower(), directory=ROOT)
+
+
+def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(plan: Plan, client: SyncPrefectClient) -> None:
+    shown = [str(change) for change in compare(plan, client)]
+    assert [each for each in shown if "run-cycle" in each] == [f"+ run-cycle/nightly-{plan.line}"]
+    assert all(each.startswith("+ ") for each in shown)
+    apply(plan, client)
+    assert compare(plan, client) == ()
+    apply(plan, client)
+    assert compare(plan, client) == ()
+
+
+def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
+    plan: Plan, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    apply(plan, client)
+    other = tmp_path / "prefect.yaml"
+    other.write_text(
+        FILE.read_text().replace("Measure a version on a suite.", "Measured.").replace("limit: 1", "limit: 2")
+    )
+    changed = read_plan(other, line=plan.line, directory=ROOT)
+    assert [str(change) for change in compare(changed, client)] == [
+        f"~ run-cycle/nightly-{plan.line}: runs at once: 1 → 2",
+        f"~ evaluate/evaluate-{plan.line}: description: Measure a version on a suite. → Measured.",
+        f"~ housekeeping/housekeeping-{plan.line}: runs at once: 1 → 2",
+    ]
+    apply(changed, client)
+    assert compare(changed, client) == ()
+
+
+def test_times_that_were_set_stay_when_the_line_is_deployed_again(plan: Plan, client: SyncPrefectClient) -> None:
+    apply(plan, client)
+    night = find_night(client, line=plan.line)
+    assert (night.cron, night.timezone, night.held) == ("0 2 * * *", "UTC", False)
+    set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+    hold(client, night, held=True)
+    apply(plan, client)
+    night = find_night(client, line=plan.line)
+    assert (night.cron, night.timezone, night.held) == ("30 2 * * *", "Europe/Berlin", True)
+    hold(client, night, held=False)
+    assert not find_night(client, line=plan.line).held
+
+
+def test_a_night_can_be_asked_for_now(plan: Plan, client: SyncPrefectClient) -> None:
+    apply(plan, client)
+    run = client.read_flow_run(begin(client, find_night(client, line=plan.line)))
+    assert run.work_pool_name == "gpu"
+    assert f"line:{plan.line}" in run.tags
+
+
+@pytest.mark.parametrize(("cron", "zone"), [("daily", "UTC"), ("0 2 * *", "UTC"), ("0 2 * * *", "Mars/Olympus")])
+def test_what_is_no_time_is_refused_before_anything_is_changed(
+    plan: Plan, client: SyncPrefectClient, cron: str, zone: str
+) -> None:
+    apply(plan, client)
+    night = find_night(client, line=plan.line)
+    with pytest.raises(BadInputError, match="is no time at which nights can begin"):
+        set_times(client, night, cron=cron, timezone=zone)
+    assert find_night(client, line=plan.line).cron == "0 2 * * *"
+
+
+def test_a_line_that_was_never_deployed_is_named_with_the_remedy(client: SyncPrefectClient) -> None:
+    with pytest.raises(BadInputError, match="run `everlearn deploy --line nowhere`"):
+        find_night(client, line="nowhere")
+
+
+@pytest.mark.parametrize("text", ["a: [", "deployments: 3", "deployments: [{name: x}]", ""])
+def test_a_file_without_deployments_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInputError, match="is no list of deployments"):
+        read_plan(file, line="a", directory=tmp_path)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        read_plan(tmp_path, line="a", directory=tmp_path)
+
+
+def test_without_a_server_the_remedy_is_named() -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ServiceError, match="run `everlearn up`"),
+        client_of_server() as client,
+    ):
+        find_night(client, line="a")
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(ServiceError, match="no Prefect server runs here"),
+        client_of_server(),
+    ):
+        pass
+
+
+@given(minutes=st.integers(0, 24 * 60 - 1), spring=st.booleans())
+def test_daylight_saving_neither_skips_nor_doubles_a_night(minutes: int, *, spring: bool) -> None:
+    begin = datetime(2026, 3, 28, tzinfo=BERLIN) if spring else datetime(2026, 10, 24, tzinfo=BERLIN)
+    cron = f"{minutes % 60} {minutes // 60} * * *"
+    times = CronSchedule(cron=cron, timezone="Europe/Berlin")
+    nights = asyncio.run(times.get_dates(4, start=begin - timedelta(minutes=1)))
+    days = [each.astimezone(BERLIN).date() for each in nights]
+    assert [day - days[0] for day in days] == [timedelta(days=number) for number in range(4)]
+
+
+@pytest.fixture
+def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Night:
+    """A line that is deployed where a tiny night can run."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
+    apply(read_plan(FILE, line=plan.line, directory=nights.folder), client)
+    settings = nights.settings(line=plan.line).model_dump(mode="json")
+    (nights.folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    inbox = nights.folder / ".everlearn" / "inbox"
+    inbox.parent.mkdir()
+    inbox.symlink_to(nights.data)
+    return find_night(client, line=plan.line)
+
+
+@pytest.mark.slow
+def test_nights_that_were_missed_are_caught_up_once(night: Night, client: SyncPrefectClient, nights: Nights) -> None:
+    hold(client, night, held=True)
+    due = [Scheduled(scheduled_time=datetime.now(tz=UTC) - timedelta(days=days)) for days in (3, 2, 1)]
+    runs = [client.create_flow_run_from_deployment(night.deployment, state=each).id for each in due]
+    wait(lambda: ended(client, runs), worker=nights)
+    names = [client.read_flow_run(run).state_name for run in runs]
+    assert names == ["Completed"] * 3
+    assert history(nights, night) == ["published"], "one night, however many were missed"
+
+
+@pytest.mark.slow
+def test_a_schedule_fires_and_the_night_runs_on_the_gpu_pool(
+    night: Night, client: SyncPrefectClient, nights: Nights
+) -> None:
+    set_times(client, night, cron="* * * * *", timezone="UTC")
+    wait(lambda: bool(history(nights, night)), worker=nights)
+    assert history(nights, night)[0] == "published"
+
+
+def history(nights: Nights, night: Night) -> list[str]:
+    state = open_registry(nights.settings(line=night.line)).state()
+    return [str(event.kind) for event in state.history]
+
+
+def ended(client: SyncPrefectClient, runs: list[UUID]) -> bool:
+    states = [client.read_flow_run(run).state for run in runs]
+    return all(state is not None and state.is_final() for state in states)
+
+
+def wait(condition: Callable[[], bool], *, worker: Nights) -> None:
+    """Until it is so, with a worker of the gpu pool at work."""
+    environ = os.environ | {
+        "PREFECT_API_URL": worker.prefect_url,
+        "PREFECT_HOME": str(worker.folder / "prefect"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
+    log = worker.folder / "worker.log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, cwd=worker.folder, env=environ, stdout=out, stderr=out) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 240
+            while not condition():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.5)
+        finally:
+            process.terminate()
