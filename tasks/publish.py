@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from everlearn.access import open_registry
+from everlearn.bom import bill, licence_of
 from everlearn.cycle import End, cycle_key
+from everlearn.document import canonical
 from everlearn.domains import load_domain
 from everlearn.errors import StaleParentError
 from everlearn.ladder import CurvePoint
 from everlearn.manifest import Manifest, ObjectRef
 from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
 from everlearn.objects import object_key
+from everlearn.provenance import Run, commit_of, statement
 from everlearn.registry import Kind
 from everlearn.report import gate_rows, headline, render, summary_markdown
 from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
@@ -145,17 +150,35 @@ def report_of(night: Night) -> ObjectRef:
     return ObjectRef(**json.loads(night.work.get("report")))
 
 
+def run_of(night: Night) -> Run:
+    """What is told of the night in provenance and bill of materials, beside its manifest."""
+    parent, card = night.inputs.parent, night.settings.base.path / "README.md"
+    return Run(
+        line=night.line,
+        started=datetime.fromisoformat(night.started),
+        parent_manifest=night.registry.resolve(parent).manifest if parent else None,
+        commit=commit_of(Path(__file__)),
+        licence=licence_of(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None,
+    )
+
+
 def _manifest(night: Night) -> Manifest:
     decision, work = decision_of(night), night.work
     times = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in times_of(work)}
     if not work.has("created"):
         work.put("created", datetime.now(tz=UTC).isoformat().encode())
-    return Manifest(
+    made = Manifest(
         files=files_of(night), base_fingerprint=night.inputs.base_fingerprint, parent=night.inputs.parent,
         cycle_key=night.key, data_digest=night.inputs.data_digest, config=night.settings.model_dump(mode="json"),
         code_version=night.inputs.code_version, created=datetime.fromisoformat(work.get("created").decode()),
         metrics={"skill": skill_of(decision), **times}, decision=decision.to_dict(), report=report_of(night),
     )  # fmt: skip
+    run, keep = run_of(night), night.registry.put_object
+    return replace(
+        made,
+        provenance=keep(canonical(statement(made, run=run))),
+        bom=keep(canonical(bill(made, run=run))),
+    )
 
 
 def _point(plain: dict[str, Any]) -> CurvePoint:

@@ -56,6 +56,13 @@ class SharedStore(MemoryStore):
         return iter([MemoryStore.head(self, key) for key in found])
 
 
+def left_in(path: Path, now: datetime) -> MemoryStore:
+    """What those who worked on the store in that file have left, for this process alone."""
+    found = MemoryStore(lambda: now)
+    found._held = pickle.loads(path.read_bytes())
+    return found
+
+
 class Steps:
     """A store whose operations are counted; the process dies right before number `at`, or right after it."""
 

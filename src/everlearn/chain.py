@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.document import FORMAT, canonical, digest_of, parse, seal, unseal
-from everlearn.errors import ConflictError, IntegrityError, NotFoundError, StoreDownError
+from everlearn.errors import BadInputError, ConflictError, IntegrityError, NotFoundError, StoreDownError
 from everlearn.events import Event, State, fold
 from everlearn.objects import fetch, keep, object_key
 
@@ -41,13 +41,18 @@ DOWN_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An event that somebody wants to add, before its place in the chain is known."""
+    """An event that somebody wants to add, before its place in the chain is known. BadInputError without a reason."""
 
     kind: Kind
     actor: str
     reason: str
     cycle_key: str | None = None
     detail: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The history is for those who ask later why."""
+        if not self.reason.strip():
+            raise BadInputError(f"{self.kind} without a reason: say why in a few words, the history keeps them")
 
 
 class Chain:

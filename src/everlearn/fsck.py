@@ -226,7 +226,7 @@ class _Walk:
         differs = [name for name in TOLD if getattr(manifest, name) != told.get(name)]
         if differs:
             self._held.wrong[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
-        named = [*manifest.files.items(), *([("its report", manifest.report)] if manifest.report else [])]
+        named = [*manifest.files.items(), *((f"its {name}", ref) for name, ref in manifest.documents().items())]
         for name, ref in named:
             place = object_key(self._line, ref.digest)
             self._needed[place] = f"{version} needs it ({name})"

@@ -16,6 +16,7 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
+LATER = ("provenance", "bom")  # fields that manifests of earlier versions of Everlearn do not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class ObjectRef:
 class Manifest:
     """A candidate, complete. `files` are what consumers receive; `parent` is a version's name, or None for the base.
 
-    `decision` is what the gate said, in its own JSON; `metrics` are finite numbers. Raises BadInputError for a file
+    `decision` is what the gate said, in its own JSON; `metrics` are finite numbers. `report`, `provenance` (SLSA) and
+    `bom` (CycloneDX) tell of it, are kept as long, and are never delivered. Raises BadInputError for a file
     name that is a path, or of a kind that can carry code.
     """
 
@@ -51,6 +53,8 @@ class Manifest:
     metrics: dict[str, float] = field(default_factory=dict)
     decision: dict[str, Any] = field(default_factory=dict)
     report: ObjectRef | None = None
+    provenance: ObjectRef | None = None
+    bom: ObjectRef | None = None
 
     def __post_init__(self) -> None:
         """Refuse what must not be delivered."""
@@ -61,25 +65,34 @@ class Manifest:
     def to_content(self) -> dict[str, Any]:
         """As JSON values, for a sealed document."""
         content = asdict(self) | {"created": self.created.isoformat()}
-        for ref in (*content["files"].values(), content["report"] or {}):
+        for name in LATER:
+            if content[name] is None:
+                del content[name]  # as it was before there were any: old manifests keep their digests
+        told = (content.get(name) or {} for name in ("report", *LATER))
+        for ref in (*content["files"].values(), *told):
             if not ref.get("composite"):
-                ref.pop("composite", None)  # as it was before there were any: old manifests keep their digests
+                ref.pop("composite", None)  # the same
         return content
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
         """Inverse of `to_content`. IntegrityError for fields it does not know."""
         try:
-            report = content["report"]
+            told = {"report": content["report"]} | {name: content.get(name) for name in LATER}
             known = {
                 "files": {name: ObjectRef(**ref) for name, ref in content["files"].items()},
                 "created": datetime.fromisoformat(content["created"]),
-                "report": None if report is None else ObjectRef(**report),
             }
-            return cls(**content | known)
+            refs = {name: None if ref is None else ObjectRef(**ref) for name, ref in told.items()}
+            return cls(**content | known | refs)
         except (KeyError, TypeError, ValueError, AttributeError, BadInputError) as error:
             raise IntegrityError(f"a manifest that this version of Everlearn cannot read: {error}") from None
 
     def references(self) -> tuple[ObjectRef, ...]:
         """Every object that has to be there."""
-        return (*self.files.values(), *([self.report] if self.report else []))
+        return (*self.files.values(), *self.documents().values())
+
+    def documents(self) -> dict[str, ObjectRef]:
+        """What tells of the version and is no part of it: report, provenance, bill of materials, as far as there are any."""
+        told = {"report": self.report, "provenance": self.provenance, "bom": self.bom}
+        return {name: ref for name, ref in told.items() if ref is not None}

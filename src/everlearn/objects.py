@@ -6,10 +6,10 @@ import hashlib
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from everlearn.document import digest_of
-from everlearn.errors import ConflictError, IntegrityError, NotFoundError
+from everlearn.errors import ConflictError, IntegrityError, NotFoundError, StoreDownError
 from everlearn.stores import parts
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from everlearn.stores import Store
 
 CHUNK = 1024**2
+ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
 def object_key(line: str, digest: str) -> str:
@@ -32,10 +35,14 @@ def keep(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = 
 
     What is there since before `fresh_after` is made new, so that no collection takes it for forgotten.
     """
-    try:
+
+    def write() -> None:
         store.create(key, data)
-    except ConflictError:
+
+    def find() -> None:
         check(store, key, digest=digest_of(data), size=len(data), fresh_after=fresh_after)
+
+    _write_or_find(write, find, store=store, key=key)
 
 
 def keep_file(
@@ -51,12 +58,35 @@ def keep_file(
 
     The composite checksum by which the store knows it, if it is large.
     """
-    try:
-        return store.upload(key, path, progress=progress)
-    except ConflictError:
+
+    def find() -> str | None:
         told, size = parts.composite(path), path.stat().st_size
         check(store, key, digest=digest, size=size, composite=told, fresh_after=fresh_after)
         return told
+
+    return _write_or_find(lambda: store.upload(key, path, progress=progress), find, store=store, key=key)
+
+
+def _write_or_find(write: Callable[[], T], find: Callable[[], T], *, store: Store, key: str) -> T:
+    """Write, or find what is there. If that is gone before it is looked at (collected), write it after all."""
+    for _ in range(ATTEMPTS):
+        try:
+            return write()
+        except ConflictError:
+            try:
+                return find()
+            except IntegrityError:
+                if _is_there(store, key):
+                    raise
+    raise StoreDownError(f"{key} is said to be there already, and is not; look at the store, then try again")
+
+
+def _is_there(store: Store, key: str) -> bool:
+    try:
+        store.head(key)
+    except NotFoundError:
+        return False
+    return True
 
 
 def digest_of_file(path: Path) -> str:

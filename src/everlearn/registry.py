@@ -76,6 +76,7 @@ class Registry:
         self._verifier = verifier
         self._chain = Chain(store, line, clock=clock, signer=signer, verifier=verifier)
         self._publisher = Publisher(store, line, lease=lease)
+        self._manifests: dict[str, Manifest] = {}
         self.lease = lease
 
     def event(self, digest: str) -> Event:
@@ -97,7 +98,8 @@ class Registry:
 
     def manifest(self, version: str) -> Manifest:
         """The manifest of a version ("champion", too), verified."""
-        return self._manifest(self.resolve(version).manifest)
+        known = self.known.versions.get(version)  # a version's manifest is the same for ever
+        return self._manifest((known or self.resolve(version)).manifest)
 
     def put_object(self, data: bytes) -> ObjectRef:
         """Keep bytes for ever, unreferenced until a manifest names them. The same bytes twice are stored once."""
@@ -291,10 +293,13 @@ class Registry:
             check(self._store, key, digest=ref.digest, size=ref.size, composite=ref.composite, fresh_after=fresh_after)
 
     def _manifest(self, digest: str) -> Manifest:
-        name = self._manifest_key(digest)
-        data = fetch(self._store, name, digest=digest)
-        content = unseal(data, purpose="manifest", line=self.line, verifier=self._verifier, name=name)
-        return Manifest.from_content(content)
+        """Read once: what a digest names does not change."""
+        if digest not in self._manifests:
+            name = self._manifest_key(digest)
+            data = fetch(self._store, name, digest=digest)
+            content = unseal(data, purpose="manifest", line=self.line, verifier=self._verifier, name=name)
+            self._manifests[digest] = Manifest.from_content(content)
+        return self._manifests[digest]
 
     def _manifest_key(self, digest: str) -> str:
         return f"{self.line}/manifests/{digest}.json"

@@ -68,7 +68,7 @@ class Ed25519Verifier:
                 "if it is yours, add it to signing.trusted"
             )
         try:
-            self._trusted[str(signature["key"])].verify(binascii.unhexlify(signature["value"]), message)
+            self._trusted[str(signature["key"])].verify(_value(signature["value"]), message)
         except (InvalidSignature, ValueError, TypeError):
             raise IntegrityError(f"{name} was changed after it was signed; restore it from a backup") from None
 
@@ -140,6 +140,14 @@ def create_key(path: Path, *, anew: bool = False) -> Ed25519Signer:
     finally:
         draft.unlink()
     return Ed25519Signer(private)
+
+
+def _value(written: str) -> bytes:
+    """A signature as its signer wrote it. ValueError for the same in capitals, too: no byte of a document is free."""
+    value = binascii.unhexlify(written)
+    if value.hex() != written:
+        raise ValueError(written)
+    return value
 
 
 def _public(key: str) -> Ed25519PublicKey:

@@ -53,6 +53,15 @@ def test_no_byte_of_a_sealed_document_can_be_changed(position: int, mask: int) -
         unseal(bytes(data), **PLACE, verifier=VERIFIER, name="it")
 
 
+def test_no_single_bit_of_a_sealed_document_can_be_changed() -> None:
+    good = seal({"a": 1, "why": "because"}, **PLACE, signer=SIGNER)
+    for position in range(8 * len(good)):
+        data = bytearray(good)
+        data[position // 8] ^= 1 << position % 8
+        with pytest.raises(IntegrityError):
+            unseal(bytes(data), **PLACE, verifier=VERIFIER, name="it")
+
+
 @pytest.mark.parametrize("other", [{"purpose": "manifest"}, {"line": "another"}])
 def test_a_signature_proves_nothing_in_another_place(other: dict[str, str]) -> None:
     data = seal({"a": 1}, **PLACE, signer=SIGNER)

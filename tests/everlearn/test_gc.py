@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn import chain
-from everlearn.cycle import CycleInputs, Lease, Workspace, close_cycle, open_cycle
+from everlearn.cycle import CycleInputs, Lease, OpenCycle, Workspace, close_cycle, open_cycle
 from everlearn.errors import IntegrityError, RegistryError, SettingsError, StaleParentError
 from everlearn.fsck import fsck
 from everlearn.gc import Collected, collect, plan
+from everlearn.objects import object_key
 from everlearn.publishing import Mark, Publisher, claims, mark_key
 from everlearn.registry import Kind
 from everlearn.settings import RetentionSettings, Settings, load
@@ -19,7 +20,7 @@ from everlearn.stores.memory import MemoryStore
 from tests.line import LINE, VERIFIER, WHEN, candidate, open_line, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from everlearn.registry import Registry
@@ -182,12 +183,30 @@ def test_work_stays_while_a_night_runs(store: MemoryStore, line: Registry, time:
     time.now += 40 * DAY
     assert run(line, time).removed == ()
     store.delete(f"{LINE}/work/lease.json")
-    lost = open_cycle(store, LINE, INPUTS)
+    opened: list[OpenCycle] = []
 
-    def again() -> None:
-        close_cycle(store, lost, end=None)
+    def begin() -> None:
+        opened.append(open_cycle(store, LINE, INPUTS))
 
-    assert run(line, time, meanwhile=again).removed == ()
+    assert run(line, time, meanwhile=begin).removed == ()
+    close_cycle(store, opened[0], end=None)
+    assert len(run(line, time).removed) == 2
+
+
+def test_what_vanishes_while_a_collection_looks_is_no_business_of_ours(
+    store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(line, "one")
+    key = object_key(LINE, line.put_object(b"forgotten").digest)
+    time.now += 2 * DAY
+    read = store.read
+
+    def too_late(wanted: str, *, start: int = 0) -> Iterator[bytes]:
+        store.delete(key)
+        return read(wanted, start=start)
+
+    monkeypatch.setattr(store, "read", too_late)
+    assert [item.key for item in plan(line, RETENTION).items if "/objects/" in item.key] == []
 
 
 def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:

@@ -19,7 +19,7 @@ from everlearn.fsck import fsck
 from everlearn.gc import collect, plan
 from everlearn.settings import RetentionSettings
 from tests.line import LINE, VERIFIER, WHEN, adapter, candidate, open_line, publish
-from tests.shared import SharedStore, begin, dies_at, ends
+from tests.shared import SharedStore, begin, dies_at, ends, left_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_killed_at_every_operation_the_line_is_sound_and_a_rerun_completes(
         path = tmp_path / "now"
         shutil.copy(tmp_path / "begin", path)
         killed = dies_at(step, action, partial(SharedStore, path, WHEN + LATER), after=after)
-        store = SharedStore(path, WHEN + 2 * LATER)
+        store = left_in(path, WHEN + 2 * LATER)
         sound(store, champions={"v0002", champion}, to=tmp_path / "adapter")
         action(store)
         sound(store, champions={champion}, to=tmp_path / "adapter")

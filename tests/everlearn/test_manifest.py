@@ -23,7 +23,14 @@ MANIFEST = Manifest(
 )
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, report=REF, parent="v0001")])
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        MANIFEST,
+        replace(MANIFEST, report=REF, parent="v0001"),
+        replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2")),
+    ],
+)
 def test_a_manifest_survives_json(manifest: Manifest) -> None:
     assert Manifest.from_content(parse(canonical(manifest.to_content()), name="it")) == manifest
 
@@ -32,6 +39,21 @@ def test_a_manifest_refers_to_its_files_and_its_report() -> None:
     report = ObjectRef(digest="c" * 64, size=9)
     assert MANIFEST.references() == (REF,)
     assert replace(MANIFEST, report=report).references() == (REF, report)
+    bom = ObjectRef(digest="e" * 64, size=7)
+    told = replace(MANIFEST, report=report, bom=bom)
+    assert told.references() == (REF, report, bom)
+    assert told.documents() == {"report": report, "bom": bom}
+
+
+def test_a_manifest_of_before_there_was_provenance_is_read_and_keeps_its_digest() -> None:
+    files = {"adapter_model.safetensors": {"digest": "a" * 64, "size": 3}}
+    old = {
+        "base_fingerprint": "b", "code_version": "0.1.0", "config": {"seed": 7}, "created": WHEN.isoformat(),
+        "cycle_key": "k", "data_digest": "d", "decision": {}, "files": files, "metrics": {}, "parent": None, "report": None,
+    }  # fmt: skip
+    found = Manifest.from_content(old)
+    assert found == MANIFEST
+    assert canonical(found.to_content()) == canonical(old)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn import chain
-from everlearn.errors import IntegrityError, RegistryError, StaleParentError, StoreError
+from everlearn.errors import BadInputError, IntegrityError, RegistryError, StaleParentError, StoreError
 from everlearn.registry import BASE, Kind, Registry
 from everlearn.signing import Unsigned
 from everlearn.stores.memory import MemoryStore
@@ -327,3 +327,15 @@ def test_a_version_comes_back_from_a_real_server_byte_by_byte(s3_store: S3Store,
     roll_back(line)
     open_line(s3_store).pull("champion", to=tmp_path / "adapter")
     assert (there / "adapter_model.safetensors").read_bytes() == adapter("one")
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t "])
+def test_nothing_moves_without_a_reason(store: MemoryStore, line: Registry, reason: str) -> None:
+    publish(line, "one")
+    publish(line, "two", champion=False)
+    before = store.get(f"{LINE}/HEAD").data
+    with pytest.raises(BadInputError, match="rolled_back without a reason: say why"):
+        line.rollback(None, reason=reason, actor="ada")
+    with pytest.raises(BadInputError, match="promoted without a reason: say why"):
+        line.promote("v0002", reason=reason, actor="ada")
+    assert store.get(f"{LINE}/HEAD").data == before

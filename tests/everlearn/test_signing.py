@@ -33,6 +33,7 @@ def test_a_signature_of_a_trusted_key_counts() -> None:
         (SIGNER.sign(b"message") | {"key": SIGNER.key.upper()}, "not trusted here"),
         (SIGNER.sign(b"message") | {"key": [SIGNER.key]}, "not trusted here"),
         (SIGNER.sign(b"another"), "it was changed after it was signed"),
+        (SIGNER.sign(b"message") | {"value": SIGNER.sign(b"message")["value"].upper()}, "it was changed after"),
         (SIGNER.sign(b"message") | {"value": "zz"}, "it was changed after it was signed"),
         (SIGNER.sign(b"message") | {"value": ""}, "it was changed after it was signed"),
     ],

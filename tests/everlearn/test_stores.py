@@ -224,6 +224,11 @@ def test_a_store_that_does_not_answer_is_not_taken_for_a_broken_promise() -> Non
         Down().examine()
 
 
+def test_what_is_not_there_cannot_be_made_newer(store: Store) -> None:
+    with pytest.raises(NotFoundError):
+        store.touch("missing")
+
+
 def test_memory_dates_by_the_clock_it_is_given() -> None:
     clock = Clock()
     began = clock()

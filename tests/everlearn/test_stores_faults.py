@@ -18,6 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everlearn.cli import doctor
+from everlearn.cli.place import Place as Home
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
 from everlearn.objects import keep
 from everlearn.stores import parts, promises
@@ -359,6 +361,26 @@ def test_a_server_that_ignores_a_condition_is_found_out_and_nothing_is_published
         proxy.stripped = set()
     assert [info.key for info in proxied_store.list() if info.key.endswith("HEAD")] == []
     publish(open_line(proxied_store), "one")
+
+
+def test_the_doctor_says_which_promise_is_missing(
+    proxy: Proxy, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(f"store: {{bucket: {bucket}, endpoint_url: '{proxy.endpoint_url}'}}\n", encoding="utf-8")
+    for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), proxy.keys, strict=True):
+        monkeypatch.setenv(name, value)
+    place = Home(home=tmp_path / "home", params=params)
+    proxy.stripped = {"if-match", "if-none-match"}
+    try:
+        found = doctor.check("S3", doctor.look_at_s3, place=place)
+    finally:
+        proxy.stripped = set()
+    assert not found.ok
+    assert "conditional create: overwrites an object in spite of If-None-Match" in found.detail
+    assert "conditional update: overwrites newer bytes in spite of If-Match" in found.detail
+    assert promises.PARTS in found.detail
+    assert doctor.check("S3", doctor.look_at_s3, place=place).ok
 
 
 def test_a_server_whose_date_is_off_is_found_out(proxy: Proxy, proxied_store: S3Store) -> None:

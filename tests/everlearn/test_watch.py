@@ -16,7 +16,7 @@ from everlearn.events import Kind
 from everlearn.replicas import acknowledgements
 from everlearn.stores.memory import MemoryStore
 from everlearn.watch import CURRENT, MEMORY, Change, Followed, Follower, follow
-from tests.line import WHEN, adapter, open_line, publish
+from tests.line import CONFIG, WHEN, adapter, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +172,7 @@ def test_a_folder_that_was_changed_is_put_right_at_the_start(to: Path) -> None:
     follower(store, to).step()
     (to / "v0001" / "adapter_config.json").write_bytes(b"{}")
     assert follower(store, to).step() is None
-    assert (to / "v0001" / "adapter_config.json").read_bytes() == b'{"r": 16}'
+    assert (to / "v0001" / "adapter_config.json").read_bytes() == CONFIG
 
 
 def test_an_older_head_is_not_followed(to: Path) -> None:

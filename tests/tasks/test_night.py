@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +28,10 @@ from tasks.learn import freeze_suites, grow_ladder, replay_of, train_adapter
 from tasks.night import Night, clocked, hold_line, speak_plainly, times_of
 from tasks.open import ended_before, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data, write_report
+from tests.line import candidate
+from tests.manifests import DECISION
 from tests.night import LONG, write_shard
+from tests.schemas import checked_provenance, faults_of_bom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +63,18 @@ def climbed(night: Night) -> tuple[tuple[str, str], ...]:
 def let_pass(night: Night) -> None:
     """Two steps of training prove nothing; what happens after a PASS is what is tested."""
     night.work.put("decision", replace(decision_of(night), outcome=Outcome.PASS).to_json().encode())
+
+
+def documents(settings: Settings, version: str) -> dict[str, bytes]:
+    registry = open_registry(settings)
+    return {name: registry.get_object(ref) for name, ref in registry.manifest(version).documents().items()}
+
+
+def rests_on(settings: Settings, version: str) -> set[str]:
+    """What a version was made from, as its valid provenance tells; its bill of materials is valid, too."""
+    told = documents(settings, version)
+    assert faults_of_bom(told["bom"]) == ""
+    return {each.name for each in checked_provenance(told["provenance"]).build_definition.resolved_dependencies}
 
 
 @pytest.mark.slow
@@ -112,6 +127,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         write_report.fn(second)
         assert publish_night.fn(second, "PASS")["version"] == "v0002"
         close_night.fn(second, "PUBLISHED")
+    assert rests_on(settings, "v0002") >= {"base model", "manifest of v0001", "data snapshot"}
     kinds = [event.kind for event in open_registry(settings).state().history]
     assert kinds == [Kind.PUBLISHED, Kind.NO_NEW_DATA, Kind.PUBLISHED]
 
@@ -164,3 +180,22 @@ def test_an_answerable_error_is_logged_without_a_traceback_and_a_bug_with_one(na
 
 def test_the_line_lies_where_the_settings_say(night: Night, settings: Settings) -> None:
     assert open_store(night.settings.store).get(f"integration/work/{night.key}/index.json").data
+
+
+def test_a_published_night_tells_where_it_came_from_and_what_it_is_made_of(night: Night, settings: Settings) -> None:
+    registry = open_registry(settings)
+    made = candidate(registry, "one", report=True)
+    assert made.report is not None
+    night.work.put("files", json.dumps({name: asdict(ref) for name, ref in made.files.items()}).encode())
+    night.work.put("report", json.dumps({"digest": made.report.digest, "size": made.report.size}).encode())
+    night.work.put("decision", DECISION.to_json().encode())
+    ended = publish_night.fn(night, "PASS")
+    assert publish_night.fn(night, "PASS") == ended
+    told = documents(settings, "v0001")
+    assert faults_of_bom(told["bom"]) == ""
+    provenance = checked_provenance(told["provenance"])
+    resolved = {each.name: each.digest["sha256"] for each in provenance.build_definition.resolved_dependencies[:2]}
+    assert resolved == {"base model": night.inputs.base_fingerprint, "data snapshot": night.inputs.data_digest}
+    assert provenance.run_details.metadata.invocation_id == night.key
+    subjects = {each["name"]: each["digest"]["sha256"] for each in json.loads(told["provenance"])["subject"]}
+    assert subjects == {name: ref.digest for name, ref in made.files.items()}

@@ -119,7 +119,9 @@ def look_at_key(place: Place) -> str:
     chosen = place.settings().signing
     signer, _ = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     if signer is None:
-        return "unsigned, as the settings say" if chosen.unsigned else "none: versions can be read, not published"
+        if chosen.unsigned:
+            return "unsigned, as the settings say"
+        return "none: versions can be read, not published (`everlearn keys new FILE` draws one)"
     return f"{signer.key[:16]}…"
 
 

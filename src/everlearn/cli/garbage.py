@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everlearn.cli.screen import Json, answer, tell
+from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
@@ -31,7 +32,7 @@ def gc(
     """List what no version and no running publish can need, and remove it if you agree.
 
     Everything that was ever champion is kept, the last few of the other versions, and the whole history; the settings
-    under `retention` say how many and how old. Without a terminal nothing is removed unless you say `--yes`. Removing
+    under `retention` say how many and how old. Without a terminal it refuses unless you say `--yes`. Removing
     takes as long as a publisher's lease, fifteen minutes: for that long nobody may have needed what goes.
 
         everlearn gc --dry-run
@@ -44,20 +45,21 @@ def gc(
     registry, retention = place.registry(), place.settings().retention
     found = plan(registry, retention)
     done: Collected | None = None
-    if not dry_run and not found.is_empty and _agreed(found, yes=yes):
+    if not dry_run and not found.is_empty:
+        tell(_list(found))
+        _ask(yes=yes)
         tell(f"waiting {registry.lease.total_seconds():,.0f} s, in which whoever publishes may still claim something")
         done = collect(registry, retention, actor=getpass.getuser(), wait=time.sleep)
     answer(_facts(found, done), as_json=json, shown=_told(found, done))
 
 
-def _agreed(found: Plan, *, yes: bool) -> bool:
-    tell(_list(found))
+def _ask(*, yes: bool) -> None:
+    """Go on only after a yes. BadInputError where there is nobody to ask."""
     if yes:
-        return True
+        return
     if not sys.stdin.isatty():
-        tell("nothing is removed without a terminal to ask at; add --yes")
-        return False
-    return typer.confirm("Remove all that?", err=True)
+        raise BadInputError("nothing is removed without a terminal to ask at; add --yes, or --dry-run to list only")
+    typer.confirm("Remove all that?", abort=True, err=True)
 
 
 def _list(found: Plan) -> str:

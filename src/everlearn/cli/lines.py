@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from everlearn.cli.screen import table
+from everlearn.document import parse
+from everlearn.errors import NotFoundError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from everlearn.decision import Decision
     from everlearn.events import Event, State, VersionEntry
     from everlearn.manifest import Manifest
+    from everlearn.registry import Registry
     from everlearn.replicas import Acknowledgement, Replica
 
 
@@ -99,6 +103,19 @@ def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
 
         parts += ["", gate(Decision.from_dict(manifest.decision))]
     return Group(*parts)
+
+
+def document(registry: Registry, version: str, manifest: Manifest, *, wanted: str) -> dict[str, Any]:
+    """The provenance or the bill of materials of a version, its digest checked. NotFoundError if it has none."""
+    ref = manifest.documents().get(wanted)
+    if ref is None:
+        raise NotFoundError(f"{version} was published without {wanted}, by an earlier version of Everlearn")
+    return parse(registry.get_object(ref), name=f"{wanted} of {version}")
+
+
+def pretty(value: dict[str, Any]) -> str:
+    """JSON that people can read."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def gate(decision: Decision) -> RenderableType:

@@ -152,6 +152,3 @@ def client_of(place: Place) -> Iterator[Any]:
 
     with client() as found:
         yield found
-
-
-app.add_typer(schedule, name="schedule")

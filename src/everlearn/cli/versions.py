@@ -14,7 +14,7 @@ import typer
 
 from everlearn.cli import lines, patience
 from everlearn.cli.screen import Json, answer, table, tell
-from everlearn.errors import NotFoundError
+from everlearn.errors import BadInputError, NotFoundError
 from everlearn.events import Kind
 from everlearn.outlook import outlook
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from everlearn.registry import Registry
 
 app = typer.Typer()
+
+
+def said(reason: str) -> str:
+    """A reason that says something."""
+    if not reason.strip():
+        raise typer.BadParameter("it is empty: say why in a few words, the history keeps them")
+    return reason
+
+
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.")]
 Verification = Annotated[
     Literal["quick", "full"],
@@ -78,18 +87,33 @@ def history(
 
 
 @app.command()
-def show(context: typer.Context, version: Ref, *, json: Json = False) -> None:
+def show(
+    context: typer.Context,
+    version: Ref,
+    *,
+    provenance: Annotated[bool, typer.Option("--provenance", help="Its SLSA v1 provenance instead.")] = False,
+    bom: Annotated[bool, typer.Option("--bom", help="Its CycloneDX bill of materials instead.")] = False,
+    json: Json = False,
+) -> None:
     """Show one version: where it came from, what it holds, and why the gate let it pass.
 
-    Everything comes from its manifest, whose digest and signature are checked first.
+    Everything comes from its manifest, whose digest and signature are checked first; provenance and bill of materials
+    are JSON documents that the manifest names by their digests.
 
-    everlearn show v0001
-    everlearn show champion --json | jq .decision
+        everlearn show v0001
+        everlearn show champion --json | jq .decision
+        everlearn show champion --bom > bom.json
     """
+    if provenance and bom:
+        raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
     place: Place = context.obj
     registry = place.registry()
     entry = registry.resolve(version)
     manifest = registry.manifest(entry.version)
+    if provenance or bom:
+        told = lines.document(registry, entry.version, manifest, wanted="provenance" if provenance else "bom")
+        answer(told, as_json=json, shown=lines.pretty(told))
+        return
     answer(lines.of_version(entry, manifest), as_json=json, shown=lines.portrait(entry, manifest))
 
 
@@ -97,7 +121,9 @@ def show(context: typer.Context, version: Ref, *, json: Json = False) -> None:
 def rollback(
     context: typer.Context,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the history and for whoever reviews that night's data.")],
+    reason: Annotated[
+        str, typer.Option(callback=said, help="Why, for the history and for whoever reviews that night's data.")
+    ],
     to: Annotated[
         str | None, typer.Option(metavar="VERSION", help="Or base; by default the last good champion.")
     ] = None,
@@ -138,7 +164,7 @@ def promote(
     context: typer.Context,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="v0001")],
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the history.")],
+    reason: Annotated[str, typer.Option(callback=said, help="Why, for the history.")],
     verify: Verification = "quick",
     wait: Wait = None,
     yes: Yes = False,

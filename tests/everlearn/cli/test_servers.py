@@ -91,9 +91,7 @@ def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeyp
 def test_doctor_ends_with_0_where_nothing_is_amiss(
     everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everlearn.cli import servers
-
-    monkeypatch.setattr(servers, "examine", lambda _: [Check(name="disk", ok=True, detail="[1] GiB free")])
+    monkeypatch.setattr("everlearn.cli.doctor.examine", lambda _: [Check(name="disk", ok=True, detail="[1] GiB free")])
     ended = everlearn("doctor")
     assert ended.code == 0
     assert ended.out.split() == ["what", "ok", "disk", "[1]", "GiB", "free"]

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 
+from everlearn.bom import bill
 from everlearn.cli.patience import duration
-from everlearn.errors import LateError, RegistryError, StoreError
+from everlearn.document import canonical
+from everlearn.errors import BadInputError, LateError, NotFoundError, RegistryError, StoreError
 from everlearn.events import Kind
+from everlearn.provenance import statement
 from everlearn.stores.s3 import S3Store
-from tests.line import CONFIG, adapter
+from tests.line import CONFIG, adapter, candidate
+from tests.manifests import MANIFEST, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +86,45 @@ def test_rollback_without_a_reason_is_refused(everlearn: Callable[..., Ended]) -
     ended = everlearn("rollback")
     assert ended.code == 2
     assert "--reason" in ended.err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
+@pytest.mark.parametrize("command", ["rollback", "promote v0001"])
+def test_an_empty_reason_is_refused_before_anything_is_asked_or_done(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], command: str, reason: str
+) -> None:
+    publish()
+    ended = everlearn(*command.split(), "--reason", reason)
+    assert ended.code == 2
+    assert "say why in a few words" in " ".join(ended.err.split())
+    assert everlearn("status", "--json").facts["events"] == 1
+
+
+def test_show_prints_provenance_and_bill_of_materials_as_they_were_signed(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    told = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
+    refs = {name: registry.put_object(canonical(document)) for name, document in told.items()}
+    manifest = replace(candidate(registry, "one"), decision={}, **refs)  # type: ignore[arg-type]
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    for name, document in told.items():
+        assert everlearn("show", "champion", f"--{name}", "--json").facts == document
+        shown = everlearn("show", "v0001", f"--{name}").out
+        assert shown.count("\n") > 20
+        assert json.loads(shown) == document
+    both = everlearn("show", "v0001", "--bom", "--provenance")
+    assert both.code == BadInputError.exit_code
+    assert "ask for one at a time" in both.err
+    assert everlearn("show", "v0001", "--json").facts["bom"]["digest"] == refs["bom"].digest
+
+
+def test_a_version_of_before_there_was_provenance_says_so(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    ended = everlearn("show", "v0001", "--provenance")
+    assert ended.code == NotFoundError.exit_code
+    assert "v0001 was published without provenance" in ended.err
 
 
 def test_rollback_where_nothing_was_published_says_so(everlearn: Callable[..., Ended]) -> None:
