@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
     from tests.flows.conftest import Nights
 
@@ -167,7 +168,9 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
 
 @pytest.mark.slow
 def test_nights_that_were_missed_are_caught_up_once(night: Night, client: SyncPrefectClient, nights: Nights) -> None:
-    due = [Scheduled(scheduled_time=datetime.now(tz=UTC) - timedelta(days=days)) for days in (3, 2, 1)]
+    due: list[State[Any]] = [
+        Scheduled(scheduled_time=datetime.now(tz=UTC) - timedelta(days=days)) for days in (3, 2, 1)
+    ]
     runs = [client.create_flow_run_from_deployment(night.deployment, state=each).id for each in due]
     wait(lambda: ended(client, runs), worker=nights)
     names = [client.read_flow_run(run).state_name for run in runs]

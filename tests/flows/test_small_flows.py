@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from everlearn.access import open_registry
 from everlearn.errors import LateError, RegistryError
 from everlearn.replicas import acknowledge
+from flows.deploy import apply, read_plan
 from flows.evaluate import EvaluateConfig, evaluate
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
@@ -179,15 +180,13 @@ def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, night
 
     for name in ("first", "second"):
         publish(open_registry(settings), name)
-    prefect("work-pool", "create", "everlearn", "--type", "process")
-    prefect("deploy", "--all", "--prefect-file", str(ROOT / "infra" / "prefect.yaml"))
-    assert offer_versions.fn(settings) >= 2
-
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("roll-back/roll-back")
+        apply(read_plan(ROOT / "infra" / "prefect.yaml", line="integration", directory=nights.folder), client)
+        assert offer_versions.fn(settings) >= 2
+        deployment = client.read_deployment_by_name("roll-back/roll-back-integration")
         chosen = {"config": {"reason": "answers got longer", "to": "v0001"}}
         run = client.create_flow_run_from_deployment(deployment.id, parameters=chosen)
-        prefect("worker", "start", "--pool", "everlearn", "--run-once")
+        prefect("worker", "start", "--pool", "cpu", "--run-once")
         state = client.read_flow_run(run.id).state
 
     assert state is not None

@@ -17,8 +17,20 @@ if TYPE_CHECKING:
     from everlearn.cli.place import Place
 
 app = typer.Typer()
-schedule = typer.Typer(no_args_is_help=True, help="When the nights of a line begin.")
+schedule = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 Line = Annotated[str | None, typer.Option(metavar="LINE", help="By default the line of the settings.")]
+
+
+@schedule.callback()
+def times() -> None:
+    """See and set when the nights of a line begin, hold them, or let one begin now.
+
+    The schedule lives on the Prefect server; `everlearn deploy` makes it, and leaves alone what is set here. A night that
+    was missed is made up for once, however many were missed.
+
+        everlearn schedule show
+        everlearn schedule set "30 2 * * *" --timezone Europe/Berlin
+    """
 
 
 @app.command()
@@ -52,8 +64,8 @@ def deploy(
         answer(facts, as_json=json, shown=told)
         if dry_run or not any(changes.values()):
             return
-        if not yes and sys.stdin.isatty() and not typer.confirm("apply this?", err=True):
-            raise typer.Exit(1)
+        if not yes and asks():
+            typer.confirm("apply this?", err=True, abort=True)
         for plan in plans:
             apply(plan, client)
             tell(f"line {plan.line}: deployed")
@@ -123,6 +135,11 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
 
         run = begin(client, night)
         answer({"run": str(run)}, as_json=json, shown=f"run {run} waits for a worker of pool gpu")
+
+
+def asks() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty()
 
 
 def held(context: typer.Context, line: str | None, *, held: bool) -> None:

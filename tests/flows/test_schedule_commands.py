@@ -1,0 +1,80 @@
+"""`everlearn deploy` and `everlearn schedule` as a user types them, against a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner, Result
+
+from everlearn.cli import app, schedules
+from everlearn.errors import BadInputError
+from tests.night import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def everlearn(home: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    monkeypatch.setenv("EVERLEARN_STORE__LINE", "commands")
+
+    def run(*words: str, answer: str | None = None) -> Result:
+        return CliRunner().invoke(
+            app, ["--home", str(home), "--params", str(home / "params.yaml"), *words], input=answer
+        )
+
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        yield run
+
+
+@pytest.fixture
+def deployed(everlearn: Command) -> Command:
+    """A line with its deployments."""
+    assert everlearn("deploy", "--file", str(ROOT / "infra" / "prefect.yaml"), "--yes").exit_code == 0
+    return everlearn
+
+
+def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
+    monkeypatch.setattr(schedules, "asks", lambda: True)
+    for refused in (everlearn("deploy", *file, "--dry-run"), everlearn("deploy", *file, answer="n\n")):
+        assert "+ run-cycle/nightly-asked" in refused.stdout
+    assert refused.exit_code == 1
+    applied = everlearn("deploy", *file, answer="y\n")
+    assert (applied.exit_code, "line asked: deployed" in applied.stderr) == (0, True)
+    again = everlearn("deploy", *file, "--json")
+    assert json.loads(again.stdout) == {"asked": []}
+    assert everlearn("deploy", *file).stdout == "nothing to change\n"
+
+
+def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
+    assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
+    told = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
+    assert told == "line commands: nights begin at 30 2 * * * Europe/Berlin\n"
+    assert deployed("schedule", "pause").stderr == "line commands: nights are paused\n"
+    seen = json.loads(deployed("schedule", "show", "--json").stdout)
+    assert seen["cron"], seen["timezone"] == ("30 2 * * *", "Europe/Berlin")
+    assert seen["paused"]
+    assert "no night begins by itself" in deployed("schedule", "show").stdout
+    assert deployed("schedule", "resume").stderr == "line commands: nights begin by themselves\n"
+    assert not json.loads(deployed("schedule", "show", "--json").stdout)["paused"]
+
+
+def test_a_night_can_begin_now(deployed: Command) -> None:
+    assert "waits for a worker of pool gpu" in deployed("schedule", "run-now").stdout
+
+
+def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:
+    ended = everlearn("schedule", "show", "--line", "nowhere")
+    assert isinstance(ended.exception, BadInputError)
