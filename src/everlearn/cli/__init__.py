@@ -94,14 +94,8 @@ def main() -> None:
     # Set before any library starts its threads: idle ones must wait, not spin, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading two megabytes needs none
-<<<<<<< HEAD
-    gc.set_threshold(
-        100_000, 20, 20
-    )  # nearly all that a short command makes stays until it ends: 60 ms of looking less
-=======
     # Nearly all that a short command makes stays until it ends: 30 ms of looking for garbage less.
     gc.set_threshold(100_000, 20, 20)
->>>>>>> versions
     try:
         app()
     except EverlearnError as error:
