@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
+from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 
@@ -47,6 +49,7 @@ class Plan:
     file: Path
     environ: dict[str, str]
     deployments: dict[str, dict[str, Any]]
+    automations: dict[str, AutomationCore]
 
     @property
     def queues(self) -> set[tuple[str, str]]:
@@ -71,7 +74,7 @@ class Change:
 
 
 def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
-    """The deployments in `file` for one line. BadInputError if it is no such file."""
+    """The deployments in `file` for one line, and the automations in the file beside it. BadInputError if they are none."""
     environ = {"EVERLEARN_STORE__LINE": line, "EVERLEARN_DIRECTORY": str(directory.absolute())}
     try:
         text = file.read_text(encoding="utf-8")
@@ -81,12 +84,13 @@ def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
-    return Plan(line=line, file=file, environ=environ, deployments=deployments)
+    automations = _read_automations(file.with_name("automations.yaml"))
+    return Plan(line=line, file=file, environ=environ, deployments=deployments, automations=automations)
 
 
 def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
     """What applying the plan would change on the server; nothing where it was applied before."""
-    return (*_new_queues(plan, client), *_new_deployments(plan, client))
+    return (*_new_queues(plan, client), *_new_deployments(plan, client), *_new_automations(plan, client))
 
 
 def apply(plan: Plan, client: SyncPrefectClient) -> None:
@@ -112,6 +116,12 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
         )
     if done.returncode != 0:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
+    for name, wanted in plan.automations.items():
+        there = _find_automation(client, name)
+        if there is None:
+            client.create_automation(wanted)
+        elif _differs(there, wanted):
+            client.update_automation(there.id, wanted)
 
 
 def _new_queues(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
@@ -145,6 +155,42 @@ def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
             for field in wants
             if has[field] != wants[field]
         )
+
+
+def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+    for name, wanted in plan.automations.items():
+        found = _find_automation(client, name)
+        if found is None:
+            yield Change(name=f"automation {name}")
+        elif _differs(found, wanted):
+            yield Change(name=f"automation {name}", field="definition", before="another", after="that of the file")
+
+
+def _read_automations(file: Path) -> dict[str, AutomationCore]:
+    """By name; none where there is no such file."""
+    try:
+        written = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
+        read = [AutomationCore.model_validate(each) for each in written]
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise BadInputError(f"{file} is no list of automations as Prefect wants it ({error})") from None
+    return {each.name: each for each in read}
+
+
+def _find_automation(client: SyncPrefectClient, name: str) -> Automation | None:
+    return next(iter(client.read_automations_by_name(name)), None)
+
+
+def _differs(found: Automation, wanted: AutomationCore) -> bool:
+    """Whether the server has another definition; whether it is switched on is left to people."""
+    parts = {"description", "trigger", "actions"}
+    return bool(_plain(found, parts) != _plain(wanted, parts))
+
+
+def _plain(automation: AutomationCore, parts: set[str]) -> Any:
+    """The definition without the ids that the server gives."""
+    told = automation.model_dump(mode="json", include=parts)
+    told["trigger"].pop("id", None)
+    return told
 
 
 def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:

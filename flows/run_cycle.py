@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
+from tasks.announce import announce
 from tasks.gate import check_bytes, decide, measure_suites, name_opponents, recheck_rewards, upload_candidate
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, train_adapter
@@ -52,20 +53,27 @@ def run_cycle(config: CycleConfig) -> dict[str, str | None]:
     if later_run_waits():
         return {"end": "SKIPPED", "reason": "a later night is due, too, and makes up for this one"}
     with hold_line(settings) as token:
-        night = resume_night(settings, token)
-        if night is None:
-            intake = read_problems(settings, config.data)
-            validate_problems(settings, intake)
-            claim = claim_problems(settings, intake)
-            ended = ended_before(settings, claim)
-            if ended is not None:
-                return ended
-            if not claim.problems:
-                return record_no_new_data(settings, claim)
-            night = open_night(settings, token, claim)
-        ended = _climb(night) if freeze_suites(night) else record_nothing_to_learn(night)
-        close_night(night, str(ended["end"]))
-        return ended
+        ended = _run(settings, config.data, token)
+    announce(settings, ended)
+    return ended
+
+
+def _run(settings: Settings, data: Path, token: int) -> dict[str, str | None]:
+    """The night that is open, or a new one, if there is anything new."""
+    night = resume_night(settings, token)
+    if night is None:
+        intake = read_problems(settings, data)
+        validate_problems(settings, intake)
+        claim = claim_problems(settings, intake)
+        ended = ended_before(settings, claim)
+        if ended is not None:
+            return ended
+        if not claim.problems:
+            return record_no_new_data(settings, claim)
+        night = open_night(settings, token, claim)
+    ended = _climb(night) if freeze_suites(night) else record_nothing_to_learn(night)
+    close_night(night, str(ended["end"]))
+    return ended
 
 
 def _climb(night: Night) -> dict[str, str | None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from everlearn.access import open_registry, open_store
 from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
 from everlearn.document import canonical, digest_of
+from everlearn.errors import CycleError
 from everlearn.fingerprint import fingerprint
 from everlearn.settings import Settings
 from tasks.night import LOG, Night, step_task
@@ -15,6 +17,9 @@ from tasks.night import LOG, Night, step_task
 if TYPE_CHECKING:
     from everlearn.cycle import OpenCycle
     from tasks.ingest import Claim
+
+RESUMED = "resumed"
+MOST_RESUMES = 3
 
 
 @step_task
@@ -24,7 +29,26 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     if found is None:
         return None
     LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
-    return _fenced(found, settings, token)
+    night = _fenced(found, settings, token)
+    demand_progress(night.work)
+    return night
+
+
+def demand_progress(work: Workspace) -> None:
+    """Count how often a night was taken up at the very same place; CycleError when that cannot be chance any more.
+
+    Whoever runs it again after that has looked at it: the count begins anew.
+    """
+    told = json.loads(work.get(RESUMED)) if work.has(RESUMED) else {}
+    here = work.progress(without=RESUMED)
+    times = told["times"] + 1 if told.get("at") == here else 1
+    loops = times > MOST_RESUMES
+    work.put(RESUMED, canonical({"at": here, "times": 0 if loops else times}))
+    if loops:
+        raise CycleError(
+            f"this night was cut short {times} times at the same place, and is not taken up by itself again: look at the "
+            "logs of its last runs, then run it once more, or give it up with `everlearn cycle --abandon`"
+        )
 
 
 @step_task

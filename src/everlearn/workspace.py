@@ -57,6 +57,11 @@ class Workspace:
         """The results that are there."""
         return tuple(sorted(self._read()[0].names))
 
+    def progress(self, *, without: str) -> str:
+        """A digest of all results but one: the same as before where nothing has come since."""
+        names = self._read()[0].names
+        return digest_of(canonical({name: files for name, files in names.items() if name != without}))
+
     def put(self, name: str, data: bytes) -> None:
         """Keep bytes under `name`, in place of what was there. CycleBusyError for a worker that came too late."""
         self._set(name, {"": self._keep(data)})

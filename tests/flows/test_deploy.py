@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -16,11 +19,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
-from everlearn.access import open_registry
+from everlearn.access import open_registry, open_store
+from everlearn.cycle import current_cycle
 from everlearn.errors import BadInputError, ServiceError
 from flows.deploy import Plan, apply, compare, read_plan
 from flows.schedule import Night, begin, find_night, hold, set_times
@@ -29,7 +35,6 @@ from tests.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -79,6 +84,22 @@ def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
     ]
     apply(changed, client)
     assert compare(changed, client) == ()
+
+
+def test_automations_are_made_once_and_mended_where_somebody_changed_them(
+    plan: Plan, client: SyncPrefectClient
+) -> None:
+    apply(plan, client)
+    assert len(plan.automations) == 4
+    for name, wanted in plan.automations.items():
+        assert len(client.read_automations_by_name(name)) == 1, name
+        client.update_automation(
+            client.read_automations_by_name(name)[0].id, wanted.model_copy(update={"description": "mine"})
+        )
+    changed = [change for change in compare(plan, client) if change.field == "definition"]
+    assert len(changed) == 4
+    apply(plan, client)
+    assert compare(plan, client) == ()
 
 
 def test_times_that_were_set_stay_when_the_line_is_deployed_again(plan: Plan, client: SyncPrefectClient) -> None:
@@ -185,6 +206,44 @@ def test_a_schedule_fires_and_the_night_runs_on_the_gpu_pool(
     set_times(client, night, cron="* * * * *", timezone="UTC")
     wait(lambda: bool(history(nights, night)), worker=nights)
     assert history(nights, night)[0] in {"published", "rejected"}, "a night with its verdict"
+
+
+@pytest.mark.slow
+def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
+    night: Night, client: SyncPrefectClient, nights: Nights
+) -> None:
+    begin(client, night)
+    killed: list[int] = []
+
+    def once_it_has_ended() -> bool:
+        if not killed and (process := flow_process(nights)) and is_open(nights, night):
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+        return bool(history(nights, night))
+
+    wait(once_it_has_ended, worker=nights)
+    assert killed, "the night was over before it could be killed"
+    runs = client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[night.deployment])),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+    )
+    assert [run.state_name for run in runs][0] == "Crashed"
+    assert len(history(nights, night)) == 1, "one night, with one verdict"
+
+
+def flow_process(nights: Nights) -> int | None:
+    """The process in which a worker of ours runs a flow."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            if "prefect.engine" in words or ("flow-run" in words and (path / "cwd").readlink() == nights.folder):
+                return int(path.name)
+    return None
+
+
+def is_open(nights: Nights, night: Night) -> bool:
+    """Whether the night has frozen its inputs."""
+    return current_cycle(open_store(nights.settings(line=night.line).store), night.line) is not None
 
 
 def history(nights: Nights, night: Night) -> list[str]:
