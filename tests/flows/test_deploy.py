@@ -212,11 +212,11 @@ def test_a_schedule_fires_and_the_night_runs_on_the_gpu_pool(
 def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
     night: Night, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    begin(client, night)
+    run = begin(client, night)
     killed: list[int] = []
 
     def once_it_has_ended() -> bool:
-        if not killed and (process := flow_process(nights)) and is_open(nights, night):
+        if not killed and (process := process_of(run)) and is_open(nights, night):
             os.kill(process, signal.SIGKILL)
             killed.append(process)
         return bool(history(nights, night))
@@ -227,16 +227,15 @@ def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[night.deployment])),
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
     )
-    assert [run.state_name for run in runs][0] == "Crashed"
+    assert [each.state_name for each in runs if each.id == run] == ["Crashed"]
     assert len(history(nights, night)) == 1, "one night, with one verdict"
 
 
-def flow_process(nights: Nights) -> int | None:
-    """The process in which a worker of ours runs a flow."""
+def process_of(run: UUID) -> int | None:
+    """The process in which a worker runs that flow run."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (path / "cmdline").read_bytes().decode().split("\0")
-            if "prefect.engine" in words or ("flow-run" in words and (path / "cwd").readlink() == nights.folder):
+            if str(run).encode() in (path / "environ").read_bytes():
                 return int(path.name)
     return None
 
