@@ -97,11 +97,12 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
     """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
     for pool, queue in sorted(plan.queues):
         _ensure_queue(client, pool, queue)
-    kept = {name: found.schedules for name in plan.deployments if (found := _find(client, name)) is not None}
+    kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
     written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, written["deployments"], strict=True):
         if name in kept:
-            entry["schedules"] = [_entry_of(each) for each in kept[name]]
+            entry["schedules"] = [_entry_of(each) for each in kept[name].schedules]
+            entry["paused"] = kept[name].paused
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")

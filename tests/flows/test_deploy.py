@@ -46,7 +46,7 @@ FILE = ROOT / "infra" / "prefect.yaml"
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
     with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as found:
         yield found
@@ -56,6 +56,14 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 def plan(tmp_path: Path) -> Plan:
     """Of a line that no other test knows."""
     return read_plan(FILE, line=tmp_path.name.replace("_", "-").lower(), directory=ROOT)
+
+
+@pytest.fixture(scope="module")
+def deployed(client: SyncPrefectClient) -> Plan:
+    """A line that is there already: applying takes seconds."""
+    plan = read_plan(FILE, line="deployed", directory=ROOT)
+    apply(plan, client)
+    return plan
 
 
 def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(plan: Plan, client: SyncPrefectClient) -> None:
@@ -68,69 +76,69 @@ def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(plan: Pla
     assert compare(plan, client) == ()
 
 
+def test_what_people_wait_for_goes_before_what_waits_for_nobody(deployed: Plan, client: SyncPrefectClient) -> None:
+    rank = {name: client.read_work_queue_by_name(name, work_pool_name="cpu").priority for name in ("first", "default")}
+    assert rank["first"] < rank["default"]
+
+
 def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
-    plan: Plan, client: SyncPrefectClient, tmp_path: Path
+    deployed: Plan, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
-    apply(plan, client)
     other = tmp_path / "prefect.yaml"
     other.write_text(
         FILE.read_text().replace("Measure a version on a suite.", "Measured.").replace("limit: 1", "limit: 2")
     )
-    changed = read_plan(other, line=plan.line, directory=ROOT)
+    changed = read_plan(other, line=deployed.line, directory=ROOT)
     assert [str(change) for change in compare(changed, client)] == [
-        f"~ run-cycle/nightly-{plan.line}: runs at once: 1 → 2",
-        f"~ evaluate/evaluate-{plan.line}: description: Measure a version on a suite. → Measured.",
-        f"~ housekeeping/housekeeping-{plan.line}: runs at once: 1 → 2",
+        f"~ run-cycle/nightly-{deployed.line}: runs at once: 1 → 2",
+        f"~ evaluate/evaluate-{deployed.line}: description: Measure a version on a suite. → Measured.",
+        f"~ housekeeping/housekeeping-{deployed.line}: runs at once: 1 → 2",
     ]
     apply(changed, client)
     assert compare(changed, client) == ()
 
 
 def test_automations_are_made_once_and_mended_where_somebody_changed_them(
-    plan: Plan, client: SyncPrefectClient
+    deployed: Plan, client: SyncPrefectClient
 ) -> None:
-    apply(plan, client)
-    assert len(plan.automations) == 4
-    for name, wanted in plan.automations.items():
+    assert len(deployed.automations) == 4
+    for name, wanted in deployed.automations.items():
         assert len(client.read_automations_by_name(name)) == 1, name
         client.update_automation(
             client.read_automations_by_name(name)[0].id, wanted.model_copy(update={"description": "mine"})
         )
-    changed = [change for change in compare(plan, client) if change.field == "definition"]
+    changed = [change for change in compare(deployed, client) if change.field == "definition"]
     assert len(changed) == 4
-    apply(plan, client)
-    assert compare(plan, client) == ()
+    apply(deployed, client)
+    assert compare(deployed, client) == ()
 
 
-def test_times_that_were_set_stay_when_the_line_is_deployed_again(plan: Plan, client: SyncPrefectClient) -> None:
-    apply(plan, client)
-    night = find_night(client, line=plan.line)
+def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan, client: SyncPrefectClient) -> None:
+    night = find_night(client, line=deployed.line)
     assert (night.cron, night.timezone, night.held) == ("0 2 * * *", "UTC", False)
     set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
     hold(client, night, held=True)
-    apply(plan, client)
-    night = find_night(client, line=plan.line)
+    apply(deployed, client)
+    night = find_night(client, line=deployed.line)
     assert (night.cron, night.timezone, night.held) == ("30 2 * * *", "Europe/Berlin", True)
     hold(client, night, held=False)
-    assert not find_night(client, line=plan.line).held
+    assert not find_night(client, line=deployed.line).held
 
 
-def test_a_night_can_be_asked_for_now(plan: Plan, client: SyncPrefectClient) -> None:
-    apply(plan, client)
-    run = client.read_flow_run(begin(client, find_night(client, line=plan.line)))
+def test_a_night_can_be_asked_for_now(deployed: Plan, client: SyncPrefectClient) -> None:
+    run = client.read_flow_run(begin(client, find_night(client, line=deployed.line)))
     assert run.work_pool_name == "gpu"
-    assert f"line:{plan.line}" in run.tags
+    assert f"line:{deployed.line}" in run.tags
 
 
 @pytest.mark.parametrize(("cron", "zone"), [("daily", "UTC"), ("0 2 * *", "UTC"), ("0 2 * * *", "Mars/Olympus")])
 def test_what_is_no_time_is_refused_before_anything_is_changed(
-    plan: Plan, client: SyncPrefectClient, cron: str, zone: str
+    deployed: Plan, client: SyncPrefectClient, cron: str, zone: str
 ) -> None:
-    apply(plan, client)
-    night = find_night(client, line=plan.line)
+    night = find_night(client, line=deployed.line)
     with pytest.raises(BadInputError, match="is no time at which nights can begin"):
         set_times(client, night, cron=cron, timezone=zone)
-    assert find_night(client, line=plan.line).cron == "0 2 * * *"
+    assert find_night(client, line=deployed.line) == night
 
 
 def test_a_line_that_was_never_deployed_is_named_with_the_remedy(client: SyncPrefectClient) -> None:

@@ -21,10 +21,12 @@ from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
 from everlearn.access import open_registry
-from everlearn.errors import LateError, RegistryError
+from everlearn.errors import IntegrityError, LateError, RegistryError
+from everlearn.objects import object_key
 from everlearn.replicas import acknowledge
 from flows.deploy import apply, read_plan
 from flows.evaluate import EvaluateConfig, evaluate
+from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
 from tasks.offer import offer_versions
@@ -192,6 +194,16 @@ def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, night
     assert state is not None
     assert state.is_completed(), state
     assert open_registry(settings).state().champion == "v0001"
+
+
+def test_housekeeping_walks_a_line_and_leaves_alone_what_is_damaged(settings: Settings) -> None:
+    registry = open_registry(settings)
+    publish(registry, "first")
+    assert housekeeping(HousekeepingConfig(settings=settings)) == {"walked": 4, "removed": 0}
+    ref = registry.manifest("v0001").files["adapter_config.json"]
+    registry.store.put(object_key(registry.line, ref.digest), b"{}")
+    with pytest.raises(IntegrityError, match="1 faults, the first"):
+        housekeeping(HousekeepingConfig(settings=settings))
 
 
 def test_the_base_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:
