@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import traceback
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
@@ -20,7 +21,7 @@ from tests.shared import SharedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.context import ForkContext, SpawnContext
+    from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.synchronize import Barrier
     from pathlib import Path
 
@@ -73,6 +74,7 @@ def race(open_store: Callable[[], Store], start: Barrier, racer: int, rounds: in
             heard.append(compete(line, number, state=state, racer=racer))
     except BaseException:
         start.abort()  # nobody waits for a racer that fell
+        told.with_suffix(".fell").write_text(traceback.format_exc(), encoding="utf-8")
         raise
     told.write_text(json.dumps(heard), encoding="utf-8")
 
@@ -87,7 +89,7 @@ def compete(line: Registry, number: int, *, state: State, racer: int) -> str | N
 
 
 def run(
-    context: ForkContext | SpawnContext, open_store: Callable[[], Store], *, rounds: int, within: Path
+    context: ForkServerContext | SpawnContext, open_store: Callable[[], Store], *, rounds: int, within: Path
 ) -> dict[tuple[str, str], str | None]:
     """Let them race; what each racer was told in each round."""
     start = context.Barrier(RACERS)
@@ -99,7 +101,8 @@ def run(
         each.start()
     for each in racers:
         each.join()
-    assert [each.exitcode for each in racers] == [0] * RACERS
+    fell = [path.read_text(encoding="utf-8") for path in within.glob("*.fell")]
+    assert [each.exitcode for each in racers] == [0] * RACERS, "\n".join(fell)
     return {
         (str(racer), f"round {number}"): said
         for racer, path in enumerate(told)
@@ -144,7 +147,7 @@ def judge_round(number: int, found: list[Event], told: dict[tuple[str, str], str
 
 def test_of_eight_processes_one_wins_each_round_and_the_history_tells_all(tmp_path: Path) -> None:
     open_store = partial(SharedStore, tmp_path / "line", WHEN)
-    told = run(multiprocessing.get_context("fork"), open_store, rounds=25, within=tmp_path)
+    told = run(multiprocessing.get_context("forkserver"), open_store, rounds=25, within=tmp_path)
     judge(open_store(), told, rounds=25)
 
 
