@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from hypothesis import settings
 
 from everlearn.services import LocalS3
 from everlearn.stores.s3 import S3Store
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.faulty import Proxy
+
+# The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
+settings.register_profile("everlearn", deadline=None, derandomize=True)
+settings.load_profile("everlearn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
