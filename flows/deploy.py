@@ -188,8 +188,8 @@ def _differs(found: Automation, wanted: AutomationCore) -> bool:
 
 
 def _plain(automation: AutomationCore, parts: set[str]) -> Any:
-    """The definition without the ids that the server gives."""
-    told = automation.model_dump(mode="json", include=parts)
+    """The definition without the ids that the server gives. Sets stay sets: as JSON they have no order to rely on."""
+    told = automation.model_dump(include=parts)
     told["trigger"].pop("id", None)
     return told
 
