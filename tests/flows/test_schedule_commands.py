@@ -72,7 +72,7 @@ def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
 
 
 def test_a_night_can_begin_now(deployed: Command) -> None:
-    assert "waits for a worker of pool gpu" in deployed("schedule", "run-now").stdout
+    assert "waits for a worker of pool cpu" in deployed("schedule", "run-now").stdout
 
 
 def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:

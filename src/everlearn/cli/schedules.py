@@ -134,7 +134,7 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
         from flows.schedule import begin
 
         run = begin(client, night)
-        answer({"run": str(run)}, as_json=json, shown=f"run {run} waits for a worker of pool gpu")
+        answer({"run": str(run)}, as_json=json, shown=f"run {run} waits for a worker of pool cpu")
 
 
 def asks() -> bool:
