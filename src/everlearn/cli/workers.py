@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +14,16 @@ import typer
 from everlearn.cli.schedules import client_of
 from everlearn.cli.screen import tell
 from everlearn.errors import ServiceError
+from everlearn.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from everlearn.cli.place import Place
 
 app = typer.Typer()
 POOLS = ["cpu", "gpu"]
-LOOK_S = 0.5
-REST_S = 5.0
+LOOK_S = 2.0
 PATIENCE_S = 20.0
 
 
@@ -52,29 +51,32 @@ def worker(
 
         demand_pools(client, pools)
         commands = {each: command(each, limit=limit) for each in pools}
-    bury(place)
     tell(f"at work for {' and '.join(pools)}; Ctrl-C or SIGTERM ends it, and other workers take up what ran here")
+    runs = Running(folder=place.home / "runs")
+    bury(place, runs, pending=True)
     with stopped() as stop:
-        keep(commands, stop=stop)
-    bury(place)
+        keep(commands, stop=stop, look=lambda: bury(place, runs, pending=False))
+    bury(place, runs, pending=True)
 
 
-def keep(commands: Mapping[str, list[str]], *, stop: threading.Event) -> None:
-    """Have each command run until `stop`; one that ends by itself is started again, at most every few seconds."""
+def keep(
+    commands: Mapping[str, list[str]], *, stop: threading.Event, look: Callable[[], None], every_s: float = LOOK_S
+) -> None:
+    """Have each command run until `stop`; one that ends by itself is started again. `look` is called now and then."""
     with ExitStack() as crew:
         running = {name: crew.enter_context(ending(words)) for name, words in commands.items()}
-        began = dict.fromkeys(running, time.monotonic())
-        while not stop.wait(LOOK_S):
+        while not stop.wait(every_s):
+            look()
             for name, process in running.items():
-                if process.poll() is not None and time.monotonic() - began[name] > REST_S:
+                if process.poll() is not None:
                     tell(f"the worker of pool {name} has ended ({process.returncode}); starting it again")
                     running[name] = crew.enter_context(ending(commands[name]))
-                    began[name] = time.monotonic()
+        look()
         tell("stopping")
 
 
 @contextmanager
-def ending(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def ending(words: list[str], *, patience_s: float = PATIENCE_S) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own, so that Ctrl-C reaches it by way of us, and ends it only once."""
     environ = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PREFECT_WORKER_QUERY_SECONDS": "5"} | os.environ
     with subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True) as process:
@@ -83,7 +85,7 @@ def ending(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             process.terminate()
             try:
-                process.wait(PATIENCE_S)
+                process.wait(patience_s)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -101,13 +103,20 @@ def stopped() -> Iterator[threading.Event]:
             signal.signal(kind, handler)
 
 
-def bury(place: Place) -> None:
-    """Let the server know which runs have died with a worker of this machine."""
+def bury(place: Place, runs: Running, *, pending: bool) -> None:
+    """Remember what runs here, and let the server know what does no longer. One that does not answer is told later."""
+    runs.look()
+    dead = runs.dead()
+    if not dead:
+        return
     try:
         with client_of(place) as client:
-            from flows.workers import bury_dead
+            from flows.workers import bury as bury_run
 
-            for name in bury_dead(client):
-                tell(f"{name}: its process lives no longer")
+            for run in dead:
+                name = bury_run(client, run, pending=pending)
+                runs.forget(run)
+                if name is not None:
+                    tell(f"{name}: its process lives no longer")
     except ServiceError as error:
-        tell(f"{error}; what died here is found there by its silence")
+        tell(f"{error}; runs that died here are found there by their silence")
