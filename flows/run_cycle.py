@@ -16,6 +16,7 @@ from pydantic.json_schema import SkipJsonSchema
 from everlearn.settings import Settings, load
 from flows.climb import climb_ladder
 from tasks.announce import announce
+from tasks.approval import ask_for_approval
 from tasks.climb import await_climb, stop_climbs
 from tasks.gate import decide, name_opponents, recheck_rewards
 from tasks.ingest import claim_problems, read_problems, validate_problems
@@ -95,4 +96,4 @@ def _learn(night: Night, *, climb: str | None) -> dict[str, str | None]:
     ended = publish_night(night, outcome)
     show_night(night)
     offer_versions(night.settings)
-    return ended
+    return ask_for_approval(night, ended)

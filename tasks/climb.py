@@ -42,9 +42,11 @@ NO_ANSWER = (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError)
 def await_climb(night: Night, deployment: str) -> None:
     """Begin a run of `deployment` and wait until it has ended well. CycleError with its own words if it failed.
 
-    A run that crashes is begun again at once. It is the climb that counts how often that happens at one place.
+    A run that crashes is begun again at once. It is the climb that counts how often that happens at one place. Whoever
+    was taken over meanwhile must not touch the climbs of the one that did: CycleBusyError.
     """
     while True:
+        night.work.fence()
         _stop(FlowRunFilter(tags=FlowRunFilterTags(all_=[tag_of(night.key)]), state=UNENDED))
         run = _begin(night, deployment)
         state = _end_of(run)

@@ -58,7 +58,10 @@ def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
     reason, version = reason_of(decision), None
     if may_publish(outcome):
         try:
-            version = night.registry.publish(_manifest(night), make_champion=True, actor=ACTOR, reason=reason).version
+            champion = not night.settings.gate.require_approval
+            version = night.registry.publish(
+                _manifest(night), make_champion=champion, actor=ACTOR, reason=reason
+            ).version
         except StaleParentError:
             end_night(night, None)
             raise

@@ -127,6 +127,13 @@ class State:
         return tuple(entry.version for entry in self.versions.values() if entry.barred)
 
     @property
+    def waiting(self) -> tuple[str, ...]:
+        """Versions that may still become the champion for the first time: what an approval is asked for, the newest last."""
+        passed = {*self.ever_champion, *self.barred}
+        fresh = (each for each in self.versions.values() if not each.approved and not each.retired)
+        return tuple(each.version for each in fresh if each.version not in passed)
+
+    @property
     def next_version(self) -> str:
         """The name of the version that would be published now."""
         return version_name(len(self.versions) + 1)

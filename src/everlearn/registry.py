@@ -183,6 +183,35 @@ class Registry:
         draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
         return self._chain.append(lambda state: _done(state, cycle_key, kind) or draft)
 
+    def approve(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Let a version that waited for it become the champion, with who said so and why. Repeating it changes nothing."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = _resolve(version, state, line=self.line)
+            if entry.approved:
+                return state.history[-1]
+            self._preflight(entry, state, verify="quick")
+            return Draft(kind=Kind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._chain.append(propose)
+        return self.promote(version, reason=f"approved: {reason}", actor=actor)
+
+    def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Bar a version that waits for approval: it will be neither champion nor parent. Repeating it changes nothing."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = _resolve(version, state, line=self.line)
+            if entry.barred:
+                return state.history[-1]
+            if entry.version not in state.waiting:
+                raise RegistryError(
+                    f"{entry.version} does not wait for approval; `everlearn rollback` takes a champion back"
+                )
+            return Draft(kind=Kind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._chain.append(propose)
+        return self._chain.known.versions[version]
+
     def rollback(
         self, to: str | None = None, *, reason: str, actor: str, keep: bool = False, verify: Verify = "quick"
     ) -> Rollback:

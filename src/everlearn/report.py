@@ -33,6 +33,7 @@ __all__ = [
     "NightRecord",
     "SizeRate",
     "StepTime",
+    "gate_markdown",
     "gate_rows",
     "headline",
     "rates_by_size",
@@ -97,13 +98,18 @@ def summary_markdown(night: NightRecord) -> str:
         f"Problems: {counts}. Ladder: {len(night.ladder)} rungs.",
     ]
     if night.decision:
-        parts.append(f"**Gate: {night.decision.outcome}**")
-        parts.append("\n".join(f"- {_plain(reason)}" for reason in night.decision.reasons))
-        parts.append(_markdown_table(gate_rows(night.decision)))
+        parts.append(gate_markdown(night.decision))
     if night.steps:
         parts.append(", ".join(f"{_plain(step.name)} {step.seconds:.0f} s" for step in night.steps))
     parts += [_plain(note) for note in night.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def gate_markdown(decision: Decision) -> str:
+    """Outcome, reasons and table of the gate."""
+    reasons = "\n".join(f"- {_plain(reason)}" for reason in decision.reasons)
+    parts = [f"**Gate: {decision.outcome}**", reasons, _markdown_table(gate_rows(decision))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def gate_rows(decision: Decision) -> list[dict[str, Any]]:

@@ -129,7 +129,8 @@ class GateSettings(Section):
 
     A suite too small to decide its margin gets the one that it can decide (at `power`, where `discordance` of the items
     are expected to change), up to `widest_margin`. A target proved to gain less than `worthwhile_gain` is a FAIL; a
-    parent at or above `ceiling` leaves nothing to gain.
+    parent at or above `ceiling` leaves nothing to gain. With `require_approval` a version that passed is published, and
+    becomes the champion once somebody approves it; the form waits for `approval_hours`.
     """
 
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
@@ -141,6 +142,8 @@ class GateSettings(Section):
     widest_margin: float = Field(default=0.05, gt=0.0, lt=1.0)
     worthwhile_gain: float = Field(default=0.02, gt=0.0, lt=1.0)
     ceiling: float = Field(default=0.98, gt=0.0, le=1.0)
+    require_approval: bool = False
+    approval_hours: float = Field(default=24.0, gt=0.0)
 
 
 class RetentionSettings(Section):

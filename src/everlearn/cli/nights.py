@@ -66,7 +66,10 @@ def cycle(
     rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"everlearn report {ended['version']}")]
-        rows += [("take it back", 'everlearn rollback --reason "…"')]
+        if ended.get("waits_for") == "approval":
+            rows += [("let it serve", f'everlearn approve {ended["version"]} --reason "…"')]
+        else:
+            rows += [("take it back", 'everlearn rollback --reason "…"')]
     answer(ended, as_json=json, shown=table("", "", rows=rows))
     raise typer.Exit(ENDS_BADLY.get(str(ended["end"]), 0))
 
