@@ -1,6 +1,6 @@
 """Nights on a bad machine: each is disturbed in another way, and each has to end once, and only once.
 
-    python -m bench.chaos [--nights 50] [--faults NAME …] [--no-nightly] [--json]
+    python -m bench.chaos [--nights 50] [--minutes M] [--faults NAME …] [--no-nightly] [--json]
 
 A SeaweedFS, a Prefect server on SQLite and `everlearn worker`, all real and all on this machine. A tiny night takes
 sums of six terms from about 70 % to 90 % in some 20 s of work: real steps, a real gate. What is published is taken back
@@ -58,21 +58,26 @@ def main() -> None:
     """Run the nights, print a line each, and write what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--nights", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no night after that")
     parser.add_argument("--faults", nargs="*", choices=sorted(FAULTS), help="only these, in turn")
     parser.add_argument("--no-nightly", action="store_true", help="leave out the one long night")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows: list[Row] = []
+    found: dict[str, Any] = {}
+    until = time.monotonic() + 60 * asked.minutes
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Site(Path(folder)) as site:
         for number, name in enumerate(script(asked.nights, asked.faults or sorted(FAULTS)), start=1):
+            if time.monotonic() > until:
+                break
             long = number == asked.nights and not asked.no_nightly
             rows.append(
                 night(site, number, FAULTS["nothing" if long else name], patience_s=LONG_S if long else PATIENCE_S)
             )
             say(f"{rows[-1]}")
+            found = summary(rows, site.history())
+            OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             site.take_back()
-        found = summary(rows, site.history())
-    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     last = {name: found[name] for name in ("nights", "lost", "twice", "stuck", "recovery_seconds_max")}
     print(json.dumps(last) if asked.json else json.dumps(found, indent=1))
 
