@@ -28,9 +28,11 @@ from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from flows import pools
+from flows.notify import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
@@ -71,8 +73,11 @@ class Change:
         return f"~ {self.name}: {self.field}: {self.before} → {self.after}"
 
 
-def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
-    """The deployments in `file` for one line, and the automations in the file beside it. BadInputError if they are none."""
+def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ...] = ()) -> Plan:
+    """The deployments in `file` for one line, and the automations in the files beside it. BadInputError if they are none.
+
+    Notifications go to all `targets` (notify.py); without one there are none.
+    """
     environ = {"EVERLEARN_STORE__LINE": line, "EVERLEARN_DIRECTORY": str(directory.absolute())}
     try:
         text = file.read_text(encoding="utf-8")
@@ -83,6 +88,8 @@ def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
     automations = _read_automations(file.with_name("automations.yaml"))
+    if targets:
+        automations |= _read_automations(file.with_name("notifications.yaml"), targets=targets)
     return Plan(line=line, file=file, environ=environ, deployments=deployments, automations=automations)
 
 
@@ -146,12 +153,12 @@ def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
             yield Change(name=f"automation {name}", field="definition", before="another", after="that of the file")
 
 
-def _read_automations(file: Path) -> dict[str, AutomationCore]:
+def _read_automations(file: Path, *, targets: tuple[UUID, ...] = ()) -> dict[str, AutomationCore]:
     """By name; none where there is no such file."""
     try:
         written = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
-        read = [AutomationCore.model_validate(each) for each in written]
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        read = [AutomationCore.model_validate(addressed(each, targets) if targets else each) for each in written]
+    except (yaml.YAMLError, ValidationError, TypeError, KeyError) as error:
         raise BadInputError(f"{file} is no list of automations as Prefect wants it ({error})") from None
     return {each.name: each for each in read}
 

@@ -55,6 +55,18 @@ class Event:
     snapshot: str | None = None
     digest: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """`published v0002 as champion: 12 of 200 more solved`."""
+        detail, what = self.detail, str(self.kind).replace("_", " ")
+        if "version" in detail:
+            what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
+        elif "from" in detail:
+            what += f" {detail['from']} to {detail['to'] or 'the base model'}"
+        elif "versions" in detail:
+            what += f" {', '.join(detail['versions'])}"
+        return f"{what}: {self.reason}"
+
     def to_content(self) -> dict[str, Any]:
         """As JSON values, without the digest."""
         content = asdict(self) | {"at": self.at.isoformat(), "kind": str(self.kind)}

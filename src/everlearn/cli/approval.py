@@ -48,7 +48,7 @@ def approve(
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
     event = registry.known.history[-1]
-    settle(registry, lines.of_event(event) | {"version": chosen}, told=[lines.sentence(event)], wait=None, as_json=json)
+    settle(registry, lines.of_event(event) | {"version": chosen}, told=[event.sentence], wait=None, as_json=json)
     close_forms(place, line=registry.line, version=chosen)
 
 

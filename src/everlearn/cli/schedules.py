@@ -39,6 +39,10 @@ def deploy(
     *,
     line: Annotated[list[str] | None, typer.Option(metavar="LINE", help="Repeat it for several.")] = None,
     file: Annotated[Path, typer.Option(metavar="FILE", help="Deployments as code.")] = Path("infra/prefect.yaml"),
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where to tell people: a Slack or other webhook, or sendgrid://KEY:from/to."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")] = False,
     json: Json = False,
@@ -51,13 +55,18 @@ def deploy(
         everlearn deploy
         everlearn deploy --line math --line code --yes
         everlearn deploy --dry-run --json
+        everlearn deploy --notify https://hooks.slack.com/services/…    # kept on the server as a secret
     """
     place: Place = context.obj
     lines = line or [place.settings().store.line]
     with client_of(place) as client:
         from flows.deploy import apply, compare, read_plan
+        from flows.notify import save_target, targets
 
-        plans = [read_plan(file, line=each, directory=Path()) for each in lines]
+        for url in notify or ():
+            tell(f"notifications go to {save_target(url)}")
+        known = targets(client)
+        plans = [read_plan(file, line=each, directory=Path(), targets=known) for each in lines]
         changes = {plan.line: compare(plan, client) for plan in plans}
         facts = {name: [str(change) for change in found] for name, found in changes.items()}
         told = "\n".join(dict.fromkeys(each for found in facts.values() for each in found)) or "nothing to change"

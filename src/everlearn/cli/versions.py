@@ -61,7 +61,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
         ("champion", facts["champion"] or "none yet: the base model serves"),
         ("versions", ", ".join(facts["versions"]) or None),
         ("barred", ", ".join(facts["barred"]) or None),
-        ("last event", lines.sentence(state.history[-1]) if state.history else None),
+        ("last event", state.history[-1].sentence if state.history else None),
     ]
     answer(facts, as_json=json, shown=table("", "", rows=rows))
 
@@ -81,7 +81,7 @@ def history(
     """
     place: Place = context.obj
     events = list(reversed(place.registry().state().history))[:limit]
-    rows = [(event.sequence, lines.moment(event.at), lines.sentence(event), event.actor) for event in events]
+    rows = [(event.sequence, lines.moment(event.at), event.sentence, event.actor) for event in events]
     shown = table("#", "when (UTC)", "what and why", "who", rows=rows) if events else "nothing has happened yet"
     answer([lines.of_event(event) for event in events], as_json=json, shown=shown)
 
@@ -151,7 +151,7 @@ def rollback(
         end = "" if keep else f" {state.champion} will be barred."
         confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
-    told = [lines.sentence(done.event)]
+    told = [done.event.sentence]
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
     flagged = registry.known.versions[done.left].data_digest
@@ -185,7 +185,7 @@ def promote(
     since = registry.known.history[before.sequence :]
     done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = lines.of_event(done[-1]) if done else {}
-    told = lines.sentence(done[-1]) if done else f"{entry.version} is the champion already: nothing was changed"
+    told = done[-1].sentence if done else f"{entry.version} is the champion already: nothing was changed"
     settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
 
 
