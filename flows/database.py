@@ -96,8 +96,7 @@ def lack(facts: Facts) -> str | None:
         ),
         (
             foreign,
-            f"its tables are those of another version of Prefect, or of another program (revision {facts.revision}); "
-            "install that version here, or name an empty database",
+            f"its tables are those of another version of Prefect (revision {facts.revision}); install that here, or name an empty database",
         ),
     )
     return next((fault for amiss, fault in faults if amiss), None)

@@ -1,11 +1,24 @@
-"""What a line needs now and then: a walk from end to end, and its garbage removed."""
+"""What a line needs now and then: a walk from end to end, its garbage removed, and its old runs forgotten."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.client.schemas.sorting import FlowRunSort
 
 from everlearn.access import open_registry, open_store, open_verifier
 from everlearn.errors import IntegrityError
@@ -14,7 +27,14 @@ from everlearn.gc import collect, plan
 from tasks.night import step_task
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+
     from everlearn.settings import Settings
+
+LAST = 10
+"""Runs of each deployment that are kept however old they are: a line that rests must not lose its last logs."""
 
 
 @step_task
@@ -38,3 +58,39 @@ def collect_garbage(settings: Settings) -> int:
     if found.is_empty or found.busy:
         return 0
     return len(collect(registry, settings.retention, actor="housekeeping", wait=time.sleep).removed)
+
+
+@step_task
+def forget_runs(settings: Settings) -> int:
+    """How many runs of the line's deployments Prefect was told to delete, with their tasks and logs: all old ones."""
+    before = datetime.now(tz=UTC) - timedelta(days=settings.retention.run_days)
+    mine = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{settings.store.line}"]))
+    with get_client(sync_client=True) as client:
+        return sum(_forget(client, each.id, before=before) for each in client.read_deployments(deployment_filter=mine))
+
+
+def _forget(client: SyncPrefectClient, deployment: UUID, *, before: datetime) -> int:
+    """The same of one deployment; its last runs stay."""
+    last = _ended(client, deployment, before=datetime.now(tz=UTC), limit=LAST)
+    if len(last) < LAST:
+        return 0
+    limit, forgotten = min(before, last[-1][1]), 0
+    while old := _ended(client, deployment, before=limit, limit=200):
+        for run, _ in old:
+            client.delete_flow_run(run)
+        forgotten += len(old)
+    return forgotten
+
+
+def _ended(client: SyncPrefectClient, deployment: UUID, *, before: datetime, limit: int) -> list[tuple[UUID, datetime]]:
+    """Runs that ended before that moment, and when, the newest first."""
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
+            end_time=FlowRunFilterEndTime(before_=before),
+        ),
+        sort=FlowRunSort.END_TIME_DESC,
+        limit=limit,
+    )
+    return [(each.id, each.end_time) for each in found if each.end_time]
