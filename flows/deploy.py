@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
+from flows import pools
 from flows.schedule import read_times
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 FILE = Path("infra/prefect.yaml")
-FIRST = 1
-"""Priority of the queue that goes before all others of its pool."""
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 
@@ -92,13 +90,13 @@ def read_plan(file: Path, *, line: str, directory: Path) -> Plan:
 
 def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
     """What applying the plan would change on the server; nothing where it was applied before."""
-    return (*_new_queues(plan, client), *_new_deployments(plan, client), *_new_automations(plan, client))
+    lacking = (Change(name=name) for name in pools.missing(client, queues=plan.queues))
+    return (*lacking, *_new_deployments(plan, client), *_new_automations(plan, client))
 
 
 def apply(plan: Plan, client: SyncPrefectClient) -> None:
     """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
-    for pool, queue in sorted(plan.queues):
-        _ensure_queue(client, pool, queue)
+    pools.ensure(client, queues=plan.queues)
     kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
     written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, written["deployments"], strict=True):
@@ -125,25 +123,6 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
             client.create_automation(wanted)
         elif _differs(there, wanted):
             client.update_automation(there.id, wanted)
-
-
-def _new_queues(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
-    for pool, queue in sorted(plan.queues):
-        try:
-            client.read_work_queue_by_name(queue, work_pool_name=pool)
-        except ObjectNotFound:
-            yield Change(name=f"work queue {pool}/{queue}")
-
-
-def _ensure_queue(client: SyncPrefectClient, pool: str, queue: str) -> None:
-    try:
-        client.read_work_pool(pool)
-    except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-    try:
-        client.read_work_queue_by_name(queue, work_pool_name=pool)
-    except ObjectNotFound:
-        client.create_work_queue(name=queue, work_pool_name=pool, priority=FIRST)
 
 
 def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
@@ -201,8 +180,8 @@ def _differs(found: Automation, wanted: AutomationCore) -> bool:
 
 
 def _plain(automation: AutomationCore, parts: set[str]) -> Any:
-    """The definition without the ids that the server gives."""
-    told = automation.model_dump(mode="json", include=parts)
+    """The definition without the ids that the server gives. Sets stay sets: as JSON they have no order to rely on."""
+    told = automation.model_dump(include=parts)
     told["trigger"].pop("id", None)
     return told
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
 
-from everlearn.access import open_registry, open_store
+from everlearn.access import open_patiently, open_registry, open_store
 from everlearn.cycle import CycleInputs, Lease, Workspace
 from everlearn.errors import EverlearnError
 from everlearn.night_record import StepTime
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from everlearn.registry import Registry
     from everlearn.settings import Settings
-    from everlearn.stores.s3 import S3Store
+    from everlearn.stores import Store
 
 LOG = logging.getLogger("everlearn.night")
 P = ParamSpec("P")
@@ -53,14 +54,14 @@ class Night:
         return self.settings.store.line
 
     @property
-    def store(self) -> S3Store:
-        """The bucket."""
-        return open_store(self.settings.store)
+    def store(self) -> Store:
+        """The bucket; a server that is away for minutes is waited for."""
+        return open_patiently(self.settings.store)
 
     @property
     def registry(self) -> Registry:
         """The line's versions."""
-        return open_registry(self.settings)
+        return open_registry(self.settings, store=self.store)
 
     @property
     def work(self) -> Workspace:
@@ -70,11 +71,14 @@ class Night:
 
 @contextlib.contextmanager
 def hold_line(settings: Settings) -> Iterator[int]:
-    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it."""
+    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it.
+
+    A run of a deployment waits for the claim of a machine that went silent to end; a person is told at once.
+    """
     speak_plainly()
     store = open_store(settings.store)
     store.check()
-    with Lease(store, settings.store.line) as lease:
+    with Lease(store, settings.store.line, waits=deployment.id is not None) as lease:
         yield lease.token
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from everlearn.cycle import OpenCycle
     from tasks.ingest import Claim
 
-RESUMED = "resumed"
+RESUMED, CLIMBED = "resumed", "climbed"
 MOST_RESUMES = 3
 
 
@@ -30,20 +30,31 @@ def resume_night(settings: Settings, token: int) -> Night | None:
         return None
     LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
     night = _fenced(found, settings, token)
-    demand_progress(night.work)
+    demand_progress(night.work, count=RESUMED)
     return night
 
 
-def demand_progress(work: Workspace) -> None:
+@step_task
+def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
+    """The night that somebody else has opened and waits with, by its token. CycleError if it is open no longer."""
+    found = current_cycle(open_store(settings.store), settings.store.line)
+    if found is None or found.key != cycle_key:
+        raise CycleError(f"the night with cycle {cycle_key[:12]} of line {settings.store.line} is open no longer")
+    night = _fenced(found, settings, token)
+    demand_progress(night.work, count=CLIMBED)
+    return night
+
+
+def demand_progress(work: Workspace, *, count: str) -> None:
     """Count how often a night was taken up at the very same place; CycleError when that cannot be chance any more.
 
     Whoever runs it again after that has looked at it: the count begins anew.
     """
-    told = json.loads(work.get(RESUMED)) if work.has(RESUMED) else {}
-    here = work.progress(without=RESUMED)
+    told = json.loads(work.get(count)) if work.has(count) else {}
+    here = work.progress(without={RESUMED, CLIMBED})
     times = told["times"] + 1 if told.get("at") == here else 1
     loops = times > MOST_RESUMES
-    work.put(RESUMED, canonical({"at": here, "times": 0 if loops else times}))
+    work.put(count, canonical({"at": here, "times": 0 if loops else times}))
     if loops:
         raise CycleError(
             f"this night was cut short {times} times at the same place, and is not taken up by itself again: look at the "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from everlearn.access import open_registry
+from everlearn.access import open_registry, open_store
 from everlearn.bom import bill, licence_of
 from everlearn.cycle import End, cycle_key
 from everlearn.document import canonical
@@ -104,7 +104,8 @@ def show_night(night: Night) -> None:
     create_table_artifact(
         key=f"gate-{night.line}", table=gate_rows(decision_of(night)), description="What the gate measured"
     )
-    link = night.store.link(object_key(night.line, report_of(night).digest), content_type="text/html")
+    key = object_key(night.line, report_of(night).digest)
+    link = open_store(night.settings.store).link(key, content_type="text/html")
     create_link_artifact(
         key=f"report-{night.line}", link=link, link_text="The night's report", description="Valid for 7 days"
     )

@@ -62,7 +62,11 @@ class Host:
 
     def run(self, words: Sequence[str], *, environ: Mapping[str, str]) -> str:
         done = subprocess.run(
-            self.command(words), env=dict(environ) | {"PLACE": str(self.at)}, check=False, capture_output=True, text=True
+            self.command(words),
+            env=dict(environ) | {"PLACE": str(self.at)},
+            check=False,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -43,9 +43,11 @@ PATIENCE_S = 90.0
 PORT_PATIENCE_S = 3.0
 FREE_BYTES = 512 * 1024**2
 S3_ROLES = ("master", "volume", "filer", "s3", "admin")
+# Small volumes: each bucket takes one, and there are as many as fit on the free disk.
 SEAWEED_FLAGS = (
     "-ip.bind=127.0.0.1",
     "-master.telemetry=false",
+    "-master.volumeSizeLimitMB=64",
     "-admin.ui=false",
     "-webdav=false",
     "-s3.port.iceberg=0",

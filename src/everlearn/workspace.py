@@ -18,7 +18,7 @@ from everlearn.errors import BadInputError, ConflictError, CycleBusyError, Integ
 from everlearn.objects import fetch, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from everlearn.stores import Store
 
@@ -57,10 +57,10 @@ class Workspace:
         """The results that are there."""
         return tuple(sorted(self._read()[0].names))
 
-    def progress(self, *, without: str) -> str:
-        """A digest of all results but one: the same as before where nothing has come since."""
+    def progress(self, *, without: Collection[str]) -> str:
+        """A digest of all results but those: the same as before where nothing has come since."""
         names = self._read()[0].names
-        return digest_of(canonical({name: files for name, files in names.items() if name != without}))
+        return digest_of(canonical({name: files for name, files in names.items() if name not in without}))
 
     def put(self, name: str, data: bytes) -> None:
         """Keep bytes under `name`, in place of what was there. CycleBusyError for a worker that came too late."""

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.server.schemas.schedules import CronSchedule
@@ -29,7 +30,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from everlearn.access import open_registry, open_store
-from everlearn.cycle import current_cycle
+from everlearn.cycle import Workspace, current_cycle
 from everlearn.errors import BadInputError, ServiceError
 from flows.deploy import Plan, apply, compare, read_plan
 from flows.schedule import Night, begin, find_night, hold, set_times
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.objects import State
+    from prefect.client.schemas.objects import FlowRun, State
 
     from tests.flows.conftest import Nights
 
@@ -130,7 +131,7 @@ def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan
 
 def test_a_night_can_be_asked_for_now(deployed: Plan, client: SyncPrefectClient) -> None:
     run = client.read_flow_run(begin(client, find_night(client, line=deployed.line)))
-    assert run.work_pool_name == "gpu"
+    assert run.work_pool_name == "cpu"
     assert f"line:{deployed.line}" in run.tags
 
 
@@ -236,8 +237,8 @@ def test_daylight_saving_neither_skips_nor_doubles_a_night(minutes: int, *, spri
 
 
 @pytest.fixture
-def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Night:
-    """A line that is deployed where a tiny night can run."""
+def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+    """A line that is deployed where a tiny night can run; no run of it is left to another test's workers."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
     apply(read_plan(FILE, line=plan.line, directory=nights.folder), client)
@@ -246,7 +247,9 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
     inbox = nights.folder / ".everlearn" / "inbox"
     inbox.parent.mkdir()
     inbox.symlink_to(nights.data)
-    return find_night(client, line=plan.line)
+    found = find_night(client, line=plan.line)
+    yield found
+    hold(client, found, held=True)
 
 
 @pytest.mark.slow
@@ -254,9 +257,12 @@ def test_a_run_that_no_worker_takes_is_told_within_a_minute(deployed: Plan, clie
     wanted = client.read_automations_by_name("everlearn: a run that no worker takes")[0]
     due = time.monotonic()
     run = begin(client, find_night(client, line=deployed.line))
-    while not told(client, wanted.id, run):
-        assert time.monotonic() < due + 60
-        time.sleep(1)
+    try:
+        while not told(client, wanted.id, run):
+            assert time.monotonic() < due + 60
+            time.sleep(1)
+    finally:
+        client.delete_flow_run(run)
 
 
 def told(client: SyncPrefectClient, automation: UUID, run: UUID) -> bool:
@@ -280,12 +286,14 @@ def test_nights_that_were_missed_are_caught_up_once(night: Night, client: SyncPr
 
 
 @pytest.mark.slow
-def test_a_schedule_fires_and_the_night_runs_on_the_gpu_pool(
+def test_a_schedule_fires_and_the_night_climbs_on_the_gpu_pool(
     night: Night, client: SyncPrefectClient, nights: Nights
 ) -> None:
     set_times(client, night, cron="* * * * *", timezone="UTC")
     wait(lambda: bool(history(nights, night)), worker=nights)
     assert history(nights, night)[0] in {"published", "rejected"}, "a night with its verdict"
+    (climb,) = climbs(client, night)
+    assert (climb.work_pool_name, climb.state_name) == ("gpu", "Completed")
 
 
 @pytest.mark.slow
@@ -309,6 +317,52 @@ def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
     )
     assert [each.state_name for each in runs if each.id == run] == ["Crashed"]
     assert len(history(nights, night)) == 1, "one night, with one verdict"
+    assert all(each.state_type in TERMINAL_STATES for each in climbs(client, night)), "nobody climbs for nothing"
+
+
+@pytest.mark.slow
+def test_a_climb_that_is_killed_is_begun_again_for_the_same_night(
+    night: Night, client: SyncPrefectClient, nights: Nights
+) -> None:
+    run = begin(client, night)
+    killed: list[int] = []
+
+    def once_it_has_ended() -> bool:
+        begun = [process for each in climbs(client, night) if (process := process_of(each.id))]
+        if begun and not killed and "ladder" in work(nights, night):
+            os.kill(begun[0], signal.SIGKILL)
+            killed.extend(begun)
+        return bool(history(nights, night)) and ended(client, [run])
+
+    wait(once_it_has_ended, worker=nights)
+    assert killed, "the climb was over before it could be killed"
+    assert client.read_flow_run(run).state_name == "Completed", "the night itself went on"
+    assert sorted(each.state_name or "" for each in climbs(client, night)) == ["Completed", "Crashed"]
+    assert len(history(nights, night)) == 1
+
+
+@pytest.mark.slow
+def test_a_night_whose_workers_are_stopped_goes_on_with_the_next_ones(
+    night: Night, client: SyncPrefectClient, nights: Nights
+) -> None:
+    run = begin(client, night)
+    wait(lambda: "ladder" in work(nights, night), worker=nights)
+    assert client.read_flow_run(run).state_name == "Crashed", "whoever stops a worker says what died with it"
+    wait(lambda: bool(history(nights, night)), worker=nights)
+    assert len(history(nights, night)) == 1
+
+
+def climbs(client: SyncPrefectClient, night: Night) -> list[FlowRun]:
+    """The runs of the line that climb."""
+    found = client.read_deployment_by_name(f"climb/climb-{night.line}")
+    return client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[found.id])))
+
+
+def work(nights: Nights, night: Night) -> tuple[str, ...]:
+    """What the open night has kept so far."""
+    store = open_store(nights.settings(line=night.line).store)
+    found = current_cycle(store, night.line)
+    return Workspace(store, night.line, found.key).names() if found else ()
 
 
 def process_of(run: UUID) -> int | None:
@@ -336,17 +390,17 @@ def ended(client: SyncPrefectClient, runs: list[UUID]) -> bool:
 
 
 def wait(condition: Callable[[], bool], *, worker: Nights) -> None:
-    """Until it is so, with a worker of the gpu pool at work."""
+    """Until it is so, with workers of both pools at work."""
     environ = os.environ | {
         "PREFECT_API_URL": worker.prefect_url,
         "PREFECT_HOME": str(worker.folder / "prefect"),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu"]
+    command = [sys.executable, "-c", "from everlearn.cli import main; main()", "worker"]
     log = worker.folder / "worker.log"
     with (
-        log.open("w") as out,
+        log.open("a") as out,
         subprocess.Popen(command, cwd=worker.folder, env=environ, stdout=out, stderr=out) as process,
     ):
         try:

@@ -73,14 +73,18 @@ def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
 
 
 def test_a_night_can_begin_now(deployed: Command) -> None:
-    assert "waits for a worker of pool cpu, gpu" in deployed("schedule", "run-now").stdout
+    assert "waits for workers of cpu and gpu" in deployed("schedule", "run-now").stdout
 
 
 def test_pools_without_workers_are_named_with_the_remedy(deployed: Command) -> None:
+    with get_client(sync_client=True) as client:
+        for pool in ("cpu", "gpu"):
+            for each in client.read_workers_for_work_pool(pool):
+                client._client.delete(f"/work_pools/{pool}/workers/{each.name}")
     for words in (("schedule", "show"), ("schedule", "run-now")):
         ended = deployed(*words)
         for pool in ("cpu", "gpu"):
-            assert f"no worker of pool {pool} is online: nothing runs there until `prefect worker start" in ended.stderr
+            assert f"no worker of pool {pool} is online: nothing runs there until `everlearn worker" in ended.stderr
         assert json.loads(deployed(*words, "--json").stdout)["workers"] == {"cpu": 0, "gpu": 0}
 
 

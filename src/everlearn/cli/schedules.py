@@ -136,11 +136,11 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
         from flows.schedule import begin
 
         run = begin(client, night)
-        waits = ", ".join(night.workers)
+        waits = " and ".join(night.workers)
         answer(
             {"run": str(run)} | {"workers": night.workers},
             as_json=json,
-            shown=f"run {run} waits for a worker of pool {waits}",
+            shown=f"run {run} waits for workers of {waits}",
         )
         warn(night)
 
@@ -148,9 +148,7 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
 def warn(night: Any) -> None:
     """Name the pools whose runs wait in vain, and how to let them begin."""
     for pool in night.unattended:
-        tell(
-            f"no worker of pool {pool} is online: nothing runs there until `prefect worker start --pool {pool} --type process`"
-        )
+        tell(f"no worker of pool {pool} is online: nothing runs there until `everlearn worker --pool {pool}`")
 
 
 def asks() -> bool:
