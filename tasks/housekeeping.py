@@ -24,6 +24,7 @@ from everlearn.access import open_registry, open_store, open_verifier
 from everlearn.errors import IntegrityError
 from everlearn.fsck import fsck
 from everlearn.gc import collect, plan
+from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def walk_line(settings: Settings) -> int:
     found = fsck(open_store(settings.store), line, verifier=open_verifier(settings))
     faults = [*found.head, *found.damaged, *found.missing]
     told = "".join(f"- `{fault.key}`: {fault.why}\n" for fault in faults) or f"{found.checked} objects: all holds\n"
-    create_markdown_artifact(key=f"walk-{line}", markdown=told, description=f"What `everlearn fsck` found on {line}")
+    create_markdown_artifact(
+        key=artifact_key("walk", line=line), markdown=told, description=f"What `everlearn fsck` found on {line}"
+    )
     if not found.is_clean:
         raise IntegrityError(f"line {line}: {len(faults)} faults, the first: {faults[0].why}; run `everlearn fsck`")
     return found.checked

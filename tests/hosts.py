@@ -16,7 +16,7 @@ import subprocess
 import threading
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from everlearn.services import HOST
 
@@ -134,7 +134,7 @@ class Ear:
         self._socket.bind((host.wire, 0))
         self._socket.setblocking(False)
 
-    def __enter__(self) -> Ear:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

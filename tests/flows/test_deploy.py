@@ -173,7 +173,7 @@ def test_times_that_are_none_are_named_before_anything_is_applied(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
-        ("run-cycle/nightly", {"data": 3}, "3 is not of type 'string'"),
+        ("run-cycle/nightly", {"data": 3}, "3 is not valid under any of the given schemas"),
         ("run-cycle/nightly", {"dta": "inbox"}, "'dta' was unexpected"),
         ("evaluate/evaluate", {"version": ["v0001"]}, "['v0001'] is not of type 'string'"),
         ("roll-back/roll-back", {}, "'reason' is a required property"),
@@ -244,8 +244,8 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
     apply(read_plan(FILE, line=plan.line, directory=nights.folder), client)
     settings = nights.settings(line=plan.line).model_dump(mode="json")
     (nights.folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    inbox = nights.folder / ".everlearn" / "inbox"
-    inbox.parent.mkdir()
+    inbox = nights.folder / ".everlearn" / "inbox" / plan.line
+    inbox.parent.mkdir(parents=True)
     inbox.symlink_to(nights.data)
     found = find_night(client, line=plan.line)
     yield found

@@ -38,8 +38,8 @@ class Place:
 
     @property
     def inbox(self) -> Path:
-        """Where problems wait for the next night."""
-        return self.home / "inbox"
+        """Where problems wait for the next night of the line."""
+        return self.home / "inbox" / self.settings().store.line
 
     def settings(self, *, profile: Profile | None = None) -> Settings:
         """The settings, with the address of the local S3 server where no other is set."""

@@ -45,8 +45,8 @@ def deploy(
 ) -> None:
     """Make the Prefect server have the deployments of a line: show what would change, then apply it.
 
-    Repeating it changes nothing. Times that were set by `everlearn schedule` stay. Workers are yours to start, one for
-    each pool: `prefect worker start --pool gpu` and `--pool cpu`.
+    Repeating it changes nothing. Times that were set by `everlearn schedule` stay. Workers are yours to start, on
+    each machine that shall run nights: `everlearn worker`.
 
         everlearn deploy
         everlearn deploy --line math --line code --yes
