@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -23,4 +25,4 @@ def housekeeping(config: HousekeepingConfig) -> dict[str, int]:
     """How many objects were walked and removed, and how many runs forgotten: none of them where the walk finds damage."""
     walked = walk_line(config.settings)
     removed = collect_garbage(config.settings)
-    return {"walked": walked, "removed": removed, "forgotten": forget_runs(config.settings)}
+    return {"walked": walked, "removed": removed, "forgotten": forget_runs(config.settings, at=datetime.now(tz=UTC))}

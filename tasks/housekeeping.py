@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
@@ -28,12 +28,14 @@ from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
 
     from everlearn.settings import Settings
 
+PAGE = 200
 LAST = 10
 """Runs of each deployment that are kept however old they are: a line that rests must not lose its last logs."""
 
@@ -64,9 +66,9 @@ def collect_garbage(settings: Settings) -> int:
 
 
 @step_task
-def forget_runs(settings: Settings) -> int:
-    """How many runs of the line's deployments Prefect was told to delete, with their tasks and logs: all old ones."""
-    before = datetime.now(tz=UTC) - timedelta(days=settings.retention.run_days)
+def forget_runs(settings: Settings, *, at: datetime) -> int:
+    """How many runs of the line's deployments Prefect was told to delete, with their tasks and logs: all that are old."""
+    before = at - timedelta(days=settings.retention.run_days)
     mine = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{settings.store.line}"]))
     with get_client(sync_client=True) as client:
         return sum(_forget(client, each.id, before=before) for each in client.read_deployments(deployment_filter=mine))
@@ -74,26 +76,23 @@ def forget_runs(settings: Settings) -> int:
 
 def _forget(client: SyncPrefectClient, deployment: UUID, *, before: datetime) -> int:
     """The same of one deployment; its last runs stay."""
-    last = _ended(client, deployment, before=datetime.now(tz=UTC), limit=LAST)
-    if len(last) < LAST:
-        return 0
-    limit, forgotten = min(before, last[-1][1]), 0
-    while old := _ended(client, deployment, before=limit, limit=200):
-        for run, _ in old:
+    last, forgotten = _ended(client, deployment, limit=LAST), 0
+    while old := _ended(client, deployment, before=before, limit=PAGE) - last:
+        for run in old:
             client.delete_flow_run(run)
         forgotten += len(old)
     return forgotten
 
 
-def _ended(client: SyncPrefectClient, deployment: UUID, *, before: datetime, limit: int) -> list[tuple[UUID, datetime]]:
-    """Runs that ended before that moment, and when, the newest first."""
+def _ended(client: SyncPrefectClient, deployment: UUID, *, limit: int, before: datetime | None = None) -> set[UUID]:
+    """The newest of the runs that have ended, or that ended before that moment."""
     found = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
-            end_time=FlowRunFilterEndTime(before_=before),
+            end_time=FlowRunFilterEndTime(before_=before) if before else None,
         ),
         sort=FlowRunSort.END_TIME_DESC,
         limit=limit,
     )
-    return [(each.id, each.end_time) for each in found if each.end_time]
+    return {each.id for each in found}

@@ -111,7 +111,7 @@ def test_two_lines_at_once_on_two_hosts_end_each_with_its_own_verdict(site: Site
             stack.enter_context(net.host(name, at=place, shows=settled(tmp_path / name, site.here)))
             for name in ("one", "two")
         ]
-        due = datetime.now(tz=UTC) + timedelta(minutes=1, seconds=15)
+        due = datetime.now(tz=UTC) + timedelta(minutes=1, seconds=30)
         for line in LINES:
             night = find_night(site.client, line=line)
             set_times(site.client, night, cron=f"{due.minute} {due.hour} * * *", timezone="UTC")

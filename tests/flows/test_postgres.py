@@ -23,7 +23,6 @@ from flows.deploy import apply, read_plan
 from flows.schedule import begin, find_night, hold, set_times
 from tests.flows.conftest import Nights
 from tests.flows.test_deploy import history, wait
-from tests.line import publish
 from tests.night import LONG, ROOT, write_shard, write_suite
 
 if TYPE_CHECKING:
@@ -152,11 +151,11 @@ def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on
         begin(client, night)
         wait(lambda: len(history(ran.nights, night)) > len(before.history), worker=ran.nights)
         hold(client, night, held=True)
-    registry = open_registry(ran.nights.settings(line=LINE))
-    after = registry.state()
+    after = open_registry(ran.nights.settings(line=LINE)).state()
     assert after.history[: len(before.history)] == before.history
     assert len({event.cycle_key for event in after.history}) == len(after.history)
-    assert publish(registry, "next") == f"v{len(after.versions) + 1:04d}"
+    assert [event.sequence for event in after.history] == list(range(1, len(after.history) + 1))
+    assert after.next_version == f"v{len(after.versions) + 1:04d}"
 
 
 def kept_by(client: SyncPrefectClient) -> dict[str, Any]:

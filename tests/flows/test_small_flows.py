@@ -14,10 +14,10 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
@@ -214,15 +214,15 @@ def test_housekeeping_walks_a_line_and_leaves_alone_what_is_damaged(settings: Se
 def test_old_runs_of_a_line_are_forgotten_and_its_last_ones_are_not(settings: Settings) -> None:
     mine = deploy(roll_back, "of-this-line", tags=["line:integration"])
     other = deploy(roll_back, "of-another-line", tags=["line:addition"])
+    now = datetime.now(tz=UTC)
     with get_client(sync_client=True) as client:
-        old = [ended_run(client, deployment, days=100 + number) for number in range(15) for deployment in (mine, other)]
-        young = [ended_run(client, mine, days=1 + number) for number in range(3)]
+        others = [ended_run(client, other) for _ in range(12)]
+        ended = [ended_run(client, mine) for _ in range(13)]
         waiting = client.create_flow_run_from_deployment(mine, parameters={"config": {"reason": "worse"}}).id
-        assert forget_runs.fn(settings) == 8, "15 old ones and 3 young ones: the last 10 stay"
-        assert forget_runs.fn(settings) == 0
+        for days, forgotten in ((1, 0), (89, 0), (91, 3), (91, 0)):
+            assert forget_runs.fn(settings, at=now + timedelta(days=days)) == forgotten, days
         kept = {each.id for each in client.read_flow_runs(limit=200)}
-    assert {*old[1::2], *young, waiting} <= kept, "of another line, not old, and not ended"
-    assert [run in kept for run in old[::2]] == [True] * 7 + [False] * 8
+    assert kept & {*others, *ended, waiting} == {*others, *ended[3:], waiting}
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "6.9", "soon"])
@@ -231,13 +231,10 @@ def test_a_retention_that_would_hide_the_last_week_is_refused(days: str) -> None
         load(environ={"EVERLEARN_RETENTION__RUN_DAYS": days})
 
 
-def ended_run(client: SyncPrefectClient, deployment: UUID, *, days: float) -> UUID:
-    """A run that ended so long ago."""
-    then = datetime.now(tz=UTC) - timedelta(days=days)
-    chosen = {"config": {"reason": "worse"}}
-    run = client.create_flow_run_from_deployment(deployment, parameters=chosen).id
-    for kind in (StateType.RUNNING, StateType.COMPLETED):
-        client.set_flow_run_state(run, State(type=kind, timestamp=then), force=True)
+def ended_run(client: SyncPrefectClient, deployment: UUID) -> UUID:
+    """A run that has ended just now."""
+    run = client.create_flow_run_from_deployment(deployment, parameters={"config": {"reason": "worse"}}).id
+    client.set_flow_run_state(run, Completed(), force=True)
     return run
 
 
