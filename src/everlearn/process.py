@@ -94,7 +94,7 @@ def began(pid: int) -> int | None:
 def inherited() -> list[int]:
     """Open files beyond the standard three that a child of this process would be given."""
     found = []
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
+    for descriptor in (int(each.name) for each in Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):  # the listing's own is closed by now
             if descriptor > 2 and os.get_inheritable(descriptor):
                 found.append(descriptor)
