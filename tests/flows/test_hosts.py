@@ -156,6 +156,8 @@ def test_nothing_looks_up_or_reaches_a_host_outside(net: Network, tmp_path: Path
             ):
                 at_a_terminal(host, words, environ=environ)
                 assert ear.heard() == set(), words
+            told = host.run([*EVERLEARN, "history", "--json"], environ=environ)
+            assert "rejected" in told or "published" in told, "a night with its verdict"
             with at_work(host, environ):
                 deadline = time.monotonic() + 60
                 while "0" in workers_seen(host, environ):
