@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from everlearn.errors import BadInputError, ServiceError
 from flows import pools
 from flows.notify import addressed
+from flows.schedule import read_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,7 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
+    _check_times(file, deployments)
     automations = _read_automations(file.with_name("automations.yaml"))
     if targets:
         automations |= _read_automations(file.with_name("notifications.yaml"), targets=targets)
@@ -151,6 +153,17 @@ def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
             yield Change(name=f"automation {name}")
         elif _differs(found, wanted):
             yield Change(name=f"automation {name}", field="definition", before="another", after="that of the file")
+
+
+def _check_times(file: Path, deployments: dict[str, dict[str, Any]]) -> None:
+    """BadInputError names the deployment whose times are none."""
+    for name, entry in deployments.items():
+        for each in entry.get("schedules") or ():
+            try:
+                if "cron" in each:
+                    read_times(each["cron"], each.get("timezone", "UTC"))
+            except BadInputError as error:
+                raise BadInputError(f"{file}: {name}: {error}; mend it there") from None
 
 
 def _read_automations(file: Path, *, targets: tuple[UUID, ...] = ()) -> dict[str, AutomationCore]:

@@ -26,5 +26,5 @@ class EvaluateConfig(BaseModel):
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Counts by ruling, and the share that is right."""
     found = evaluate_version(config.settings, config.version, config.suite)
-    show_evaluation(config.version, config.suite.stem, found)
+    show_evaluation(config.settings, config.version, config.suite.stem, found)
     return found

@@ -43,7 +43,7 @@ class CycleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: Path = Path(".everlearn/inbox")
+    data: Path | None = Field(default=None, description="By default, what was handed in for the line.")
     climb: str | None = Field(default=None, description="Decodes and trains where a GPU is: climb/climb-<line>.")
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 

@@ -10,6 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
+from everlearn.compatibility import fits, remedy
 from everlearn.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def client() -> Iterator[SyncPrefectClient]:
-    """A client of the server that PREFECT_API_URL names. ServiceError if none is named, or it does not answer."""
+    """A client of the server that PREFECT_API_URL names. ServiceError if none is named, it does not answer, or is older."""
     url = PREFECT_API_URL.value()
     if not url:
         raise ServiceError("no Prefect server runs here: run `everlearn up`, or set PREFECT_API_URL")
     try:
         with get_client(sync_client=True) as found:
+            theirs, ours = str(found.api_version()), found.client_version()
+            if not fits(server=theirs, client=ours):
+                raise ServiceError(remedy(url=url, server=theirs, client=ours))
             yield found
     except PrefectHTTPStatusError as error:
         raise ServiceError(f"the Prefect server at {url} refuses: {error}") from error

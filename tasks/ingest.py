@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn import ingest
@@ -25,13 +26,13 @@ from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from everlearn.domains import Domain
     from everlearn.settings import Settings
     from everlearn.stores import Store
 
 MAX_STATEMENT = 4000
+INBOX = Path(".everlearn/inbox")
+"""Where `everlearn ingest` puts what is handed in, a folder for each line, from where the deployments were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,18 @@ class Claim:
 
 
 @step_task
-def read_problems(settings: Settings, data: Path) -> str:
-    """Read the shards that no published night has seen; the digest of the intake. BadInputError if there is nothing."""
+def read_problems(settings: Settings, data: Path | None) -> str:
+    """Read the shards that no published night has seen; the digest of the intake.
+
+    Without `data` these are what was handed in for the line, and there may be none; BadInputError if `data` holds none.
+    """
     store, line = open_store(settings.store), settings.store.line
-    seen = _watermark(settings, store).sources
-    intake = ingest.read(data, domain=settings.domain, load=partial(_own, settings), seen=seen)
+    seen, inbox = _watermark(settings, store).sources, INBOX / line
+    if data is None and not (inbox.is_dir() and any(inbox.iterdir())):
+        LOG.info("nothing was handed in: %s is empty", inbox.absolute())
+        intake = ingest.Intake(rows=(), sources=(), seen_files=0)
+    else:
+        intake = ingest.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
     keep(store, f"{line}/intake/{digest_of(content)}", content)

@@ -23,6 +23,7 @@ from everlearn.objects import object_key
 from everlearn.provenance import Run, commit_of, statement
 from everlearn.registry import Kind
 from everlearn.report import gate_rows, headline, render, summary_markdown
+from tasks.artifact import artifact_key
 from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
 from tasks.ingest import load_counts
 from tasks.learn import ladder_of, load_suites, roots_of
@@ -103,14 +104,21 @@ def record_no_new_data(settings: Settings, claim: Claim) -> dict[str, str | None
 def show_night(night: Night) -> None:
     """The artifacts of the run: summary, gate table, link to the report."""
     record = NightRecord.from_json(night.work.get("record"))
-    create_markdown_artifact(key=f"night-{night.line}", markdown=summary_markdown(record), description=headline(record))
+    create_markdown_artifact(
+        key=artifact_key("night", line=night.line), markdown=summary_markdown(record), description=headline(record)
+    )
     create_table_artifact(
-        key=f"gate-{night.line}", table=gate_rows(decision_of(night)), description="What the gate measured"
+        key=artifact_key("gate", line=night.line),
+        table=gate_rows(decision_of(night)),
+        description="What the gate measured",
     )
     key = object_key(night.line, report_of(night).digest)
     link = open_store(night.settings.store).link(key, content_type="text/html")
     create_link_artifact(
-        key=f"report-{night.line}", link=link, link_text="The night's report", description="Valid for 7 days"
+        key=artifact_key("report", line=night.line),
+        link=link,
+        link_text="The night's report",
+        description="Valid for 7 days",
     )
 
 

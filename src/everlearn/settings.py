@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "EVERLEARN_"
-# In the environment, too, but no settings: a secret, and what infra/prefect.yaml asks for.
-ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_DIRECTORY"})
+# In the environment, too, but no settings: two secrets, and what infra/prefect.yaml asks for.
+ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY"})
 Profile = Literal["quick", "nightly"]
 Share = Field(ge=0.0, le=1.0)
 
@@ -150,13 +150,15 @@ class RetentionSettings(Section):
     """What `everlearn gc` keeps: whatever was ever champion, and the last `versions` of the others, with their work.
 
     Nothing younger than `minimum_age_hours` goes, nor the work of a cycle before `work_days` have passed; a publisher
-    that gives no sign of life for `lease_seconds` counts as dead. All by the clock of the S3 server.
+    that gives no sign of life for `lease_seconds` counts as dead. All by the clock of the S3 server. What Prefect has
+    kept of the line's runs, their logs included, goes after `run_days` (the flow `housekeeping`).
     """
 
     versions: int = Field(default=10, ge=0)
     minimum_age_hours: float = Field(default=24.0, gt=0.0)
     work_days: float = Field(default=30.0, ge=0.0)
     lease_seconds: float = Field(default=900.0, gt=0.0)
+    run_days: float = Field(default=90.0, ge=7.0)
 
     @model_validator(mode="after")
     def _outlives_publishers(self) -> Self:

@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -22,6 +24,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
@@ -102,14 +105,14 @@ def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
 def test_automations_are_made_once_and_mended_where_somebody_changed_them(
     deployed: Plan, client: SyncPrefectClient
 ) -> None:
-    assert len(deployed.automations) == 4
+    assert len(deployed.automations) >= 5
     for name, wanted in deployed.automations.items():
         assert len(client.read_automations_by_name(name)) == 1, name
         client.update_automation(
             client.read_automations_by_name(name)[0].id, wanted.model_copy(update={"description": "mine"})
         )
     changed = [change for change in compare(deployed, client) if change.field == "definition"]
-    assert len(changed) == 4
+    assert len(changed) == len(deployed.automations)
     apply(deployed, client)
     assert compare(deployed, client) == ()
 
@@ -157,6 +160,57 @@ def test_a_file_without_deployments_is_named(tmp_path: Path, text: str) -> None:
         read_plan(tmp_path, line="a", directory=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"), [('cron: "0 2 * * *"', "cron: daily"), ("timezone: UTC", "timezone: Mars/Olympus")]
+)
+def test_times_that_are_none_are_named_before_anything_is_applied(tmp_path: Path, right: str, wrong: str) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text(FILE.read_text().replace(right, wrong))
+    with pytest.raises(BadInputError, match=rf"{file}: run-cycle/nightly-a: .* is no time at which nights can begin"):
+        read_plan(file, line="a", directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("run-cycle/nightly", {"data": 3}, "3 is not valid under any of the given schemas"),
+        ("run-cycle/nightly", {"dta": "inbox"}, "'dta' was unexpected"),
+        ("evaluate/evaluate", {"version": ["v0001"]}, "['v0001'] is not of type 'string'"),
+        ("roll-back/roll-back", {}, "'reason' is a required property"),
+        ("promote/promote", {"version": "v0001", "reason": "x", "wait_s": "long"}, "'long' is not of type 'number'"),
+        ("housekeeping/housekeeping", {"days": 3}, "'days' was unexpected"),
+    ],
+)
+def test_a_run_with_wrong_parameters_is_refused_at_once(
+    deployed: Plan, client: SyncPrefectClient, name: str, config: dict[str, Any], said: str
+) -> None:
+    found = client.read_deployment_by_name(f"{name}-{deployed.line}")
+    with pytest.raises(PrefectHTTPStatusError) as raised:
+        client.create_flow_run_from_deployment(found.id, parameters={"config": config})
+    assert said in str(raised.value)
+
+
+def test_a_server_that_is_older_is_refused_by_name() -> None:
+    class Older(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'"3.7.0"')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Older) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}),
+            pytest.raises(ServiceError, match=r"is version 3.7.0, and here is 3\.\d+\.\d+: a server must not be older"),
+            client_of_server(),
+        ):
+            pass
+        server.shutdown()
+
+
 def test_without_a_server_the_remedy_is_named() -> None:
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
@@ -190,12 +244,33 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
     apply(read_plan(FILE, line=plan.line, directory=nights.folder), client)
     settings = nights.settings(line=plan.line).model_dump(mode="json")
     (nights.folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    inbox = nights.folder / ".everlearn" / "inbox"
-    inbox.parent.mkdir()
+    inbox = nights.folder / ".everlearn" / "inbox" / plan.line
+    inbox.parent.mkdir(parents=True)
     inbox.symlink_to(nights.data)
     found = find_night(client, line=plan.line)
     yield found
     hold(client, found, held=True)
+
+
+@pytest.mark.slow
+def test_a_run_that_no_worker_takes_is_told_within_a_minute(deployed: Plan, client: SyncPrefectClient) -> None:
+    wanted = client.read_automations_by_name("everlearn: a run that no worker takes")[0]
+    due = time.monotonic()
+    run = begin(client, find_night(client, line=deployed.line))
+    try:
+        while not told(client, wanted.id, run):
+            assert time.monotonic() < due + 60
+            time.sleep(1)
+    finally:
+        client.delete_flow_run(run)
+
+
+def told(client: SyncPrefectClient, automation: UUID, run: UUID) -> bool:
+    """Whether that automation was set off by something that happened to the run."""
+    asked = {"filter": {"event": {"name": ["prefect.automation.triggered"]}}}
+    found = client._client.post("/events/filter", json=asked).json()["events"]
+    about = [each for each in found if each["resource"]["prefect.resource.id"].endswith(str(automation))]
+    return any(str(run) in json.dumps(each) for each in about)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
@@ -72,7 +73,35 @@ def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
 
 
 def test_a_night_can_begin_now(deployed: Command) -> None:
-    assert "waits for a worker of pool cpu" in deployed("schedule", "run-now").stdout
+    assert "waits for workers of cpu and gpu" in deployed("schedule", "run-now").stdout
+
+
+def test_pools_without_workers_are_named_with_the_remedy(deployed: Command) -> None:
+    with get_client(sync_client=True) as client:
+        for pool in ("cpu", "gpu"):
+            for each in client.read_workers_for_work_pool(pool):
+                client._client.delete(f"/work_pools/{pool}/workers/{each.name}")
+    for words in (("schedule", "show"), ("schedule", "run-now")):
+        ended = deployed(*words)
+        for pool in ("cpu", "gpu"):
+            assert f"no worker of pool {pool} is online: nothing runs there until `everlearn worker" in ended.stderr
+        assert json.loads(deployed(*words, "--json").stdout)["workers"] == {"cpu": 0, "gpu": 0}
+
+
+def test_a_pool_with_a_worker_is_not_complained_of(deployed: Command, prefect_url: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.send_worker_heartbeat(work_pool_name="cpu", worker_name="there", heartbeat_interval_seconds=1)
+        ended = deployed("schedule", "show")
+        client._client.delete("/work_pools/cpu/workers/there")
+    assert "no worker of pool gpu" in ended.stderr
+    assert "no worker of pool cpu" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("61 2 * * *",), ("0 2 * * *", "--timezone", "Europe/Atlantis"), ("",)])
+def test_times_that_are_none_are_one_sentence(deployed: Command, words: tuple[str, ...]) -> None:
+    ended = deployed("schedule", "set", *words)
+    assert isinstance(ended.exception, BadInputError)
+    assert "is no time at which nights can begin" in str(ended.exception)
 
 
 def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:

@@ -94,6 +94,7 @@ def main() -> None:
     # Set before any library starts its threads: idle ones must wait, not spin, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading two megabytes needs none
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reports its first flow at a terminal, unless it is told not to
     # Nearly all that a short command makes stays until it ends: 30 ms of looking for garbage less.
     gc.set_threshold(100_000, 20, 20)
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Group
 
+from everlearn.cli.inbox import strays
 from everlearn.cli.screen import Json, answer, narrate, table, tell
 from everlearn.errors import BadInputError
 
@@ -58,6 +59,9 @@ def cycle(
         return
     tell("looking for the local servers (their first start takes 15 s)")
     place.start()
+    told = None if data else strays(place.inbox.parent)
+    if told is not None:
+        tell(told)
     narrate()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 

@@ -49,8 +49,8 @@ def deploy(
 ) -> None:
     """Make the Prefect server have the deployments of a line: show what would change, then apply it.
 
-    Repeating it changes nothing. Times that were set by `everlearn schedule` stay. Workers are yours to start, one for
-    each pool: `prefect worker start --pool gpu` and `--pool cpu`.
+    Repeating it changes nothing. Times that were set by `everlearn schedule` stay. Workers are yours to start, on
+    each machine that shall run nights: `everlearn worker`.
 
         everlearn deploy
         everlearn deploy --line math --line code --yes
@@ -92,8 +92,10 @@ def show(context: typer.Context, *, line: Line = None, json: Json = False) -> No
             ("begins", f"{night.cron} {night.timezone}" if night.cron else "never"),
             ("paused", "yes: no night begins by itself" if night.held else "no"),
             *(("next", f"{each:%Y-%m-%d %H:%M} UTC") for each in night.coming),
+            *((f"workers of pool {pool}", there or "none") for pool, there in night.workers.items()),
         ]
         answer(night.facts(), as_json=json, shown=table("", "", rows=rows))
+        warn(night)
 
 
 @schedule.command(name="set")
@@ -143,7 +145,19 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
         from flows.schedule import begin
 
         run = begin(client, night)
-        answer({"run": str(run)}, as_json=json, shown=f"run {run} waits for a worker of pool cpu")
+        waits = " and ".join(night.workers)
+        answer(
+            {"run": str(run)} | {"workers": night.workers},
+            as_json=json,
+            shown=f"run {run} waits for workers of {waits}",
+        )
+        warn(night)
+
+
+def warn(night: Any) -> None:
+    """Name the pools whose runs wait in vain, and how to let them begin."""
+    for pool in night.unattended:
+        tell(f"no worker of pool {pool} is online: nothing runs there until `everlearn worker --pool {pool}`")
 
 
 def asks() -> bool:

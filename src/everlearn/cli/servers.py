@@ -9,6 +9,7 @@ from rich.text import Text
 
 from everlearn import services
 from everlearn.cli.screen import Json, answer, table, tell
+from everlearn.database import VARIABLE
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
@@ -16,17 +17,36 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Export = Annotated[bool, typer.Option("--export", help="Print `export` lines for a shell instead.")]
 
+Postgres = Annotated[
+    str | None,
+    typer.Option(metavar="URL", envvar=VARIABLE, show_default=False, help="Run Prefect on this Postgres, from now on."),
+]
+Sqlite = Annotated[bool, typer.Option("--sqlite", help="Run Prefect on SQLite again.", show_default=False)]
+
 
 @app.command()
-def up(context: typer.Context, *, export: Export = False, json: Json = False) -> None:
+def up(
+    context: typer.Context,
+    *,
+    postgres: Postgres = None,
+    sqlite: Sqlite = False,
+    export: Export = False,
+    json: Json = False,
+) -> None:
     """Start the local S3 server and Prefect with its dashboard.
 
-    Running servers are left alone, so this is safe at any time. Their data, logs and keys are in .everlearn/.
+    Running servers are left alone, so this is safe at any time. Their data, logs and keys are in .everlearn/. SQLite is
+    enough for one night at a time; for more, give Prefect an empty Postgres database, which is looked at before anything
+    starts, and remembered.
 
         everlearn up
         eval "$(everlearn up --export)"    # dvc, aws and prefect in this shell find the servers, too
+        EVERLEARN_POSTGRES=postgresql://prefect:secret@db.example/prefect everlearn up
     """
     place: Place = context.obj
+    moved = place.choose_database(postgres, sqlite=sqlite)
+    if moved is not None:
+        tell(moved)
     tell("starting the local servers (the first start of Prefect takes 15 s)")
     bucket = place.settings().store.bucket
     started = services.up(place.home, bucket=bucket)

@@ -58,9 +58,21 @@ def test_a_night_gets_the_servers_the_inbox_and_the_profile(
     ended = everlearn("cycle", "--profile", "nightly")
     assert ended.code == 0
     assert "v0001" in ended.out
-    assert night["asked"].data == home / "inbox"
+    assert night["asked"].data.parent == home / "inbox"
+    assert night["asked"].data.name == night["asked"].settings.store.line
     assert night["asked"].settings.profile == "nightly"
     assert night["asked"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
+
+
+def test_shards_that_are_in_no_lines_inbox_are_told_of(
+    everlearn: Callable[..., Ended], night: dict[str, Any], home: Path
+) -> None:
+    stray = home / "inbox" / "a.jsonl"
+    stray.parent.mkdir(exist_ok=True)
+    stray.touch()
+    assert f"1 shards in {home / 'inbox'} are in no line's inbox" in everlearn("cycle").err
+    stray.unlink()
+    assert "in no line's inbox" not in everlearn("cycle").err
 
 
 @pytest.mark.parametrize(

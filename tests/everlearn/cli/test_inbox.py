@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.cli.place import Place
 from everlearn.errors import BadDataError, BadInputError
 
 if TYPE_CHECKING:
@@ -20,11 +21,9 @@ def write(path: Path, *statements: str) -> Path:
 
 
 @pytest.fixture
-def fresh(home: Path) -> Path:
-    """An empty inbox."""
-    for kept in (home / "inbox").glob("*"):
-        kept.unlink()
-    return home / "inbox"
+def fresh(home: Path, params: Path) -> Path:
+    """The empty inbox of the line."""
+    return Place(home=home, params=params).inbox
 
 
 def test_new_problems_wait_in_the_inbox_each_shard_once(
