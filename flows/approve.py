@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
+from tasks.announce import announce_champion
 from tasks.approval import close_forms, describe_waiting, settle_version
 from tasks.champion import show_champion
 from tasks.offer import offer_versions
@@ -54,6 +55,8 @@ def approve(config: ApproveConfig) -> dict[str, str | None]:
     done = settle_version(
         settings, config.version, approved=said.decision == "approve", reason=said.reason, actor=said.who
     )
+    what = f"{'approved' if said.decision == 'approve' else 'refused'} {config.version}"
+    announce_champion(settings, what=what, actor=said.who, champion=done["champion"])
     show_champion(settings)
     offer_versions(settings)
     return done

@@ -15,7 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from flows.climb import climb_ladder
-from tasks.announce import announce
+from tasks.announce import announce, concluded
 from tasks.approval import ask_for_approval
 from tasks.climb import await_climb, stop_climbs
 from tasks.gate import decide, name_opponents, recheck_rewards
@@ -29,10 +29,13 @@ from tasks.publish import (
     publish_night,
     record_no_new_data,
     record_nothing_to_learn,
+    show_history,
     show_night,
     write_report,
 )
 from tasks.turn import later_run_waits
+
+LATER: dict[str, str | None] = {"end": "SKIPPED", "reason": "a later night is due, too, and makes up for this one"}
 
 
 class CycleConfig(BaseModel):
@@ -58,11 +61,12 @@ def run_cycle(config: CycleConfig) -> dict[str, str | None]:
     """Ingest, validate, ladder, train, gate, publish, report: `end`, `version`, `reason`, `report`, `cycle_key`."""
     settings = config.settings
     if later_run_waits():
-        return {"end": "SKIPPED", "reason": "a later night is due, too, and makes up for this one"}
+        return concluded(LATER)
     with hold_line(settings) as token:
         ended = _run(config, token)
     announce(settings, ended)
-    return ended
+    show_history(settings)
+    return concluded(ended)
 
 
 def _run(config: CycleConfig, token: int) -> dict[str, str | None]:

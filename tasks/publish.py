@@ -22,7 +22,7 @@ from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
 from everlearn.objects import object_key
 from everlearn.provenance import Run, commit_of, statement
 from everlearn.registry import Kind
-from everlearn.report import gate_rows, headline, render, summary_markdown
+from everlearn.report import gate_rows, headline, plain, render, summary_markdown
 from tasks.artifact import artifact_key
 from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
 from tasks.ingest import load_counts
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tasks.ingest import Claim
 
 ACTOR = "night"
+SHOWN = 50
 ENDS = {"PASS": End.PUBLISHED, "FAIL": End.REJECTED, "INSUFFICIENT": End.INSUFFICIENT}
 KINDS = {End.REJECTED: Kind.REJECTED, End.INSUFFICIENT: Kind.INSUFFICIENT}
 
@@ -119,6 +120,22 @@ def show_night(night: Night) -> None:
         link=link,
         link_text="The night's report",
         description="Valid for 7 days",
+    )
+
+
+@step_task
+def show_history(settings: Settings) -> None:
+    """The newest events of the line, as a table in the dashboard that is always the same one."""
+    line, state = settings.store.line, open_registry(settings).state()
+    rows = [
+        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"
+        for event in reversed(state.history[-SHOWN:])
+    ]
+    head = f"**{state.champion or 'The base model'}** serves line {line}.\n\n| # | when (UTC) | what and why | who |\n"
+    create_markdown_artifact(
+        key=artifact_key("history", line=line),
+        markdown=head + "| --- | --- | --- | --- |\n" + "\n".join(rows),
+        description=f"What happened to line {line}",
     )
 
 

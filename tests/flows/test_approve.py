@@ -62,7 +62,8 @@ def publish(settings: Settings, name: str) -> str:
 
 def ask(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
     """A run that waits for the form about that version."""
-    deployment: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False).apply()
+    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False)
+    deployment = made.apply()
     given = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
     tags = ["line:asking", version]
     return client.create_flow_run_from_deployment(deployment, parameters=given, tags=tags).id
@@ -131,7 +132,7 @@ def test_a_form_about_what_was_decided_elsewhere_is_taken_away(client: SyncPrefe
 def test_a_night_asks_only_where_the_line_says_so(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ended = {"end": "PUBLISHED", "version": publish(settings, "first")}
+    ended: dict[str, str | None] = {"end": "PUBLISHED", "version": publish(settings, "first")}
     night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
     gate = settings.gate.model_copy(update={"require_approval": False})
     free = replace(night, settings=settings.model_copy(update={"gate": gate}))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everlearn.bell import CHANGED, ring
 from everlearn.cli import lines
 from everlearn.cli.schedules import client_of
 from everlearn.cli.screen import Json, tell
-from everlearn.cli.versions import Yes, asks, confirm, said, settle
+from everlearn.cli.versions import Yes, asks, change, confirm, said, settle
 from everlearn.errors import RegistryError, ServiceError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def approve(
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
     event = registry.known.history[-1]
+    ring(CHANGED, line=registry.line, payload=change(event, champion=registry.known.champion))
     settle(registry, lines.of_event(event) | {"version": chosen}, told=[event.sentence], wait=None, as_json=json)
     close_forms(place, line=registry.line, version=chosen)
 

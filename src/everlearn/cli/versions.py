@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from everlearn.bell import CHANGED, ring
 from everlearn.cli import lines, patience
 from everlearn.cli.screen import Json, answer, table, tell
 from everlearn.errors import BadInputError, NotFoundError
@@ -20,6 +21,7 @@ from everlearn.outlook import outlook
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
+    from everlearn.events import Event
     from everlearn.registry import Registry
 
 app = typer.Typer()
@@ -152,6 +154,7 @@ def rollback(
         confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
     told = [done.event.sentence]
+    ring(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
     flagged = registry.known.versions[done.left].data_digest
@@ -185,8 +188,15 @@ def promote(
     since = registry.known.history[before.sequence :]
     done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = lines.of_event(done[-1]) if done else {}
+    if done:
+        ring(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))
     told = done[-1].sentence if done else f"{entry.version} is the champion already: nothing was changed"
     settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
+
+
+def change(event: Event, *, champion: str | None) -> dict[str, Any]:
+    """What people are told of it."""
+    return {"what": event.sentence, "actor": event.actor, "champion": champion}
 
 
 def asks(*, yes: bool) -> bool:
