@@ -47,12 +47,13 @@ class Claim:
 def read_problems(settings: Settings, data: Path | None) -> str:
     """Read the shards that no published night has seen; the digest of the intake.
 
-    Without `data` these are what was handed in for the line, and there may be none; BadInputError if `data` holds none.
+    Without `data` these are what was handed in for the line, here or in the bucket, and there may be none; BadInputError
+    if `data` holds none.
     """
     store, line = open_store(settings.store), settings.store.line
     seen, inbox = _watermark(settings, store).sources, INBOX / line
-    if data is None and not (inbox.is_dir() and any(inbox.iterdir())):
-        LOG.info("nothing was handed in: %s is empty", inbox.absolute())
+    if data is None and not bring_in(store, line):
+        LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox.absolute(), line)
         intake = ingest.Intake(rows=(), sources=(), seen_files=0)
     else:
         intake = ingest.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
@@ -60,6 +61,27 @@ def read_problems(settings: Settings, data: Path | None) -> str:
     content = intake.to_bytes()
     keep(store, f"{line}/intake/{digest_of(content)}", content)
     return digest_of(content)
+
+
+@step_task
+def count_unseen(settings: Settings) -> int:
+    """How many shards were handed in, here or in the bucket, that no published night has seen."""
+    store, line = open_store(settings.store), settings.store.line
+    seen = _watermark(settings, store).sources
+    return len({digest_of(path.read_bytes()) for path in bring_in(store, line)} - set(seen))
+
+
+def bring_in(store: Store, line: str) -> list[Path]:
+    """The shards of the inbox, once those that wait in the bucket, below `<line>/inbox/`, are in it as well."""
+    inbox = INBOX / line
+    for each in store.list(f"{line}/inbox/"):
+        here = inbox / f"{digest_of(f'{each.key} {each.etag}'.encode())[:16]}.jsonl"
+        if each.key.endswith(ingest.SUFFIXES) and not here.exists():
+            inbox.mkdir(parents=True, exist_ok=True)
+            partial = here.with_suffix(".partial")
+            partial.write_bytes(store.get(each.key).data)
+            partial.replace(here)
+    return sorted(path for path in inbox.glob("*") if path.suffix in ingest.SUFFIXES)
 
 
 @step_task

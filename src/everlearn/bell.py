@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 LOG = logging.getLogger("everlearn.bell")
-ENDED, CHANGED = "everlearn.night.ended", "everlearn.champion.changed"
+ENDED, CHANGED, ARRIVED = "everlearn.night.ended", "everlearn.champion.changed", "everlearn.data.arrived"
 PATIENCE_S = 2.0
 
 
