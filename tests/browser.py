@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from everlearn.process import wait
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from websockets.sync.connection import Connection
+
 PATIENCE_S = 60.0
+GRACE_S = 5.0
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -39,7 +42,7 @@ def program() -> str | None:
 class Tab:
     """One tab. `requests` are the addresses it asked for, `complaints` what its console and its network said."""
 
-    socket: ClientConnection
+    socket: Connection
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _loaded: bool = False
@@ -126,6 +129,8 @@ def browse(profile: Path) -> Iterator[Tab]:
                     tab = Tab(socket)
                     tab.start()
                     yield tab
+                Tab(browser).call("Browser.close")  # unlike a signal, this leaves no child behind
         finally:
-            process.terminate()
-            process.wait(timeout=PATIENCE_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=GRACE_S)
+            process.kill()

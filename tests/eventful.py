@@ -11,7 +11,7 @@ from everlearn.cycle import CycleInputs, Workspace, open_cycle
 from everlearn.document import digest_of
 from everlearn.gate import Against, Check, Decision, Kind, Paired, judge
 from everlearn.ladder import CurvePoint, Rung
-from everlearn.night_record import IngestCounts, NightRecord, StepTime, rates_by_size
+from everlearn.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry import Kind as EventKind
 from everlearn.registry import Registry
@@ -106,7 +106,7 @@ class Eventful:
 
     def _judged(
         self, target: tuple[float, float], skills: dict[str, tuple[float, float]], *, first: bool
-    ) -> tuple[Decision, tuple[object, ...]]:
+    ) -> tuple[Decision, tuple[SizeRate, ...]]:
         draw = random.Random(self.count)
         hard = paired("target", Kind.TARGET, target, n=200, draw=draw)
         pairs = [hard]

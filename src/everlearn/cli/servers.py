@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,10 +32,12 @@ def up(context: typer.Context, *, export: Export = False, json: Json = False) ->
     place: Place = context.obj
     tell("starting the local servers (the first start of Prefect takes 15 s)")
     bucket = place.settings().store.bucket
-    started = services.up(place.home, bucket=bucket)
-    place.own_key()
     site = place.site()
-    started[site.name] = site.start()
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(site.start)  # it needs no other server to begin with, and Prefect takes its time
+        started = services.up(place.home, bucket=bucket)
+        started[site.name] = beside.result()
+    place.own_key()
     s3, prefect = services.servers(place.home, bucket=bucket)
     places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url, site.name: site.url}
     facts = {name: {"url": places[name], "started": started[name]} for name in started}

@@ -44,14 +44,13 @@ def overview(look: Look, reader: Reader) -> dict[str, Any]:
     nights = [slot.night for slot in slots if slot.night]
     last = nights[-1] if nights else None
     serving_now = champion_night(look.state, look.state.champion, reader)
-    known = reader.known(last) if last else None
     return {
         "look": look,
         "entry": look.state.versions.get(look.state.champion or ""),
         "since": since(look.state),
         "ended": sum(event.kind in NIGHTS for event in look.state.history),
         "last": last,
-        "headline": headline(known) if known else None,
+        "headline": headline(reader.known(last)) if last else None,
         "groups": list(gate_groups(last.decision)) if last else [],
         "strip": forest_strip,
         "drawn": len(slots),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,7 +141,7 @@ def test_it_is_healthy_without_a_store_and_other_views_can_stand_beside_the_page
 
     with served(open_none) as port:
         assert ask(port, "/health")[:2] == (200, b"ok\n")
-    front = Front(open_none, views={"/other": lambda: Answer(status=server.HTTPStatus.OK, body=b"seen")})
+    front = Front(open_none, views={"/other": lambda: Answer(status=HTTPStatus.OK, body=b"seen")})
     assert front.answer("/other").body == b"seen"
 
 
