@@ -18,6 +18,7 @@ from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.events import Event, Kind, State
 from everlearn.manifest import ObjectRef
 from everlearn.night_record import NightRecord, StepTime
+from everlearn.objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -122,6 +123,16 @@ class Reader:
             decision=night.decision,
             steps=night.steps,
         )
+
+    def has_report(self, night: Night) -> bool:
+        """Whether the page that the night itself wrote is still kept."""
+        if night.report is None:
+            return False
+        try:
+            self.registry.store.head(object_key(self.registry.line, night.report))
+        except NotFoundError:
+            return False
+        return True
 
     def report(self, night: Night) -> bytes:
         """The page that the night itself wrote, verified. NotFoundError if it wrote none, IntegrityError if it is gone."""

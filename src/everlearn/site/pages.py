@@ -55,13 +55,13 @@ class Site:
         return self._night(night, look) if folder == "nights" else self._report(night)
 
     def paths(self, look: Look) -> list[str]:
-        """All pages there are. A report is listed where the night kept one, whether or not it can still be read."""
+        """All pages there are."""
         nights = self.reader.nights(self._nights(look.state))
         return [
             "index.html",
             *(f"history/{number}.html" for number in range(1, pages_of(look.state) + 1)),
             *(f"nights/{night.name}.html" for night in nights),
-            *(f"reports/{night.name}.html" for night in nights if night.report),
+            *(f"reports/{night.name}.html" for night in nights if self.reader.has_report(night)),
         ]
 
     def build(self, out: Path) -> list[str]:
@@ -105,7 +105,7 @@ class Site:
     def _night(self, night: Night, look: Look) -> bytes:
         record, missing = self.reader.record(night)
         after = [event for event in look.state.history[night.event.sequence :] if night.version in _versions(event)]
-        told = {"name": night.name, "report": night.report, "event": night.event}
+        told = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
         return render(record, site=told | {"missing": missing, "after": after if night.version else []}).encode()
 
     def _report(self, night: Night) -> bytes | None:

@@ -224,11 +224,24 @@ def test_a_report_that_is_gone_is_left_out(tmp_path: Path) -> None:
     made = fill(store, items=100)
     page = made.registry.manifest("v0001").report
     assert page
+    name = name_of(made.registry.state().history[0])
+    assert f"reports/{name}.html" in text_of(made.registry, f"nights/{name}.html")
     store.delete(f"integration/objects/sha256/{page.digest}")
     written = Site(made.registry).build(tmp_path / "site")
-    name = name_of(made.registry.state().history[0])
     assert f"nights/{name}.html" in written
     assert f"reports/{name}.html" not in written
+    assert f"reports/{name}.html" not in text_of(made.registry, f"nights/{name}.html")
+
+
+def test_a_report_that_is_damaged_is_not_given_out(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = fill(store, items=100)
+    page = made.registry.manifest("v0001").report
+    assert page
+    store.put(f"integration/objects/sha256/{page.digest}", b"<html>something else")
+    name = name_of(made.registry.state().history[0])
+    assert f"reports/{name}.html" not in Site(made.registry).build(tmp_path / "site")
+    assert text_of(made.registry, f"reports/{name}.html") == ""
 
 
 def test_a_directory_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
