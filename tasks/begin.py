@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -16,9 +17,11 @@ from prefect.client.schemas.filters import (
 from prefect.exceptions import ObjectNotFound
 
 from everlearn.errors import BadInputError
-from everlearn.settings import Settings
 from tasks.night import LOG, step_task
 from tasks.turn import WAITS
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
 
 SOON = timedelta(minutes=10)
 

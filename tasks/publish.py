@@ -68,7 +68,7 @@ def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
             end_night(night, None)
             raise
     else:
-        detail = {"report": report_of(night).digest, "decision": decision.to_dict()}
+        detail = {"report": report_of(night).digest, "decision": decision.to_dict(), "metrics": spent_on(night)}
         night.registry.record(KINDS[end], cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
     return {
         "end": str(end), "version": version, "reason": reason, "cycle_key": night.key, "report": report_of(night).digest,
@@ -168,6 +168,13 @@ def record_of(night: Night) -> NightRecord:
     )  # fmt: skip
 
 
+def spent_on(night: Night) -> dict[str, float]:
+    """What each step took, as it is kept for as long as the line: the work of the night itself is not."""
+    steps = times_of(night.work)
+    cpu = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in steps}
+    return cpu | {f"seconds/{step.name}": step.seconds for step in steps}
+
+
 def reason_of(decision: Decision) -> str:
     """The sentence for the history: what improved, or what was in the way."""
     improved = [row for row in decision.rows if row.p_value is not None and decision.passed]
@@ -193,14 +200,13 @@ def run_of(night: Night) -> Run:
 
 def _manifest(night: Night) -> Manifest:
     decision, work = decision_of(night), night.work
-    times = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in times_of(work)}
     if not work.has("created"):
         work.put("created", datetime.now(tz=UTC).isoformat().encode())
     made = Manifest(
         files=files_of(night), base_fingerprint=night.inputs.base_fingerprint, parent=night.inputs.parent,
         cycle_key=night.key, data_digest=night.inputs.data_digest, config=night.settings.model_dump(mode="json"),
         code_version=night.inputs.code_version, created=datetime.fromisoformat(work.get("created").decode()),
-        metrics={"skill": skill_of(decision), **times}, decision=decision.to_dict(), report=report_of(night),
+        metrics={"skill": skill_of(decision), **spent_on(night)}, decision=decision.to_dict(), report=report_of(night),
     )  # fmt: skip
     run, keep = run_of(night), night.registry.put_object
     return replace(

@@ -10,22 +10,18 @@ Leaves out: what the night did not record. An empty part says that it is empty.
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, StrictUndefined
 
 from everlearn import charts, rung_tree
 from everlearn.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
+from everlearn.pages import template
 from everlearn.suites import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jinja2 import Template
     from markupsafe import Markup
 
 __all__ = [
@@ -33,6 +29,7 @@ __all__ = [
     "NightRecord",
     "SizeRate",
     "StepTime",
+    "gate_groups",
     "gate_markdown",
     "gate_rows",
     "headline",
@@ -50,13 +47,14 @@ _GROUPS = {
 }
 
 
-def render(night: NightRecord) -> str:
-    """The night's report as one HTML page."""
+def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
+    """The night's report as one HTML page; `site` is what the site says beside it: the way back, what came after."""
     shown, more_roots = rung_tree.branches(night.ladder)
-    return _template().render(
+    return template("night.html.j2").render(
         night=night,
+        site=site,
         headline=headline(night),
-        groups=list(_gate_groups(night.decision)),
+        groups=list(gate_groups(night.decision)),
         branches=shown,
         more_roots=more_roots,
         ladder_rate=rung_tree.rate_of(night.ladder),
@@ -140,7 +138,7 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
     return rows + [blank | check for check in checks]
 
 
-def _gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
+def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
     """Rows by kind, each group with a scale of its own: a target gains tens of points, a skill loses tenths."""
     rows = sorted(decision.rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
     for kind, members in groupby(rows, key=lambda row: row.kind):
@@ -211,18 +209,3 @@ def plain(text: str) -> str:
 def _code(text: str) -> str:
     """Text for inside backticks."""
     return " ".join(text.replace("`", "'").split())
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["duration"] = _duration
-    return environment.from_string(files("everlearn").joinpath("templates/night.html.j2").read_text(encoding="utf-8"))
-
-
-def _duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

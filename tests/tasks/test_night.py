@@ -166,6 +166,17 @@ def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(nigh
     assert (spent.name, spent.seconds >= 0) == ("whole", True)
 
 
+def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night, settings: Settings) -> None:
+    with clocked(night, "ladder"):
+        pass
+    night.work.put("report", json.dumps({"digest": "0" * 64, "size": 1}).encode())
+    night.work.put("decision", replace(DECISION, outcome=Outcome.FAIL).to_json().encode())
+    publish_night.fn(night, "FAIL")
+    [event] = open_registry(settings).state().history
+    assert event.kind is Kind.REJECTED
+    assert {"cpu_seconds/ladder", "seconds/ladder"} <= set(event.detail["metrics"])
+
+
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])
 def test_an_answerable_error_is_logged_without_a_traceback_and_a_bug_with_one(name: str) -> None:
     speak_plainly()

@@ -15,6 +15,7 @@ from everlearn import settings as configuration
 from everlearn.access import open_registry
 from everlearn.database import VARIABLE, Database
 from everlearn.errors import ServiceError
+from everlearn.site.local import LocalSite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +88,10 @@ class Place:
         """The line of the settings. StoreDownError when there is no server to talk to."""
         self.connect()
         return open_registry(self.settings())
+
+    def site(self) -> LocalSite:
+        """The pages of the line, served locally, whether they are or not."""
+        return LocalSite(self.home, params=self.params)
 
     def own_key(self) -> None:
         """Draw a key to sign with, unless there is one or the settings do without: for a line on the local server."""

@@ -57,13 +57,16 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     """
     place: Place = context.obj
     state = place.registry().state()
-    facts = lines.of_state(state, line=place.settings().store.line)
+    site = place.site()
+    seen = site.url if site.runs() else None
+    facts = lines.of_state(state, line=place.settings().store.line) | {"site": seen}
     rows = [
         ("line", facts["line"]),
         ("champion", facts["champion"] or "none yet: the base model serves"),
         ("versions", ", ".join(facts["versions"]) or None),
         ("barred", ", ".join(facts["barred"]) or None),
         ("last event", state.history[-1].sentence if state.history else None),
+        ("site", seen),
     ]
     answer(facts, as_json=json, shown=table("", "", rows=rows))
 
@@ -245,3 +248,6 @@ def report(
     partial.replace(where)
     answer({"version": name, "report": str(where)}, as_json=json, shown=str(where))
     tell("open it in a browser")
+    site = place.site()
+    if site.runs():
+        tell(f"the whole line: {site.url}")

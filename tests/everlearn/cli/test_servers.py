@@ -36,14 +36,16 @@ def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_up_starts_both_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--json", at=state).facts
-        assert [server["started"] for server in first.values()] == [True, True]
+        assert [server["started"] for server in first.values()] == [True, True, True]
         again = everlearn("up", at=state)
-        assert again.out.count("was running") == 2
+        assert again.out.count("was running") == 3
         assert first["SeaweedFS"]["url"] in again.out
+        assert everlearn("status", "--json", at=state).facts["site"] == first["Site"]["url"]
+        assert services.answers(f"{first['Site']['url']}/health")
         exported = everlearn("up", "--export", at=state).out
         assert f"export AWS_ENDPOINT_URL_S3={first['SeaweedFS']['url']}\n" in exported
         assert "export PREFECT_API_URL=" in exported
@@ -51,8 +53,8 @@ def test_up_starts_both_servers_once_and_down_stops_them(everlearn: Callable[...
         assert all(checks[name]["ok"] for name in ("S3", "Prefect", "signing key", "settings", "packages", "disk"))
     finally:
         stopped = everlearn("down", "--json", at=state).facts
-    assert stopped == {"Prefect": True, "SeaweedFS": True}
-    assert everlearn("down", at=state).out.count("was not running") == 2
+    assert stopped == {"Site": True, "Prefect": True, "SeaweedFS": True}
+    assert everlearn("down", at=state).out.count("was not running") == 3
 
 
 def test_doctor_ends_with_1_and_names_a_remedy_for_each_thing_amiss(
