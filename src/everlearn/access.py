@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings, StoreSettings
 
 
-def open_store(settings: StoreSettings) -> S3Store:
+def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
     """The bucket. StoreDownError when no server is named: `everlearn up` starts one and names it."""
     if settings.endpoint_url is None:
         raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
-    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region)
+    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
 
 
 def open_verifier(settings: Settings) -> Verifier:
@@ -28,12 +28,12 @@ def open_verifier(settings: Settings) -> Verifier:
     return signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
 
 
-def open_registry(settings: Settings) -> Registry:
+def open_registry(settings: Settings, *, timeout_s: float = 60.0) -> Registry:
     """The line's versions, signed and verified as the settings say. Nothing is read or written yet."""
     chosen = settings.signing
     signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     return Registry(
-        open_store(settings.store),
+        open_store(settings.store, timeout_s=timeout_s),
         settings.store.line,
         clock=lambda: datetime.now(tz=UTC),
         signer=signer,

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import consumers, garbage, keys, nights, schedules, servers, upkeep, versions
+from everlearn.cli import consumers, garbage, keys, metrics, nights, schedules, servers, upkeep, versions
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -52,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, upkeep, garbage, schedules):
+for part in (servers, nights, versions, consumers, upkeep, garbage, schedules, metrics):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedules.schedule, name="schedule")
