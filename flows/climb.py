@@ -41,7 +41,7 @@ def _name() -> str:
 def climb(config: ClimbConfig) -> None:
     """Go on with that night's ladder, training and measurements, with a GPU to itself."""
     night = join_night(config.settings, config.cycle_key, config.token)
-    with hold_gpu():
+    with hold_gpu(config.settings):
         climb_ladder(night)
 
 

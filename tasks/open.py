@@ -6,6 +6,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from everlearn import logs
 from everlearn.access import open_registry, open_store
 from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
 from everlearn.document import canonical, digest_of
@@ -28,7 +29,8 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     found = current_cycle(open_store(settings.store), settings.store.line)
     if found is None:
         return None
-    LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
+    with logs.bound(cycle=found.key):
+        LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
     night = _fenced(found, settings, token)
     demand_progress(night.work, count=RESUMED)
     return night

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from everlearn.stores import Store
 
 
-def open_store(settings: StoreSettings) -> S3Store:
+def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
     """The bucket. StoreDownError when no server is named: `everlearn up` starts one and names it."""
     if settings.endpoint_url is None:
         raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
-    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region)
+    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
 
 
 def open_patiently(settings: StoreSettings) -> PatientStore:

@@ -74,6 +74,15 @@ class _Record:
         return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
 
 
+def renewed(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
+    """When the holder of a line's lease last gave a sign of life; None where nobody holds it."""
+    try:
+        record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
+    except NotFoundError:
+        return None
+    return record.expires - timedelta(seconds=ttl_s) if record.holder else None
+
+
 class Lease:
     """The right to work on `line`. As a context manager it is acquired, renewed in the background, and released."""
 

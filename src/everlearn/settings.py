@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "EVERLEARN_"
-# In the environment, too, but no settings: two secrets, and what infra/prefect.yaml asks for.
-ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY"})
+# In the environment, too, but no settings: two secrets, what infra/prefect.yaml asks for, and how lines are logged.
+ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG"})
 Profile = Literal["quick", "nightly"]
 Share = Field(ge=0.0, le=1.0)
 

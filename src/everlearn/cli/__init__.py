@@ -16,7 +16,19 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import approval, consumers, garbage, keys, nights, schedules, servers, upkeep, versions, workers
+from everlearn.cli import (
+    approval,
+    consumers,
+    garbage,
+    keys,
+    metrics,
+    nights,
+    schedules,
+    servers,
+    upkeep,
+    versions,
+    workers,
+)
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -52,7 +64,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, approval, upkeep, garbage, schedules, workers):
+for part in (servers, nights, versions, consumers, approval, upkeep, garbage, schedules, workers, metrics):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedules.schedule, name="schedule")
