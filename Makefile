@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 # What the slow tests need from outside Python; a test whose program is missing is skipped.
-DEBIAN := chromium
+DEBIAN := chromium postgresql iproute2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread a process and no spinning: a busy machine must not make a night ten times slower.
 export OMP_NUM_THREADS ?= 1

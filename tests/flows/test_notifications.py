@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
     from everlearn.settings import Settings
     from tests.conftest import S3Server
@@ -98,7 +99,8 @@ def test_each_thing_that_happens_is_told_once_with_what_to_do(
     announce_champion.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
     told = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
     assert ring(CHANGED, line="told", payload=told)
-    for state in (Crashed(message="out of memory"), Failed(message="make room")):
+    states: tuple[State[Any], ...] = (Crashed(message="out of memory"), Failed(message="make room"))
+    for state in states:
         run = client.create_flow_run(run_cycle, parameters={}, state=Running())
         client.set_flow_run_state(run.id, state, force=True)
 
