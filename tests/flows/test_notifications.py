@@ -85,11 +85,13 @@ def sink(client: SyncPrefectClient) -> Iterator[Sink]:
     yield found
     for automation in made:
         client.delete_automation(automation)
+    for block in targets(client):
+        client.delete_block_document(block)
     found.server.shutdown()
     found.server.server_close()
 
 
-def test_each_thing_that_happens_is_told_once_with_what_to_do(
+def test_each_thing_that_happens_is_told_with_what_to_do(
     sink: Sink, client: SyncPrefectClient, settings: Settings, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
@@ -112,8 +114,8 @@ def test_each_thing_that_happens_is_told_once_with_what_to_do(
     assert sink.heard("has crashed: out of memory")
     assert sink.heard("has failed: make room", "everlearn schedule run-now")
     assert sink.heard("no verdict for 26 hours")
-    ends = [each for each in sink.got if "the night ended as" in str(each)]
-    assert len(ends) == 3, "each once, and not what needs nobody"
+    ends = {each["subject"] for each in sink.got if "the night ended as" in str(each)}
+    assert len(ends) == 3, "but not what needs nobody"
 
 
 def test_without_a_target_nothing_is_sent_and_nothing_is_deployed_for_it() -> None:

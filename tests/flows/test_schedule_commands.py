@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from everlearn.cli import app, schedules
 from everlearn.errors import BadInputError
+from flows.notify import targets
 from tests.night import ROOT
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def everlearn(home: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def deployed(everlearn: Command) -> Command:
     """A line with its deployments."""
-    assert everlearn("deploy", "--file", str(ROOT / "infra" / "prefect.yaml"), "--yes").exit_code == 0
+    assert everlearn("deploy", "--file", str(ROOT / "infra" / "prefect.yaml")).exit_code == 0
     return everlearn
 
 
@@ -57,6 +58,18 @@ def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, mon
     again = everlearn("deploy", *file, "--json")
     assert json.loads(again.stdout) == {"asked": []}
     assert everlearn("deploy", *file).stdout == "nothing to change\n"
+
+
+def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(everlearn: Command) -> None:
+    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
+    told = everlearn("deploy", *file, "--dry-run", "--notify", "https://example.org/a-secret-path")
+    assert told.stderr == "notifications go to custom-webhook/everlearn\n"
+    assert "+ automation everlearn tells: a night has ended" in told.stdout
+    with get_client(sync_client=True) as client:
+        for block in targets(client):
+            client.delete_block_document(block)
+    assert "everlearn tells" not in everlearn("deploy", *file, "--dry-run").stdout
+    assert isinstance(everlearn("deploy", *file, "--notify", "ada").exception, BadInputError)
 
 
 def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:

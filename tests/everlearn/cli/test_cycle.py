@@ -127,3 +127,8 @@ def test_a_night_that_cannot_go_on_is_given_up_by_hand(
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
     assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
+
+
+def test_a_version_that_waits_says_how_to_let_it_serve(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
+    night["waits_for"] = "approval"
+    assert "everlearn approve v0001" in everlearn("cycle").out

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.registry import Registry
     from tests.everlearn.cli.conftest import Ended
 
 
@@ -63,3 +64,15 @@ def test_what_cannot_be_read_is_named(
     assert ended.code == BadInputError.exit_code
     assert str(path) in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_problems_can_be_handed_in_where_every_worker_finds_them(
+    everlearn: Callable[..., Ended], fresh: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2")
+    for told, said in ((False, "no Prefect server was told"), (True, "a night begins")):
+        monkeypatch.setattr("everlearn.bell.ring", lambda *_, told=told, **__: told)
+        assert said in everlearn("ingest", str(shard), "--bucket").err
+    held = list(registry.store.list(f"{registry.line}/inbox/"))
+    assert [registry.store.get(each.key).data for each in held] == [shard.read_bytes()]
+    assert not list(fresh.glob("*")), "not on this machine as well"
