@@ -40,7 +40,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if "signal" in told:
             signal.raise_signal(told["signal"])
         told["api"] = os.environ.get("PREFECT_API_URL")
-        return {name: told[name] for name in ("end", "version", "reason")}
+        return {name: told[name] for name in ("end", "version", "reason", "waits_for") if name in told}
 
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
