@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What the slow tests need from outside Python; a test whose program is missing is skipped.
+DEBIAN := chromium postgresql iproute2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread a process and no spinning: a busy machine must not make a night ten times slower.
 export OMP_NUM_THREADS ?= 1
@@ -24,6 +26,7 @@ test: check ## all checks, then the tests with coverage (what CI runs)
 	@$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term $(ARGS)
 
 test-slow: install ## the tests that take minutes or train a model
+	@./infra/debian-packages $(DEBIAN)
 	@$(BIN)/pytest -m "slow and not gpu" $(ARGS)
 
 check: install ## format, lint, types, architecture: a few seconds

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
-from everlearn.settings import Settings
+from everlearn.settings import Settings, load
 from tasks.evaluate import evaluate_version, show_evaluation
 
 
@@ -18,12 +19,12 @@ class EvaluateConfig(BaseModel):
 
     version: str = "champion"
     suite: Path = Path("data/suites/short-sums.jsonl")
-    settings: Settings = Settings()
+    settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
 @flow(name="evaluate", persist_result=False)
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Counts by ruling, and the share that is right."""
     found = evaluate_version(config.settings, config.version, config.suite)
-    show_evaluation(config.version, config.suite.stem, found)
+    show_evaluation(config.settings, config.version, config.suite.stem, found)
     return found

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
+from tasks.announce import announce_champion
 from tasks.champion import await_consumers, promote_version, show_champion
 from tasks.offer import offer_versions
 
@@ -36,6 +37,7 @@ def promote(config: PromoteConfig) -> dict[str, str | None]:
     done = promote_version(
         config.settings, config.version, reason=config.reason, actor=config.actor, verify=config.verify
     )
+    announce_champion(config.settings, what=f"promoted {done['to']}", actor=config.actor, champion=done["to"])
     show_champion(config.settings)
     offer_versions(config.settings)
     await_consumers(config.settings, patience_s=config.wait_s)

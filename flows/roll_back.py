@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
+from tasks.announce import announce_champion
 from tasks.champion import await_consumers, roll_back_line, show_champion
 from tasks.offer import LAST_GOOD, offer_versions
 
@@ -37,6 +38,12 @@ def roll_back(config: RollBackConfig) -> dict[str, str | None]:
     to = None if config.to == LAST_GOOD else config.to
     done = roll_back_line(
         config.settings, to, reason=config.reason, actor=config.actor, keep=config.keep, verify=config.verify
+    )
+    announce_champion(
+        config.settings,
+        what=f"rolled back {done['left']} to {done['to'] or 'the base model'}",
+        actor=config.actor,
+        champion=done["to"],
     )
     show_champion(config.settings)
     offer_versions(config.settings)

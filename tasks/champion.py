@@ -10,6 +10,7 @@ from everlearn.access import open_registry
 from everlearn.errors import LateError
 from everlearn.outlook import outlook
 from everlearn.replicas import wait_for_all
+from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def show_champion(settings: Settings) -> None:
     registry.state()
     told = outlook(registry).sentences()
     create_markdown_artifact(
-        key=f"champion-{settings.store.line}",
+        key=artifact_key("champion", line=settings.store.line),
         markdown="".join(f"- {line}\n" for line in told),
         description=f"The champion of line {settings.store.line}",
     )

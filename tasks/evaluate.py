@@ -12,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 from everlearn import suites
 from everlearn.access import open_registry
 from everlearn.problem import Ruling
+from tasks.artifact import artifact_key
 from tasks.night import step_task
 from tasks.progress import progress
 
@@ -36,8 +37,10 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
 
 
 @step_task
-def show_evaluation(version: str, suite: str, found: dict[str, float]) -> None:
+def show_evaluation(settings: Settings, version: str, suite: str, found: dict[str, float]) -> None:
     """The figures as a table in the dashboard."""
     create_table_artifact(
-        key="evaluation", table=[{"version": version, "suite": suite, **found}], description="Greedy answers"
+        key=artifact_key("evaluation", line=settings.store.line),
+        table=[{"version": version, "suite": suite, **found}],
+        description="Greedy answers",
     )

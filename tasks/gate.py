@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn import tally
 from everlearn.adapter_files import check_directory
 from everlearn.decision import Against, Check, Decision, Outcome
 from everlearn.domains import load_domain
@@ -102,6 +103,7 @@ def recheck_rewards(night: Night) -> None:
         with progress("re-checking rewards at 50 digits") as tell:
             for done, (statement, answer) in enumerate(answers, start=1):
                 verdict = domain.recheck(statement, answer)
+                tally.count("verdicts")
                 if not verdict.is_correct:
                     doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
                 tell(done, len(answers))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn import ingest
@@ -25,13 +26,13 @@ from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from everlearn.domains import Domain
     from everlearn.settings import Settings
     from everlearn.stores import Store
 
 MAX_STATEMENT = 4000
+INBOX = Path(".everlearn/inbox")
+"""Where `everlearn ingest` puts what is handed in, a folder for each line, from where the deployments were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +44,44 @@ class Claim:
 
 
 @step_task
-def read_problems(settings: Settings, data: Path) -> str:
-    """Read the shards that no published night has seen; the digest of the intake. BadInputError if there is nothing."""
+def read_problems(settings: Settings, data: Path | None) -> str:
+    """Read the shards that no published night has seen; the digest of the intake.
+
+    Without `data` these are what was handed in for the line, here or in the bucket, and there may be none; BadInputError
+    if `data` holds none.
+    """
     store, line = open_store(settings.store), settings.store.line
-    seen = _watermark(settings, store).sources
-    intake = ingest.read(data, domain=settings.domain, load=partial(_own, settings), seen=seen)
+    seen, inbox = _watermark(settings, store).sources, INBOX / line
+    if data is None and not bring_in(store, line):
+        LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox.absolute(), line)
+        intake = ingest.Intake(rows=(), sources=(), seen_files=0)
+    else:
+        intake = ingest.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
     keep(store, f"{line}/intake/{digest_of(content)}", content)
     return digest_of(content)
+
+
+@step_task
+def count_unseen(settings: Settings) -> int:
+    """How many shards were handed in, here or in the bucket, that no published night has seen."""
+    store, line = open_store(settings.store), settings.store.line
+    seen = _watermark(settings, store).sources
+    return len({digest_of(path.read_bytes()) for path in bring_in(store, line)} - set(seen))
+
+
+def bring_in(store: Store, line: str) -> list[Path]:
+    """The shards of the inbox, once those that wait in the bucket, below `<line>/inbox/`, are in it as well."""
+    inbox = INBOX / line
+    for each in store.list(f"{line}/inbox/"):
+        here = inbox / f"{digest_of(f'{each.key} {each.etag}'.encode())[:16]}.jsonl"
+        if each.key.endswith(ingest.SUFFIXES) and not here.exists():
+            inbox.mkdir(parents=True, exist_ok=True)
+            partial = here.with_suffix(".partial")
+            partial.write_bytes(store.get(each.key).data)
+            partial.replace(here)
+    return sorted(path for path in inbox.glob("*") if path.suffix in ingest.SUFFIXES)
 
 
 @step_task

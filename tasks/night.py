@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment, flow_run
 
-from everlearn.access import open_registry, open_store
+from everlearn import logs, tally
+from everlearn.access import open_patiently, open_registry, open_store
 from everlearn.cycle import CycleInputs, Lease, Workspace
 from everlearn.errors import EverlearnError
 from everlearn.night_record import StepTime
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from everlearn.registry import Registry
     from everlearn.settings import Settings
-    from everlearn.stores.s3 import S3Store
+    from everlearn.stores import Store
 
 LOG = logging.getLogger("everlearn.night")
 P = ParamSpec("P")
@@ -53,14 +55,14 @@ class Night:
         return self.settings.store.line
 
     @property
-    def store(self) -> S3Store:
-        """The bucket."""
-        return open_store(self.settings.store)
+    def store(self) -> Store:
+        """The bucket; a server that is away for minutes is waited for."""
+        return open_patiently(self.settings.store)
 
     @property
     def registry(self) -> Registry:
         """The line's versions."""
-        return open_registry(self.settings)
+        return open_registry(self.settings, store=self.store)
 
     @property
     def work(self) -> Workspace:
@@ -70,24 +72,30 @@ class Night:
 
 @contextlib.contextmanager
 def hold_line(settings: Settings) -> Iterator[int]:
-    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it."""
+    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it.
+
+    A run of a deployment waits for the claim of a machine that went silent to end; a person is told at once.
+    """
     speak_plainly()
     store = open_store(settings.store)
-    store.check()
-    with Lease(store, settings.store.line) as lease:
-        yield lease.token
+    with logs.bound(line=settings.store.line, run=flow_run.id):
+        store.check()
+        with Lease(store, settings.store.line, waits=deployment.id is not None) as lease:
+            yield lease.token
 
 
 @contextlib.contextmanager
 def clocked(night: Night, name: str) -> Iterator[Workspace]:
-    """The night's work; what the block took is kept under `time/<name>`, unless an earlier run had finished it."""
+    """The night's work; what the block took and did is kept under `time/<name>`, unless an earlier run had finished it."""
     work = night.work
-    wall, cpu = time.monotonic(), _cpu_seconds()
-    yield work
-    LOG.info("%s: %.0f s", name, time.monotonic() - wall)
+    wall, cpu, before = time.monotonic(), _cpu_seconds(), tally.counted()
+    with logs.bound(cycle=night.key):
+        yield work
+        LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
         spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
-        work.put(f"time/{name}", json.dumps(asdict(spent) | {"ended": time.time()}).encode())
+        done = {what: number - before[what] for what, number in tally.counted().items()}
+        work.put(f"time/{name}", json.dumps(asdict(spent) | done | {"ended": time.time()}).encode())
 
 
 def times_of(work: Workspace) -> tuple[StepTime, ...]:
@@ -102,8 +110,9 @@ def as_json(value: Any) -> bytes:
 
 
 def speak_plainly() -> None:
-    """Show what the steps tell, and an error that a user can answer as its message, without a traceback."""
+    """Show what the steps tell, as EVERLEARN_LOG says, and an error that a user can answer without a traceback."""
     LOG.setLevel(logging.INFO)
+    logs.dress_all("", "everlearn", "prefect", "prefect.flow_runs", "prefect.task_runs")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if _without_traceback not in logger.filters:

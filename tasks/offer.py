@@ -61,9 +61,15 @@ def promotable(state: State) -> list[str]:
     return _fit(state)
 
 
+def approvable(state: State) -> list[str]:
+    """What waits for somebody's word, the newest first."""
+    return list(state.waiting)[::-1]
+
+
 FORMS: dict[str, tuple[str, Callable[[State], list[str]]]] = {
     "roll-back": ("to", returnable),
     "promote": ("version", promotable),
+    "approve": ("version", approvable),
 }
 
 

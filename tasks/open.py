@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from everlearn import logs
 from everlearn.access import open_registry, open_store
 from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
 from everlearn.document import canonical, digest_of
+from everlearn.errors import CycleError
 from everlearn.fingerprint import fingerprint
 from everlearn.settings import Settings
 from tasks.night import LOG, Night, step_task
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from everlearn.cycle import OpenCycle
     from tasks.ingest import Claim
 
+RESUMED, CLIMBED = "resumed", "climbed"
+MOST_RESUMES = 3
+
 
 @step_task
 def resume_night(settings: Settings, token: int) -> Night | None:
@@ -23,8 +29,39 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     found = current_cycle(open_store(settings.store), settings.store.line)
     if found is None:
         return None
-    LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
-    return _fenced(found, settings, token)
+    with logs.bound(cycle=found.key):
+        LOG.info("going on with the night that was opened %s, cycle %s", found.opened, found.key[:12])
+    night = _fenced(found, settings, token)
+    demand_progress(night.work, count=RESUMED)
+    return night
+
+
+@step_task
+def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
+    """The night that somebody else has opened and waits with, by its token. CycleError if it is open no longer."""
+    found = current_cycle(open_store(settings.store), settings.store.line)
+    if found is None or found.key != cycle_key:
+        raise CycleError(f"the night with cycle {cycle_key[:12]} of line {settings.store.line} is open no longer")
+    night = _fenced(found, settings, token)
+    demand_progress(night.work, count=CLIMBED)
+    return night
+
+
+def demand_progress(work: Workspace, *, count: str) -> None:
+    """Count how often a night was taken up at the very same place; CycleError when that cannot be chance any more.
+
+    Whoever runs it again after that has looked at it: the count begins anew.
+    """
+    told = json.loads(work.get(count)) if work.has(count) else {}
+    here = work.progress(without={RESUMED, CLIMBED})
+    times = told["times"] + 1 if told.get("at") == here else 1
+    loops = times > MOST_RESUMES
+    work.put(count, canonical({"at": here, "times": 0 if loops else times}))
+    if loops:
+        raise CycleError(
+            f"this night was cut short {times} times at the same place, and is not taken up by itself again: look at the "
+            "logs of its last runs, then run it once more, or give it up with `everlearn cycle --abandon`"
+        )
 
 
 @step_task

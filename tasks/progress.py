@@ -6,11 +6,16 @@ import contextlib
 import logging
 import sys
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httpx
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from prefect.exceptions import PrefectException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
 LOG = logging.getLogger("everlearn.night")
 SECONDS_BETWEEN_LINES = 10.0
@@ -28,7 +33,7 @@ class Tell(Protocol):
 def progress(text: str) -> Iterator[Tell]:
     """What is given shows how many of how many are done."""
     if not sys.stderr.isatty():
-        yield partial(_log, text, [time.monotonic()])
+        yield _Told(text)
         return
     from rich.console import Console
     from rich.progress import (
@@ -58,8 +63,25 @@ def _rate(speed: float | None) -> str:
     return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
-def _log(text: str, last: list[float], done: int, of: int, note: str = "") -> None:
-    """At most one line in ten seconds, and the last one."""
-    if done >= of or time.monotonic() - last[0] > SECONDS_BETWEEN_LINES:
-        last[0] = time.monotonic()
-        LOG.info("%s: %d of %d %s", text, done, of, note)
+class _Told:
+    """At most one log line in ten seconds, and the last one; the same as a bar in the dashboard, where there is one."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._last = time.monotonic()
+        self._bar: UUID | None = None
+
+    def __call__(self, done: int, of: int, note: str = "") -> None:
+        if done < of and time.monotonic() - self._last <= SECONDS_BETWEEN_LINES:
+            return
+        self._last = time.monotonic()
+        LOG.info("%s: %d of %d %s", self._text, done, of, note)
+        if TaskRunContext.get() is not None:
+            with contextlib.suppress(httpx.HTTPError, PrefectException, RuntimeError):  # a bar is worth no night
+                self._show(100.0 * done / of if of else 100.0, f"{self._text}: {done} of {of} {note}")
+
+    def _show(self, percent: float, text: str) -> None:
+        if self._bar is None:
+            self._bar = cast("UUID", create_progress_artifact(percent, description=text))
+        else:
+            update_progress_artifact(self._bar, percent, description=text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from everlearn.access import open_registry
+from everlearn.access import open_registry, open_store
 from everlearn.bom import bill, licence_of
 from everlearn.cycle import End, cycle_key
 from everlearn.document import canonical
@@ -22,7 +22,8 @@ from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
 from everlearn.objects import object_key
 from everlearn.provenance import Run, commit_of, statement
 from everlearn.registry import Kind
-from everlearn.report import gate_rows, headline, render, summary_markdown
+from everlearn.report import gate_rows, headline, plain, render, summary_markdown
+from tasks.artifact import artifact_key
 from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
 from tasks.ingest import load_counts
 from tasks.learn import ladder_of, load_suites, roots_of
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tasks.ingest import Claim
 
 ACTOR = "night"
+SHOWN = 50
 ENDS = {"PASS": End.PUBLISHED, "FAIL": End.REJECTED, "INSUFFICIENT": End.INSUFFICIENT}
 KINDS = {End.REJECTED: Kind.REJECTED, End.INSUFFICIENT: Kind.INSUFFICIENT}
 
@@ -58,12 +60,15 @@ def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
     reason, version = reason_of(decision), None
     if may_publish(outcome):
         try:
-            version = night.registry.publish(_manifest(night), make_champion=True, actor=ACTOR, reason=reason).version
+            champion = not night.settings.gate.require_approval
+            version = night.registry.publish(
+                _manifest(night), make_champion=champion, actor=ACTOR, reason=reason
+            ).version
         except StaleParentError:
             end_night(night, None)
             raise
     else:
-        detail = {"report": report_of(night).digest, "decision": decision.to_dict()}
+        detail = {"report": report_of(night).digest, "decision": decision.to_dict(), "metrics": spent_on(night)}
         night.registry.record(KINDS[end], cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
     return {
         "end": str(end), "version": version, "reason": reason, "cycle_key": night.key, "report": report_of(night).digest,
@@ -100,13 +105,37 @@ def record_no_new_data(settings: Settings, claim: Claim) -> dict[str, str | None
 def show_night(night: Night) -> None:
     """The artifacts of the run: summary, gate table, link to the report."""
     record = NightRecord.from_json(night.work.get("record"))
-    create_markdown_artifact(key=f"night-{night.line}", markdown=summary_markdown(record), description=headline(record))
-    create_table_artifact(
-        key=f"gate-{night.line}", table=gate_rows(decision_of(night)), description="What the gate measured"
+    create_markdown_artifact(
+        key=artifact_key("night", line=night.line), markdown=summary_markdown(record), description=headline(record)
     )
-    link = night.store.link(object_key(night.line, report_of(night).digest), content_type="text/html")
+    create_table_artifact(
+        key=artifact_key("gate", line=night.line),
+        table=gate_rows(decision_of(night)),
+        description="What the gate measured",
+    )
+    key = object_key(night.line, report_of(night).digest)
+    link = open_store(night.settings.store).link(key, content_type="text/html")
     create_link_artifact(
-        key=f"report-{night.line}", link=link, link_text="The night's report", description="Valid for 7 days"
+        key=artifact_key("report", line=night.line),
+        link=link,
+        link_text="The night's report",
+        description="Valid for 7 days",
+    )
+
+
+@step_task
+def show_history(settings: Settings) -> None:
+    """The newest events of the line, as a table in the dashboard that is always the same one."""
+    line, state = settings.store.line, open_registry(settings).state()
+    rows = [
+        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"
+        for event in reversed(state.history[-SHOWN:])
+    ]
+    head = f"**{state.champion or 'The base model'}** serves line {line}.\n\n| # | when (UTC) | what and why | who |\n"
+    create_markdown_artifact(
+        key=artifact_key("history", line=line),
+        markdown=head + "| --- | --- | --- | --- |\n" + "\n".join(rows),
+        description=f"What happened to line {line}",
     )
 
 
@@ -139,6 +168,13 @@ def record_of(night: Night) -> NightRecord:
     )  # fmt: skip
 
 
+def spent_on(night: Night) -> dict[str, float]:
+    """What each step took, as it is kept for as long as the line: the work of the night itself is not."""
+    steps = times_of(night.work)
+    cpu = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in steps}
+    return cpu | {f"seconds/{step.name}": step.seconds for step in steps}
+
+
 def reason_of(decision: Decision) -> str:
     """The sentence for the history: what improved, or what was in the way."""
     improved = [row for row in decision.rows if row.p_value is not None and decision.passed]
@@ -164,14 +200,13 @@ def run_of(night: Night) -> Run:
 
 def _manifest(night: Night) -> Manifest:
     decision, work = decision_of(night), night.work
-    times = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in times_of(work)}
     if not work.has("created"):
         work.put("created", datetime.now(tz=UTC).isoformat().encode())
     made = Manifest(
         files=files_of(night), base_fingerprint=night.inputs.base_fingerprint, parent=night.inputs.parent,
         cycle_key=night.key, data_digest=night.inputs.data_digest, config=night.settings.model_dump(mode="json"),
         code_version=night.inputs.code_version, created=datetime.fromisoformat(work.get("created").decode()),
-        metrics={"skill": skill_of(decision), **times}, decision=decision.to_dict(), report=report_of(night),
+        metrics={"skill": skill_of(decision), **spent_on(night)}, decision=decision.to_dict(), report=report_of(night),
     )  # fmt: skip
     run, keep = run_of(night), night.registry.put_object
     return replace(

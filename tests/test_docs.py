@@ -22,7 +22,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("
 COMMANDS = typer.main.get_group(app).commands
 REQUIRED = {
     "up", "down", "cycle", "ingest", "verify", "ladder", "evaluate", "status", "history", "show", "pull", "rollback",
-    "report", "doctor", "promote", "watch", "replicas", "fsck", "gc", "keys",
+    "report", "doctor", "worker", "approve", "promote", "watch", "replicas", "fsck", "gc", "deploy", "schedule", "keys", "metrics",
 }  # fmt: skip
 
 

@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING
 from everlearn import signing
 from everlearn.errors import StoreDownError
 from everlearn.registry import Registry
+from everlearn.stores.patient import PatientStore
 from everlearn.stores.s3 import S3Store
 
 if TYPE_CHECKING:
     from everlearn.document import Verifier
     from everlearn.settings import Settings, StoreSettings
+    from everlearn.stores import Store
 
 
-def open_store(settings: StoreSettings) -> S3Store:
+def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
     """The bucket. StoreDownError when no server is named: `everlearn up` starts one and names it."""
     if settings.endpoint_url is None:
         raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
-    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region)
+    return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
+
+
+def open_patiently(settings: StoreSettings) -> PatientStore:
+    """The same for work that nobody watches: it waits for a server that does not answer."""
+    return PatientStore(open_store(settings))
 
 
 def open_verifier(settings: Settings) -> Verifier:
@@ -28,12 +35,12 @@ def open_verifier(settings: Settings) -> Verifier:
     return signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
 
 
-def open_registry(settings: Settings) -> Registry:
+def open_registry(settings: Settings, *, store: Store | None = None) -> Registry:
     """The line's versions, signed and verified as the settings say. Nothing is read or written yet."""
     chosen = settings.signing
     signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     return Registry(
-        open_store(settings.store),
+        store or open_store(settings.store),
         settings.store.line,
         clock=lambda: datetime.now(tz=UTC),
         signer=signer,

@@ -53,8 +53,8 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, percent: b
     ys = [y for line in series for _, y in line.points]
     x = _scale(0.0, max(xs), LEFT, RIGHT)
     y = Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP) if percent else _scale(min(0.0, *ys), max(ys), BOTTOM, TOP)
-    parts = [_y_axis(y, percent=percent), _x_axis(x, label=x_label), *(_line(line, x, y) for line in series)]
-    return _svg(parts, title=title, height=HEIGHT)
+    parts = [y_axis(y, percent=percent), _x_axis(x, label=x_label), *(_line(line, x, y) for line in series)]
+    return svg(parts, title=title, height=HEIGHT)
 
 
 def before_after_bars(rates: Sequence[SizeRate], *, title: str) -> Markup:
@@ -62,13 +62,13 @@ def before_after_bars(rates: Sequence[SizeRate], *, title: str) -> Markup:
     y = Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
     slot = (RIGHT - LEFT) / len(rates)
     width = min(18.0, slot * 0.4)
-    parts = [_y_axis(y, percent=True)]
+    parts = [y_axis(y, percent=True)]
     for index, rate in enumerate(rates):
         middle = LEFT + slot * (index + 0.5)
         parts += [_bar(middle - width, rate.before, "before", width, y), _bar(middle, rate.after, "after", width, y)]
-        parts.append(_text(middle, BOTTOM + 16, str(rate.size), "tick mid"))
-    parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 34, "size of the problem", "tick mid"))
-    return _svg(parts, title=title, height=HEIGHT)
+        parts.append(words(middle, BOTTOM + 16, str(rate.size), "tick mid"))
+    parts.append(words((LEFT + RIGHT) / 2, BOTTOM + 34, "size of the problem", "tick mid"))
+    return svg(parts, title=title, height=HEIGHT)
 
 
 def forest_scale(rows: Sequence[SuiteRow]) -> Scale:
@@ -127,13 +127,15 @@ def _scale(low: float, high: float, start: float, stop: float) -> Scale:
     return Scale(low=low, high=high if high > low else low + 1.0, start=start, stop=stop)
 
 
-def _svg(parts: Sequence[Markup], *, title: str, height: int) -> Markup:
+def svg(parts: Sequence[Markup], *, title: str, height: int, width: int = WIDTH) -> Markup:
+    """A whole chart; `title` is what a screen reader says."""
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        WIDTH, height, title, Markup("").join(parts)
+        width, height, title, Markup("").join(parts)
     )
 
 
-def _text(x: float, y: float, text: str, style: str) -> Markup:
+def words(x: float, y: float, text: str, style: str) -> Markup:
+    """A text whose baseline is at y."""
     return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(round(x, 1), round(y, 1), style, text)
 
 
@@ -152,15 +154,16 @@ def _bar(x: float, rate: float, style: str, width: float, y: Scale) -> Markup:
     )
 
 
-def _y_axis(y: Scale, *, percent: bool) -> Markup:
+def y_axis(y: Scale, *, percent: bool, right: float = RIGHT) -> Markup:
+    """Grid lines up to `right`, with their values."""
     parts = []
     for value in ticks(y.low, y.high):
         at = y(value)
-        parts.append(Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, at, RIGHT, at))
-        parts.append(_text(LEFT - 6, at + 4, f"{value:.0%}" if percent else f"{value:g}", "tick end"))
+        parts.append(Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, at, right, at))
+        parts.append(words(LEFT - 6, at + 4, f"{value:.0%}" if percent else f"{value:g}", "tick end"))
     return Markup("").join(parts)
 
 
 def _x_axis(x: Scale, *, label: str) -> Markup:
-    parts = [_text(x(value), BOTTOM + 16, f"{value:g}", "tick mid") for value in ticks(x.low, x.high)]
-    return Markup("").join([*parts, _text((LEFT + RIGHT) / 2, BOTTOM + 34, label, "tick mid")])
+    parts = [words(x(value), BOTTOM + 16, f"{value:g}", "tick mid") for value in ticks(x.low, x.high)]
+    return Markup("").join([*parts, words((LEFT + RIGHT) / 2, BOTTOM + 34, label, "tick mid")])

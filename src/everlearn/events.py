@@ -55,6 +55,18 @@ class Event:
     snapshot: str | None = None
     digest: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """`published v0002 as champion: 12 of 200 more solved`."""
+        detail, what = self.detail, str(self.kind).replace("_", " ")
+        if "version" in detail:
+            what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
+        elif "from" in detail:
+            what += f" {detail['from']} to {detail['to'] or 'the base model'}"
+        elif "versions" in detail:
+            what += f" {', '.join(detail['versions'])}"
+        return f"{what}: {self.reason}"
+
     def to_content(self) -> dict[str, Any]:
         """As JSON values, without the digest."""
         content = asdict(self) | {"at": self.at.isoformat(), "kind": str(self.kind)}
@@ -125,6 +137,13 @@ class State:
     def barred(self) -> tuple[str, ...]:
         """Versions that must not be champion nor parent."""
         return tuple(entry.version for entry in self.versions.values() if entry.barred)
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Versions that may still become the champion for the first time: what an approval is asked for, the newest last."""
+        passed = {*self.ever_champion, *self.barred}
+        fresh = (each for each in self.versions.values() if not each.approved and not each.retired)
+        return tuple(each.version for each in fresh if each.version not in passed)
 
     @property
     def next_version(self) -> str:

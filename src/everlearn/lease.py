@@ -3,8 +3,9 @@
     <line>/work/lease.json   holder, token, when it expires; moved only by conditional writes
 
 A holder renews while it lives. A new one takes over when the lease was released or has expired, or at once when its
-holder was a process of this very machine that lives no longer: after kill -9 nobody waits. The token goes with every
-write of the work (workspace.py), where an older one is refused: a late worker cannot write.
+holder was a process of this very machine that lives no longer: after kill -9 nobody waits. What runs unattended waits
+for the claim of a machine that went silent to end (`waits`). The token goes with every write of the work
+(workspace.py), where an older one is refused: a late worker cannot write.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from everlearn.stores import Store
 
-TTL_S = 120.0
+TTL_S = 60.0
 
 
 def _now() -> datetime:
@@ -73,6 +74,15 @@ class _Record:
         return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
 
 
+def renewed(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
+    """When the holder of a line's lease last gave a sign of life; None where nobody holds it."""
+    try:
+        record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
+    except NotFoundError:
+        return None
+    return record.expires - timedelta(seconds=ttl_s) if record.holder else None
+
+
 class Lease:
     """The right to work on `line`. As a context manager it is acquired, renewed in the background, and released."""
 
@@ -84,10 +94,12 @@ class Lease:
         holder: Holder | None = None,
         ttl_s: float = TTL_S,
         clock: Callable[[], datetime] = _now,
+        waits: bool = False,
     ) -> None:
         self.line = line
         self.holder = holder or Holder.this_process()
         self.token = 0
+        self._waits = waits
         self._store = store
         self._key = f"{line}/work/lease.json"
         self._ttl_s = ttl_s
@@ -106,6 +118,12 @@ class Lease:
         self._refuse_if_busy(record)
         return self._take(record.token + 1, lambda data: self._store.replace(self._key, data, etag=held.etag))
 
+    def await_sign(self) -> None:
+        """Wait until the holder renews its claim, and so is alive, or until the claim has ended, because it is not."""
+        claim = self._claim()
+        while claim is not None and claim == (latest := self._claim()) and latest[0] > self._clock():
+            self._done.wait(min(1.0, self._ttl_s / 20))
+
     def renew(self) -> None:
         """Hold it for another `ttl_s`. CycleBusyError if somebody else has taken it over."""
         with self._mutex:
@@ -120,8 +138,10 @@ class Lease:
                 return
 
     def __enter__(self) -> Self:
-        self.acquire()
         self._done.clear()
+        if self._waits:
+            self.await_sign()
+        self.acquire()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
@@ -140,6 +160,14 @@ class Lease:
                 return  # the next write of the work is refused, and says so
             except StoreError:
                 continue  # it may be back before the lease expires
+
+    def _claim(self) -> tuple[datetime, int] | None:
+        """When the claim of another, perhaps living holder ends, and its token; None where there is none."""
+        try:
+            record = _Record.from_bytes(self._store.get(self._key).data)
+        except NotFoundError:
+            return None
+        return None if self._is_free(record) else (record.expires, record.token)
 
     def _take(self, token: int, write: Callable[[bytes], str]) -> int:
         record = _Record(holder=self.holder, token=token, expires=self._expiry())
@@ -169,8 +197,7 @@ class Lease:
         return self._clock() + timedelta(seconds=self._ttl_s)
 
     def _refuse_if_busy(self, record: _Record) -> None:
-        free = record.holder is None or record.holder == self.holder or record.holder.is_surely_dead()
-        if free or record.holder is None:
+        if record.holder is None or self._is_free(record):
             return
         left = (record.expires - self._clock()).total_seconds()
         if left > 0:
@@ -178,3 +205,6 @@ class Lease:
                 f"line {self.line}: process {record.holder.pid} on {record.holder.host} is at work; wait until it ends, "
                 f"or stop it (its claim ends {left:.0f} s after its last sign of life)"
             )
+
+    def _is_free(self, record: _Record) -> bool:
+        return record.holder is None or record.holder == self.holder or record.holder.is_surely_dead()

@@ -33,7 +33,10 @@ class Process:
 
     @classmethod
     def start(cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path) -> Self:
-        """Start `command` in a session of its own, with its output appended to `log`; it survives its parent."""
+        """Start `command` in a session of its own, with its output appended to `log`; it survives its parent.
+
+        It is given no other file: a server that kept the lock of `flock … everlearn up` would let nobody else have it.
+        """
         write, mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         pid = os.posix_spawn(
             command[0],
@@ -45,6 +48,7 @@ class Process:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(log), write, mode),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited()),
             ],
         )
         return cls(pid=pid, began=began(pid) or 0)
@@ -85,6 +89,16 @@ def began(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if state in "ZX" else int(fields[18])
+
+
+def inherited() -> list[int]:
+    """Open files beyond the standard three that a child of this process would be given."""
+    found = []
+    for descriptor in (int(each.name) for each in Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the listing's own is closed by now
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                found.append(descriptor)
+    return found
 
 
 def wait(condition: Callable[[], bool], *, patience_s: float) -> bool:

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from everlearn import delivery
 from everlearn.chain import Chain, Draft
 from everlearn.document import digest_of, seal, unseal
-from everlearn.errors import IntegrityError, RegistryError, StaleParentError
+from everlearn.errors import IntegrityError, RegistryError
 from everlearn.events import BASE, Event, Kind, State, VersionEntry
 from everlearn.manifest import Manifest, ObjectRef
 from everlearn.objects import check, digest_of_file, fetch, fetch_to, hash_through, keep, keep_file, object_key
 from everlearn.publishing import LEASE, Publisher
+from everlearn.rules import check_candidate, check_kept, ended, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["BASE", "Event", "Kind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
 
 Verify = Literal["quick", "full"]
-CHAMPION = "champion"
 ENDINGS = frozenset({Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA})
 
 
@@ -94,7 +94,7 @@ class Registry:
 
     def resolve(self, ref: str) -> VersionEntry:
         """The version that "champion" or "v0007" names. RegistryError if there is none."""
-        return _resolve(ref, self.state(), line=self.line)
+        return resolve(ref, self.state(), line=self.line)
 
     def manifest(self, version: str) -> Manifest:
         """The manifest of a version ("champion", too), verified."""
@@ -136,10 +136,10 @@ class Registry:
         digest = digest_of(data)
 
         def propose(state: State) -> Draft | Event:
-            done = _done(state, manifest.cycle_key, Kind.PUBLISHED)
+            done = ended(state, manifest.cycle_key, Kind.PUBLISHED)
             if done:
                 return done
-            _check_candidate(manifest, state, make_champion=make_champion, line=self.line)
+            check_candidate(manifest, state, make_champion=make_champion, line=self.line)
             self._publisher.hold()
             keep(self._store, self._manifest_key(digest), data)
             self._publisher.confirm([object_key(self.line, ref.digest) for ref in manifest.references()])
@@ -181,7 +181,36 @@ class Registry:
         if kind not in ENDINGS:
             raise RegistryError(f"{kind} is not how a night without a version ends ({', '.join(sorted(ENDINGS))})")
         draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
-        return self._chain.append(lambda state: _done(state, cycle_key, kind) or draft)
+        return self._chain.append(lambda state: ended(state, cycle_key, kind) or draft)
+
+    def approve(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Let a version that waited for it become the champion, with who said so and why. Repeating it changes nothing."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = resolve(version, state, line=self.line)
+            if entry.approved:
+                return state.history[-1]
+            self._preflight(entry, state, verify="quick")
+            return Draft(kind=Kind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._chain.append(propose)
+        return self.promote(version, reason=f"approved: {reason}", actor=actor)
+
+    def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Bar a version that waits for approval: it will be neither champion nor parent. Repeating it changes nothing."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = resolve(version, state, line=self.line)
+            if entry.barred:
+                return state.history[-1]
+            if entry.version not in state.waiting:
+                raise RegistryError(
+                    f"{entry.version} does not wait for approval; `everlearn rollback` takes a champion back"
+                )
+            return Draft(kind=Kind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._chain.append(propose)
+        return self._chain.known.versions[version]
 
     def rollback(
         self, to: str | None = None, *, reason: str, actor: str, keep: bool = False, verify: Verify = "quick"
@@ -208,7 +237,7 @@ class Registry:
         """Make a published version the champion, after the checks of a rollback. Repeating it changes nothing."""
 
         def propose(state: State) -> Draft | Event:
-            entry = _resolve(version, state, line=self.line)
+            entry = resolve(version, state, line=self.line)
             if state.champion == entry.version:
                 return state.history[-1]
             self._preflight(entry, state, verify=verify)
@@ -229,8 +258,8 @@ class Registry:
         """
         state = self.state()
         self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
-        entry = _resolve(ref, state, line=self.line)
-        _check_kept(entry)
+        entry = resolve(ref, state, line=self.line)
+        check_kept(entry)
         manifest = self._manifest(entry.manifest)
         receipt = delivery.Receipt(
             line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
@@ -264,7 +293,7 @@ class Registry:
             raise RegistryError(f"{left} is no longer champion, {now} is: somebody else was faster; look again")
         if to == BASE or (to is None and state.last_good is None):
             return None
-        entry = _resolve(to or str(state.last_good), state, line=self.line)
+        entry = resolve(to or str(state.last_good), state, line=self.line)
         if entry.version == left:
             raise RegistryError(
                 f"{left} is the champion already; name an earlier version, or none for the last good one"
@@ -274,7 +303,7 @@ class Registry:
 
     def _preflight(self, entry: VersionEntry, state: State, *, verify: Verify) -> None:
         """Whether consumers could really load this version. "quick" downloads nothing but the manifest."""
-        _check_kept(entry)
+        check_kept(entry)
         if entry.barred:
             good = [each for each in state.versions if not state.versions[each].barred]
             raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
@@ -303,40 +332,3 @@ class Registry:
 
     def _manifest_key(self, digest: str) -> str:
         return f"{self.line}/manifests/{digest}.json"
-
-
-def _resolve(ref: str, state: State, *, line: str) -> VersionEntry:
-    version = state.champion if ref == CHAMPION else ref
-    if version is None:
-        raise RegistryError(f"line {line} has no champion: the base model alone is in use; run `everlearn cycle`")
-    if version not in state.versions:
-        known = ", ".join(list(state.versions)[-5:]) or "none yet"
-        raise RegistryError(f"line {line} has no version {version!r}; the latest are: {known}")
-    return state.versions[version]
-
-
-def _check_kept(entry: VersionEntry) -> None:
-    if entry.retired:
-        raise RegistryError(f"{entry.version} is retired: its files are kept no longer; choose another version")
-
-
-def _done(state: State, cycle_key: str, kind: Kind) -> Event | None:
-    """The end of this cycle, if it has ended. RegistryError if it ended in another way."""
-    event = state.cycles.get(cycle_key)
-    if event is not None and event.kind is not kind:
-        raise RegistryError(f"cycle {cycle_key[:12]} ended as {event.kind} before (event {event.sequence}), not {kind}")
-    return event
-
-
-def _check_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:
-    parent = None if manifest.parent is None else _resolve(manifest.parent, state, line=line)
-    if parent is not None and parent.retired:
-        raise StaleParentError(f"the night began at {parent.version}, which is retired since; run another cycle")
-    if parent is not None and parent.barred:
-        raise StaleParentError(f"the night began at {parent.version}, which is barred since; run another cycle")
-    if make_champion and manifest.parent != state.champion:
-        began, now = manifest.parent or "the base model", state.champion or "the base model"
-        raise StaleParentError(f"the night began at {began}, but {now} is champion now; run another cycle from there")
-    first = next(iter(state.versions.values()), None)
-    if first is not None and first.base_fingerprint != manifest.base_fingerprint:
-        raise RegistryError(f"line {line} belongs to another base model; publish under a line of its own (store.line)")

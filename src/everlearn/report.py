@@ -10,22 +10,18 @@ Leaves out: what the night did not record. An empty part says that it is empty.
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import Environment, StrictUndefined
 
 from everlearn import charts, rung_tree
 from everlearn.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
+from everlearn.pages import template
 from everlearn.suites import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jinja2 import Template
     from markupsafe import Markup
 
 __all__ = [
@@ -33,8 +29,11 @@ __all__ = [
     "NightRecord",
     "SizeRate",
     "StepTime",
+    "gate_groups",
+    "gate_markdown",
     "gate_rows",
     "headline",
+    "plain",
     "rates_by_size",
     "render",
     "summary_markdown",
@@ -48,13 +47,14 @@ _GROUPS = {
 }
 
 
-def render(night: NightRecord) -> str:
-    """The night's report as one HTML page."""
+def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
+    """The night's report as one HTML page; `site` is what the site says beside it: the way back, what came after."""
     shown, more_roots = rung_tree.branches(night.ladder)
-    return _template().render(
+    return template("night.html.j2").render(
         night=night,
+        site=site,
         headline=headline(night),
-        groups=list(_gate_groups(night.decision)),
+        groups=list(gate_groups(night.decision)),
         branches=shown,
         more_roots=more_roots,
         ladder_rate=rung_tree.rate_of(night.ladder),
@@ -87,23 +87,28 @@ def headline(night: NightRecord) -> str:
 
 def summary_markdown(night: NightRecord) -> str:
     """Header, reasons and gate table as markdown; every text that came from outside is escaped."""
-    about = f"line `{_code(night.line)}`, {_plain(night.end)}, version {_plain(night.version or 'none')}"
+    about = f"line `{_code(night.line)}`, {plain(night.end)}, version {plain(night.version or 'none')}"
     counts = (
         f"{night.ingest.accepted} accepted, {night.ingest.duplicates} duplicates, {_quarantined(night)} quarantined"
     )
     parts = [
-        f"## {_plain(headline(night))}",
+        f"## {plain(headline(night))}",
         f"{about}, {night.started:%Y-%m-%d %H:%M} UTC, cycle `{_code(night.cycle_key[:12])}`",
         f"Problems: {counts}. Ladder: {len(night.ladder)} rungs.",
     ]
     if night.decision:
-        parts.append(f"**Gate: {night.decision.outcome}**")
-        parts.append("\n".join(f"- {_plain(reason)}" for reason in night.decision.reasons))
-        parts.append(_markdown_table(gate_rows(night.decision)))
+        parts.append(gate_markdown(night.decision))
     if night.steps:
-        parts.append(", ".join(f"{_plain(step.name)} {step.seconds:.0f} s" for step in night.steps))
-    parts += [_plain(note) for note in night.notes]
+        parts.append(", ".join(f"{plain(step.name)} {step.seconds:.0f} s" for step in night.steps))
+    parts += [plain(note) for note in night.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def gate_markdown(decision: Decision) -> str:
+    """Outcome, reasons and table of the gate."""
+    reasons = "\n".join(f"- {plain(reason)}" for reason in decision.reasons)
+    parts = [f"**Gate: {decision.outcome}**", reasons, _markdown_table(gate_rows(decision))]
+    return "\n\n".join(part for part in parts if part)
 
 
 def gate_rows(decision: Decision) -> list[dict[str, Any]]:
@@ -133,7 +138,7 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
     return rows + [blank | check for check in checks]
 
 
-def _gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
+def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
     """Rows by kind, each group with a scale of its own: a target gains tens of points, a skill loses tenths."""
     rows = sorted(decision.rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
     for kind, members in groupby(rows, key=lambda row: row.kind):
@@ -192,11 +197,11 @@ def _quarantined(night: NightRecord) -> int:
 def _markdown_table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_plain(str(cell)) for cell in row.values()] for row in rows)]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([plain(str(cell)) for cell in row.values()] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that markdown shows as it is: no markup, no HTML, no line break."""
     return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
 
@@ -204,18 +209,3 @@ def _plain(text: str) -> str:
 def _code(text: str) -> str:
     """Text for inside backticks."""
     return " ".join(text.replace("`", "'").split())
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["duration"] = _duration
-    return environment.from_string(files("everlearn").joinpath("templates/night.html.j2").read_text(encoding="utf-8"))
-
-
-def _duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

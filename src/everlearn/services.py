@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
 from everlearn import canary
+from everlearn.database import Database
 from everlearn.errors import ServiceError
 from everlearn.process import Process, last_lines, wait
 
@@ -91,6 +92,10 @@ class LocalServer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def was_started(self) -> bool:
+        """Whether there was ever a start here."""
+        return self._plan_file.exists()
 
     def runs(self) -> bool:
         """Whether the recorded process lives."""
@@ -199,10 +204,22 @@ class LocalS3(LocalServer):
 
 
 class LocalPrefect(LocalServer):
-    """Prefect's server and dashboard on SQLite: enough for one night at a time."""
+    """Prefect's server and dashboard: on SQLite, which is enough for one night at a time, or on a Postgres."""
 
     name = "Prefect"
     roles = ("api",)
+
+    @property
+    def database(self) -> Database | None:
+        """The Postgres of the next start; None is SQLite."""
+        return Database.recall(self.directory / "database")
+
+    def use(self, database: Database | None) -> None:
+        """Let the next start use that Postgres, or SQLite."""
+        if database is None:
+            (self.directory / "database").unlink(missing_ok=True)
+        else:
+            database.remember(self.directory / "database")
 
     @property
     def url(self) -> str:
@@ -220,9 +237,11 @@ class LocalPrefect(LocalServer):
         return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", port]
 
     def environ(self) -> dict[str, str]:
-        """Its own home and no analytics."""
+        """Its own home, its database, and no analytics; what a deleted run leaves behind is swept up daily."""
         quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-        return quiet | {"PREFECT_HOME": str(self.directory / "home"), "PREFECT_API_URL": self.api_url}
+        own = {"PREFECT_HOME": str(self.directory / "home"), "PREFECT_API_URL": self.api_url}
+        kept = {"PREFECT_API_DATABASE_CONNECTION_URL": self.database.for_prefect} if self.database else {}
+        return quiet | own | kept | {"PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans"}
 
     def ready(self) -> bool:
         """Whether the API calls itself healthy."""
@@ -255,6 +274,7 @@ def environment(directory: Path) -> dict[str, str]:
         found["PREFECT_API_URL"] = prefect.api_url
         found["PREFECT_LOGGING_EXTRA_LOGGERS"] = "everlearn"  # what our steps tell is shown with the run,
         found["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # and what others tell is not
+        found["DO_NOT_TRACK"] = "1"
     return found
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "EVERLEARN_"
-# In the environment, too, but no settings: a secret, and what infra/prefect.yaml asks for.
-ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_DIRECTORY"})
+# In the environment, too, but no settings: two secrets, what infra/prefect.yaml asks for, and how lines are logged.
+ELSEWHERE = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG"})
 Profile = Literal["quick", "nightly"]
 Share = Field(ge=0.0, le=1.0)
 
@@ -129,7 +129,8 @@ class GateSettings(Section):
 
     A suite too small to decide its margin gets the one that it can decide (at `power`, where `discordance` of the items
     are expected to change), up to `widest_margin`. A target proved to gain less than `worthwhile_gain` is a FAIL; a
-    parent at or above `ceiling` leaves nothing to gain.
+    parent at or above `ceiling` leaves nothing to gain. With `require_approval` a version that passed is published, and
+    becomes the champion once somebody approves it; the form waits for `approval_hours`.
     """
 
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
@@ -141,19 +142,23 @@ class GateSettings(Section):
     widest_margin: float = Field(default=0.05, gt=0.0, lt=1.0)
     worthwhile_gain: float = Field(default=0.02, gt=0.0, lt=1.0)
     ceiling: float = Field(default=0.98, gt=0.0, le=1.0)
+    require_approval: bool = False
+    approval_hours: float = Field(default=24.0, gt=0.0)
 
 
 class RetentionSettings(Section):
     """What `everlearn gc` keeps: whatever was ever champion, and the last `versions` of the others, with their work.
 
     Nothing younger than `minimum_age_hours` goes, nor the work of a cycle before `work_days` have passed; a publisher
-    that gives no sign of life for `lease_seconds` counts as dead. All by the clock of the S3 server.
+    that gives no sign of life for `lease_seconds` counts as dead. All by the clock of the S3 server. What Prefect has
+    kept of the line's runs, their logs included, goes after `run_days` (the flow `housekeeping`).
     """
 
     versions: int = Field(default=10, ge=0)
     minimum_age_hours: float = Field(default=24.0, gt=0.0)
     work_days: float = Field(default=30.0, ge=0.0)
     lease_seconds: float = Field(default=900.0, gt=0.0)
+    run_days: float = Field(default=90.0, ge=7.0)
 
     @model_validator(mode="after")
     def _outlives_publishers(self) -> Self:

@@ -18,7 +18,7 @@ from everlearn.errors import BadInputError, ConflictError, CycleBusyError, Integ
 from everlearn.objects import fetch, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from everlearn.stores import Store
 
@@ -56,6 +56,11 @@ class Workspace:
     def names(self) -> tuple[str, ...]:
         """The results that are there."""
         return tuple(sorted(self._read()[0].names))
+
+    def progress(self, *, without: Collection[str]) -> str:
+        """A digest of all results but those: the same as before where nothing has come since."""
+        names = self._read()[0].names
+        return digest_of(canonical({name: files for name, files in names.items() if name not in without}))
 
     def put(self, name: str, data: bytes) -> None:
         """Keep bytes under `name`, in place of what was there. CycleBusyError for a worker that came too late."""

@@ -192,3 +192,21 @@ def test_a_damaged_lease_is_told(store: MemoryStore) -> None:
     store.put(f"{LINE}/work/lease.json", b"{")
     with pytest.raises(IntegrityError, match="the lease of the line is damaged"):
         Lease(store, LINE).acquire()
+
+
+def test_what_runs_unattended_waits_for_the_claim_of_a_silent_machine_to_end(store: MemoryStore) -> None:
+    Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.4).acquire()
+    with Lease(store, LINE, holder=HERE, ttl_s=0.4, waits=True) as taken:
+        assert taken.token == 2
+
+
+def test_a_holder_that_gives_a_sign_of_life_is_not_waited_for(store: MemoryStore) -> None:
+    with Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.6):
+        late = Lease(store, LINE, holder=HERE, ttl_s=0.6, waits=True)
+        with pytest.raises(CycleBusyError), late:
+            pass
+
+
+def test_nothing_is_waited_for_where_nobody_is(store: MemoryStore) -> None:
+    with Lease(store, LINE, holder=HERE, waits=True) as taken:
+        assert taken.token == 1

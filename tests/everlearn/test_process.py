@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -34,6 +35,18 @@ def test_a_process_runs_in_its_own_session_so_that_a_closed_terminal_does_not_en
     process = start("import time; time.sleep(60)", log=tmp_path / "log")
     assert wait(lambda: os.getsid(process.pid) == process.pid, patience_s=10)
     process.stop()
+
+
+def test_a_process_keeps_no_lock_of_whoever_started_it(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start("import time; time.sleep(60)", log=tmp_path / "log")
+    try:
+        with (tmp_path / "lock").open("w") as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        process.stop()
 
 
 def test_what_does_not_listen_to_sigterm_is_killed(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_up_and_down_move_both_servers_and_tell_what_they_did(tmp_path: Path, mo
         "AWS_ACCESS_KEY_ID",
         "AWS_ENDPOINT_URL_S3",
         "AWS_SECRET_ACCESS_KEY",
+        "DO_NOT_TRACK",
         "EVERLEARN_STORE__ENDPOINT_URL",
         "PREFECT_API_URL",
         "PREFECT_LOGGING_EXTRA_LOGGERS",

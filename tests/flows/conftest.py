@@ -15,6 +15,7 @@ import pytest
 from everlearn.services import LocalPrefect
 from flows.run_cycle import CycleConfig
 from tests.night import LONG, ROOT, tiny, write_shard, write_suite
+from tests.postgres import MISSING, PLACES, Postgres, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,15 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server on a free port: what a flow in another process can talk to."""
     with LocalPrefect(tmp_path_factory.mktemp("prefect")) as server:
         yield server.api_url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real Postgres server; nothing that asks for it runs where none is installed."""
+    if not PLACES:
+        pytest.skip(MISSING)
+    with postgres_server() as server:
+        yield server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,22 +17,30 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
 from everlearn.access import open_registry
-from everlearn.errors import LateError, RegistryError
+from everlearn.errors import IntegrityError, LateError, RegistryError, SettingsError
+from everlearn.objects import object_key
 from everlearn.replicas import acknowledge
+from everlearn.settings import load
+from flows.deploy import apply, read_plan
 from flows.evaluate import EvaluateConfig, evaluate
+from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
+from tasks.housekeeping import forget_runs
 from tasks.offer import offer_versions
 from tests.line import publish
 from tests.night import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
 
     from everlearn.settings import Settings
     from tests.flows.conftest import Nights
@@ -83,8 +91,8 @@ def test_a_flow_can_wait_for_consumers_and_names_those_that_are_late(settings: S
     assert open_registry(settings).state().champion is None
 
 
-def deploy(flow: Any, name: str) -> UUID:
-    found: UUID = flow.to_deployment(name).apply()
+def deploy(flow: Any, name: str, *, tags: Sequence[str] = ()) -> UUID:
+    found: UUID = flow.to_deployment(name, tags=list(tags)).apply()
     return found
 
 
@@ -179,20 +187,55 @@ def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, night
 
     for name in ("first", "second"):
         publish(open_registry(settings), name)
-    prefect("work-pool", "create", "everlearn", "--type", "process")
-    prefect("deploy", "--all", "--prefect-file", str(ROOT / "infra" / "prefect.yaml"))
-    assert offer_versions.fn(settings) >= 2
-
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("roll-back/roll-back")
+        apply(read_plan(ROOT / "infra" / "prefect.yaml", line="integration", directory=nights.folder), client)
+        assert offer_versions.fn(settings) >= 2
+        deployment = client.read_deployment_by_name("roll-back/roll-back-integration")
         chosen = {"config": {"reason": "answers got longer", "to": "v0001"}}
         run = client.create_flow_run_from_deployment(deployment.id, parameters=chosen)
-        prefect("worker", "start", "--pool", "everlearn", "--run-once")
+        prefect("worker", "start", "--pool", "cpu", "--run-once")
         state = client.read_flow_run(run.id).state
 
     assert state is not None
     assert state.is_completed(), state
     assert open_registry(settings).state().champion == "v0001"
+
+
+def test_housekeeping_walks_a_line_and_leaves_alone_what_is_damaged(settings: Settings) -> None:
+    registry = open_registry(settings)
+    publish(registry, "first")
+    assert housekeeping(HousekeepingConfig(settings=settings)) == {"walked": 4, "removed": 0, "forgotten": 0}
+    ref = registry.manifest("v0001").files["adapter_config.json"]
+    registry.store.put(object_key(registry.line, ref.digest), b"{}")
+    with pytest.raises(IntegrityError, match="1 faults, the first"):
+        housekeeping(HousekeepingConfig(settings=settings))
+
+
+def test_old_runs_of_a_line_are_forgotten_and_its_last_ones_are_not(settings: Settings) -> None:
+    mine = deploy(roll_back, "of-this-line", tags=["line:integration"])
+    other = deploy(roll_back, "of-another-line", tags=["line:addition"])
+    now = datetime.now(tz=UTC)
+    with get_client(sync_client=True) as client:
+        others = [ended_run(client, other) for _ in range(12)]
+        ended = [ended_run(client, mine) for _ in range(13)]
+        waiting = client.create_flow_run_from_deployment(mine, parameters={"config": {"reason": "worse"}}).id
+        for days, forgotten in ((1, 0), (89, 0), (91, 3), (91, 0)):
+            assert forget_runs.fn(settings, at=now + timedelta(days=days)) == forgotten, days
+        kept = {each.id for each in client.read_flow_runs(limit=200)}
+    assert kept & {*others, *ended, waiting} == {*others, *ended[3:], waiting}
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "6.9", "soon"])
+def test_a_retention_that_would_hide_the_last_week_is_refused(days: str) -> None:
+    with pytest.raises(SettingsError, match=r"setting retention\.run_days"):
+        load(environ={"EVERLEARN_RETENTION__RUN_DAYS": days})
+
+
+def ended_run(client: SyncPrefectClient, deployment: UUID) -> UUID:
+    """A run that has ended just now."""
+    run = client.create_flow_run_from_deployment(deployment, parameters={"config": {"reason": "worse"}}).id
+    client.set_flow_run_state(run, Completed(), force=True)
+    return run
 
 
 def test_the_base_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:

@@ -13,7 +13,7 @@ from everlearn.access import open_store
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
 from everlearn.objects import fetch
 from everlearn.snapshot import Snapshot
-from tasks.ingest import Claim, claim_problems, load_counts, load_snapshot, read_problems, validate_problems
+from tasks.ingest import INBOX, Claim, claim_problems, load_counts, load_snapshot, read_problems, validate_problems
 from tests.night import LONG, tiny, write_shard
 
 if TYPE_CHECKING:
@@ -35,6 +35,18 @@ def ingested(settings: Settings, data: Path) -> Claim:
     intake = read_problems.fn(settings, data)
     validate_problems.fn(settings, intake)
     return claim_problems.fn(settings, intake)
+
+
+def test_a_line_reads_its_own_inbox_and_an_empty_one_is_no_error(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_shard(tmp_path / INBOX / "another" / "a.jsonl", LONG)
+    assert claim_problems.fn(settings, read_problems.fn(settings, None)).problems == 0
+    write_shard(tmp_path / INBOX / "integration" / "a.jsonl", LONG[:3])
+    intake = read_problems.fn(settings, None)
+    validate_problems.fn(settings, intake)
+    assert claim_problems.fn(settings, intake).problems == 3
 
 
 def test_good_rows_become_a_snapshot_and_bad_ones_go_to_quarantine_with_their_reasons(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn import logs, tally
 from everlearn.access import open_registry, open_store
 from everlearn.decision import Against, Outcome
 from everlearn.errors import BadInputError, CycleBusyError
@@ -164,6 +165,34 @@ def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(nigh
             pass
     [spent] = times_of(work)
     assert (spent.name, spent.seconds >= 0) == ("whole", True)
+
+
+def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night, settings: Settings) -> None:
+    with clocked(night, "ladder"):
+        pass
+    night.work.put("report", json.dumps({"digest": "0" * 64, "size": 1}).encode())
+    night.work.put("decision", replace(DECISION, outcome=Outcome.FAIL).to_json().encode())
+    publish_night.fn(night, "FAIL")
+    [event] = open_registry(settings).state().history
+    assert event.kind is Kind.REJECTED
+    assert {"cpu_seconds/ladder", "seconds/ladder"} <= set(event.detail["metrics"])
+
+
+def test_a_step_keeps_what_it_did_and_its_lines_know_the_cycle(night: Night) -> None:
+    tally.count("rollouts", by=5)
+    with clocked(night, "counted") as work:
+        tally.count("rollouts", by=8)
+        tally.count("verdicts", by=3)
+        assert logs.fields()["cycle"] == night.key
+    assert logs.fields() == {}
+    kept = json.loads(work.get("time/counted"))
+    assert (kept["rollouts"], kept["verdicts"]) == (8, 3)
+
+
+def test_whoever_holds_a_line_logs_its_name(settings: Settings) -> None:
+    with hold_line(settings):
+        assert logs.fields() == {"line": "integration"}  # no run here: a flow has one
+    assert logs.fields() == {}
 
 
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])

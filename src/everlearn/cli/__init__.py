@@ -16,7 +16,19 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import consumers, garbage, keys, nights, servers, upkeep, versions
+from everlearn.cli import (
+    approval,
+    consumers,
+    garbage,
+    keys,
+    metrics,
+    nights,
+    schedules,
+    servers,
+    upkeep,
+    versions,
+    workers,
+)
 from everlearn.cli.place import Place
 from everlearn.cli.screen import complain
 from everlearn.errors import EverlearnError
@@ -52,9 +64,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, upkeep, garbage):
+for part in (servers, nights, versions, consumers, approval, upkeep, garbage, schedules, workers, metrics):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
+app.add_typer(schedules.schedule, name="schedule")
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
 Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings; EVERLEARN_* variables win over them.")]
@@ -93,6 +106,7 @@ def main() -> None:
     # Set before any library starts its threads: idle ones must wait, not spin, on a machine that is shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading two megabytes needs none
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reports its first flow at a terminal, unless it is told not to
     # Nearly all that a short command makes stays until it ends: 30 ms of looking for garbage less.
     gc.set_threshold(100_000, 20, 20)
     try:

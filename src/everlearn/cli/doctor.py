@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn import services, signing
+from everlearn import compatibility, services, signing
 from everlearn.access import open_store
 from everlearn.errors import EverlearnError, ModelError, ServiceError, StoreError
 
@@ -126,10 +127,15 @@ def look_at_key(place: Place) -> str:
 
 
 def look_at_prefect(place: Place) -> str:
-    """The API answers."""
+    """The API answers, and is no older than the Prefect that would talk to it."""
+    place.connect()
+    url = os.environ.get("PREFECT_API_URL")
+    if url is None:
+        raise ServiceError("the local Prefect server does not run; run `everlearn up`")
+    theirs, ours = compatibility.ask(url), str(version("prefect"))
+    if not compatibility.fits(server=theirs, client=ours):
+        raise ServiceError(compatibility.remedy(url=url, server=theirs, client=ours))
     _, prefect = services.servers(place.home)
     if not prefect.runs():
-        raise ServiceError("the local Prefect server does not run; run `everlearn up`")
-    if not prefect.ready():
-        raise ServiceError(f"{prefect.api_url} does not answer; run `everlearn down` and `everlearn up`")
-    return f"{prefect.url}, healthy"
+        return f"{url}, version {theirs}"
+    return f"{prefect.url}, version {theirs}, on {prefect.database.shown if prefect.database else 'SQLite'}"

@@ -1,4 +1,4 @@
-"""The inbox: shards of new problems that wait for the next night, each there once, whole or not at all."""
+"""The inbox of a line: shards of new problems that wait for its next night, each there once, whole or not at all."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domai
         examples=tuple(first.values()),
         shards=tuple(keep(shard, inbox=inbox) for shard in ingest.shards(path)),
     )
+
+
+def strays(inbox: Path) -> str | None:
+    """A sentence about shards that lie beside the inboxes of the lines, where no night looks, if there are any."""
+    found = [each for each in inbox.glob("*.jsonl") if each.is_file()]
+    if not found:
+        return None
+    return f"{len(found)} shards in {inbox} are in no line's inbox: `everlearn ingest {inbox}`, then delete them there"
 
 
 def keep(shard: Path, *, inbox: Path) -> Path:

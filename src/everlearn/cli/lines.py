@@ -31,19 +31,6 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def sentence(event: Event) -> str:
-    """`published v0002 as champion: 12 of 200 more solved`."""
-    detail = event.detail
-    what = str(event.kind).replace("_", " ")
-    if "version" in detail:
-        what += f" {detail['version']}" + (" as champion" if detail.get("champion") else "")
-    elif "from" in detail:
-        what += f" {detail['from']} to {detail['to'] or 'the base model'}"
-    elif "versions" in detail:
-        what += f" {', '.join(detail['versions'])}"
-    return f"{what}: {event.reason}"
-
-
 def of_event(event: Event) -> dict[str, Any]:
     """An event as it was sealed, with its digest."""
     return event.to_content() | {"digest": event.digest}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Group
 
+from everlearn.cli.inbox import strays
 from everlearn.cli.screen import Json, answer, narrate, table, tell
 from everlearn.errors import BadInputError
 
@@ -58,6 +59,9 @@ def cycle(
         return
     tell("looking for the local servers (their first start takes 15 s)")
     place.start()
+    told = None if data else strays(place.inbox.parent)
+    if told is not None:
+        tell(told)
     narrate()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
@@ -66,7 +70,10 @@ def cycle(
     rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"everlearn report {ended['version']}")]
-        rows += [("take it back", 'everlearn rollback --reason "…"')]
+        if ended.get("waits_for") == "approval":
+            rows += [("let it serve", f'everlearn approve {ended["version"]} --reason "…"')]
+        else:
+            rows += [("take it back", 'everlearn rollback --reason "…"')]
     answer(ended, as_json=json, shown=table("", "", rows=rows))
     raise typer.Exit(ENDS_BADLY.get(str(ended["end"]), 0))
 
@@ -133,6 +140,7 @@ def ingest(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A .jsonl file, or a directory of them.")],
     *,
+    bucket: Annotated[bool, typer.Option("--bucket", help="Where every worker finds them; a night begins.")] = False,
     json: Json = False,
 ) -> None:
     """Hand in new problems for the next night.
@@ -141,6 +149,7 @@ def ingest(
     now; if too many are bad, nothing is handed in. What the night then accepts, it sees once.
 
         everlearn ingest problems.jsonl
+        everlearn ingest problems.jsonl --bucket    # below <line>/inbox/ in the bucket instead of on this machine
     """
     from everlearn.cli.inbox import hand_in
     from everlearn.domains import load_domain
@@ -158,6 +167,24 @@ def ingest(
     answer(asdict(receipt), as_json=json, shown=table("rows", "", rows=rows))
     for example in receipt.examples:
         tell(f"quarantine: {example}")
+    if bucket:
+        send(place, receipt.shards)
+
+
+def send(place: Place, shards: tuple[Path, ...]) -> None:
+    """Put shards into the bucket, where they replace those of this machine, and say so to the Prefect server."""
+    from everlearn.access import open_store
+    from everlearn.bell import ARRIVED, ring
+    from everlearn.objects import keep
+
+    place.connect()
+    chosen = place.settings().store
+    store = open_store(chosen)
+    for shard in shards:
+        keep(store, f"{chosen.line}/inbox/{shard.name}", shard.read_bytes())
+        shard.unlink()
+    told = ring(ARRIVED, line=chosen.line, payload={"shards": len(shards)})
+    tell("a night begins, if nights are deployed" if told else "no Prefect server was told: the next night finds them")
 
 
 @app.command()

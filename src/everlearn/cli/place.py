@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING
 from everlearn import services, signing
 from everlearn import settings as configuration
 from everlearn.access import open_registry
+from everlearn.database import VARIABLE, Database
+from everlearn.errors import ServiceError
+from everlearn.site.local import LocalSite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.registry import Registry
     from everlearn.settings import Profile, Settings
+
+MOVED = (
+    "Prefect starts on another database. Deployments, schedules, runs and their logs stay behind on {}: run "
+    "`everlearn deploy` for every line, and set times of your own again with `everlearn schedule set`. Versions and "
+    "history are in the bucket, and stay as they are."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +39,8 @@ class Place:
 
     @property
     def inbox(self) -> Path:
-        """Where problems wait for the next night."""
-        return self.home / "inbox"
+        """Where problems wait for the next night of the line."""
+        return self.home / "inbox" / self.settings().store.line
 
     def settings(self, *, profile: Profile | None = None) -> Settings:
         """The settings, with the address of the local S3 server where no other is set."""
@@ -48,14 +57,41 @@ class Place:
         """Start the local servers that do not run, unless the settings name an S3 server; then let them be found."""
         chosen = self.settings().store
         if chosen.endpoint_url is None:
+            self.choose_database(os.environ.get(VARIABLE))
             services.up(self.home, bucket=chosen.bucket)
             self.own_key()
         self.connect()
+
+    def choose_database(self, url: str | None, *, sqlite: bool = False) -> str | None:
+        """Let Prefect start on that Postgres, the one of before, or SQLite; a sentence if the server will be another.
+
+        Nothing is changed where Prefect runs already, or where its Postgres would not do: ServiceError.
+        """
+        _, prefect = services.servers(self.home)
+        before = prefect.database
+        chosen = None if sqlite else Database.read(url) if url else before
+        if prefect.runs():
+            if chosen != before:
+                where = before.shown if before else "SQLite"
+                raise ServiceError(f"Prefect runs on {where} here; run `everlearn down`, then the same command again")
+            return None
+        if chosen is not None:
+            from flows.database import examine
+
+            examine(chosen)
+        if chosen == before:
+            return None
+        prefect.use(chosen)
+        return MOVED.format(before.shown if before else "SQLite") if prefect.was_started() else None
 
     def registry(self) -> Registry:
         """The line of the settings. StoreDownError when there is no server to talk to."""
         self.connect()
         return open_registry(self.settings())
+
+    def site(self) -> LocalSite:
+        """The pages of the line, served locally, whether they are or not."""
+        return LocalSite(self.home, params=self.params)
 
     def own_key(self) -> None:
         """Draw a key to sign with, unless there is one or the settings do without: for a line on the local server."""

@@ -56,8 +56,10 @@ def table(*columns: str, rows: Iterable[Sequence[object]]) -> Table:
 
 def narrate() -> None:
     """Let what the night says of itself appear on standard error, with the time of day, and nothing of its engine."""
+    from everlearn import logs
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(logs.formatter("%(asctime)s  %(message)s", dates="%H:%M:%S", terminal=sys.stderr.isatty()))
     logger = logging.getLogger("everlearn")
     logger.handlers = [each for each in logger.handlers if type(each) is not logging.StreamHandler] + [handler]
     logger.setLevel(logging.INFO)

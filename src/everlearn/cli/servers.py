@@ -1,7 +1,10 @@
-"""`up`, `down`, `doctor`: the local servers, and whether everything is as it must be."""
+"""`up`, `down`, `site`, `doctor`: the local servers, the line as pages, and whether everything is as it must be."""
 
 from __future__ import annotations
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +12,7 @@ from rich.text import Text
 
 from everlearn import services
 from everlearn.cli.screen import Json, answer, table, tell
+from everlearn.database import VARIABLE
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
@@ -16,23 +20,46 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Export = Annotated[bool, typer.Option("--export", help="Print `export` lines for a shell instead.")]
 
+Postgres = Annotated[
+    str | None,
+    typer.Option(metavar="URL", envvar=VARIABLE, show_default=False, help="Run Prefect on this Postgres, from now on."),
+]
+Sqlite = Annotated[bool, typer.Option("--sqlite", help="Run Prefect on SQLite again.", show_default=False)]
+
 
 @app.command()
-def up(context: typer.Context, *, export: Export = False, json: Json = False) -> None:
-    """Start the local S3 server and Prefect with its dashboard.
+def up(
+    context: typer.Context,
+    *,
+    postgres: Postgres = None,
+    sqlite: Sqlite = False,
+    export: Export = False,
+    json: Json = False,
+) -> None:
+    """Start the local S3 server, Prefect with its dashboard, and the site of the line.
 
-    Running servers are left alone, so this is safe at any time. Their data, logs and keys are in .everlearn/.
+    Running servers are left alone, so this is safe at any time. Their data, logs and keys are in .everlearn/. SQLite is
+    enough for one night at a time; for more, give Prefect an empty Postgres database, which is looked at before anything
+    starts, and remembered.
 
         everlearn up
         eval "$(everlearn up --export)"    # dvc, aws and prefect in this shell find the servers, too
+        EVERLEARN_POSTGRES=postgresql://prefect:secret@db.example/prefect everlearn up
     """
     place: Place = context.obj
+    moved = place.choose_database(postgres, sqlite=sqlite)
+    if moved is not None:
+        tell(moved)
     tell("starting the local servers (the first start of Prefect takes 15 s)")
     bucket = place.settings().store.bucket
-    started = services.up(place.home, bucket=bucket)
+    site = place.site()
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(site.start)  # it needs no other server to begin with, and Prefect takes its time
+        started = services.up(place.home, bucket=bucket)
+        started[site.name] = beside.result()
     place.own_key()
     s3, prefect = services.servers(place.home, bucket=bucket)
-    places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url}
+    places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url, site.name: site.url}
     facts = {name: {"url": places[name], "started": started[name]} for name in started}
     if export:
         lines = (f"export {name}={value}" for name, value in sorted(services.environment(place.home).items()))
@@ -51,9 +78,45 @@ def down(context: typer.Context, *, json: Json = False) -> None:
     everlearn down
     """
     place: Place = context.obj
-    stopped = services.down(place.home)
+    site = place.site()
+    stopped = {site.name: site.stop()} | services.down(place.home)
     rows = [(name, "stopped" if was else "was not running") for name, was in stopped.items()]
     answer(stopped, as_json=json, shown=table("server", "", rows=rows))
+
+
+@app.command()
+def site(
+    context: typer.Context,
+    *,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the pages; by default .everlearn/pages.")
+    ] = None,
+    nights: Annotated[int, typer.Option(min=1, help="How many of the newest nights have a page of their own.")] = 200,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve the pages on this port of 127.0.0.1 instead.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the line as static pages: champion, timeline, nights, forgetting, cost.
+
+    They need no server, no script and nothing from outside, so any web server can show them. Readers never see half of
+    them: all are swapped in at once. `everlearn up` serves the same pages, always fresh.
+
+        everlearn site --out public
+        everlearn site --port 8080         # until Ctrl-C
+    """
+    place: Place = context.obj
+    if port is not None:
+        from everlearn.site.server import serve
+
+        with contextlib.suppress(KeyboardInterrupt):
+            serve(place.registry, port=port)
+        return
+    from everlearn.site.pages import Site
+
+    where = out or place.home / "pages"
+    pages = Site(place.registry(), nights=nights).build(where)
+    answer({"site": str(where), "pages": pages}, as_json=json, shown=f"{len(pages)} pages in {where}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from everlearn.bell import CHANGED, ring
 from everlearn.cli import lines, patience
 from everlearn.cli.screen import Json, answer, table, tell
 from everlearn.errors import BadInputError, NotFoundError
@@ -20,6 +21,7 @@ from everlearn.outlook import outlook
 
 if TYPE_CHECKING:
     from everlearn.cli.place import Place
+    from everlearn.events import Event
     from everlearn.registry import Registry
 
 app = typer.Typer()
@@ -55,13 +57,16 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     """
     place: Place = context.obj
     state = place.registry().state()
-    facts = lines.of_state(state, line=place.settings().store.line)
+    site = place.site()
+    seen = site.url if site.runs() else None
+    facts = lines.of_state(state, line=place.settings().store.line) | {"site": seen}
     rows = [
         ("line", facts["line"]),
         ("champion", facts["champion"] or "none yet: the base model serves"),
         ("versions", ", ".join(facts["versions"]) or None),
         ("barred", ", ".join(facts["barred"]) or None),
-        ("last event", lines.sentence(state.history[-1]) if state.history else None),
+        ("last event", state.history[-1].sentence if state.history else None),
+        ("site", seen),
     ]
     answer(facts, as_json=json, shown=table("", "", rows=rows))
 
@@ -81,7 +86,7 @@ def history(
     """
     place: Place = context.obj
     events = list(reversed(place.registry().state().history))[:limit]
-    rows = [(event.sequence, lines.moment(event.at), lines.sentence(event), event.actor) for event in events]
+    rows = [(event.sequence, lines.moment(event.at), event.sentence, event.actor) for event in events]
     shown = table("#", "when (UTC)", "what and why", "who", rows=rows) if events else "nothing has happened yet"
     answer([lines.of_event(event) for event in events], as_json=json, shown=shown)
 
@@ -151,7 +156,8 @@ def rollback(
         end = "" if keep else f" {state.champion} will be barred."
         confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
-    told = [lines.sentence(done.event)]
+    told = [done.event.sentence]
+    ring(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
     flagged = registry.known.versions[done.left].data_digest
@@ -185,8 +191,15 @@ def promote(
     since = registry.known.history[before.sequence :]
     done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = lines.of_event(done[-1]) if done else {}
-    told = lines.sentence(done[-1]) if done else f"{entry.version} is the champion already: nothing was changed"
+    if done:
+        ring(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))
+    told = done[-1].sentence if done else f"{entry.version} is the champion already: nothing was changed"
     settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
+
+
+def change(event: Event, *, champion: str | None) -> dict[str, Any]:
+    """What people are told of it."""
+    return {"what": event.sentence, "actor": event.actor, "champion": champion}
 
 
 def asks(*, yes: bool) -> bool:
@@ -235,3 +248,6 @@ def report(
     partial.replace(where)
     answer({"version": name, "report": str(where)}, as_json=json, shown=str(where))
     tell("open it in a browser")
+    site = place.site()
+    if site.runs():
+        tell(f"the whole line: {site.url}")

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from everlearn import tally
 from everlearn.learn.decode import decode
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def attempt(
     ]
     seeds = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
     drawn = complete(policy, model, prompts, group=group, seeds=None if greedy else seeds, temperature=temperature)
+    tally.count("rollouts", by=group * len(statements))
     return [
         _judged(statement, prompt, completions, policy=policy, domain=domain)
         for statement, prompt, completions in zip(statements, prompts, drawn, strict=True)
@@ -122,6 +124,7 @@ def _judged(
     for answer in answers:
         if answer not in known:
             known[answer] = domain.verify(statement, answer)
+    tally.count("verdicts", by=len(answers))
     return Group(
         statement=statement,
         prompt=prompt,

@@ -40,7 +40,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if "signal" in told:
             signal.raise_signal(told["signal"])
         told["api"] = os.environ.get("PREFECT_API_URL")
-        return {name: told[name] for name in ("end", "version", "reason")}
+        return {name: told[name] for name in ("end", "version", "reason", "waits_for") if name in told}
 
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
@@ -58,9 +58,21 @@ def test_a_night_gets_the_servers_the_inbox_and_the_profile(
     ended = everlearn("cycle", "--profile", "nightly")
     assert ended.code == 0
     assert "v0001" in ended.out
-    assert night["asked"].data == home / "inbox"
+    assert night["asked"].data.parent == home / "inbox"
+    assert night["asked"].data.name == night["asked"].settings.store.line
     assert night["asked"].settings.profile == "nightly"
     assert night["asked"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
+
+
+def test_shards_that_are_in_no_lines_inbox_are_told_of(
+    everlearn: Callable[..., Ended], night: dict[str, Any], home: Path
+) -> None:
+    stray = home / "inbox" / "a.jsonl"
+    stray.parent.mkdir(exist_ok=True)
+    stray.touch()
+    assert f"1 shards in {home / 'inbox'} are in no line's inbox" in everlearn("cycle").err
+    stray.unlink()
+    assert "in no line's inbox" not in everlearn("cycle").err
 
 
 @pytest.mark.parametrize(
@@ -115,3 +127,8 @@ def test_a_night_that_cannot_go_on_is_given_up_by_hand(
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
     assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
+
+
+def test_a_version_that_waits_says_how_to_let_it_serve(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
+    night["waits_for"] = "approval"
+    assert "everlearn approve v0001" in everlearn("cycle").out

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.cli.place import Place
 from everlearn.errors import BadDataError, BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.registry import Registry
     from tests.everlearn.cli.conftest import Ended
 
 
@@ -20,11 +22,9 @@ def write(path: Path, *statements: str) -> Path:
 
 
 @pytest.fixture
-def fresh(home: Path) -> Path:
-    """An empty inbox."""
-    for kept in (home / "inbox").glob("*"):
-        kept.unlink()
-    return home / "inbox"
+def fresh(home: Path, params: Path) -> Path:
+    """The empty inbox of the line."""
+    return Place(home=home, params=params).inbox
 
 
 def test_new_problems_wait_in_the_inbox_each_shard_once(
@@ -64,3 +64,15 @@ def test_what_cannot_be_read_is_named(
     assert ended.code == BadInputError.exit_code
     assert str(path) in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_problems_can_be_handed_in_where_every_worker_finds_them(
+    everlearn: Callable[..., Ended], fresh: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2")
+    for told, said in ((False, "no Prefect server was told"), (True, "a night begins")):
+        monkeypatch.setattr("everlearn.bell.ring", lambda *_, told=told, **__: told)
+        assert said in everlearn("ingest", str(shard), "--bucket").err
+    held = list(registry.store.list(f"{registry.line}/inbox/"))
+    assert [registry.store.get(each.key).data for each in held] == [shard.read_bytes()]
+    assert not list(fresh.glob("*")), "not on this machine as well"

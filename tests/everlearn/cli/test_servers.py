@@ -9,8 +9,9 @@ import pytest
 from everlearn import services
 from everlearn.cli import doctor
 from everlearn.cli.doctor import Check
-from everlearn.errors import ModelError
-from everlearn.services import LocalPrefect
+from everlearn.database import Database
+from everlearn.errors import ModelError, ServiceError
+from everlearn.services import LocalPrefect, LocalS3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,8 @@ def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that starts in no time and answers Prefect's health check: the real one has a slow test of its own."""
     (tmp_path / "site" / "api").mkdir(parents=True)
     (tmp_path / "site" / "api" / "health").write_text("true", encoding="utf-8")
+    (tmp_path / "site" / "api" / "admin").mkdir()
+    (tmp_path / "site" / "api" / "admin" / "version").write_text(f'"{metadata.version("prefect")}"', encoding="utf-8")
 
     def command(server: LocalPrefect) -> list[str]:
         place = ["--bind", "127.0.0.1", "--directory", str(tmp_path / "site")]
@@ -33,14 +36,16 @@ def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_up_starts_both_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--json", at=state).facts
-        assert [server["started"] for server in first.values()] == [True, True]
+        assert [server["started"] for server in first.values()] == [True, True, True]
         again = everlearn("up", at=state)
-        assert again.out.count("was running") == 2
+        assert again.out.count("was running") == 3
         assert first["SeaweedFS"]["url"] in again.out
+        assert everlearn("status", "--json", at=state).facts["site"] == first["Site"]["url"]
+        assert services.answers(f"{first['Site']['url']}/health")
         exported = everlearn("up", "--export", at=state).out
         assert f"export AWS_ENDPOINT_URL_S3={first['SeaweedFS']['url']}\n" in exported
         assert "export PREFECT_API_URL=" in exported
@@ -48,8 +53,8 @@ def test_up_starts_both_servers_once_and_down_stops_them(everlearn: Callable[...
         assert all(checks[name]["ok"] for name in ("S3", "Prefect", "signing key", "settings", "packages", "disk"))
     finally:
         stopped = everlearn("down", "--json", at=state).facts
-    assert stopped == {"Prefect": True, "SeaweedFS": True}
-    assert everlearn("down", at=state).out.count("was not running") == 2
+    assert stopped == {"Site": True, "Prefect": True, "SeaweedFS": True}
+    assert everlearn("down", at=state).out.count("was not running") == 3
 
 
 def test_doctor_ends_with_1_and_names_a_remedy_for_each_thing_amiss(
@@ -98,13 +103,99 @@ def test_doctor_ends_with_0_where_nothing_is_amiss(
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_doctor_tells_a_prefect_that_runs_but_does_not_answer(
-    everlearn: Callable[..., Ended], home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ('"3.7.0"', "is version 3.7.0, and here is 3."),
+        ("no JSON", "does not answer (Expecting value"),
+        (None, "does not answer as a Prefect server does (404 File not found)"),
+    ],
+)
+def test_doctor_tells_a_prefect_that_does_not_fit(
+    told: str | None, said: str, everlearn: Callable[..., Ended], home: Path, tmp_path: Path
 ) -> None:
+    version = tmp_path / "site" / "api" / "admin" / "version"
+    version.unlink()
+    if told is not None:
+        version.write_text(told, encoding="utf-8")
     with LocalPrefect(home / "prefect"):
-        monkeypatch.setattr(LocalPrefect, "ready", lambda _: False)
         checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
-    assert "does not answer" in checks["Prefect"]["detail"]
+    assert not checks["Prefect"]["ok"]
+    assert said in checks["Prefect"]["detail"]
+
+
+@pytest.mark.usefixtures("light_prefect")
+def test_doctor_looks_at_a_prefect_of_ones_own(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalPrefect(tmp_path / "elsewhere") as server:
+        monkeypatch.setenv("PREFECT_API_URL", server.api_url)
+        checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+    assert checks["Prefect"]["detail"] == f"{server.api_url}, version {metadata.version('prefect')}"
+    monkeypatch.setenv("PREFECT_API_URL", "https://127.0.0.1:9/api")
+    checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+    assert "https://127.0.0.1:9/api does not answer (" in checks["Prefect"]["detail"]
+
+
+URL = "postgresql://me:hidden@db.example/prefect"
+
+
+@pytest.mark.usefixtures("light_prefect")
+def test_a_postgres_is_looked_at_first_and_remembered(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Database] = []
+    monkeypatch.setattr(LocalS3, "start", planned)  # it is not what this is about, and takes seconds
+    monkeypatch.setattr("flows.database.examine", looked.append)
+    state = tmp_path / "state"
+    try:
+        first = everlearn("up", "--postgres", URL, at=state)
+        assert (first.code, first.err.count("\n")) == (0, 1), "nothing is left behind by a first start"
+        assert prefect_of(state).environ()["PREFECT_API_DATABASE_CONNECTION_URL"] == (
+            "postgresql+asyncpg://me:hidden@db.example/prefect"
+        )
+        assert everlearn("up", "--postgres", URL, at=state).code == 0
+        checks = {check["name"]: check for check in everlearn("doctor", "--json", at=state).facts}
+        assert checks["Prefect"]["detail"].endswith("on postgresql://me:…@db.example/prefect")
+        for words in (("--sqlite",), ("--postgres", URL + "2")):
+            refused = everlearn("up", *words, at=state)
+            assert refused.code == ServiceError.exit_code
+            assert refused.err.startswith(
+                "Prefect runs on postgresql://me:…@db.example/prefect here; run `everlearn down`"
+            )
+        everlearn("down", at=state)
+        assert everlearn("up", at=state).code == 0
+        assert looked == [Database.read(URL)] * 2, "before each start, and by no other command"
+        everlearn("down", at=state)
+        moved = everlearn("up", "--sqlite", at=state)
+        assert "stay behind on postgresql://me:…@db.example/prefect: run `everlearn deploy` for every line" in moved.err
+        assert "PREFECT_API_DATABASE_CONNECTION_URL" not in prefect_of(state).environ()
+        assert everlearn("up", "--postgres", URL, at=state).err.startswith("Prefect runs on SQLite here")
+        everlearn("down", at=state)
+        monkeypatch.setenv("EVERLEARN_POSTGRES", URL)
+        assert "stay behind on SQLite" in everlearn("up", at=state).err
+    finally:
+        everlearn("down", at=state)
+
+
+def test_a_postgres_that_will_not_do_changes_nothing(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    for url, code, said in (
+        ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as a Postgres"),
+        ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not understood; write postgresql://"),
+    ):
+        ended = everlearn("up", "--postgres", url, at=tmp_path / "state")
+        assert (ended.code, said in ended.err, "hidden" in ended.err) == (code, True, False)
+    assert not (tmp_path / "state").exists()
+
+
+def planned(server: LocalS3) -> bool:
+    server.directory.mkdir(parents=True, exist_ok=True)
+    server._draw_plan()
+    return False
+
+
+def prefect_of(state: Path) -> LocalPrefect:
+    return services.servers(state)[1]
 
 
 @pytest.mark.parametrize(

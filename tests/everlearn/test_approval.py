@@ -1,0 +1,59 @@
+"""A version that waits for somebody's word: nobody sees it before, and the word is in the history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import RegistryError
+from everlearn.events import Kind
+from everlearn.stores.memory import MemoryStore
+from tests.line import open_line, publish
+
+if TYPE_CHECKING:
+    from everlearn.registry import Registry
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """A champion, and two versions that wait."""
+    line = open_line(MemoryStore())
+    publish(line, "first")
+    for name in ("second", "third"):
+        publish(line, name, champion=False)
+    return line
+
+
+def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Registry) -> None:
+    assert registry.state().waiting == ("v0002", "v0003")
+    registry.approve("v0003", reason="I have read its report", actor="Ada")
+    state = registry.state()
+    assert (state.champion, state.waiting) == ("v0003", ("v0002",))
+    approved, promoted = state.history[-2:]
+    assert (approved.kind, approved.actor, approved.reason) == (Kind.APPROVED, "Ada", "I have read its report")
+    assert (promoted.kind, promoted.reason) == (Kind.PROMOTED, "approved: I have read its report")
+
+
+def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
+    registry.approve("v0002", reason="good", actor="Ada")
+    registry.rollback(reason="try", actor="Ada", keep=True)
+    before = len(registry.state().history)
+    registry.approve("v0002", reason="good", actor="Ada")
+    assert registry.state().champion == "v0002"
+    assert [event.kind for event in registry.state().history[before:]] == [Kind.PROMOTED], "approved once"
+
+
+def test_what_was_refused_never_serves(registry: Registry) -> None:
+    for _ in range(2):
+        assert registry.refuse("v0002", reason="too long", actor="Ada").barred
+    state = registry.state()
+    assert (state.champion, state.waiting) == ("v0001", ("v0003",))
+    assert [event.kind for event in state.history if event.actor == "Ada"] == [Kind.BARRED]
+    with pytest.raises(RegistryError, match="v0002 is barred"):
+        registry.approve("v0002", reason="after all", actor="Ada")
+
+
+def test_a_champion_cannot_be_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="v0001 does not wait for approval; `everlearn rollback`"):
+        registry.refuse("v0001", reason="no", actor="Ada")

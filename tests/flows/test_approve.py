@@ -1,0 +1,154 @@
+"""A version that passed the gate, and somebody's word for it: the form, and nobody's answer."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from everlearn.access import open_registry
+from everlearn.cli.approval import close_forms as close_from_the_command_line
+from everlearn.cli.place import Place
+from everlearn.cycle import CycleInputs
+from everlearn.decision import Decision, Outcome
+from flows.approve import approve
+from tasks import approval
+from tasks.approval import ask_for_approval, close_forms
+from tasks.night import Night
+from tests.line import BASE_MODEL, candidate
+from tests.night import tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from everlearn.settings import Settings
+    from tests.flows.conftest import Nights
+
+INPUTS = CycleInputs(
+    data_digest="d" * 64, config_digest="c" * 64, parent=None, base_fingerprint=BASE_MODEL, code_version="0"
+)
+
+
+@pytest.fixture
+def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
+    with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
+        yield tiny(nights.server, nights.bucket, line="asking", gate={"require_approval": True})
+        APILogWorker.drain_all(timeout=5)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as found:
+        yield found
+
+
+def publish(settings: Settings, name: str) -> str:
+    """A version that passed its gate, and waits."""
+    registry = open_registry(settings)
+    decision = Decision(outcome=Outcome.PASS, rows=(), checks=(), reasons=("target improved",)).to_dict()
+    manifest = replace(candidate(registry, name, parent=registry.state().champion), decision=decision)
+    return registry.publish(manifest, make_champion=False, actor="night", reason=f"{name} is better").version
+
+
+def ask(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
+    """A run that waits for the form about that version."""
+    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False)
+    deployment = made.apply()
+    given = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
+    tags = ["line:asking", version]
+    return client.create_flow_run_from_deployment(deployment, parameters=given, tags=tags).id
+
+
+def work_on(client: SyncPrefectClient, run: UUID) -> str | None:
+    """What a worker does with the run, and the name of the state that it is in after that."""
+    with contextlib.suppress(Pause):
+        run_flow(approve, flow_run=client.read_flow_run(run), return_type="state")
+    return client.read_flow_run(run).state_name
+
+
+@pytest.mark.parametrize(("decision", "serves"), [("approve", "v0001"), ("refuse", None)])
+def test_a_version_waits_until_somebody_says_what_shall_become_of_it(
+    client: SyncPrefectClient, settings: Settings, decision: str, serves: str | None
+) -> None:
+    run = ask(client, settings, publish(settings, "first"))
+    assert work_on(client, run) == "Suspended"
+    assert open_registry(settings).state().champion is None, "until then the champion stays"
+
+    said = {"decision": decision, "reason": "I have read its report", "who": "Ada"}
+    client.resume_flow_run(run, run_input=said)
+
+    assert work_on(client, run) == "Completed"
+    state = open_registry(settings).state()
+    assert state.champion == serves
+    assert {(event.actor, event.reason) for event in state.history[1:]} <= {
+        ("Ada", "I have read its report"),
+        ("Ada", "approved: I have read its report"),
+    }
+    assert state.waiting == ()
+
+
+def test_an_answer_that_says_nothing_is_refused_and_the_form_stays(
+    client: SyncPrefectClient, settings: Settings
+) -> None:
+    run = ask(client, settings, publish(settings, "first"))
+    work_on(client, run)
+    for wrong in (
+        {"decision": "maybe", "reason": "well …", "who": "Ada"},
+        {"decision": "approve", "reason": "", "who": ""},
+    ):
+        client.resume_flow_run(run, run_input=wrong)
+        assert client.read_flow_run(run).state_name == "Suspended"
+
+
+def test_the_form_shows_what_to_judge_by(client: SyncPrefectClient, settings: Settings) -> None:
+    run = ask(client, settings, publish(settings, "first"))
+    work_on(client, run)
+    inputs = client._client.post(f"/flow_runs/{run}/input/filter", json={"prefix": "", "limit": 10}).text
+    assert "**v0001** of line asking passed the gate and waits" in inputs
+
+
+def test_a_form_about_what_was_decided_elsewhere_is_taken_away(
+    client: SyncPrefectClient, settings: Settings, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ask(client, settings, publish(settings, "first"))
+    work_on(client, run)
+    assert close_forms(line="asking", version="v0009") == 0
+    monkeypatch.setenv("PREFECT_API_URL", nights.prefect_url)
+    close_from_the_command_line(
+        Place(home=nights.folder, params=nights.folder / "p.yaml"), line="asking", version="v0001"
+    )
+    assert client.read_flow_run(run).state_name == "Cancelled"
+    open_registry(settings).approve("v0001", reason="by hand", actor="Ada")
+    late = ask(client, settings, "v0001")
+    assert work_on(client, late) == "Failed"
+    assert "does not wait for approval; waiting: none" in str(client.read_flow_run(late).state)
+
+
+def test_a_night_asks_only_where_the_line_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: dict[str, str | None] = {"end": "PUBLISHED", "version": publish(settings, "first")}
+    night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
+    gate = settings.gate.model_copy(update={"require_approval": False})
+    free = replace(night, settings=settings.model_copy(update={"gate": gate}))
+    with caplog.at_level("INFO"):
+        assert ask_for_approval.fn(free, ended) == ended
+        assert ask_for_approval.fn(night, {"end": "REJECTED", "version": None}) == {"end": "REJECTED", "version": None}
+        assert ask_for_approval.fn(night, ended)["waits_for"] == "approval"
+        assert "everlearn approve v0001" in caplog.text
+        monkeypatch.setattr(approval, "deployment", type("Runtime", (), {"id": "a deployment"}))
+        lost = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "never-deployed"})})
+        assert ask_for_approval.fn(replace(night, settings=lost), ended)["waits_for"] == "approval"
+    assert "run `everlearn deploy`" in caplog.text

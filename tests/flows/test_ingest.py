@@ -1,0 +1,52 @@
+"""New problems in the bucket let a night begin: one, however many arrive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from everlearn.access import open_store
+from everlearn.errors import BadInputError
+from flows.ingest import IngestConfig, ingest
+from flows.run_cycle import run_cycle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from everlearn.settings import Settings
+    from tests.flows.conftest import Nights
+
+
+@pytest.fixture
+def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
+    monkeypatch.chdir(nights.folder)
+    with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
+        yield nights.settings(line="arrivals")
+        APILogWorker.drain_all(timeout=5)
+
+
+def test_one_night_begins_for_all_that_has_arrived(settings: Settings) -> None:
+    config = IngestConfig(settings=settings)
+    assert ingest(config) == {"unseen": 0, "begun": 0}
+
+    store = open_store(settings.store)
+    for number in range(2):
+        store.create(f"arrivals/inbox/{number}.jsonl", b'{"problem": "%d*x"}\n' % (number + 2))
+    store.create("arrivals/inbox/notes.txt", b"no problems")
+    with pytest.raises(BadInputError, match="no nights of line arrivals are deployed"):
+        ingest(config)
+
+    made: Any = run_cycle.to_deployment("nightly-arrivals", enforce_parameter_schema=False)
+    deployment = made.apply()
+    assert ingest(config) == {"unseen": 2, "begun": 1}
+    assert ingest(config) == {"unseen": 2, "begun": 0}, "the night that waits takes all of it"
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
+        assert [run.tags for run in runs] == [["new data"]]
+        client.delete_deployment(deployment)

@@ -1,0 +1,141 @@
+"""People are told what happened: real automations of a real server, and a sink that keeps what arrives."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed, Failed, Running
+
+from everlearn.bell import CHANGED, ring
+from everlearn.errors import BadInputError
+from everlearn.process import wait
+from flows.deploy import read_plan
+from flows.notify import _block, save_target, targets
+from flows.run_cycle import run_cycle
+from tasks.announce import announce, announce_champion
+from tests.night import ROOT, tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+FILE = ROOT / "infra" / "prefect.yaml"
+
+
+class Sink:
+    """An HTTP server that keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                sink.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/told"
+
+    def heard(self, *words: str) -> bool:
+        """Whether one message that has all of these words arrives."""
+        return wait(lambda: any(all(word in str(each) for word in words) for each in self.got), patience_s=60)
+
+
+@pytest.fixture
+def settings(s3_server: S3Server) -> Settings:
+    return tiny(s3_server, "none", line="told")
+
+
+@pytest.fixture
+def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as found:
+        yield found
+
+
+@pytest.fixture
+def sink(client: SyncPrefectClient) -> Iterator[Sink]:
+    """Where all notifications go, with the automations that send them; the one for a missed night waits 10 s, not 26 h."""
+    found = Sink()
+    assert save_target(found.url) == "custom-webhook/everlearn"
+    plan = read_plan(FILE, line="told", directory=ROOT, targets=targets(client))
+    told = [each for name, each in plan.automations.items() if name.startswith("everlearn tells")]
+    made = []
+    for each in told:
+        text = each.model_dump_json().replace("93600", "10")
+        made.append(client.create_automation(type(each).model_validate_json(text)))
+    yield found
+    for automation in made:
+        client.delete_automation(automation)
+    for block in targets(client):
+        client.delete_block_document(block)
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def test_each_thing_that_happens_is_told_with_what_to_do(
+    sink: Sink, client: SyncPrefectClient, settings: Settings, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    for end, version in (("PUBLISHED", "v0008"), ("REJECTED", None), ("INSUFFICIENT", None), ("NO_NEW_DATA", None)):
+        announce.fn(settings, {"end": end, "version": version, "reason": f"because of {end}"})
+    announce.fn(settings, {"end": "SKIPPED", "version": None, "reason": "a later one"})
+    announce_champion.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
+    told = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
+    assert ring(CHANGED, line="told", payload=told)
+    states: tuple[State[Any], ...] = (Crashed(message="out of memory"), Failed(message="make room"))
+    for state in states:
+        run = client.create_flow_run(run_cycle, parameters={}, state=Running())
+        client.set_flow_run_state(run.id, state, force=True)
+
+    assert sink.heard("PUBLISHED v0008", "because of PUBLISHED", "everlearn rollback", "Line told")
+    assert sink.heard("REJECTED", "because of REJECTED")
+    assert sink.heard("INSUFFICIENT", "because of INSUFFICIENT")
+    assert sink.heard("promoted v0007 by Grace", "v0007 serves now")
+    assert sink.heard("rolled back v0008 to v0007: wrong signs by Ada")
+    assert sink.heard("has crashed: out of memory")
+    assert sink.heard("has failed: make room", "everlearn schedule run-now")
+    assert sink.heard("no verdict for 26 hours")
+    ends = {each["subject"] for each in sink.got if "the night ended as" in str(each)}
+    assert len(ends) == 3, "but not what needs nobody"
+
+
+def test_without_a_target_nothing_is_sent_and_nothing_is_deployed_for_it() -> None:
+    plan = read_plan(FILE, line="told", directory=ROOT)
+    assert not any(name.startswith("everlearn tells") for name in plan.automations)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://hooks.slack.com/services/T/B/secret", "SlackWebhook"),
+        ("sendgrid://KEY:nights@example.org/ada@example.org/grace@example.org", "SendgridEmail"),
+        ("https://example.org/hook", "CustomWebhookNotificationBlock"),
+    ],
+)
+def test_a_target_is_known_by_its_address(url: str, kind: str) -> None:
+    assert type(_block(url)).__name__ == kind
+
+
+@pytest.mark.parametrize("url", ["", "example.org", "ftp://example.org", "sendgrid://KEY/ada@example.org", "https://"])
+def test_what_is_no_target_is_refused_with_what_would_be_one(url: str) -> None:
+    with pytest.raises(BadInputError, match="--notify wants"):
+        save_target(url)

@@ -1,0 +1,178 @@
+"""Production on a real Postgres: a night that begins by its schedule, a restored backup, and the loss of the database."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner, Result
+
+from everlearn.access import open_registry
+from everlearn.cli import app
+from everlearn.database import Database
+from everlearn.errors import BadInputError
+from everlearn.services import LocalPrefect
+from flows.deploy import apply, read_plan
+from flows.schedule import begin, find_night, hold, set_times
+from tests.flows.conftest import Nights
+from tests.flows.test_deploy import history, wait
+from tests.night import LONG, ROOT, write_shard, write_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tests.conftest import S3Server
+    from tests.postgres import Postgres
+
+LINE = "production"
+FILE = ROOT / "infra" / "prefect.yaml"
+MORE = [f"{a}*x^3 + {b}*cos(x) + {a}*exp({b}*x)" for a in range(1, 6) for b in range(1, 6)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Production:
+    """A line whose Prefect server runs on Postgres, and where its nights run."""
+
+    postgres: Postgres
+    server: LocalPrefect
+    nights: Nights
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        with temporary_settings({PREFECT_API_URL: self.server.api_url}), get_client(sync_client=True) as found:
+            yield found
+
+    def everlearn(self, *words: str) -> Result:
+        folder = self.nights.folder
+        place = ("--home", str(folder / ".everlearn"), "--params", str(folder / "params.yaml"))
+        with temporary_settings({PREFECT_API_URL: self.server.api_url}):
+            return CliRunner().invoke(app, [*place, *words])
+
+    def lose(self) -> None:
+        """The database goes with all that is in it, and an empty one takes its place."""
+        self.server.stop()
+        self.postgres.drop("prefect")
+        self.postgres.create("prefect")
+
+    def hand_in(self, name: str, problems: list[str]) -> None:
+        write_shard(self.nights.folder / ".everlearn" / "inbox" / LINE / name, problems)
+
+
+@pytest.fixture(scope="module")
+def production(
+    postgres: Postgres, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Production]:
+    folder = tmp_path_factory.mktemp("production")
+    write_suite(folder)
+    server = LocalPrefect(folder / "server")
+    server.use(Database.read(postgres.create("prefect")))
+    with server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+        patch.setenv("EVERLEARN_STORE__LINE", LINE)
+        patch.chdir(folder)
+        bucket = s3_server.create_bucket()
+        nights = Nights(server=s3_server, bucket=bucket, folder=folder, prefect_url=server.api_url)
+        settings = nights.settings(line=LINE).model_dump(mode="json")
+        (folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
+        made = Production(postgres=postgres, server=server, nights=nights)
+        made.hand_in("a.jsonl", LONG)
+        with made.client() as client:
+            apply(read_plan(FILE, line=LINE, directory=folder), client)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ran(production: Production) -> Production:
+    """One night has begun by its schedule and has ended; then the schedule was changed, and held."""
+    with production.client() as client:
+        night = find_night(client, line=LINE)
+        set_times(client, night, cron="* * * * *", timezone="UTC")
+        wait(lambda: bool(history(production.nights, night)), worker=production.nights)
+        set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+        hold(client, night, held=True)
+    return production
+
+
+@pytest.mark.slow
+def test_a_night_begins_by_its_schedule_and_its_server_keeps_all_in_postgres(ran: Production) -> None:
+    with ran.client() as client:
+        names = [name for name, state in runs_of(client).values() if state == "Completed"]
+        assert history(ran.nights, find_night(client, line=LINE))[0] in {"published", "rejected"}
+    assert any(name.startswith("night 20") and name.endswith(f"line {LINE}") for name in names)
+    assert int(ran.postgres.say("SELECT count(*) FROM flow_run", name="prefect")) >= len(names)
+    assert not list(Path(ran.server.directory).rglob("*.db")), "no SQLite beside it"
+
+
+@pytest.mark.slow
+def test_a_backup_brings_back_deployments_schedules_and_the_history_of_runs(ran: Production) -> None:
+    dump = ran.postgres.folder / "prefect.dump"
+    with ran.client() as client:
+        before = kept_by(client)
+    ran.postgres.run("pg_dump", "-Fc", "-f", str(dump), "prefect")
+    ran.lose()
+    ran.postgres.run("pg_restore", "--no-owner", "--role=prefect", "-d", "prefect", str(dump))
+    ran.server.start()
+    with ran.client() as client:
+        assert kept_by(client) == before
+        night = find_night(client, line=LINE)
+        assert (night.cron, night.timezone, night.held) == ("30 2 * * *", "Europe/Berlin", True)
+        hold(client, night, held=False)
+        assert not find_night(client, line=LINE).held, "it can be written to"
+        hold(client, night, held=True)
+    assert any(name.startswith("night 20") for name, _ in before["runs"].values())
+
+
+@pytest.mark.slow
+def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on(ran: Production) -> None:
+    told = [ran.everlearn(word, "--json").stdout for word in ("status", "history")]
+    before = open_registry(ran.nights.settings(line=LINE)).state()
+    ran.lose()
+    ran.server.start()
+    assert [ran.everlearn(word, "--json").stdout for word in ("status", "history")] == told
+    lost = ran.everlearn("schedule", "show").exception
+    assert isinstance(lost, BadInputError)
+    assert "run `everlearn deploy" in str(lost)
+
+    assert ran.everlearn("deploy", "--file", str(FILE), "--yes").exit_code == 0
+    ran.hand_in("b.jsonl", MORE)
+    with ran.client() as client:
+        night = find_night(client, line=LINE)
+        assert (night.cron, night.held) == ("0 2 * * *", False), "the times of a first deployment"
+        begin(client, night)
+        wait(lambda: len(history(ran.nights, night)) > len(before.history), worker=ran.nights)
+        hold(client, night, held=True)
+    after = open_registry(ran.nights.settings(line=LINE)).state()
+    assert after.history[: len(before.history)] == before.history
+    assert len({event.cycle_key for event in after.history}) == len(after.history)
+    assert [event.sequence for event in after.history] == list(range(1, len(after.history) + 1))
+    assert after.next_version == f"v{len(after.versions) + 1:04d}"
+
+
+def kept_by(client: SyncPrefectClient) -> dict[str, Any]:
+    """What nobody wants to lose: deployments with their schedules, automations, pools, limits, and runs that have begun."""
+    return {
+        "deployments": {
+            each.name: (each.paused, each.tags, [(one.schedule, one.active, one.slug) for one in each.schedules])
+            for each in client.read_deployments()
+        },
+        "automations": sorted(each.name for each in client.read_automations()),
+        "pools": sorted(each.name for each in client.read_work_pools()),
+        "limits": sorted((each.name, each.limit) for each in client.read_global_concurrency_limits()),
+        "runs": runs_of(client),
+    }
+
+
+def runs_of(client: SyncPrefectClient) -> dict[str, tuple[str, str | None]]:
+    """Name and state of each run that the server has not merely planned."""
+    found = client.read_flow_runs(limit=200)
+    return {str(each.id): (each.name, each.state_name) for each in found if each.state_type is not StateType.SCHEDULED}

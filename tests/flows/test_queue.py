@@ -1,0 +1,69 @@
+"""How long nights wait, asked of a real server on which nobody works."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Late, Running, Scheduled
+
+from everlearn.cli.metrics import collector, queue_of
+from everlearn.cli.place import Place
+from flows.deploy import apply, read_plan
+from flows.queue import read_queue
+from tests.night import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import S3Server
+
+LINE = "queued"
+
+
+@pytest.fixture
+def place(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Settings of a line on a real bucket, for the exporter."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    store = f"{{bucket: {bucket}, endpoint_url: '{s3_server.endpoint_url}', line: {LINE}}}"
+    (tmp_path / "params.yaml").write_text(f"store: {store}\nsigning: {{unsigned: true}}\n", encoding="utf-8")
+    return Place(home=tmp_path, params=tmp_path / "params.yaml")
+
+
+def exported(place: Place) -> dict[str, float]:
+    """What a scrape would give of the line's single numbers."""
+    return {family.name: family.samples[0].value for family in collector(place).collect() if family.samples}
+
+
+def test_nights_that_wait_run_and_ran_are_told_apart(
+    prefect_url: str, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
+        assert read_queue(client, line=LINE).waiting == 0
+        apply(read_plan(ROOT / "infra" / "prefect.yaml", line=LINE, directory=ROOT), client)
+        nightly = client.read_deployment_by_name(f"run-cycle/nightly-{LINE}").id
+        quiet = read_queue(client, line=LINE)
+        assert (quiet.wait_s, quiet.oldest_s, quiet.running) == (None, 0.0, 0)
+
+        due = datetime.now(tz=UTC) - timedelta(minutes=10)
+        old, late, tonight = (
+            client.create_flow_run_from_deployment(nightly, state=Scheduled(scheduled_time=due)).id for _ in range(3)
+        )
+        client.set_flow_run_state(late, Late(scheduled_time=due), force=True)
+        client.set_flow_run_state(old, Running(), force=True)
+        client.set_flow_run_state(old, Completed(), force=True)
+        told = exported(place)
+        assert (told["everlearn_up"], told["everlearn_prefect_up"], told["everlearn_nights_late"]) == (1, 1, 1)
+        seen = queue_of(LINE)
+        assert (seen.waiting, seen.late, seen.running) == (2, 1, 0)
+        assert 600 <= seen.oldest_s < 900
+        assert seen.wait_s is not None
+        assert 600 <= seen.wait_s < 900
+        client.set_flow_run_state(tonight, Running(), force=True)
+        assert (read_queue(client, line=LINE).waiting, read_queue(client, line=LINE).running) == (1, 1)
+        assert read_queue(client, line="another").waiting == 0

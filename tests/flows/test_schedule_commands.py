@@ -1,0 +1,122 @@
+"""`everlearn deploy` and `everlearn schedule` as a user types them, against a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner, Result
+
+from everlearn.cli import app, schedules
+from everlearn.errors import BadInputError
+from flows.notify import targets
+from tests.night import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def everlearn(home: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    monkeypatch.setenv("EVERLEARN_STORE__LINE", "commands")
+
+    def run(*words: str, answer: str | None = None) -> Result:
+        return CliRunner().invoke(
+            app, ["--home", str(home), "--params", str(home / "params.yaml"), *words], input=answer
+        )
+
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        yield run
+
+
+@pytest.fixture
+def deployed(everlearn: Command) -> Command:
+    """A line with its deployments."""
+    assert everlearn("deploy", "--file", str(ROOT / "infra" / "prefect.yaml")).exit_code == 0
+    return everlearn
+
+
+def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
+    monkeypatch.setattr(schedules, "asks", lambda: True)
+    for refused in (everlearn("deploy", *file, "--dry-run"), everlearn("deploy", *file, answer="n\n")):
+        assert "+ run-cycle/nightly-asked" in refused.stdout
+    assert refused.exit_code == 1
+    applied = everlearn("deploy", *file, answer="y\n")
+    assert (applied.exit_code, "line asked: deployed" in applied.stderr) == (0, True)
+    again = everlearn("deploy", *file, "--json")
+    assert json.loads(again.stdout) == {"asked": []}
+    assert everlearn("deploy", *file).stdout == "nothing to change\n"
+
+
+def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(everlearn: Command) -> None:
+    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
+    told = everlearn("deploy", *file, "--dry-run", "--notify", "https://example.org/a-secret-path")
+    assert told.stderr == "notifications go to custom-webhook/everlearn\n"
+    assert "+ automation everlearn tells: a night has ended" in told.stdout
+    with get_client(sync_client=True) as client:
+        for block in targets(client):
+            client.delete_block_document(block)
+    assert "everlearn tells" not in everlearn("deploy", *file, "--dry-run").stdout
+    assert isinstance(everlearn("deploy", *file, "--notify", "ada").exception, BadInputError)
+
+
+def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
+    assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
+    told = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
+    assert told == "line commands: nights begin at 30 2 * * * Europe/Berlin\n"
+    assert deployed("schedule", "pause").stderr == "line commands: nights are paused\n"
+    seen = json.loads(deployed("schedule", "show", "--json").stdout)
+    assert seen["cron"], seen["timezone"] == ("30 2 * * *", "Europe/Berlin")
+    assert seen["paused"]
+    assert "no night begins by itself" in deployed("schedule", "show").stdout
+    assert deployed("schedule", "resume").stderr == "line commands: nights begin by themselves\n"
+    assert not json.loads(deployed("schedule", "show", "--json").stdout)["paused"]
+
+
+def test_a_night_can_begin_now(deployed: Command) -> None:
+    assert "waits for workers of cpu and gpu" in deployed("schedule", "run-now").stdout
+
+
+def test_pools_without_workers_are_named_with_the_remedy(deployed: Command) -> None:
+    with get_client(sync_client=True) as client:
+        for pool in ("cpu", "gpu"):
+            for each in client.read_workers_for_work_pool(pool):
+                client._client.delete(f"/work_pools/{pool}/workers/{each.name}")
+    for words in (("schedule", "show"), ("schedule", "run-now")):
+        ended = deployed(*words)
+        for pool in ("cpu", "gpu"):
+            assert f"no worker of pool {pool} is online: nothing runs there until `everlearn worker" in ended.stderr
+        assert json.loads(deployed(*words, "--json").stdout)["workers"] == {"cpu": 0, "gpu": 0}
+
+
+def test_a_pool_with_a_worker_is_not_complained_of(deployed: Command, prefect_url: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.send_worker_heartbeat(work_pool_name="cpu", worker_name="there", heartbeat_interval_seconds=1)
+        ended = deployed("schedule", "show")
+        client._client.delete("/work_pools/cpu/workers/there")
+    assert "no worker of pool gpu" in ended.stderr
+    assert "no worker of pool cpu" not in ended.stderr
+
+
+@pytest.mark.parametrize("words", [("61 2 * * *",), ("0 2 * * *", "--timezone", "Europe/Atlantis"), ("",)])
+def test_times_that_are_none_are_one_sentence(deployed: Command, words: tuple[str, ...]) -> None:
+    ended = deployed("schedule", "set", *words)
+    assert isinstance(ended.exception, BadInputError)
+    assert "is no time at which nights can begin" in str(ended.exception)
+
+
+def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:
+    ended = everlearn("schedule", "show", "--line", "nowhere")
+    assert isinstance(ended.exception, BadInputError)

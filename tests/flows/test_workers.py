@@ -1,0 +1,147 @@
+"""`everlearn worker` as a user types it, against a real Prefect server; and what it does when a worker ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Cancelling, Completed, Pending, Running
+from typer.testing import CliRunner, Result
+
+from everlearn.cli import app, workers
+from everlearn.cli.place import Place
+from everlearn.errors import BadInputError
+from everlearn.process import Process, wait
+from everlearn.running import Running as Runs
+from flows.workers import bury
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Any
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
+
+    Command = Callable[..., Result]
+
+NOBODY = Process(pid=2**22 + 1, began=1)
+
+
+@pytest.fixture
+def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as found:
+        yield found
+
+
+@pytest.fixture
+def everlearn(tmp_path: Path, client: SyncPrefectClient) -> Command:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, ["--home", str(tmp_path), "--params", str(tmp_path / "params.yaml"), *words])
+
+    return run
+
+
+def make_pool(client: SyncPrefectClient, *, type: str) -> str:  # noqa: A002 - Prefect's word
+    name = f"pool-{uuid.uuid4().hex[:8]}"
+    client.create_work_pool(WorkPoolCreate(name=name, type=type))
+    return name
+
+
+def make_run(client: SyncPrefectClient, state: State[Any]) -> str:
+    """A run that the server believes to be in that state."""
+
+    @flow(name="idle")
+    def idle() -> None: ...
+
+    return str(client.create_flow_run(idle, state=state).id)
+
+
+def test_a_pool_that_no_worker_here_can_serve_is_named_with_the_remedy(
+    everlearn: Command, client: SyncPrefectClient
+) -> None:
+    lost = everlearn("worker", "--pool", "nowhere").exception
+    assert isinstance(lost, BadInputError)
+    assert "no work pool 'nowhere'; run `everlearn deploy`" in str(lost)
+    other = everlearn("worker", "--pool", make_pool(client, type="prefect-agent")).exception
+    assert isinstance(other, BadInputError)
+    assert "is of type prefect-agent" in str(other)
+
+
+def test_workers_are_at_work_until_sigterm_and_the_dead_of_an_earlier_crash_are_reported(
+    everlearn: Command, client: SyncPrefectClient, tmp_path: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_url)
+    pool, run = make_pool(client, type="process"), make_run(client, Pending())
+    (tmp_path / "runs").mkdir()
+    for each in (run, make_run(client, Completed())):
+        NOBODY.remember(tmp_path / "runs" / f"{each}.json")
+
+    online: list[Any] = []
+
+    def stop_once_online() -> None:
+        wait(lambda: bool(client.read_workers_for_work_pool(pool)), patience_s=60)
+        online.extend(client.read_workers_for_work_pool(pool))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_once_online, daemon=True).start()
+    ended = everlearn("worker", "--pool", pool, "--limit", "1")
+    assert online
+
+    assert ended.exit_code == 0, ended.output
+    assert f"at work for {pool}" in ended.stderr
+    assert ended.stderr.count("its process lives no longer") == 1
+    state = client.read_flow_run(uuid.UUID(run)).state
+    assert state is not None
+    assert state.is_crashed()
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_worker_that_ends_by_itself_is_started_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stop, book = threading.Event(), tmp_path / "starts"
+    words = [sys.executable, "-c", f"open({str(book)!r}, 'a').write('x')"]
+
+    def look() -> None:
+        if book.exists() and len(book.read_text()) >= 3:
+            stop.set()
+
+    workers.keep({"gpu": words}, stop=stop, look=look, every_s=0.05)
+    assert "the worker of pool gpu has ended (0); starting it again" in capfd.readouterr().err
+
+
+def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
+    monkeypatch.chdir(tmp_path)
+    with workers.ending([sys.executable, "-c", deaf], patience_s=0.2) as process:
+        assert wait((tmp_path / "deaf").exists, patience_s=30)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_what_died_is_told_to_the_server_once_and_what_ended_is_left_alone(client: SyncPrefectClient) -> None:
+    states: tuple[State[Any], ...] = (Running(), Cancelling(), Completed(), Pending())
+    running, cancelling, done, waiting = (make_run(client, state) for state in states)
+    assert bury(client, running, pending=False)
+    assert bury(client, cancelling, pending=False)
+    assert [bury(client, each, pending=False) for each in (running, cancelling, done, waiting)] == [None] * 4
+    assert bury(client, str(uuid.uuid4()), pending=True) is None
+    names = [client.read_flow_run(uuid.UUID(each)).state_name for each in (running, cancelling, done, waiting)]
+    assert names == ["Crashed", "Cancelled", "Completed", "Pending"]
+
+
+def test_a_server_that_is_away_is_told_later(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    runs = Runs(folder=tmp_path / "runs")
+    runs.folder.mkdir()
+    NOBODY.remember(runs.folder / f"{uuid.uuid4()}.json")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        workers.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), runs, pending=True)
+    assert "are found there by their silence" in capfd.readouterr().err
+    assert len(runs.dead()) == 1

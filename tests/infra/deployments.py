@@ -1,0 +1,11 @@
+"""What infra/prefect.yaml deploys, as it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+INFRA = Path(__file__).parents[2] / "infra"
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((INFRA / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]

@@ -1,0 +1,32 @@
+"""What `make test-slow` installs, and that it stands in nobody's way where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "infra" / "debian-packages"
+
+pytestmark = pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="this is no Debian")
+
+
+def run(*packages: str, path: str) -> subprocess.CompletedProcess[str]:
+    command = [str(shutil.which("bash")), str(SCRIPT), *packages]
+    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+
+def test_what_is_installed_is_left_alone() -> None:
+    ended = run("bash", "dpkg", path=os.environ["PATH"])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_where_nothing_can_be_installed_it_says_what_is_missing_and_goes_on(tmp_path: Path) -> None:
+    for name in ("dpkg-query", "grep", "id"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    ended = run("bash", "no-such-package", path=str(tmp_path))
+    assert ended.returncode == 0
+    assert "not installed: no-such-package; the tests" in ended.stderr

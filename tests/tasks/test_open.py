@@ -1,0 +1,34 @@
+"""A night that is taken up again and again: as long as it comes further, and not for ever at one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from everlearn.errors import CycleError
+from everlearn.stores.memory import MemoryStore
+from everlearn.workspace import Workspace
+from tasks.open import MOST_RESUMES, RESUMED, demand_progress
+
+
+@pytest.fixture
+def work() -> Workspace:
+    found = Workspace(MemoryStore(), "integration", "0" * 64, token=1)
+    found.put("ladder", b"grown")
+    return found
+
+
+def test_a_night_that_comes_further_between_crashes_is_taken_up_as_often_as_it_takes(work: Workspace) -> None:
+    for step in range(3 * MOST_RESUMES):
+        work.put("checkpoint", str(step).encode())
+        demand_progress(work, count=RESUMED)
+
+
+def test_a_night_that_crashes_at_one_place_ends_loudly_and_can_be_tried_again_by_hand(work: Workspace) -> None:
+    for _ in range(MOST_RESUMES):
+        demand_progress(work, count=RESUMED)
+    with pytest.raises(CycleError, match="cut short 4 times at the same place"):
+        demand_progress(work, count=RESUMED)
+    for _ in range(MOST_RESUMES):
+        demand_progress(work, count=RESUMED)
+    with pytest.raises(CycleError, match="everlearn cycle --abandon"):
+        demand_progress(work, count=RESUMED)
