@@ -14,8 +14,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.gate import CANDIDATE, check_bytes, measure_suites, name_opponents, upload_candidate
-from tasks.gpu import hold_gpu
 from tasks.learn import grow_ladder, train_adapter
+from tasks.night import speaking
 from tasks.open import join_night
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def _name() -> str:
 
 @flow(name="climb", flow_run_name=_name, persist_result=False)
 def climb(config: ClimbConfig) -> None:
-    """Go on with that night's ladder, training and measurements, with a GPU to itself."""
+    """Go on with that night's ladder, training and measurements."""
     night = join_night(config.settings, config.cycle_key, config.token)
-    with hold_gpu(config.settings):
+    with speaking(config.settings):
         climb_ladder(night)
 
 

@@ -98,7 +98,7 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
 def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
     """What applying the plan would change on the server; nothing where it was applied before."""
     lacking = (Change(name=name) for name in pools.missing(client, queues=plan.queues))
-    return (*lacking, *_new_deployments(plan, client), *_new_automations(plan, client))
+    return (*lacking, *_new_deployments(plan, client), *_lost_triggers(plan, client), *_new_automations(plan, client))
 
 
 def apply(plan: Plan, client: SyncPrefectClient) -> None:
@@ -144,6 +144,15 @@ def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
             for field in wants
             if has[field] != wants[field]
         )
+
+
+def _lost_triggers(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+    """Prefect makes an automation of each trigger of a deployment, under a name of its own."""
+    for entry in plan.deployments.values():
+        for number, _ in enumerate(entry.get("triggers") or (), start=1):
+            name = f"{entry['name']}__automation_{number}"
+            if _find_automation(client, name) is None:
+                yield Change(name=f"automation {name}")
 
 
 def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:

@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.begin import begin_night
-from tasks.ingest import count_unseen
+from tasks.ingest import find_unseen
 
 
 class IngestConfig(BaseModel):
@@ -25,6 +25,6 @@ class IngestConfig(BaseModel):
 
 @flow(name="ingest", persist_result=False)
 def ingest(config: IngestConfig) -> dict[str, int]:
-    """How many shards are new, and how many nights were begun for them: none where one is to come anyway."""
-    unseen = count_unseen(config.settings)
-    return {"unseen": unseen, "begun": begin_night(config.settings) if unseen else 0}
+    """How many shards no published night has seen, and how many nights were begun for them."""
+    unseen = find_unseen(config.settings)
+    return {"unseen": len(unseen), "begun": begin_night(config.settings, unseen) if unseen else 0}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
+from prefect.blocks.fields import SecretDict
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SendgridEmail, SlackWebhook
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
@@ -16,19 +18,18 @@ from pydantic import SecretStr
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from prefect.blocks.core import Block
     from prefect.client.orchestration import SyncPrefectClient
 
 NAME = "everlearn"
 KINDS: tuple[type[Block], ...] = (SlackWebhook, SendgridEmail, CustomWebhookNotificationBlock)
 SLACK = "hooks.slack.com"
+NOBODY = UUID(int=0)
+"""Stands for a target that is not kept yet, so that a plan can be shown."""
 
 
-def save_target(url: str) -> str:
-    """Keep a target on the server, in place of the one of its kind; what it is, without its secret. BadInputError if none."""
-    block = _block(url)
+def save_target(block: Block) -> str:
+    """Keep a target on the server, in place of the one of its kind; what it is, without its secret."""
     block.save(NAME, overwrite=True)
     return f"{type(block).get_block_type_slug()}/{NAME}"
 
@@ -50,7 +51,8 @@ def addressed(automation: dict[str, Any], ids: tuple[UUID, ...]) -> dict[str, An
     return automation | {"actions": actions}
 
 
-def _block(url: str) -> Block:
+def target_of(url: str) -> Block:
+    """What an address means; nothing is kept yet. BadInputError if it is none."""
     parts = urlsplit(url)
     wrong = BadInputError(
         "--notify wants https://hooks.slack.com/…, sendgrid://KEY:sender@domain/receiver@domain, or the http(s) URL of a webhook"
@@ -58,8 +60,9 @@ def _block(url: str) -> Block:
     if parts.scheme in {"http", "https"} and parts.hostname:
         if parts.hostname == SLACK:
             return SlackWebhook(url=SecretStr(url))
-        message = {"line": "{{name}}", "subject": "{{subject}}", "text": "{{body}}"}
-        return CustomWebhookNotificationBlock(name=NAME, url=url, json_data=message)
+        message = {"subject": "{{subject}}", "text": "{{body}}"}
+        hidden = SecretDict({"address": url})  # `url` itself is no secret field: the server shows it to everybody
+        return CustomWebhookNotificationBlock(name=NAME, url="{{address}}", json_data=message, secrets=hidden)
     if parts.scheme != "sendgrid" or not parts.netloc.count("@") or not parts.path.strip("/"):
         raise wrong
     key, _, sender = parts.netloc.partition(":")

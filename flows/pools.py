@@ -1,13 +1,15 @@
-"""Where runs go on a server: work pools with their queues, and as many slots for training as there are GPUs."""
+"""Where runs go on a server: work pools with their queues, and of the pool `gpu` no more runs at once than there are GPUs.
+
+The limit is the pool's own: it counts runs. Leases of a global concurrency limit live in the server's memory, and when it
+is killed, their slots stay taken for ever.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
-
-from tasks.gpu import GPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FIRST = 1
 """Priority of the queue that goes before all others of its pool."""
+GPU, GPUS = "gpu", 1
+"""The pool with a limit, and the one that it begins with: `prefect work-pool update gpu --concurrency-limit N`."""
 
 
 def missing(client: SyncPrefectClient, *, queues: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -23,19 +27,16 @@ def missing(client: SyncPrefectClient, *, queues: Iterable[tuple[str, str]]) -> 
     for pool, queue in sorted(queues):
         if not _has_queue(client, pool, queue):
             yield f"work queue {pool}/{queue}"
-    if not _has_limit(client):
-        yield f"concurrency limit {GPU}: one at a time, until `prefect gcl update {GPU} --limit N`"
 
 
 def ensure(client: SyncPrefectClient, *, queues: Iterable[tuple[str, str]]) -> None:
     """Make what is missing; what is there stays as somebody has set it."""
     for pool, queue in sorted(queues):
         if not _has_pool(client, pool):
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            limit = GPUS if pool == GPU else None
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process", concurrency_limit=limit))
         if not _has_queue(client, pool, queue):
             client.create_work_queue(name=queue, work_pool_name=pool, priority=FIRST)
-    if not _has_limit(client):
-        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
 
 
 def _has_pool(client: SyncPrefectClient, pool: str) -> bool:
@@ -49,14 +50,6 @@ def _has_pool(client: SyncPrefectClient, pool: str) -> bool:
 def _has_queue(client: SyncPrefectClient, pool: str, queue: str) -> bool:
     try:
         client.read_work_queue_by_name(queue, work_pool_name=pool)
-    except ObjectNotFound:
-        return False
-    return True
-
-
-def _has_limit(client: SyncPrefectClient) -> bool:
-    try:
-        client.read_global_concurrency_limit_by_name(GPU)
     except ObjectNotFound:
         return False
     return True

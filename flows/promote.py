@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -31,7 +32,12 @@ class PromoteConfig(BaseModel):
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
-@flow(name="promote", persist_result=False)
+def _name() -> str:
+    config = flow_run.parameters["config"]
+    return f"promote · line {config.settings.store.line} · {config.version}"
+
+
+@flow(name="promote", flow_run_name=_name, persist_result=False)
 def promote(config: PromoteConfig) -> dict[str, str | None]:
     """The version that served before and the one that serves now."""
     done = promote_version(

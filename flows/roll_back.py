@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -32,7 +33,12 @@ class RollBackConfig(BaseModel):
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
-@flow(name="roll-back", persist_result=False)
+def _name() -> str:
+    config = flow_run.parameters["config"]
+    return f"roll back · line {config.settings.store.line} · to {config.to}"
+
+
+@flow(name="roll-back", flow_run_name=_name, persist_result=False)
 def roll_back(config: RollBackConfig) -> dict[str, str | None]:
     """The version that was left and the one that serves now (None: the base model alone)."""
     to = None if config.to == LAST_GOOD else config.to

@@ -64,7 +64,6 @@ def run_cycle(config: CycleConfig) -> dict[str, str | None]:
         return concluded(LATER)
     with hold_line(settings) as token:
         ended = _run(config, token)
-    announce(settings, ended)
     show_history(settings)
     return concluded(ended)
 
@@ -81,9 +80,12 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
         if ended is not None:
             return ended
         if not claim.problems:
-            return record_no_new_data(settings, claim)
+            ended = record_no_new_data(settings, claim)
+            announce(settings, ended)
+            return ended
         night = open_night(settings, token, claim)
     ended = _learn(night, climb=config.climb) if freeze_suites(night) else record_nothing_to_learn(night)
+    announce(settings, ended)  # before the night is closed: if it is killed here, it is told twice, and not never
     close_night(night, str(ended["end"]))
     return ended
 

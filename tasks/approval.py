@@ -66,8 +66,11 @@ def describe_waiting(settings: Settings, version: str) -> str:
         waiting = ", ".join(state.waiting) or "none"
         raise RegistryError(f"{version} of line {settings.store.line} does not wait for approval; waiting: {waiting}")
     manifest = registry.manifest(version)
-    now = state.champion or "the base model"
-    told = f"**{version}** of line {settings.store.line} passed the gate and waits. Until then {now} serves.\n\n"
+    now = state.champion or "The base model"
+    began = manifest.parent or "the base model"
+    told = (
+        f"**{version}** of line {settings.store.line} passed the gate against {began}, and waits. {now} serves now.\n\n"
+    )
     return told + gate_markdown(Decision.from_dict(manifest.decision))
 
 

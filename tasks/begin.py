@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.exceptions import ObjectNotFound
 
-from everlearn.errors import BadInputError
+from everlearn.access import open_store
+from everlearn.errors import BadInputError, NotFoundError
 from tasks.night import LOG, step_task
 from tasks.turn import WAITS
 
@@ -27,12 +29,20 @@ SOON = timedelta(minutes=10)
 
 
 @step_task
-def begin_night(settings: Settings) -> int:
-    """1 if a night was begun; 0 where one waits already, or begins within minutes: it finds what is new by itself.
+def begin_night(settings: Settings, shards: list[str]) -> int:
+    """1 if a night was begun for those shards; 0 where one was before, or begins within minutes by itself.
 
+    What a night has failed at, or the gate rejected, waits for the next one: no second night begins for the same shards.
     BadInputError if no nights of the line are deployed.
     """
-    line = settings.store.line
+    line, store = settings.store.line, open_store(settings.store)
+    begun = f"{line}/work/begun.json"
+    try:
+        known = set(json.loads(store.get(begun).data))
+    except NotFoundError:
+        known = set()
+    if known.issuperset(shards):
+        return 0
     with get_client(sync_client=True) as client:
         try:
             nightly = client.read_deployment_by_name(f"run-cycle/nightly-{line}")
@@ -49,5 +59,6 @@ def begin_night(settings: Settings) -> int:
             LOG.info("%r is to begin anyway", waiting[0].name)
             return 0
         run = client.create_flow_run_from_deployment(nightly.id, tags=["new data"])
+        store.put(begun, json.dumps(sorted(shards)).encode())
         LOG.info("new problems have arrived: %r begins", run.name)
         return 1

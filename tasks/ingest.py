@@ -64,11 +64,11 @@ def read_problems(settings: Settings, data: Path | None) -> str:
 
 
 @step_task
-def count_unseen(settings: Settings) -> int:
-    """How many shards were handed in, here or in the bucket, that no published night has seen."""
+def find_unseen(settings: Settings) -> list[str]:
+    """The digests of the shards that were handed in, here or in the bucket, and that no published night has seen."""
     store, line = open_store(settings.store), settings.store.line
     seen = _watermark(settings, store).sources
-    return len({digest_of(path.read_bytes()) for path in bring_in(store, line)} - set(seen))
+    return sorted({digest_of(path.read_bytes()) for path in bring_in(store, line)} - set(seen))
 
 
 def bring_in(store: Store, line: str) -> list[Path]:

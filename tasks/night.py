@@ -71,14 +71,21 @@ class Night:
 
 
 @contextlib.contextmanager
+def speaking(settings: Settings) -> Iterator[None]:
+    """What is logged in the block carries line and run, and an error that a user can answer is one sentence."""
+    speak_plainly()
+    with logs.bound(line=settings.store.line, run=flow_run.id):
+        yield
+
+
+@contextlib.contextmanager
 def hold_line(settings: Settings) -> Iterator[int]:
     """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it.
 
     A run of a deployment waits for the claim of a machine that went silent to end; a person is told at once.
     """
-    speak_plainly()
     store = open_store(settings.store)
-    with logs.bound(line=settings.store.line, run=flow_run.id):
+    with speaking(settings):
         store.check()
         with Lease(store, settings.store.line, waits=deployment.id is not None) as lease:
             yield lease.token

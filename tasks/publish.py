@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from everlearn.access import open_registry, open_store
+from everlearn.access import open_patiently, open_registry, open_store
 from everlearn.bom import bill, licence_of
 from everlearn.cycle import End, cycle_key
 from everlearn.document import canonical
@@ -126,7 +126,8 @@ def show_night(night: Night) -> None:
 @step_task
 def show_history(settings: Settings) -> None:
     """The newest events of the line, as a table in the dashboard that is always the same one."""
-    line, state = settings.store.line, open_registry(settings).state()
+    line, store = settings.store.line, open_patiently(settings.store)
+    state = open_registry(settings, store=store).state()
     rows = [
         f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"
         for event in reversed(state.history[-SHOWN:])

@@ -7,6 +7,7 @@ Where PREFECT_API_URL names no server, or one that does not answer within two se
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import logging
@@ -46,9 +47,16 @@ def ring(event: str, *, line: str, payload: dict[str, Any]) -> bool:
         return False
     finally:
         connection.close()
-    return status < http.client.MULTIPLE_CHOICES
+    if status >= http.client.MULTIPLE_CHOICES:
+        LOG.warning("%s refuses the event (HTTP %d): nobody is told", url.hostname, status)
+        return False
+    return True
 
 
 def _credentials() -> dict[str, str]:
+    """What a server of one's own asks for (name:password), or else Prefect Cloud (a key)."""
+    word = os.environ.get("PREFECT_API_AUTH_STRING")
+    if word:
+        return {"Authorization": f"Basic {base64.b64encode(word.encode()).decode()}"}
     key = os.environ.get("PREFECT_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}

@@ -140,10 +140,12 @@ class State:
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Versions that may still become the champion for the first time: what an approval is asked for, the newest last."""
+        """Versions that may still become the champion for the first time: what an approval is asked for, the newest last.
+
+        One whose approval was cut short, before it served, is among them.
+        """
         passed = {*self.ever_champion, *self.barred}
-        fresh = (each for each in self.versions.values() if not each.approved and not each.retired)
-        return tuple(each.version for each in fresh if each.version not in passed)
+        return tuple(each.version for each in self.versions.values() if not each.retired and each.version not in passed)
 
     @property
     def next_version(self) -> str:

@@ -194,6 +194,8 @@ class Registry:
             return Draft(kind=Kind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._chain.append(propose)
+        if version in self._chain.known.ever_champion:
+            return self._chain.known.versions[version]
         return self.promote(version, reason=f"approved: {reason}", actor=actor)
 
     def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:

@@ -121,7 +121,7 @@ class LearnSettings(Section):
     max_norm: float = Field(default=1.0, gt=0.0)
     tokens: int = Field(default=16_384, ge=1)
     bf16: bool | None = None
-    checkpoint_every: int = Field(default=5, ge=1)
+    checkpoint_every: int = Field(default=1, ge=1)
 
 
 class GateSettings(Section):

@@ -35,6 +35,9 @@ class _Index:
     def to_bytes(self) -> bytes:
         return canonical({"token": self.token, "names": self.names})
 
+    def digests(self) -> set[str]:
+        return {digest for files in self.names.values() for digest in files.values()}
+
 
 class Workspace:
     """The work of one cycle. `token` is that of the lease; without one it can only be read."""
@@ -89,13 +92,14 @@ class Workspace:
         return directory
 
     def drop(self, name: str) -> None:
-        """Forget a result, if it is there."""
+        """Forget a result, if it is there, and its bytes."""
         self._change(lambda names: {each: files for each, files in names.items() if each != name})
 
     def _set(self, name: str, files: dict[str, str]) -> None:
         self._change(lambda names: names | {name: files})
 
     def _change(self, change: Callable[[dict[str, dict[str, str]]], dict[str, dict[str, str]]]) -> None:
+        """Move the index, then remove the bytes that it named before and names no longer: a checkpoint a step is much."""
         if self._token is None:
             raise CycleBusyError(f"the work of cycle {self.key[:12]} was opened for reading only")
         for _ in range(ATTEMPTS):
@@ -107,6 +111,8 @@ class Workspace:
                 self._write(after, etag)
             except ConflictError:
                 continue
+            for digest in index.digests() - after.digests():
+                self._store.delete(f"{self._root}/sha256/{digest}")
             return
         raise ConflictError(f"the work of cycle {self.key[:12]} changes all the time; run the same command again")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.chain import Draft
 from everlearn.errors import RegistryError
 from everlearn.events import Kind
 from everlearn.stores.memory import MemoryStore
@@ -36,12 +37,22 @@ def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Reg
 
 
 def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
-    registry.approve("v0002", reason="good", actor="Ada")
-    registry.rollback(reason="try", actor="Ada", keep=True)
+    cut_short = Draft(kind=Kind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
+    registry._chain.append(lambda _: cut_short)
+    assert "v0002" in registry.state().waiting
     before = len(registry.state().history)
     registry.approve("v0002", reason="good", actor="Ada")
     assert registry.state().champion == "v0002"
     assert [event.kind for event in registry.state().history[before:]] == [Kind.PROMOTED], "approved once"
+
+
+def test_an_old_approval_that_is_repeated_changes_nothing(registry: Registry) -> None:
+    for version in ("v0002", "v0003"):
+        registry.approve(version, reason="good", actor="Ada")
+    before = len(registry.state().history)
+    registry.approve("v0002", reason="good", actor="Ada")
+    assert registry.state().champion == "v0003"
+    assert len(registry.state().history) == before
 
 
 def test_what_was_refused_never_serves(registry: Registry) -> None:

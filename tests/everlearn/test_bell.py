@@ -47,6 +47,22 @@ def test_an_event_tells_what_happened_to_which_line(monkeypatch: pytest.MonkeyPa
     assert event["payload"] == {"what": "rolled back"}
 
 
+@pytest.mark.usefixtures("server")
+def test_a_server_with_a_password_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "secret")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:pass")
+    assert ring(CHANGED, line="math", payload={})
+    assert [who for _, who, _ in SEEN] == ["Basic YWRtaW46cGFzcw=="]
+
+
+def test_a_server_that_refuses_is_named(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server.RequestHandlerClass, "do_POST", lambda handler: handler.send_error(401))
+    assert not ring(CHANGED, line="math", payload={})
+    assert "refuses the event (HTTP 401): nobody is told" in caplog.text
+
+
 @pytest.mark.parametrize("url", ["", "nowhere", "http://127.0.0.1:9/api", "https://127.0.0.1:9/api"])
 def test_where_nobody_listens_nothing_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url)

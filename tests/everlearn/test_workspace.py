@@ -49,6 +49,20 @@ def test_a_result_can_be_put_again_and_dropped(work: Workspace) -> None:
     assert work.names() == ()
 
 
+def test_a_checkpoint_that_was_replaced_leaves_nothing_behind(
+    store: MemoryStore, work: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "same").write_bytes(b"the ladder")
+    work.put("ladder", b"the ladder")
+    for step in range(5):
+        (tmp_path / "weights").write_bytes(b"%d" % step)
+        work.put_tree("checkpoint", tmp_path)
+        assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 2
+    work.drop("checkpoint")
+    assert work.get("ladder") == b"the ladder", "what another result needs stays"
+    assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 1
+
+
 def test_what_is_not_there_yet_is_said_so(work: Workspace) -> None:
     with pytest.raises(NotFoundError, match="has no result 'ladder' yet"):
         work.get("ladder")

@@ -116,7 +116,7 @@ def test_the_form_shows_what_to_judge_by(client: SyncPrefectClient, settings: Se
     run = ask(client, settings, publish(settings, "first"))
     work_on(client, run)
     inputs = client._client.post(f"/flow_runs/{run}/input/filter", json={"prefix": "", "limit": 10}).text
-    assert "**v0001** of line asking passed the gate and waits" in inputs
+    assert "**v0001** of line asking passed the gate against the base model, and waits" in inputs
 
 
 def test_a_form_about_what_was_decided_elsewhere_is_taken_away(

@@ -49,4 +49,8 @@ def test_one_night_begins_for_all_that_has_arrived(settings: Settings) -> None:
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
         assert [run.tags for run in runs] == [["new data"]]
+        client.delete_flow_run(runs[0].id)
+        assert ingest(config)["begun"] == 0, "no second night for the same shards, whatever became of the first"
+        store.create("arrivals/inbox/2.jsonl", b'{"problem": "9*x"}\n')
+        assert ingest(config) == {"unseen": 3, "begun": 1}
         client.delete_deployment(deployment)

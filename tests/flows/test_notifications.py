@@ -16,7 +16,7 @@ from everlearn.bell import CHANGED, ring
 from everlearn.errors import BadInputError
 from everlearn.process import wait
 from flows.deploy import read_plan
-from flows.notify import _block, save_target, targets
+from flows.notify import save_target, target_of, targets
 from flows.run_cycle import run_cycle
 from tasks.announce import announce, announce_champion
 from tests.night import ROOT, tiny
@@ -75,7 +75,7 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 def sink(client: SyncPrefectClient) -> Iterator[Sink]:
     """Where all notifications go, with the automations that send them; the one for a missed night waits 10 s, not 26 h."""
     found = Sink()
-    assert save_target(found.url) == "custom-webhook/everlearn"
+    assert save_target(target_of(found.url)) == "custom-webhook/everlearn"
     plan = read_plan(FILE, line="told", directory=ROOT, targets=targets(client))
     told = [each for name, each in plan.automations.items() if name.startswith("everlearn tells")]
     made = []
@@ -118,6 +118,14 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
     assert len(ends) == 3, "but not what needs nobody"
 
 
+def test_the_address_of_a_webhook_is_kept_as_a_secret(client: SyncPrefectClient) -> None:
+    save_target(target_of("https://example.org/hook?token=s3cret"))
+    (block,) = targets(client)
+    shown = client.read_block_document(block, include_secrets=False)
+    client.delete_block_document(block)
+    assert "s3cret" not in str(shown.data)
+
+
 def test_without_a_target_nothing_is_sent_and_nothing_is_deployed_for_it() -> None:
     plan = read_plan(FILE, line="told", directory=ROOT)
     assert not any(name.startswith("everlearn tells") for name in plan.automations)
@@ -132,10 +140,10 @@ def test_without_a_target_nothing_is_sent_and_nothing_is_deployed_for_it() -> No
     ],
 )
 def test_a_target_is_known_by_its_address(url: str, kind: str) -> None:
-    assert type(_block(url)).__name__ == kind
+    assert type(target_of(url)).__name__ == kind
 
 
 @pytest.mark.parametrize("url", ["", "example.org", "ftp://example.org", "sendgrid://KEY/ada@example.org", "https://"])
 def test_what_is_no_target_is_refused_with_what_would_be_one(url: str) -> None:
     with pytest.raises(BadInputError, match="--notify wants"):
-        save_target(url)
+        target_of(url)

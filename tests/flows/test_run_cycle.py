@@ -62,7 +62,10 @@ def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nigh
     assert any("night that was opened" in line["message"] for line in asked(nights, "logs"))
     names = {run["name"] for run in asked(nights, "flow_runs")}
     assert any(name.startswith("night 20") and name.endswith("· line integration") for name in names)
-    assert {"night-integration", "gate-integration", "report-integration"} <= {
+    assert any(name.endswith((" FAIL", " PASS", " INSUFFICIENT")) for name in names), "the verdict is in the name"
+    told = {run["state"]["message"] for run in asked(nights, "flow_runs")}
+    assert any(str(ended["reason"]) in str(each) for each in told)
+    assert {"night-integration", "gate-integration", "report-integration", "history-integration"} <= {
         a["key"] for a in asked(nights, "artifacts")
     }
 

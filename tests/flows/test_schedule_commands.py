@@ -62,10 +62,12 @@ def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, mon
 
 def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(everlearn: Command) -> None:
     file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
-    told = everlearn("deploy", *file, "--dry-run", "--notify", "https://example.org/a-secret-path")
-    assert told.stderr == "notifications go to custom-webhook/everlearn\n"
-    assert "+ automation everlearn tells: a night has ended" in told.stdout
+    words = ("deploy", *file, "--notify", "https://example.org/a-secret-path")
+    assert "+ automation everlearn tells: a night has ended" in everlearn(*words, "--dry-run").stdout
     with get_client(sync_client=True) as client:
+        assert targets(client) == (), "a look keeps nothing"
+        assert everlearn(*words).stderr.startswith("notifications go to custom-webhook/everlearn\n")
+        assert len(targets(client)) == 1
         for block in targets(client):
             client.delete_block_document(block)
     assert "everlearn tells" not in everlearn("deploy", *file, "--dry-run").stdout

@@ -61,23 +61,24 @@ def deploy(
     lines = line or [place.settings().store.line]
     with client_of(place) as client:
         from flows.deploy import apply, compare, read_plan
-        from flows.notify import save_target, targets
+        from flows.notify import NOBODY, save_target, target_of, targets
 
-        for url in notify or ():
-            tell(f"notifications go to {save_target(url)}")
-        known = targets(client)
+        blocks = [target_of(url) for url in notify or ()]
+        known = targets(client) or tuple(NOBODY for _ in blocks)
         plans = [read_plan(file, line=each, directory=Path(), targets=known) for each in lines]
         changes = {plan.line: compare(plan, client) for plan in plans}
         facts = {name: [str(change) for change in found] for name, found in changes.items()}
         told = "\n".join(dict.fromkeys(each for found in facts.values() for each in found)) or "nothing to change"
         answer(facts, as_json=json, shown=told)
-        if dry_run or not any(changes.values()):
+        if dry_run or not (blocks or any(changes.values())):
             return
         if not yes and asks():
             typer.confirm("apply this?", err=True, abort=True)
-        for plan in plans:
-            apply(plan, client)
-            tell(f"line {plan.line}: deployed")
+        for block in blocks:
+            tell(f"notifications go to {save_target(block)}")
+        for each in lines:
+            apply(read_plan(file, line=each, directory=Path(), targets=targets(client)), client)
+            tell(f"line {each}: deployed")
 
 
 @schedule.command()
