@@ -97,7 +97,8 @@ class LearnSettings(Section):
     A step samples `group` answers to each of `prompts` problems. `replay` is the share of a step for problems that are
     mastered, `frontier` that of the first class that is not; `regrow` adds a fresh ladder every so many steps (0: never).
     Updates are cut into batches of `tokens`; `bf16` is decided by the CPU unless it is set. `kl` weighs the divergence
-    from the parent (0: none).
+    from the parent (0: none). `loss`, `importance` and `scale_rewards` choose among the variants of GRPO
+    (docs/learner.md); `loss_length` is the constant of `dr_grpo`.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -114,6 +115,10 @@ class LearnSettings(Section):
     rate: float = Field(default=1.5e-3, gt=0.0)
     warmup: int = Field(default=5, ge=1)
     decay: float = Field(default=0.3, ge=0.0, le=1.0)
+    loss: Literal["dapo", "dr_grpo", "grpo"] = "dapo"
+    loss_length: int = Field(default=128, ge=1)
+    importance: Literal["token", "sequence"] = "token"
+    scale_rewards: bool = False
     clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
     clip_high: float = Field(default=0.28, gt=0.0)
     truncate: float = Field(default=2.0, ge=1.0)
@@ -122,6 +127,12 @@ class LearnSettings(Section):
     tokens: int = Field(default=16_384, ge=1)
     bf16: bool | None = None
     checkpoint_every: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _is_a_known_variant(self) -> Self:
+        if self.importance == "sequence" and self.loss != "grpo":
+            raise ValueError("importance: sequence weighs whole answers, so it needs loss: grpo, which does, too")
+        return self
 
 
 class GateSettings(Section):

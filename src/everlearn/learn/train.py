@@ -11,7 +11,7 @@ import torch
 
 from everlearn.curriculum import Curriculum
 from everlearn.ladder import CurvePoint, digest_of
-from everlearn.learn.grpo import advantages, divergence, policy_loss
+from everlearn.learn.grpo import advantages, divergence, policy_loss, token_weights
 from everlearn.learn.llama import token_logprobs
 from everlearn.learn.rollout import attempt, batches, seed_of
 
@@ -144,38 +144,38 @@ def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
 def update(run: Run, groups: list[Group], *, done: float) -> tuple[float, float]:
     """One optimizer step on the informative groups; returns loss and divergence from the parent per token."""
     settings = run.settings
+    answers = settings.group * len(groups)
     tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
     lengths = [settings.group * max(len(row.ids) for row in group.completions) for group in groups]
     loss_sum = kl_sum = 0.0
     for batch in batches(lengths, budget=settings.tokens):
-        loss, kl = _loss(run, [groups[index] for index in batch])
-        ((loss + settings.kl * kl) / tokens).backward()
+        loss, kl = _loss(run, [groups[index] for index in batch], answers=answers, tokens=tokens)
+        (loss + settings.kl * kl).backward()
         loss_sum, kl_sum = loss_sum + float(loss.detach()), kl_sum + float(kl.detach())
     torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
     for entry in run.optimizer.param_groups:
         entry["lr"] = rate_at(done, step=run.step, settings=settings)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    return loss_sum / tokens, kl_sum / tokens
+    return loss_sum, kl_sum
 
 
-def _loss(run: Run, groups: list[Group]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Surrogate loss and divergence of one batch of groups, both summed over tokens."""
+def _loss(run: Run, groups: list[Group], *, answers: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one batch of groups adds to the step's surrogate loss and to its divergence."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]
-    prompts, answers = [group.prompt for group in groups], [row.ids for row in rows]
-    gain = advantages(torch.tensor([group.rewards for group in groups])).flatten()
+    prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
+    rewards = torch.tensor([group.rewards for group in groups])
+    gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     with torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
-        new, mask = token_logprobs(run.policy.effective(), prompts, answers, temperature=settings.temperature)
+        new, mask = token_logprobs(run.policy.effective(), prompts, ids, temperature=settings.temperature)
     sampler = torch.zeros_like(new)
     for index, row in enumerate(rows):
         sampler[index, : len(row.logprobs)] = torch.tensor(row.logprobs)
-    loss = policy_loss(
-        new, new.detach(), sampler, gain, mask=mask,
-        clip_low=settings.clip_low, clip_high=settings.clip_high, truncate=settings.truncate,
-    )  # fmt: skip
+    weights = token_weights(mask.sum(1), settings=settings, answers=answers, tokens=tokens)
+    loss = (policy_loss(new, new.detach(), sampler, gain, mask=mask, settings=settings) * weights).sum()
     if run.parent is None:
         return loss, torch.zeros(())
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
-        reference, _ = token_logprobs(run.parent, prompts, answers, temperature=settings.temperature)
-    return loss, divergence(new, reference, mask=mask)
+        reference, _ = token_logprobs(run.parent, prompts, ids, temperature=settings.temperature)
+    return loss, (divergence(new, new.detach(), reference, mask=mask) * weights).sum()

@@ -19,6 +19,8 @@ from everlearn.learn.decode import decode
 from everlearn.learn.llama import Llama, geometry, token_logprobs
 from everlearn.learn.marked_llama import marked_positions
 from everlearn.learn.policy import Policy, load_policy
+from everlearn.learn.pretrain import build_model
+from everlearn.learn.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,34 @@ def test_a_batch_of_shared_prompts_gives_the_log_probabilities_of_transformers_a
     for index, answer in enumerate(twice):
         expected = reference(theirs, prompts[index // 2], answer)
         torch.testing.assert_close(ours[index][mask[index]], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, seed=0, width=16, layers=2)
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 10_000
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    policy = shaken(tmp_path)
+    prompts, answers = pairs(policy)
+    generator = torch.Generator().manual_seed(4)
+
+    def total() -> torch.Tensor:
+        scores, mask = token_logprobs(policy.effective(), prompts, answers)
+        return (scores * mask).sum()
+
+    gradients = torch.autograd.grad(total(), policy.parameters())
+    for index, (tensor, gradient) in enumerate(zip(policy.parameters(), gradients, strict=True)):
+        direction = torch.randn(tensor.shape, generator=generator)
+        direction /= direction.norm()
+        heights = []
+        for step in (0.01, -0.01):
+            with torch.no_grad():
+                tensor += step * direction
+                heights.append(float(total()))
+                tensor -= step * direction
+        slope = (heights[0] - heights[1]) / 0.02
+        assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.03, abs=0.03), index
 
 
 def test_a_plain_llama_with_grouped_heads_gives_the_same_as_transformers() -> None:
