@@ -83,7 +83,7 @@ def test_every_answer_or_every_token_counts_the_same_as_the_loss_says(counts: li
             sizes, settings=LearnSettings(loss=loss, loss_length=7), answers=len(counts), tokens=sum(counts)
         )[:, 0]
         for loss in ("grpo", "dr_grpo", "dapo")
-    }  # type: ignore[misc]
+    }
     torch.testing.assert_close(by["grpo"] * sizes, torch.full((len(counts),), 1 / len(counts)))
     torch.testing.assert_close(by["dr_grpo"], torch.full((len(counts),), 1 / (7 * len(counts))))
     torch.testing.assert_close((by["dapo"] * sizes).sum(), torch.tensor(1.0))

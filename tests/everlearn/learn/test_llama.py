@@ -85,9 +85,9 @@ def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> N
         heights = []
         for step in (0.01, -0.01):
             with torch.no_grad():
-                tensor += step * direction
+                tensor.add_(step * direction)
                 heights.append(float(total()))
-                tensor -= step * direction
+                tensor.sub_(step * direction)
         slope = (heights[0] - heights[1]) / 0.02
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.03, abs=0.03), index
 
