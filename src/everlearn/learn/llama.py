@@ -1,8 +1,8 @@
 """Llama as pure functions of its weights: the one forward pass that pretraining, GRPO and decoding share.
 
 What it is: rotary attention, RMS norms, SwiGLU, grouped KV heads, tied or untied head; a LoRA adapter enters as the
-merged weight `W + scale * B @ A`, a new tensor, so that the base is never touched and gradients reach A and B through
-the sum. What it leaves out: biases, sliding windows, scaled rotary embeddings; `read_weights` refuses them by name.
+merged weight `W + scale * B @ A`, a new tensor, so that the base is never touched; where A and B are trained, `adapter`
+names them and their gradients are written out (lora.py). What it leaves out: biases, sliding windows, scaled rotary embeddings; `read_weights` refuses them by name.
 
 A batch is a set of *groups*: `prompts` (groups, prompt tokens) and, below each, answers that share its keys and
 values, computed once (`Prefix`).
@@ -10,13 +10,14 @@ values, computed once (`Prefix`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from everlearn.errors import ModelError
+from everlearn.learn.lora import adapted_linear, chosen_logprobs
 from everlearn.learn.marked_llama import MarkedLlamaConfig, marked_positions
 
 if TYPE_CHECKING:
@@ -98,14 +99,22 @@ def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Te
 
 @dataclass(frozen=True, slots=True)
 class Llama:
-    """Weights by their names in a checkpoint (`model.layers.0.mlp.up_proj.weight`, …) and the geometry."""
+    """Weights by their names in a checkpoint (`model.layers.0.mlp.up_proj.weight`, …) and the geometry.
+
+    `adapter` are the pairs A, B that are merged into the weights and shall get gradients, times `scale`.
+    """
 
     weights: Mapping[str, torch.Tensor]
     shape: Geometry
+    adapter: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    scale: float = 1.0
 
     def linear(self, x: torch.Tensor, layer: int, name: str) -> torch.Tensor:
         """(…, in) -> (…, out) through one linear of one layer."""
-        weight = self.weights[f"model.layers.{layer}.{name}.weight"]
+        module = f"model.layers.{layer}.{name}"
+        weight = self.weights[f"{module}.weight"]
+        if module in self.adapter and torch.is_grad_enabled():
+            return adapted_linear(x, weight, *self.adapter[module], scale=self.scale)
         return functional.linear(x.to(weight.dtype), weight)
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
@@ -116,10 +125,14 @@ class Llama:
         """(rows, tokens) -> (rows, tokens, width)."""
         return functional.embedding(ids, self.weights["model.embed_tokens.weight"]).float()
 
+    @property
+    def head(self) -> torch.Tensor:
+        """(vocabulary, width): the output layer, which may be the embedding."""
+        return self.weights.get("lm_head.weight", self.weights["model.embed_tokens.weight"])
+
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """(…, width) -> (…, vocabulary), in float32."""
-        head = self.weights.get("lm_head.weight", self.weights["model.embed_tokens.weight"])
-        return functional.linear(self.norm(x, "model.norm.weight").to(head.dtype), head).float()
+        return functional.linear(self.norm(x, "model.norm.weight").to(self.head.dtype), self.head).float()
 
     def heads(self, x: torch.Tensor, layer: int, turn: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """(rows, tokens, width) -> queries, keys and values (rows, heads, tokens, head_dim), rotated."""
@@ -159,8 +172,8 @@ class Llama:
         last = positions.gather(1, real.sum(1, keepdim=True) - 1)[:, 0]
         return Prefix(cache=cache, real=real, last=last)
 
-    def answer_logits(self, prefix: Prefix, inputs: torch.Tensor) -> torch.Tensor:
-        """(groups * answers, tokens) -> (groups * answers, tokens, vocabulary): answers below their prompts.
+    def answers(self, prefix: Prefix, inputs: torch.Tensor) -> torch.Tensor:
+        """(groups * answers, tokens) -> (groups * answers, tokens, width): answers below their prompts, before the head.
 
         `inputs` are right-padded and ordered by group; each starts with the last token of its prompt, which `prefix`
         must not contain.
@@ -177,7 +190,7 @@ class Llama:
             k = torch.cat((k0.repeat_interleave(times, dim=0), k), dim=2)
             v = torch.cat((v0.repeat_interleave(times, dim=0), v), dim=2)
             x = self.finish(x, _attend(q, k, v, mask=mask), layer)
-        return self.logits(x)
+        return self.norm(x, "model.norm.weight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +219,7 @@ def pad_right(rows: list[list[int]], *, pad: int) -> torch.Tensor:
 def token_logprobs(
     model: Llama, prompts: list[list[int]], answers: list[list[int]], *, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each answer token, and the mask of real ones: both (groups * answers, tokens).
+    """Log-probability of each answer token (0 where there is none), and the mask: both (groups * answers, tokens).
 
     `answers` holds the same number of answers for each prompt, ordered by prompt.
     """
@@ -215,7 +228,8 @@ def token_logprobs(
     prefix = model.prefix([prompt[:-1] for prompt in prompts])
     inputs = pad_right([[start, *row[:-1]] for start, row in zip(starts, answers, strict=True)], pad=model.shape.pad)
     targets = pad_right(answers, pad=model.shape.pad)
-    scores = model.answer_logits(prefix, inputs) / temperature
-    chosen = -functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
     lengths = torch.tensor([len(answer) for answer in answers])
-    return chosen.view_as(targets), torch.arange(targets.shape[1]) < lengths[:, None]
+    mask = torch.arange(targets.shape[1]) < lengths[:, None]
+    hidden = model.answers(prefix, inputs)[mask]
+    found = chosen_logprobs(hidden, model.head, targets[mask], temperature=temperature)
+    return torch.zeros(targets.shape).masked_scatter(mask, found), mask

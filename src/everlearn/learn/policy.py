@@ -1,7 +1,7 @@
 """A policy: the frozen base and one LoRA adapter, as tensors that the functional Llama can run.
 
 The base's weights are read once through `AutoModelForCausalLM` and never written. The adapter (Hu et al. 2021,
-arXiv 2106.09685) lives as pairs A (rank, in), B (out, rank); `effective` merges them into new tensors, so that nothing
+arXiv 2106.09685) lives as pairs A (rank, in), B (out, rank); `merged` adds them to new tensors, so that nothing
 drifts however often it is done. `save` writes what `peft.PeftModel.from_pretrained` loads.
 """
 
@@ -52,19 +52,20 @@ class Policy:
         """A completion's text."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    def effective(self) -> Llama:
-        """Base plus adapter, with gradients to A and B where they are wanted."""
-        scale = self.alpha / self.rank
-        merged = {f"{name}.weight": self.base[f"{name}.weight"] + scale * (b @ a) for name, (a, b) in self.lora.items()}
-        return Llama({**self.base, **merged}, self.shape)
-
     @torch.no_grad()
     def merged(self, *, bf16: bool = False) -> Llama:
         """Base plus adapter as a copy to decode from, rounded to bfloat16 where speed counts more than the last digit."""
-        whole = self.effective()
-        if not bf16:
-            return whole
-        return Llama({name: tensor.bfloat16() for name, tensor in whole.weights.items()}, whole.shape)
+        scale = self.alpha / self.rank
+        weights = dict(self.base)
+        for name, (a, b) in self.lora.items():
+            weights[f"{name}.weight"] = torch.addmm(self.base[f"{name}.weight"], b, a, alpha=scale)
+        if bf16:
+            weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
+        return Llama(weights, self.shape)
+
+    def trained(self, merged: Llama) -> Llama:
+        """That copy with gradients to A and B."""
+        return Llama(merged.weights, self.shape, adapter=self.lora, scale=self.alpha / self.rank)
 
     def parameters(self) -> list[torch.Tensor]:
         """What is trained: A and B of each module, in a fixed order."""

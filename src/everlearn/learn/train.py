@@ -77,9 +77,10 @@ def begin(
     )
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed)
+    bf16 = has_fast_bf16() if settings.bf16 is None else settings.bf16
     run = Run(
         policy=policy,
-        parent=policy.merged() if settings.kl else None,
+        parent=policy.merged(bf16=bf16) if settings.kl else None,
         ladder=ladder,
         replay={digest_of(domain.canonical(statement)): statement for statement in replay},
         domain=domain,
@@ -87,7 +88,7 @@ def begin(
         curriculum=curriculum,
         optimizer=torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0),
         seed=seed,
-        bf16=has_fast_bf16() if settings.bf16 is None else settings.bf16,
+        bf16=bf16,
     )
     run.refill()
     return run
@@ -98,14 +99,15 @@ def advance(run: Run, *, done: float) -> CurvePoint:
     started, settings = cpu_seconds(), run.settings
     rng = random.Random(seed_of(run.seed, "choose", run.step))
     chosen = run.curriculum.choose(rng, count=settings.prompts)
+    model = run.policy.merged(bf16=run.bf16)
     groups = attempt(
-        run.policy, run.policy.merged(bf16=run.bf16), [run.statement(digest) for digest in chosen],
+        run.policy, model, [run.statement(digest) for digest in chosen],
         domain=run.domain, group=settings.group, seed=seed_of(run.seed, run.step), temperature=settings.temperature,
     )  # fmt: skip
     outcomes = _outcomes(run, groups)
     run.curriculum.learn(outcomes)
     useful = [group for group in groups if 0 < group.passed < len(group.answers)]
-    loss, kl = update(run, useful, done=done) if useful else (0.0, 0.0)
+    loss, kl = update(run, useful, model=model, done=done) if useful else (0.0, 0.0)
     run.step += 1
     run.spent += cpu_seconds() - started
     point = CurvePoint(
@@ -141,15 +143,18 @@ def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
     return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, done))
 
 
-def update(run: Run, groups: list[Group], *, done: float) -> tuple[float, float]:
-    """One optimizer step on the informative groups; returns loss and divergence from the parent per token."""
+def update(run: Run, groups: list[Group], *, model: Llama, done: float) -> tuple[float, float]:
+    """One optimizer step on the informative groups; returns the loss and the divergence from the parent.
+
+    `model` is the policy's merged copy, as it is before the step.
+    """
     settings = run.settings
     answers = settings.group * len(groups)
     tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
     lengths = [settings.group * max(len(row.ids) for row in group.completions) for group in groups]
     loss_sum = kl_sum = 0.0
     for batch in batches(lengths, budget=settings.tokens):
-        loss, kl = _loss(run, [groups[index] for index in batch], answers=answers, tokens=tokens)
+        loss, kl = _loss(run, [groups[index] for index in batch], model=model, answers=answers, tokens=tokens)
         (loss + settings.kl * kl).backward()
         loss_sum, kl_sum = loss_sum + float(loss.detach()), kl_sum + float(kl.detach())
     torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
@@ -160,15 +165,16 @@ def update(run: Run, groups: list[Group], *, done: float) -> tuple[float, float]
     return loss_sum, kl_sum
 
 
-def _loss(run: Run, groups: list[Group], *, answers: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss(
+    run: Run, groups: list[Group], *, model: Llama, answers: int, tokens: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What one batch of groups adds to the step's surrogate loss and to its divergence."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
     rewards = torch.tensor([group.rewards for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
-    with torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
-        new, mask = token_logprobs(run.policy.effective(), prompts, ids, temperature=settings.temperature)
+    new, mask = token_logprobs(run.policy.trained(model), prompts, ids, temperature=settings.temperature)
     sampler = torch.zeros_like(new)
     for index, row in enumerate(rows):
         sampler[index, : len(row.logprobs)] = torch.tensor(row.logprobs)
@@ -176,6 +182,6 @@ def _loss(run: Run, groups: list[Group], *, answers: int, tokens: int) -> tuple[
     loss = (policy_loss(new, new.detach(), sampler, gain, mask=mask, settings=settings) * weights).sum()
     if run.parent is None:
         return loss, torch.zeros(())
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=run.bf16):
+    with torch.no_grad():
         reference, _ = token_logprobs(run.parent, prompts, ids, temperature=settings.temperature)
     return loss, (divergence(new, new.detach(), reference, mask=mask) * weights).sum()

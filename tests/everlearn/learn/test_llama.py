@@ -56,7 +56,7 @@ def test_a_batch_of_shared_prompts_gives_the_log_probabilities_of_transformers_a
     policy = shaken(tiny)
     prompts, answers = pairs(policy)
     twice = [answer for answer in answers for _ in range(2)]
-    ours, mask = token_logprobs(policy.effective(), prompts, twice)
+    ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, twice)
     plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(plain, policy.save(tmp_path / "adapter"))
     for index, answer in enumerate(twice):
@@ -75,7 +75,7 @@ def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> N
     generator = torch.Generator().manual_seed(4)
 
     def total() -> torch.Tensor:
-        scores, mask = token_logprobs(policy.effective(), prompts, answers)
+        scores, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
         return (scores * mask).sum()
 
     gradients = torch.autograd.grad(total(), policy.parameters())

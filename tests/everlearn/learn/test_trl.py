@@ -130,7 +130,7 @@ def test_log_probabilities_loss_and_gradients_are_those_of_trl(name: str, plain:
     start, parent = policy.save(tmp_path / "start"), policy.merged()
     shake(policy, seed=2)
     prompts, answers, rewards = batch(policy)
-    new, mask = token_logprobs(policy.effective(), prompts, answers)
+    new, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
     old = new.detach() + torch.randn(new.shape, generator=torch.Generator().manual_seed(2)) * 0.2
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     weights = token_weights(mask.sum(1), settings=settings, answers=len(answers), tokens=int(mask.sum()))

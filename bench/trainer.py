@@ -1,0 +1,310 @@
+"""One GRPO step, and its parts, of this learner and of trl's GRPOTrainer, on the same model, prompts and sizes.
+
+    python -m bench.trainer [--rounds 7] [--smollm2 DIRECTORY] [--json]
+
+All in one process on one thread, in turns; each round times one step of everybody. A step samples answers of a fixed
+number of tokens, rewards them by a hash (verification is timed in bench/verdicts.py), and takes one optimizer step on
+LoRA r=16 at every linear layer. Trl's steps are its own `training_step` (generation, advantages, loss, backward),
+clipping and AdamW, without its Trainer's loop around them, at its defaults and at the best of the settings below, whichever
+turns out to be the fastest here. Writes docs/trainer.json. `--smollm2` is the directory that bench/smollm2.py makes;
+without it only the default model is measured.
+
+Leaves out: answers of different lengths, where padding would cost trl more; several processes (bench/scaling.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from everlearn.domains import load_domain
+from everlearn.ladder import Ladder
+from everlearn.learn.decode import decode
+from everlearn.learn.policy import load_policy
+from everlearn.learn.rollout import Group, seed_of
+from everlearn.learn.train import begin, has_fast_bf16, update
+from everlearn.problem import Ruling, Verdict
+from everlearn.settings import LearnSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OUT = Path("docs/trainer.json")
+BEST: dict[str, dict[str, Any]] = {
+    "bf16 model": {"dtype": torch.bfloat16, "gradient_checkpointing": False},
+    "fp32 model, bf16 autocast": {"dtype": torch.float32, "gradient_checkpointing": False},
+    "fp32": {"dtype": torch.float32, "gradient_checkpointing": False, "bf16": False},
+    "bf16 model, transformers' continuous batching": {
+        "dtype": torch.bfloat16, "gradient_checkpointing": False, "use_transformers_continuous_batching": True,
+    },
+}  # fmt: skip
+DEFAULTS: dict[str, Any] = {"dtype": torch.float32}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a step does."""
+
+    prompts: int
+    group: int
+    tokens: int
+
+    @property
+    def answers(self) -> int:
+        """Rows of a step."""
+        return self.prompts * self.group
+
+
+def reward(ids: list[int]) -> float:
+    """Right or wrong by a hash, for everybody alike."""
+    return float(seed_of("reward", *ids) % 2)
+
+
+class Ours:
+    """This learner."""
+
+    def __init__(self, base: Path, texts: list[str], size: Size) -> None:
+        self.size = size
+        settings = LearnSettings(prompts=size.prompts, group=size.group)
+        policy = load_policy(base, rank=settings.rank, alpha=settings.alpha)
+        self.run = begin(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
+        self.prompts = [policy.encode(text) for text in texts]
+        self.count = 0
+
+    def step(self) -> dict[str, float]:
+        """Seconds of decode and update."""
+        self.count += 1
+        seeds = [seed_of(self.count, row) for row in range(self.size.answers)]
+        began = time.perf_counter()
+        model = self.run.policy.merged(bf16=self.run.bf16)
+        drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, end=-1, limit=self.size.tokens)
+        decoded = time.perf_counter()
+        groups = [
+            Group(
+                statement="", prompt=prompt, completions=rows, answers=["" for _ in rows],
+                verdicts=[Verdict(ruling=Ruling.CORRECT if reward(row.ids) else Ruling.WRONG, reason="") for row in rows],
+            )
+            for prompt, rows in zip(self.prompts, drawn, strict=True)
+        ]  # fmt: skip
+        update(self.run, groups, model=model, done=0.0)
+        return {"decode": decoded - began, "update": time.perf_counter() - decoded}
+
+
+class Trl:
+    """GRPOTrainer with some settings."""
+
+    def __init__(
+        self, base: Path, texts: list[str], size: Size, *, folder: Path, dtype: torch.dtype, **given: Any
+    ) -> None:
+        from datasets import Dataset
+        from peft import LoraConfig
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from trl import GRPOConfig, GRPOTrainer
+
+        import everlearn.learn.marked_llama  # noqa: F401 (registers the default base's architecture)
+
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        config = GRPOConfig(
+            output_dir=str(folder), report_to="none", use_cpu=True, per_device_train_batch_size=size.answers,
+            num_generations=size.group, max_completion_length=size.tokens, learning_rate=1.5e-3, max_steps=1000,
+            generation_kwargs={} if given.get("use_transformers_continuous_batching") else {"min_new_tokens": size.tokens},
+            dataloader_pin_memory=False, **given,
+        )  # fmt: skip
+        self.trainer: Any = GRPOTrainer(
+            model=model, processing_class=tokenizer, args=config,
+            train_dataset=Dataset.from_dict({"prompt": texts}),
+            reward_funcs=lambda completion_ids, **_: [reward(list(ids)) for ids in completion_ids],
+            peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )  # fmt: skip
+        self.rows = [{"prompt": text} for text in texts for _ in range(size.group)]
+        self.trainer.create_optimizer()
+        self.trainer.current_gradient_accumulation_steps = 1
+        self.trainer.model.train()
+        self.generated = 0.0
+        inner = self.trainer._generate_single_turn  # noqa: SLF001 - the part that generates, timed
+
+        def timed(*args: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            told = inner(*args, **named)
+            self.generated += time.perf_counter() - began
+            return told
+
+        self.trainer._generate_single_turn = timed  # noqa: SLF001
+
+    def step(self) -> dict[str, float]:
+        """Seconds of decode and of everything else."""
+        self.generated, began = 0.0, time.perf_counter()
+        trainer = self.trainer
+        trainer.training_step(trainer.model, self.rows, None)
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.state.global_step += 1
+        whole = time.perf_counter() - began
+        return {"decode": self.generated, "update": whole - self.generated}
+
+
+class Generate:
+    """`generate` of transformers on the merged model in bfloat16."""
+
+    def __init__(self, base: Path, texts: list[str], size: Size) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).eval()
+        self.batch = tokenizer([text for text in texts for _ in range(size.group)], padding=True, return_tensors="pt")
+        self.batch.pop("token_type_ids", None)
+        self.tokens = size.tokens
+
+    def step(self) -> dict[str, float]:
+        """Seconds of decode."""
+        began = time.perf_counter()
+        self.model.generate(
+            **self.batch, do_sample=True, top_k=0, min_new_tokens=self.tokens, max_new_tokens=self.tokens
+        )
+        return {"decode": time.perf_counter() - began, "update": 0.0}
+
+
+def matmul_peak(dtype: torch.dtype, *, n: int = 2048) -> float:
+    """The best FLOP/s of a square matrix product here, of five."""
+    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * n**3 / best
+
+
+def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Path) -> dict[str, Any]:
+    """Everybody in turns: medians, spreads, ratios to ours in each round."""
+    ours = Ours(base, texts, size)
+    everybody: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step}
+    everybody["generate, merged bf16"] = Generate(base, texts, size).step
+    for name, given in {"trl, defaults": DEFAULTS, **{f"trl, {name}": each for name, each in BEST.items()}}.items():
+        try:
+            trl = Trl(base, texts, size, folder=folder, **given)
+            trl.step()
+        except Exception as error:  # noqa: BLE001 - a setting that trl cannot run here is named in the result
+            print(f"{name}: left out, since trl says {type(error).__name__}: {error}", flush=True)
+            continue
+        everybody[name] = trl.step
+    ours.step()
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in everybody}
+    for number in range(rounds):
+        for name, step in everybody.items():
+            seen[name].append(step())
+        print(f"round {number + 1} of {rounds}: " + ", ".join(
+            f"{name} {sum(each[-1].values()):.2f} s" for name, each in seen.items()), flush=True)  # fmt: skip
+    return summary(seen, ours, size)
+
+
+def summary(seen: dict[str, list[dict[str, float]]], ours: Ours, size: Size) -> dict[str, Any]:
+    """Medians and ratios."""
+    whole = {name: [sum(each.values()) for each in rows] for name, rows in seen.items()}
+    trl = {name: rows for name, rows in whole.items() if name.startswith("trl, ") and name != "trl, defaults"}
+    best = min(trl, key=lambda name: median(trl[name]))
+    dtype = torch.bfloat16 if ours.run.bf16 else torch.float32
+    peak = matmul_peak(dtype)
+    linear = sum(tensor.numel() for name, tensor in ours.run.policy.base.items() if "norm" not in name)
+    tokens = size.answers * size.tokens
+    decode_s, update_s = (median(row[part] for row in seen["everlearn"]) for part in ("decode", "update"))
+    return {
+        "step": {"prompts": size.prompts, "group": size.group, "tokens": size.tokens, "parameters": linear},
+        "seconds": {
+            name: {
+                "step": spread(whole[name]),
+                "decode": spread([row["decode"] for row in rows]),
+                "update": spread([row["update"] for row in rows]),
+            }
+            for name, rows in seen.items()
+        },
+        "trl_best": best.removeprefix("trl, "),
+        "step_ratio_trl_default": ratio(whole["trl, defaults"], whole["everlearn"]),
+        "step_ratio_trl_best": ratio(whole[best], whole["everlearn"]),
+        "decode_ratio_generate": ratio(
+            [row["decode"] for row in seen["generate, merged bf16"]], [row["decode"] for row in seen["everlearn"]]
+        ),
+        "matmul_peak_gflops": round(peak / 1e9, 1),
+        "decode_tokens_per_second": round(tokens / decode_s),
+        "update_tokens_per_second": round(tokens / update_s),
+        "decode_peak_share": round(2 * linear * tokens / decode_s / peak, 4),
+        "update_peak_share": round(4 * linear * tokens / update_s / peak, 4),
+    }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, least and most."""
+    return {"median": round(median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
+
+
+def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
+    """How many times as long they take, round by round: its median, and a 95 % interval of that by bootstrap."""
+    each = [a / b for a, b in zip(theirs, ours, strict=True)]
+    rng = random.Random(1)
+    drawn = sorted(median(rng.choices(each, k=len(each))) for _ in range(2000))
+    return {"median": round(median(each), 2), "low": round(drawn[50], 2), "high": round(drawn[1949], 2)}
+
+
+def questions(count: int) -> list[str]:
+    """Prompts of the default domain, sums of 6 terms."""
+    domain, rng = load_domain("integration"), random.Random(5)
+    return [domain.prompt(domain.generate(rng, size=6), rng=rng) for _ in range(count)]
+
+
+def sentences(count: int) -> list[str]:
+    """Prompts for a general model."""
+    rng = random.Random(5)
+    return [
+        "Question: what is the sum of "
+        + ", ".join(str(rng.randint(10, 99)) for _ in range(10))
+        + "? Think step by step. Answer:"
+        for _ in range(count)
+    ]
+
+
+def main() -> None:
+    """Measure, write, and print the last line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
+        "bf16": has_fast_bf16(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        size = Size(prompts=16, group=8, tokens=64)
+        found["default"] = measure(Path("data/base"), questions(16), size, rounds=asked.rounds, folder=Path(folder))
+        if asked.smollm2 is not None:
+            size = Size(prompts=4, group=8, tokens=64)
+            found["smollm2"] = measure(asked.smollm2, sentences(4), size, rounds=asked.rounds, folder=Path(folder))
+    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    last = {}
+    for model, suffix in (("default", ""), ("smollm2", "_smollm2")):
+        for name in ("step_ratio_trl_default", "step_ratio_trl_best", "decode_ratio_generate", "decode_peak_share"):
+            value = found.get(model, {}).get(name)
+            last[name + suffix] = value["median"] if isinstance(value, dict) else value
+    print(json.dumps(last) if asked.json else json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
