@@ -16,7 +16,7 @@ from everlearn.cycle import End, cycle_key
 from everlearn.document import canonical
 from everlearn.domains import load_domain
 from everlearn.errors import StaleParentError
-from everlearn.ladder import CurvePoint
+from everlearn.ladder import point_of
 from everlearn.manifest import Manifest, ObjectRef
 from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
 from everlearn.objects import object_key
@@ -159,7 +159,7 @@ def record_of(night: Night) -> NightRecord:
         ladder=tuple(ladder.rungs.values()),
         sizes={rung.digest: domain.size(rung.statement) for rung in ladder.rungs.values()},
         refused={name: count for name, count in ladder.counts.items() if name not in {"accepted", "root"}},
-        curves=tuple(_point(point) for point in json.loads(work.get("curve"))),
+        curves=tuple(point_of(point) for point in json.loads(work.get("curve"))),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=sizes),
         steps=times_of(work),
         ingest=IngestCounts(
@@ -215,7 +215,3 @@ def _manifest(night: Night) -> Manifest:
         provenance=keep(canonical(statement(made, run=run))),
         bom=keep(canonical(bill(made, run=run))),
     )
-
-
-def _point(plain: dict[str, Any]) -> CurvePoint:
-    return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})

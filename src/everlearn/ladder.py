@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import BadInputError, GrammarError
 
@@ -42,7 +42,11 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """What one optimizer step saw. `pass_by_size` maps the size of a problem to the pass rate of its rollouts."""
+    """What one optimizer step saw. `pass_by_size` maps the size of a problem to the pass rate of its rollouts.
+
+    `kl` is the divergence from the start of the training, `entropy` that of the policy, both in nats a token; `length`
+    is the mean of the answers in tokens. `stopped` says which guard ended the training here, if one did.
+    """
 
     step: int
     cpu_seconds: float
@@ -52,6 +56,14 @@ class CurvePoint:
     kl: float
     loss: float
     pass_by_size: dict[int, float]
+    entropy: float | None = None
+    length: float | None = None
+    stopped: str | None = None
+
+
+def point_of(plain: dict[str, Any]) -> CurvePoint:
+    """The point that `asdict` and JSON have made plain."""
+    return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})
 
 
 def digest_of(canonical: str) -> str:

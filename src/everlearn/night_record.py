@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.decision import Decision
 from everlearn.errors import BadInputError
-from everlearn.ladder import CurvePoint, Rung
+from everlearn.ladder import CurvePoint, Rung, point_of
 from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
@@ -117,14 +117,9 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "started": datetime.fromisoformat(plain["started"]),
         "decision": None if decision is None else Decision.from_dict(decision),
         "ladder": tuple(Rung(**rung) for rung in plain["ladder"]),
-        "curves": tuple(_point(point) for point in plain["curves"]),
+        "curves": tuple(point_of(point) for point in plain["curves"]),
         "rates": tuple(SizeRate(**rate) for rate in plain["rates"]),
         "steps": tuple(StepTime(**step) for step in plain["steps"]),
         "ingest": IngestCounts(**plain["ingest"]),
         "notes": tuple(plain["notes"]),
     }
-
-
-def _point(plain: dict[str, Any]) -> CurvePoint:
-    by_size = {int(size): rate for size, rate in plain["pass_by_size"].items()}
-    return CurvePoint(**plain | {"pass_by_size": by_size})

@@ -99,6 +99,10 @@ class LearnSettings(Section):
     Updates are cut into batches of `tokens`; `bf16` is decided by the CPU unless it is set. `kl` weighs the divergence
     from the parent (0: none). `loss`, `importance` and `scale_rewards` choose among the variants of GRPO
     (docs/learner.md); `loss_length` is the constant of `dr_grpo`.
+
+    A training stops by itself beyond `max_kl` nats a token from its start, below `min_entropy` nats a token while most
+    answers are wrong, or when the share of answers that do not end has grown by more than `max_unended`.
+    With `staleness` 1, a step's answers are sampled while the step before it still updates, by the weights before that. With `processes`, as many of them train together, each with `threads` of its own.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -127,6 +131,11 @@ class LearnSettings(Section):
     tokens: int = Field(default=16_384, ge=1)
     bf16: bool | None = None
     checkpoint_every: int = Field(default=1, ge=1)
+    max_kl: float = Field(default=3.0, gt=0.0)
+    min_entropy: float = Field(default=1e-3, ge=0.0)
+    max_unended: float = Field(default=0.5, gt=0.0)
+    staleness: Literal[0, 1] = 0
+    processes: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _is_a_known_variant(self) -> Self:

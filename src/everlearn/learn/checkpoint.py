@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save
 
-from everlearn.ladder import CurvePoint, load_ladder
+from everlearn.ladder import load_ladder, point_of
+from everlearn.learn.guards import Vitals
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def save_checkpoint(run: Run, workdir: Path) -> Path:
     tensors = {}
     for index, tensor in enumerate(run.policy.parameters()):
         tensors[f"{index}.weight"] = tensor.detach()
+        tensors[f"{index}.good"] = run.good[index]
         for name, value in run.optimizer.state.get(tensor, {}).items():
             tensors[f"{index}.{name}"] = value
     (fresh / "state.safetensors").write_bytes(save(tensors))
@@ -44,6 +46,8 @@ def save_checkpoint(run: Run, workdir: Path) -> Path:
         "seen": run.curriculum.seen,
         "used": run.curriculum.used,
         "rewarded": run.rewarded,
+        "first": run.first and asdict(run.first),
+        "stopped": run.stopped,
     }
     (fresh / "run.json").write_text(json.dumps(described))
     for path in fresh.iterdir():
@@ -66,19 +70,18 @@ def restore_checkpoint(run: Run, workdir: Path) -> bool:
     with torch.no_grad():
         for index, tensor in enumerate(run.policy.parameters()):
             tensor.copy_(tensors[f"{index}.weight"])
+            run.good[index] = tensors[f"{index}.good"]
             state = {
                 name.split(".", 1)[1]: value.clone()
                 for name, value in tensors.items()
-                if name.startswith(f"{index}.") and not name.endswith(".weight")
+                if name.startswith(f"{index}.") and not name.endswith((".weight", ".good"))
             }
             if state:
                 run.optimizer.state[tensor] = state
     described = json.loads((found / "run.json").read_text())
     run.step, run.spent, run.rewarded = described["step"], described["spent"], described["rewarded"]
-    run.curve = [
-        CurvePoint(**{**point, "pass_by_size": {int(size): rate for size, rate in point["pass_by_size"].items()}})
-        for point in described["curve"]
-    ]
+    run.first, run.stopped = described["first"] and Vitals(**described["first"]), described["stopped"]
+    run.curve = [point_of(point) for point in described["curve"]]
     run.ladder.rungs = load_ladder(found / "ladder.jsonl").rungs
     run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
     run.curriculum.used = described["used"]

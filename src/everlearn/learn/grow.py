@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from everlearn.ladder import Ladder
+from everlearn.learn import parallel
 from everlearn.learn.rollout import attempt, complete, seed_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def measure_rungs(
     after: bool = False,
 ) -> None:
     """Write the policy's pass rate on those rungs into the ladder."""
-    statements = [ladder.rungs[digest].statement for digest in digests]
-    groups = attempt(policy, model, statements, domain=domain, group=rollouts, seed=seed, temperature=temperature)
+    mine = parallel.share([ladder.rungs[digest].statement for digest in digests])
+    groups = parallel.gather(
+        attempt(policy, model, mine, domain=domain, group=rollouts, seed=seed, temperature=temperature)
+    )
     for digest, group in zip(digests, groups, strict=True):
         ladder.measured(digest, rollouts=rollouts, passed=group.passed, after=after)

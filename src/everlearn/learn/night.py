@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.domains import load_domain
+from everlearn.learn import parallel
 from everlearn.learn.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.learn.grow import extend, measure_rungs, plant
+from everlearn.learn.launch import train_together
 from everlearn.learn.policy import load_policy
 from everlearn.learn.rollout import seed_of
 from everlearn.learn.train import advance, begin, cpu_seconds, has_fast_bf16
@@ -92,9 +94,17 @@ def train(
 ) -> Trained:
     """Train a copy of the parent's adapter (a fresh one without a parent) on the ladder, going on from a checkpoint.
 
+    With `settings.processes` above 1, as many processes of this machine do it together.
+
     `progress` is told each step's point and the number of steps; `checkpointed` the directory of each new checkpoint.
     Interrupted anywhere and called again with the same `workdir`, the result is the same, bit for bit on one machine.
     """
+    if settings.processes > 1 and parallel.count() == 1:
+        return train_together(
+            base, adapter, ladder, domain_name=domain_name, replay=replay, forbidden=forbidden, settings=settings,
+            ladder_settings=ladder_settings, seed=seed, threads=threads, workdir=workdir, progress=progress,
+            checkpointed=checkpointed,
+        )  # fmt: skip
     torch.set_num_threads(threads)
     domain = load_domain(domain_name)
     policy = load_policy(base, adapter, rank=settings.rank, alpha=settings.alpha, seed=seed)
@@ -103,16 +113,18 @@ def train(
         replay=[problem.statement for problem in replay if domain.kinship(problem.statement) not in forbidden],
     )  # fmt: skip
     restore_checkpoint(run, workdir)
-    while run.step < settings.steps:
+    parallel.wait_for_all()  # nobody writes a new one before everybody has read this one
+    while run.step < settings.steps and run.stopped is None:
         if settings.regrow and run.step and run.step % settings.regrow == 0:
             model = policy.merged(bf16=run.bf16)
             extend(run.ladder, policy, model, domain=domain, forbidden=forbidden, settings=ladder_settings,
                    seed=seed_of(seed, "regrow", run.step))  # fmt: skip
             run.refill()
-        point = advance(run, done=run.step / settings.steps)
+        point = advance(run, done=run.step / settings.steps, last=run.step + 1 == settings.steps)
         if progress is not None:
             progress(point, settings.steps)
-        if run.step % settings.checkpoint_every == 0 or run.step == settings.steps:
+        due = run.step % settings.checkpoint_every == 0 or run.step == settings.steps or run.stopped
+        if due and parallel.rank() == 0:
             path = save_checkpoint(run, workdir)
             if checkpointed is not None:
                 checkpointed(path)
@@ -122,9 +134,11 @@ def train(
         run.ladder, digests, policy, policy.merged(bf16=run.bf16), domain=domain, rollouts=ladder_settings.rollouts,
         temperature=ladder_settings.answer_temperature, seed=seed_of(seed, "after"), after=True,
     )  # fmt: skip
-    rewarded = workdir / "rewarded.jsonl"
-    rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
+    rewarded, result = workdir / "rewarded.jsonl", workdir / "adapter"
+    if parallel.rank() == 0:
+        rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
+        policy.save(result)
     return Trained(
-        adapter=policy.save(workdir / "adapter"), ladder=run.ladder, curve=tuple(run.curve), rewarded=rewarded,
+        adapter=result, ladder=run.ladder, curve=tuple(run.curve), rewarded=rewarded,
         cpu_seconds=run.spent + cpu_seconds() - started,
     )  # fmt: skip

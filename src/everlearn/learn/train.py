@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ import torch
 
 from everlearn.curriculum import Curriculum
 from everlearn.ladder import CurvePoint, digest_of
+from everlearn.learn import parallel
 from everlearn.learn.grpo import advantages, divergence, policy_loss, token_weights
+from everlearn.learn.guards import Vitals, alarm, look
 from everlearn.learn.llama import token_logprobs
 from everlearn.learn.rollout import attempt, batches, seed_of
 
@@ -39,10 +42,14 @@ def has_fast_bf16() -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """Everything that one optimizer step reads and changes."""
+    """Everything that one optimizer step reads and changes.
+
+    `start` is the policy with which the training began; `good` are the newest parameters whose own answers looked well.
+    `stopped` says which guard has ended the training.
+    """
 
     policy: Policy
-    parent: Llama | None
+    start: Llama
     ladder: Ladder
     replay: dict[str, str]
     domain: Domain
@@ -55,6 +62,10 @@ class Run:
     spent: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
     rewarded: list[dict[str, str]] = field(default_factory=list)
+    first: Vitals | None = None
+    good: list[torch.Tensor] = field(default_factory=list)
+    stopped: str | None = None
+    ahead: Rollouts | None = None
 
     def statement(self, digest: str) -> str:
         """The problem with that digest, of tonight's ladder or of an earlier night's."""
@@ -66,6 +77,18 @@ class Run:
         for digest in [*self.ladder.rungs, *self.replay]:
             classes.setdefault(self.domain.size(self.statement(digest)), []).append(digest)
         self.curriculum.classes = classes
+
+    def parameters(self) -> list[torch.Tensor]:
+        """A copy of what is trained."""
+        return [tensor.detach().clone() for tensor in self.policy.parameters()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """Verified answers of one step, and the merged copy of the weights that gave them."""
+
+    groups: list[Group]
+    model: Llama
 
 
 def begin(
@@ -80,7 +103,7 @@ def begin(
     bf16 = has_fast_bf16() if settings.bf16 is None else settings.bf16
     run = Run(
         policy=policy,
-        parent=policy.merged(bf16=bf16) if settings.kl else None,
+        start=policy.merged(bf16=bf16),
         ladder=ladder,
         replay={digest_of(domain.canonical(statement)): statement for statement in replay},
         domain=domain,
@@ -90,38 +113,75 @@ def begin(
         seed=seed,
         bf16=bf16,
     )
+    run.good = run.parameters()
     run.refill()
     return run
 
 
-def advance(run: Run, *, done: float) -> CurvePoint:
-    """One step: rollouts, update, curve. `done` is the share of the budget that is spent, for the schedule."""
+def advance(run: Run, *, done: float, last: bool = False) -> CurvePoint:
+    """One step: rollouts, update, curve. `done` is the share of the budget that is spent, for the schedule.
+
+    With `staleness` 1, the answers of the next step are sampled meanwhile, unless this is the `last`. When a guard
+    fires, nothing is updated, and the policy is again what it was when it was well.
+    """
     started, settings = cpu_seconds(), run.settings
-    rng = random.Random(seed_of(run.seed, "choose", run.step))
-    chosen = run.curriculum.choose(rng, count=settings.prompts)
-    model = run.policy.merged(bf16=run.bf16)
-    groups = attempt(
-        run.policy, model, [run.statement(digest) for digest in chosen],
-        domain=run.domain, group=settings.group, seed=seed_of(run.seed, run.step), temperature=settings.temperature,
-    )  # fmt: skip
+    rollouts = run.ahead or roll(run)
+    groups = parallel.gather(rollouts.groups)
     outcomes = _outcomes(run, groups)
     run.curriculum.learn(outcomes)
+    vitals = parallel.agree(look(groups, start=run.start, temperature=settings.temperature))
+    run.first = run.first or vitals
+    run.stopped = alarm(vitals, first=run.first, settings=settings)
     useful = [group for group in groups if 0 < group.passed < len(group.answers)]
-    loss, kl = update(run, useful, model=model, done=done) if useful else (0.0, 0.0)
-    run.step += 1
+    loss = 0.0
+    if run.stopped is None:
+        run.good = run.parameters()
+        model = run.policy.merged(bf16=run.bf16) if run.ahead else rollouts.model
+        run.step += 1
+        with ThreadPoolExecutor(max_workers=1) as aside:
+            ahead = aside.submit(roll, run, model=model) if settings.staleness and not last else None
+            loss = update(run, useful, model=model, done=done) if useful else 0.0
+            run.ahead = ahead.result() if ahead else None
+    if run.stopped is not None:
+        _go_back(run)
     run.spent += cpu_seconds() - started
     point = CurvePoint(
         step=run.step,
         cpu_seconds=run.spent,
-        reward=sum(group.passed for group in groups) / sum(len(group.answers) for group in groups),
+        reward=vitals.right,
         groups_used=len(useful),
         groups_sampled=len(groups),
-        kl=kl,
+        kl=vitals.kl,
         loss=loss,
         pass_by_size={size: passed / tried for size, (tried, passed) in sorted(outcomes.items())},
+        entropy=vitals.entropy,
+        length=vitals.length,
+        stopped=run.stopped,
     )
     run.curve.append(point)
     return point
+
+
+def choose(run: Run) -> list[str]:
+    """The problems of the run's next step, a function of its seed, its step and the verdicts so far."""
+    return run.curriculum.choose(random.Random(seed_of(run.seed, "choose", run.step)), count=run.settings.prompts)
+
+
+def roll(run: Run, *, model: Llama | None = None) -> Rollouts:
+    """This process's share of the answers of the run's next step, by `model` or by its policy as it is now."""
+    model = model or run.policy.merged(bf16=run.bf16)
+    groups = attempt(
+        run.policy, model, [run.statement(digest) for digest in parallel.share(choose(run))], domain=run.domain,
+        group=run.settings.group, seed=seed_of(run.seed, run.step), temperature=run.settings.temperature,
+    )  # fmt: skip
+    return Rollouts(groups=groups, model=model)
+
+
+def _go_back(run: Run) -> None:
+    """To the parameters whose answers were the last to look well."""
+    with torch.no_grad():
+        for tensor, good in zip(run.policy.parameters(), run.good, strict=True):
+            tensor.copy_(good)
 
 
 def _outcomes(run: Run, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
@@ -143,45 +203,50 @@ def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
     return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, done))
 
 
-def update(run: Run, groups: list[Group], *, model: Llama, done: float) -> tuple[float, float]:
-    """One optimizer step on the informative groups; returns the loss and the divergence from the parent.
+def update(run: Run, groups: list[Group], *, model: Llama, done: float) -> float:
+    """One optimizer step on the informative groups; the loss. `model` is the policy's merged copy before the step.
 
-    `model` is the policy's merged copy, as it is before the step.
+    Several processes share the groups, and add up their gradients. Where the gradient is no number, there is no step, and the run is stopped.
     """
     settings = run.settings
     answers = settings.group * len(groups)
     tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
-    lengths = [settings.group * max(len(row.ids) for row in group.completions) for group in groups]
-    loss_sum = kl_sum = 0.0
-    for batch in batches(lengths, budget=settings.tokens):
-        loss, kl = _loss(run, [groups[index] for index in batch], model=model, answers=answers, tokens=tokens)
-        (loss + settings.kl * kl).backward()
-        loss_sum, kl_sum = loss_sum + float(loss.detach()), kl_sum + float(kl.detach())
-    torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
-    for entry in run.optimizer.param_groups:
-        entry["lr"] = rate_at(done, step=run.step, settings=settings)
-    run.optimizer.step()
+    mine = parallel.share(sorted(groups, key=longest))
+    total = 0.0
+    for batch in batches([settings.group * longest(group) for group in mine], budget=settings.tokens):
+        loss = _loss(run, [mine[index] for index in batch], model=model, answers=answers, tokens=tokens)
+        loss.backward()
+        total += float(loss.detach())
+    parallel.add_gradients(run.policy.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
+    if torch.isfinite(norm):
+        for entry in run.optimizer.param_groups:
+            entry["lr"] = rate_at(done, step=run.step - 1, settings=settings)
+        run.optimizer.step()
+    else:
+        run.stopped = "the gradient is no number any more"
     run.optimizer.zero_grad(set_to_none=True)
-    return loss_sum, kl_sum
+    return sum(parallel.gather([total]))
 
 
-def _loss(
-    run: Run, groups: list[Group], *, model: Llama, answers: int, tokens: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one batch of groups adds to the step's surrogate loss and to its divergence."""
+def longest(group: Group) -> int:
+    """Tokens of the group's longest answer."""
+    return max(len(row.ids) for row in group.completions)
+
+
+def _loss(run: Run, groups: list[Group], *, model: Llama, answers: int, tokens: int) -> torch.Tensor:
+    """What one batch of groups adds to the loss of the step, the weighted divergence from the start included."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
     rewards = torch.tensor([group.rewards for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     new, mask = token_logprobs(run.policy.trained(model), prompts, ids, temperature=settings.temperature)
-    sampler = torch.zeros_like(new)
-    for index, row in enumerate(rows):
-        sampler[index, : len(row.logprobs)] = torch.tensor(row.logprobs)
-    weights = token_weights(mask.sum(1), settings=settings, answers=answers, tokens=tokens)
-    loss = (policy_loss(new, new.detach(), sampler, gain, mask=mask, settings=settings) * weights).sum()
-    if run.parent is None:
-        return loss, torch.zeros(())
-    with torch.no_grad():
-        reference, _ = token_logprobs(run.parent, prompts, ids, temperature=settings.temperature)
-    return loss, (divergence(new, new.detach(), reference, mask=mask) * weights).sum()
+    old, sampler = new.detach(), torch.zeros(mask.shape)
+    sampler[mask] = torch.tensor([score for row in rows for score in row.logprobs])
+    loss = policy_loss(new, old, sampler, gain, mask=mask, settings=settings)
+    if settings.kl:
+        with torch.no_grad():
+            reference, _ = token_logprobs(run.start, prompts, ids, temperature=settings.temperature)
+        loss = loss + settings.kl * divergence(new, old, reference, mask=mask)
+    return (loss * token_weights(mask.sum(1), settings=settings, answers=answers, tokens=tokens)).sum()
