@@ -148,6 +148,7 @@ def record_of(night: Night) -> NightRecord:
     _, held_out = roots_of(night)
     end = ENDS[decision.outcome]
     sizes = sizes_of(night, suites)
+    curve = tuple(point_of(point) for point in json.loads(work.get("curve")))
     return NightRecord(
         line=night.line,
         end=str(end),
@@ -159,7 +160,8 @@ def record_of(night: Night) -> NightRecord:
         ladder=tuple(ladder.rungs.values()),
         sizes={rung.digest: domain.size(rung.statement) for rung in ladder.rungs.values()},
         refused={name: count for name, count in ladder.counts.items() if name not in {"accepted", "root"}},
-        curves=tuple(point_of(point) for point in json.loads(work.get("curve"))),
+        curves=curve,
+        notes=tuple(f"The training stopped itself after step {p.step}: {p.stopped}." for p in curve if p.stopped),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=sizes),
         steps=times_of(work),
         ingest=IngestCounts(

@@ -96,7 +96,7 @@ class LearnSettings(Section):
 
     A step samples `group` answers to each of `prompts` problems. `replay` is the share of a step for problems that are
     mastered, `frontier` that of the first class that is not; `regrow` adds a fresh ladder every so many steps (0: never).
-    Updates are cut into batches of `tokens`; `bf16` is decided by the CPU unless it is set. `kl` weighs the divergence
+    Updates are cut into batches of `tokens`, fewer where `memory_gib` would not hold them; `bf16` is decided by the CPU unless it is set. `kl` weighs the divergence
     from the parent (0: none). `loss`, `importance` and `scale_rewards` choose among the variants of GRPO
     (docs/learner.md); `loss_length` is the constant of `dr_grpo`.
 
@@ -129,6 +129,7 @@ class LearnSettings(Section):
     kl: float = Field(default=0.0, ge=0.0)
     max_norm: float = Field(default=1.0, gt=0.0)
     tokens: int = Field(default=16_384, ge=1)
+    memory_gib: float = Field(default=4.0, gt=0.0)
     bf16: bool | None = None
     checkpoint_every: int = Field(default=1, ge=1)
     max_kl: float = Field(default=3.0, gt=0.0)

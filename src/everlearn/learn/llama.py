@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from everlearn.errors import ModelError
 from everlearn.learn.lora import adapted_linear, chosen_logprobs
@@ -101,13 +102,15 @@ def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Te
 class Llama:
     """Weights by their names in a checkpoint (`model.layers.0.mlp.up_proj.weight`, …) and the geometry.
 
-    `adapter` are the pairs A, B that are merged into the weights and shall get gradients, times `scale`.
+    `adapter` are the pairs A, B that are merged into the weights and shall get gradients, times `scale`. A `frugal` one
+    keeps only the input of each layer for its backward pass, and computes the rest again.
     """
 
     weights: Mapping[str, torch.Tensor]
     shape: Geometry
     adapter: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     scale: float = 1.0
+    frugal: bool = False
 
     def linear(self, x: torch.Tensor, layer: int, name: str) -> torch.Tensor:
         """(…, in) -> (…, out) through one linear of one layer."""
@@ -184,12 +187,16 @@ class Llama:
         own = torch.ones(inputs.shape[1], inputs.shape[1], dtype=torch.bool).tril()
         shared = prefix.real.repeat_interleave(times, dim=0)[:, None, None, :].expand(-1, 1, inputs.shape[1], -1)
         mask = torch.cat((shared, own.expand(inputs.shape[0], 1, -1, -1)), dim=-1)
-        x = self.embed(inputs)
-        for layer, (k0, v0) in enumerate(prefix.cache):
+
+        def below(x: torch.Tensor, k0: torch.Tensor, v0: torch.Tensor, layer: int) -> torch.Tensor:
             q, k, v = self.heads(x, layer, turn)
             k = torch.cat((k0.repeat_interleave(times, dim=0), k), dim=2)
             v = torch.cat((v0.repeat_interleave(times, dim=0), v), dim=2)
-            x = self.finish(x, _attend(q, k, v, mask=mask), layer)
+            return self.finish(x, _attend(q, k, v, mask=mask), layer)
+
+        x = self.embed(inputs)
+        for layer, (k0, v0) in enumerate(prefix.cache):
+            x = checkpoint(below, x, k0, v0, layer, use_reentrant=False) if self.frugal else below(x, k0, v0, layer)
         return self.norm(x, "model.norm.weight")
 
 

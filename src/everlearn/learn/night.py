@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from everlearn.ladder import CurvePoint, Ladder
     from everlearn.problem import Problem
     from everlearn.settings import LadderSettings, LearnSettings
+
+
+LOG = logging.getLogger("everlearn.learn")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +116,10 @@ def train(
         policy, ladder.copy(), domain=domain, settings=settings, seed=seed,
         replay=[problem.statement for problem in replay if domain.kinship(problem.statement) not in forbidden],
     )  # fmt: skip
+    LOG.info(
+        "decode: static KV cache, prompts once a group; update: prompts shared, LoRA gradients alone; %s, %d threads, "
+        "process %d of %d", "bfloat16" if run.bf16 else "float32", threads, parallel.rank() + 1, parallel.count(),
+    )  # fmt: skip
     restore_checkpoint(run, workdir)
     parallel.wait_for_all()  # nobody writes a new one before everybody has read this one
     while run.step < settings.steps and run.stopped is None:
@@ -128,6 +136,8 @@ def train(
             path = save_checkpoint(run, workdir)
             if checkpointed is not None:
                 checkpointed(path)
+    if run.stopped is not None:
+        LOG.warning("training stopped after step %d: %s; what was well before is left", run.step, run.stopped)
     started = cpu_seconds()
     digests = [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts]
     measure_rungs(

@@ -8,9 +8,10 @@ drifts however often it is done. `save` writes what `peft.PeftModel.from_pretrai
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,13 +19,16 @@ from safetensors.torch import load_file, save
 
 from everlearn.errors import ModelError
 from everlearn.fingerprint import damaged, model_directory
-from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry
+from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry, token_logprobs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
 
+LOG = logging.getLogger("everlearn.learn")
+PROBE, PARITY = 24, 1e-3
+"""Tokens on which the two forward passes are compared, and the nats by which they may differ in float32."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -63,9 +67,9 @@ class Policy:
             weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
         return Llama(weights, self.shape)
 
-    def trained(self, merged: Llama) -> Llama:
+    def trained(self, merged: Llama, *, frugal: bool = False) -> Llama:
         """That copy with gradients to A and B."""
-        return Llama(merged.weights, self.shape, adapter=self.lora, scale=self.alpha / self.rank)
+        return Llama(merged.weights, self.shape, adapter=self.lora, scale=self.alpha / self.rank, frugal=frugal)
 
     def parameters(self) -> list[torch.Tensor]:
         """What is trained: A and B of each module, in a fixed order."""
@@ -111,6 +115,7 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
         raise damaged(base, error) from error
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     shape = geometry(model.config)
+    _probe(model, Llama(weights, shape), base=base)
     if adapter is not None:
         described = json.loads((adapter / CONFIG).read_text())
         rank, alpha = described["r"], described["lora_alpha"]
@@ -129,6 +134,22 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
                 a, b = _pair(stored, name, expected=((rank, into), (out, rank)), adapter=adapter)
             lora[name] = (a.requires_grad_(), b.requires_grad_())
     return Policy(base=weights, shape=shape, tokenizer=tokenizer, lora=lora, rank=rank, alpha=alpha)
+
+
+@torch.no_grad()
+def _probe(model: Any, ours: Llama, *, base: Path) -> None:
+    """Whether our forward pass computes what transformers' does, of a few tokens; ModelError if it does not."""
+    ids = torch.randint(len(ours.head), (PROBE,), generator=torch.Generator().manual_seed(0)).tolist()
+    found, _ = token_logprobs(ours, [ids[:4]], [ids[4:]])
+    logits = model(input_ids=torch.tensor([ids])).logits[0, 3:-1].float()
+    expected = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids[4:])[:, None])[:, 0]
+    gap = float((found[0] - expected).abs().max())
+    if not gap <= PARITY:
+        raise ModelError(
+            f"base model {base} computes something else than its config says (log-probabilities differ by {gap:.2g} "
+            "nats): use a plain Llama-shaped base"
+        )
+    LOG.info("%s: own forward pass, within %.1e nats of transformers on %d tokens", base.name, gap, PROBE)
 
 
 def _pair(

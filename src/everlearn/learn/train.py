@@ -16,6 +16,7 @@ from everlearn.learn import parallel
 from everlearn.learn.grpo import advantages, divergence, policy_loss, token_weights
 from everlearn.learn.guards import Vitals, alarm, look
 from everlearn.learn.llama import token_logprobs
+from everlearn.learn.memory import plan
 from everlearn.learn.rollout import attempt, batches, seed_of
 
 if TYPE_CHECKING:
@@ -212,9 +213,12 @@ def update(run: Run, groups: list[Group], *, model: Llama, done: float) -> float
     answers = settings.group * len(groups)
     tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
     mine = parallel.share(sorted(groups, key=longest))
-    total = 0.0
-    for batch in batches([settings.group * longest(group) for group in mine], budget=settings.tokens):
-        loss = _loss(run, [mine[index] for index in batch], model=model, answers=answers, tokens=tokens)
+    lengths = [settings.group * longest(group) for group in mine]
+    prompt = max(len(group.prompt) for group in groups)
+    cut = plan(model, longest=max(map(longest, groups)) * settings.group, prompt=prompt, settings=settings)
+    trained, total = run.policy.trained(model, frugal=cut.frugal), 0.0
+    for batch in batches(lengths, budget=cut.tokens):
+        loss = _loss(run, [mine[index] for index in batch], model=trained, answers=answers, tokens=tokens)
         loss.backward()
         total += float(loss.detach())
     parallel.add_gradients(run.policy.parameters())
@@ -241,7 +245,7 @@ def _loss(run: Run, groups: list[Group], *, model: Llama, answers: int, tokens: 
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
     rewards = torch.tensor([group.rewards for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
-    new, mask = token_logprobs(run.policy.trained(model), prompts, ids, temperature=settings.temperature)
+    new, mask = token_logprobs(model, prompts, ids, temperature=settings.temperature)
     old, sampler = new.detach(), torch.zeros(mask.shape)
     sampler[mask] = torch.tensor([score for row in rows for score in row.logprobs])
     loss = policy_loss(new, old, sampler, gain, mask=mask, settings=settings)

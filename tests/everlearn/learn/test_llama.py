@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import random
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -173,6 +174,18 @@ def test_embeddings_alone_are_refused_since_they_do_not_tell_where_markers_are(t
 def test_a_base_that_is_no_plain_llama_is_refused_by_what_is_wrong() -> None:
     with pytest.raises(ModelError, match="attention_bias"):
         geometry(LlamaConfig(attention_bias=True))
+
+
+def test_a_base_that_computes_something_else_than_its_config_says_is_refused(tiny: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(tiny, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.9}))
+    load_policy(base)
+    shape = load_policy(tiny).shape
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("everlearn.learn.policy.geometry", lambda _: shape)
+        with pytest.raises(ModelError, match="computes something else"):
+            load_policy(base)
 
 
 def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:
