@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from everlearn import tally
 from everlearn.learn.decode import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from everlearn.domains import Domain
     from everlearn.learn.decode import Completion
     from everlearn.learn.llama import Llama
     from everlearn.learn.policy import Policy
     from everlearn.problem import Verdict
+
+
+class Sampler(Protocol):
+    """Whoever answers prompts in the policy's stead, as `replicas.Replicas` do."""
+
+    def complete(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        group: int,
+        seeds: Sequence[int] | None,
+        limits: Sequence[int],
+        temperature: float = 1.0,
+    ) -> list[list[Completion]]:
+        """`group` completions for each prompt, at most `limits[prompt]` tokens long; greedy without seeds."""
+        ...
+
+
+Judge = Callable[[Sequence[tuple[str, str]]], "list[Verdict]"]
+"""(statement, answer) pairs -> their verdicts, in order, as `VerifierPool.verify_many` gives them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +101,18 @@ def complete(
             group=group,
             seeds=None if seeds is None else [seeds[i * group + k] for i in batch for k in range(group)],
             end=policy.end,
-            limit=16 + max(len(prompts[index]) for index in batch) * 3 // 2,
+            limit=max(limit_of(prompts[index]) for index in batch),
             temperature=temperature,
             copying=copying,
         )
         for index, completions in zip(batch, drawn, strict=True):
             done[index] = completions
     return done
+
+
+def limit_of(prompt: Sequence[int]) -> int:
+    """Tokens that an answer may have: half as many again as its prompt, and 16 more."""
+    return 16 + len(prompt) * 3 // 2
 
 
 def attempt(
@@ -101,34 +125,35 @@ def attempt(
     seed: int,
     greedy: bool = False,
     temperature: float = 1.0,
+    sampler: Sampler | None = None,
+    judge: Judge | None = None,
 ) -> list[Group]:
-    """`group` verified answers to each statement; `seed` names the draw (run and step)."""
+    """`group` verified answers to each statement; `seed` names the draw (run and step).
+
+    Answers are sampled from `model` or else by the `sampler`, and judged in this process or else by the `judge`.
+    """
     prompts = [
         policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))
         for statement in statements
     ]
-    seeds = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
-    drawn = complete(policy, model, prompts, group=group, seeds=None if greedy else seeds, temperature=temperature)
+    numbers = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
+    seeds = None if greedy else numbers
+    if sampler is None:
+        drawn = complete(policy, model, prompts, group=group, seeds=seeds, temperature=temperature)
+    else:
+        limits = [limit_of(prompt) for prompt in prompts]
+        drawn = sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
     tally.count("rollouts", by=group * len(statements))
+    answers = [[domain.extract(policy.decode(row.ids)) for row in completions] for completions in drawn]
+    asked = [(statement, answer) for statement, each in zip(statements, answers, strict=True) for answer in each]
+    distinct = list(dict.fromkeys(asked))
+    judged = [domain.verify(*pair) for pair in distinct] if judge is None else judge(distinct)
+    verdicts = dict(zip(distinct, judged, strict=True))
+    tally.count("verdicts", by=len(asked))
     return [
-        _judged(statement, prompt, completions, policy=policy, domain=domain)
-        for statement, prompt, completions in zip(statements, prompts, drawn, strict=True)
-    ]
-
-
-def _judged(
-    statement: str, prompt: list[int], completions: list[Completion], *, policy: Policy, domain: Domain
-) -> Group:
-    answers = [domain.extract(policy.decode(completion.ids)) for completion in completions]
-    known: dict[str, Verdict] = {}
-    for answer in answers:
-        if answer not in known:
-            known[answer] = domain.verify(statement, answer)
-    tally.count("verdicts", by=len(answers))
-    return Group(
-        statement=statement,
-        prompt=prompt,
-        completions=completions,
-        answers=answers,
-        verdicts=[known[answer] for answer in answers],
-    )
+        Group(
+            statement=statement, prompt=prompt, completions=completions, answers=each,
+            verdicts=[verdicts[statement, answer] for answer in each],
+        )
+        for statement, prompt, completions, each in zip(statements, prompts, drawn, answers, strict=True)
+    ]  # fmt: skip

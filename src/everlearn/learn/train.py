@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from everlearn.ladder import Ladder
     from everlearn.learn.llama import Llama
     from everlearn.learn.policy import Policy
-    from everlearn.learn.rollout import Group
+    from everlearn.learn.replicas import Replicas
+    from everlearn.learn.rollout import Group, Judge
     from everlearn.settings import LearnSettings
 
 
@@ -46,7 +47,8 @@ class Run:
     """Everything that one optimizer step reads and changes.
 
     `start` is the policy with which the training began; `good` are the newest parameters whose own answers looked well.
-    `stopped` says which guard has ended the training.
+    `stopped` says which guard has ended the training. Answers are sampled by the `replicas` and judged by the `judge`, if
+    there are any.
     """
 
     policy: Policy
@@ -67,6 +69,8 @@ class Run:
     good: list[torch.Tensor] = field(default_factory=list)
     stopped: str | None = None
     ahead: Rollouts | None = None
+    replicas: Replicas | None = None
+    judge: Judge | None = None
 
     def statement(self, digest: str) -> str:
         """The problem with that digest, of tonight's ladder or of an earlier night's."""
@@ -137,7 +141,7 @@ def advance(run: Run, *, done: float, last: bool = False) -> CurvePoint:
     loss = 0.0
     if run.stopped is None:
         run.good = run.parameters()
-        model = run.policy.merged(bf16=run.bf16) if run.ahead else rollouts.model
+        model = current(run) if run.ahead else rollouts.model
         run.step += 1
         with ThreadPoolExecutor(max_workers=1) as aside:
             ahead = aside.submit(roll, run, model=model) if settings.staleness and not last else None
@@ -168,12 +172,20 @@ def choose(run: Run) -> list[str]:
     return run.curriculum.choose(random.Random(seed_of(run.seed, "choose", run.step)), count=run.settings.prompts)
 
 
+def current(run: Run) -> Llama:
+    """The policy as it is now, merged; the replicas have it, too."""
+    if run.replicas is not None:
+        run.replicas.load(run.policy, version=f"step-{run.step}")
+    return run.policy.merged(bf16=run.bf16)
+
+
 def roll(run: Run, *, model: Llama | None = None) -> Rollouts:
     """This process's share of the answers of the run's next step, by `model` or by its policy as it is now."""
-    model = model or run.policy.merged(bf16=run.bf16)
+    model = model or current(run)
     groups = attempt(
         run.policy, model, [run.statement(digest) for digest in parallel.share(choose(run))], domain=run.domain,
         group=run.settings.group, seed=seed_of(run.seed, run.step), temperature=run.settings.temperature,
+        sampler=run.replicas, judge=run.judge,
     )  # fmt: skip
     return Rollouts(groups=groups, model=model)
 
