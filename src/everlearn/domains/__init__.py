@@ -13,6 +13,7 @@ from everlearn.errors import UnknownDomainError
 
 if TYPE_CHECKING:
     import random
+    from importlib.metadata import EntryPoint
 
     from everlearn.problem import Problem, Verdict
 
@@ -83,7 +84,13 @@ def known_domains() -> tuple[str, ...]:
 
 
 def load_domain(name: str) -> Domain:
-    """The domain of that name.
+    """The domain of that name. UnknownDomainError as `find_domain`."""
+    domain: Domain = find_domain(name).load()()
+    return domain
+
+
+def find_domain(name: str) -> EntryPoint:
+    """Where the domain of that name is, so that another process can load it.
 
     Raises:
         UnknownDomainError: no installed package offers it; the message names those there are.
@@ -95,5 +102,4 @@ def load_domain(name: str) -> Domain:
             f"unknown domain {shown!r}: use one of {', '.join(known_domains()) or '(none installed)'}, or install the "
             f"package that offers it as an entry point of {GROUP}"
         )
-    domain: Domain = found[0].load()()
-    return domain
+    return found[0]

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
+from contextlib import ExitStack
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from everlearn.domains.pool import VerifierPool, serve
+from everlearn.domains import find_domain
+from everlearn.domains.pool import BATCH, VerifierPool
+from everlearn.domains.worker import OUT_OF_MEMORY, processor_seconds, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
 from everlearn.problem import Ruling
 
@@ -18,6 +27,8 @@ if TYPE_CHECKING:
 TRAPS = '''
 import multiprocessing
 import os
+import pathlib
+import time
 
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
@@ -27,15 +38,24 @@ class Traps:
     """A domain whose answers say how to treat the verifier."""
 
     def verify(self, statement, answer, *, seed=0):
+        if answer in ("hang", "sleep"):
+            print(answer, flush=True)
         if answer == "hang":
             while True:
                 pass
+        if answer == "sleep":
+            time.sleep(1000)
         if answer == "die":
             os.kill(os.getpid(), 9)
         if answer == "refuse":
             raise GrammarError("no")
         if answer == "eat":
             bytearray(10**11)
+        if answer.startswith("once "):
+            place = pathlib.Path(answer.removeprefix("once "))
+            if not place.exists():
+                place.touch()
+                os.kill(os.getpid(), 9)
         return Verdict(ruling=Ruling.CORRECT, reason=f"{statement} {seed}")
 
 
@@ -46,6 +66,15 @@ class Broken:
         if multiprocessing.parent_process():
             raise SystemExit(3)
 '''
+OWNER = """
+from everlearn.domains import find_domain
+from everlearn.domains.pool import VerifierPool
+
+if __name__ == "__main__":
+    with VerifierPool("traps", workers=2, timeout_s=1000) as pool:
+        print(*(worker.process.pid for worker in pool._workers), flush=True)
+        pool.verify_many([("a", "hang"), ("b", "sleep")])
+"""
 
 
 @pytest.fixture
@@ -63,16 +92,46 @@ def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("trap_domain", None)
 
 
-def test_verdicts_come_in_the_order_of_the_pairs() -> None:
-    with VerifierPool("integration", workers=2) as pool:
-        verdicts = pool.verify_many([("2*x", "x^2" if n % 3 else "x^3") for n in range(30)])
+@pytest.fixture(scope="module")
+def pools() -> Iterator[list[VerifierPool]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(VerifierPool("integration", workers=count)) for count in (1, 2, 3)]
 
-    assert [verdict.is_correct for verdict in verdicts] == [bool(n % 3) for n in range(30)]
+
+def test_verdicts_come_in_the_order_of_the_pairs(pools: list[VerifierPool]) -> None:
+    verdicts = pools[1].verify_many([("2*x", "x^2" if n % 3 else f"x^3+{n}") for n in range(3 * BATCH)])
+
+    assert [verdict.is_correct for verdict in verdicts] == [bool(n % 3) for n in range(3 * BATCH)]
 
 
-def test_no_pairs_are_no_verdicts() -> None:
-    with VerifierPool("integration") as pool:
-        assert pool.verify_many([]) == []
+def test_no_pairs_are_no_verdicts(pools: list[VerifierPool]) -> None:
+    assert pools[0].verify_many([]) == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    pairs=st.lists(
+        st.tuples(
+            st.sampled_from(["2*x", "cos(x)", "2x", "x^2+sin(x)"]),
+            st.sampled_from(["x^2", "x^2+1", "sin(x)", "x^3/3-cos(x)", "erf(x)", "(", "\ud800"]) | st.text(max_size=8),
+        ),
+        max_size=12,
+    ),
+    seed=st.integers(0, 3),
+)
+def test_verdicts_do_not_depend_on_the_number_of_workers(
+    pools: list[VerifierPool], pairs: list[tuple[str, str]], seed: int
+) -> None:
+    one, two, three = (pool.verify_many(pairs, seed=seed) for pool in pools)
+
+    assert one == two == three
+
+
+def test_texts_longer_than_a_batch_are_judged_one_by_one(traps: str) -> None:
+    with VerifierPool(traps) as pool:
+        verdicts = pool.verify_many([("a", "long" * 100_000), ("b", "more" * 100_000), ("c", "")])
+
+    assert [verdict.reason for verdict in verdicts] == ["a 0", "b 0", "c 0"]
 
 
 def test_the_seed_reaches_the_worker(traps: str) -> None:
@@ -80,28 +139,65 @@ def test_the_seed_reaches_the_worker(traps: str) -> None:
         assert pool.verify("x", "", seed=7).reason == "x 7"
 
 
-def test_a_problem_that_cannot_be_read_is_not_decided() -> None:
-    with VerifierPool("integration") as pool:
-        assert pool.verify("2x", "x").ruling is Ruling.UNDECIDED
+def test_a_problem_that_cannot_be_read_is_not_decided(pools: list[VerifierPool]) -> None:
+    verdict = pools[0].verify("2x", "x")
+
+    assert verdict.ruling is Ruling.UNDECIDED
+    assert pools[0].recorded == {}, "the domain has said so, not the pool"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("answer", "reason"), [("hang", "within 0.5 s"), ("die", "died"), ("eat", "more than the 2048 MiB")]
+    ("answer", "reason"),
+    [
+        ("hang", "no verdict within 0.2 seconds"),
+        ("sleep", "no verdict within 0.2 seconds"),
+        ("die", "the verifier died of it"),
+        ("eat", "the verifier needs more than the 2048 MiB it is allowed"),
+    ],
 )
-def test_a_bad_answer_costs_itself_only(traps: str, answer: str, reason: str) -> None:
-    with VerifierPool(traps, workers=2, timeout_s=0.5) as pool:
+def test_a_bad_answer_costs_itself_only(traps: str, answer: str, reason: str, workers: int) -> None:
+    with VerifierPool(traps, workers=workers, timeout_s=0.2) as pool:
         verdicts = pool.verify_many([("a", ""), ("b", answer), ("c", ""), ("d", answer), ("e", "")])
 
     assert [verdict.ruling for verdict in verdicts] == ["CORRECT", "UNDECIDED", "CORRECT", "UNDECIDED", "CORRECT"]
-    assert reason in verdicts[1].reason
+    assert {verdicts[1].reason, verdicts[3].reason} == {reason}
+    assert len(pool.recorded) == 2
 
 
-def test_a_worker_killed_between_two_answers_is_replaced(traps: str) -> None:
+def test_a_pair_that_fails_once_is_tried_again(traps: str, tmp_path: Path) -> None:
+    with VerifierPool(traps) as pool:
+        verdicts = pool.verify_many([("a", ""), ("b", f"once {tmp_path / 'seen'}"), ("c", "")])
+
+    assert [verdict.reason for verdict in verdicts] == ["a 0", "b 0", "c 0"]
+    assert pool.recorded == {}
+
+
+def test_what_was_recorded_is_replayed_and_not_tried_again(traps: str) -> None:
+    with VerifierPool(traps, timeout_s=0.2) as pool:
+        first = pool.verify_many([("a", "die"), ("b", "hang")], seed=3)
+    saved = json.loads(json.dumps(pool.recorded))
+    with VerifierPool(traps, timeout_s=1000, recorded=saved) as resumed:
+        pids = resumed.pids
+        again = resumed.verify_many([("a", "die"), ("b", "hang")], seed=3)
+        assert resumed.pids == pids
+
+    assert again == first
+    assert resumed.recorded == pool.recorded
+
+
+def test_a_record_holds_for_its_seed_only(traps: str) -> None:
+    with VerifierPool(traps, recorded={json.dumps(["a", "", 1]): {"reason": "it hung"}}) as pool:
+        assert pool.verify("a", "", seed=1).reason == "it hung"
+        assert pool.verify("a", "", seed=2).is_correct
+
+
+def test_a_worker_killed_between_two_answers_costs_no_verdict(traps: str) -> None:
     with VerifierPool(traps) as pool:
         pool._workers[0].process.kill()
         pool._workers[0].process.join()
-        assert pool.verify("x", "").ruling is Ruling.UNDECIDED
         assert pool.verify("x", "").is_correct
+        assert pool.recorded == {}
 
 
 def test_no_worker_outlives_the_pool() -> None:
@@ -109,7 +205,24 @@ def test_no_worker_outlives_the_pool() -> None:
         processes = [worker.process for worker in pool._workers]
         assert all(process.is_alive() for process in processes)
 
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def test_the_workers_of_a_killed_owner_end_whatever_they_do(traps: str, tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    with subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        watched = [os.pidfd_open(int(word)) for word in owner.stdout.readline().split()]
+        begun = {owner.stdout.readline(), owner.stdout.readline()}
+        owner.send_signal(signal.SIGKILL)
+
+    assert begun == {"hang\n", "sleep\n"}
+    assert len(watched) == 3
+    for pid_file in watched:
+        assert wait([pid_file], timeout=30), "a worker is still there"
+        os.close(pid_file)
 
 
 @pytest.mark.usefixtures("traps")
@@ -123,19 +236,62 @@ def test_an_unknown_domain_is_said_at_once() -> None:
         VerifierPool("chess")
 
 
-def test_a_worker_serves_until_its_pipe_is_closed(traps: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, traps, 2**32))
-    process.start()
-    theirs.close()
-    said = [json.loads(ours.recv_bytes())]
-    for answer in ("", "refuse", "eat", ""):
-        ours.send_bytes(json.dumps(["x", answer, 5]).encode())
-        said.append(json.loads(ours.recv_bytes()))
-    ours.close()
-    process.join(30)
+def test_a_process_that_is_gone_has_used_no_time() -> None:
+    assert processor_seconds(os.getpid()) > 0
+    assert processor_seconds(2**22 + 1) == 0
 
-    assert [ruling for ruling, _ in said] == ["UNDECIDED", "CORRECT", "UNDECIDED", "UNDECIDED", "CORRECT"]
-    assert said[2][1] == "the problem cannot be read: no"
-    assert process.exitcode == 0
+
+class Served:
+    """A worker as the pool has it, but in a process that coverage sees."""
+
+    def __init__(self, domain: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        life, self.life = context.Pipe(duplex=False)
+        self.begun = context.RawArray("d", 3)
+        self.process = context.Process(target=serve, args=(theirs, life, self.begun, find_domain(domain), 2**33))
+        self.given = (theirs, life)
+
+    def say(self, *answers: str) -> list[list[str]]:
+        self.pipe.send_bytes(json.dumps([5, [["x", answer] for answer in answers]]).encode())
+        told: list[list[str]] = json.loads(self.pipe.recv_bytes())
+        return told
+
+    def started(self) -> Served:
+        self.process.start()
+        for end in self.given:
+            end.close()
+        return self
+
+
+def test_a_worker_serves_until_its_pipe_is_closed(traps: str) -> None:
+    worker = Served(traps).started()
+    ready = json.loads(worker.pipe.recv_bytes())
+    told = worker.say("", "refuse") + worker.say("")
+    worker.pipe.close()
+    worker.process.join(30)
+
+    assert ready == []
+    assert [ruling for ruling, _ in told] == ["CORRECT", "UNDECIDED", "CORRECT"]
+    assert told[1][1] == "the problem cannot be read: no"
+    assert worker.begun[0] == 0
+    assert worker.process.exitcode == 0
+
+
+def test_a_worker_without_memory_ends_and_says_where(traps: str) -> None:
+    worker = Served(traps).started()
+    worker.pipe.recv_bytes()
+    with pytest.raises(EOFError):
+        worker.say("", "eat", "")
+    worker.process.join(30)
+
+    assert worker.begun[0] == 1
+    assert worker.process.exitcode == OUT_OF_MEMORY
+
+
+def test_a_worker_whose_owner_is_gone_before_it_starts_does_not_stay(traps: str) -> None:
+    worker = Served(traps)
+    worker.life.close()
+    worker.started().process.join(30)
+
+    assert worker.process.exitcode == 1

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from everlearn.domains import load_domain
-from everlearn.domains.integration import duals as duals_module
 from everlearn.domains.integration.duals import Duals
 from everlearn.domains.integration.grammar import FUNCTIONS, parse
 from everlearn.domains.integration.precise import Precise, UndefinedError
@@ -66,19 +65,6 @@ def test_double_precision_knows_what_it_cannot_see(text: str) -> None:
     duals.at(parse(text))
 
     assert duals.faint
-
-
-def test_a_remembered_term_is_worth_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duals_module, "REMEMBERED", 2)
-    memo: duals_module.Memo = {}
-    points = np.array(POINTS, dtype=complex)
-    tree = parse("sin(x) + 10^12*x + log(x) + 2")
-
-    for _ in range(2):
-        remembering = Duals(points, slopes=True, memo=memo)
-        assert remembering.whole(tree)[1] == pytest.approx(Duals(points, slopes=True).at(tree)[1])
-        assert remembering.faint
-    assert len(memo) <= 2
 
 
 def test_more_digits_can_be_asked_for() -> None:

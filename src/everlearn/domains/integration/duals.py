@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
 
-Memo: TypeAlias = dict["Expression", tuple[Any, Any, bool]]
-
-REMEMBERED = 20_000  # terms, of about 1 kB each
 VISIBLE = 1e-6  # a term smaller than this part of its sum at every point cannot be judged in double precision
 PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
 
@@ -30,29 +27,9 @@ PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
 class Duals:
     """The evaluator at one array of points. `faint` tells that it met something too small or too large to be seen."""
 
-    def __init__(self, points: np.ndarray, *, slopes: bool, memo: Memo | None = None) -> None:
+    def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
         self.x: Dual = (points, 1.0 if slopes else None)
         self.faint = False
-        self.memo = memo
-
-    def whole(self, tree: Expression) -> Dual:
-        """The value and the slope of a tree whose terms may have been seen before."""
-        if self.memo is None or tree[0] != "sum":
-            return self.at(tree)
-        return self.added(tree, [self.remembered(term, self.memo) for term in tree[1:]])
-
-    def remembered(self, term: Expression, memo: Memo) -> Dual:
-        """`at`, once for each term at these points."""
-        if term not in memo:
-            before, self.faint = self.faint, False
-            value, slope = self.at(term)
-            if len(memo) >= REMEMBERED:
-                memo.clear()
-            memo[term] = value, slope, self.faint
-            self.faint = self.faint or before
-        value, slope, faint = memo[term]
-        self.faint = self.faint or faint
-        return value, slope
 
     def at(self, tree: Expression) -> Dual:
         """The value and the slope of a tree."""
@@ -82,10 +59,7 @@ class Duals:
 
     def sum(self, tree: Expression) -> Dual:
         """A sum."""
-        return self.added(tree, [self.at(term) for term in tree[1:]])
-
-    def added(self, tree: Expression, duals: list[Dual]) -> Dual:
-        """The sum of the terms of a tree."""
+        duals = [self.at(term) for term in tree[1:]]
         value = duals[0][0]
         for dual in duals[1:]:
             value = value + dual[0]
@@ -93,10 +67,10 @@ class Duals:
         slope = slopes[0] if slopes else None
         for other in slopes[1:]:
             slope = slope + other
-        if isinstance(value, np.ndarray):
-            self.faint = self.faint or _hides([dual[0] for dual in duals], tree)
-        else:
+        if not isinstance(value, np.ndarray):
             self.constant(value)
+        elif not all(map(is_monomial, tree[1:])):
+            self.faint = self.faint or hides(np.abs([np.broadcast_to(dual[0], value.shape) for dual in duals]))
         return value, slope
 
     def product(self, tree: Expression) -> Dual:
@@ -170,27 +144,20 @@ def _scalar(function: Callable[..., Any], *values: Any) -> complex:
     return complex(function(*values))
 
 
-def _hides(values: list[Any], tree: Expression) -> bool:
-    """Whether a term of a sum is invisible beside the others at every point. Powers of x never are."""
-    if all(_is_monomial(term) for term in tree[1:]):
-        return False
-    sizes = np.array([np.abs(value) + (0 if isinstance(value, np.ndarray) else _zeros(values)) for value in values])
-    seen = sizes >= VISIBLE * sizes.max(axis=0)
-    return not bool(seen.any(axis=1).all())
+def hides(sizes: np.ndarray) -> bool:
+    """(terms, points) -> whether a term of a sum is invisible beside the others at every point."""
+    seen = sizes >= VISIBLE * np.maximum.reduce(sizes, axis=0)
+    return not bool(np.logical_or.reduce(seen, axis=1).all())
 
 
-def _zeros(values: list[Any]) -> Any:
-    return next(np.zeros(value.shape) for value in values if isinstance(value, np.ndarray))
-
-
-def _is_monomial(tree: Expression) -> bool:
-    """A number, x, or a small power or a multiple of them."""
+def is_monomial(tree: Expression) -> bool:
+    """A number, x, or a small power or a multiple of them: invisible beside no other such term."""
     kind = tree[0]
     if kind in ("number", "name"):
         return kind == "name" or bool(tree[1] <= 9999)
     if kind == "power":
         return bool(tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9)
-    return kind in ("negative", "product") and len(tree) <= 3 and all(_is_monomial(child) for child in tree[1:])
+    return kind in ("negative", "product") and len(tree) <= 3 and all(is_monomial(child) for child in tree[1:])
 
 
 def _exp(_: Duals, value: Any, slope: Any) -> Dual:

@@ -14,16 +14,14 @@ decimals) goes to `proof.recheck` at 50 digits, and its verdict is this one's.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from everlearn.domains.integration import proof
-from everlearn.domains.integration.duals import Duals, Memo
-from everlearn.domains.integration.grammar import Expression, parse
-from everlearn.domains.integration.plain import is_plain
+from everlearn.domains.integration.bank import Bank, Worth, evaluate
+from everlearn.domains.integration.grammar import parse
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
 
@@ -33,28 +31,30 @@ FAR = 1e-6
 TINY = 1e-12
 ENOUGH = 6  # real points at which both sides are defined
 _MIDDLE = (0.3, 2.0)
-_LONG_NUMBER = re.compile(r"[0-9.]{7}|\.[0-9]")
+_FEW = 256  # pieces remembered at points of one integrand's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """An integrand at points: (n,) each. Not finite where it is undefined.
 
-    `real` marks points of the axis where it is real, `middle` those of middle size; `memo` keeps what is known of
-    terms of answers at these points.
+    `real` marks points of the axis where it is real, `middle` those of them of middle size; `bank` holds the points,
+    and what is known of terms there.
     """
 
-    points: np.ndarray
+    bank: Bank
     values: np.ndarray
+    sizes: np.ndarray
     real: np.ndarray
     middle: np.ndarray
-    faint: bool
-    memo: Memo
+    count: int  # of the real points
+    sure: bool  # that double precision is enough for the integrand
+    long: bool
 
     @property
     def enough(self) -> bool:
         """Whether the integrand is real at enough points to be judged there."""
-        return int(self.real.sum()) >= ENOUGH
+        return self.count >= ENOUGH
 
 
 def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
@@ -65,46 +65,44 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
             where it names a function that the grammar has no theory of.
     """
     sample = _sample(integrand, seed)
-    try:
-        answer = parse(antiderivative)
-    except GrammarError as error:
-        return proof.unreadable(antiderivative, error)
-    faint = bool(_LONG_NUMBER.search(integrand) or _LONG_NUMBER.search(antiderivative))
-    settled = None if faint else _compare(answer, sample)
+    with np.errstate(all="ignore"):
+        try:
+            slopes = sample.bank.slopes(antiderivative)
+        except GrammarError as error:
+            return proof.unreadable(antiderivative, error)
+        settled = None if sample.long or slopes.long else _compare(slopes, sample)
     return settled or proof.recheck(integrand, antiderivative)
 
 
-def _compare(answer: Expression, sample: Sample) -> Verdict | None:
+def _compare(slopes: Worth, sample: Sample) -> Verdict | None:
     """The verdict where double precision is enough for one, else None."""
-    with np.errstate(all="ignore"):
-        duals = Duals(sample.points, slopes=True, memo=sample.memo)
-        slope = duals.whole(answer)[1]
-        slopes = np.broadcast_to(np.asarray(0 if slope is None else slope, dtype=complex), sample.points.shape)
-        gaps = np.abs(slopes - sample.values)
-        sizes = np.maximum(np.abs(slopes), np.abs(sample.values))
-        known = np.isfinite(gaps) & np.isfinite(sizes)
+    gaps = np.abs(slopes.at - sample.values)
+    sizes = np.maximum(np.abs(slopes.at), sample.sizes)
+    known = np.isfinite(gaps) & np.isfinite(sizes)
+    judged = sample.real & known
+    count = np.count_nonzero(judged)
+    if not sample.enough or count < ENOUGH or 2 * count < sample.count:
+        return None
+    if sample.sure and slopes.plain and not slopes.faint:
         agree = gaps <= RELATIVE * sizes + ABSOLUTE
-        judged = sample.real & known
-        count = int(judged.sum())
-        if not sample.enough or count < ENOUGH or 2 * count < int(sample.real.sum()):
-            return None
-        if bool(agree[known].all()) and not (sample.faint or duals.faint) and is_plain(answer):
+        if bool(agree[known].all()):
             return Verdict(
                 ruling=Ruling.CORRECT,
-                reason=f"its derivative agrees with the integrand at {count} real and {int(known.sum()) - count} "
-                "complex points",
+                reason=f"its derivative agrees with the integrand at {count} real and "
+                f"{np.count_nonzero(known) - count} complex points",
             )
-        tested = judged & sample.middle
-        far = tested & (gaps > FAR * sizes + TINY)
-        if int(tested.sum()) >= ENOUGH and 2 * int(far.sum()) >= int(tested.sum()):
-            return _wrong(sample, slopes, int(np.flatnonzero(far)[0]))
+    tested = sample.middle & known
+    tests = np.count_nonzero(tested)
+    far = tested & (gaps > FAR * sizes + TINY)
+    if tests >= ENOUGH and 2 * np.count_nonzero(far) >= tests:
+        return _wrong(sample, slopes.at, int(far.argmax()))
     return None
 
 
 def _wrong(sample: Sample, slopes: np.ndarray, at: int) -> Verdict:
     return Verdict(
         ruling=Ruling.WRONG,
-        reason=f"at x = {sample.points[at].real:.6g} its derivative is {_shown(slopes[at])}, the integrand "
+        reason=f"at x = {sample.bank.points[at].real:.6g} its derivative is {_shown(slopes[at])}, the integrand "
         f"{_shown(sample.values[at])}",
     )
 
@@ -116,42 +114,42 @@ def _shown(value: complex) -> str:
 @lru_cache(maxsize=4096)
 def _sample(integrand: str, seed: int) -> Sample:
     """The integrand at the common points, or, where it is rarely real at those, at points searched for it."""
-    tree = parse(integrand)
-    sample = _evaluate(tree, _bank(seed), known=_memo(seed, slopes=False), memo=_memo(seed, slopes=True))
-    if sample.enough:
-        return sample
-    wide = _evaluate(tree, _search(seed), known={}, memo={})
-    found = wide.points[wide.real]
-    if len(found) < ENOUGH:
-        return sample
-    chosen = found[np.linspace(0, len(found) - 1, num=16).astype(int)]
-    return _evaluate(tree, np.concatenate([chosen, _bank(seed)]), known={}, memo={})
-
-
-def _evaluate(tree: Expression, points: np.ndarray, *, known: Memo, memo: Memo) -> Sample:
-    """`known` are terms of integrands at these points, `memo` those of answers."""
     with np.errstate(all="ignore"):
-        duals = Duals(points, slopes=False, memo=known)
-        values = np.broadcast_to(np.asarray(duals.whole(tree)[0], dtype=complex), points.shape)
-        sizes = np.abs(points)
-        return Sample(
-            points=points,
-            values=values,
-            real=(points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values)) & np.isfinite(values),
-            middle=(sizes >= _MIDDLE[0]) & (sizes <= _MIDDLE[1]),
-            faint=duals.faint or not is_plain(tree),
-            memo=memo,
-        )
+        sample = _evaluate(integrand, _bank(seed))
+        if sample.enough:
+            return sample
+        wide = _search(seed)
+        values, _ = evaluate(parse(integrand), wide, slopes=False)
+        found = wide[_is_real(wide, values)]
+        if len(found) < ENOUGH:
+            return sample
+        chosen = found[np.linspace(0, len(found) - 1, num=16).astype(int)]
+        return _evaluate(integrand, Bank(np.concatenate([chosen, _bank(seed).points]), most=_FEW))
 
 
-@lru_cache(maxsize=16)
-def _memo(_: int, *, slopes: bool) -> Memo:  # noqa: ARG001
-    """The terms known at the common points of a seed."""
-    return {}
+def _evaluate(integrand: str, bank: Bank) -> Sample:
+    worth = bank.values(integrand)
+    real = _is_real(bank.points, worth.at)
+    sizes = np.abs(bank.points)
+    return Sample(
+        bank=bank,
+        values=worth.at,
+        sizes=np.abs(worth.at),
+        real=real,
+        middle=real & (sizes >= _MIDDLE[0]) & (sizes <= _MIDDLE[1]),
+        count=int(np.count_nonzero(real)),
+        sure=worth.plain and not worth.faint,
+        long=worth.long,
+    )
+
+
+def _is_real(points: np.ndarray, values: np.ndarray) -> np.ndarray:
+    real: np.ndarray = (points.imag == 0) & (np.abs(values.imag) <= 1e-12 * np.abs(values)) & np.isfinite(values)
+    return real
 
 
 @lru_cache(maxsize=8)
-def _bank(seed: int) -> np.ndarray:
+def _bank(seed: int) -> Bank:
     """The points that most integrands are judged at: 16 real ones and 8 complex ones, of several sizes."""
     rng = np.random.default_rng(seed)
     sizes = np.concatenate([rng.uniform(0.05, 0.3, 2), rng.uniform(*_MIDDLE, 10), rng.uniform(_MIDDLE[1], 15, 4)])
@@ -160,8 +158,7 @@ def _bank(seed: int) -> np.ndarray:
     complex_ones = rng.uniform([0.1, 0.3, 0.1, 0.5, 1, 1, 3, 1], [1, 2, 1, 3, 4, 4, 8, 7]) * np.exp(
         1j * rng.uniform(-3, 3, 8)
     )
-    points: np.ndarray = np.concatenate([real, complex_ones])
-    return points
+    return Bank(np.concatenate([real, complex_ones]))
 
 
 @lru_cache(maxsize=8)
