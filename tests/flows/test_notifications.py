@@ -16,7 +16,7 @@ from everlearn.bell import CHANGED, ring
 from everlearn.errors import BadInputError
 from everlearn.process import wait
 from flows.deploy import read_plan
-from flows.notify import save_target, target_of, targets
+from flows.notify import choose, target_of, targets
 from flows.run_cycle import run_cycle
 from tasks.announce import announce, announce_champion
 from tests.night import ROOT, tiny
@@ -75,7 +75,8 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 def sink(client: SyncPrefectClient) -> Iterator[Sink]:
     """Where all notifications go, with the automations that send them; the one for a missed night waits 10 s, not 26 h."""
     found = Sink()
-    assert save_target(target_of(found.url)) == "custom-webhook/everlearn"
+    said = choose(client, [target_of(found.url)]).settle(client)
+    assert said == ["notifications go to custom-webhook/everlearn"]
     plan = read_plan(FILE, line="told", directory=ROOT, targets=targets(client))
     told = [each for name, each in plan.automations.items() if name.startswith("everlearn tells")]
     made = []
@@ -119,7 +120,7 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
 
 
 def test_the_address_of_a_webhook_is_kept_as_a_secret(client: SyncPrefectClient) -> None:
-    save_target(target_of("https://example.org/hook?token=s3cret"))
+    choose(client, [target_of("https://example.org/hook?token=s3cret")]).settle(client)
     (block,) = targets(client)
     shown = client.read_block_document(block, include_secrets=False)
     client.delete_block_document(block)
