@@ -30,7 +30,7 @@ from everlearn.errors import BadInputError, ServiceError
 from flows import pools
 from flows.change import Change
 from flows.notify import NOBODY, addressed
-from flows.schedule import read_times
+from flows.schedule import await_nights, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +105,12 @@ def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
 def apply(plan: Plan, client: SyncPrefectClient) -> None:
     """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
     pools.ensure(client, queues=plan.queues)
+    _apply_automations(plan, client)
+    _apply_deployments(plan, client)
+    await_nights(client)
+
+
+def _apply_deployments(plan: Plan, client: SyncPrefectClient) -> None:
     kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
     written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, written["deployments"], strict=True):
@@ -125,6 +131,9 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
         )
     if done.returncode != 0:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
+
+
+def _apply_automations(plan: Plan, client: SyncPrefectClient) -> None:
     for name, wanted in plan.automations.items():
         there = _find_automation(client, name)
         if there is None:
