@@ -70,11 +70,9 @@ def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nigh
     assert {"night-integration", "gate-integration", "report-integration", "history-integration"} <= {
         a["key"] for a in asked(nights, "artifacts")
     }
-    bars = {
-        a["description"].partition(":")[0]: a["data"] for a in asked(nights, "artifacts") if a["type"] == "progress"
-    }
-    assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= set(bars)
-    assert set(bars.values()) == {100.0}, "each bar reached its end"
+    bars = [a for a in asked(nights, "artifacts") if a["type"] == "progress"]
+    full = {each["description"].partition(":")[0] for each in bars if each["data"] == 100}
+    assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= full
 
 
 def test_a_second_night_at_the_same_time_is_told_to_wait(nights: Nights) -> None:
