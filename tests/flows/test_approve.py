@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
@@ -18,12 +23,16 @@ from everlearn.cli.approval import close_forms as close_from_the_command_line
 from everlearn.cli.place import Place
 from everlearn.cycle import CycleInputs
 from everlearn.decision import Decision, Outcome
+from everlearn.events import Kind
+from everlearn.process import wait
 from flows.approve import approve
+from flows.deploy import apply, read_plan
+from flows.schedule import begin, find_night, hold
 from tasks import approval
 from tasks.approval import ask_for_approval, close_forms
 from tasks.night import Night
 from tests.line import BASE_MODEL, candidate
-from tests.night import tiny
+from tests.night import ROOT, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +106,52 @@ def test_a_version_waits_until_somebody_says_what_shall_become_of_it(
         ("Ada", "approved: I have read its report"),
     }
     assert state.waiting == ()
+
+
+@pytest.mark.slow
+def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serves(
+    client: SyncPrefectClient, settings: Settings, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "deployed-asking"})})
+    (nights.folder / "params.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
+    apply(read_plan(ROOT / "infra" / "prefect.yaml", line="deployed-asking", directory=nights.folder), client)
+    nightly = find_night(client, line="deployed-asking")
+    hold(client, nightly, held=True)
+    version, run = publish(settings, "first"), begin(client, nightly)
+    night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
+    with monkeypatch.context() as within:
+        within.setenv("PREFECT__FLOW_RUN_ID", str(run))  # where a worker runs the night
+        ended = ask_for_approval.fn(night, {"end": "PUBLISHED", "version": version})
+    client.delete_flow_run(run)
+    assert ended["waits_for"] == "approval"
+    about = FlowRunFilter(tags=FlowRunFilterTags(all_=["line:deployed-asking", version]))
+    (form,) = client.read_flow_runs(flow_run_filter=about)
+
+    take_what_is_first(nights)
+    assert client.read_flow_run(form.id).state_name == "Suspended"
+    assert open_registry(settings).state().champion is None
+    answer = {"decision": "approve", "reason": "I have read its report", "who": "Ada"}
+    # The state says Suspended a moment before the form can be answered.
+    assert wait(
+        lambda: client.resume_flow_run(form.id, run_input=answer).status is SetStateStatus.ACCEPT, patience_s=60
+    )
+    take_what_is_first(nights)
+
+    assert client.read_flow_run(form.id).state_name == "Completed"
+    state = open_registry(settings).state()
+    assert (state.champion, state.waiting) == (version, ())
+    said = [(event.actor, event.reason) for event in state.history if event.kind is Kind.APPROVED]
+    assert said == [("Ada", "I have read its report")]
+
+
+def take_what_is_first(nights: Nights) -> None:
+    """A worker takes what is due in the queue for which people wait, and ends."""
+    environ = os.environ | {"PREFECT_HOME": str(nights.folder / "prefect"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ |= {"PREFECT_API_URL": nights.prefect_url}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--run-once"]
+    where = ["--pool", "cpu", "--work-queue", "first"]
+    done = subprocess.run(command + where, cwd=nights.folder, env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_answer_that_says_nothing_is_refused_and_the_form_stays(
