@@ -28,8 +28,9 @@ from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from flows import pools
-from flows.notify import addressed
-from flows.schedule import read_times
+from flows.change import Change
+from flows.notify import NOBODY, addressed
+from flows.schedule import await_nights, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +45,17 @@ _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What one line wants of the server. `deployments` are Prefect's own entries, `environ` what their gaps are filled with."""
+    """What one line wants of the server. `deployments` are Prefect's own entries, `environ` what their gaps are filled with.
+
+    `unwanted` are names of automations that must not be there.
+    """
 
     line: str
     file: Path
     environ: dict[str, str]
     deployments: dict[str, dict[str, Any]]
     automations: dict[str, AutomationCore]
+    unwanted: frozenset[str] = frozenset()
 
     @property
     def queues(self) -> set[tuple[str, str]]:
@@ -58,26 +63,10 @@ class Plan:
         return {(each["work_pool"]["name"], each["work_pool"]["work_queue_name"]) for each in self.deployments.values()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One difference: what is new or other on the server once the plan is applied."""
-
-    name: str
-    field: str | None = None
-    before: Any = None
-    after: Any = None
-
-    def __str__(self) -> str:
-        """As a line of a diff."""
-        if self.field is None:
-            return f"+ {self.name}"
-        return f"~ {self.name}: {self.field}: {self.before} → {self.after}"
-
-
 def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ...] = ()) -> Plan:
     """The deployments in `file` for one line, and the automations in the files beside it. BadInputError if they are none.
 
-    Notifications go to all `targets` (notify.py); without one there are none.
+    Notifications go to all `targets` (notify.py); without one there are none, and those of before are unwanted.
     """
     environ = {"EVERLEARN_STORE__LINE": line, "EVERLEARN_DIRECTORY": str(directory.absolute())}
     try:
@@ -89,21 +78,39 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
     _check_times(file, deployments)
-    automations = _read_automations(file.with_name("automations.yaml"))
-    if targets:
-        automations |= _read_automations(file.with_name("notifications.yaml"), targets=targets)
-    return Plan(line=line, file=file, environ=environ, deployments=deployments, automations=automations)
+    wanted = _read_automations(file.with_name("automations.yaml"))
+    told = _read_automations(file.with_name("notifications.yaml"), targets=targets or (NOBODY,))
+    return Plan(
+        line=line,
+        file=file,
+        environ=environ,
+        deployments=deployments,
+        automations=wanted | told if targets else wanted,
+        unwanted=frozenset() if targets else frozenset(told),
+    )
 
 
 def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
     """What applying the plan would change on the server; nothing where it was applied before."""
     lacking = (Change(name=name) for name in pools.missing(client, queues=plan.queues))
-    return (*lacking, *_new_deployments(plan, client), *_lost_triggers(plan, client), *_new_automations(plan, client))
+    return (
+        *lacking,
+        *_new_deployments(plan, client),
+        *_lost_triggers(plan, client),
+        *_new_automations(plan, client),
+        *(Change(name=f"automation {each.name}", gone=True) for each in _unwanted(plan, client)),
+    )
 
 
 def apply(plan: Plan, client: SyncPrefectClient) -> None:
     """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
     pools.ensure(client, queues=plan.queues)
+    _apply_automations(plan, client)
+    _apply_deployments(plan, client)
+    await_nights(client)
+
+
+def _apply_deployments(plan: Plan, client: SyncPrefectClient) -> None:
     kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
     written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, written["deployments"], strict=True):
@@ -124,12 +131,17 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
         )
     if done.returncode != 0:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
+
+
+def _apply_automations(plan: Plan, client: SyncPrefectClient) -> None:
     for name, wanted in plan.automations.items():
         there = _find_automation(client, name)
         if there is None:
             client.create_automation(wanted)
         elif _differs(there, wanted):
             client.update_automation(there.id, wanted)
+    for each in _unwanted(plan, client):
+        client.delete_automation(each.id)
 
 
 def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
@@ -162,6 +174,12 @@ def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
             yield Change(name=f"automation {name}")
         elif _differs(found, wanted):
             yield Change(name=f"automation {name}", field="definition", before="another", after="that of the file")
+
+
+def _unwanted(plan: Plan, client: SyncPrefectClient) -> Iterator[Automation]:
+    """What tells people where nobody is to be told: it would fail each time."""
+    for name in sorted(plan.unwanted):
+        yield from client.read_automations_by_name(name)
 
 
 def _check_times(file: Path, deployments: dict[str, dict[str, Any]]) -> None:

@@ -19,6 +19,8 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
     DeploymentFilterTags,
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
@@ -31,6 +33,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
+from everlearn.bell import AWAITED, message
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -107,6 +110,23 @@ def set_times(client: SyncPrefectClient, night: Night, *, cron: str, timezone: s
 def hold(client: SyncPrefectClient, night: Night, *, held: bool) -> None:
     """Let no night begin by itself from now on; or let them again."""
     (client.pause_deployment if held else client.resume_deployment)(night.deployment)
+    if not held:
+        await_nights(client)
+
+
+def await_nights(client: SyncPrefectClient) -> None:
+    """Say of each line whose nights are not held that a verdict is awaited: 26 hours without one raise an alarm.
+
+    What is awaited already stays so since the first word, and a verdict begins the next 26 hours. All lines are named,
+    because the server forgets for which of them an automation waits when that automation is changed.
+    """
+    nightly = DeploymentFilter(tags=DeploymentFilterTags(all_=["everlearn"]))
+    found = client.read_deployments(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=["run-cycle"])), deployment_filter=nightly
+    )
+    lines = [each.name.removeprefix(f"{SLUG}-") for each in found if not each.paused]
+    told = [message(AWAITED, line=line, payload={}) for line in lines]
+    client.request("POST", "/events", json=told).raise_for_status()
 
 
 def begin(client: SyncPrefectClient, night: Night) -> UUID:

@@ -119,9 +119,13 @@ class Network:
 def network() -> Iterator[Network]:
     """Addresses that no other test of this machine uses at the time."""
     made = Network(number=10 + os.getpid() % 200)
+    run(
+        "ip", "addr", "add", f"{made.address}/32", "dev", "lo"
+    )  # so that a door can be opened before the first host is there
     try:
         yield made
     finally:
+        run("ip", "addr", "del", f"{made.address}/32", "dev", "lo")
         for door in made.doors.values():
             door.close()
 

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 LOG = logging.getLogger("everlearn.bell")
-ENDED, CHANGED, ARRIVED = "everlearn.night.ended", "everlearn.champion.changed", "everlearn.data.arrived"
+ENDED, AWAITED = "everlearn.night.ended", "everlearn.night.awaited"
+CHANGED, ARRIVED = "everlearn.champion.changed", "everlearn.data.arrived"
 PATIENCE_S = 2.0
 
 
@@ -27,16 +28,19 @@ def resource_of(line: str) -> dict[str, str]:
     return {"prefect.resource.id": f"everlearn.line.{line}", "prefect.resource.name": line}
 
 
+def message(event: str, *, line: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """What a server is told: that this has happened to the line just now."""
+    now = datetime.now(tz=UTC).isoformat()
+    return {"id": str(uuid.uuid4()), "occurred": now, "event": event, "resource": resource_of(line), "payload": payload}
+
+
 def ring(event: str, *, line: str, payload: dict[str, Any]) -> bool:
     """Whether the server has taken the event."""
     url = urlsplit(os.environ.get("PREFECT_API_URL", ""))
     if url.scheme not in {"http", "https"}:
         return False
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    told = [
-        {"id": str(uuid.uuid4()), "occurred": datetime.now(tz=UTC).isoformat(), "event": event,
-         "resource": resource_of(line), "payload": payload}
-    ]  # fmt: skip
+    told = [message(event, line=line, payload=payload)]
     connection = kind(url.netloc, timeout=PATIENCE_S)
     try:
         headers = {"Content-Type": "application/json"} | _credentials()

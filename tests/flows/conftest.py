@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server on a free port: what a flow in another process can talk to."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+    """A real server on a free port."""
     with LocalPrefect(tmp_path_factory.mktemp("prefect")) as server:
-        yield server.api_url
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_url(prefect_server: LocalPrefect) -> str:
+    """What a flow in another process can talk to."""
+    return prefect_server.api_url
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectHTTPStatusError
@@ -31,6 +38,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from everlearn.access import open_registry, open_store
+from everlearn.bell import ARRIVED
 from everlearn.cycle import Workspace, current_cycle
 from everlearn.errors import BadInputError, ServiceError
 from flows.deploy import Plan, apply, compare, read_plan
@@ -119,6 +127,17 @@ def test_automations_are_made_once_and_mended_where_somebody_changed_them(
     assert compare(deployed, client) == ()
 
 
+def test_a_trigger_that_somebody_removed_is_shown_and_put_back(deployed: Plan, client: SyncPrefectClient) -> None:
+    name = f"ingest-{deployed.line}__automation_1"
+    (there,) = client.read_automations_by_name(name)
+    client.delete_automation(there.id)
+    assert f"+ automation {name}" in [str(change) for change in compare(deployed, client)]
+    apply(deployed, client)
+    (again,) = client.read_automations_by_name(name)
+    assert ARRIVED in again.trigger.model_dump_json(), "for problems that have arrived"
+    assert compare(deployed, client) == ()
+
+
 def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan, client: SyncPrefectClient) -> None:
     night = find_night(client, line=deployed.line)
     assert (night.cron, night.timezone, night.held) == ("0 2 * * *", "UTC", False)
@@ -133,6 +152,7 @@ def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan
 
 def test_a_night_can_be_asked_for_now(deployed: Plan, client: SyncPrefectClient) -> None:
     run = client.read_flow_run(begin(client, find_night(client, line=deployed.line)))
+    client.delete_flow_run(run.id)  # another test's workers would take it
     assert run.work_pool_name == "cpu"
     assert f"line:{deployed.line}" in run.tags
 
@@ -240,7 +260,7 @@ def test_daylight_saving_neither_skips_nor_doubles_a_night(minutes: int, *, spri
 
 @pytest.fixture
 def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
-    """A line that is deployed where a tiny night can run; no run of it is left to another test's workers."""
+    """A line that is deployed where a tiny night can run; nothing of it is left to another test's workers."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
     apply(read_plan(FILE, line=plan.line, directory=nights.folder), client)
@@ -251,7 +271,14 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
     inbox.symlink_to(nights.data)
     found = find_night(client, line=plan.line)
     yield found
-    hold(client, found, held=True)
+    mine = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[f"line:{plan.line}"]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES))),
+    )
+    for name in plan.deployments:  # first, so that what has crashed with a worker is not begun again
+        client.delete_deployment(client.read_deployment_by_name(name).id)
+    for run in client.read_flow_runs(flow_run_filter=mine):
+        client.delete_flow_run(run.id)
 
 
 @pytest.mark.slow

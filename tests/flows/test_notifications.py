@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Running
@@ -15,19 +16,21 @@ from prefect.states import Crashed, Failed, Running
 from everlearn.bell import CHANGED, ring
 from everlearn.errors import BadInputError
 from everlearn.process import wait
-from flows.deploy import read_plan
-from flows.notify import save_target, target_of, targets
+from everlearn.settings import Settings
+from flows.deploy import apply, read_plan
+from flows.notify import choose, target_of, targets
 from flows.run_cycle import run_cycle
-from tasks.announce import announce, announce_champion
+from tasks.announce import announce, announce_champion, concluded
 from tests.night import ROOT, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import State
 
-    from everlearn.settings import Settings
+    from everlearn.services import LocalPrefect
     from tests.conftest import S3Server
 
 FILE = ROOT / "infra" / "prefect.yaml"
@@ -55,6 +58,11 @@ class Sink:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}/told"
 
+    def close(self) -> None:
+        """Nobody listens there any more."""
+        self.server.shutdown()
+        self.server.server_close()
+
     def heard(self, *words: str) -> bool:
         """Whether one message that has all of these words arrives."""
         return wait(lambda: any(all(word in str(each) for word in words) for each in self.got), patience_s=60)
@@ -72,23 +80,29 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 
 
 @pytest.fixture
-def sink(client: SyncPrefectClient) -> Iterator[Sink]:
-    """Where all notifications go, with the automations that send them; the one for a missed night waits 10 s, not 26 h."""
+def file(tmp_path: Path) -> Path:
+    """Deployments and automations as they are written, but the alarm for a missed night waits 10 s, not 26 h."""
+    for each in (ROOT / "infra").glob("*.yaml"):
+        text = each.read_text(encoding="utf-8")
+        (tmp_path / each.name).write_text(text.replace("within: 93600", "within: 10"), encoding="utf-8")
+    return tmp_path / FILE.name
+
+
+@pytest.fixture
+def sink(client: SyncPrefectClient, file: Path) -> Iterator[Sink]:
+    """Where all notifications go, with the automations that send them."""
     found = Sink()
-    assert save_target(target_of(found.url)) == "custom-webhook/everlearn"
-    plan = read_plan(FILE, line="told", directory=ROOT, targets=targets(client))
+    said = choose(client, [target_of(found.url)]).settle(client)
+    assert said == ["notifications go to custom-webhook/everlearn"]
+    plan = read_plan(file, line="told", directory=ROOT, targets=targets(client))
     told = [each for name, each in plan.automations.items() if name.startswith("everlearn tells")]
-    made = []
-    for each in told:
-        text = each.model_dump_json().replace("93600", "10")
-        made.append(client.create_automation(type(each).model_validate_json(text)))
+    made = [client.create_automation(each) for each in told]
     yield found
     for automation in made:
         client.delete_automation(automation)
     for block in targets(client):
         client.delete_block_document(block)
-    found.server.shutdown()
-    found.server.server_close()
+    found.close()
 
 
 def test_each_thing_that_happens_is_told_with_what_to_do(
@@ -118,8 +132,37 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
     assert len(ends) == 3, "but not what needs nobody"
 
 
+@pytest.mark.slow
+def test_a_line_whose_first_night_never_ends_is_told_of(sink: Sink, client: SyncPrefectClient, file: Path) -> None:
+    plan = read_plan(file, line="first-night", directory=ROOT, targets=targets(client))
+    apply(plan, client)
+    assert sink.heard("A line has had no verdict for 26 hours", "has ended for 26 hours: first-night")
+
+
+@flow(name="night-that-nobody-hears-of", persist_result=False)
+def ending(settings: Settings, ended: dict[str, str | None]) -> dict[str, str | None]:
+    announce(settings, ended)
+    return concluded(ended)
+
+
+def test_a_target_that_does_not_answer_harms_no_night_and_the_server_says_so(
+    sink: Sink, prefect_server: LocalPrefect, settings: Settings
+) -> None:
+    sink.close()
+    before = len(prefect_server.log.read_text(encoding="utf-8"))
+    state = ending(settings, {"end": "REJECTED", "version": None, "reason": "worse"}, return_state=True)
+    assert (state.name, state.message) == ("Completed", "REJECTED: worse")
+
+    def said() -> str:
+        return prefect_server.log.read_text(encoding="utf-8")[before:]
+
+    assert wait(lambda: "moved to the dead letter queue" in said(), patience_s=60), said()[-2000:]
+    assert "All connection attempts failed" in said()
+    assert sink.url not in said(), "the address is a secret"
+
+
 def test_the_address_of_a_webhook_is_kept_as_a_secret(client: SyncPrefectClient) -> None:
-    save_target(target_of("https://example.org/hook?token=s3cret"))
+    choose(client, [target_of("https://example.org/hook?token=s3cret")]).settle(client)
     (block,) = targets(client)
     shown = client.read_block_document(block, include_secrets=False)
     client.delete_block_document(block)

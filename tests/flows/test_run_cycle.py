@@ -63,11 +63,16 @@ def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nigh
     names = {run["name"] for run in asked(nights, "flow_runs")}
     assert any(name.startswith("night 20") and name.endswith("· line integration") for name in names)
     assert any(name.endswith((" FAIL", " PASS", " INSUFFICIENT")) for name in names), "the verdict is in the name"
+    tags = {tag for run in asked(nights, "flow_runs") for tag in run["tags"]}
+    assert tags & {"FAIL", "PASS", "INSUFFICIENT"}, "and a tag to look for"
     told = {run["state"]["message"] for run in asked(nights, "flow_runs")}
     assert any(str(ended["reason"]) in str(each) for each in told)
     assert {"night-integration", "gate-integration", "report-integration", "history-integration"} <= {
         a["key"] for a in asked(nights, "artifacts")
     }
+    bars = [a for a in asked(nights, "artifacts") if a["type"] == "progress"]
+    full = {each["description"].partition(":")[0] for each in bars if each["data"] == 100}
+    assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= full
 
 
 def test_a_second_night_at_the_same_time_is_told_to_wait(nights: Nights) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Result]
 
+ASKED = ("deploy", "--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
+HOOK = "https://example.org/a-secret-path"
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,30 +51,55 @@ def deployed(everlearn: Command) -> Command:
 
 
 def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
     monkeypatch.setattr(schedules, "asks", lambda: True)
-    for refused in (everlearn("deploy", *file, "--dry-run"), everlearn("deploy", *file, answer="n\n")):
+    for refused in (everlearn(*ASKED, "--dry-run"), everlearn(*ASKED, answer="n\n")):
         assert "+ run-cycle/nightly-asked" in refused.stdout
     assert refused.exit_code == 1
-    applied = everlearn("deploy", *file, answer="y\n")
+    applied = everlearn(*ASKED, answer="y\n")
     assert (applied.exit_code, "line asked: deployed" in applied.stderr) == (0, True)
-    again = everlearn("deploy", *file, "--json")
+    again = everlearn(*ASKED, "--json")
     assert json.loads(again.stdout) == {"asked": []}
-    assert everlearn("deploy", *file).stdout == "nothing to change\n"
+    assert everlearn(*ASKED).stdout == "nothing to change\n"
 
 
 def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(everlearn: Command) -> None:
-    file = ("--file", str(ROOT / "infra" / "prefect.yaml"), "--line", "asked")
-    words = ("deploy", *file, "--notify", "https://example.org/a-secret-path")
-    assert "+ automation everlearn tells: a night has ended" in everlearn(*words, "--dry-run").stdout
+    words = (*ASKED, "--notify", HOOK)
+    looked = everlearn(*words, "--dry-run").stdout
+    assert "+ target custom-webhook/everlearn\n" in looked
+    assert "+ automation everlearn tells: a night has ended" in looked
     with get_client(sync_client=True) as client:
         assert targets(client) == (), "a look keeps nothing"
-        assert everlearn(*words).stderr.startswith("notifications go to custom-webhook/everlearn\n")
-        assert len(targets(client)) == 1
-        for block in targets(client):
-            client.delete_block_document(block)
-    assert "everlearn tells" not in everlearn("deploy", *file, "--dry-run").stdout
-    assert isinstance(everlearn("deploy", *file, "--notify", "ada").exception, BadInputError)
+        told = everlearn(*words)
+        assert told.stderr.startswith("notifications go to custom-webhook/everlearn\n")
+        assert "a-secret-path" not in looked + told.output
+        (block,) = targets(client)
+        assert everlearn(*words).stdout == "nothing to change\n", "it goes there already"
+        client.delete_block_document(block)
+        assert "- automation everlearn tells: a night has ended\n" in everlearn(*ASKED).stdout, "it would fail"
+        assert client.read_automations_by_name("everlearn tells: a night has ended") == []
+    assert everlearn(*ASKED).stdout == "nothing to change\n"
+    assert isinstance(everlearn(*ASKED, "--notify", "ada").exception, BadInputError)
+
+
+@pytest.mark.slow
+def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everlearn: Command) -> None:
+    everlearn(*ASKED, "--notify", HOOK, "--notify", "https://hooks.slack.com/services/T/B/secret")
+    moved = everlearn(*ASKED, "--notify", "https://example.org/another", "--dry-run").stdout
+    assert moved == "~ target custom-webhook/everlearn: address: another → that of --notify\n"
+
+    left = everlearn(*ASKED, "--no-notify", "--notify", HOOK)
+    assert left.stdout.startswith("- target slack-webhook/everlearn\n~ automation everlearn tells: a night has ended")
+    assert left.stderr.startswith("notifications no longer go to slack-webhook/everlearn\n")
+
+    looked = everlearn(*ASKED, "--no-notify", "--dry-run").stdout
+    assert everlearn(*ASKED).stdout == "nothing to change\n", "a look takes nothing away, and nobody else does"
+    assert everlearn(*ASKED, "--no-notify").stdout == looked
+    assert {line[:2] for line in looked.splitlines()} == {"- "}
+    assert "- target custom-webhook/everlearn\n- automation everlearn tells: a line without a verdict" in looked
+    with get_client(sync_client=True) as client:
+        assert targets(client) == ()
+        assert not [each for each in client.read_automations() if each.name.startswith("everlearn tells")]
+    assert everlearn(*ASKED, "--no-notify").stdout == "nothing to change\n"
 
 
 def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:

@@ -43,6 +43,9 @@ def deploy(
         list[str] | None,
         typer.Option(metavar="URL", help="Where to tell people: a Slack or other webhook, or sendgrid://KEY:from/to."),
     ] = None,
+    no_notify: Annotated[
+        bool, typer.Option("--no-notify", help="Tell nobody any more; with --notify, nobody but those named here.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")] = False,
     json: Json = False,
@@ -55,27 +58,27 @@ def deploy(
         everlearn deploy
         everlearn deploy --line math --line code --yes
         everlearn deploy --dry-run --json
-        everlearn deploy --notify https://hooks.slack.com/services/…    # kept on the server as a secret
+        everlearn deploy --notify https://hooks.slack.com/services/…    # kept on the server as a secret, until
+        everlearn deploy --no-notify                                    # nobody is to be told any more
     """
     place: Place = context.obj
     lines = line or [place.settings().store.line]
     with client_of(place) as client:
         from flows.deploy import apply, compare, read_plan
-        from flows.notify import NOBODY, save_target, target_of, targets
+        from flows.notify import choose, target_of, targets
 
-        blocks = [target_of(url) for url in notify or ()]
-        known = targets(client) or tuple(NOBODY for _ in blocks)
-        plans = [read_plan(file, line=each, directory=Path(), targets=known) for each in lines]
-        changes = {plan.line: compare(plan, client) for plan in plans}
+        chosen = choose(client, [target_of(url) for url in notify or ()], only=no_notify)
+        plans = [read_plan(file, line=each, directory=Path(), targets=chosen.ids) for each in lines]
+        changes = {plan.line: (*chosen.changes, *compare(plan, client)) for plan in plans}
         facts = {name: [str(change) for change in found] for name, found in changes.items()}
         told = "\n".join(dict.fromkeys(each for found in facts.values() for each in found)) or "nothing to change"
         answer(facts, as_json=json, shown=told)
-        if dry_run or not (blocks or any(changes.values())):
+        if dry_run or not any(changes.values()):
             return
         if not yes and asks():
             typer.confirm("apply this?", err=True, abort=True)
-        for block in blocks:
-            tell(f"notifications go to {save_target(block)}")
+        for said in chosen.settle(client):
+            tell(said)
         for each in lines:
             apply(read_plan(file, line=each, directory=Path(), targets=targets(client)), client)
             tell(f"line {each}: deployed")
