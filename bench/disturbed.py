@@ -102,7 +102,7 @@ class Site:
         if long:
             example = (ROOT / "data" / "example").glob("*.jsonl")
             problems = [json.loads(line)["problem"] for path in example for line in path.read_text().splitlines()]
-            self._write_line(real=True)
+        self._write_line(real=long)
         inbox = self.home / "inbox" / LINE
         inbox.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps({"problem": problem}) + "\n" for problem in problems)
