@@ -4,7 +4,8 @@
 
 A SeaweedFS, a Prefect server on SQLite and `everlearn worker`, all real and all on this machine. A tiny night takes
 sums of six terms from about 70 % to 90 % in some 20 s of work: real steps, a real gate. What is published is taken back
-before the next night, so that each has the same to gain. The last night is one of the profile `nightly`.
+before the next night, so that each has the same to gain. The one in the middle is
+one of the profile `nightly`.
 
     lost       nights without a verdict within ten minutes
     twice      nights with more than one verdict, or data that was published twice
@@ -70,7 +71,7 @@ def main() -> None:
         for number, name in enumerate(script(asked.nights, asked.faults or sorted(FAULTS)), start=1):
             if time.monotonic() > until:
                 break
-            long = number == asked.nights and not asked.no_nightly
+            long = number == (asked.nights + 1) // 2 and not asked.no_nightly
             rows.append(
                 night(site, number, FAULTS["nothing" if long else name], patience_s=LONG_S if long else PATIENCE_S)
             )

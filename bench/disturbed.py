@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import json
 import os
 import random
@@ -101,7 +102,7 @@ class Site:
         if long:
             example = (ROOT / "data" / "example").glob("*.jsonl")
             problems = [json.loads(line)["problem"] for path in example for line in path.read_text().splitlines()]
-            self._write_line(real=True)
+        self._write_line(real=long)
         inbox = self.home / "inbox" / LINE
         inbox.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps({"problem": problem}) + "\n" for problem in problems)
@@ -353,7 +354,8 @@ def _kill_server(server: services.LocalServer) -> None:
 
 
 def _later(seconds: float, act: Callable[[], object]) -> None:
-    timer = threading.Timer(seconds, act)
+    """In a thread that knows, as this one does, which Prefect server is meant."""
+    timer = threading.Timer(seconds, contextvars.copy_context().run, [act])
     timer.daemon = True
     timer.start()
 
