@@ -58,7 +58,7 @@ def measure_suites(night: Night, who: str) -> None:
             with progress(f"{who} on {suite.name}") as tell:
                 found = measure(
                     night.settings.base.path, adapter, suite.problems, seed=night.settings.learn.seed,
-                    threads=night.settings.threads, progress=tell,
+                    threads=night.settings.threads, verifiers=night.settings.verifiers, progress=tell,
                 )  # fmt: skip
             out = Path(folder) / "out" / f"{suite.name}.jsonl"
             out.parent.mkdir(exist_ok=True)

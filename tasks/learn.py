@@ -70,7 +70,7 @@ def grow_ladder(night: Night) -> int:
                 ladder = grow(
                     night.settings.base.path, parent_adapter(night, Path(folder) / "parent"), roots,
                     forbidden=_forbidden(night), settings=night.settings.ladder, seed=night.settings.learn.seed,
-                    threads=night.settings.threads, progress=tell,
+                    threads=night.settings.threads, verifiers=night.settings.verifiers, progress=tell,
                 )  # fmt: skip
                 ladder.save(Path(folder) / "ladder.jsonl")
                 work.put("ladder", (Path(folder) / "ladder.jsonl").read_bytes())
@@ -99,7 +99,8 @@ def train_adapter(night: Night) -> None:
                 night.settings.base.path, parent_adapter(night, Path(folder) / "parent"), ladder_of(work, "ladder"),
                 domain_name=night.settings.domain, replay=replay_of(night), forbidden=_forbidden(night),
                 settings=night.settings.learn, ladder_settings=night.settings.ladder, seed=night.settings.learn.seed,
-                threads=night.settings.threads, workdir=place, progress=show,
+                threads=night.settings.threads, verifiers=night.settings.verifiers, rollouts=night.settings.rollouts,
+                workdir=place, progress=show,
                 checkpointed=lambda path: work.put_tree("checkpoint", path),
             )  # fmt: skip
             result = Path(folder) / "trained"

@@ -145,6 +145,24 @@ class LearnSettings(Section):
         return self
 
 
+class RolloutSettings(Section):
+    """Who samples the answers of a training: this machine, or `replicas`, vLLM servers by their addresses.
+
+    They read adapters from the folder `adapters`, at the same path as here. Their `dtype` says how near they have to be to
+    our own log-probabilities.
+    """
+
+    replicas: tuple[str, ...] = ()
+    adapters: Path | None = None
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    @model_validator(mode="after")
+    def _has_a_folder(self) -> Self:
+        if self.replicas and self.adapters is None:
+            raise ValueError("replicas read adapters from a folder that they share with this machine: set adapters")
+        return self
+
+
 class GateSettings(Section):
     """How sure the gate has to be, and of what. Shares of items: a margin of 0.03 allows three points, provably not more.
 
@@ -191,11 +209,16 @@ class RetentionSettings(Section):
 
 
 class Settings(Section):
-    """Everything one night needs to know, frozen."""
+    """Everything one night needs to know, frozen.
+
+    `threads` are those of a process that decodes or trains; answers are judged by `verifiers` processes beside it (0: in
+    the same one, for domains that can neither hang nor crash).
+    """
 
     domain: str = "integration"
     profile: Profile = "quick"
     threads: int = Field(default=1, ge=1)
+    verifiers: int = Field(default=1, ge=0)
     store: StoreSettings = StoreSettings()
     signing: SigningSettings = SigningSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -204,6 +227,7 @@ class Settings(Section):
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()
     learn: LearnSettings = LearnSettings()
+    rollouts: RolloutSettings = RolloutSettings()
     gate: GateSettings = GateSettings()
 
 

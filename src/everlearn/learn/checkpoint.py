@@ -48,6 +48,7 @@ def save_checkpoint(run: Run, workdir: Path) -> Path:
         "rewarded": run.rewarded,
         "first": run.first and asdict(run.first),
         "stopped": run.stopped,
+        "recorded": run.recorded,
     }
     (fresh / "run.json").write_text(json.dumps(described))
     for path in fresh.iterdir():
@@ -80,6 +81,7 @@ def restore_checkpoint(run: Run, workdir: Path) -> bool:
                 run.optimizer.state[tensor] = state
     described = json.loads((found / "run.json").read_text())
     run.step, run.spent, run.rewarded = described["step"], described["spent"], described["rewarded"]
+    run.recorded = described["recorded"]
     run.first, run.stopped = described["first"] and Vitals(**described["first"]), described["stopped"]
     run.curve = [point_of(point) for point in described["curve"]]
     run.ladder.rungs = load_ladder(found / "ladder.jsonl").rungs

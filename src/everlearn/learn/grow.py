@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from everlearn.ladder import Rung
     from everlearn.learn.llama import Llama
     from everlearn.learn.policy import Policy
+    from everlearn.learn.rollout import Judge
     from everlearn.settings import LadderSettings
 
 
@@ -85,11 +86,12 @@ def measure_rungs(
     temperature: float,
     seed: int,
     after: bool = False,
+    judge: Judge | None = None,
 ) -> None:
     """Write the policy's pass rate on those rungs into the ladder."""
     mine = parallel.share([ladder.rungs[digest].statement for digest in digests])
     groups = parallel.gather(
-        attempt(policy, model, mine, domain=domain, group=rollouts, seed=seed, temperature=temperature)
+        attempt(policy, model, mine, domain=domain, group=rollouts, seed=seed, temperature=temperature, judge=judge)
     )
     for digest, group in zip(digests, groups, strict=True):
         ladder.measured(digest, rollouts=rollouts, passed=group.passed, after=after)

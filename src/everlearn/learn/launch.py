@@ -38,6 +38,7 @@ def train_together(
     ladder_settings: LadderSettings,
     seed: int,
     threads: int,
+    verifiers: int,
     workdir: Path,
     progress: Callable[[CurvePoint, int], None] | None,
     checkpointed: Callable[[Path], None] | None,
@@ -54,7 +55,7 @@ def train_together(
     ladder.save(job / "ladder.jsonl")
     described = {
         "base": str(base), "adapter": adapter and str(adapter), "domain_name": domain_name, "seed": seed,
-        "replay": [problem.statement for problem in replay], "forbidden": sorted(forbidden), "threads": threads,
+        "replay": [problem.statement for problem in replay], "forbidden": sorted(forbidden), "threads": threads, "verifiers": verifiers,
         "settings": settings.model_dump(), "ladder_settings": ladder_settings.model_dump(), "workdir": str(workdir),
     }  # fmt: skip
     (job / "job.json").write_text(json.dumps(described), encoding="utf-8")
@@ -94,7 +95,7 @@ def main(path: Path) -> None:
         Path(job["base"]), job["adapter"] and Path(job["adapter"]), load_ladder(path.parent / "ladder.jsonl"),
         domain_name=job["domain_name"], replay=[domain.problem(statement) for statement in job["replay"]],
         forbidden=frozenset(job["forbidden"]), settings=LearnSettings(**job["settings"]),
-        ladder_settings=LadderSettings(**job["ladder_settings"]), seed=job["seed"], threads=job["threads"],
+        ladder_settings=LadderSettings(**job["ladder_settings"]), seed=job["seed"], threads=job["threads"], verifiers=job["verifiers"],
         workdir=Path(job["workdir"]), progress=lambda point, steps: _tell(point=asdict(point), steps=steps),
         checkpointed=lambda checkpoint: _tell(checkpoint=str(checkpoint)),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 What it is: rotary attention, RMS norms, SwiGLU, grouped KV heads, tied or untied head; a LoRA adapter enters as the
 merged weight `W + scale * B @ A`, a new tensor, so that the base is never touched; where A and B are trained, `adapter`
-names them and their gradients are written out (lora.py). What it leaves out: biases, sliding windows, scaled rotary embeddings; `read_weights` refuses them by name.
+names them and their gradients are written out (operations.py). What it leaves out: biases, sliding windows, scaled rotary embeddings; `read_weights` refuses them by name.
 
 A batch is a set of *groups*: `prompts` (groups, prompt tokens) and, below each, answers that share its keys and
 values, computed once (`Prefix`).
@@ -18,8 +18,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from everlearn.errors import ModelError
-from everlearn.learn.lora import adapted_linear, chosen_logprobs
 from everlearn.learn.marked_llama import MarkedLlamaConfig, marked_positions
+from everlearn.learn.operations import adapted_linear, chosen_logprobs, rotate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,17 +85,10 @@ def positions_of(ids: torch.Tensor, *, shape: Geometry, last: torch.Tensor | Non
 
 
 def rotation(positions: torch.Tensor, *, shape: Geometry) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, tokens) -> cosines and sines (rows, 1, tokens, head_dim)."""
+    """(rows, tokens) -> cosines and sines (rows, 1, tokens, head_dim / 2)."""
     frequency = shape.theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim)
     angle = positions[:, None, :, None].float() * frequency
-    angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
-
-
-def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """(rows, heads, tokens, head_dim) -> same."""
-    left, right = x.chunk(2, dim=-1)
-    return x * turn[0] + torch.cat((-right, left), dim=-1) * turn[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import torch
 
 from everlearn.domains import load_domain
 from everlearn.learn.policy import load_policy
-from everlearn.learn.rollout import attempt
+from everlearn.learn.rollout import attempt, judging
 from everlearn.problem import Measurement
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def measure(
     *,
     seed: int,
     threads: int,
+    verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Measurement]:
     """One greedy answer to each problem, in their order; `progress` is told (done, of).
@@ -44,17 +46,22 @@ def measure(
     model = policy.merged()
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
     found: dict[int, Measurement] = {}
-    for start in range(0, len(order), PART):
-        part = order[start : start + PART]
-        for domain_name in sorted({problems[index].domain for index in part}):
-            chosen = [index for index in part if problems[index].domain == domain_name]
-            groups = attempt(
-                policy, model, [problems[index].statement for index in chosen], domain=load_domain(domain_name),
-                group=1, seed=seed, greedy=True,
-            )  # fmt: skip
-            for index, group in zip(chosen, groups, strict=True):
-                name = problems[index].id
-                found[index] = Measurement(item=name, root=name, verdict=group.verdicts[0], answer=group.answers[0])
-        if progress is not None:
-            progress(len(found), len(order))
+    with contextlib.ExitStack() as stack:
+        judges = {
+            name: stack.enter_context(judging(name, verifiers=verifiers)).judge
+            for name in sorted({problem.domain for problem in problems})
+        }
+        for start in range(0, len(order), PART):
+            part = order[start : start + PART]
+            for domain_name in sorted({problems[index].domain for index in part}):
+                chosen = [index for index in part if problems[index].domain == domain_name]
+                groups = attempt(
+                    policy, model, [problems[index].statement for index in chosen], domain=load_domain(domain_name),
+                    group=1, seed=seed, greedy=True, judge=judges[domain_name],
+                )  # fmt: skip
+                for index, group in zip(chosen, groups, strict=True):
+                    name = problems[index].id
+                    found[index] = Measurement(item=name, root=name, verdict=group.verdicts[0], answer=group.answers[0])
+            if progress is not None:
+                progress(len(found), len(order))
     return [found[index] for index in range(len(problems))]

@@ -14,8 +14,10 @@ from everlearn.learn import parallel
 from everlearn.learn.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.learn.grow import extend, measure_rungs, plant
 from everlearn.learn.launch import train_together
+from everlearn.learn.memory import keep_freed_memory
 from everlearn.learn.policy import load_policy
-from everlearn.learn.rollout import seed_of
+from everlearn.learn.replicas import Replicas
+from everlearn.learn.rollout import judging, seed_of
 from everlearn.learn.train import advance, begin, cpu_seconds, has_fast_bf16
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from everlearn.ladder import CurvePoint, Ladder
     from everlearn.problem import Problem
-    from everlearn.settings import LadderSettings, LearnSettings
+    from everlearn.settings import LadderSettings, LearnSettings, RolloutSettings
 
 
 LOG = logging.getLogger("everlearn.learn")
@@ -54,6 +56,7 @@ def grow(
     settings: LadderSettings,
     seed: int,
     threads: int,
+    verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ladder:
     """Let the policy make its ladder below `roots`, and measure its own pass rate on each rung.
@@ -63,6 +66,7 @@ def grow(
     Raises:
         ModelError: the base or the adapter cannot be used.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     domain = load_domain(roots[0].domain)
     policy = load_policy(base, adapter)
@@ -70,13 +74,14 @@ def grow(
     ladder = plant([root.statement for root in roots], domain=domain, forbidden=forbidden)
     extend(ladder, policy, model, domain=domain, forbidden=forbidden, settings=settings, seed=seed)
     digests, part = list(ladder.rungs), 64
-    for start in range(0, len(digests), part):
-        measure_rungs(
-            ladder, digests[start : start + part], policy, model, domain=domain, rollouts=settings.rollouts,
-            temperature=settings.answer_temperature, seed=seed_of(seed, "before"),
-        )  # fmt: skip
-        if progress is not None:
-            progress(min(start + part, len(digests)), len(digests))
+    with judging(domain.name, verifiers=verifiers) as judges:
+        for start in range(0, len(digests), part):
+            measure_rungs(
+                ladder, digests[start : start + part], policy, model, domain=domain, rollouts=settings.rollouts,
+                temperature=settings.answer_temperature, seed=seed_of(seed, "before"), judge=judges.judge,
+            )  # fmt: skip
+            if progress is not None:
+                progress(min(start + part, len(digests)), len(digests))
     return ladder
 
 
@@ -93,12 +98,15 @@ def train(
     seed: int,
     threads: int,
     workdir: Path,
+    verifiers: int = 0,
+    rollouts: RolloutSettings | None = None,
     progress: Callable[[CurvePoint, int], None] | None = None,
     checkpointed: Callable[[Path], None] | None = None,
 ) -> Trained:
     """Train a copy of the parent's adapter (a fresh one without a parent) on the ladder, going on from a checkpoint.
 
-    With `settings.processes` above 1, as many processes of this machine do it together.
+    With `settings.processes` above 1, as many processes of this machine do it together. Answers are judged by `verifiers`
+    processes (0: here), and sampled by the replicas of `rollouts`, if it has any.
 
     `progress` is told each step's point and the number of steps; `checkpointed` the directory of each new checkpoint.
     Interrupted anywhere and called again with the same `workdir`, the result is the same, bit for bit on one machine.
@@ -106,9 +114,10 @@ def train(
     if settings.processes > 1 and parallel.count() == 1:
         return train_together(
             base, adapter, ladder, domain_name=domain_name, replay=replay, forbidden=forbidden, settings=settings,
-            ladder_settings=ladder_settings, seed=seed, threads=threads, workdir=workdir, progress=progress,
-            checkpointed=checkpointed,
+            ladder_settings=ladder_settings, seed=seed, threads=threads, verifiers=verifiers, workdir=workdir,
+            progress=progress, checkpointed=checkpointed,
         )  # fmt: skip
+    keep_freed_memory()
     torch.set_num_threads(threads)
     domain = load_domain(domain_name)
     policy = load_policy(base, adapter, rank=settings.rank, alpha=settings.alpha, seed=seed)
@@ -122,28 +131,31 @@ def train(
     )  # fmt: skip
     restore_checkpoint(run, workdir)
     parallel.wait_for_all()  # nobody writes a new one before everybody has read this one
-    while run.step < settings.steps and run.stopped is None:
-        if settings.regrow and run.step and run.step % settings.regrow == 0:
-            model = policy.merged(bf16=run.bf16)
-            extend(run.ladder, policy, model, domain=domain, forbidden=forbidden, settings=ladder_settings,
-                   seed=seed_of(seed, "regrow", run.step))  # fmt: skip
-            run.refill()
-        point = advance(run, done=run.step / settings.steps, last=run.step + 1 == settings.steps)
-        if progress is not None:
-            progress(point, settings.steps)
-        due = run.step % settings.checkpoint_every == 0 or run.step == settings.steps or run.stopped
-        if due and parallel.rank() == 0:
-            path = save_checkpoint(run, workdir)
-            if checkpointed is not None:
-                checkpointed(path)
-    if run.stopped is not None:
-        LOG.warning("training stopped after step %d: %s; what was well before is left", run.step, run.stopped)
-    started = cpu_seconds()
-    digests = [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts]
-    measure_rungs(
-        run.ladder, digests, policy, policy.merged(bf16=run.bf16), domain=domain, rollouts=ladder_settings.rollouts,
-        temperature=ladder_settings.answer_temperature, seed=seed_of(seed, "after"), after=True,
-    )  # fmt: skip
+    if rollouts is not None and rollouts.replicas and rollouts.adapters is not None:
+        run.replicas = Replicas(rollouts.replicas, end=policy.end, folder=rollouts.adapters, dtype=rollouts.dtype)
+    with judging(domain_name, verifiers=verifiers, recorded=run.recorded) as judges:
+        run.judge, run.recorded = judges.judge, judges.recorded
+        while run.step < settings.steps and run.stopped is None:
+            if settings.regrow and run.step and run.step % settings.regrow == 0:
+                extend(run.ladder, policy, policy.merged(bf16=run.bf16), domain=domain, forbidden=forbidden,
+                       settings=ladder_settings, seed=seed_of(seed, "regrow", run.step))  # fmt: skip
+                run.refill()
+            point = advance(run, done=run.step / settings.steps, last=run.step + 1 == settings.steps)
+            if progress is not None:
+                progress(point, settings.steps)
+            due = run.step % settings.checkpoint_every == 0 or run.step == settings.steps or run.stopped
+            if due and parallel.rank() == 0:
+                path = save_checkpoint(run, workdir)
+                if checkpointed is not None:
+                    checkpointed(path)
+        if run.stopped is not None:
+            LOG.warning("training stopped after step %d: %s; what was well before is left", run.step, run.stopped)
+        started = cpu_seconds()
+        measure_rungs(
+            run.ladder, [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts], policy,
+            policy.merged(bf16=run.bf16), domain=domain, rollouts=ladder_settings.rollouts,
+            temperature=ladder_settings.answer_temperature, seed=seed_of(seed, "after"), after=True, judge=run.judge,
+        )  # fmt: skip
     rewarded, result = workdir / "rewarded.jsonl", workdir / "adapter"
     if parallel.rank() == 0:
         rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from everlearn import tally
+from everlearn.domains.pool import VerifierPool
 from everlearn.learn.decode import decode
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ Judge = Callable[[Sequence[tuple[str, str]]], "list[Verdict]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Who judges, and what could not be judged so far: a mapping that grows (`VerifierPool.recorded`)."""
+
+    judge: Judge | None
+    recorded: dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """The answers sampled for one problem, and what the verifier said of each."""
 
@@ -58,6 +68,18 @@ class Group:
     def passed(self) -> int:
         """How many answers were correct."""
         return sum(verdict.is_correct for verdict in self.verdicts)
+
+
+@contextlib.contextmanager
+def judging(
+    domain: str, *, verifiers: int, recorded: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Judges]:
+    """Warm verifiers in processes of their own while the block runs; with none of them, judge here."""
+    if not verifiers:
+        yield Judges(judge=None, recorded={})
+        return
+    with VerifierPool(domain, workers=verifiers, recorded=recorded) as pool:
+        yield Judges(judge=pool.verify_many, recorded=pool.recorded)
 
 
 def seed_of(*parts: object) -> int:

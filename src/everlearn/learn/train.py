@@ -48,7 +48,7 @@ class Run:
 
     `start` is the policy with which the training began; `good` are the newest parameters whose own answers looked well.
     `stopped` says which guard has ended the training. Answers are sampled by the `replicas` and judged by the `judge`, if
-    there are any.
+    there are any; `recorded` are verdicts that were given up, to be the same when the training goes on.
     """
 
     policy: Policy
@@ -71,6 +71,7 @@ class Run:
     ahead: Rollouts | None = None
     replicas: Replicas | None = None
     judge: Judge | None = None
+    recorded: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def statement(self, digest: str) -> str:
         """The problem with that digest, of tonight's ladder or of an earlier night's."""

@@ -1,9 +1,9 @@
-"""Two operations of the update whose backward pass is written out, because most of what autograd would do is not needed.
+"""Operations of the update whose backward pass is written out, because most of what autograd would do is not needed.
 
 `adapted_linear` goes through the merged weight `W + scale * B @ A` in one product, as the decoder does, and gives
 gradients to x, A and B alone: the gradient of the merged weight, a third of an ordinary backward pass, is never formed.
 `chosen_logprobs` gives the log-probability of one token a row without holding (rows, vocabulary) scores: it goes through
-them in parts and keeps, for the backward pass, one vector of the model's width a row.
+them in parts and keeps, for the backward pass, one vector of the model's width a row. `rotate` turns back what comes back.
 """
 
 from __future__ import annotations
@@ -34,6 +34,34 @@ def chosen_logprobs(
     if head.requires_grad:  # pretraining: all of it is wanted, and the vocabulary is small
         return -functional.cross_entropy(functional.linear(hidden, head) / temperature, chosen, reduction="none")
     return cast("torch.Tensor", _ChosenLogprobs.apply(hidden, head, chosen, temperature))  # type: ignore[no-untyped-call]
+
+
+def rotate(x: torch.Tensor, turn: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """(rows, heads, tokens, head_dim) -> same, by cosines and sines (rows, 1, tokens, head_dim / 2)."""
+    if x.requires_grad:
+        return cast("torch.Tensor", _Rotate.apply(x, *turn))  # type: ignore[no-untyped-call]
+    return _rotated(x, *turn)
+
+
+def _rotated(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, *, back: int = 1) -> torch.Tensor:
+    turned = torch.empty_like(x)
+    (left, right), (new_left, new_right) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
+    torch.mul(left, cosine, out=new_left)
+    torch.mul(right, cosine, out=new_right)
+    new_left.addcmul_(right, sine, value=-back)
+    new_right.addcmul_(left, sine, value=back)
+    return turned
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _rotated(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _rotated(gradients[0], *ctx.saved_tensors, back=-1), None, None
 
 
 class _AdaptedLinear(torch.autograd.Function):
