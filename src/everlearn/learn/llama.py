@@ -179,7 +179,8 @@ class Llama:
         turn = rotation(positions_of(inputs, shape=self.shape, last=last), shape=self.shape)
         own = torch.ones(inputs.shape[1], inputs.shape[1], dtype=torch.bool).tril()
         shared = prefix.real.repeat_interleave(times, dim=0)[:, None, None, :].expand(-1, 1, inputs.shape[1], -1)
-        mask = torch.cat((shared, own.expand(inputs.shape[0], 1, -1, -1)), dim=-1)
+        seen = torch.cat((shared, own.expand(inputs.shape[0], 1, -1, -1)), dim=-1)
+        mask = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)  # faster than a boolean one
 
         def below(x: torch.Tensor, k0: torch.Tensor, v0: torch.Tensor, layer: int) -> torch.Tensor:
             q, k, v = self.heads(x, layer, turn)
