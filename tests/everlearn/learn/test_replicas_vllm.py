@@ -111,12 +111,12 @@ def test_real_servers_answer_with_each_version_and_with_our_log_probabilities(cl
         models.append(policy.merged())
         for first_seed, asked, told in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
             drawn = cluster.complete(limit=24, temperature=asked, first_seed=first_seed)
-            assert cluster.gap(drawn, models[-1], temperature=told) < 0.005
+            assert cluster.gap(drawn, models[-1], temperature=told) < 0.001
             rows = [completion for group in drawn for completion in group]
             assert all(row.finished == (row.ids[-1] == policy.end) == (policy.end in row.ids) for row in rows)
             assert all(row.finished or len(row.ids) == 24 for row in rows)
             if seed == 2:
-                assert cluster.gap(drawn, models[0], temperature=told) > 0.5
+                assert cluster.gap(drawn, models[0], temperature=told) > 0.1
     assert len(cluster.replicas.alive) == 2
     assert all(server.written() for server in cluster.servers)
 
@@ -126,12 +126,12 @@ def test_an_answer_ends_with_the_end_token_and_its_log_probability(cluster: Clus
         for _, b in cluster.policy.lora.values():
             b.zero_()
     cluster.replicas.load(cluster.policy, version="plain")
-    drawn = cluster.complete(limit=120, temperature=1.0)
+    drawn = cluster.complete(limit=80, temperature=1.0)
     rows = [completion for group in drawn for completion in group]
     ended = [row for row in rows if row.finished]
     assert ended
     assert all(row.ids.index(cluster.policy.end) == len(row.ids) - 1 == len(row.logprobs) - 1 for row in ended)
-    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.005
+    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
 
 
 def test_what_a_killed_server_was_asked_is_redone_by_the_other(
@@ -150,10 +150,10 @@ def test_what_a_killed_server_was_asked_is_redone_by_the_other(
 
     killer = threading.Thread(target=kill_in_the_middle, daemon=True)
     killer.start()
-    drawn = cluster.complete(limit=120, temperature=1.0)
+    drawn = cluster.complete(limit=80, temperature=1.0)
     killer.join()
     assert cluster.replicas.alive == [survivor.url]
     assert [message for message in caplog.messages if victim.url in message and "is dropped, 1 left" in message]
     assert [len(group) for group in drawn] == [GROUP] * len(QUESTIONS)
-    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.005
+    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
     assert cluster.gap(drawn[::-1], cluster.policy.merged(), temperature=1.0) > 0.5, "the order counts"
