@@ -15,7 +15,7 @@
     ├── CycleError             a night cannot go on
     │   ├── CycleBusyError     another run holds this line's lease
     │   └── BadDataError       too many bad rows
-    ├── ServiceError           a local server that does not start or stop
+    ├── ServiceError           a server that does not start, stop or answer
     ├── ModelError             a base model or an adapter that cannot be used
     └── LateError              the champion has changed, but a consumer has not followed
 
@@ -106,7 +106,7 @@ class ModelError(EverlearnError):
 
 
 class ServiceError(EverlearnError):
-    """A local server that does not start or stop."""
+    """A server that does not start, stop or answer."""
 
     exit_code: ClassVar[int] = 8
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from everlearn.learn.policy import Policy
 
 LOG = logging.getLogger("everlearn.learn")
-TOLERANCE = {"float32": 0.005, "bfloat16": 0.1}
+TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """Nats a token, on average, that a server of that dtype may differ from our own float32 forward pass."""
 IN_FLIGHT = 64
 """Requests that one replica is given at a time, at most; it batches them itself."""
@@ -138,8 +138,9 @@ class Replicas:
             known = {card.id for card in _Models.model_validate_json(await _get(client, f"{url}/v1/models")).data}
             if model not in known:
                 await _post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
-            answers = [await self._ask(client, url, probe, model=model) for probe in probes]
-            _compare(ours, probes, answers, tolerance=self._tolerance)
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._ask(client, url, probe, model=model)) for probe in probes]
+            _compare(ours, probes, [task.result() for task in asked], tolerance=self._tolerance)
             if before in known - {model}:
                 await _post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 

@@ -1,14 +1,10 @@
-"""A whole vLLM server with our plugin. It needs an environment of its own: VLLM=/path/to/bin/vllm make test-slow."""
+"""A whole vLLM server with our plugin. It needs an environment of its own: `tests/vllm.py` says which."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import socket
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,17 +15,15 @@ import pytest
 from everlearn.fingerprint import fingerprint
 from everlearn.registry import Manifest, Registry
 from tests.line import SIGNER, WHEN, open_line
+from tests.vllm import environment, needs_vllm, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.conftest import S3Server
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = os.environ.get("VLLM")
 PROJECTIONS = ("q_proj", "v_proj")
 FLAGS = ["--enable-lora", "--max-lora-rank", "8", "--enforce-eager", "--dtype", "float32"]
-FLAGS += ["--max-model-len", "64", "--max-num-seqs", "4", "--host", "127.0.0.1"]
+FLAGS += ["--max-model-len", "64", "--max-num-seqs", "4"]
 
 
 def make_base(directory: Path) -> Path:
@@ -73,33 +67,6 @@ def publish(line: Registry, base: Path, scale: float) -> None:
     line.publish(manifest, make_champion=True, actor="night", reason="better")
 
 
-@contextlib.contextmanager
-def serving(base: Path, *, environ: dict[str, str], folder: Path) -> Iterator[str]:
-    """A server that answers; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(PROGRAM), "serve", str(base), *FLAGS, "--port", str(port)]
-    with (folder / "log").open("w") as log, subprocess.Popen(command, env=environ, stdout=log, stderr=log) as server:
-        try:
-            end = time.monotonic() + 300
-            while not answers(f"http://127.0.0.1:{port}/health"):
-                assert server.poll() is None, (folder / "log").read_text()[-3000:]
-                assert time.monotonic() < end, (folder / "log").read_text()[-3000:]
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
-
-
 def ask(url: str, model: str) -> list[float] | None:
     """The log-probabilities of an answer; None if there is no such model."""
     asked = {"model": model, "prompt": "x^2", "max_tokens": 4, "temperature": 0, "logprobs": 1}
@@ -116,7 +83,7 @@ def ask(url: str, model: str) -> list[float] | None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(PROGRAM is None, reason="no vLLM: name its program in the variable VLLM")
+@needs_vllm
 def test_a_server_answers_with_each_version_and_not_with_what_was_taken_back(
     s3_server: S3Server, bucket: str, tmp_path: Path
 ) -> None:
@@ -128,21 +95,18 @@ def test_a_server_answers_with_each_version_and_not_with_what_was_taken_back(
     plugin.mkdir(parents=True)
     (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: everlearn\nVersion: 0.1.0\n")
     (plugin / "entry_points.txt").write_text("[vllm.general_plugins]\neverlearn = everlearn.serving.vllm:register\n")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("EVERLEARN_")} | {
-        "PATH": os.pathsep.join([str(Path(str(PROGRAM)).parent), os.environ["PATH"]]),
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(plugin.parent)]),
-        "AWS_ACCESS_KEY_ID": s3_server.access_key,
-        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
-        "EVERLEARN_STORE__ENDPOINT_URL": s3_server.endpoint_url,
-        "EVERLEARN_STORE__BUCKET": bucket,
-        "EVERLEARN_SIGNING__TRUSTED": json.dumps([SIGNER.key]),
-        "EVERLEARN_SERVING__ADAPTERS": str(tmp_path / "adapters"),
-        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
-        "VLLM_PLUGINS": "everlearn",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-    }
-    with serving(base, environ=environ, folder=tmp_path) as url:
+    environ = environment(
+        PYTHONPATH=os.pathsep.join([str(ROOT / "src"), str(plugin.parent)]),
+        AWS_ACCESS_KEY_ID=s3_server.access_key,
+        AWS_SECRET_ACCESS_KEY=s3_server.secret_key,
+        EVERLEARN_STORE__ENDPOINT_URL=s3_server.endpoint_url,
+        EVERLEARN_STORE__BUCKET=bucket,
+        EVERLEARN_SIGNING__TRUSTED=json.dumps([SIGNER.key]),
+        EVERLEARN_SERVING__ADAPTERS=str(tmp_path / "adapters"),
+        VLLM_PLUGINS="everlearn",
+    )
+    with serving(base, environ=environ, flags=FLAGS, log=tmp_path / "log") as server:
+        url = server.url
         unchanged, changed = ask(url, "v0001"), ask(url, "v0002")
         assert unchanged == ask(url, str(base))
         assert changed is not None
