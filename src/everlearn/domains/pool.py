@@ -79,8 +79,8 @@ class VerifierPool:
 
     def verify_many(self, pairs: Sequence[Pair], *, seed: int = 0) -> list[Verdict]:
         """(statement, answer) pairs -> their verdicts, in order. What occurs twice is judged once."""
-        known = {pair: self._replayed(pair, seed=seed) for pair in pairs}
-        queue = deque(_batches([pair for pair, verdict in known.items() if verdict is None], workers=self._count))
+        known = {pair: verdict for pair in pairs if (verdict := self._replayed(pair, seed=seed))}
+        queue = deque(_batches([pair for pair in dict.fromkeys(pairs) if pair not in known], workers=self._count))
         busy: dict[int, list[Pair]] = {}  # worker -> its batch
         suspects: set[Pair] = set()
         while queue or busy:
@@ -103,7 +103,7 @@ class VerifierPool:
                     suspects.add(guilty)
                     self._ask(number, busy, [guilty], seed=seed)
                 self._workers.append(Worker(*self._spec))
-        return [verdict for pair in pairs if (verdict := known[pair])]
+        return [known[pair] for pair in pairs]
 
     def _ask(self, number: int, busy: dict[int, list[Pair]], batch: list[Pair], *, seed: int) -> None:
         busy[number] = batch
