@@ -11,7 +11,7 @@ All in one run, where what is compared takes turns:
     pool      the same by the clock through a `VerifierPool` of one and of two workers, and what a killed and a stopped
               worker cost
     rivals    the time of one answer beside math-verify and SymPy's `simplify`, on a part of the answers, since they
-              are slow; they are killed at a limit of 20 seconds
+              are slow, and not on malformed ones, of which LaTeX reads some; they are killed at a limit of 20 seconds
     truth     every verdict of the first round against computer algebra at 50 digits, see bench/answers.py
 
 Writes docs/verdicts.json. Goals: 8,000 verdicts a second, and no wrong answer accepted. Leaves out: answers of other
@@ -82,7 +82,9 @@ def measure_losses(asked: Sequence[Asked], *, times: int) -> dict[str, Any]:
     pairs = [(each.statement, each.answer) for each in asked]
     ways = {"killed": (signal.SIGKILL, 0.0), "stopped, beyond its limit": (signal.SIGSTOP, 4 * STOPPED_S)}
     lost: dict[str, list[float]] = {way: [] for way in ways}
+    started = time.perf_counter()
     with VerifierPool("integration", timeout_s=STOPPED_S) as pool:
+        start_up = 1000 * (time.perf_counter() - started)
         for _ in range(times):
             for way, (how, limit) in ways.items():
                 pool._workers[-1].ready()  # noqa: SLF001 (the spare has loaded, as it has between two bad answers)
@@ -94,17 +96,17 @@ def measure_losses(asked: Sequence[Asked], *, times: int) -> dict[str, Any]:
                 started = time.perf_counter()
                 pool.verify_many(pairs)
                 lost[way].append(1000 * (time.perf_counter() - started - usual - limit))
-    return {way: spread(each) | {"all": each} for way, each in lost.items()}
+    return {way: spread(each) | {"all": each} for way, each in lost.items()} | {"a start-up of two": start_up}
 
 
-def measure_rivals(asked: Sequence[Asked], truth: Sequence[bool]) -> dict[str, Any]:
+def measure_rivals(judged: Sequence[tuple[Asked, bool]]) -> dict[str, Any]:
     """Seconds of one answer and the verdicts of each way, answer by answer in turns."""
     domain = Integration()
     seconds: dict[str, list[float]] = {way: [] for way in ("ours", *WAYS)}
     counts: dict[str, Counter[str]] = {way: Counter() for way in seconds}
     with ExitStack() as stack:
         rivals = [stack.enter_context(Rival(way, limit_s=LIMIT_S)) for way in WAYS]
-        for number, (each, right) in enumerate(zip(asked, truth, strict=True), 1):
+        for number, (each, right) in enumerate(judged, 1):
             started = time.perf_counter()
             verdict = domain.verify(each.statement, each.answer)
             seconds["ours"].append(time.perf_counter() - started)
@@ -113,8 +115,8 @@ def measure_rivals(asked: Sequence[Asked], truth: Sequence[bool]) -> dict[str, A
                 accepted, took = rival.judge(each.statement, each.answer)
                 seconds[rival.way].append(took)
                 counts[rival.way][outcome(ruling_of(accepted), right=right)] += 1
-            print(f"rivals: {number} of {len(asked)}", file=sys.stderr)
-    found: dict[str, Any] = {"answers": len(asked), "limit_s": LIMIT_S}
+            print(f"rivals: {number} of {len(judged)}", file=sys.stderr)
+    found: dict[str, Any] = {"answers": len(judged), "limit_s": LIMIT_S}
     for way, each_s in seconds.items():
         at = {"median_s": median(each_s), "p99_s": quantiles(each_s, n=100, method="inclusive")[98]}
         ratios = {f"ratio_{name[:-2]}": value / found["ours"][name] for name, value in at.items() if way != "ours"}
@@ -169,8 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "outcomes": {kind: dict(counts) for kind, counts in table.items()},
     }
     if options.rivals:
-        step = max(1, options.answers // options.rivals)
-        found["rivals"] = measure_rivals(rounds[0][::step][: options.rivals], truth[::step][: options.rivals])
+        readable = [(each, right) for each, right in zip(rounds[0], truth, strict=True) if each.kind != "malformed"]
+        found["rivals"] = measure_rivals(readable[:: max(1, len(readable) // options.rivals)][: options.rivals])
     summary = {
         "verdicts_per_second": rates["one core"]["median"],
         "wrong_accepts": table["all"]["wrong accepts"],
