@@ -1,9 +1,8 @@
 """Decoding with a static KV cache: prompts computed once a group, answers sampled side by side.
 
 The rotated keys and values of a prompt are read by all of its group in one matrix product; those of the answers live
-in tensors allocated once, in float32. Groups that are done leave the batch. Sampling adds Gumbel noise
-that each row draws from its own seed, so that the random numbers of a rollout depend neither on its neighbours nor on
-the number of workers.
+in tensors allocated once, in float32. Groups that are done leave the batch. Each row draws one random number a token
+from its own seed, so that those of a rollout depend neither on its neighbours nor on the number of workers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BLOCK = 16
-"""Steps between two looks at which groups are done; noise is drawn for as many steps at once."""
+"""Steps between two looks at which groups are done; random numbers are drawn for as many steps at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ def decode(
     markers that its prompt has.
     """
     state = _State(model, prompts, group=group, limit=limit, copying=copying)
-    noise = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+    sources = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     rows = torch.arange(len(prompts) * group)
     tokens = torch.full((len(rows), limit), model.shape.pad)
     scores = torch.zeros(len(rows), limit)
@@ -65,11 +64,11 @@ def decode(
                     state.keep(keep)
                     kept = keep.repeat_interleave(group)
                     rows, token, alive = rows[kept], token[kept], alive[kept]
-            if noise is not None:
-                drawn = _gumbel([noise[row] for row in rows.tolist()], width=state.width)
+            if sources is not None:
+                drawn = torch.from_numpy(np.stack([sources[row].random(BLOCK) for row in rows.tolist()]))
         logp = torch.log_softmax(state.advance(token, step) / temperature, dim=-1)
-        choice = logp if noise is None else logp + drawn[:, step % BLOCK]
-        token = torch.where(alive, choice.argmax(dim=-1), model.shape.pad)
+        choice = logp.argmax(dim=-1) if sources is None else _pick(logp, drawn[:, step % BLOCK])
+        token = torch.where(alive, choice, model.shape.pad)
         tokens[rows, step] = token
         scores[rows, step] = logp.gather(1, token[:, None])[:, 0]
         alive &= token != end
@@ -78,10 +77,14 @@ def decode(
     return _collect(tokens, scores, group=group, end=end)
 
 
-def _gumbel(sources: list[np.random.Generator], *, width: int) -> torch.Tensor:
-    """(rows, BLOCK, vocabulary) of Gumbel noise; each row's numbers come from its own source."""
-    uniform = np.stack([source.random((BLOCK, width), dtype=np.float32) for source in sources])
-    return -torch.log(-torch.log(torch.from_numpy(uniform).clamp(1e-20, 1 - 1e-7)))
+def _pick(logp: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """(rows, vocabulary), (rows,) numbers in [0, 1) -> (rows,): the token at which the cumulated probability passes them.
+
+    What has no probability is never picked.
+    """
+    cumulated = torch.cumsum(logp.exp(), dim=-1, dtype=torch.float64)
+    threshold = drawn * cumulated[:, -1] * (1 - 1e-12)
+    return torch.searchsorted(cumulated, threshold[:, None], right=True)[:, 0]
 
 
 def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int) -> list[list[Completion]]:
