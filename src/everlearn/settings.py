@@ -230,6 +230,14 @@ class Settings(Section):
     rollouts: RolloutSettings = RolloutSettings()
     gate: GateSettings = GateSettings()
 
+    @model_validator(mode="after")
+    def _samples_in_one_way(self) -> Self:
+        if self.rollouts.replicas and self.learn.processes > 1:
+            raise ValueError(
+                "answers are sampled by rollouts.replicas or by learn.processes: set one of them, not both"
+            )
+        return self
+
 
 def load(
     path: Path = Path("params.yaml"),

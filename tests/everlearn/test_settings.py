@@ -83,6 +83,12 @@ def test_what_is_wrong_is_named(environ: dict[str, str], message: str, tmp_path:
         (b"profiles: {quick: 7}", "profiles.quick: expected `name: value` lines"),
         (b"profiles: {qick: {}}", "no profile is called 'qick'"),
         (b"profiles: {quick: {threads: 0}}", "setting threads"),
+        (b"learn: {importance: sequence}", "it needs loss: grpo"),
+        (b"rollouts: {replicas: ['http://one']}", "set adapters"),
+        (
+            b"rollouts: {replicas: ['http://one'], adapters: /a}\nlearn: {processes: 2}",
+            "sampled by rollouts.replicas or by learn.processes",
+        ),
         (b"a: [", "cannot be read as YAML"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),
     ],
