@@ -31,7 +31,9 @@ import torch
 
 from everlearn.domains import load_domain
 from everlearn.ladder import Ladder
+from everlearn.learn import parallel
 from everlearn.learn.decode import decode
+from everlearn.learn.memory import keep_freed_memory
 from everlearn.learn.policy import load_policy
 from everlearn.learn.rollout import Group, seed_of
 from everlearn.learn.train import begin, has_fast_bf16, update
@@ -73,20 +75,20 @@ def reward(ids: list[int]) -> float:
 
 
 class Ours:
-    """This learner."""
+    """This learner; where several processes run it, each samples its share of the prompts."""
 
     def __init__(self, base: Path, texts: list[str], size: Size) -> None:
         self.size = size
         settings = LearnSettings(prompts=size.prompts, group=size.group)
         policy = load_policy(base, rank=settings.rank, alpha=settings.alpha)
         self.run = begin(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
-        self.prompts = [policy.encode(text) for text in texts]
+        self.prompts = parallel.share([policy.encode(text) for text in texts])
         self.count = 0
 
     def step(self) -> dict[str, float]:
         """Seconds of decode and update."""
         self.count += 1
-        seeds = [seed_of(self.count, row) for row in range(self.size.answers)]
+        seeds = [seed_of(self.count, row) for row in range(len(self.prompts) * self.size.group)]
         began = time.perf_counter()
         model = self.run.policy.merged(bf16=self.run.bf16)
         drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, end=-1, limit=self.size.tokens)
@@ -98,7 +100,7 @@ class Ours:
             )
             for prompt, rows in zip(self.prompts, drawn, strict=True)
         ]  # fmt: skip
-        update(self.run, groups, model=model, done=0.0)
+        update(self.run, parallel.gather(groups), model=model, done=0.0)
         return {"decode": decoded - began, "update": time.perf_counter() - decoded}
 
 
@@ -196,14 +198,18 @@ def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Pa
     ours = Ours(base, texts, size)
     everybody: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step}
     everybody["generate, merged bf16"] = Generate(base, texts, size).step
+    first: dict[str, float] = {}
     for name, given in {"trl, defaults": DEFAULTS, **{f"trl, {name}": each for name, each in BEST.items()}}.items():
         try:
             trl = Trl(base, texts, size, folder=folder, **given)
-            trl.step()
+            first[name] = sum(trl.step().values())
         except Exception as error:  # noqa: BLE001 - a setting that trl cannot run here is named in the result
             print(f"{name}: left out, since trl says {type(error).__name__}: {error}", flush=True)
             continue
         everybody[name] = trl.step
+    for name in [name for name in first if first[name] > 3 * min(first.values()) and name != "trl, defaults"]:
+        print(f"{name}: left out, its first step took {first[name]:.1f} s", flush=True)
+        del everybody[name]
     ours.step()
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in everybody}
     for number in range(rounds):
@@ -286,6 +292,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # everybody gains by it
     found: dict[str, Any] = {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
