@@ -12,8 +12,11 @@ import pytest
 from safetensors.torch import load_file
 
 from everlearn.domains import load_domain
+from everlearn.learn.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.learn.grow import plant
 from everlearn.learn.night import train
+from everlearn.learn.policy import load_policy
+from everlearn.learn.train import advance, begin
 from everlearn.settings import LadderSettings, LearnSettings
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ STATEMENTS = [
     "4/x^3 - cos(3*x)",
     "2*exp(3*x) - x^4 + 1/x",
 ]
-SETTINGS = LearnSettings(steps=3, prompts=3, group=4, warmup=1, temperature=1.3)
+SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0)
 OURS = str(Path("everlearn", "learn"))
 
 
@@ -38,13 +41,16 @@ def ladder() -> Ladder:
     return plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
 
 
-def climb(base: Path, ladder: Ladder, workdir: Path, settings: LearnSettings = SETTINGS) -> dict[str, Tensor]:
+def climb(
+    base: Path, ladder: Ladder, workdir: Path, settings: LearnSettings = SETTINGS, *, verifiers: int = 0
+) -> dict[str, Tensor]:
     """The adapter of a whole training."""
     workdir.mkdir(exist_ok=True)
     trained = train(
         base, None, ladder, settings=settings, ladder_settings=LadderSettings(rollouts=1), seed=5, threads=1,
-        workdir=workdir,
+        workdir=workdir, verifiers=verifiers,
     )  # fmt: skip
+    assert sum(point.groups_used for point in trained.curve) >= 4  # or little would be shown
     return load_file(trained.adapter / "adapter_model.safetensors")
 
 
@@ -102,3 +108,21 @@ def test_training_twice_gives_the_same_bits_even_while_answers_are_sampled_ahead
     first = climb(shipped, ladder, tmp_path / "first", ahead)
     assert same(first, climb(shipped, ladder, tmp_path / "second", ahead))
     assert not same(first, climb(shipped, ladder, tmp_path / "exact"))
+
+
+def test_the_number_of_verifiers_changes_nothing(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
+    here = climb(shipped, ladder, tmp_path / "here")
+    for verifiers in (1, 2):
+        assert same(here, climb(shipped, ladder, tmp_path / str(verifiers), verifiers=verifiers))
+
+
+def test_verdicts_that_were_given_up_are_the_same_when_the_training_goes_on(
+    shipped: Path, ladder: Ladder, tmp_path: Path
+) -> None:
+    run = begin(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
+    run.recorded = {"[statement, answer, 0]": {"reason": "no verdict within 5 seconds"}}
+    advance(run, done=0.0)
+    save_checkpoint(run, tmp_path)
+    again = begin(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
+    assert restore_checkpoint(again, tmp_path)
+    assert again.recorded == run.recorded
