@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import struct
 import threading
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,13 +24,16 @@ if TYPE_CHECKING:
     from everlearn.learn.llama import Llama
     from everlearn.learn.policy import Policy
 
-FAULTS = ("resets", "hangs", "breaks", "forgets", "babbles", "shortens")
+FAULTS = ("resets", "dies", "hangs", "breaks", "forgets", "babbles", "shortens")
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
     fake: FakeVllm
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: who asked has gone, which is what a test is about."""
 
 
 @dataclass(slots=True)
@@ -46,6 +52,7 @@ class FakeVllm:
     answered: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    dying: threading.Barrier = field(default_factory=lambda: threading.Barrier(3))
     server: _Server = field(init=False)
 
     def __enter__(self) -> Self:
@@ -141,6 +148,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _complete(self, body: dict[str, Any], *, fault: str | None) -> None:
         if fault == "resets":
+            self.close_connection = True
+        elif fault == "dies":
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.fake.dying.wait(10)  # what it was asked is lost at once
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
             self.close_connection = True
         elif fault == "hangs":
             self.fake.over.wait()

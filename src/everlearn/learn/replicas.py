@@ -16,7 +16,6 @@ far as the server's rounding does, which changes with what else is in its batch.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import math
@@ -26,6 +25,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx
 import torch
 from pydantic import BaseModel, Field, ValidationError
@@ -47,6 +47,8 @@ TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """Nats a token, on average, that a server of that dtype may differ from our own float32 forward pass."""
 IN_FLIGHT = 64
 """Requests that one replica is given at a time, at most; it batches them itself."""
+IDLE_S = 2.0
+"""How long a connection may rest; vLLM closes it after 5 seconds, and what is sent at that moment would be lost."""
 PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 4, 16, 0.5
 
 
@@ -138,13 +140,19 @@ class Replicas:
             known = {card.id for card in _Models.model_validate_json(await _get(client, f"{url}/v1/models")).data}
             if model not in known:
                 await _post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
-            async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._ask(client, url, probe, model=model)) for probe in probes]
-            _compare(ours, probes, [task.result() for task in asked], tolerance=self._tolerance)
+            told: dict[int, Completion] = {}
+
+            async def ask(index: int) -> None:
+                told[index] = await self._ask(client, url, probes[index], model=model)
+
+            async with anyio.create_task_group() as asking:
+                for index in range(PROBES):
+                    asking.start_soon(ask, index)
+            _compare(ours, probes, [told[index] for index in range(PROBES)], tolerance=self._tolerance)
             if before in known - {model}:
                 await _post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 
-        asyncio.run(self._everywhere(renew))
+        anyio.run(self._everywhere, renew)
         if self._path not in {self._folder, path}:
             shutil.rmtree(self._path, ignore_errors=True)
         self._model, self._path = model, path
@@ -179,7 +187,7 @@ class Replicas:
             for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True))
             for k in range(group)
         ]
-        answers = asyncio.run(self._answers(wanted))
+        answers = anyio.run(self._answers, wanted)
         return [answers[start : start + group] for start in range(0, len(answers), group)]
 
     async def _answers(self, wanted: list[_Request]) -> list[Completion]:
@@ -197,9 +205,9 @@ class Replicas:
                     held.remove(index)
 
             try:
-                async with asyncio.TaskGroup() as workers:  # one that fails cancels the others of its replica
+                async with anyio.create_task_group() as workers:  # one that fails cancels the others of its replica
                     for _ in range(width):
-                        workers.create_task(work())
+                        workers.start_soon(work)
             finally:
                 todo.extendleft(sorted(held, reverse=True))
 
@@ -218,13 +226,14 @@ class Replicas:
             except* (_FailedError, httpx.HTTPError, ValidationError) as errors:
                 self._drop(url, _first(errors))
 
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
+        # Groups of anyio, as in httpx: a cancellation of asyncio's would leave connections open that it is closing.
         async with (
             httpx.AsyncClient(timeout=self._timeout, limits=limits, trust_env=False) as client,
-            asyncio.TaskGroup() as attempts,
+            anyio.create_task_group() as attempts,
         ):
             for url in self._alive:
-                attempts.create_task(attempt(client, url))
+                attempts.start_soon(attempt, client, url)
         if not self._alive:
             raise ServiceError(
                 "no vLLM server is left: see in the log why each was dropped, and start again with sound ones"

@@ -169,7 +169,7 @@ def test_what_a_lost_replica_was_asked_is_redone_in_order_nothing_lost_or_double
 ) -> None:  # fmt: skip
     fault, _, after = when.split()
     crowd = fake(), fake(), fake()
-    asked = replicas(*crowd, timeout_s=2.0 if fault == "hangs" else 60.0)
+    asked = replicas(*crowd, timeout_s=5.0 if fault == "hangs" else 60.0)
     asked.load(policy, version="v1")
     crowd[1].break_down(fault, after=int(after))
     assert complete(asked) == ours(policy)
@@ -197,7 +197,7 @@ def test_without_a_replica_the_error_says_where_to_look(
     policy: Policy, fake: Callable[..., FakeVllm], replicas: Callable[..., Replicas], fault: str
 ) -> None:
     crowd = fake(), fake()
-    asked = replicas(*crowd, timeout_s=2.0 if fault == "hangs" else 60.0)
+    asked = replicas(*crowd, timeout_s=5.0 if fault == "hangs" else 60.0)
     asked.load(policy, version="v1")
     for one in crowd:
         one.break_down(fault, after=1)
