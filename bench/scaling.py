@@ -25,7 +25,7 @@ from statistics import median
 import torch
 
 from bench.trainer import Ours, Size, questions
-from everlearn.learn.llama import Llama, token_logprobs
+from everlearn.learn.llama import Model, token_logprobs
 from everlearn.learn.memory import bytes_per_token, keep_freed_memory
 from everlearn.learn.policy import load_policy
 from everlearn.learn.pretrain import build_model
@@ -90,7 +90,7 @@ def kept(base: Path) -> dict[str, float]:
     }
 
 
-def _saved(trained: Llama, prompts: list[list[int]], answers: list[list[int]]) -> int:
+def _saved(trained: Model, prompts: list[list[int]], answers: list[list[int]]) -> int:
     weights = {tensor.untyped_storage().data_ptr() for tensor in trained.weights.values()}
     seen: dict[int, int] = {}
     alive: list[torch.Tensor] = []  # so that no address is used twice

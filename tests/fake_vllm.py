@@ -21,7 +21,7 @@ from everlearn.learn.policy import WEIGHTS
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
 
 FAULTS = ("resets", "dies", "hangs", "breaks", "forgets", "babbles", "shortens")
@@ -46,7 +46,7 @@ class FakeVllm:
     shift: float = 0.0
     raw: bool = False
     stale: bool = False
-    models: dict[str, Llama] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     answered: int = 0

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from everlearn.learn.llama import Llama, positions_of, rotation
+from everlearn.learn.generic import Generic, Walk
+from everlearn.learn.llama import Llama, Model, positions_of, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ class Completion:
 
 @torch.inference_mode()
 def decode(
-    model: Llama,
+    model: Model,
     prompts: Sequence[list[int]],
     *,
     group: int,
@@ -48,10 +49,14 @@ def decode(
     `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may name only those
     markers that its prompt has.
     """
-    state = _State(model, prompts, group=group, limit=limit, copying=copying)
+    state = (
+        Walk(model, prompts, group=group)
+        if isinstance(model, Generic)
+        else _State(model, prompts, group=group, limit=limit, copying=copying)
+    )
     sources = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     rows = torch.arange(len(prompts) * group)
-    tokens = torch.full((len(rows), limit), model.shape.pad)
+    tokens = torch.full((len(rows), limit), model.pad)
     scores = torch.zeros(len(rows), limit)
     token = torch.tensor([prompt[-1] for prompt in prompts]).repeat_interleave(group)
     alive = torch.ones(len(rows), dtype=torch.bool)
@@ -68,7 +73,7 @@ def decode(
                 drawn = torch.from_numpy(np.stack([sources[row].random(BLOCK) for row in rows.tolist()]))
         logp = torch.log_softmax(state.advance(token, step) / temperature, dim=-1)
         choice = logp.argmax(dim=-1) if sources is None else _pick(logp, drawn[:, step % BLOCK])
-        token = torch.where(alive, choice, model.shape.pad)
+        token = torch.where(alive, choice, model.pad)
         tokens[rows, step] = token
         scores[rows, step] = logp.gather(1, token[:, None])[:, 0]
         alive &= token != end
@@ -103,8 +108,6 @@ class _State:
 
     def __init__(self, model: Llama, prompts: Sequence[list[int]], *, group: int, limit: int, copying: bool) -> None:
         self.model, self.group = model, group
-        embedding = model.weights["model.embed_tokens.weight"]
-        self.width = embedding.shape[0]
         prefix = model.prefix([prompt[:-1] for prompt in prompts])
         self.last = prefix.last.repeat_interleave(group)
         hidden = torch.zeros(prefix.real.shape).masked_fill(~prefix.real, -1e30)
@@ -121,7 +124,7 @@ class _State:
         config = self.model.shape.markers
         assert config is not None  # noqa: S101
         markers = set(range(config.first_marker, config.first_marker + config.markers))
-        banned = torch.zeros(len(prompts), self.width)
+        banned = torch.zeros(len(prompts), self.model.vocabulary)
         for row, prompt in enumerate(prompts):
             banned[row, sorted(markers - set(prompt))] = -torch.inf
         return banned.repeat_interleave(self.group, dim=0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from everlearn.domains import Domain
     from everlearn.ladder import Rung
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
     from everlearn.learn.rollout import Judge
     from everlearn.settings import LadderSettings
@@ -31,7 +31,7 @@ def plant(statements: Sequence[str], *, domain: Domain, forbidden: frozenset[str
 def extend(
     ladder: Ladder,
     policy: Policy,
-    model: Llama,
+    model: Model,
     *,
     domain: Domain,
     forbidden: frozenset[str],
@@ -79,7 +79,7 @@ def measure_rungs(
     ladder: Ladder,
     digests: Sequence[str],
     policy: Policy,
-    model: Llama,
+    model: Model,
     *,
     domain: Domain,
     rollouts: int,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from everlearn.learn.llama import Llama, token_logprobs
+from everlearn.learn.llama import Model, token_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Vitals:
     right: float
 
 
-def look(groups: Sequence[Group], *, start: Llama, temperature: float) -> Vitals:
+def look(groups: Sequence[Group], *, start: Model, temperature: float) -> Vitals:
     """The vital signs of the policy that sampled `groups`; `start` is the one with which its training began."""
     rows = [row for group in groups for row in group.completions]
     tokens = sum(len(row.ids) for row in rows)
@@ -54,7 +54,7 @@ def look(groups: Sequence[Group], *, start: Llama, temperature: float) -> Vitals
 
 
 @torch.no_grad()
-def _divergence(groups: Sequence[Group], *, start: Llama, temperature: float) -> float:
+def _divergence(groups: Sequence[Group], *, start: Model, temperature: float) -> float:
     """The mean of log policy - log start over sampled tokens: what it estimates is never negative, it may be, a little."""
     rows = [row for group in groups for row in group.completions]
     before, mask = token_logprobs(

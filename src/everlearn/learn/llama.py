@@ -2,7 +2,8 @@
 
 What it is: rotary attention, RMS norms, SwiGLU, grouped KV heads, tied or untied head; a LoRA adapter enters as the
 merged weight `W + scale * B @ A`, a new tensor, so that the base is never touched; where A and B are trained, `adapter`
-names them and their gradients are written out (operations.py). What it leaves out: biases, sliding windows, scaled rotary embeddings; `read_weights` refuses them by name.
+names them and their gradients are written out (operations.py). What it leaves out: biases, sliding windows, scaled
+rotary embeddings; `geometry` refuses them by name, and such models run in generic.py.
 
 A batch is a set of *groups*: `prompts` (groups, prompt tokens) and, below each, answers that share its keys and
 values, computed once (`Prefix`).
@@ -18,6 +19,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from everlearn.errors import ModelError
+from everlearn.learn.generic import Generic
 from everlearn.learn.marked_llama import MarkedLlamaConfig, marked_positions
 from everlearn.learn.operations import adapted_linear, chosen_logprobs, rotate
 
@@ -57,18 +59,19 @@ def geometry(config: Any) -> Geometry:
             "attention_bias": getattr(config, "attention_bias", False),
             "mlp_bias": getattr(config, "mlp_bias", False),
             "hidden_act other than silu": getattr(config, "hidden_act", None) != "silu",
+            "sliding windows": getattr(config, "sliding_window", None),
             "scaled rotary embeddings": rope.get("rope_type", "default") != "default",
         }.items()
         if bad
     ]
     if wrong or not hasattr(config, "num_key_value_heads"):
-        message = f"base model {config.model_type!r} is not plain Llama ({', '.join(wrong) or 'other parts'}); use a Llama-shaped base"
+        message = f"{config.model_type} is not plain Llama: {', '.join(wrong) or 'other parts'}"
         raise ModelError(message)
     return Geometry(
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads or config.num_attention_heads,
-        head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         epsilon=config.rms_norm_eps,
         theta=rope.get("rope_theta", 10000.0),
         pad=config.pad_token_id or 0,
@@ -120,6 +123,16 @@ class Llama:
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """(rows, tokens) -> (rows, tokens, width)."""
         return functional.embedding(ids, self.weights["model.embed_tokens.weight"]).float()
+
+    @property
+    def pad(self) -> int:
+        """What stands where a row has no token."""
+        return self.shape.pad
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return len(self.weights["model.embed_tokens.weight"])
 
     @property
     def head(self) -> torch.Tensor:
@@ -194,6 +207,10 @@ class Llama:
         return self.norm(x, "model.norm.weight")
 
 
+Model = Llama | Generic
+"""A policy's forward pass: ours where it can be, else transformers'."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
     """Keys and values of prompts, (groups, heads, tokens, head_dim) a layer; which tokens are real; last positions."""
@@ -218,12 +235,14 @@ def pad_right(rows: list[list[int]], *, pad: int) -> torch.Tensor:
 
 
 def token_logprobs(
-    model: Llama, prompts: list[list[int]], answers: list[list[int]], *, temperature: float = 1.0
+    model: Model, prompts: list[list[int]], answers: list[list[int]], *, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each answer token (0 where there is none), and the mask: both (groups * answers, tokens).
 
     `answers` holds the same number of answers for each prompt, ordered by prompt.
     """
+    if isinstance(model, Generic):
+        return model.token_logprobs(prompts, answers, temperature=temperature)
     times = len(answers) // len(prompts)
     starts = [prompt[-1] for prompt in prompts for _ in range(times)]
     prefix = model.prefix([prompt[:-1] for prompt in prompts])

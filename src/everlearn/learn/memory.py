@@ -10,8 +10,10 @@ import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from everlearn.learn.generic import Generic
+
 if TYPE_CHECKING:
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.settings import LearnSettings
 
 GIB = 1 << 30
@@ -35,7 +37,7 @@ class Plan:
     frugal: bool
 
 
-def plan(model: Llama, *, longest: int, prompt: int, settings: LearnSettings) -> Plan:
+def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> Plan:
     """How to cut a step whose longest group has `longest` tokens, padding included, below prompts of `prompt` tokens."""
     room = int(settings.memory_gib * GIB)
     whole = room // bytes_per_token(model, prompt_share=prompt * settings.group / longest)
@@ -45,13 +47,15 @@ def plan(model: Llama, *, longest: int, prompt: int, settings: LearnSettings) ->
     return Plan(tokens=min(settings.tokens, max(1, spare)), frugal=True)
 
 
-def bytes_per_token(model: Llama, *, prompt_share: float, frugal: bool = False) -> int:
+def bytes_per_token(model: Model, *, prompt_share: float, frugal: bool = False) -> int:
     """What one answer token keeps until its backward pass is over; `prompt_share` is prompt tokens by answer tokens.
 
     Counted from the tensors that the layers save: three of the model's width around each norm, queries, keys and values
     before and after rotation, keys and values of the prompt once more for each answer, four of the MLP's. Attention
     scores are not among them. A frugal one keeps its input, and one layer at a time in full.
     """
+    if isinstance(model, Generic):
+        return model.bytes_per_token(prompt_share=prompt_share)
     width, inner = model.head.shape[1], model.weights["model.layers.0.mlp.up_proj.weight"].shape[0]
     narrow = model.head.element_size()
     queries = model.shape.heads * model.shape.head_dim

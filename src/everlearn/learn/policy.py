@@ -1,4 +1,4 @@
-"""A policy: the frozen base and one LoRA adapter, as tensors that the functional Llama can run.
+"""A policy: the frozen base and one LoRA adapter, as tensors that a forward pass can run.
 
 The base's weights are read once through `AutoModelForCausalLM` and never written. The adapter (Hu et al. 2021,
 arXiv 2106.09685) lives as pairs A (rank, in), B (out, rank); `merged` adds them to new tensors, so that nothing
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save
 
 from everlearn.errors import ModelError
 from everlearn.fingerprint import damaged, model_directory
-from everlearn.learn.llama import LINEARS, Geometry, Llama, geometry, token_logprobs
+from everlearn.learn.generic import Generic, linears
+from everlearn.learn.llama import Llama, Model, geometry, token_logprobs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
@@ -34,14 +36,18 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Base weights (float32), adapter pairs by module name, and how to read and write tokens."""
+    """The base as it is (float32), adapter pairs by module name, and how to read and write tokens."""
 
-    base: dict[str, torch.Tensor]
-    shape: Geometry
+    plain: Model
     tokenizer: PreTrainedTokenizerBase
     lora: dict[str, tuple[torch.Tensor, torch.Tensor]]
     rank: int
     alpha: int
+
+    @property
+    def base(self) -> Mapping[str, torch.Tensor]:
+        """The base's weights."""
+        return self.plain.weights
 
     @property
     def end(self) -> int:
@@ -57,7 +63,7 @@ class Policy:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     @torch.no_grad()
-    def merged(self, *, bf16: bool = False) -> Llama:
+    def merged(self, *, bf16: bool = False) -> Model:
         """Base plus adapter as a copy to decode from, rounded to bfloat16 where speed counts more than the last digit."""
         scale = self.alpha / self.rank
         weights = dict(self.base)
@@ -65,11 +71,11 @@ class Policy:
             weights[f"{name}.weight"] = torch.addmm(self.base[f"{name}.weight"], b, a, alpha=scale)
         if bf16:
             weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
-        return Llama(weights, self.shape)
+        return replace(self.plain, weights=weights)
 
-    def trained(self, merged: Llama, *, frugal: bool = False) -> Llama:
+    def trained(self, merged: Model, *, frugal: bool = False) -> Model:
         """That copy with gradients to A and B."""
-        return Llama(merged.weights, self.shape, adapter=self.lora, scale=self.alpha / self.rank, frugal=frugal)
+        return replace(merged, adapter=self.lora, scale=self.alpha / self.rank, frugal=frugal)
 
     def parameters(self) -> list[torch.Tensor]:
         """What is trained: A and B of each module, in a fixed order."""
@@ -102,7 +108,7 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
     """The base at `base` with the adapter at `adapter`, or with a fresh one that changes nothing yet.
 
     Raises:
-        ModelError: no such base, not of Llama shape, or an adapter made for other shapes.
+        ModelError: no such base, one without linear layers, or an adapter made for other shapes.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -113,43 +119,50 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(base, error) from error
-    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    shape = geometry(model.config)
-    _probe(model, Llama(weights, shape), base=base)
+    plain = _forward(model, base=base)
     if adapter is not None:
         described = json.loads((adapter / CONFIG).read_text())
         rank, alpha = described["r"], described["lora_alpha"]
         stored = load_file(adapter / WEIGHTS)
     generator = torch.Generator().manual_seed(seed)
     lora = {}
-    for layer in range(shape.layers):
-        for linear in LINEARS:
-            name = f"model.layers.{layer}.{linear}"
-            out, into = weights[f"{name}.weight"].shape
-            if adapter is None:
-                bound = 1 / math.sqrt(into)
-                a = torch.empty(rank, into).uniform_(-bound, bound, generator=generator)
-                b = torch.zeros(out, rank)
-            else:
-                a, b = _pair(stored, name, expected=((rank, into), (out, rank)), adapter=adapter)
-            lora[name] = (a.requires_grad_(), b.requires_grad_())
-    return Policy(base=weights, shape=shape, tokenizer=tokenizer, lora=lora, rank=rank, alpha=alpha)
+    for name in linears(model):
+        out, into = plain.weights[f"{name}.weight"].shape
+        if adapter is None:
+            bound = 1 / math.sqrt(into)
+            a = torch.empty(rank, into).uniform_(-bound, bound, generator=generator)
+            b = torch.zeros(out, rank)
+        else:
+            a, b = _pair(stored, name, expected=((rank, into), (out, rank)), adapter=adapter)
+        lora[name] = (a.requires_grad_(), b.requires_grad_())
+    return Policy(plain=plain, tokenizer=tokenizer, lora=lora, rank=rank, alpha=alpha)
+
+
+def _forward(module: Any, *, base: Path) -> Model:
+    """Our own forward pass, if it computes what transformers' does; else transformers'. The log says which, and why."""
+    try:
+        ours = Llama({name: tensor.detach() for name, tensor in module.state_dict().items()}, geometry(module.config))
+        gap = _probe(module, ours)
+    except (ModelError, KeyError) as error:
+        why = str(error)
+    else:
+        if gap <= PARITY:
+            LOG.info("%s: own forward pass, within %.1e nats of transformers on %d tokens", base.name, gap, PROBE)
+            return ours
+        why = f"ours differs by {gap:.2g} nats"
+    LOG.warning("%s: transformers' forward pass, several times slower than our own (%s)", base.name, why)
+    weights = {name: tensor.detach() for name, tensor in module.named_parameters()}
+    return Generic(weights, module.eval().requires_grad_(requires_grad=False))
 
 
 @torch.no_grad()
-def _probe(model: Any, ours: Llama, *, base: Path) -> None:
-    """Whether our forward pass computes what transformers' does, of a few tokens; ModelError if it does not."""
+def _probe(model: Any, ours: Llama) -> float:
+    """The most by which our log-probabilities of a few tokens differ from those of transformers."""
     ids = torch.randint(len(ours.head), (PROBE,), generator=torch.Generator().manual_seed(0)).tolist()
     found, _ = token_logprobs(ours, [ids[:4]], [ids[4:]])
     logits = model(input_ids=torch.tensor([ids])).logits[0, 3:-1].float()
     expected = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids[4:])[:, None])[:, 0]
-    gap = float((found[0] - expected).abs().max())
-    if not gap <= PARITY:
-        raise ModelError(
-            f"base model {base} computes something else than its config says (log-probabilities differ by {gap:.2g} "
-            "nats): use a plain Llama-shaped base"
-        )
-    LOG.info("%s: own forward pass, within %.1e nats of transformers on %d tokens", base.name, gap, PROBE)
+    return float((found[0] - expected).abs().max())
 
 
 def _pair(

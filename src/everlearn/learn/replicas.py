@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
 
 LOG = logging.getLogger("everlearn.learn")
@@ -277,11 +277,10 @@ def _first(error: BaseException) -> Exception:
 
 def _probes(policy: Policy) -> list[_Request]:
     """Prompts of arbitrary tokens, always the same: adapters show on them, and no server has special cases for them."""
-    width = policy.base["model.embed_tokens.weight"].shape[0]
     rng = random.Random(0)
     return [
         _Request(
-            prompt=[rng.randrange(width) for _ in range(8)],
+            prompt=[rng.randrange(policy.plain.vocabulary) for _ in range(8)],
             seed=seed,
             limit=PROBE_TOKENS,
             temperature=PROBE_TEMPERATURE,
@@ -290,7 +289,7 @@ def _probes(policy: Policy) -> list[_Request]:
     ]
 
 
-def _compare(model: Llama, probes: Sequence[_Request], answers: Sequence[Completion], *, tolerance: float) -> None:
+def _compare(model: Model, probes: Sequence[_Request], answers: Sequence[Completion], *, tolerance: float) -> None:
     """Fail the replica whose log-probabilities are not ours."""
     gap = _gap(model, probes, answers, temperature=PROBE_TEMPERATURE)
     if gap <= tolerance:
@@ -302,7 +301,7 @@ def _compare(model: Llama, probes: Sequence[_Request], answers: Sequence[Complet
 
 
 @torch.no_grad()
-def _gap(model: Llama, probes: Sequence[_Request], answers: Sequence[Completion], *, temperature: float) -> float:
+def _gap(model: Model, probes: Sequence[_Request], answers: Sequence[Completion], *, temperature: float) -> float:
     """Mean absolute difference in nats a token."""
     told = [torch.tensor(answer.logprobs) for answer in answers]
     ours, mask = token_logprobs(

@@ -16,7 +16,7 @@ from everlearn.learn.decode import decode
 if TYPE_CHECKING:
     from everlearn.domains import Domain
     from everlearn.learn.decode import Completion
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
     from everlearn.problem import Verdict
 
@@ -101,7 +101,7 @@ def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
 
 def complete(
     policy: Policy,
-    model: Llama,
+    model: Model,
     prompts: Sequence[list[int]],
     *,
     group: int,
@@ -139,7 +139,7 @@ def limit_of(prompt: Sequence[int]) -> int:
 
 def attempt(
     policy: Policy,
-    model: Llama,
+    model: Model,
     statements: Sequence[str],
     *,
     domain: Domain,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from everlearn.domains import Domain
     from everlearn.ladder import Ladder
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
     from everlearn.learn.replicas import Replicas
     from everlearn.learn.rollout import Group, Judge
@@ -52,7 +52,7 @@ class Run:
     """
 
     policy: Policy
-    start: Llama
+    start: Model
     ladder: Ladder
     replay: dict[str, str]
     domain: Domain
@@ -94,7 +94,7 @@ class Rollouts:
     """Verified answers of one step, and the merged copy of the weights that gave them."""
 
     groups: list[Group]
-    model: Llama
+    model: Model
 
 
 def begin(
@@ -173,14 +173,14 @@ def choose(run: Run) -> list[str]:
     return run.curriculum.choose(random.Random(seed_of(run.seed, "choose", run.step)), count=run.settings.prompts)
 
 
-def current(run: Run) -> Llama:
+def current(run: Run) -> Model:
     """The policy as it is now, merged; the replicas have it, too."""
     if run.replicas is not None:
         run.replicas.load(run.policy, version=f"step-{run.step}")
     return run.policy.merged(bf16=run.bf16)
 
 
-def roll(run: Run, *, model: Llama | None = None) -> Rollouts:
+def roll(run: Run, *, model: Model | None = None) -> Rollouts:
     """This process's share of the answers of the run's next step, by `model` or by its policy as it is now."""
     model = model or current(run)
     groups = attempt(
@@ -217,7 +217,7 @@ def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
     return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, done))
 
 
-def update(run: Run, groups: list[Group], *, model: Llama, done: float) -> float:
+def update(run: Run, groups: list[Group], *, model: Model, done: float) -> float:
     """One optimizer step on the informative groups; the loss. `model` is the policy's merged copy before the step.
 
     Several processes share the groups, and add up their gradients. Where the gradient is no number, there is no step, and the run is stopped.
@@ -251,7 +251,7 @@ def longest(group: Group) -> int:
     return max(len(row.ids) for row in group.completions)
 
 
-def _loss(run: Run, groups: list[Group], *, model: Llama, answers: int, tokens: int) -> torch.Tensor:
+def _loss(run: Run, groups: list[Group], *, model: Model, answers: int, tokens: int) -> torch.Tensor:
     """What one batch of groups adds to the loss of the step, the weighted divergence from the start included."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import random
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from everlearn.domains.integration.moves import demonstrate_solution
 from everlearn.errors import ModelError
 from everlearn.fingerprint import fingerprint
 from everlearn.learn.decode import decode
+from everlearn.learn.generic import Generic
 from everlearn.learn.llama import Llama, geometry, token_logprobs
 from everlearn.learn.marked_llama import marked_positions
 from everlearn.learn.policy import Policy, load_policy
@@ -151,12 +153,13 @@ def test_a_copying_answer_names_only_the_markers_of_its_prompt(tiny: Path) -> No
 
 def test_positions_follow_the_markers_whatever_is_padded_or_cached(tiny: Path) -> None:
     policy = load_policy(tiny)
-    config = policy.shape.markers
+    assert isinstance(policy.plain, Llama)
+    config = policy.plain.shape.markers
     assert config is not None
     ids = torch.tensor([policy.encode("INT <0> + x <2> - x =")])
     whole = marked_positions(ids, config=config)
     assert whole[0].tolist() == [0, 1, 24, 25, 26, 72, 73, 74, 75]
-    padded = torch.nn.functional.pad(ids, (3, 0), value=policy.shape.pad)
+    padded = torch.nn.functional.pad(ids, (3, 0), value=policy.plain.pad)
     assert marked_positions(padded, config=config)[0, 3:].tolist() == whole[0].tolist()
     halves = [
         marked_positions(ids[:, :4], config=config),
@@ -176,16 +179,18 @@ def test_a_base_that_is_no_plain_llama_is_refused_by_what_is_wrong() -> None:
         geometry(LlamaConfig(attention_bias=True))
 
 
-def test_a_base_that_computes_something_else_than_its_config_says_is_refused(tiny: Path, tmp_path: Path) -> None:
+def test_a_base_that_computes_something_else_than_we_do_runs_as_transformers_runs_it(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     base = shutil.copytree(tiny, tmp_path / "base")
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.9}))
-    load_policy(base)
-    shape = load_policy(tiny).shape
+    assert isinstance(load_policy(base).plain, Llama)
+    shape = geometry(AutoConfig.from_pretrained(tiny))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("everlearn.learn.policy.geometry", lambda _: shape)
-        with pytest.raises(ModelError, match="computes something else"):
-            load_policy(base)
+        assert isinstance(load_policy(base).plain, Generic)
+    assert re.search(r"transformers' forward pass, .* \(ours differs by 0\.\d+ nats\)", caplog.text)
 
 
 def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:

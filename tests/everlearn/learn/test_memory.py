@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from everlearn.learn.llama import Llama, token_logprobs
+from everlearn.learn.llama import Model, token_logprobs
 from everlearn.learn.memory import GIB, bytes_per_token, plan
 from everlearn.learn.policy import Policy, load_policy
 from everlearn.settings import LearnSettings
@@ -19,7 +19,7 @@ PROMPTS = [[1, *range(4, 30)], [1, *range(8, 34)]]
 ANSWERS = [[5 + (row + at) % 40 for at in range(48)] for row in range(16)]
 
 
-def kept_bytes(model: Llama) -> int:
+def kept_bytes(model: Model) -> int:
     """Bytes that the forward pass of an update has kept for its backward pass, beside the weights."""
     seen: dict[int, int] = {}
     alive: list[torch.Tensor] = []  # so that no address is used twice

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from everlearn.learn.decode import Completion
-    from everlearn.learn.llama import Llama
+    from everlearn.learn.llama import Model
     from everlearn.learn.policy import Policy
 
 pytestmark = [pytest.mark.slow, needs_vllm]
@@ -69,7 +69,7 @@ class Cluster:
             temperature=temperature,
         )
 
-    def gap(self, drawn: list[list[Completion]], model: Llama, *, temperature: float) -> float:
+    def gap(self, drawn: list[list[Completion]], model: Model, *, temperature: float) -> float:
         """The largest difference in nats between what the servers say of a token and what our forward pass says."""
         rows = [completion for group in drawn for completion in group]
         prompts = [self.policy.encode(question) for question in QUESTIONS]
