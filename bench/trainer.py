@@ -111,12 +111,14 @@ class Trl:
         self, base: Path, texts: list[str], size: Size, *, folder: Path, dtype: torch.dtype, **given: Any
     ) -> None:
         from datasets import Dataset
+        from huggingface_hub import constants
         from peft import LoraConfig
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
         import everlearn.learn.marked_llama  # noqa: F401 (registers the default base's architecture)
 
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # trl's report of itself is not what is timed
         tokenizer = AutoTokenizer.from_pretrained(base)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)

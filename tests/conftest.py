@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 # The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
 settings.register_profile("everlearn", deadline=None, derandomize=True)
 settings.load_profile("everlearn")
+
+# A shell lets what it starts in the background ignore Ctrl-C; tests that press it are in front, however pytest runs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # trl's; it is read when it is imported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from everlearn.cycle import CycleInputs, open_cycle
 from everlearn.services import LocalS3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from everlearn.settings import Settings
@@ -89,15 +89,6 @@ def test_the_exit_code_tells_how_the_night_ended(
     assert night["asked"].data == tmp_path
 
 
-@pytest.fixture
-def _in_the_foreground() -> Iterator[None]:
-    """A shell lets what it starts in the background ignore Ctrl-C; the command here is in front, however pytest runs."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_in_the_foreground")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_night_that_is_stopped_says_how_it_goes_on(
     number: signal.Signals, code: int, everlearn: Callable[..., Ended], night: dict[str, Any]
