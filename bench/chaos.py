@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from bench.disturbed import FAULTS, Fault, Site, say
 
 if TYPE_CHECKING:
-    from everlearn.events import Event
+    from everlearn.registry.events import Event
 
 OUT = Path("docs/chaos.json")
 VERDICTS = {"published", "rejected", "insufficient"}

@@ -25,16 +25,16 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn import services
-from everlearn.access import open_registry, open_store
-from everlearn.cycle import Workspace, current_cycle
-from everlearn.domains import load_domain
+from everlearn.cycle.record import Workspace, current_cycle
+from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
-from everlearn.process import wait
-from everlearn.running import seen
+from everlearn.local import servers
+from everlearn.local.process import wait
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.machine_runs import seen
+from everlearn.orchestration.schedules import begin, find_night
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings, load
-from flows.deploy import apply, read_plan
-from flows.schedule import begin, find_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-    from everlearn.events import Event
+    from everlearn.registry.events import Event
 
 ROOT = Path(__file__).parent.parent
 LINE = "chaos"
@@ -73,9 +73,9 @@ class Site:
         self.disk.mkdir()
         self.has_disk = _succeeds("mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.disk))
         self._write_line()
-        services.up(self.home)
-        self.s3, self.prefect = services.servers(self.home)[:2]
-        os.environ |= services.environment(self.home)
+        servers.up(self.home)
+        self.s3, self.prefect = servers.servers(self.home)[:2]
+        os.environ |= servers.environment(self.home)
         self._settings = temporary_settings({PREFECT_API_URL: self.prefect.api_url})
         self._settings.__enter__()
         with get_client(sync_client=True) as client:
@@ -86,7 +86,7 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.stop_crew()
         self._settings.__exit__(None, None, None)
-        services.down(self.home)
+        servers.down(self.home)
         if self.has_disk:
             _succeeds("umount", "-l", str(self.disk))
 
@@ -346,7 +346,7 @@ def _family(process: subprocess.Popen[bytes] | None) -> Iterator[int]:
         yield from map(int, children.split())
 
 
-def _kill_server(server: services.LocalServer) -> None:
+def _kill_server(server: servers.LocalServer) -> None:
     record = json.loads((server.directory / "process.json").read_text())
     os.killpg(record["pid"], signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

@@ -39,8 +39,8 @@ ROOTS = 120
 
 def problems(split: str, *, size: int, count: int, stream: str) -> list[str]:
     """Fresh sums of `size` terms; `stream` keeps roots, evaluation and skills apart."""
-    from everlearn.domains import load_domain
-    from everlearn.learn.rollout import seed_of
+    from everlearn.domains.contract import load_domain
+    from everlearn.training.rollouts import seed_of
 
     rng = random.Random(seed_of(SPLITS[split], stream, size))
     domain = load_domain("integration")
@@ -53,13 +53,13 @@ def run_arm(
     """One arm, one seed: train for `budget` CPU seconds, then measure."""
     import torch
 
-    from everlearn.domains import load_domain
-    from everlearn.ladder import kinships
-    from everlearn.learn.grow import extend, measure_rungs, plant
-    from everlearn.learn.policy import load_policy
-    from everlearn.learn.rollout import attempt, seed_of
-    from everlearn.learn.train import advance, begin, cpu_seconds, has_fast_bf16
+    from everlearn.domains.contract import load_domain
+    from everlearn.ladder.tree import kinships
     from everlearn.settings import LadderSettings, LearnSettings
+    from everlearn.training.ladder_growth import extend, measure_rungs, plant
+    from everlearn.training.loop import advance, begin, cpu_seconds, has_fast_bf16
+    from everlearn.training.models.policy import load_policy
+    from everlearn.training.rollouts import attempt, seed_of
 
     torch.set_num_threads(1)
     domain = load_domain("integration")
@@ -160,7 +160,7 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def table(runs: list[dict[str, Any]], *, items: int, skill_items: int) -> str:
     """Markdown tables: pass rates by size, then what became of the old skills."""
-    from everlearn.paired import largest_loss
+    from everlearn.gate.statistics import largest_loss
 
     def cell(arm: str, size: int) -> str:
         rates = sorted(run["table"][str(size)] for run in runs if run["arm"] == arm)

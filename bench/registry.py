@@ -31,18 +31,18 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from everlearn.document import digest_of
-from everlearn.manifest import Manifest
-from everlearn.registry import Registry
-from everlearn.services import LocalS3
-from everlearn.signing import create_key, trust
-from everlearn.stores.memory import MemoryStore
-from everlearn.stores.s3 import S3Store
+from everlearn.canonical_json import digest_of
+from everlearn.local.servers import LocalS3
+from everlearn.registry.manifest import Manifest
+from everlearn.registry.signing import create_key, trust
+from everlearn.registry.versions import Registry
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.stores import Store
+    from everlearn.storage.protocol import Store
 
 MB = 1_000_000
 VERSIONS = 10_000

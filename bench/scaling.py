@@ -25,11 +25,11 @@ from statistics import median
 import torch
 
 from bench.trainer import Ours, Size, questions
-from everlearn.learn.llama import Model, token_logprobs
-from everlearn.learn.memory import bytes_per_token, keep_freed_memory
-from everlearn.learn.policy import load_policy
-from everlearn.learn.pretrain import build_model
-from everlearn.learn.tokenizer import build_tokenizer
+from everlearn.training.base_model.pretrain import build_model
+from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.memory_plan import bytes_per_token, keep_freed_memory
+from everlearn.training.models.llama import Model, token_logprobs
+from everlearn.training.models.policy import load_policy
 
 OUT = Path("docs")
 USUAL = Size(prompts=16, group=8, tokens=64)

@@ -29,16 +29,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from everlearn.domains import load_domain
-from everlearn.ladder import Ladder
-from everlearn.learn import parallel
-from everlearn.learn.decode import decode
-from everlearn.learn.memory import keep_freed_memory
-from everlearn.learn.policy import load_policy
-from everlearn.learn.rollout import Group, seed_of
-from everlearn.learn.train import begin, has_fast_bf16, update
+from everlearn.domains.contract import load_domain
+from everlearn.ladder.tree import Ladder
 from everlearn.problem import Ruling, Verdict
 from everlearn.settings import LearnSettings
+from everlearn.training.engines import collectives
+from everlearn.training.engines.decode import decode
+from everlearn.training.loop import begin, has_fast_bf16, update
+from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.models.policy import load_policy
+from everlearn.training.rollouts import Group, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class Ours:
         settings = LearnSettings(prompts=size.prompts, group=size.group)
         policy = load_policy(base, rank=settings.rank, alpha=settings.alpha)
         self.run = begin(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
-        self.prompts = parallel.share([policy.encode(text) for text in texts])
+        self.prompts = collectives.share([policy.encode(text) for text in texts])
         self.count = 0
 
     def step(self) -> dict[str, float]:
@@ -100,7 +100,7 @@ class Ours:
             )
             for prompt, rows in zip(self.prompts, drawn, strict=True)
         ]  # fmt: skip
-        update(self.run, parallel.gather(groups), model=model, done=0.0)
+        update(self.run, collectives.gather(groups), model=model, done=0.0)
         return {"decode": decoded - began, "update": time.perf_counter() - decoded}
 
 
@@ -116,7 +116,7 @@ class Trl:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
-        import everlearn.learn.marked_llama  # noqa: F401 (registers the default base's architecture)
+        import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
         constants.HF_HUB_DISABLE_TELEMETRY = True  # trl's report of itself is not what is timed
         tokenizer = AutoTokenizer.from_pretrained(base)

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.answers import GROUP, Asked, draw, is_right
 from bench.rivals import WAYS, Rival
-from everlearn.domains.integration import Integration
+from everlearn.domains.integration.domain import Integration
 from everlearn.domains.pool import VerifierPool
 from everlearn.problem import Ruling
 

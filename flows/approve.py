@@ -17,7 +17,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.announce import announce_champion
-from tasks.approval import close_forms, describe_waiting, settle_version
+from tasks.approve import close_forms, describe_waiting, settle_version
 from tasks.champion import show_champion
 from tasks.offer import offer_versions
 

@@ -16,7 +16,7 @@ from pydantic.json_schema import SkipJsonSchema
 from everlearn.settings import Settings, load
 from flows.climb import climb_ladder
 from tasks.announce import announce, concluded
-from tasks.approval import ask_for_approval
+from tasks.approve import ask_for_approval
 from tasks.climb import await_climb, stop_climbs
 from tasks.gate import decide, name_opponents, recheck_rewards
 from tasks.ingest import claim_problems, read_problems, validate_problems

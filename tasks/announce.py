@@ -14,7 +14,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from everlearn.bell import CHANGED, ENDED, resource_of
+from everlearn.orchestration.events_client import CHANGED, ENDED, resource_of
 from tasks.night import step_task
 
 if TYPE_CHECKING:

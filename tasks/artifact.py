@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from everlearn.document import digest_of
+from everlearn.canonical_json import digest_of
 
 
 def artifact_key(kind: str, *, line: str) -> str:

@@ -17,8 +17,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.exceptions import ObjectNotFound
 
-from everlearn.access import open_store
 from everlearn.errors import BadInputError, NotFoundError
+from everlearn.registry.connect import open_store
 from tasks.night import LOG, step_task
 from tasks.turn import WAITS
 

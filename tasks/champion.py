@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
 
-from everlearn.access import open_registry
 from everlearn.errors import LateError
-from everlearn.outlook import outlook
-from everlearn.replicas import wait_for_all
+from everlearn.registry.acknowledgements import wait_for_all
+from everlearn.registry.connect import open_registry
+from everlearn.serving.rollout_status import outlook
 from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:
-    from everlearn.registry import Verify
+    from everlearn.registry.versions import Verify
     from everlearn.settings import Settings
 
 

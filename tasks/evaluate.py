@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_table_artifact
 
-from everlearn import suites
-from everlearn.access import open_registry
+from everlearn.data import suites
 from everlearn.problem import Ruling
+from everlearn.registry.connect import open_registry
 from tasks.artifact import artifact_key
 from tasks.night import step_task
 from tasks.progress import progress
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @step_task
 def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str, float]:
     """Counts by ruling, and the share that is right."""
-    from everlearn.learn.measure import measure  # imports torch
+    from everlearn.training.evaluation import measure  # imports torch
 
     problems = suites.load(suite, domain=settings.domain).problems
     with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as tell:

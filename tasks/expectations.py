@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everlearn.ingest import Row
+    from everlearn.data.rows import Row
 
 SUITE = "new-problems"
 COLUMNS = ("where", "id", "domain", "statement", "canonical", "fault")

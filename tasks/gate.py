@@ -11,21 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from everlearn import tally
-from everlearn.adapter_files import check_directory
-from everlearn.decision import Against, Check, Decision, Outcome
-from everlearn.domains import load_domain
+from everlearn import counters
+from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError
-from everlearn.evidence import Paired
-from everlearn.gate import judge
-from everlearn.manifest import ObjectRef
+from everlearn.gate.decision import Against, Check, Decision, Outcome
+from everlearn.gate.evidence import Paired
+from everlearn.gate.judgement import judge
 from everlearn.problem import Measurement, Ruling, Verdict
+from everlearn.registry.adapter_files import check_directory
+from everlearn.registry.manifest import ObjectRef
 from tasks.learn import load_suites
 from tasks.night import LOG, as_json, clocked, step_task
 from tasks.progress import progress
 
 if TYPE_CHECKING:
-    from everlearn.suites import Suite
+    from everlearn.data.suites import Suite
     from tasks.night import Night
 
 PROBES = 12
@@ -47,7 +47,7 @@ def upload_candidate(night: Night) -> dict[str, str]:
 @step_task
 def measure_suites(night: Night, who: str) -> None:
     """Answers of one policy (candidate, parent, base, or a version) to every item of every suite."""
-    from everlearn.learn.measure import measure  # imports torch
+    from everlearn.training.evaluation import measure  # imports torch
 
     name = f"measured/{who}"
     with clocked(night, f"measure {who}") as work, tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def check_bytes(night: Night) -> None:
     with clocked(night, "fresh process") as work:
         if work.has("check/bytes"):
             return
-        from everlearn.learn.smoke import probe  # imports torch
+        from everlearn.training.fresh_process import probe  # imports torch
 
         with tempfile.TemporaryDirectory() as folder:
             trained, base = work.get_tree("trained", Path(folder) / "trained"), night.settings.base.path
@@ -82,7 +82,14 @@ def check_bytes(night: Night) -> None:
             asked = Path(folder) / "probes.jsonl"
             asked.write_text("".join(json.dumps(asdict(each)) + "\n" for each in probes))
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
-            command = [sys.executable, "-m", "everlearn.learn.smoke", str(base.absolute()), str(adapter), str(asked)]
+            command = [
+                sys.executable,
+                "-m",
+                "everlearn.training.fresh_process",
+                str(base.absolute()),
+                str(adapter),
+                str(asked),
+            ]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode < 0:
             raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
@@ -103,7 +110,7 @@ def recheck_rewards(night: Night) -> None:
         with progress("re-checking rewards at 50 digits") as tell:
             for done, (statement, answer) in enumerate(answers, start=1):
                 verdict = domain.recheck(statement, answer)
-                tally.count("verdicts")
+                counters.count("verdicts")
                 if not verdict.is_correct:
                     doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
                 tell(done, len(answers))

@@ -20,10 +20,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 
-from everlearn.access import open_registry, open_store, open_verifier
 from everlearn.errors import IntegrityError
-from everlearn.fsck import fsck
-from everlearn.gc import collect, plan
+from everlearn.registry.connect import open_registry, open_store, open_verifier
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.maintenance.gc import collect, plan
 from tasks.artifact import artifact_key
 from tasks.night import step_task
 

@@ -14,21 +14,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everlearn import ingest
-from everlearn.access import open_registry, open_store
-from everlearn.document import digest_of
-from everlearn.domains import load_domain
+from everlearn.canonical_json import digest_of
+from everlearn.data import rows
+from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, take
+from everlearn.domains.contract import load_domain
 from everlearn.errors import BadDataError, UnknownDomainError
-from everlearn.objects import fetch, keep
-from everlearn.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, take
+from everlearn.registry.connect import open_registry, open_store
+from everlearn.storage.objects import fetch, keep
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
 
 if TYPE_CHECKING:
-    from everlearn.domains import Domain
+    from everlearn.domains.contract import Domain
     from everlearn.settings import Settings
-    from everlearn.stores import Store
+    from everlearn.storage.protocol import Store
 
 MAX_STATEMENT = 4000
 INBOX = Path(".everlearn/inbox")
@@ -54,9 +54,9 @@ def read_problems(settings: Settings, data: Path | None) -> str:
     seen, inbox = _watermark(settings, store).sources, INBOX / line
     if data is None and not bring_in(store, line):
         LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox.absolute(), line)
-        intake = ingest.Intake(rows=(), sources=(), seen_files=0)
+        intake = rows.Intake(rows=(), sources=(), seen_files=0)
     else:
-        intake = ingest.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
+        intake = rows.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
     keep(store, f"{line}/intake/{digest_of(content)}", content)
@@ -76,12 +76,12 @@ def bring_in(store: Store, line: str) -> list[Path]:
     inbox = INBOX / line
     for each in store.list(f"{line}/inbox/"):
         here = inbox / f"{digest_of(f'{each.key} {each.etag}'.encode())[:16]}.jsonl"
-        if each.key.endswith(ingest.SUFFIXES) and not here.exists():
+        if each.key.endswith(rows.SUFFIXES) and not here.exists():
             inbox.mkdir(parents=True, exist_ok=True)
             partial = here.with_suffix(".partial")
             partial.write_bytes(store.get(each.key).data)
             partial.replace(here)
-    return sorted(path for path in inbox.glob("*") if path.suffix in ingest.SUFFIXES)
+    return sorted(path for path in inbox.glob("*") if path.suffix in rows.SUFFIXES)
 
 
 @step_task
@@ -146,8 +146,8 @@ def load_counts(store: Store, line: str, digest: str) -> dict[str, object]:
     return dict(json.loads(store.get(f"{line}/snapshots/{digest}/counts.json").data))
 
 
-def _intake(store: Store, line: str, digest: str) -> ingest.Intake:
-    return ingest.Intake.from_bytes(fetch(store, f"{line}/intake/{digest}", digest=digest))
+def _intake(store: Store, line: str, digest: str) -> rows.Intake:
+    return rows.Intake.from_bytes(fetch(store, f"{line}/intake/{digest}", digest=digest))
 
 
 def _own(settings: Settings, name: str) -> Domain:

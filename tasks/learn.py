@@ -8,20 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everlearn import suites
-from everlearn.cycle import Workspace
-from everlearn.domains import load_domain
+from everlearn.cycle.record import Workspace
+from everlearn.data import suites
+from everlearn.data.snapshot import split, unrelated
+from everlearn.domains.contract import load_domain
 from everlearn.errors import NotFoundError
-from everlearn.ladder import load_ladder
-from everlearn.snapshot import split, unrelated
+from everlearn.ladder.tree import load_ladder
 from tasks.ingest import load_snapshot
 from tasks.night import LOG, clocked, step_task
 from tasks.progress import progress
 
 if TYPE_CHECKING:
-    from everlearn.ladder import CurvePoint, Ladder
+    from everlearn.data.suites import Suite
+    from everlearn.ladder.tree import CurvePoint, Ladder
     from everlearn.problem import Problem
-    from everlearn.suites import Suite
     from tasks.night import Night
 
 SUITES = Path("data/suites")
@@ -61,7 +61,7 @@ def freeze_suites(night: Night) -> bool:
 @step_task
 def grow_ladder(night: Night) -> int:
     """Let the parent policy make its ladder and measure itself on it; how many rungs."""
-    from everlearn.learn.night import grow  # imports torch
+    from everlearn.training.job import grow  # imports torch
 
     with clocked(night, "ladder") as work:
         if not work.has("ladder"):
@@ -81,7 +81,7 @@ def grow_ladder(night: Night) -> int:
 @step_task
 def train_adapter(night: Night) -> None:
     """GRPO from the parent's adapter, going on from the newest checkpoint in the night's work."""
-    from everlearn.learn.night import train  # imports torch
+    from everlearn.training.job import train  # imports torch
 
     with clocked(night, "train") as work:
         if work.has("trained"):

@@ -14,20 +14,21 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 
-from everlearn import logs, tally
-from everlearn.access import open_patiently, open_registry, open_store
-from everlearn.cycle import CycleInputs, Lease, Workspace
+from everlearn import counters
+from everlearn.cycle.record import CycleInputs, Lease, Workspace
 from everlearn.errors import EverlearnError
-from everlearn.night_record import StepTime
+from everlearn.registry.connect import open_patiently, open_registry, open_store
+from everlearn.reporting.night_record import StepTime
+from everlearn.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prefect.tasks import Task
 
-    from everlearn.registry import Registry
+    from everlearn.registry.versions import Registry
     from everlearn.settings import Settings
-    from everlearn.stores import Store
+    from everlearn.storage.protocol import Store
 
 LOG = logging.getLogger("everlearn.night")
 P = ParamSpec("P")
@@ -95,13 +96,13 @@ def hold_line(settings: Settings) -> Iterator[int]:
 def clocked(night: Night, name: str) -> Iterator[Workspace]:
     """The night's work; what the block took and did is kept under `time/<name>`, unless an earlier run had finished it."""
     work = night.work
-    wall, cpu, before = time.monotonic(), _cpu_seconds(), tally.counted()
+    wall, cpu, before = time.monotonic(), _cpu_seconds(), counters.counted()
     with logs.bound(cycle=night.key):
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
         spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
-        done = {what: number - before[what] for what, number in tally.counted().items()}
+        done = {what: number - before[what] for what, number in counters.counted().items()}
         work.put(f"time/{name}", json.dumps(asdict(spent) | done | {"ended": time.time()}).encode())
 
 

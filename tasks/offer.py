@@ -17,9 +17,9 @@ from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.exceptions import PrefectException
 
-from everlearn.access import open_registry
 from everlearn.errors import EverlearnError
-from everlearn.events import BASE
+from everlearn.registry.connect import open_registry
+from everlearn.registry.events import BASE
 from tasks.night import step_task
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
 
-    from everlearn.events import State
+    from everlearn.registry.events import State
     from everlearn.settings import Settings
 
 logger = logging.getLogger("everlearn.offer")

@@ -6,17 +6,17 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from everlearn import logs
-from everlearn.access import open_registry, open_store
-from everlearn.cycle import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
-from everlearn.document import canonical, digest_of
+from everlearn.canonical_json import canonical, digest_of
+from everlearn.cycle.record import CycleInputs, End, Workspace, close_cycle, current_cycle, cycle_key, open_cycle
 from everlearn.errors import CycleError
-from everlearn.fingerprint import fingerprint
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
+from everlearn.telemetry import logs
+from everlearn.training.models.fingerprint import fingerprint
 from tasks.night import LOG, Night, step_task
 
 if TYPE_CHECKING:
-    from everlearn.cycle import OpenCycle
+    from everlearn.cycle.record import OpenCycle
     from tasks.ingest import Claim
 
 RESUMED, CLIMBED = "resumed", "climbed"

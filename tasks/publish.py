@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from everlearn.access import open_patiently, open_registry, open_store
-from everlearn.bom import bill, licence_of
-from everlearn.cycle import End, cycle_key
-from everlearn.document import canonical
-from everlearn.domains import load_domain
+from everlearn.canonical_json import canonical
+from everlearn.cycle.record import End, cycle_key
+from everlearn.domains.contract import load_domain
 from everlearn.errors import StaleParentError
-from everlearn.ladder import point_of
-from everlearn.manifest import Manifest, ObjectRef
-from everlearn.night_record import IngestCounts, NightRecord, rates_by_size
-from everlearn.objects import object_key
-from everlearn.provenance import Run, commit_of, statement
-from everlearn.registry import Kind
-from everlearn.report import gate_rows, headline, plain, render, summary_markdown
+from everlearn.ladder.tree import point_of
+from everlearn.registry.bill_of_materials import bill, licence_of
+from everlearn.registry.connect import open_patiently, open_registry, open_store
+from everlearn.registry.manifest import Manifest, ObjectRef
+from everlearn.registry.provenance import Run, commit_of, statement
+from everlearn.registry.versions import Kind
+from everlearn.reporting.night_record import IngestCounts, NightRecord, rates_by_size
+from everlearn.reporting.report import gate_rows, headline, plain, render, summary_markdown
+from everlearn.storage.objects import object_key
 from tasks.artifact import artifact_key
 from tasks.gate import decision_of, files_of, may_publish, pairs_of, sizes_of, skill_of
 from tasks.ingest import load_counts
@@ -31,7 +31,7 @@ from tasks.night import Night, clocked, step_task, times_of
 from tasks.open import end_night, inputs_of
 
 if TYPE_CHECKING:
-    from everlearn.decision import Decision
+    from everlearn.gate.decision import Decision
     from everlearn.settings import Settings
     from tasks.ingest import Claim
 

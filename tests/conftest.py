@@ -12,14 +12,14 @@ import boto3
 import pytest
 from hypothesis import settings
 
-from everlearn.services import LocalS3
-from everlearn.stores.s3 import S3Store
-from tests.faulty import proxy_before
+from everlearn.local.servers import LocalS3
+from everlearn.storage.s3 import S3Store
+from tests.support.faulty import proxy_before
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.faulty import Proxy
+    from tests.support.faulty import Proxy
 
 # The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
 settings.register_profile("everlearn", deadline=None, derandomize=True)

@@ -12,7 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "peft", "great_expectations", "prefect", "dvc", "pandas", "scipy", "sympy")
-LIGHT = ("everlearn.registry", "everlearn.cli", "everlearn.settings", "everlearn.services", "everlearn.stores.s3")
+LIGHT = (
+    "everlearn.registry.versions",
+    "everlearn.cli",
+    "everlearn.settings",
+    "everlearn.local.servers",
+    "everlearn.storage.s3",
+)
 
 
 @pytest.fixture(scope="module")

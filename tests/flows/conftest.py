@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.services import LocalPrefect
+from everlearn.local.servers import LocalPrefect
 from flows.run_cycle import CycleConfig
-from tests.night import LONG, ROOT, tiny, write_shard, write_suite
-from tests.postgres import MISSING, PLACES, Postgres, postgres_server
+from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
+from tests.support.postgres import MISSING, PLACES, Postgres, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
-from everlearn.registry import Registry
-from everlearn.workspace import Workspace
+from everlearn.registry.versions import Registry
 from flows.run_cycle import CycleConfig, run_cycle
 from tasks import open as opening
 

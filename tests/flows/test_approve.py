@@ -18,21 +18,21 @@ from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn.access import open_registry
-from everlearn.cli.approval import close_forms as close_from_the_command_line
-from everlearn.cli.place import Place
-from everlearn.cycle import CycleInputs
-from everlearn.decision import Decision, Outcome
-from everlearn.events import Kind
-from everlearn.process import wait
+from everlearn.cli.approve import close_forms as close_from_the_command_line
+from everlearn.cli.context import Place
+from everlearn.cycle.record import CycleInputs
+from everlearn.gate.decision import Decision, Outcome
+from everlearn.local.process import wait
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.schedules import begin, find_night, hold
+from everlearn.registry.connect import open_registry
+from everlearn.registry.events import Kind
 from flows.approve import approve
-from flows.deploy import apply, read_plan
-from flows.schedule import begin, find_night, hold
-from tasks import approval
-from tasks.approval import ask_for_approval, close_forms
+from tasks import approve as asking
+from tasks.approve import ask_for_approval, close_forms
 from tasks.night import Night
-from tests.line import BASE_MODEL, candidate
-from tests.night import ROOT, tiny
+from tests.support.line import BASE_MODEL, candidate
+from tests.support.night import ROOT, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,7 +203,7 @@ def test_a_night_asks_only_where_the_line_says_so(
         assert ask_for_approval.fn(night, {"end": "REJECTED", "version": None}) == {"end": "REJECTED", "version": None}
         assert ask_for_approval.fn(night, ended)["waits_for"] == "approval"
         assert "everlearn approve v0001" in caplog.text
-        monkeypatch.setattr(approval, "deployment", type("Runtime", (), {"id": "a deployment"}))
+        monkeypatch.setattr(asking, "deployment", type("Runtime", (), {"id": "a deployment"}))
         lost = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "never-deployed"})})
         assert ask_for_approval.fn(replace(night, settings=lost), ended)["waits_for"] == "approval"
     assert "run `everlearn deploy`" in caplog.text

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.database import Database
 from everlearn.errors import ServiceError
-from everlearn.services import draw_ports
-from flows.database import Facts, examine, lack
-from tests.postgres import ENCODED
+from everlearn.local.database import Database
+from everlearn.local.servers import draw_ports
+from everlearn.orchestration.postgres import Facts, examine, lack
+from tests.support.postgres import ENCODED
 
 if TYPE_CHECKING:
-    from tests.postgres import Postgres
+    from tests.support.postgres import Postgres
 
 FIT = Facts(
     major=15, version="15.18", role="prefect", name="prefect", read_only=False, may_create_tables=True,

@@ -37,14 +37,14 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
-from everlearn.access import open_registry, open_store
-from everlearn.bell import ARRIVED
-from everlearn.cycle import Workspace, current_cycle
+from everlearn.cycle.record import Workspace, current_cycle
 from everlearn.errors import BadInputError, ServiceError
-from flows.deploy import Plan, apply, compare, read_plan
-from flows.schedule import Night, begin, find_night, hold, set_times
-from flows.server import client as client_of_server
-from tests.night import ROOT
+from everlearn.orchestration.api_server import client as client_of_server
+from everlearn.orchestration.deployments import Plan, apply, compare, read_plan
+from everlearn.orchestration.events_client import ARRIVED
+from everlearn.orchestration.schedules import Night, begin, find_night, hold, set_times
+from everlearn.registry.connect import open_registry, open_store
+from tests.support.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,15 +19,15 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn.access import open_registry
-from everlearn.cycle import current_cycle
-from everlearn.database import Database
-from everlearn.services import LocalPrefect
-from flows.deploy import apply, read_plan
-from flows.schedule import find_night, set_times
+from everlearn.cycle.record import current_cycle
+from everlearn.local.database import Database
+from everlearn.local.servers import LocalPrefect
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.schedules import find_night, set_times
+from everlearn.registry.connect import open_registry
 from tasks.ingest import load_snapshot
-from tests.hosts import Ear, Host, Network, network, refusal
-from tests.night import LONG, ROOT, tiny, write_shard, write_suite
+from tests.support.hosts import Ear, Host, Network, network, refusal
+from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from everlearn.settings import Settings
     from tests.conftest import S3Server
-    from tests.postgres import Postgres
+    from tests.support.postgres import Postgres
 
 FILE = ROOT / "infra" / "prefect.yaml"
 EVERLEARN = [sys.executable, "-c", "from everlearn.cli import main; main()"]
@@ -217,7 +217,7 @@ def is_over(site: Site, line: str) -> bool:
 
 
 def store_of(site: Site) -> Any:
-    from everlearn.access import open_store
+    from everlearn.registry.connect import open_store
 
     return open_store(site.here.store)
 

@@ -9,8 +9,8 @@ from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn.access import open_store
 from everlearn.errors import BadInputError
+from everlearn.registry.connect import open_store
 from flows.ingest import IngestConfig, ingest
 from flows.run_cycle import run_cycle
 

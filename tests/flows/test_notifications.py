@@ -13,15 +13,15 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Running
 
-from everlearn.bell import CHANGED, ring
 from everlearn.errors import BadInputError
-from everlearn.process import wait
+from everlearn.local.process import wait
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.events_client import CHANGED, ring
+from everlearn.orchestration.notifications import choose, target_of, targets
 from everlearn.settings import Settings
-from flows.deploy import apply, read_plan
-from flows.notify import choose, target_of, targets
 from flows.run_cycle import run_cycle
 from tasks.announce import announce, announce_champion, concluded
-from tests.night import ROOT, tiny
+from tests.support.night import ROOT, tiny
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import State
 
-    from everlearn.services import LocalPrefect
+    from everlearn.local.servers import LocalPrefect
     from tests.conftest import S3Server
 
 FILE = ROOT / "infra" / "prefect.yaml"

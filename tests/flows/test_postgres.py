@@ -14,16 +14,16 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
-from everlearn.access import open_registry
 from everlearn.cli import app
-from everlearn.database import Database
 from everlearn.errors import BadInputError
-from everlearn.services import LocalPrefect
-from flows.deploy import apply, read_plan
-from flows.schedule import begin, find_night, hold, set_times
+from everlearn.local.database import Database
+from everlearn.local.servers import LocalPrefect
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.schedules import begin, find_night, hold, set_times
+from everlearn.registry.connect import open_registry
 from tests.flows.conftest import Nights
 from tests.flows.test_deploy import history, wait
-from tests.night import LONG, ROOT, write_shard, write_suite
+from tests.support.night import LONG, ROOT, write_shard, write_suite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from tests.conftest import S3Server
-    from tests.postgres import Postgres
+    from tests.support.postgres import Postgres
 
 LINE = "production"
 FILE = ROOT / "infra" / "prefect.yaml"

@@ -10,11 +10,11 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Late, Running, Scheduled
 
-from everlearn.cli.metrics import collector, queue_of
-from everlearn.cli.place import Place
-from flows.deploy import apply, read_plan
-from flows.queue import read_queue
-from tests.night import ROOT
+from everlearn.cli.context import Place
+from everlearn.cli.serve_metrics import collector, queue_of
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.run_queue import read_queue
+from tests.support.night import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

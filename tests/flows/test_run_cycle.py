@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.cycle import Lease, Workspace, current_cycle
-from everlearn.events import Kind
-from everlearn.registry import Registry
-from everlearn.signing import trust
-from tests.line import Clock
-from tests.night import write_shard
+from everlearn.cycle.record import Lease, Workspace, current_cycle
+from everlearn.registry.events import Kind
+from everlearn.registry.signing import trust
+from everlearn.registry.versions import Registry
+from tests.support.line import Clock
+from tests.support.night import write_shard
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.events import State
+    from everlearn.registry.events import State
     from tests.flows.conftest import Nights
 
 EVERY_STEP = ["open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate",

@@ -10,10 +10,10 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner, Result
 
-from everlearn.cli import app, schedules
+from everlearn.cli import app, schedule
 from everlearn.errors import BadInputError
-from flows.notify import targets
-from tests.night import ROOT
+from everlearn.orchestration.notifications import targets
+from tests.support.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def deployed(everlearn: Command) -> Command:
 
 
 def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedules, "asks", lambda: True)
+    monkeypatch.setattr(schedule, "asks", lambda: True)
     for refused in (everlearn(*ASKED, "--dry-run"), everlearn(*ASKED, answer="n\n")):
         assert "+ run-cycle/nightly-asked" in refused.stdout
     assert refused.exit_code == 1

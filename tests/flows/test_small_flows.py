@@ -21,20 +21,20 @@ from prefect.states import Completed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from everlearn.access import open_registry
 from everlearn.errors import IntegrityError, LateError, RegistryError, SettingsError
-from everlearn.objects import object_key
-from everlearn.replicas import acknowledge
+from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.registry.acknowledgements import acknowledge
+from everlearn.registry.connect import open_registry
 from everlearn.settings import load
-from flows.deploy import apply, read_plan
+from everlearn.storage.objects import object_key
 from flows.evaluate import EvaluateConfig, evaluate
 from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
 from tasks.housekeeping import forget_runs
 from tasks.offer import offer_versions
-from tests.line import publish
-from tests.night import ROOT
+from tests.support.line import publish
+from tests.support.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,12 +17,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Completed, Pending, Running
 from typer.testing import CliRunner, Result
 
-from everlearn.cli import app, workers
-from everlearn.cli.place import Place
+from everlearn.cli import app, worker
+from everlearn.cli.context import Place
 from everlearn.errors import BadInputError
-from everlearn.process import Process, wait
-from everlearn.running import Running as Runs
-from flows.workers import bury
+from everlearn.local.process import Process, wait
+from everlearn.orchestration.machine_runs import Running as Runs
+from everlearn.orchestration.worker_processes import bury
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,14 +114,14 @@ def test_a_worker_that_ends_by_itself_is_started_again(tmp_path: Path, capfd: py
         if book.exists() and len(book.read_text()) >= 3:
             stop.set()
 
-    workers.keep({"gpu": words}, stop=stop, look=look, every_s=0.05)
+    worker.keep({"gpu": words}, stop=stop, look=look, every_s=0.05)
     assert "the worker of pool gpu has ended (0); starting it again" in capfd.readouterr().err
 
 
 def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
     monkeypatch.chdir(tmp_path)
-    with workers.ending([sys.executable, "-c", deaf], patience_s=0.2) as process:
+    with worker.ending([sys.executable, "-c", deaf], patience_s=0.2) as process:
         assert wait((tmp_path / "deaf").exists, patience_s=30)
     assert process.returncode == -signal.SIGKILL
 
@@ -142,6 +142,6 @@ def test_a_server_that_is_away_is_told_later(tmp_path: Path, capfd: pytest.Captu
     runs.folder.mkdir()
     NOBODY.remember(runs.folder / f"{uuid.uuid4()}.json")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        workers.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), runs, pending=True)
+        worker.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), runs, pending=True)
     assert "are found there by their silence" in capfd.readouterr().err
     assert len(runs.dead()) == 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from tests.faulty import Asked
+    from tests.support.faulty import Asked
 
 Keys = dict[str, str]
 KNOWN = {

@@ -18,7 +18,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from docker.utils.build import exclude_paths
 
 from everlearn.cli import app
-from everlearn.services import SEAWEED_FLAGS, LocalS3
+from everlearn.local.servers import SEAWEED_FLAGS, LocalS3
 from everlearn.settings import load
 from tests.infra.deployments import DEPLOYMENTS
 

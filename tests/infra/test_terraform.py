@@ -20,21 +20,21 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from everlearn.cycle import CycleInputs, abandon_cycle, current_cycle, open_cycle
+from everlearn.cycle.lease import Lease
+from everlearn.cycle.record import CycleInputs, abandon_cycle, current_cycle, open_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError, StoreError
-from everlearn.fsck import fsck
-from everlearn.gc import collect
-from everlearn.lease import Lease
-from everlearn.replicas import acknowledge, forget, replicas
-from everlearn.services import LocalS3
+from everlearn.local.servers import LocalS3
+from everlearn.registry.acknowledgements import acknowledge, forget, replicas
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.maintenance.gc import collect
 from everlearn.settings import RetentionSettings
-from everlearn.stores import parts
-from everlearn.stores.s3 import S3Store
-from everlearn.workspace import Workspace
+from everlearn.storage import multipart
+from everlearn.storage.s3 import S3Store
 from tests.conftest import S3Server
-from tests.faulty import Asked, Fault, Proxy, proxy_before
 from tests.infra.policy import allows, denies, render, unused, wants
-from tests.line import LINE, VERIFIER, adapter, candidate, open_line, publish
+from tests.support.faulty import Asked, Fault, Proxy, proxy_before
+from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,8 +143,8 @@ def test_every_template_is_json_once_its_names_are_filled_in() -> None:
 def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_conditional(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "SINGLE", FIVE_MIB)
-    monkeypatch.setattr(parts, "PART", FIVE_MIB)
+    monkeypatch.setattr(multipart, "SINGLE", FIVE_MIB)
+    monkeypatch.setattr(multipart, "PART", FIVE_MIB)
     large = tmp_path / "large"
     large.write_bytes(os.urandom(FIVE_MIB + 7))
     store = cloud.judged("publisher")

@@ -16,9 +16,9 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from everlearn.cycle import End
-from everlearn.metrics import Metrics, Queue, Reading
-from everlearn.observation import LastNight, Rate, Seen, Step
+from everlearn.cycle.record import End
+from everlearn.telemetry.line_health import LastNight, Rate, Seen, Step
+from everlearn.telemetry.prometheus import Metrics, Queue, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.night import tiny, write_suite
+from tests.support.night import tiny, write_suite
 
 if TYPE_CHECKING:
     from pathlib import Path

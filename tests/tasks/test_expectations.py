@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from everlearn.ingest import Fault, Row
+from everlearn.data.rows import Fault, Row
 from tasks.data_docs import data_docs
 from tasks.expectations import Validation, validate_rows
 

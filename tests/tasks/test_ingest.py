@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.access import open_store
+from everlearn.data.snapshot import Snapshot
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
-from everlearn.objects import fetch
-from everlearn.snapshot import Snapshot
+from everlearn.registry.connect import open_store
+from everlearn.storage.objects import fetch
 from tasks.ingest import INBOX, Claim, claim_problems, load_counts, load_snapshot, read_problems, validate_problems
-from tests.night import LONG, tiny, write_shard
+from tests.support.night import LONG, tiny, write_shard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn import logs, tally
-from everlearn.access import open_registry, open_store
-from everlearn.decision import Against, Outcome
+from everlearn import counters
 from everlearn.errors import BadInputError, CycleBusyError
-from everlearn.events import Kind
-from everlearn.night_record import NightRecord
+from everlearn.gate.decision import Against, Outcome
+from everlearn.registry.connect import open_registry, open_store
+from everlearn.registry.events import Kind
+from everlearn.reporting.night_record import NightRecord
+from everlearn.telemetry import logs
 from tasks.gate import (
     check_bytes,
     decide,
@@ -29,10 +30,10 @@ from tasks.learn import freeze_suites, grow_ladder, replay_of, train_adapter
 from tasks.night import Night, clocked, hold_line, speak_plainly, times_of
 from tasks.open import ended_before, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data, write_report
-from tests.line import candidate
-from tests.manifests import DECISION
-from tests.night import LONG, write_shard
-from tests.schemas import checked_provenance, faults_of_bom
+from tests.support.line import candidate
+from tests.support.manifests import DECISION
+from tests.support.night import LONG, write_shard
+from tests.support.schemas import checked_provenance, faults_of_bom
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,10 +180,10 @@ def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night
 
 
 def test_a_step_keeps_what_it_did_and_its_lines_know_the_cycle(night: Night) -> None:
-    tally.count("rollouts", by=5)
+    counters.count("rollouts", by=5)
     with clocked(night, "counted") as work:
-        tally.count("rollouts", by=8)
-        tally.count("verdicts", by=3)
+        counters.count("rollouts", by=8)
+        counters.count("verdicts", by=3)
         assert logs.fields()["cycle"] == night.key
     assert logs.fields() == {}
     kept = json.loads(work.get("time/counted"))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import CycleError
-from everlearn.stores.memory import MemoryStore
-from everlearn.workspace import Workspace
+from everlearn.storage.in_memory import MemoryStore
 from tasks.open import MOST_RESUMES, RESUMED, demand_progress
 
 

@@ -21,19 +21,27 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from everlearn import signing
-from everlearn.access import open_registry, open_store
-from everlearn.cycle import Workspace
-from everlearn.decision import Outcome
-from everlearn.services import LocalS3
+from everlearn.cycle.record import Workspace
+from everlearn.gate.decision import Outcome
+from everlearn.local.servers import LocalS3
+from everlearn.registry import signing
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
-from tasks.gate import check_bytes, decide, decision_of, measure_suites, name_opponents, recheck_rewards, upload_candidate
+from tasks.gate import (
+    check_bytes,
+    decide,
+    decision_of,
+    measure_suites,
+    name_opponents,
+    recheck_rewards,
+    upload_candidate,
+)
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, train_adapter
 from tasks.night import Night, hold_line
 from tasks.open import open_night
 from tasks.publish import close_night, publish_night, record_no_new_data, write_report
-from tests.night import LONG, ROOT, write_shard, write_suite
+from tests.support.night import LONG, ROOT, write_shard, write_suite
 
 ENDS = {"PASS": "PUBLISHED", "FAIL": "REJECTED", "INSUFFICIENT": "INSUFFICIENT"}
 

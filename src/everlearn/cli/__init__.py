@@ -17,20 +17,20 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import (
-    approval,
+    approve,
+    collect,
     consumers,
-    garbage,
+    history,
     keys,
-    metrics,
     nights,
-    schedules,
+    repair,
+    schedule,
+    serve_metrics,
     servers,
-    upkeep,
-    versions,
-    workers,
+    worker,
 )
-from everlearn.cli.place import Place
-from everlearn.cli.screen import complain
+from everlearn.cli.context import Place
+from everlearn.cli.output import complain
 from everlearn.errors import EverlearnError
 
 DISK_FULL = 9
@@ -64,10 +64,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, versions, consumers, approval, upkeep, garbage, schedules, workers, metrics):
+for part in (servers, nights, history, consumers, approve, repair, collect, schedule, worker, serve_metrics):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
-app.add_typer(schedules.schedule, name="schedule")
+app.add_typer(schedule.schedule, name="schedule")
 
 Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
 Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings; EVERLEARN_* variables win over them.")]

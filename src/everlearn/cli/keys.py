@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn import signing
-from everlearn.cli.screen import Json, answer, table, tell
+from everlearn.cli.output import Json, answer, table, tell
+from everlearn.registry import signing
 
 if TYPE_CHECKING:
-    from everlearn.cli.place import Place
+    from everlearn.cli.context import Place
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 

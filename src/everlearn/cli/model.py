@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from everlearn import ingest, suites
-from everlearn.cli.screen import errors
-from everlearn.domains import load_domain
+from everlearn.cli.output import errors
+from everlearn.data import rows, suites
+from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem, Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from everlearn.cli.place import Place
-    from everlearn.ladder import Ladder
+    from everlearn.cli.context import Place
+    from everlearn.data.suites import Suite
+    from everlearn.ladder.tree import Ladder
     from everlearn.problem import Measurement
-    from everlearn.suites import Suite
 
 SUITES = Path("data/suites")
 
@@ -46,7 +46,7 @@ def suite_of(name: str, *, domain: str) -> Suite:
 
 def evaluate(place: Place, *, version: str, suite: Suite) -> list[Measurement]:
     """Answer every problem of a suite greedily, and judge each answer once."""
-    from everlearn.learn.measure import measure
+    from everlearn.training.evaluation import measure
 
     settings = place.settings()
     adapter = adapter_of(place, version=version)
@@ -66,18 +66,18 @@ def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
     """Let a model grow a ladder below the problems in `file`, away from every suite."""
-    from everlearn.learn.night import grow
+    from everlearn.training.job import grow
 
     settings = place.settings()
     domain = load_domain(settings.domain)
-    rows = ingest.read(file, domain=settings.domain, load=load_domain).rows
+    found = rows.read(file, domain=settings.domain, load=load_domain).rows
     roots = [
         Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement)
-        for row in rows
+        for row in found
         if row.statement is not None and row.fault is None
     ]
     if not roots:
-        raise BadInputError(f"{file} holds no problem of the domain; the first line: {rows[0].why}")
+        raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
     kept = [problem for path in sorted(SUITES.glob("*.jsonl")) for problem in suites.load(path).problems]
     with bar("growing") as progress:
         return grow(

@@ -13,14 +13,14 @@ import typer
 from rich.console import Group
 
 from everlearn.cli.inbox import strays
-from everlearn.cli.screen import Json, answer, narrate, table, tell
+from everlearn.cli.output import Json, answer, narrate, table, tell
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from everlearn.cli.place import Place
+    from everlearn.cli.context import Place
 
 app = typer.Typer()
 STOPPED = "stopped; the same command goes on where it was, and `everlearn cycle --abandon` gives the night up"
@@ -100,8 +100,8 @@ def stoppable() -> Iterator[None]:
 
 def abandoned(place: Place) -> str | None:
     """Close the open night of the line without an end; its key."""
-    from everlearn.access import open_store
-    from everlearn.cycle import abandon_cycle
+    from everlearn.cycle.record import abandon_cycle
+    from everlearn.registry.connect import open_store
 
     place.connect()
     chosen = place.settings().store
@@ -125,7 +125,7 @@ def verify(
         everlearn verify answers.jsonl > verdicts.jsonl
         echo '{"problem": "2*x", "answer": "x^2 + 7"}' | everlearn verify -
     """
-    from everlearn.verification import verify_lines
+    from everlearn.domains.verification import verify_lines
 
     place: Place = context.obj
     with opened(file) as lines:
@@ -152,7 +152,7 @@ def ingest(
         everlearn ingest problems.jsonl --bucket    # below <line>/inbox/ in the bucket instead of on this machine
     """
     from everlearn.cli.inbox import hand_in
-    from everlearn.domains import load_domain
+    from everlearn.domains.contract import load_domain
 
     place: Place = context.obj
     settings = place.settings()
@@ -173,9 +173,9 @@ def ingest(
 
 def send(place: Place, shards: tuple[Path, ...]) -> None:
     """Put shards into the bucket, where they replace those of this machine, and say so to the Prefect server."""
-    from everlearn.access import open_store
-    from everlearn.bell import ARRIVED, ring
-    from everlearn.objects import keep
+    from everlearn.orchestration.events_client import ARRIVED, ring
+    from everlearn.registry.connect import open_store
+    from everlearn.storage.objects import keep
 
     place.connect()
     chosen = place.settings().store
@@ -203,13 +203,13 @@ def ladder(
         everlearn ladder ladder.jsonl
         everlearn ladder data/example --version champion --out ladder.jsonl
     """
-    from everlearn.cli import model, tree
-    from everlearn.ladder import load_ladder
+    from everlearn.cli import ladder_tree, model
+    from everlearn.ladder.tree import load_ladder
 
     shown = load_ladder(file) if model.is_ladder(file) else model.grow_ladder(context.obj, file, version=version)
     if out is not None:
         shown.save(out)
-    answer(tree.facts(shown), as_json=json, shown=tree.draw(shown))
+    answer(ladder_tree.facts(shown), as_json=json, shown=ladder_tree.draw(shown))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
-from everlearn.domains import find_domain
+from everlearn.domains.contract import find_domain
 from everlearn.domains.worker import OUT_OF_MEMORY, Worker
 from everlearn.problem import Ruling, Verdict
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from multiprocessing.connection import Connection
 
-    from everlearn.domains import Domain
+    from everlearn.domains.contract import Domain
 
 Pair: TypeAlias = tuple[str, str]  # (statement, answer)
 
 OUT_OF_MEMORY = 77  # the exit code
-_MODULES = ["everlearn.domains.worker", "everlearn.domains.integration"]
+_MODULES = ["everlearn.domains.worker", "everlearn.domains.integration.domain"]
 _START_SECONDS = 120.0
 
 

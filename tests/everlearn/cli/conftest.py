@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn import signing
-from everlearn.access import open_registry
 from everlearn.cli import main
-from everlearn.cli.place import Place
-from everlearn.decision import Against, Decision, Outcome, SuiteRow
-from everlearn.registry import Manifest, Registry
-from everlearn.services import LocalS3
-from everlearn.suites import Kind
-from tests.line import CONFIG, adapter
+from everlearn.cli.context import Place
+from everlearn.data.suites import Kind
+from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.local.servers import LocalS3
+from everlearn.registry import signing
+from everlearn.registry.connect import open_registry
+from everlearn.registry.versions import Manifest, Registry
+from tests.support.line import CONFIG, adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

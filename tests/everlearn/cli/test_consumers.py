@@ -14,14 +14,14 @@ import pytest
 
 from everlearn.cli import consumers
 from everlearn.errors import BadInputError, IntegrityError, StoreDownError
-from everlearn.watch import Follower
-from tests.line import adapter
+from everlearn.serving.follow import Follower
+from tests.support.line import adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from everlearn.registry import Registry
+    from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
 
 

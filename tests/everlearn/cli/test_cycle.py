@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn import services
-from everlearn.access import open_store
-from everlearn.cli.place import Place
-from everlearn.cycle import CycleInputs, open_cycle
-from everlearn.services import LocalS3
+from everlearn.cli.context import Place
+from everlearn.cycle.record import CycleInputs, open_cycle
+from everlearn.local import servers
+from everlearn.local.servers import LocalS3
+from everlearn.registry.connect import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "flows.run_cycle", flow)
     # The S3 server of the session runs; Prefect's start takes many seconds and has a slow test of its own.
     monkeypatch.setattr(
-        services, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
+        servers, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
     )
     return told
 
@@ -104,7 +104,7 @@ def test_a_night_that_is_stopped_says_how_it_goes_on(
 def test_an_s3_server_of_ones_own_starts_none(
     everlearn: Callable[..., Ended], night: dict[str, Any], params: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "up", None)
+    monkeypatch.setattr(servers, "up", None)
     params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
     assert everlearn("cycle").code == 0
     assert night["asked"].settings.store.endpoint_url == "https://s3.example"

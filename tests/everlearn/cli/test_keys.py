@@ -4,7 +4,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from everlearn.errors import SettingsError
-from everlearn.signing import VARIABLE, create_key
+from everlearn.registry.signing import VARIABLE, create_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

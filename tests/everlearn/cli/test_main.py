@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cli import DISK_FULL
-from everlearn.cli.place import Place
+from everlearn.cli.context import Place
 from everlearn.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.errors import BadInputError
-from everlearn.ladder import Ladder, Rung
+from everlearn.ladder.tree import Ladder, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         rung = Rung(digest="d", statement=roots[0].statement, parent=None, depth=0, move=None, rollouts=4, passed=1)
         return Ladder(rungs={"d": rung}, counts=Counter(root=1))
 
-    for name, function in (("measure", measure), ("night", grow)):
-        module = ModuleType(f"everlearn.learn.{name}")
+    for name, function in (("evaluation", measure), ("job", grow)):
+        module = ModuleType(f"everlearn.training.{name}")
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return calls

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn import services
 from everlearn.cli import doctor
 from everlearn.cli.doctor import Check
-from everlearn.database import Database
 from everlearn.errors import ModelError, ServiceError
-from everlearn.services import LocalPrefect, LocalS3
+from everlearn.local import servers
+from everlearn.local.database import Database
+from everlearn.local.servers import LocalPrefect, LocalS3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[...,
         assert again.out.count("was running") == 3
         assert first["SeaweedFS"]["url"] in again.out
         assert everlearn("status", "--json", at=state).facts["site"] == first["Site"]["url"]
-        assert services.answers(f"{first['Site']['url']}/health")
+        assert servers.answers(f"{first['Site']['url']}/health")
         exported = everlearn("up", "--export", at=state).out
         assert f"export AWS_ENDPOINT_URL_S3={first['SeaweedFS']['url']}\n" in exported
         assert "export PREFECT_API_URL=" in exported
@@ -146,7 +146,7 @@ def test_a_postgres_is_looked_at_first_and_remembered(
 ) -> None:
     looked: list[Database] = []
     monkeypatch.setattr(LocalS3, "start", planned)  # it is not what this is about, and takes seconds
-    monkeypatch.setattr("flows.database.examine", looked.append)
+    monkeypatch.setattr("everlearn.orchestration.postgres.examine", looked.append)
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--postgres", URL, at=state)
@@ -195,7 +195,7 @@ def planned(server: LocalS3) -> bool:
 
 
 def prefect_of(state: Path) -> LocalPrefect:
-    return services.servers(state)[1]
+    return servers.servers(state)[1]
 
 
 @pytest.mark.parametrize(
@@ -219,4 +219,4 @@ def test_a_check_never_hides_a_bug() -> None:
     assert issubclass(ModelError, Exception)
     with pytest.raises(ZeroDivisionError):
         doctor.check("broken", lambda _: str(1 / 0), place=None)  # type: ignore[arg-type]
-    assert services.is_free(0)
+    assert servers.is_free(0)

@@ -5,9 +5,9 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from everlearn import services
-from everlearn.cli.place import Place
-from everlearn.process import wait
+from everlearn.cli.context import Place
+from everlearn.local import servers
+from everlearn.local.process import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +27,11 @@ def test_site_writes_the_line_as_pages(
 
 
 def test_site_serves_until_it_is_told_to_stop(everlearn: Callable[..., Ended]) -> None:
-    port = services.draw_ports(("http",))["http"]
+    port = servers.draw_ports(("http",))["http"]
     answered = []
 
     def visit() -> None:
-        answered.append(wait(lambda: services.answers(f"http://127.0.0.1:{port}/index.html"), patience_s=30))
+        answered.append(wait(lambda: servers.answers(f"http://127.0.0.1:{port}/index.html"), patience_s=30))
         os.kill(os.getpid(), signal.SIGINT)
 
     visitor = threading.Thread(target=visit)
@@ -46,6 +46,6 @@ def test_a_report_says_where_the_whole_line_is_shown(
 ) -> None:
     publish()
     with Place(home=home, params=params).site() as site:
-        assert services.answers(f"{site.url}/index.html")
+        assert servers.answers(f"{site.url}/index.html")
         assert site.url in everlearn("report", "v0001", "--to", str(tmp_path / "night.html")).err
         assert everlearn("status").out.count(site.url) == 1

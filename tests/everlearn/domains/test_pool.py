@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.domains import find_domain
+from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import BATCH, VerifierPool
 from everlearn.domains.worker import OUT_OF_MEMORY, processor_seconds, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
@@ -67,7 +67,7 @@ class Broken:
             raise SystemExit(3)
 '''
 OWNER = """
-from everlearn.domains import find_domain
+from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import VerifierPool
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""Everything a night's report shows, as plain frozen data with a JSON round trip.
+
+The record is stored beside the version, so that the page can be rendered again, later and by newer code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from everlearn.errors import BadInputError
+from everlearn.gate.decision import Decision
+from everlearn.ladder.tree import CurvePoint, Rung, point_of
+from everlearn.problem import Ruling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from everlearn.gate.evidence import Paired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTime:
+    """What one step of the cycle took: wall clock, and CPU seconds with those of child processes."""
+
+    name: str
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestCounts:
+    """What became of the rows that arrived. `quarantined` counts bad rows by reason."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    held_out: int = 0
+    quarantined: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeRate:
+    """Share of `n` suite items of one size answered correctly, before and after the night."""
+
+    size: int
+    n: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightRecord:
+    """One night, from what arrived to how it ended.
+
+    `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
+    proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`).
+    """
+
+    line: str
+    end: str
+    started: datetime
+    cycle_key: str
+    version: str | None = None
+    parent: str | None = None
+    decision: Decision | None = None
+    ladder: tuple[Rung, ...] = ()
+    sizes: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    curves: tuple[CurvePoint, ...] = ()
+    rates: tuple[SizeRate, ...] = ()
+    steps: tuple[StepTime, ...] = ()
+    ingest: IngestCounts = field(default_factory=IngestCounts)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One JSON object, with keys in a fixed order, so that equal nights are equal bytes."""
+        plain = asdict(self)
+        plain["started"] = self.started.isoformat()
+        plain["decision"] = self.decision.to_dict() if self.decision else None
+        return json.dumps(plain, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> NightRecord:
+        """Inverse of `to_json`. Raises BadInputError when the text is no night record."""
+        try:
+            plain = json.loads(text)
+            return cls(**plain | _typed(plain))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadInputError(f"not a night record: {error}. Was it written by another version?") from None
+
+
+def rates_by_size(pairs: Iterable[Paired], *, sizes: Mapping[str, int]) -> tuple[SizeRate, ...]:
+    """Greedy pass rates of suite items by the size of their problem; `sizes` maps item ids to sizes.
+
+    Items whose size is not given are left out.
+    """
+    counts: dict[int, list[int]] = {}
+    for pair in pairs:
+        for side, measured in enumerate((pair.before, pair.after)):
+            for m in measured:
+                if m.item in sizes:
+                    row = counts.setdefault(sizes[m.item], [0, 0, 0])
+                    row[0] += side == 0
+                    row[1 + side] += m.verdict.ruling is Ruling.CORRECT
+    return tuple(
+        SizeRate(size=size, n=n, before=before / n, after=after / n)
+        for size, (n, before, after) in sorted(counts.items())
+    )
+
+
+def _typed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The fields that JSON does not bring back by itself."""
+    decision = plain["decision"]
+    return {
+        "started": datetime.fromisoformat(plain["started"]),
+        "decision": None if decision is None else Decision.from_dict(decision),
+        "ladder": tuple(Rung(**rung) for rung in plain["ladder"]),
+        "curves": tuple(point_of(point) for point in plain["curves"]),
+        "rates": tuple(SizeRate(**rate) for rate in plain["rates"]),
+        "steps": tuple(StepTime(**step) for step in plain["steps"]),
+        "ingest": IngestCounts(**plain["ingest"]),
+        "notes": tuple(plain["notes"]),
+    }

@@ -1,0 +1,212 @@
+"""A night as one self-contained HTML page, and as markdown and table rows for the dashboard.
+
+    page = render(night)                   # no script, no link, no picture from outside; all text escaped
+    text = summary_markdown(night)         # for a Prefect markdown artifact
+    rows = gate_rows(decision)             # for a Prefect table artifact
+
+Leaves out: what the night did not record. An empty part says that it is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from everlearn.data.suites import Kind
+from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.ladder import rendering
+from everlearn.reporting import charts
+from everlearn.reporting.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
+from everlearn.reporting.templating import template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from markupsafe import Markup
+
+__all__ = [
+    "IngestCounts",
+    "NightRecord",
+    "SizeRate",
+    "StepTime",
+    "gate_groups",
+    "gate_markdown",
+    "gate_rows",
+    "headline",
+    "plain",
+    "rates_by_size",
+    "render",
+    "summary_markdown",
+]
+
+MOST_LINES = 8
+_GROUPS = {
+    Kind.TARGET: "Targets: at least one has to improve, none may get worse",
+    Kind.SKILL: "Skills: must not get worse",
+    Kind.GENERAL: "General: must not get worse",
+}
+
+
+def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
+    """The night's report as one HTML page; `site` is what the site says beside it: the way back, what came after."""
+    shown, more_roots = rendering.branches(night.ladder)
+    return template("night.html.j2").render(
+        night=night,
+        site=site,
+        headline=headline(night),
+        groups=list(gate_groups(night.decision)),
+        branches=shown,
+        more_roots=more_roots,
+        ladder_rate=rendering.rate_of(night.ladder),
+        heat=rendering.heat_map(night.ladder, sizes=night.sizes),
+        rates_chart=_rates_chart(night),
+        curves=list(_curve_charts(night)),
+        times=_times(night),
+        seconds=sum(step.seconds for step in night.steps),
+        cpu_seconds=sum(step.cpu_seconds for step in night.steps),
+        refused=_most_first(night.refused),
+        quarantined=_most_first(night.ingest.quarantined),
+        strip=charts.forest_strip,
+    )
+
+
+def headline(night: NightRecord) -> str:
+    """How the night ended, in one sentence."""
+    decision = night.decision
+    if decision is None:
+        return f"The night ended as {night.end}: nothing was measured."
+    better = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
+    gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in better)
+    if decision.passed:
+        held = sum(row.kind is not Kind.TARGET and row.against is Against.PARENT for row in decision.rows)
+        skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
+        return f"{night.version or 'The candidate'} passed: {gains}.{skills}"
+    verb = "was rejected" if decision.outcome is Outcome.FAIL else "could not be decided"
+    return f"The candidate {verb}: {decision.reasons[0]}." if decision.reasons else f"The candidate {verb}."
+
+
+def summary_markdown(night: NightRecord) -> str:
+    """Header, reasons and gate table as markdown; every text that came from outside is escaped."""
+    about = f"line `{_code(night.line)}`, {plain(night.end)}, version {plain(night.version or 'none')}"
+    counts = (
+        f"{night.ingest.accepted} accepted, {night.ingest.duplicates} duplicates, {_quarantined(night)} quarantined"
+    )
+    parts = [
+        f"## {plain(headline(night))}",
+        f"{about}, {night.started:%Y-%m-%d %H:%M} UTC, cycle `{_code(night.cycle_key[:12])}`",
+        f"Problems: {counts}. Ladder: {len(night.ladder)} rungs.",
+    ]
+    if night.decision:
+        parts.append(gate_markdown(night.decision))
+    if night.steps:
+        parts.append(", ".join(f"{plain(step.name)} {step.seconds:.0f} s" for step in night.steps))
+    parts += [plain(note) for note in night.notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def gate_markdown(decision: Decision) -> str:
+    """Outcome, reasons and table of the gate."""
+    reasons = "\n".join(f"- {plain(reason)}" for reason in decision.reasons)
+    parts = [f"**Gate: {decision.outcome}**", reasons, _markdown_table(gate_rows(decision))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def gate_rows(decision: Decision) -> list[dict[str, Any]]:
+    """One flat row a suite and a check, as a table artifact shows them."""
+    rows: list[dict[str, Any]] = [
+        {
+            "suite": row.suite,
+            "kind": str(row.kind),
+            "against": str(row.against),
+            "n": row.n,
+            "before": f"{row.before:.1%}",
+            "after": f"{row.after:.1%}",
+            "won": row.won,
+            "lost": row.lost,
+            "undecided": row.undecided,
+            "largest loss": f"{100 * row.bound:.1f}",
+            "margin": f"{100 * row.margin:.1f}",
+            "p": "" if row.p_value is None else f"{row.p_value:.2g}",
+            "power": f"{row.power:.0%}",
+            "outcome": str(row.outcome),
+        }
+        for row in decision.rows
+    ]
+    blank: dict[str, Any] = dict.fromkeys(rows[0], "") if rows else {}
+    outcomes = {True: str(Outcome.PASS), False: str(Outcome.FAIL)}
+    checks = [{"suite": c.name, "kind": "check", "outcome": outcomes[c.passed]} for c in decision.checks]
+    return rows + [blank | check for check in checks]
+
+
+def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
+    """Rows by kind, each group with a scale of its own: a target gains tens of points, a skill loses tenths."""
+    rows = sorted(decision.rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
+    for kind, members in groupby(rows, key=lambda row: row.kind):
+        group: list[SuiteRow] = list(members)
+        scale = charts.forest_scale(group)
+        ends = f"{100 * scale.low:+.0f} to {100 * scale.high:+.0f} points"
+        yield {"title": _GROUPS[kind], "rows": group, "scale": scale, "ends": ends}
+
+
+def _rates_chart(night: NightRecord) -> Markup | None:
+    return charts.before_after_bars(night.rates, title="pass rate by size, before and after") if night.rates else None
+
+
+def _curve_charts(night: NightRecord) -> Iterator[dict[str, Any]]:
+    """Charts with caption and legend; none where fewer than two steps were recorded."""
+    if len(night.curves) < 2:
+        return
+    reward = tuple((point.cpu_seconds, point.reward) for point in night.curves)
+    lines = [
+        charts.Series(label="each step", points=reward, faint=True),
+        charts.Series(label="mean of seven steps", points=charts.smoothed(reward)),
+    ]
+    yield _chart("Reward", lines, percent=False)
+    sizes = sorted({size for point in night.curves for size in point.pass_by_size})
+    by_size = [_size_series(night, size, index / max(1, len(sizes) - 1)) for index, size in enumerate(sizes)]
+    drawn = by_size[:: -(-len(by_size) // MOST_LINES) or 1]
+    if drawn:
+        yield _chart("Pass rate of the rollouts by size", drawn, percent=True)
+
+
+def _size_series(night: NightRecord, size: int, ramp: float) -> charts.Series:
+    points = [(p.cpu_seconds, p.pass_by_size[size]) for p in night.curves if size in p.pass_by_size]
+    return charts.Series(label=f"size {size}", points=charts.smoothed(points), ramp=ramp)
+
+
+def _chart(caption: str, lines: list[charts.Series], *, percent: bool) -> dict[str, Any]:
+    picture = charts.line_chart(lines, title=caption, x_label="CPU seconds of training", percent=percent)
+    return {"caption": caption, "picture": picture, "legend": lines}
+
+
+def _times(night: NightRecord) -> list[tuple[StepTime, float]]:
+    """Each step with its share of the longest, for the width of its bar."""
+    longest = max((step.seconds for step in night.steps), default=0.0) or 1.0
+    return [(step, step.seconds / longest) for step in night.steps]
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Reasons with their counts, in an order that does not depend on how the record was kept."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _quarantined(night: NightRecord) -> int:
+    return sum(night.ingest.quarantined.values())
+
+
+def _markdown_table(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([plain(str(cell)) for cell in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """Text that markdown shows as it is: no markup, no HTML, no line break."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """Text for inside backticks."""
+    return " ".join(text.replace("`", "'").split())

@@ -1,0 +1,159 @@
+"""The first page of the site: what it shows, from a look at the line and its newest nights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from everlearn.data.suites import Kind as SuiteKind
+from everlearn.gate.decision import Against
+from everlearn.registry.versions import Kind
+from everlearn.reporting.charts import forest_strip
+from everlearn.reporting.report import gate_groups, headline
+from everlearn.reporting.site import pictures
+from everlearn.reporting.site.pictures import Slot
+from everlearn.reporting.site.read_model import NIGHTS, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+    from everlearn.gate.decision import SuiteRow
+    from everlearn.registry.events import Event, State
+    from everlearn.reporting.site.read_model import Look, Night, Reader
+
+MOST_SLOTS = 60  # events on the charts' axis
+MOST_STEPS = 5  # steps with a colour of their own
+NARROW, BROAD = 400, 860
+DRAWN = NIGHTS | {Kind.PROMOTED, Kind.ROLLED_BACK}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A picture for phones and one for wide screens, with its legend: (class, text) each."""
+
+    narrow: Markup
+    broad: Markup
+    legend: tuple[tuple[str, str], ...]
+
+
+def overview(look: Look, reader: Reader) -> dict[str, Any]:
+    """Everything that the template of the first page asks for."""
+    slots = slots_of(look.state, reader)
+    nights = [slot.night for slot in slots if slot.night]
+    last = nights[-1] if nights else None
+    serving_now = champion_night(look.state, look.state.champion, reader)
+    return {
+        "look": look,
+        "entry": look.state.versions.get(look.state.champion or ""),
+        "since": since(look.state),
+        "ended": sum(event.kind in NIGHTS for event in look.state.history),
+        "last": last,
+        "headline": headline(reader.known(last)) if last else None,
+        "groups": list(gate_groups(last.decision)) if last else [],
+        "strip": forest_strip,
+        "drawn": len(slots),
+        "timeline": timeline(slots, reader, look.state) if slots else None,
+        "forgetting": forgetting(slots),
+        "skills": skill_rows(serving_now),
+        "costs": costs(slots),
+        "spent": [night for night in reversed(nights) if night.steps],
+    }
+
+
+def slots_of(state: State, reader: Reader) -> list[Slot]:
+    """The newest events that the charts show, the oldest first."""
+    champions = serving(state)
+    events = [event for event in state.history if event.kind in DRAWN][-MOST_SLOTS:]
+    nights = reader.nights(event for event in events if event.kind in NIGHTS)
+    by_event = {night.event.digest: night for night in nights}
+    return [
+        Slot(event=event, night=by_event.get(event.digest), champion=champions[event.sequence - 1])
+        for event in events
+    ]  # fmt: skip
+
+
+def champion_night(state: State, version: str | None, reader: Reader) -> Night | None:
+    """The night that made a version."""
+    if version is None:
+        return None
+    return reader.nights([state.history[state.versions[version].sequence - 1]])[0]
+
+
+def since(state: State) -> Event | None:
+    """The event that made the champion what it is."""
+    champions = serving(state)
+    changes = [
+        event
+        for event, before, after in zip(state.history, [None, *champions], champions, strict=False)
+        if before != after
+    ]
+    return changes[-1] if changes else None
+
+
+def timeline(slots: Sequence[Slot], reader: Reader, state: State) -> Chart:
+    """Champions, and pass rates by suite."""
+    served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
+    rates = {
+        version: {row.suite: row.after for row in night.decision.rows if row.against is Against.PARENT}
+        for version, night in served.items()
+        if version and night and night.decision
+    }
+    suites = pictures.suites_of([slot.night for slot in slots if slot.night], wanted=lambda _: True)
+    drawn = [pictures.timeline(slots, rates=rates, suites=suites, width=width) for width in (NARROW, BROAD)]
+    return Chart(narrow=drawn[0], broad=drawn[1], legend=legend(suites))
+
+
+def forgetting(slots: Sequence[Slot]) -> Chart | None:
+    """Old skills against the base and the best; None where no night measured any."""
+    nights = [slot for slot in slots if slot.night and slot.night.decision]
+    suites = pictures.suites_of(
+        [slot.night for slot in nights if slot.night], wanted=lambda kind: kind is not SuiteKind.TARGET
+    )
+    if not suites:
+        return None
+    palette = pictures.suites_of([slot.night for slot in nights if slot.night], wanted=lambda _: True)
+    drawn = [pictures.forgetting(nights, suites=suites, palette=palette, width=width) for width in (NARROW, BROAD)]
+    return Chart(narrow=drawn[0], broad=drawn[1], legend=tuple(each for each in legend(palette) if each[1] in suites))
+
+
+def costs(slots: Sequence[Slot]) -> Chart | None:
+    """CPU time by step; None where no night has left any."""
+    nights = [slot for slot in slots if slot.night and slot.night.cpu_seconds]
+    if not nights:
+        return None
+    totals: dict[str, float] = {}
+    for slot in nights:
+        for step in slot.night.steps if slot.night else ():
+            totals[step.name] = totals.get(step.name, 0.0) + step.cpu_seconds
+    steps = sorted(totals, key=lambda name: -totals[name])[:MOST_STEPS]
+    drawn = [pictures.costs(nights, steps=steps, width=width) for width in (NARROW, BROAD)]
+    others = (("other", "other"),) if len(totals) > len(steps) else ()
+    return Chart(narrow=drawn[0], broad=drawn[1], legend=(*legend(steps), *others))
+
+
+def legend(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Each name with the class of its colour."""
+    return tuple((pictures.colour(names, name), name) for name in names)
+
+
+def skill_rows(night: Night | None) -> list[dict[str, Any]]:
+    """How the champion stands on each old skill: against the base, and against the best version before it."""
+    decision = night.decision if night else None
+    names = dict.fromkeys(row.suite for row in decision.rows if row.kind is not SuiteKind.TARGET) if decision else {}
+    return [
+        {
+            "suite": suite,
+            "now": _first(night, suite).after,
+            "n": _first(night, suite).n,
+            "base": pictures.change_since(night, suite, Against.BASE),
+            "best": pictures.change_since(night, suite, Against.BEST),
+        }
+        for suite in names
+    ]
+
+
+def _first(night: Night | None, suite: str) -> SuiteRow:
+    rows = (pictures.row_of(night, suite, against) for against in Against)
+    return next(row for row in rows if row is not None)

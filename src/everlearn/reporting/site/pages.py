@@ -1,0 +1,158 @@
+"""Which pages a line's site has, and their bytes.
+
+index.html             the champion, the last night, the timeline, forgetting, cost, what happened
+history/<number>.html  all events, a hundred a page, the oldest on page 1, so that a page keeps its name
+nights/<name>.html     one night: gate, ladder as a tree, cost, what became of its version
+reports/<name>.html    the page that the night itself kept with its version, byte for byte
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from everlearn.errors import BadInputError, IntegrityError, NotFoundError
+from everlearn.registry.delivery import swap
+from everlearn.registry.versions import Kind
+from everlearn.reporting.report import render
+from everlearn.reporting.site.overview import overview
+from everlearn.reporting.site.read_model import NIGHTS, Reader, name_of
+from everlearn.reporting.templating import template
+
+if TYPE_CHECKING:
+    from everlearn.registry.events import Event, State
+    from everlearn.registry.versions import Registry
+    from everlearn.reporting.site.read_model import Look, Night
+
+EVENTS_A_PAGE = 100
+EVENTS_FIRST = 30  # on the first page
+MARK = ".everlearn-site"  # says that a directory is ours to replace
+
+
+class Site:
+    """The pages of one line. `nights` limits how many of the newest have a page; None for all."""
+
+    def __init__(self, registry: Registry, *, nights: int | None = None) -> None:
+        self.reader = Reader(registry)
+        self._most = nights
+
+    def page(self, path: str, *, look: Look) -> bytes | None:
+        """The bytes of a page, None where there is no such page. StoreDownError where the store does not answer."""
+        if path == "index.html":
+            return self._index(look)
+        found = re.fullmatch(r"(history|nights|reports)/([0-9a-f]{1,12})\.html", path)
+        if found is None:
+            return None
+        folder, name = found.groups()
+        if folder == "history":
+            return self._history(look, int(name) if name.isdecimal() else 0)
+        event = next((event for event in self._nights(look.state) if name_of(event) == name), None)
+        if event is None:
+            return None
+        night = self.reader.nights([event])[0]
+        return self._night(night, look) if folder == "nights" else self._report(night)
+
+    def paths(self, look: Look) -> list[str]:
+        """All pages there are."""
+        nights = self.reader.nights(self._nights(look.state))
+        return [
+            "index.html",
+            *(f"history/{number}.html" for number in range(1, pages_of(look.state) + 1)),
+            *(f"nights/{night.name}.html" for night in nights),
+            *(f"reports/{night.name}.html" for night in nights if self.reader.has_report(night)),
+        ]
+
+    def build(self, out: Path) -> list[str]:
+        """Write all pages below `out`, swapped in whole; their paths. BadInputError for a directory that is not a site."""
+        _check(out)
+        look = self.reader.look()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+            fresh = Path(folder) / "fresh"
+            fresh.mkdir()
+            (fresh / MARK).write_text(look.stamp, encoding="utf-8")
+            written = [path for path in self.paths(look) if _write(fresh / path, self.page(path, look=look))]
+            swap(fresh, out)
+        return written
+
+    def _nights(self, state: State) -> list[Event]:
+        """The events that ended a night with a page, the newest first."""
+        return [event for event in reversed(state.history) if event.kind in NIGHTS][: self._most]
+
+    def _shown(self, events: list[Event], state: State) -> list[dict[str, Any]]:
+        """Events as rows, the newest first, with the name of their night's page where there is one."""
+        named = {event.digest for event in self._nights(state)}
+        return [
+            {"event": event, "what": what(event), "night": name_of(event) if event.digest in named else None}
+            for event in reversed(events)
+        ]
+
+    def _index(self, look: Look) -> bytes:
+        shown = self._shown(list(look.state.history[-EVENTS_FIRST:]), look.state)
+        more = pages_of(look.state) if look.state.sequence > EVENTS_FIRST else 0
+        said = overview(look, self.reader)
+        return _page("line.html.j2", line=look.line, up="", rows=shown, more=more, **said)
+
+    def _history(self, look: Look, number: int) -> bytes | None:
+        if not 1 <= number <= pages_of(look.state):
+            return None
+        events = list(look.state.history[(number - 1) * EVENTS_A_PAGE : number * EVENTS_A_PAGE])
+        rows, last = self._shown(events, look.state), pages_of(look.state)
+        return _page("history.html.j2", line=look.line, up="../", rows=rows, number=number, last=last)
+
+    def _night(self, night: Night, look: Look) -> bytes:
+        record, missing = self.reader.record(night)
+        after = [event for event in look.state.history[night.event.sequence :] if night.version in _versions(event)]
+        told = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
+        return render(record, site=told | {"missing": missing, "after": after if night.version else []}).encode()
+
+    def _report(self, night: Night) -> bytes | None:
+        try:
+            return self.reader.report(night)
+        except (NotFoundError, IntegrityError):
+            return None
+
+
+def pages_of(state: State) -> int:
+    """How many pages of history there are."""
+    return -(-state.sequence // EVENTS_A_PAGE)
+
+
+def what(event: Event) -> str:
+    """The version that an event is about, or from which to which."""
+    detail = event.detail
+    if event.kind is Kind.ROLLED_BACK:
+        return f"{detail['from']} → {detail['to'] or 'the base model'}"
+    return ", ".join(_versions(event))
+
+
+def sorry(reason: str, *, title: str = "The line cannot be shown") -> bytes:
+    """A page that says why there is none."""
+    return _page("sorry.html.j2", title=title, reason=reason)
+
+
+def _versions(event: Event) -> list[str]:
+    """The versions that an event names."""
+    detail = event.detail
+    return [name for name in (detail.get("version"), detail.get("from"), *detail.get("versions", ())) if name]
+
+
+def _page(name: str, **context: Any) -> bytes:
+    return template(name).render(site=True, **context).encode()
+
+
+def _write(path: Path, data: bytes | None) -> bool:
+    if data is None:
+        return False
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    return True
+
+
+def _check(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise BadInputError(f"{out} is no directory; name one that does not exist, or that an earlier build made")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise BadInputError(f"{out} holds files that are no site; choose another directory")

@@ -1,0 +1,259 @@
+"""The charts of the site: one slot for each event, the oldest on the left, drawn with the parts of charts.py.
+
+A colour is a class, `c0` to `c5`, which the page gives its meaning in light and in dark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from everlearn.data.suites import Kind as SuiteKind
+from everlearn.gate.decision import Against
+from everlearn.registry.versions import Kind
+from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, words, y_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from everlearn.gate.decision import SuiteRow
+    from everlearn.registry.events import Event
+    from everlearn.reporting.site.read_model import Night
+
+COLOURS = 6
+BAND, TOP = 22, 34  # the band of champions above the plot
+HEIGHT = 216
+LETTER = 7.0  # how wide a letter of a tick is, about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One event on the x axis: the night that it ended, if it did, and who is champion after it."""
+
+    event: Event
+    night: Night | None
+    champion: str | None
+
+    @property
+    def day(self) -> str:
+        """Month and day."""
+        return f"{self.event.at:%m-%d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """Slots side by side in a picture `width` wide."""
+
+    slots: Sequence[Slot]
+    width: int
+
+    @property
+    def right(self) -> float:
+        """Where the plot ends."""
+        return self.width - 10.0
+
+    @property
+    def each(self) -> float:
+        """How wide a slot is."""
+        return (self.right - LEFT) / len(self.slots)
+
+    def __call__(self, index: float) -> float:
+        """The left edge of a slot."""
+        return round(LEFT + self.each * index, 1)
+
+    def middle(self, index: int) -> float:
+        """The middle of a slot."""
+        return self(index + 0.5)
+
+    def days(self) -> Markup:
+        """Dates below the plot, as many as find room."""
+        step = max(1, -(-len(self.slots) * 44 // int(self.right - LEFT)))
+        parts = [
+            words(self.middle(index), BOTTOM + 16, slot.day, "tick mid")
+            for index, slot in enumerate(self.slots)
+            if index % step == 0
+        ]
+        return Markup("").join(parts)
+
+
+def colour(names: Sequence[str], name: str) -> str:
+    """The class of a name's colour."""
+    return f"c{names.index(name) % COLOURS}"
+
+
+def timeline(
+    slots: Sequence[Slot], *, rates: Mapping[str, Mapping[str, float]], suites: Sequence[str], width: int
+) -> Markup:
+    """Who was champion when, how it did on each suite (line), and how each candidate did (dot).
+
+    `rates` maps a version to its pass rate by suite.
+    """
+    axis, y = Axis(slots=slots, width=width), Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
+    parts = [y_axis(y, percent=True, right=axis.right), axis.days(), *_reigns(axis), *_rollbacks(axis)]
+    for suite in suites:
+        parts += _served(
+            axis, y, [rates.get(slot.champion or "", {}).get(suite) for slot in slots], colour(suites, suite)
+        )
+    parts += [dot for index in range(len(slots)) for dot in _dots(axis, y, index, suites)]
+    return svg(parts, title="champions and pass rates by suite over the nights", height=HEIGHT, width=width)
+
+
+def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequence[str], width: int) -> Markup:
+    """What each version has gained or lost since the base model (line) and since the best version (dashed), in points.
+
+    A hollow dot is a candidate that was not published. `palette` are all suites that have a colour.
+    """
+    axis = Axis(slots=slots, width=width)
+    found = {
+        (suite, against): [(index, change_since(slot.night, suite, against)) for index, slot in enumerate(slots)]
+        for suite in suites
+        for against in (Against.BASE, Against.BEST)
+    }
+    values = [value for points in found.values() for _, value in points if value is not None]
+    room = max(1.0, max(values) - min(values)) * 0.12
+    y = Scale(low=min(0.0, *values) - room, high=max(0.0, *values) + room, start=BOTTOM, stop=TOP - BAND)
+    zero = Markup('<line class="zero" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, y(0.0), axis.right, y(0.0))
+    parts = [y_axis(y, percent=False, right=axis.right), axis.days(), zero]
+    for (suite, against), points in found.items():
+        style = colour(palette, suite) + (" dashed" if against is Against.BEST else "")
+        known = [(index, value) for index, value in points if value is not None]
+        parts.append(_line([(axis.middle(at), y(value)) for at, value in known if is_published(slots[at])], style))
+        parts += [_change(slots[at], axis.middle(at), y(value), f"{suite}: {value:+.1f}", style) for at, value in known]
+    return svg(parts, title="gain or loss of old skills over the nights, in points", height=HEIGHT, width=width)
+
+
+def costs(slots: Sequence[Slot], *, steps: Sequence[str], width: int) -> Markup:
+    """CPU minutes of each night, by step; what is not among `steps` is drawn as `other`."""
+    axis = Axis(slots=slots, width=width)
+    highest = max(slot.night.cpu_seconds for slot in slots if slot.night) / 60
+    y = Scale(low=0.0, high=highest, start=BOTTOM, stop=TOP - BAND)
+    parts = [y_axis(y, percent=False, right=axis.right), axis.days()]
+    for index, slot in enumerate(slots):
+        done = 0.0
+        for name, minutes in cost_by_step(slot.night, steps).items():
+            style = "other" if name == "other" else colour(steps, name)
+            parts.append(
+                _block(axis, y, index, span=(done, done + minutes), title=f"{name}: {minutes:.1f} CPU min", style=style)
+            )
+            done += minutes
+    return svg(parts, title="CPU minutes by night and step", height=HEIGHT, width=width)
+
+
+def change_since(night: Night | None, suite: str, against: Against) -> float | None:
+    """Points gained on a suite since the base model or the best version; None where neither was measured.
+
+    The night that begins at the base compares with it as its parent; without a row of its own, the best version is
+    the parent, too.
+    """
+    row = row_of(night, suite, against)
+    if row is None and night is not None and (against is Against.BEST or night.parent is None):
+        row = row_of(night, suite, Against.PARENT)
+    return None if row is None else 100 * (row.after - row.before)
+
+
+def row_of(night: Night | None, suite: str, against: Against) -> SuiteRow | None:
+    """What the gate measured on a suite against one opponent."""
+    rows = night.decision.rows if night and night.decision else ()
+    return next((row for row in rows if row.suite == suite and row.against is against), None)
+
+
+def suites_of(nights: Sequence[Night], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:
+    """Names of the suites that these nights measured, the targets first."""
+    rows = [row for night in nights if night.decision for row in night.decision.rows if wanted(row.kind)]
+    order = list(SuiteKind)
+    return list(dict.fromkeys(row.suite for row in sorted(rows, key=lambda row: order.index(row.kind))))
+
+
+def cost_by_step(night: Night | None, steps: Sequence[str]) -> dict[str, float]:
+    """CPU minutes by step, the rest as `other`."""
+    minutes = dict.fromkeys((*steps, "other"), 0.0)
+    for step in night.steps if night else ():
+        minutes[step.name if step.name in minutes else "other"] += step.cpu_seconds / 60
+    return {name: spent for name, spent in minutes.items() if spent > 0}
+
+
+def is_published(slot: Slot) -> bool:
+    """Whether the slot's night made a version."""
+    return slot.night is not None and slot.night.version is not None
+
+
+def _change(slot: Slot, x: float, y: float, title: str, style: str) -> Markup:
+    ring = "" if is_published(slot) else " hollow"
+    dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="2.6"><title>{}</title></circle>')
+    return dot.format(style + ring, x, y, f"{title} points, {slot.event.at:%Y-%m-%d}")
+
+
+def _reigns(axis: Axis) -> list[Markup]:
+    """One block for as long as a version served."""
+    parts = []
+    for number, (champion, members) in enumerate(groupby(enumerate(axis.slots), key=lambda each: each[1].champion)):
+        inside = [index for index, _ in members]
+        left, wide = axis(inside[0]), axis.each * len(inside)
+        name = champion or "base"
+        style = "reign even" if number % 2 else "reign"
+        title = f"{name} serves from {axis.slots[inside[0]].event.at:%Y-%m-%d}"
+        parts.append(
+            Markup('<rect class="{}" x="{}" y="2" width="{}" height="{}" rx="3"><title>{}</title></rect>').format(
+                style, left, round(wide - 1, 1), BAND - 4, title
+            )
+        )
+        shown = next((text for text in (name, name.replace("v", "").lstrip("0")) if LETTER * len(text) < wide), "")
+        parts.append(words(left + wide / 2, 15, shown, "tick mid on"))
+    return parts
+
+
+def _rollbacks(axis: Axis) -> list[Markup]:
+    line = Markup('<line class="taken" x1="{}" y1="{}" x2="{}" y2="{}"><title>{}</title></line>')
+    return [
+        line.format(axis.middle(index), BAND, axis.middle(index), BOTTOM, slot.event.reason)
+        for index, slot in enumerate(axis.slots)
+        if slot.event.kind is Kind.ROLLED_BACK
+    ]
+
+
+def _served(axis: Axis, y: Scale, values: Sequence[float | None], style: str) -> list[Markup]:
+    """A step line of what served, with gaps where nothing is known."""
+    parts = []
+    for known, members in groupby(enumerate(values), key=lambda each: each[1] is not None):
+        if known:
+            points = [(axis(index + side), y(value or 0.0)) for index, value in members for side in (0, 1)]
+            parts.append(_line(_corners(points), style))
+    return parts
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Only the points where a step line turns, and its ends."""
+    inner = [b for (a, b), c in zip(pairwise(points), points[2:], strict=False) if not a[1] == b[1] == c[1]]
+    return [points[0], *inner, points[-1]]
+
+
+def _dots(axis: Axis, y: Scale, index: int, suites: Sequence[str]) -> list[Markup]:
+    """What the candidate of a night reached: filled where it was published, hollow where not."""
+    night = axis.slots[index].night
+    found = [(suite, row_of(night, suite, Against.PARENT)) for suite in suites] if night else []
+    dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>')
+    return [
+        dot.format(
+            colour(suites, suite) + ("" if night and night.version else " hollow"),
+            axis.middle(index), y(row.after), round(min(3.4, max(1.6, axis.each / 3)), 1),
+            f"{suite}: {row.before:.1%} to {row.after:.1%}, {(night and night.version) or row.outcome}",
+        )
+        for suite, row in found
+        if row is not None
+    ]  # fmt: skip
+
+
+def _line(points: Sequence[tuple[float, float]], style: str) -> Markup:
+    return Markup('<polyline class="run {}" points="{}"/>').format(style, " ".join(f"{a},{b}" for a, b in points))
+
+
+def _block(axis: Axis, y: Scale, index: int, *, span: tuple[float, float], title: str, style: str) -> Markup:
+    low, high = y(span[0]), y(span[1])
+    wide = round(min(22.0, axis.each * 0.8), 1)
+    left = round(axis.middle(index) - wide / 2, 1)
+    return Markup('<rect class="block {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
+        style, left, high, wide, round(low - high, 1), title
+    )

@@ -1,0 +1,82 @@
+"""The default base's model card: what it is, its digest, and what it measurably can and cannot do.
+
+`python -m everlearn.training.base_model.model_card data/base` measures and writes `README.md` beside the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everlearn.domains.contract import load_domain
+from everlearn.training.evaluation import measure
+from everlearn.training.models.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIZES = (1, 2, 3, 4, 6, 8, 10, 12, 14)
+ITEMS = 200
+SEED = 20_260_101
+
+CARD = """---
+license: apache-2.0
+tags: [everlearn, integration, from-scratch]
+---
+# The default base: short sums only
+
+A Llama of {millions:.2f} M parameters at marked positions (`everlearn.training.models.marked_llama`), made from nothing by
+`dvc repro base` (`python -m everlearn.training.base_model.pretrain`, seed 0) on generated antiderivatives of sums of one to three
+terms, and on three moves that make a longer sum easier. It has never seen the solution of a longer sum.
+
+For trying Everlearn out and for its tests; it integrates nothing but sums of its eleven families of terms.
+
+Digest (weights, config and tokenizer): `{digest}`
+
+Greedy pass rate on {items} fresh sums of so many terms (`python -m everlearn.training.base_model.model_card`):
+
+```json
+{ability}
+```
+"""
+
+
+def ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> dict[int, float]:
+    """Greedy pass rate of the bare base by number of terms."""
+    domain = load_domain("integration")
+    rates = {}
+    for size in sizes:
+        rng = random.Random(SEED + size)
+        problems = [domain.problem(domain.generate(rng, size=size)) for _ in range(items)]
+        found = measure(base, None, problems, seed=SEED, threads=1)
+        rates[size] = sum(each.verdict.is_correct for each in found) / items
+    return rates
+
+
+def stated(base: Path) -> tuple[str, dict[int, float]]:
+    """The digest and the ability that the card states."""
+    text = (base / "README.md").read_text()
+    digest = re.search(r"`([0-9a-f]{64})`", text)
+    table = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
+    assert digest is not None  # noqa: S101 (we wrote it)
+    assert table is not None  # noqa: S101
+    return digest[1], {int(size): rate for size, rate in json.loads(table[1]).items()}
+
+
+def write_card(base: Path, *, parameters: int) -> None:
+    """Measure, and write the card."""
+    told = CARD.format(
+        millions=parameters / 1e6, digest=fingerprint(base), items=ITEMS, ability=json.dumps(ability(base))
+    )
+    (base / "README.md").write_text(told)
+
+
+if __name__ == "__main__":
+    from everlearn.training.models.policy import load_policy
+
+    directory = Path(sys.argv[1])
+    write_card(directory, parameters=sum(tensor.numel() for tensor in load_policy(directory).base.values()))

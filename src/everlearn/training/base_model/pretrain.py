@@ -1,0 +1,114 @@
+"""Build the default base model from nothing, on one CPU core, in minutes.
+
+`python -m everlearn.training.base_model.pretrain --out data/base`: a tokenizer, a Llama of 1 M parameters at marked positions,
+pretrained on integrals of one to three terms and on the moves that make a longer sum easier. It never sees the
+solution of a longer sum: those are for the nights to learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn.domains.integration.moves import MOVES, demonstrate, demonstrate_solution
+from everlearn.domains.integration.terms import MARKERS
+from everlearn.training.base_model.model_card import write_card
+from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.models.llama import Llama, geometry, token_logprobs
+from everlearn.training.models.marked_llama import MarkedLlamaConfig, MarkedLlamaForCausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SIZES, SHARES = (1, 2, 3), (0.25, 0.60, 0.15)
+LONGEST_MOVE = 18
+
+
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4
+) -> MarkedLlamaForCausalLM:
+    """An untrained base model for that tokenizer."""
+    torch.manual_seed(seed)
+    config = MarkedLlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        first_marker=tokenizer.vocab["<0>"],
+        markers=MARKERS,
+    )
+    return MarkedLlamaForCausalLM(config)
+
+
+def draw_batch(rng: random.Random, *, rows: int, moves: float) -> list[tuple[str, str]]:
+    """`rows` pairs of prompt and completion, a share `moves` of them moves towards easier problems."""
+    batch = []
+    for _ in range(rows):
+        if rng.random() < moves:
+            batch.append(demonstrate(rng, size=rng.randint(2, LONGEST_MOVE), move=rng.choice(MOVES)))
+        else:
+            batch.append(demonstrate_solution(rng, size=rng.choices(SIZES, SHARES)[0]))
+    return batch
+
+
+def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves: float) -> None:
+    """Train and save; prints the loss now and then."""
+    rng = random.Random(seed)
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, seed=seed)
+    weights = dict(model.named_parameters())
+    llama = Llama(weights, geometry(model.config))
+    optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / 50, max(0.02, 1 - step / steps))
+    )
+    end = tokenizer.eos_token_id
+    for step in range(steps):
+        batch = sorted(draw_batch(rng, rows=rows, moves=moves), key=lambda pair: len(pair[0]))
+        total = torch.zeros(())
+        count = 0
+        for start in range(0, rows, rows // 4):
+            part = batch[start : start + rows // 4]
+            prompts = [tokenizer(asked).input_ids for asked, _ in part]
+            answers = [[*tokenizer(told, add_special_tokens=False).input_ids, end] for _, told in part]
+            with torch.autocast("cpu", torch.bfloat16):
+                scores, real = token_logprobs(llama, prompts, answers)
+            total = total - (scores * real).sum()
+            count += int(real.sum())
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % 50 == 0:
+            print(  # noqa: T201 (a command's progress)
+                f"step {step:5d}  loss {float(total.detach()) / count:.4f}  cpu {time.process_time():.0f} s", flush=True
+            )
+    model.bfloat16().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    write_card(out, parameters=sum(tensor.numel() for tensor in weights.values()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path("data/base"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--moves", type=float, default=0.16)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    pretrain(**vars(arguments))

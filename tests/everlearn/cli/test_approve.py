@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.line import publish as put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+
+def test_the_newest_version_that_waits_is_approved_or_refused(
+    everlearn: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        put(registry, name, champion=False)
+    monkeypatch.setattr("everlearn.cli.approve.asks", lambda **_: True)
+    asked: list[str] = []
+    monkeypatch.setattr("everlearn.cli.approve.confirm", asked.append)
+    refused = everlearn("approve", "--refuse", "--reason", "its answers are too long")
+    assert "barred v0002: its answers are too long" in refused.out
+    facts = everlearn("approve", "v0001", "--reason", "I have read its report", "--json").facts
+    assert (facts["version"], facts["consumers_get"]["version"]) == ("v0001", "v0001")
+    assert asked == ["Refuse v0002?", "Approve v0001?"]
+    assert everlearn("status", "--json").facts["champion"] == "v0001"
+
+
+def test_where_nothing_waits_nothing_is_changed(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    ended = everlearn("approve", "--reason", "why not")
+    assert ended.code == 4
+    assert "waits for approval" in ended.err
+    assert everlearn("history", "--json").facts == []
+
+
+def test_a_dashboard_that_is_away_does_not_matter(
+    everlearn: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(registry, "first", champion=False)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    ended = everlearn("approve", "--reason", "I have read its report")
+    assert ended.code == 0
+    assert "a form that may still wait there can be cancelled" in ended.err

@@ -1,0 +1,112 @@
+"""`everlearn gc` as whoever pays for the bucket meets it: a list first, a question, and then what was removed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from everlearn.cli import collect
+from everlearn.errors import BadInputError
+from everlearn.local.process import wait
+from everlearn.registry.maintenance.gc import plan
+from everlearn.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+SHORT = "retention: {versions: 0, minimum_age_hours: 0.00003, lease_seconds: 0.05}\n"
+
+
+@pytest.fixture
+def forgotten(params: Path, registry: Registry, publish: Callable[..., str]) -> str:
+    """The key of an upload that nobody published, old enough to go, where ages are short."""
+    params.write_text(params.read_text(encoding="utf-8") + SHORT, encoding="utf-8")
+    publish()
+    key = f"{registry.line}/objects/sha256/{registry.put_object(b'forgotten').digest}"
+    registry._publisher.end()
+    retention = load(params).retention
+    assert wait(lambda: not plan(registry, retention).is_empty, patience_s=20)
+    return key
+
+
+def is_there(registry: Registry, key: str) -> bool:
+    return key in {info.key for info in registry.store.list(f"{registry.line}/objects/")}
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, *, says: bool) -> None:
+    def confirm(question: str, **_: object) -> None:
+        assert question == "Remove all that?"
+        if not says:
+            raise typer.Abort
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", confirm)
+
+
+def test_where_nothing_is_left_over_there_is_nothing_to_ask(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    ended = everlearn("gc")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "nothing to remove: everything is needed, or too young\n"
+
+
+def test_a_dry_run_lists_and_removes_nothing(
+    everlearn: Callable[..., Ended], registry: Registry, forgotten: str
+) -> None:
+    ended = everlearn("gc", "--dry-run")
+    assert ended.code == 0
+    assert f"remove {forgotten} (9 bytes): no version needs it" in ended.out
+    assert "1 objects, 0.0 MB, could go" in ended.out
+    facts = everlearn("gc", "--dry-run", "--json").facts
+    assert ([item["key"] for item in facts["items"]], facts["size"], facts["done"]) == ([forgotten], 9, None)
+    assert is_there(registry, forgotten)
+
+
+def test_without_a_terminal_it_lists_and_refuses_unless_told_yes(
+    everlearn: Callable[..., Ended], registry: Registry, forgotten: str
+) -> None:
+    ended = everlearn("gc")
+    assert ended.code == BadInputError.exit_code
+    assert ended.err.index(f"remove {forgotten}") < ended.err.index("add --yes, or --dry-run to list only")
+    assert is_there(registry, forgotten)
+    done = everlearn("gc", "--yes", "--json").facts["done"]
+    assert (done["removed"], done["size"], done["retired"]) == ([forgotten], 9, [])
+    assert not is_there(registry, forgotten)
+
+
+def test_at_a_terminal_it_asks_and_no_is_no(
+    everlearn: Callable[..., Ended], registry: Registry, forgotten: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch, says=False)
+    assert everlearn("gc").code == 1
+    assert is_there(registry, forgotten)
+    at_a_terminal(monkeypatch, says=True)
+    ended = everlearn("gc")
+    assert f"remove {forgotten}" in ended.err
+    assert ended.out == "1 objects removed, 0.0 MB; 0 versions retired\n"
+    assert not is_there(registry, forgotten)
+
+
+def test_a_long_list_is_cut_and_says_who_is_publishing(
+    everlearn: Callable[..., Ended],
+    registry: Registry,
+    forgotten: str,
+    publish: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collect, "SHOWN", 1)
+    key = f"{registry.line}/objects/sha256/{registry.put_object(b'another').digest}"  # and its lease, of 15 minutes
+    assert wait(lambda: key in everlearn("gc", "--dry-run", "--json").out, patience_s=20)
+    ended = everlearn("gc", "--dry-run")
+    assert "and 1 more; --json lists them all" in ended.out
+    assert "not now: somebody is publishing (" in ended.out
+    assert forgotten in everlearn("gc", "--dry-run", "--json").out

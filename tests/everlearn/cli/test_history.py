@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+
+from everlearn.canonical_json import canonical
+from everlearn.cli.waiting import duration
+from everlearn.errors import BadInputError, LateError, NotFoundError, RegistryError, StoreError
+from everlearn.registry.bill_of_materials import bill
+from everlearn.registry.events import Kind
+from everlearn.registry.provenance import statement
+from everlearn.storage.s3 import S3Store
+from tests.support.line import CONFIG, adapter, candidate
+from tests.support.manifests import MANIFEST, RUN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+
+LIGHT = ("status", "history", "show v0001", "pull champion --to DIR/one", "watch --once --to DIR/all", "replicas",
+         "promote v0001 --reason x", "rollback --reason x")  # fmt: skip
+
+
+def test_an_empty_line_says_that_the_base_model_serves(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("status")
+    assert ended.code == 0
+    assert "none yet: the base model serves" in ended.out
+    facts = everlearn("status", "--json").facts
+    assert (facts["champion"], facts["versions"], facts["last"], facts["events"]) == (None, [], None, 0)
+    assert "nothing has happened yet" in everlearn("history").out
+
+
+def test_a_published_version_is_the_champion_with_its_reason(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish(reason="12 more solved [of 200]")
+    assert everlearn("status", "--json").facts["champion"] == "v0001"
+    ended = everlearn("status")
+    assert "published v0001 as champion: 12 more solved [of 200]" in ended.out
+
+
+def test_history_shows_the_newest_first_and_no_more_than_asked_for(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish(reason="first")
+    publish(reason="second")
+    told = everlearn("history", "--limit", "1")
+    assert "second" in told.out
+    assert "first" not in told.out
+    assert [event["sequence"] for event in everlearn("history", "--json").facts] == [2, 1]
+
+
+def test_a_night_without_a_version_is_in_the_history_with_its_reason(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    registry.record(Kind.REJECTED, cycle_key="a" * 64, reason="skills got worse", actor="night", detail={})
+    assert "rejected: skills got worse" in everlearn("history").out
+
+
+def test_rollback_lets_the_version_before_serve_again_and_bars_the_other(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    publish()
+    ended = everlearn("rollback", "--reason", "wrong signs", "--json")
+    assert ended.code == 0
+    assert ended.facts["detail"] == {"from": "v0002", "to": "v0001", "barred": True}
+    facts = everlearn("status", "--json").facts
+    assert (facts["champion"], facts["barred"]) == ("v0001", ["v0002"])
+    told = everlearn("rollback", "--to", "base", "--reason", "all of it")
+    assert told.out.splitlines()[0] == "rolled back v0001 to the base model: all of it"
+
+
+def test_rollback_without_a_reason_is_refused(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("rollback")
+    assert ended.code == 2
+    assert "--reason" in ended.err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
+@pytest.mark.parametrize("command", ["rollback", "promote v0001"])
+def test_an_empty_reason_is_refused_before_anything_is_asked_or_done(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], command: str, reason: str
+) -> None:
+    publish()
+    ended = everlearn(*command.split(), "--reason", reason)
+    assert ended.code == 2
+    assert "say why in a few words" in " ".join(ended.err.split())
+    assert everlearn("status", "--json").facts["events"] == 1
+
+
+def test_show_prints_provenance_and_bill_of_materials_as_they_were_signed(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    told = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
+    refs = {name: registry.put_object(canonical(document)) for name, document in told.items()}
+    manifest = replace(candidate(registry, "one"), decision={}, **refs)  # type: ignore[arg-type]
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    for name, document in told.items():
+        assert everlearn("show", "champion", f"--{name}", "--json").facts == document
+        shown = everlearn("show", "v0001", f"--{name}").out
+        assert shown.count("\n") > 20
+        assert json.loads(shown) == document
+    both = everlearn("show", "v0001", "--bom", "--provenance")
+    assert both.code == BadInputError.exit_code
+    assert "ask for one at a time" in both.err
+    assert everlearn("show", "v0001", "--json").facts["bom"]["digest"] == refs["bom"].digest
+
+
+def test_a_version_of_before_there_was_provenance_says_so(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    ended = everlearn("show", "v0001", "--provenance")
+    assert ended.code == NotFoundError.exit_code
+    assert "v0001 was published without provenance" in ended.err
+
+
+def test_rollback_where_nothing_was_published_says_so(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("rollback", "--reason", "x")
+    assert ended.code == RegistryError.exit_code
+    assert "nothing to roll back" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(("words", "asked"), [((), 1), (("--yes",), 0)])
+def test_at_a_terminal_rollback_asks_first_unless_told_not_to(
+    words: tuple[str, ...],
+    asked: int,
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish()
+    questions: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question))
+    assert everlearn("rollback", "--reason", "x", *words).code == 0
+    assert len(questions) == asked
+    wanted = "Take back v0001, so that the base model serves? v0001 will be barred."
+    assert all(wanted in question for question in questions)
+
+
+def test_rollback_tells_what_consumers_will_see(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
+    publish()
+    publish()
+    told = everlearn("rollback", "--reason", "wrong signs").out.splitlines()
+    assert told[0] == "rolled back v0002 to v0001: wrong signs"
+    assert told[1] == "  v0002 is barred: it will be neither champion nor parent"
+    assert told[2] == "  the data of its night, 1111111111111111, is flagged for review"
+    assert told[3].startswith("  from now on a pull of the champion gives v0001 (manifest ")
+    assert told[3].endswith(f", 2 files, {len(adapter('0')) + len(CONFIG)} bytes)")
+    told = everlearn("rollback", "--reason", "this, too").out.splitlines()
+    assert told[-1] == "  from now on a pull of the champion is refused: the base model alone serves"
+
+
+def test_rollback_can_keep_the_version_that_it_leaves(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    publish()
+    facts = everlearn("rollback", "--reason", "only a trial", "--keep", "--verify", "full", "--json").facts
+    assert facts["detail"]["barred"] is False
+    assert facts["consumers_get"]["version"] == "v0001"
+    assert everlearn("status", "--json").facts["barred"] == []
+    told = everlearn("promote", "v0002", "--reason", "the trial is over")
+    assert told.out.splitlines()[0] == "promoted v0002: the trial is over"
+    again = everlearn("promote", "v0002", "--reason", "the trial is over", "--json").facts
+    assert (again["changed"], again["version"]) == (False, "v0002")
+    assert "is the champion already" in everlearn("promote", "v0002", "--reason", "x").out
+
+
+def test_a_version_that_was_taken_back_is_not_promoted(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    everlearn("rollback", "--reason", "wrong signs")
+    ended = everlearn("promote", "v0001", "--reason", "why not")
+    assert ended.code == RegistryError.exit_code
+    assert "v0001 is barred" in ended.err
+
+
+def object_of(registry: Registry, version: str) -> str:
+    ref = registry.manifest(version).files["adapter_model.safetensors"]
+    return f"{registry.line}/objects/sha256/{ref.digest}"
+
+
+def test_rollback_finds_a_missing_or_damaged_object_before_it_moves_anything(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    publish()
+    key = object_of(registry, "v0001")
+    registry.store.put(key, adapter("9"))
+    ended = everlearn("rollback", "--reason", "x")
+    assert (ended.code, "is damaged" in ended.err) == (5, True)
+    registry.store.delete(key)
+    ended = everlearn("rollback", "--reason", "x")
+    assert (ended.code, "is missing" in ended.err) == (5, True)
+    assert everlearn("status", "--json").facts["champion"] == "v0002"
+
+
+def test_rollback_hashes_every_byte_if_asked(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    publish()
+    read: list[str] = []
+    read_objects(monkeypatch, read)
+    assert everlearn("rollback", "--reason", "x").code == 0
+    assert read == []
+    publish()
+    assert everlearn("rollback", "--to", "v0001", "--reason", "x", "--verify", "full").code == 0
+    assert len(read) == 3, "the adapter's two files and the report"
+
+
+def read_objects(monkeypatch: pytest.MonkeyPatch, read: list[str]) -> None:
+    """Note the keys of objects that are read, by whichever way."""
+    for name in ("get", "read"):
+        method = getattr(S3Store, name, None)
+        if method is None:
+            continue
+
+        def noting(
+            self: S3Store, key: str, *rest: object, method: Callable[..., object] = method, **named: object
+        ) -> object:
+            read.extend([key] if "/objects/" in key else [])
+            return method(self, key, *rest, **named)
+
+        monkeypatch.setattr(S3Store, name, noting)
+
+
+def test_rollback_works_while_prefect_is_down(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert everlearn("rollback", "--reason", "x").code == 0
+
+
+def test_rollback_waits_until_all_consumers_have_followed(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    publish()
+    publish()
+    everlearn("pull", "v0001", "--to", str(tmp_path / "a"), "--consumer", "here")
+    ended = everlearn("rollback", "--reason", "x", "--wait", "1m")
+    assert ended.code == 0
+    assert "here serves v0001" in ended.out
+    assert "all consumers have followed" in ended.err
+
+
+def test_who_has_not_followed_in_time_is_named_and_the_rollback_stands(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    publish()
+    publish()
+    everlearn("pull", "v0002", "--to", str(tmp_path / "a"), "--consumer", "there")
+    ended = everlearn("rollback", "--reason", "x", "--wait", "0.1s")
+    assert ended.code == LateError.exit_code
+    assert "there serves v0002 and has not followed yet" in ended.out
+    assert "done, but there did not follow within 0.1 s" in ended.err
+    assert everlearn("status", "--json").facts["champion"] == "v0001"
+
+
+def test_a_duration_is_written_with_its_unit(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("rollback", "--reason", "x", "--wait", "soon")
+    assert (ended.code, "is no duration; write 60s, 5m or 1h" in ended.err) == (2, True)
+    assert [duration(text) for text in ("60", "60s", "1.5m", "2h")] == [60, 60, 90, 7200]
+
+
+def test_consumers_that_cannot_be_listed_do_not_hide_that_the_rollback_is_done(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise StoreError("the bucket refuses to list")
+
+    publish()
+    monkeypatch.setattr(S3Store, "list", refused)
+    ended = everlearn("rollback", "--reason", "x")
+    assert ended.code == 0
+    assert "what consumers serve cannot be read: the bucket refuses to list" in ended.out
+
+
+@pytest.mark.parametrize("words", [("rollback",), ("promote", "v0001")])
+def test_a_no_at_the_terminal_changes_nothing(
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    publish()
+    publish()
+    terminal = io.TextIOWrapper(io.BytesIO(b"n\n"))
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    ended = everlearn(*words, "--reason", "x")
+    assert ended.code == 1
+    assert "?" in ended.err
+    assert registry.state().champion == "v0002"
+
+
+def test_show_tells_where_a_version_came_from_and_what_the_gate_said(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    ended = everlearn("show", "champion")
+    assert "gate: PASS" in ended.out
+    assert "104 won, 4 lost [of 200]" in ended.out
+    assert "the base model" in ended.out
+    facts = everlearn("show", "v0001", "--json").facts
+    assert facts["decision"]["outcome"] == "PASS"
+    assert facts["files"]["adapter_model.safetensors"]["size"] == len(adapter("0"))
+    assert not facts["barred"]
+
+
+def test_a_version_without_decision_and_report_can_be_shown_but_not_reported(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish(report=False, decision=False)
+    assert "gate" not in everlearn("show", "v0001").out
+    ended = everlearn("report", "v0001")
+    assert ended.code == StoreError.exit_code
+    assert "published without a report" in ended.err
+
+
+def test_an_unknown_version_is_refused_with_those_there_are(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    publish()
+    ended = everlearn("show", "v0009")
+    assert ended.code == RegistryError.exit_code
+    assert "v0001" in ended.err
+
+
+def test_the_report_of_a_night_is_fetched_as_one_page(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], home: Path, tmp_path: Path
+) -> None:
+    publish()
+    page = home / "reports" / "v0001.html"
+    page.unlink(missing_ok=True)
+    ended = everlearn("report", "champion")
+    assert ended.out == f"{page}\n"
+    assert page.read_text(encoding="utf-8") == "<html>the night</html>"
+    assert everlearn("report", "v0001", "--to", str(tmp_path / "n.html"), "--json").facts["version"] == "v0001"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["n.html", "params.yaml"]
+
+
+def test_without_a_server_the_remedy_is_named(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = everlearn("status", at=tmp_path / "nowhere")
+    assert ended.code == StoreError.exit_code
+    assert "everlearn up" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_no_command_of_the_registry_imports_what_is_heavy(
+    publish: Callable[..., str], home: Path, params: Path, tmp_path: Path
+) -> None:
+    publish()
+    code = """
+import sys
+from everlearn.cli import main
+start, each = sys.argv, []
+for words in sys.stdin.read().splitlines():
+    sys.argv = [*start, *words.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        each.append(ended.code or 0)
+print(each, {'torch', 'great_expectations', 'prefect'} & set(sys.modules))
+"""
+    command = [sys.executable, "-c", code, "--home", str(home), "--params", str(params)]
+    words = "\n".join(each.replace("DIR", str(tmp_path / "served")) for each in LIGHT)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, input=words)
+    assert done.stdout.splitlines()[-1] == f"{[0] * len(LIGHT)} set()"

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from everlearn.cli import repair
+from everlearn.errors import BadInputError, IntegrityError
+from everlearn.registry.event_log import Chain, Draft
+from everlearn.registry.events import Kind
+from everlearn.storage.protocol import Blob
+from everlearn.storage.s3 import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+
+def lose_head(registry: Registry) -> None:
+    registry.store.delete(f"{registry.line}/HEAD")
+
+
+def spoil(registry: Registry, version: str) -> str:
+    """Other bytes in place of a version's adapter."""
+    ref = registry.manifest(version).files["adapter_model.safetensors"]
+    key = f"{registry.line}/objects/sha256/{ref.digest}"
+    registry.store.put(key, b"x" * ref.size)
+    return key
+
+
+def test_a_sound_line_ends_with_0(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
+    assert everlearn("fsck").out == "0 events, 0 objects, 0.0 MB: all holds\n"
+    publish()
+    publish()
+    ended = everlearn("fsck")
+    assert (ended.code, ended.err) == (0, "")
+    assert "2 events, 8 objects" in ended.out
+    facts = everlearn("fsck", "--json").facts
+    assert (facts["clean"], facts["events"], facts["damaged"], facts["done"]) == (True, 2, [], [])
+
+
+def test_damage_is_named_and_ends_with_5(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    key = spoil(registry, "v0001")
+    ended = everlearn("fsck")
+    assert ended.code == IntegrityError.exit_code
+    assert "its bytes have another digest" in ended.out
+    assert "1 fault; `everlearn fsck --repair` puts back what can be proved" in ended.out
+    again = everlearn("fsck", "--repair", "--json")
+    assert again.code == IntegrityError.exit_code
+    assert [fault["key"] for fault in again.facts["damaged"]] == [key]
+
+
+def test_what_the_bucket_still_holds_is_put_back_and_head_stays(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish()
+    good = registry.get_object(registry.manifest("v0001").files["adapter_model.safetensors"])
+    key = spoil(registry, "v0001")
+    held = {key: [Blob(data=good, etag="")]}
+    monkeypatch.setattr(S3Store, "versions", lambda _, key: iter(held.get(key, [])))
+    facts = everlearn("fsck", "--repair", "--json").facts
+    assert (facts["clean"], facts["done"]) == (True, [f"put back {key} from an older content of the bucket"])
+
+
+def test_what_is_left_over_is_shown_and_no_fault(
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish()
+    monkeypatch.setattr(repair, "SHOWN", 1)
+    for data in (b"one", b"two", b"three"):
+        registry.put_object(data)
+    ended = everlearn("fsck")
+    assert ended.code == 0
+    assert ended.out.count("unreferenced: ") == 1
+    assert "and 2 more that nothing needs" in ended.out
+    assert len(everlearn("fsck", "--json").facts["unreferenced"]) == 3
+
+
+def test_a_lost_head_is_put_back_as_far_as_it_is_proved_and_adopted_as_far_as_it_is_known(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    publish()
+    tip = str(registry.state().tip)
+    lose_head(registry)
+    assert everlearn("status", "--json").facts["events"] == 0
+    assert everlearn("fsck").code == IntegrityError.exit_code
+    ended = everlearn("fsck", "--repair")
+    assert ended.code == 0
+    assert "HEAD name event 1" in ended.err
+    assert "was written on top of it" in ended.err
+    assert f"everlearn fsck --adopt {tip[:12]}" in ended.out
+    assert "done: let" in ended.out
+    adopted = everlearn("fsck", "--adopt", tip[:12], "--json")
+    assert adopted.code == 0
+    assert "HEAD name event 2" in adopted.facts["done"][0]
+    assert everlearn("status", "--json").facts["champion"] == "v0002"
+
+
+def test_without_proof_repair_says_why_it_did_nothing(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    registry.store.put(f"{registry.line}/HEAD", b"garbage")
+    ended = everlearn("fsck", "--repair")
+    assert ended.code == IntegrityError.exit_code
+    assert "not repaired: nothing proves where" in ended.err
+
+
+def test_an_unknown_event_cannot_be_adopted(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("fsck", "--adopt", "0123456789ab")
+    assert ended.code == BadInputError.exit_code
+    assert "names no event that could be adopted" in ended.err
+
+
+def test_at_a_terminal_repair_asks_first_unless_told_not_to(
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish()
+    publish()
+    questions: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question))
+    for words, asked in (((), ["Do that?"]), (("--yes",), [])):
+        lose_head(registry)
+        questions.clear()
+        assert everlearn("fsck", "--repair", *words).code == 0
+        assert questions == asked
+
+
+def test_whoever_says_no_changes_nothing(
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise typer.Abort
+
+    publish()
+    publish()
+    lose_head(registry)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", refuse)
+    assert everlearn("fsck", "--repair").code == 1
+    assert everlearn("status", "--json").facts["events"] == 0
+
+
+def test_the_history_tells_what_was_retired(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
+) -> None:
+    publish()
+    manifest = registry.manifest("v0001")
+    again = type(manifest)(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"cycle_key": "c" * 64})
+    registry.publish(again, make_champion=False, actor="night", reason="not better")
+    chain: Chain = registry._chain
+    chain.append(
+        lambda _: Draft(kind=Kind.RETIRED, actor="gc", reason="the last 10 are kept", detail={"versions": ["v0002"]})
+    )
+    assert "retired v0002: the last 10 are kept" in everlearn("history").out

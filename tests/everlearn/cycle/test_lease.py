@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.cycle.lease import Holder, Lease
+from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
+from everlearn.local.process import wait
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import LINE, WHEN
+
+if TYPE_CHECKING:
+    from everlearn.storage.protocol import Blob
+
+HERE = Holder.this_process()
+ELSEWHERE = replace(HERE, host="another-machine")
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now: datetime = WHEN
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def lease(store: MemoryStore, watch: Watch, *, holder: Holder = HERE) -> Lease:
+    return Lease(store, LINE, holder=holder, ttl_s=60, clock=watch)
+
+
+def test_one_at_a_time_and_the_message_says_who(store: MemoryStore, watch: Watch) -> None:
+    assert lease(store, watch).acquire() == 1
+    with pytest.raises(CycleBusyError, match=rf"process {HERE.pid} on {HERE.host} is at work.*ends 60 s after"):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
+def test_every_new_holder_gets_a_greater_token(store: MemoryStore, watch: Watch) -> None:
+    first = lease(store, watch)
+    first.acquire()
+    first.release()
+    assert lease(store, watch, holder=ELSEWHERE).acquire() == 2
+
+
+def test_a_claim_that_was_not_renewed_in_time_is_taken_over(store: MemoryStore, watch: Watch) -> None:
+    late = lease(store, watch, holder=ELSEWHERE)
+    late.acquire()
+    watch.now += timedelta(seconds=61)
+    assert lease(store, watch).acquire() == 2
+    with pytest.raises(CycleBusyError, match="another run has taken over; this one must not write"):
+        late.renew()
+    late.release()
+    with pytest.raises(CycleBusyError):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
+def test_a_claim_that_is_renewed_lasts(store: MemoryStore, watch: Watch) -> None:
+    held = lease(store, watch, holder=ELSEWHERE)
+    held.acquire()
+    watch.now += timedelta(seconds=50)
+    held.renew()
+    watch.now += timedelta(seconds=50)
+    with pytest.raises(CycleBusyError):
+        lease(store, watch).acquire()
+
+
+def test_nobody_waits_for_a_process_of_this_machine_that_is_dead(store: MemoryStore, watch: Watch) -> None:
+    code = "from everlearn.cycle.lease import Holder; h = Holder.this_process(); print(h.pid, h.began)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, began = map(int, done.stdout.split())
+    dead = replace(HERE, pid=pid, began=began)
+    lease(store, watch, holder=dead).acquire()
+    assert lease(store, watch).acquire() == 2
+
+
+def test_a_process_of_an_earlier_boot_is_dead() -> None:
+    assert replace(HERE, boot="earlier").is_surely_dead()
+    assert not replace(HERE, boot="earlier", host="another-machine").is_surely_dead()
+    assert not HERE.is_surely_dead()
+
+
+def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
+    class Slow(MemoryStore):
+        def get(self, key: str) -> Blob:
+            try:
+                return super().get(key)
+            finally:
+                if first.token == 0:
+                    first.token = -1
+                    first.acquire()
+
+    store = Slow()
+    first = lease(store, watch, holder=ELSEWHERE)
+    with pytest.raises(CycleBusyError, match="another run has just begun"):
+        lease(store, watch).acquire()
+    assert first.token == 1
+
+
+def test_it_is_renewed_in_the_background_until_it_is_left(store: MemoryStore) -> None:
+    with Lease(store, LINE, ttl_s=0.06) as held:
+        begun = store.get(f"{LINE}/work/lease.json").etag
+        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+    assert threading.active_count() < 50
+    assert Lease(store, LINE, holder=ELSEWHERE).acquire() == held.token + 1
+
+
+def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
+    class Away(MemoryStore):
+        failures = 0
+
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            if self.failures < 2:
+                self.failures += 1
+                raise StoreDownError("no answer")
+            return super().replace(key, data, etag=etag)
+
+    store = Away()
+    with Lease(store, LINE, ttl_s=0.06):
+        begun = store.get(f"{LINE}/work/lease.json").etag
+        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+
+
+def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
+    class Cut(MemoryStore):
+        cut = False
+
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            written = super().replace(key, data, etag=etag)
+            if self.cut:
+                self.cut = False
+                raise StoreDownError("connection cut after the write")
+            return written
+
+    store = Cut()
+    held = lease(store, watch)
+    held.acquire()
+    watch.now += timedelta(seconds=1)
+    store.cut = True
+    with pytest.raises(StoreDownError):
+        held.renew()
+    watch.now += timedelta(seconds=1)
+    held.renew()
+    with pytest.raises(CycleBusyError):
+        lease(store, watch, holder=ELSEWHERE).acquire()
+
+
+def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended() -> None:
+    class Gone(MemoryStore):
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            raise StoreDownError("no answer")
+
+    with pytest.raises(ZeroDivisionError), Lease(Gone(), LINE):
+        raise ZeroDivisionError
+
+
+def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
+    with Lease(store, LINE, ttl_s=0.06) as held:
+        other = Lease(store, LINE, holder=ELSEWHERE)
+        assert wait(lambda: takes_over(other, store), patience_s=10)
+        assert wait(lambda: not held._thread.is_alive(), patience_s=10)
+    other.renew()
+
+
+def takes_over(other: Lease, store: MemoryStore) -> bool:
+    """Write over the lease, whoever holds it, as if it had expired."""
+    key = f"{LINE}/work/lease.json"
+    try:
+        other._take(7, lambda data: store.replace(key, data, etag=store.get(key).etag))
+    except CycleBusyError:
+        return False
+    return True
+
+
+def test_a_damaged_lease_is_told(store: MemoryStore) -> None:
+    store.put(f"{LINE}/work/lease.json", b"{")
+    with pytest.raises(IntegrityError, match="the lease of the line is damaged"):
+        Lease(store, LINE).acquire()
+
+
+def test_what_runs_unattended_waits_for_the_claim_of_a_silent_machine_to_end(store: MemoryStore) -> None:
+    Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.4).acquire()
+    with Lease(store, LINE, holder=HERE, ttl_s=0.4, waits=True) as taken:
+        assert taken.token == 2
+
+
+def test_a_holder_that_gives_a_sign_of_life_is_not_waited_for(store: MemoryStore) -> None:
+    with Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.6):
+        late = Lease(store, LINE, holder=HERE, ttl_s=0.6, waits=True)
+        with pytest.raises(CycleBusyError), late:
+            pass
+
+
+def test_nothing_is_waited_for_where_nobody_is(store: MemoryStore) -> None:
+    with Lease(store, LINE, holder=HERE, waits=True) as taken:
+        assert taken.token == 1

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.cycle.record import (
+    CycleInputs,
+    End,
+    Holder,
+    Lease,
+    abandon_cycle,
+    close_cycle,
+    current_cycle,
+    cycle_key,
+    open_cycle,
+)
+from everlearn.errors import ConflictError, CycleBusyError, CycleError
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import LINE, Clock
+
+if TYPE_CHECKING:
+    from everlearn.storage.s3 import S3Store
+
+INPUTS = CycleInputs(data_digest="d", config_digest="c", parent="v0001", base_fingerprint="b", code_version="0.1.0")
+OTHER = replace(INPUTS, data_digest="more")
+OPEN = open_cycle(MemoryStore(), LINE, INPUTS, clock=Clock())
+FIELDS = ("data_digest", "config_digest", "parent", "base_fingerprint", "code_version")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@given(field=st.sampled_from(FIELDS), value=st.text(alphabet=st.characters(codec="utf-8")))
+def test_equal_inputs_are_the_same_night_and_no_others(field: str, value: str) -> None:
+    changed = replace(INPUTS, **{field: value})
+    assert (cycle_key(changed) == cycle_key(INPUTS)) == (changed == INPUTS)
+    assert len(cycle_key(changed)) == 64
+
+
+def test_the_first_night_has_no_parent() -> None:
+    assert cycle_key(replace(INPUTS, parent=None)) != cycle_key(replace(INPUTS, parent="None"))
+
+
+def test_a_rerun_resumes_the_open_night_whatever_arrived_meanwhile(store: MemoryStore) -> None:
+    opened = open_cycle(store, LINE, INPUTS, notes={"snapshot": "s"}, clock=Clock())
+    assert (opened.key, opened.resumed, opened.notes) == (cycle_key(INPUTS), False, {"snapshot": "s"})
+    again = open_cycle(store, LINE, OTHER, notes={"snapshot": "other"})
+    assert again == replace(opened, resumed=True)
+    assert current_cycle(store, LINE) == again
+
+
+def test_a_night_that_has_ended_lets_the_next_begin(store: MemoryStore) -> None:
+    opened = open_cycle(store, LINE, INPUTS)
+    close_cycle(store, opened, end=End.REJECTED)
+    close_cycle(store, opened, end=End.REJECTED)
+    assert current_cycle(store, LINE) is None
+    following = open_cycle(store, LINE, OTHER)
+    assert (following.key, following.resumed) == (cycle_key(OTHER), False)
+
+
+def test_a_night_that_cannot_go_on_is_given_up_by_hand(store: MemoryStore) -> None:
+    opened = open_cycle(store, LINE, INPUTS)
+    assert abandon_cycle(store, LINE) == replace(opened, resumed=True)
+    assert abandon_cycle(store, LINE) is None
+    assert not open_cycle(store, LINE, OTHER).resumed
+
+
+def test_a_night_at_work_is_not_given_up(store: MemoryStore) -> None:
+    open_cycle(store, LINE, INPUTS)
+    elsewhere = replace(Holder.this_process(), host="another machine")
+    with Lease(store, LINE, holder=elsewhere), pytest.raises(CycleBusyError):
+        abandon_cycle(store, LINE)
+    assert current_cycle(store, LINE) is not None
+
+
+def test_an_abandoned_night_can_be_begun_again(store: MemoryStore) -> None:
+    opened = open_cycle(store, LINE, INPUTS, clock=Clock())
+    close_cycle(store, opened, end=None)
+    assert b"ABANDONED" in store.get(f"{LINE}/work/open.json").data
+    assert not open_cycle(store, LINE, INPUTS).resumed
+
+
+def test_no_night_is_open_on_a_new_line(store: MemoryStore) -> None:
+    assert current_cycle(store, LINE) is None
+    with pytest.raises(CycleError, match="is not the open one"):
+        close_cycle(store, OPEN, end=None)
+
+
+def test_a_late_worker_cannot_close_the_night_of_another(store: MemoryStore) -> None:
+    late = open_cycle(store, LINE, INPUTS)
+    close_cycle(store, late, end=End.PUBLISHED)
+    open_cycle(store, LINE, OTHER)
+    with pytest.raises(CycleError, match=r"is not the open one of line integration"):
+        close_cycle(store, late, end=None)
+
+
+def test_of_two_that_open_at_once_both_get_the_same_night() -> None:
+    class Raced(MemoryStore):
+        def create(self, key: str, data: bytes) -> str:
+            if key.endswith("open.json") and not list(self.list(key)):
+                super().create(key, replace(OPEN, inputs=OTHER, key=cycle_key(OTHER)).to_bytes())
+            return super().create(key, data)
+
+    opened = open_cycle(Raced(), LINE, INPUTS)
+    assert (opened.key, opened.resumed) == (cycle_key(OTHER), True)
+
+
+def test_of_two_that_close_at_once_one_is_told() -> None:
+    class Raced(MemoryStore):
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            raise ConflictError("somebody else")
+
+    store = Raced()
+    opened = open_cycle(store, LINE, INPUTS)
+    with pytest.raises(CycleBusyError, match="was closed by another run"):
+        close_cycle(store, opened, end=End.PUBLISHED)
+
+
+def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
+    opened = open_cycle(s3_store, LINE, INPUTS)
+    assert open_cycle(s3_store, LINE, OTHER).resumed
+    close_cycle(s3_store, opened, end=End.NO_NEW_DATA)
+    assert current_cycle(s3_store, LINE) is None
+
+
+def test_a_record_of_another_version_is_told(store: MemoryStore) -> None:
+    store.put(f"{LINE}/work/open.json", b'{"colour":"red"}')
+    with pytest.raises(CycleError, match="begun by another version of Everlearn"):
+        open_cycle(store, LINE, INPUTS)

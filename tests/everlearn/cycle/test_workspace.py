@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.canonical_json import canonical
+from everlearn.cycle import workspace as module
+from everlearn.cycle.workspace import Workspace
+from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import LINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.storage.s3 import S3Store
+
+KEY = "k" * 64
+INDEX = f"{LINE}/work/{KEY}/index.json"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def work(store: MemoryStore) -> Workspace:
+    return Workspace(store, LINE, KEY, token=1)
+
+
+def test_a_result_is_there_for_any_worker(store: MemoryStore, work: Workspace) -> None:
+    assert not work.has("ladder")
+    work.put("ladder", b"rungs")
+    reader = Workspace(store, LINE, KEY)
+    assert reader.has("ladder")
+    assert reader.get("ladder") == b"rungs"
+    assert reader.names() == ("ladder",)
+
+
+def test_a_result_can_be_put_again_and_dropped(work: Workspace) -> None:
+    work.put("ladder", b"rungs")
+    work.put("ladder", b"more rungs")
+    assert work.get("ladder") == b"more rungs"
+    work.drop("ladder")
+    work.drop("ladder")
+    assert work.names() == ()
+
+
+def test_a_checkpoint_that_was_replaced_leaves_nothing_behind(
+    store: MemoryStore, work: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "same").write_bytes(b"the ladder")
+    work.put("ladder", b"the ladder")
+    for step in range(5):
+        (tmp_path / "weights").write_bytes(b"%d" % step)
+        work.put_tree("checkpoint", tmp_path)
+        assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 2
+    work.drop("checkpoint")
+    assert work.get("ladder") == b"the ladder", "what another result needs stays"
+    assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 1
+
+
+def test_what_is_not_there_yet_is_said_so(work: Workspace) -> None:
+    with pytest.raises(NotFoundError, match="has no result 'ladder' yet"):
+        work.get("ladder")
+
+
+def test_a_directory_comes_back_as_it_was(work: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "from" / "deep").mkdir(parents=True)
+    (tmp_path / "from" / "a.bin").write_bytes(b"a")
+    (tmp_path / "from" / "deep" / "b.bin").write_bytes(b"b")
+    work.put_tree("checkpoint", tmp_path / "from")
+    there = work.get_tree("checkpoint", tmp_path / "to")
+    found = {path.relative_to(there).as_posix(): path.read_bytes() for path in there.rglob("*") if path.is_file()}
+    assert found == {"a.bin": b"a", "deep/b.bin": b"b"}
+
+
+def test_an_empty_directory_is_a_result(work: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    work.put_tree("nothing", tmp_path / "from")
+    assert list(work.get_tree("nothing", tmp_path / "to").iterdir()) == []
+
+
+def test_a_late_worker_cannot_write_whatever_it_believes(store: MemoryStore, work: Workspace, tmp_path: Path) -> None:
+    work.put("ladder", b"by the first")
+    Workspace(store, LINE, KEY, token=2).fence()
+    attempts: tuple[Callable[[], None], ...] = (
+        lambda: work.put("ladder", b"late"),
+        lambda: work.put_tree("tree", tmp_path),
+        lambda: work.drop("ladder"),
+        work.fence,
+    )
+    for attempt in attempts:
+        with pytest.raises(CycleBusyError, match="was taken over by another run; this one must not write"):
+            attempt()
+    assert work.get("ladder") == b"by the first"
+
+
+def test_a_reader_cannot_write(store: MemoryStore) -> None:
+    with pytest.raises(CycleBusyError, match="for reading only"):
+        Workspace(store, LINE, KEY).put("ladder", b"rungs")
+
+
+def test_two_steps_at_the_same_time_both_keep_their_results(work: Workspace, store: MemoryStore) -> None:
+    other = Workspace(store, LINE, KEY, token=1)
+    original = work._write
+
+    def disturbed(index: module._Index, etag: str | None) -> None:
+        if not other.has("other"):
+            other.put("other", b"2")
+        original(index, etag)
+
+    work._write = disturbed  # type: ignore[method-assign]
+    work.put("mine", b"1")
+    assert work.names() == ("mine", "other")
+
+
+def test_an_index_that_changes_all_the_time_is_given_up(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: object) -> None:
+        raise ConflictError("somebody else")
+
+    monkeypatch.setattr(module, "ATTEMPTS", 3)
+    monkeypatch.setattr(work, "_write", lost)
+    with pytest.raises(ConflictError, match="run the same command again"):
+        work.put("ladder", b"rungs")
+
+
+def test_a_damaged_result_is_never_used(store: MemoryStore, work: Workspace) -> None:
+    work.put("ladder", b"rungs")
+    key = next(info.key for info in store.list() if "/sha256/" in info.key)
+    store.put(key, b"wrong")
+    with pytest.raises(IntegrityError, match="is damaged"):
+        work.get("ladder")
+
+
+@pytest.mark.parametrize("path", ["../up", "/etc/x", "a/../../up", ""])
+def test_nothing_is_written_outside_the_directory(
+    store: MemoryStore, work: Workspace, tmp_path: Path, path: str
+) -> None:
+    work.put("ladder", b"rungs")
+    digest = next(info.key for info in store.list() if "/sha256/" in info.key).rpartition("/")[2]
+    store.put(INDEX, canonical({"token": 1, "names": {"evil": {path: digest}}}))
+    with pytest.raises(IntegrityError, match="outside its directory"):
+        work.get_tree("evil", tmp_path / "to")
+
+
+def test_a_place_that_cannot_be_written_is_told(work: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").write_bytes(b"a")
+    work.put_tree("tree", tmp_path / "from")
+    (tmp_path / "to" / "a").mkdir(parents=True)
+    with pytest.raises(BadInputError, match="cannot be written"):
+        work.get_tree("tree", tmp_path / "to")
+
+
+def test_it_works_on_a_real_server(s3_store: S3Store, tmp_path: Path) -> None:
+    work = Workspace(s3_store, LINE, KEY, token=1)
+    work.fence()
+    work.put("ladder", b"rungs")
+    assert Workspace(s3_store, LINE, KEY).get("ladder") == b"rungs"

@@ -1,0 +1,90 @@
+"""A snapshot is what is new, each problem once, as bytes that do not depend on how it arrived."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.data.rows import Fault, Row
+from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, split, take, unrelated
+from everlearn.data.suites import kinships
+from everlearn.domains.contract import load_domain
+from everlearn.errors import IntegrityError
+
+DOMAIN = load_domain("integration")
+STATEMENTS = [f"{a}*x^{b}" for a in range(1, 6) for b in range(1, 6)]
+
+
+def row(statement: str, *, name: str | None = None, fault: Fault | None = None) -> Row:
+    canonical = None if fault else DOMAIN.canonical(statement)
+    return Row(where="a:1", id=name, domain="integration", statement=statement, canonical=canonical, fault=fault)
+
+
+def taken(*rows: Row, watermark: Watermark | None = None) -> Snapshot:
+    return take(rows, sources=("b", "a"), watermark=watermark or Watermark())[0]
+
+
+def test_every_line_is_counted_once() -> None:
+    known = taken(row("x^2"))
+    rows = [row("x^2"), row("x"), row("x"), row("1*x"), row("?", fault=Fault.GRAMMAR), row("!", fault=Fault.GRAMMAR)]
+    snapshot, counts = take(rows, sources=(), watermark=Watermark.of([known]))
+    assert [entry.statement for entry in snapshot.entries] == ["1*x"]
+    assert (counts.accepted, counts.duplicates, counts.seen) == (1, 2, 1)
+    assert counts.quarantined == {"outside the grammar": 2}
+
+
+def test_a_row_without_a_canonical_form_is_never_taken() -> None:
+    _, counts = take([replace(row("x"), canonical=None)], sources=(), watermark=Watermark())
+    assert counts.quarantined == {"not usable": 1}
+
+
+@given(st.lists(st.sampled_from(STATEMENTS), min_size=1, max_size=20), st.integers(0, 1000))
+def test_the_order_of_arrival_does_not_matter(statements: list[str], seed: int) -> None:
+    rows = [row(statement, name=f"id {index % 3}") for index, statement in enumerate(statements)]
+    mixed = random.Random(seed).sample(rows, len(rows))
+    assert taken(*rows).to_bytes() == taken(*mixed).to_bytes()
+
+
+@given(st.lists(st.sampled_from(STATEMENTS), max_size=30))
+def test_what_one_night_takes_the_next_does_not(statements: list[str]) -> None:
+    rows = [row(statement) for statement in statements]
+    first = taken(*rows)
+    assert taken(*rows, watermark=Watermark.of([first])).entries == ()
+    assert Snapshot.from_bytes(first.to_bytes(), digest=first.digest) == first
+
+
+def test_ids_are_made_different() -> None:
+    ids = [entry.id for entry in taken(row("x", name="a"), row("x^2", name="a"), row("x^3")).entries]
+    assert len(set(ids)) == 3
+    assert "a" in ids
+
+
+def test_other_bytes_are_refused() -> None:
+    snapshot = taken(row("x"))
+    with pytest.raises(IntegrityError, match="other bytes"):
+        Snapshot.from_bytes(snapshot.to_bytes() + b"\n", digest=snapshot.digest)
+
+
+def test_a_share_is_held_out_and_stays_held_out() -> None:
+    entries = taken(*[row(f"{a}*x + {b}*sin(x)") for a in range(1, 21) for b in range(1, 21)]).entries
+    roots, held_out = split(entries, share=0.2)
+    assert len(roots) + len(held_out) == 400
+    assert 50 < len(held_out) < 110
+    assert split(entries[::2], share=0.2)[1] == tuple(p for p in held_out if p in {e.problem for e in entries[::2]})
+
+
+def test_kin_of_a_suite_item_is_left_out() -> None:
+    roots = tuple(entry.problem for entry in taken(row("2*x^3"), row("sin(x)")).entries)
+    asked = kinships([DOMAIN.problem("5*x^3")], domain=DOMAIN)
+    assert [problem.statement for problem in unrelated(roots, domain=DOMAIN, forbidden=asked)] == ["sin(x)"]
+
+
+@given(st.binary(max_size=100))
+def test_a_pointer_leads_to_the_key_of_its_bytes(data: bytes) -> None:
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    assert dvc_key(data) == dvc_target(dvc_file(data)) == f"dvc/files/md5/{md5[:2]}/{md5[2:]}"

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.plain import is_plain
+from everlearn.domains.integration.proof import recheck
+from everlearn.domains.integration.terms import draw_term, join_sum
+from everlearn.domains.integration.verify import verify
+from everlearn.errors import GrammarError
+from everlearn.problem import Ruling
+
+ITEMS = [json.loads(line) for line in (Path(__file__).parents[3] / "data/integrals.jsonl").read_text().splitlines()]
+
+# Each is accepted by some verifier that looks at too few points, at too few digits or at one side of a cut.
+WRONG = {
+    "right on a part of the axis": [("-1", "asin(cos(x+1/10))"), ("1/x", "sqrt(x^2)/x*log(x)"), ("x", "x*sqrt(x^2)/2")],
+    "folded far away": [("1", "100*asin(sin(x/100))"), ("1", "sqrt((x+150)^2)"), ("2*x", "(150*atan(tan(x/150)))^2")],
+    "fades into a constant": [("1", "x*tanh(25+x^2)"), ("1", "x*tanh(20)"), ("exp(x)", "exp(x)*tanh(9+x^2)")],
+    "the integrand is tiny": [
+        ("1/cosh(x)^2", "0"),
+        ("x/(x^4+4)", "0"),
+        ("exp(-x^2)", "0"),
+        ("exp(-1000*x^2)", "0"),
+        ("x/10^300", "0"),
+        ("1/9^400", "0"),
+    ],
+    "nearly the coefficient": [
+        ("x^2", "0.333333333333333333333333*x^3"),
+        ("1", "x*355/113/pi"),
+        ("1", "x^(1+1/99999/99999)"),
+        ("2*x", "x^2+x*10^(-60)"),
+        ("1", "x*cos(1/99999/99999)"),
+    ],
+    "the question itself": [("log(x)", "log(x)"), ("x^2", "x^2"), ("0", "x")],
+    "a sign, a coefficient, a term": [
+        ("cos(x)", "-sin(x)"),
+        ("6*x", "2*x^2"),
+        ("x + 1", "x^2/2"),
+        ("x + sin(x)", "x^2/2 + cos(x)"),
+    ],
+    "no expression": [
+        ("x", "x^2/2 + ∫x"),
+        ("x", "integrate(x)"),
+        ("x", ""),
+        ("x", "2x"),
+        ("x", "(" * 2000),
+        ("x", "9^9^9"),
+    ],
+    "hardly ever real": [("log(-1-x^2)", "0"), ("sqrt(-1-x^2)", "sqrt(-1-x^2)")],
+}
+UNSEEN = [
+    ("exp(-x^2-800)", "5"),
+    ("1", "x*tanh(200)"),
+    ("1", "x*tanh(99+x^2)"),
+    ("1", "x*coth(99)"),
+    ("2*x", "x^2+exp(-1000-x^2)"),
+    ("1", "x+1/(10^60+x^2)"),
+    ("1", "x*cos(9^(-70))"),
+    ("1", "x*(1+9^(-999))"),
+    ("1/(x^2+1)", "atan(x)+atan((x+500)^300)"),
+]
+UNDEFINED = [
+    ("x", "x^2/2 + 1/0"),
+    ("x", "x^2/2 + 0*log(0)"),
+    ("x", "1/(x-x)"),
+    ("x", "x^2/2 + 0^(-1)"),
+    ("x", "x^2/2 + 0*asin(1/x)*exp(exp(exp(9*x^2+9)))"),
+    ("1/x", "log(0*x)"),
+    ("1/(x-x)", "x"),
+    ("0^0", "x"),
+    ("sqrt(x-x-1)*0^(-1)", "x"),
+]
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=[item["id"] for item in ITEMS])
+def test_people_and_verifier_agree(item: dict[str, str]) -> None:
+    expected = Ruling.UNDECIDED if item["id"] == "no-theory" else Ruling.CORRECT
+
+    assert verify(item["integrand"], item["antiderivative"]).ruling is expected
+    assert recheck(item["integrand"], item["antiderivative"]).ruling is expected
+
+
+@pytest.mark.parametrize(("integrand", "answer"), [pair for pairs in WRONG.values() for pair in pairs])
+def test_a_trap_is_no_antiderivative(integrand: str, answer: str) -> None:
+    assert verify(integrand, answer).ruling is Ruling.WRONG
+    assert not recheck(integrand, answer).is_correct
+
+
+@pytest.mark.parametrize(("integrand", "answer"), UNSEEN)
+def test_what_cannot_be_seen_is_not_decided(integrand: str, answer: str) -> None:
+    assert verify(integrand, answer).ruling is Ruling.UNDECIDED
+
+
+@pytest.mark.parametrize(("integrand", "answer"), UNDEFINED)
+def test_what_is_undefined_nearly_everywhere_is_not_decided(integrand: str, answer: str) -> None:
+    assert verify(integrand, answer).ruling is Ruling.UNDECIDED
+
+
+@given(st.integers(0, 2**32), st.integers(1, 16), st.integers(0, 3))
+def test_the_families_own_answers_are_correct(seed: int, size: int, points: int) -> None:
+    rng = random.Random(seed)
+    drawn = [draw_term(rng) for _ in range(size)]
+
+    verdict = verify(join_sum([q for q, _ in drawn]), join_sum([a for _, a in drawn]) + " + 5", seed=points)
+
+    assert verdict.ruling is Ruling.CORRECT
+    assert is_plain(parse(join_sum([a for _, a in drawn])))
+
+
+@given(st.integers(0, 2**32), st.integers(2, 16))
+def test_an_answer_with_a_term_missing_is_wrong(seed: int, size: int) -> None:
+    rng = random.Random(seed)
+    drawn = [draw_term(rng) for _ in range(size)]
+
+    assert verify(join_sum([q for q, _ in drawn]), join_sum([a for _, a in drawn[1:]])).ruling is Ruling.WRONG
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_seed_comes_to_the_same_ruling(seed: int) -> None:
+    assert verify("asin(x)", "x*asin(x) + sqrt(1-x^2)", seed=seed).ruling is Ruling.CORRECT
+    assert verify("asin(x)", "x*asin(x) - sqrt(1-x^2)", seed=seed).ruling is Ruling.WRONG
+
+
+def test_a_verdict_says_where_it_was_seen() -> None:
+    assert "its derivative agrees with the integrand at 16 real" in verify("2*x", "x^2").reason
+    assert verify("2*x", "x^3").reason.startswith("at x = ")
+    assert "though it agrees at" in verify("1", "sqrt((x+150)^2)").reason
+    assert "j, the integrand" in verify("x", "x*log(-2)").reason
+
+
+@pytest.mark.parametrize("answer", ["Li(x)", "CannotIntegrate(log(x), x)", "x*erf (x)", "abs(x)"])
+def test_what_there_is_no_theory_of_is_not_decided(answer: str) -> None:
+    assert verify("1/log(x)", answer).ruling is Ruling.UNDECIDED
+
+
+def test_an_integrand_that_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(GrammarError):
+        verify("2x", "x^2")
+    with pytest.raises(GrammarError):
+        recheck("2x", "x^2")
+
+
+def test_an_answer_of_zero_is_right_for_zero() -> None:
+    assert verify("0", "0").is_correct
+    assert verify("0", "sin(x)^2 + cos(x)^2").is_correct
+    assert verify("x - x", "pi").is_correct
+    assert verify("2*x + 0^2", "x^2").ruling is not Ruling.WRONG
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x" * 10**8,
+        "9^" * 1000 + "9",
+        "exp(" * 30 + "x" + ")" * 30,
+        "x^1000" + "*x^1000" * 500,
+        "(x+1)^999^x",
+        "+".join(["x^x"] * 900),
+    ],
+)
+def test_no_answer_holds_up_the_night(answer: str) -> None:
+    start = time.perf_counter()
+
+    assert not verify("x", answer).is_correct
+    assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tanh(x)",
+        "sin(x^2)",
+        "exp(999*x)",
+        "x^13",
+        "x^(1/2)",
+        "x^x",
+        "atan(x*x)",
+        "sin(1)",
+        "exp(1/x)",
+        "log(2^x)",
+        "e^(x^2)",
+    ],
+)
+def test_what_could_fold_or_fade_is_not_plain(text: str) -> None:
+    assert not is_plain(parse(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["-x^2/(1+x)^-2", "e^(2*x)", "log(3*x+1)", "atan(-x/2)", "sin(pi*x)", "2*(x-1)*exp(x)"]
+)
+def test_the_common_forms_are_plain(text: str) -> None:
+    assert is_plain(parse(text))

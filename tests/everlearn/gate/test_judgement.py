@@ -1,0 +1,322 @@
+"""The gate's statistics, its laws, and what it says."""
+
+from __future__ import annotations
+
+import itertools
+from math import comb, isclose
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everlearn.errors import BadInputError
+from everlearn.gate import statistics
+from everlearn.gate.judgement import Against, Check, Decision, Kind, Outcome, Paired, Suite, gate_key, judge, margin_for
+from everlearn.problem import Measurement, Problem, Ruling, Verdict
+from everlearn.settings import GateSettings
+
+SETTINGS = GateSettings()
+RANK = {Outcome.FAIL: 0, Outcome.INSUFFICIENT: 1, Outcome.PASS: 2}
+RULINGS = {"+": Ruling.CORRECT, "-": Ruling.WRONG, "?": Ruling.UNDECIDED}
+ALPHABET = st.sampled_from("+-?")
+
+
+def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ...]:
+    """`+-?` → CORRECT, WRONG, UNDECIDED; items share `roots` roots in turn, or are their own."""
+    return tuple(
+        Measurement(
+            item=f"i{k}",
+            root=f"r{k % roots}" if roots else f"i{k}",
+            verdict=Verdict(ruling=RULINGS[sign], reason="given"),
+            answer=sign,
+        )
+        for k, sign in enumerate(answers)
+    )
+
+
+def pair(before: str, after: str, *, suite: str = "target", kind: Kind = Kind.TARGET, **more: object) -> Paired:
+    roots = more.pop("roots", None)
+    against = more.pop("against", Against.PARENT)
+    assert isinstance(against, Against)
+    assert roots is None or isinstance(roots, int)
+    sides = {"before": measured(before, roots=roots), "after": measured(after, roots=roots)}
+    return Paired(suite=suite, kind=kind, against=against, **sides)
+
+
+def decide(*pairs: Paired, **more: float) -> Decision:
+    return judge(pairs, settings=GateSettings.model_validate(more))
+
+
+IMPROVED = pair("-" * 100, "+" * 50 + "-" * 50)
+
+
+@st.composite
+def nights(draw: st.DrawFn) -> list[Paired]:
+    pairs = []
+    for index in range(draw(st.integers(1, 3))):
+        rows = draw(st.lists(st.tuples(ALPHABET, ALPHABET), min_size=1, max_size=8))
+        times = draw(st.sampled_from([1, 5, 30]))
+        before, after = ("".join(side) * times for side in zip(*rows, strict=True))
+        kind = draw(st.sampled_from([Kind.TARGET, Kind.TARGET, Kind.SKILL]))
+        roots = draw(st.sampled_from([None, None, 3, 40]))
+        pairs.append(pair(before, after, suite=f"s{index}", kind=kind, roots=roots))
+    return pairs
+
+
+@pytest.mark.parametrize(("margin", "items"), [(0.02, 1550), (0.03, 690), (0.05, 250)])
+def test_the_sizes_of_the_design_decide_their_margins(margin: float, items: int) -> None:
+    assert statistics.items_needed(margin, discordance=0.1, power=0.8, alpha=0.05) == pytest.approx(items, rel=0.01)
+    assert statistics.decidable_margin(items, discordance=0.1, power=0.8, alpha=0.05) == pytest.approx(margin, rel=0.01)
+    assert statistics.power_of(items, margin=margin, discordance=0.1, alpha=0.05) == pytest.approx(0.8, abs=0.01)
+
+
+def test_no_items_decide_nothing() -> None:
+    assert statistics.decidable_margin(0, discordance=0.1, power=0.8, alpha=0.05) == 1.0
+    assert statistics.largest_loss(won=0, lost=0, items=0, alpha=0.05) == 1.0
+    assert decide(pair("", "")).outcome is Outcome.INSUFFICIENT
+
+
+@given(st.lists(st.integers(-4, 4), max_size=8))
+def test_the_sign_flip_test_equals_the_enumeration_of_all_flips(gains: list[int]) -> None:
+    flips = list(itertools.product((1, -1), repeat=len(gains)))
+    large = sum(sum(s * g for s, g in zip(signs, gains, strict=True)) >= sum(gains) for signs in flips)
+    assert isclose(statistics.sign_flip(gains), large / len(flips))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5))
+def test_with_one_item_a_root_the_sign_flip_test_is_mcnemar(won: int, lost: int, same: int) -> None:
+    gains = [1] * won + [-1] * lost + [0] * same
+    assert isclose(statistics.sign_flip(gains), statistics.mcnemar(won=won, lost=lost), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0, 1), (2, 9)])
+def test_tango_is_the_inverse_of_its_own_score(won: int, lost: int) -> None:
+    upper = statistics.largest_loss(won=won, lost=lost, items=44, alpha=0.025)
+    lower = -statistics.largest_loss(won=lost, lost=won, items=44, alpha=0.025)
+    assert statistics.score(upper, won=won, lost=lost, items=44) == pytest.approx(-1.96, abs=1e-3)
+    assert statistics.score(lower, won=won, lost=lost, items=44) == pytest.approx(1.96, abs=1e-3)
+    assert lower < (lost - won) / 44 < upper
+
+
+def test_a_score_without_variance_is_no_number_to_trust() -> None:
+    assert statistics.score(1.0, won=0, lost=10, items=10) == 0.0
+    assert statistics.score(1.0, won=0, lost=5, items=10) == -float("inf")
+
+
+def test_no_discordant_pair_is_no_proof_until_there_are_enough() -> None:
+    assert statistics.largest_loss(won=0, lost=0, items=100, alpha=0.05) == pytest.approx(0.0295, abs=1e-4)
+    few = pair("+" * 40, "+" * 40, suite="skill", kind=Kind.SKILL)
+    many = pair("+" * 400, "+" * 400, suite="skill", kind=Kind.SKILL)
+    assert decide(IMPROVED, few).outcome is Outcome.INSUFFICIENT
+    assert decide(IMPROVED, many).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("n", "margin"), [(100, 0.05), (250, 0.05)])
+@pytest.mark.parametrize("won_rate", [0.0, 0.01, 0.05, 0.1])
+def test_a_true_loss_of_the_margin_passes_at_most_as_often_as_alpha(n: int, margin: float, won_rate: float) -> None:
+    rng = np.random.default_rng(7)
+    counts = rng.multinomial(n, [won_rate, won_rate + margin, 1 - 2 * won_rate - margin], size=4000)
+    kinds, times = np.unique(counts[:, :2], axis=0, return_counts=True)
+    bounds = [statistics.largest_loss(won=won, lost=lost, items=n, alpha=0.05) for won, lost in kinds.tolist()]
+    assert times[np.array(bounds) <= margin].sum() / 4000 <= 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5
+
+
+def test_an_unchanged_target_improves_at_most_as_often_as_alpha() -> None:
+    chance = sum(
+        comb(60, won) / 2**60 for won in range(61) if statistics.mcnemar(won=won, lost=60 - won) <= SETTINGS.alpha
+    )
+    assert chance <= SETTINGS.alpha
+
+
+def test_holm_asks_less_of_the_second_claim_and_stops_at_the_first_that_falls() -> None:
+    assert statistics.holm([0.03, 0.02], alpha=0.05) == [True, True]
+    assert statistics.holm([0.04, 0.03], alpha=0.05) == [False, False]
+    assert statistics.holm([0.5, 0.01], alpha=0.05) == [False, True]
+    assert statistics.holm([], alpha=0.05) == []
+
+
+def test_a_small_suite_gets_the_margin_it_can_decide_up_to_the_widest() -> None:
+    assert margin_for(Kind.SKILL, 5000, settings=SETTINGS) == SETTINGS.skill_margin
+    assert margin_for(Kind.SKILL, 690, settings=SETTINGS) == pytest.approx(0.03, abs=1e-3)
+    assert margin_for(Kind.SKILL, 10, settings=SETTINGS) == SETTINGS.widest_margin
+
+
+@settings(max_examples=80, deadline=None)
+@given(nights(), st.data())
+def test_one_more_win_never_hurts(night: list[Paired], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(night) - 1))
+    old = night[index]
+    item = data.draw(st.integers(0, len(old.after) - 1))
+    right = Verdict(ruling=Ruling.CORRECT, reason="now")
+    spoken = old.after[item]
+    better = Measurement(item=spoken.item, root=spoken.root, verdict=right, answer="+")
+    after = (*old.after[:item], better, *old.after[item + 1 :])
+    new = Paired(suite=old.suite, kind=old.kind, before=old.before, after=after)
+    changed = [*night[:index], new, *night[index + 1 :]]
+    assert RANK[judge(changed, settings=SETTINGS).outcome] >= RANK[judge(night, settings=SETTINGS).outcome]
+
+
+@settings(max_examples=80, deadline=None)
+@given(nights())
+def test_swapping_before_and_after_never_passes_both_ways(night: list[Paired]) -> None:
+    swapped = [Paired(suite=p.suite, kind=p.kind, before=p.after, after=p.before) for p in night]
+    assert not (judge(night, settings=SETTINGS).passed and judge(swapped, settings=SETTINGS).passed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(nights(), st.randoms(use_true_random=False))
+def test_the_order_of_items_does_not_matter(night: list[Paired], rng: object) -> None:
+    assert hasattr(rng, "sample")
+    mixed = [
+        Paired(suite=p.suite, kind=p.kind, before=tuple(rng.sample(p.before, len(p.before))), after=p.after)
+        for p in night
+    ]
+    ours, theirs = judge(night, settings=SETTINGS), judge(mixed, settings=SETTINGS)
+    assert (ours.outcome, ours.reasons) == (theirs.outcome, theirs.reasons)
+
+
+@settings(max_examples=40, deadline=None)
+@given(nights(), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
+def test_a_wider_margin_never_hurts(night: list[Paired], one: float, other: float) -> None:
+    ranks = [
+        RANK[judge(night, settings=GateSettings(skill_margin=m, target_margin=m, general_margin=m)).outcome]
+        for m in sorted((one, other))
+    ]
+    assert ranks[0] <= ranks[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(nights())
+def test_an_undecided_answer_never_makes_a_pass_or_a_failure(night: list[Paired]) -> None:
+    ours = judge(night, settings=SETTINGS).outcome
+    for sign in "+-":
+        told = [Paired(suite=p.suite, kind=p.kind, before=p.before, after=measured_again(p.after, sign)) for p in night]
+        theirs = judge(told, settings=SETTINGS).outcome
+        assert not (ours is Outcome.PASS and sign == "+" and theirs is not Outcome.PASS)
+        assert not (ours is Outcome.FAIL and sign == "-" and theirs is not Outcome.FAIL)
+
+
+def measured_again(side: tuple[Measurement, ...], sign: str) -> tuple[Measurement, ...]:
+    """The undecided answers, now ruled `sign`."""
+    verdict = Verdict(ruling=RULINGS[sign], reason="at last")
+    return tuple(
+        Measurement(item=m.item, root=m.root, verdict=verdict, answer=m.answer)
+        if m.verdict.ruling is Ruling.UNDECIDED
+        else m
+        for m in side
+    )
+
+
+def test_an_improved_target_with_skills_held_passes_and_says_so() -> None:
+    decision = decide(IMPROVED, pair("+" * 700, "+" * 698 + "--", suite="skill", kind=Kind.SKILL))
+    assert decision.passed
+    assert decision.rows[0].sentence.startswith("improved: 50 won and 0 lost of 100, p = ")
+    told = "no worse: 0 won and 2 lost of 700; the true loss is at most 0.9 points, and 3.0 are allowed"
+    assert decision.rows[1].sentence == told
+
+
+def test_one_target_may_carry_another_that_only_held() -> None:
+    decision = decide(IMPROVED, pair("-" * 200, "-" * 200, suite="other"))
+    assert decision.passed
+    assert "another target improved" in decision.rows[1].sentence
+
+
+def test_a_lost_skill_fails_the_night_however_much_the_target_gained() -> None:
+    decision = decide(IMPROVED, pair("+" * 300, "+" * 250 + "-" * 50, suite="skill", kind=Kind.SKILL))
+    assert decision.outcome is Outcome.FAIL
+    assert decision.reasons[0].startswith("skill against the parent: got worse: 0 won and 50 lost of 300")
+
+
+def test_a_target_that_got_worse_within_its_margin_still_fails() -> None:
+    worse = pair("+" * 900 + "-" * 100, "+" * 890 + "-" * 110, suite="other")
+    assert decide(IMPROVED, worse).outcome is Outcome.FAIL
+
+
+def test_a_skill_that_got_worse_within_its_margin_passes() -> None:
+    worse = pair("+" * 2000, "+" * 1990 + "-" * 10, suite="skill", kind=Kind.SKILL)
+    assert decide(IMPROVED, worse).passed
+
+
+def test_a_target_proved_to_gain_too_little_fails_and_an_open_one_is_insufficient() -> None:
+    assert "did not improve" in decide(pair("-" * 400, "-" * 400)).reasons[0]
+    assert decide(pair("-" * 400, "-" * 400)).outcome is Outcome.FAIL
+    opened = decide(pair("-" * 100, "+" * 3 + "-" * 97))
+    assert opened.outcome is Outcome.INSUFFICIENT
+    assert "could not tell whether it improved" in opened.reasons[0]
+
+
+def test_a_parent_at_the_ceiling_leaves_nothing_to_gain() -> None:
+    decision = decide(pair("+" * 495 + "-" * 5, "+" * 500))
+    assert decision.outcome is Outcome.INSUFFICIENT
+    assert decision.reasons[0].startswith("nothing to gain")
+
+
+def test_no_target_is_no_pass() -> None:
+    decision = decide(pair("+" * 700, "+" * 700, suite="skill", kind=Kind.SKILL))
+    assert decision.outcome is Outcome.INSUFFICIENT
+    assert "no target suite" in decision.reasons[0]
+    assert decide().outcome is Outcome.INSUFFICIENT
+
+
+def test_the_best_version_ever_can_stop_a_night_but_never_carry_it() -> None:
+    base = pair("-" * 100, "+" * 60 + "-" * 40, against=Against.BASE)
+    assert decide(base).outcome is Outcome.INSUFFICIENT
+    assert decide(base).rows[0].p_value is None
+    best = pair("+" * 100, "+" * 60 + "-" * 40, against=Against.BEST)
+    assert decide(IMPROVED, best).outcome is Outcome.FAIL
+
+
+def test_items_of_one_root_count_as_one() -> None:
+    assert decide(pair("-" * 100, "+" * 50 + "-" * 50, roots=2)).outcome is Outcome.INSUFFICIENT
+    assert statistics.independent_items([5, 5]) == 2
+    assert statistics.independent_items([1, 1, 1]) == 3
+
+
+def test_undecided_is_counted_and_held_against_the_claim_but_the_same_answer_is_a_tie() -> None:
+    row = decide(pair("-?-?" + "-" * 96, "??+-" + "+" * 96)).rows[0]
+    assert row.undecided == 3
+    assert (row.won, row.lost) == (97, 1)
+    assert "3 undecided" in row.sentence
+
+
+def test_a_failed_check_fails_the_night() -> None:
+    check = Check(name="finite", passed=False, sentence="3 log-probabilities are NaN")
+    decision = judge([IMPROVED], settings=SETTINGS, checks=[check])
+    assert decision.outcome is Outcome.FAIL
+    assert decision.reasons == ("check finite failed: 3 log-probabilities are NaN",)
+
+
+@settings(max_examples=20, deadline=None)
+@given(nights())
+def test_a_decision_survives_json(night: list[Paired]) -> None:
+    decision = judge(night, settings=SETTINGS, checks=[Check(name="bytes", passed=True, sentence="equal")])
+    assert Decision.from_json(decision.to_json()) == decision
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"outcome": "MAYBE", "reasons": [], "rows": [], "checks": []}'])
+def test_what_is_no_decision_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError, match="not a gate decision"):
+        Decision.from_json(text)
+
+
+def test_measurements_of_different_items_are_refused() -> None:
+    with pytest.raises(BadInputError, match="not the same items"):
+        pair("++", "+")
+    one = measured("+")
+    with pytest.raises(BadInputError, match="measured twice"):
+        Paired(suite="s", kind=Kind.SKILL, before=one * 2, after=one * 2)
+    with pytest.raises(BadInputError, match="target against parent twice"):
+        decide(IMPROVED, IMPROVED)
+
+
+def test_the_gates_key_depends_on_candidate_suites_and_settings_only() -> None:
+    suites = [Suite(name=n, kind=Kind.SKILL, problems=(Problem(id="1", domain="d", statement=n),)) for n in ("a", "b")]
+    key = gate_key("c", suites=suites, settings=SETTINGS)
+    assert key == gate_key("c", suites=suites[::-1], settings=GateSettings())
+    others = {
+        gate_key("d", suites=suites, settings=SETTINGS),
+        gate_key("c", suites=suites[:1], settings=SETTINGS),
+        gate_key("c", suites=suites, settings=GateSettings(alpha=0.01)),
+    }
+    assert len(others | {key}) == 4

@@ -1,0 +1,88 @@
+"""The curriculum: trains where the pass rate is between none and all, tries the frontier, keeps what is mastered."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.ladder.curriculum import Curriculum
+
+rates = st.dictionaries(st.integers(1, 20), st.integers(0, 100), min_size=1, max_size=12)
+
+
+def curriculum(
+    passed: dict[int, int], *, replay: float = 0.2, frontier: float = 0.2, uniform: bool = False
+) -> Curriculum:
+    made = Curriculum(
+        classes={size: [f"{size}/{number}" for number in range(5)] for size in passed},
+        replay=replay, frontier=frontier, uniform=uniform,
+    )  # fmt: skip
+    for size, count in passed.items():
+        made.count(size, rollouts=100, passed=count)
+    return made
+
+
+@given(rates)
+def test_the_shares_of_a_step_add_up_to_one(passed: dict[int, int]) -> None:
+    assert sum(curriculum(passed).weights().values()) == pytest.approx(1.0)
+
+
+@given(rates)
+def test_mastered_classes_keep_their_share(passed: dict[int, int]) -> None:
+    made = curriculum(passed)
+    mastered = [size for size in passed if made.rate(size) >= 0.9]
+    share = sum(made.weights()[size] for size in mastered)
+    expected = 0.0 if not mastered else 1.0 if len(mastered) == len(passed) else 0.2
+    assert share == pytest.approx(expected)
+
+
+def test_the_first_unsolved_class_is_always_tried_and_those_beyond_it_are_not() -> None:
+    weights = curriculum({2: 95, 4: 50, 6: 0, 8: 0}).weights()
+    assert weights[6] == pytest.approx(0.8 * 0.2)
+    assert weights[8] == 0.0
+    assert weights[4] == pytest.approx(0.8 * 0.8)
+
+
+def test_a_class_with_more_rungs_is_drawn_more_often() -> None:
+    made = curriculum({2: 95, 3: 95, 4: 50, 6: 50})
+    made.classes[3] = made.classes[3][:2]
+    made.classes[6] = made.classes[6][:1]
+    weights = made.weights()
+    assert weights[2] / weights[3] == pytest.approx(5 / 2)
+    assert weights[4] / weights[6] == pytest.approx(5 / 1)
+
+
+def test_with_nothing_between_none_and_all_the_frontier_gets_everything() -> None:
+    assert curriculum({6: 0, 8: 0}).weights() == {6: 1.0, 8: 0.0}
+
+
+def test_a_step_draws_different_rungs_and_the_least_used_first() -> None:
+    made = curriculum({4: 50})
+    first = made.choose(random.Random(0), count=3)
+    second = made.choose(random.Random(1), count=2)
+    assert len({*first, *second}) == 5
+
+
+def test_a_small_ladder_gives_what_it_has() -> None:
+    assert len(curriculum({4: 50}).choose(random.Random(0), count=99)) == 5
+
+
+def test_uniform_draws_from_every_class() -> None:
+    chosen = curriculum({2: 100, 4: 50, 8: 0}, uniform=True).choose(random.Random(0), count=99)
+    assert len(chosen) == 15
+
+
+def test_what_was_measured_long_ago_fades() -> None:
+    made = curriculum({4: 0})
+    for _ in range(40):
+        made.learn({4: (8, 8)})
+    assert made.rate(4) > 0.99
+
+
+def test_a_class_without_measurement_is_unsolved() -> None:
+    made = curriculum({4: 50})
+    made.count(6, rollouts=0, passed=0)
+    assert made.rate(6) == 0.0

@@ -1,0 +1,438 @@
+"""`fsck` finds whatever does not hold, says which and why, and calls nothing a fault that is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from everlearn.canonical_json import canonical, digest_of, parse, seal
+from everlearn.errors import StoreDownError
+from everlearn.registry import event_log
+from everlearn.registry.acknowledgements import Acknowledgement
+from everlearn.registry.event_log import Chain, Draft
+from everlearn.registry.events import Event, Kind
+from everlearn.registry.maintenance.fsck import Findings, fsck
+from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
+from everlearn.registry.versions import Registry
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
+from everlearn.storage.protocol import Blob
+from tests.support.kept import KeptStore, flip, keys, lose
+from tests.support.line import LINE, SIGNER, VERIFIER, WHEN, Clock, candidate, open_line, publish
+
+if TYPE_CHECKING:
+    from everlearn.registry.events import State
+    from everlearn.storage.s3 import S3Store
+
+HEAD = f"{LINE}/HEAD"
+
+
+@pytest.fixture(autouse=True)
+def _snapshots_at_every_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """Three versions, five events."""
+    return fill(MemoryStore())
+
+
+def fill(store: MemoryStore) -> MemoryStore:
+    line = open_line(store)
+    for name in ("one", "two", "three"):
+        publish(line, name)
+    line.rollback(reason="worse", actor="ada")
+    line.record(Kind.REJECTED, cycle_key="k", reason="worse", actor="night", detail={})
+    return store
+
+
+def walk(store: MemoryStore) -> Findings:
+    return fsck(store, LINE, verifier=VERIFIER)
+
+
+def chained(store: MemoryStore) -> Chain:
+    return Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+
+
+def draft(reason: str = "r", kind: Kind = Kind.SUITE_CHANGED, **detail: Any) -> Draft:
+    return Draft(kind=kind, actor="ada", reason=reason, detail=detail)
+
+
+def named(findings: Findings) -> set[str]:
+    return {fault.key for fault in (*findings.head, *findings.damaged, *findings.missing)}
+
+
+def lose_a_race(store: MemoryStore, *, reason: str = "lost") -> Event:
+    """An event on top of the history that HEAD never named."""
+    state = chained(store).state()
+    return chained(store)._write(draft(reason), state=state, at=WHEN)[0]
+
+
+def acknowledge(store: MemoryStore, event: Event) -> None:
+    said = Acknowledgement(
+        consumer="web", version=None, manifest=None, sequence=event.sequence, event=event.digest, at=WHEN
+    )
+    store.put(f"{LINE}/consumers/web.json", said.to_bytes())
+
+
+def test_a_sound_line_is_clean_and_everything_in_it_is_needed(store: MemoryStore) -> None:
+    findings = walk(store)
+    assert findings.is_clean
+    assert (findings.unreferenced, findings.orphan_tips) == ((), ())
+    assert [event.sequence for event in findings.trail] == [5, 4, 3, 2, 1]
+    assert findings.checked == len(keys(store)) - 1
+    assert findings.size == sum(info.size for info in store.list()) - store.head(HEAD).size
+
+
+def test_a_line_where_nothing_happened_is_clean() -> None:
+    assert walk(MemoryStore()).is_clean
+
+
+def test_any_flipped_byte_of_anything_is_named(store: MemoryStore) -> None:
+    for key in keys(store):
+        size = store.head(key).size
+        for position in range(0, size, max(1, size // 10)):
+            flip(store, key, at=position)
+            assert named(walk(store)) >= {key}
+            flip(store, key, at=position)
+    assert walk(store).is_clean
+
+
+def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> None:
+    for key in keys(store):
+        held = store._held[key]
+        lose(store, key)
+        findings = walk(store)
+        if key == HEAD:
+            assert "HEAD is missing; event 4" in findings.head[0].why
+        else:
+            assert [fault.key for fault in findings.missing] == [key]
+            assert any(
+                word in findings.missing[0].why for word in ("needs it", "rests on it", "names it", "follows on it")
+            )
+        store._held[key] = held
+
+
+def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
+    line = open_line(store)
+    one = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
+    third = line.state().history[2].digest
+    lose(store, f"{LINE}/events/{third}.json")
+    flip(store, one, at=3)
+    findings = walk(store)
+    assert [fault.key for fault in findings.missing] == [f"{LINE}/events/{third}.json"]
+    assert findings.missing[0].why == "event 4 follows on it"
+    assert [fault.key for fault in findings.damaged] == [one]
+    assert "its bytes have another digest" in findings.damaged[0].why
+
+
+def test_where_the_chain_is_broken_for_good_the_rest_is_walked_and_nothing_called_unneeded(store: MemoryStore) -> None:
+    events = open_line(store).state().history
+    for key in (f"{LINE}/events/{events[2].digest}.json", object_key(LINE, str(events[3].snapshot))):
+        lose(store, key)
+    findings = walk(store)
+    assert [event.sequence for event in findings.trail] == [5, 4]
+    assert len(findings.missing) == 2
+    assert (findings.head, findings.unreferenced) == ((), ())
+
+
+def test_swapped_adapters_are_both_named(store: MemoryStore) -> None:
+    line = open_line(store)
+    name = "adapter_model.safetensors"
+    one, two = (object_key(LINE, line.manifest(each).files[name].digest) for each in ("v0001", "v0002"))
+    store._held[one], store._held[two] = store._held[two], store._held[one]
+    assert named(walk(store)) == {one, two}
+
+
+def test_with_another_key_nothing_is_believed(store: MemoryStore) -> None:
+    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    findings = fsck(store, LINE, verifier=Ed25519Verifier([stranger.key]))
+    assert not findings.is_clean
+    assert "names an event that is missing or damaged" in findings.head[0].why
+
+
+def test_one_document_by_a_stranger_is_named_where_it_is_needed(store: MemoryStore) -> None:
+    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    forger = Chain(store, LINE, clock=Clock(), signer=stranger, verifier=Unsigned())
+    state = chained(store).state()
+    forged, after = forger._write(draft("forged"), state=state, at=WHEN)
+    assert walk(store).is_clean
+    assert f"{LINE}/events/{forged.digest}.json" in walk(store).unreferenced
+    store.put(HEAD, canonical(forger.head(after)))
+    findings = walk(store)
+    assert named(findings) == {HEAD, f"{LINE}/events/{forged.digest}.json"}
+    assert "signed with a key that is not trusted here" in findings.damaged[0].why
+
+
+def test_what_is_left_over_is_named_and_no_fault(store: MemoryStore) -> None:
+    line = open_line(store)
+    report = line.put_object(b"of a night that crashed")
+    store.put(f"{LINE}/objects/README", b"a stranger's")
+    findings = walk(store)
+    assert findings.is_clean
+    assert findings.unreferenced == (f"{LINE}/objects/README", object_key(LINE, report.digest))
+
+
+def test_damage_is_a_fault_even_where_nobody_needs_it_since_the_same_bytes_may_come_again(store: MemoryStore) -> None:
+    key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
+    flip(store, key, at=0)
+    assert named(walk(store)) == {key}
+
+
+def test_an_event_on_top_that_no_head_named_is_a_lost_race(store: MemoryStore) -> None:
+    lost = lose_a_race(store)
+    findings = walk(store)
+    assert findings.is_clean
+    assert findings.orphan_tips == (lost,)
+    assert f"{LINE}/events/{lost.digest}.json" not in findings.unreferenced
+
+
+def test_the_very_first_event_can_be_a_lost_race() -> None:
+    store = MemoryStore()
+    lost = lose_a_race(store)
+    findings = walk(store)
+    assert findings.is_clean
+    assert findings.orphan_tips == (lost,)
+
+
+def test_an_older_head_is_found_out_by_what_was_written_on_top(store: MemoryStore) -> None:
+    old = store.get(HEAD).data
+    chained(store).append(lambda _: draft("six"))
+    chained(store).append(lambda _: draft("seven"))
+    store._held[HEAD] = (old, WHEN)
+    findings = walk(store)
+    assert "HEAD is at event 5: an older or another one was put there; event 6" in findings.head[0].why
+    assert "was written on top of it" in findings.head[0].why
+    assert [tip.sequence for tip in findings.orphan_tips] == [7]
+
+
+def test_an_older_head_is_found_out_by_a_consumer(store: MemoryStore) -> None:
+    old = store.get(HEAD).data
+    acknowledge(store, chained(store).append(lambda _: draft("six")))
+    assert walk(store).is_clean
+    store._held[HEAD] = (old, WHEN)
+    assert "event 6" in walk(store).head[0].why
+    assert walk(store).head[0].why.endswith("web has acknowledged it")
+
+
+def test_an_older_head_is_found_out_by_the_buckets_own_memory() -> None:
+    store = KeptStore()
+    fill(store)
+    old = store.get(HEAD).data
+    chained(store).append(lambda _: draft("six"))
+    assert walk(store).is_clean
+    store.put(HEAD, b"garbage")
+    store.put(HEAD, canonical({"event": 7}))
+    store.put(HEAD, old)
+    assert walk(store).head[0].why.endswith("the bucket holds an older HEAD that names it")
+
+
+def test_an_older_head_is_found_out_even_if_what_it_hides_was_removed(store: MemoryStore) -> None:
+    old = store.get(HEAD).data
+    event = chained(store).append(lambda _: draft("six"))
+    acknowledge(store, event)
+    store._held[HEAD] = (old, WHEN)
+    lose(store, f"{LINE}/events/{event.digest}.json")
+    findings = walk(store)
+    assert findings.missing[0].why == "web has acknowledged it"
+    assert "event 6" in findings.head[0].why
+
+
+def test_a_history_that_was_written_over_an_older_head_is_found_out(store: MemoryStore) -> None:
+    old = store.get(HEAD).data
+    acknowledge(store, chained(store).append(lambda _: draft("six")))
+    store._held[HEAD] = (old, WHEN)
+    chained(store).append(lambda _: draft("another six"))
+    chained(store).append(lambda _: draft("seven"))
+    assert "HEAD is at event 7: an older or another one was put there; event 6" in walk(store).head[0].why
+
+
+def test_an_older_head_without_any_witness_is_what_nobody_can_know(store: MemoryStore) -> None:
+    old = store.get(HEAD).data
+    event = chained(store).append(lambda _: draft("six"))
+    store._held[HEAD] = (old, WHEN)
+    findings = walk(store)
+    assert findings.is_clean
+    assert findings.orphan_tips == (event,)
+
+
+def test_a_note_of_a_consumer_that_cannot_be_read_proves_nothing(store: MemoryStore) -> None:
+    store.put(f"{LINE}/consumers/web.json", b"{}")
+    assert walk(store).is_clean
+
+
+@pytest.mark.parametrize("change", [{"champion": "v0001"}, {"sequence": 2}, {"snapshot": None}, {"line": "x"}])
+def test_a_head_that_contradicts_its_history_is_named(store: MemoryStore, change: dict[str, object]) -> None:
+    store.put(HEAD, canonical(parse(store.get(HEAD).data, name="HEAD") | change))
+    assert [fault.why for fault in walk(store).head] == [f"{HEAD} contradicts its own history"]
+
+
+def test_of_a_retired_version_nothing_is_needed(store: MemoryStore) -> None:
+    line = open_line(store)
+    version = publish(line, "four", champion=False)
+    manifest = line.resolve(version).manifest
+    there = [object_key(LINE, ref.digest) for ref in line.manifest(version).references()]
+    chained(store).append(lambda _: draft(kind=Kind.RETIRED, versions=[version]))
+    findings = walk(store)
+    assert findings.is_clean
+    assert set(findings.unreferenced) < set(there)  # the configuration is shared with versions that are kept
+    for key in (*findings.unreferenced, f"{LINE}/manifests/{manifest}.json"):
+        store.delete(key)
+    assert walk(store).is_clean
+
+
+def test_a_manifest_that_tells_another_story_than_its_event_is_named(store: MemoryStore) -> None:
+    line = open_line(store)
+    manifest = candidate(line, "four", parent="v0002")
+    data = seal(manifest.to_content(), purpose="manifest", line=LINE, signer=SIGNER)
+    key = f"{LINE}/manifests/{digest_of(data)}.json"
+    store.create(key, data)
+    detail: dict[str, Any] = {"version": "v0004", "manifest": digest_of(data), "champion": False, "parent": "v0001"}
+    detail |= {"data_digest": "d" * 64, "base_fingerprint": manifest.base_fingerprint}
+    published = Draft(kind=Kind.PUBLISHED, actor="ada", reason="r", cycle_key=manifest.cycle_key, detail=detail)
+    chained(store).append(lambda _: published)
+    findings = walk(store)
+    assert named(findings) == {key}
+    assert findings.damaged[0].why.endswith("and the event that published v0004 differ in parent, data_digest")
+
+
+def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = open_line(store)
+    manifest = candidate(line, "four", parent="v0002")
+    files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
+    monkeypatch.setattr(Registry, "_check_objects", lambda *_, **__: None)
+    line.publish(replace(manifest, files=files), make_champion=False, actor="night", reason="r")
+    assert {fault.why.partition("has another")[2] for fault in walk(store).damaged} == {" size than v0004 says"}
+
+
+def test_a_snapshot_that_tells_an_event_otherwise_is_named(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def lie(self: Chain, state: State, held: int) -> str:
+        events = [replace(event, reason=f"nicer {held}") for event in state.history]
+        content = [{"content": event.to_content(), "digest": event.digest} for event in events]
+        data = seal({"events": content, "before": []}, purpose="snapshot", line=LINE, signer=SIGNER)
+        self._store.create(object_key(LINE, digest_of(data)), data)
+        written.append(object_key(LINE, digest_of(data)))
+        return digest_of(data)
+
+    monkeypatch.setattr(Chain, "_write_snapshot", lie)
+    chained(store).append(lambda _: draft())
+    assert [fault.key for fault in walk(store).damaged] == written
+
+
+def test_a_snapshot_that_leaves_events_out_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forget(self: Chain, state: State, held: int) -> str:
+        content = [{"content": event.to_content(), "digest": event.digest} for event in state.history[held:]]
+        data = seal({"events": content, "before": []}, purpose="snapshot", line=LINE, signer=SIGNER)
+        self._store.create(object_key(LINE, digest_of(data)), data)
+        return digest_of(data)
+
+    monkeypatch.setattr(Chain, "_write_snapshot", forget)
+    event = chained(store).append(lambda _: draft())
+    assert "breaks the history" in walk(store).damaged[0].why
+    assert walk(store).damaged[0].key == f"{LINE}/events/{event.digest}.json"
+
+
+def test_a_history_that_breaks_a_rule_is_named_even_if_it_is_signed(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = chained(store).state()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            event_log, "fold", lambda events, start: replace(start, tip=events[0].digest, sequence=events[0].sequence)
+        )
+        event, after = chained(store)._write(draft(kind=Kind.PROMOTED, version="v0009"), state=state, at=WHEN)
+    store.put(HEAD, canonical(chained(store).head(after)))
+    findings = walk(store)
+    assert [fault.key for fault in findings.damaged] == [f"{LINE}/events/{event.digest}.json"]
+    assert "v0009 does not exist" in findings.damaged[0].why
+
+
+def test_a_line_that_moves_on_during_the_walk_is_walked_again(store: MemoryStore) -> None:
+    class Moving(MemoryStore):
+        """Another process publishes and collects while the events are listed."""
+
+        walks = 0
+
+        def list(self, prefix: str = "") -> Any:
+            if prefix.endswith("/events/"):
+                Moving.walks += 1
+                if Moving.walks == 1:
+                    chained(store).append(lambda _: draft("six"))
+                    chained(store).append(lambda _: draft("seven"))
+            return store.list(prefix)
+
+        def get(self, key: str) -> Blob:
+            return store.get(key)
+
+        def read(self, key: str, *, start: int = 0) -> Any:
+            return store.read(key, start=start)
+
+    findings = walk(Moving())
+    assert findings.is_clean
+    assert (Moving.walks, findings.trail[0].sequence) == (2, 7)
+
+
+def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) -> None:
+    class Restless(KeptStore):
+        """Something is missing, and HEAD moves with every look at it."""
+
+        looks = 0
+
+        def get(self, key: str) -> Blob:
+            if key == HEAD:
+                Restless.looks += 1
+                return Blob(data=b"x" * Restless.looks, etag="")
+            return super().get(key)
+
+    other = Restless()
+    other._held = dict(store._held)
+    assert not walk(other).is_clean
+    assert Restless.looks == 6
+
+
+def test_what_is_collected_during_the_walk_is_no_fault(store: MemoryStore) -> None:
+    key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
+
+    class Collecting(KeptStore):
+        def read(self, key: str, *, start: int = 0) -> Any:
+            self._held.pop(leftover, None)
+            return super().read(key, start=start)
+
+    leftover = key
+    other = Collecting()
+    other._held = dict(store._held)
+    assert walk(other).is_clean
+
+
+def test_progress_is_told_and_a_store_that_goes_away_ends_the_walk(store: MemoryStore) -> None:
+    told: list[tuple[int, int]] = []
+    fsck(store, LINE, verifier=VERIFIER, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (len(keys(store)) - 1, len(keys(store)) - 1)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+    class Away(KeptStore):
+        def get(self, key: str) -> Blob:
+            if "/events/" in key:
+                raise StoreDownError("no answer")
+            return super().get(key)
+
+    other = Away()
+    other._held = dict(store._held)
+    with pytest.raises(StoreDownError):
+        walk(other)
+
+
+def test_a_line_on_a_real_server_is_walked_to_the_last_byte(s3_store: S3Store) -> None:
+    line = open_line(s3_store)
+    publish(line, "one")
+    publish(line, "two")
+    assert fsck(s3_store, LINE, verifier=VERIFIER).is_clean
+    key = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
+    s3_store.put(key, b"x" + s3_store.get(key).data[1:])
+    assert named(fsck(s3_store, LINE, verifier=VERIFIER)) == {key}

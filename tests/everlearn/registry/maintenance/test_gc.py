@@ -1,0 +1,320 @@
+"""A collection removes what nobody needs, and never what somebody may."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.cycle.record import CycleInputs, Lease, OpenCycle, Workspace, close_cycle, open_cycle
+from everlearn.errors import IntegrityError, RegistryError, SettingsError, StaleParentError
+from everlearn.registry import event_log
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.maintenance.gc import Collected, collect, plan
+from everlearn.registry.publisher_lease import Mark, Publisher, claims, mark_key
+from everlearn.registry.versions import Kind
+from everlearn.settings import RetentionSettings, Settings, load
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
+from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+
+RETENTION = RetentionSettings(versions=1, work_days=30)
+DAY = timedelta(days=1)
+INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
+
+
+class Time:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = WHEN
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def store(time: Time) -> MemoryStore:
+    return MemoryStore(time)
+
+
+@pytest.fixture
+def line(store: MemoryStore) -> Registry:
+    return open_line(store)
+
+
+def run(line: Registry, time: Time, *, meanwhile: Callable[[], object] = lambda: None) -> Collected:
+    def wait(seconds: float) -> None:
+        time.wait(seconds)
+        meanwhile()
+
+    return collect(line, RETENTION, actor="ada", wait=wait)
+
+
+def objects(store: MemoryStore) -> int:
+    return len(list(store.list(f"{LINE}/objects/")))
+
+
+def test_what_no_version_needs_goes_when_it_is_old_enough(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    line.put_object(b"forgotten")
+    time.now += DAY / 2
+    assert plan(line, RETENTION).is_empty
+    time.now += DAY
+    found = plan(line, RETENTION)
+    assert [item.why for item in found.items if "/objects/" in item.key] == ["no version needs it"]
+    assert found.size == len(b"forgotten")
+    done = run(line, time)
+    assert (done.size, done.retired) == (len(b"forgotten"), ())
+    assert objects(store) == 2
+    assert plan(line, RETENTION).is_empty
+
+
+def test_versions_that_never_were_champion_are_retired_but_for_the_last(
+    store: MemoryStore, line: Registry, time: Time, tmp_path: Path
+) -> None:
+    publish(line, "one")
+    for name in ("two", "three"):
+        publish(line, name, champion=False)
+    heir = candidate(line, "heir", parent="v0002")
+    time.now += 2 * DAY
+    assert plan(line, RETENTION).retiring == ("v0002",)
+    assert run(line, time).retired == ("v0002",)
+    assert line.state().history[-1].kind is Kind.RETIRED
+    assert [name for name, entry in line.state().versions.items() if entry.retired] == ["v0002"]
+    assert run(line, time).retired == ()
+    with pytest.raises(RegistryError, match="v0002 is retired"):
+        line.pull("v0002", to=tmp_path / "a")
+    with pytest.raises(RegistryError, match="v0002 is retired"):
+        line.promote("v0002", reason="r", actor="ada")
+    with pytest.raises(StaleParentError, match="v0002, which is retired since"):
+        line.publish(heir, make_champion=False, actor="night", reason="better")
+    line.promote("v0003", reason="r", actor="ada")
+    assert fsck(store, LINE, verifier=VERIFIER).is_clean
+
+
+def test_nothing_goes_while_somebody_publishes(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    line.put_object(b"forgotten")
+    time.now += 2 * DAY
+    other = open_line(store)
+    other.put_object(b"new")
+    assert plan(line, RETENTION).busy
+    with pytest.raises(RegistryError, match="somebody is publishing"):
+        run(line, time)
+    time.now += DAY
+    with pytest.raises(RegistryError, match="somebody is publishing"):
+        run(line, time, meanwhile=lambda: open_line(store).put_object(b"newer"))
+    assert objects(store) == 5
+    assert not list(store.list(f"{LINE}/gc/")), "the mark went with the refusal"
+
+
+def test_what_was_used_again_meanwhile_stays(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    line.put_object(b"forgotten")
+    time.now += 2 * DAY
+
+    def use() -> None:
+        other = open_line(store)
+        other.put_object(b"forgotten")
+        other._publisher.end()
+
+    assert not [key for key in run(line, time, meanwhile=use).removed if "/objects/" in key]
+    assert objects(store) == 3
+
+
+def test_what_an_open_cycle_has_uploaded_is_never_touched(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    cycle = open_cycle(store, LINE, INPUTS)
+    time.now += timedelta(hours=1)
+    line.put_object(b"of the open cycle")
+    time.now += 400 * DAY
+    assert run(line, time).removed == ()
+    close_cycle(store, cycle, end=None)
+    assert len([key for key in run(line, time).removed if "/objects/" in key]) == 1
+
+
+def work_of(store: MemoryStore, key: str) -> None:
+    token = Lease(store, LINE).acquire()
+    Workspace(store, LINE, key, token=token).put("ladder", key.encode())
+
+
+def test_the_work_of_cycles_that_ended_long_ago_goes_but_not_that_of_versions(
+    store: MemoryStore, line: Registry, time: Time
+) -> None:
+    publish(line, "one")
+    kept = line.state().versions["v0001"].cycle_key
+    work_of(store, kept)
+    work_of(store, "0" * 64)
+    opened = open_cycle(store, LINE, INPUTS)
+    work_of(store, opened.key)
+    Lease(store, LINE).acquire()
+    time.now += 40 * DAY
+    assert run(line, time).removed == ()
+    close_cycle(store, opened, end=None)
+    removed = run(line, time).removed
+    assert removed[0].endswith("/index.json")
+    assert {key.split("/")[2] for key in removed} == {"0" * 64, opened.key}
+    assert Workspace(store, LINE, kept).get("ladder") == kept.encode()
+
+
+def test_work_stays_while_a_night_runs(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    work_of(store, "0" * 64)
+    lease = Lease(store, LINE)
+    lease.acquire()
+    data = store.get(f"{LINE}/work/lease.json").data.replace(b'"host":"', b'"host":"other-')
+    store.put(f"{LINE}/work/lease.json", data)
+    time.now += 40 * DAY
+    assert run(line, time).removed == ()
+    store.delete(f"{LINE}/work/lease.json")
+    opened: list[OpenCycle] = []
+
+    def begin() -> None:
+        opened.append(open_cycle(store, LINE, INPUTS))
+
+    assert run(line, time, meanwhile=begin).removed == ()
+    close_cycle(store, opened[0], end=None)
+    assert len(run(line, time).removed) == 2
+
+
+def test_what_vanishes_while_a_collection_looks_is_no_business_of_ours(
+    store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(line, "one")
+    key = object_key(LINE, line.put_object(b"forgotten").digest)
+    time.now += 2 * DAY
+    read = store.read
+
+    def too_late(wanted: str, *, start: int = 0) -> Iterator[bytes]:
+        store.delete(key)
+        return read(wanted, start=start)
+
+    monkeypatch.setattr(store, "read", too_late)
+    assert [item.key for item in plan(line, RETENTION).items if "/objects/" in item.key] == []
+
+
+def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    old = store.get(f"{LINE}/HEAD").data
+    publish(line, "two")
+    publish(line, "three")
+    store.put(f"{LINE}/HEAD", old)
+    time.now += 2 * DAY
+    with pytest.raises(IntegrityError, match=r"HEAD is not the newest: event 2 was committed"):
+        plan(open_line(store), RETENTION)
+
+
+def test_a_snapshot_that_no_event_names_yet_is_kept(
+    store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
+    publish(line, "one")
+    monkeypatch.setattr(line._chain, "_move", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        publish(line, "two")
+    time.now += 2 * DAY
+    before = objects(store)
+    assert len([key for key in run(open_line(store), time).removed if "/objects/" in key]) == 1
+    assert objects(store) == before - 1
+    publish(open_line(store), "two")
+    assert fsck(store, LINE, verifier=VERIFIER).is_clean
+
+
+def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: Time) -> None:
+    publish(line, "one")
+    line.put_object(b"forgotten")
+    time.now += 2 * DAY
+    with pytest.raises(RegistryError, match="another `everlearn gc` is at work"):
+        run(line, time, meanwhile=lambda: run(open_line(store), time))
+    store.put(mark_key(LINE), Mark(stage="marked", until=time.now, keys=()).to_bytes())
+    with pytest.raises(RegistryError, match="another `everlearn gc` has taken over"):
+        run(line, time, meanwhile=lambda: store.put(mark_key(LINE), b"{}"))
+    assert objects(store) == 3
+    with pytest.raises(IntegrityError, match="is no mark of a collection"):
+        run(line, time)
+
+
+def test_a_publisher_whose_lease_ran_out_publishes_nothing(store: MemoryStore, line: Registry, time: Time) -> None:
+    manifest = candidate(line, "one")
+    original = store.create
+
+    def slow(key: str, data: bytes) -> str:
+        time.now += timedelta(hours=1)
+        return original(key, data)
+
+    store.create = slow  # type: ignore[method-assign]
+    with pytest.raises(RegistryError, match="lease has run out"):
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+    store.create = original  # type: ignore[method-assign]
+    assert open_line(store).state().sequence == 0
+    assert line.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
+
+
+def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
+    store: MemoryStore, line: Registry, time: Time
+) -> None:
+    manifest = candidate(line, "one")
+    key = f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}"
+    store.put(mark_key(LINE), Mark(stage="sweeping", until=time.now + DAY, keys=(key,)).to_bytes())
+    with pytest.raises(RegistryError, match="is removing an object that this version needs"):
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+    time.now += DAY
+    later = open_line(store)
+    assert later.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
+
+
+def test_a_lease_is_renewed_while_it_is_used_and_given_back(store: MemoryStore, time: Time) -> None:
+    publisher = Publisher(store, LINE, lease=timedelta(seconds=30), monotonic=lambda: time.now.timestamp())  # noqa: PLW0108 - read anew each time
+    assert publisher.fresh_after is None
+    publisher.end()
+    publisher.hold()
+    first = claims(store, LINE)[0]
+    time.wait(5)
+    publisher.hold()
+    assert claims(store, LINE) == (first,)
+    time.wait(10)
+    publisher.hold()
+    assert claims(store, LINE)[0].expires == first.expires + timedelta(seconds=15)
+    assert claims(store, LINE)[0].since == first.since
+    store.put(f"{LINE}/publishers/strange.json", b"?")
+    assert {claim.holder == "somebody" for claim in claims(store, LINE)} == {True, False}
+    publisher.end()
+    assert len(claims(store, LINE)) == 1
+
+
+def test_a_file_is_kept_as_bytes_are(store: MemoryStore, line: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    path.write_bytes(b"large")
+    sent: list[int] = []
+    assert line.put_file(path, progress=sent.append) == line.put_file(path) == line.put_object(b"large")
+    assert sent == [5]
+
+
+def test_two_who_retire_the_same_version_do_it_once(store: MemoryStore, line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two", champion=False)
+    answers = iter([("v0002",), ()])
+    assert line.retire(lambda _: next(answers), reason="r", actor="ada") == ()
+    assert line.state().sequence == 2
+
+
+def test_what_is_kept_by_default_is_in_params_and_an_unsafe_age_is_refused(tmp_path: Path) -> None:
+    assert RetentionSettings() == Settings().retention == load(environ={}).retention
+    with pytest.raises(SettingsError, match="at least twice lease_seconds"):
+        load(tmp_path / "none", environ={"EVERLEARN_RETENTION__MINIMUM_AGE_HOURS": "0.1"})

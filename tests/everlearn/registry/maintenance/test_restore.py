@@ -1,0 +1,241 @@
+"""HEAD goes back only where it surely was, and everything that is put back has the right bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.canonical_json import canonical, parse
+from everlearn.errors import BadInputError, ConflictError, IntegrityError
+from everlearn.registry import event_log
+from everlearn.registry.maintenance.fsck import Findings, fsck
+from everlearn.registry.maintenance.restore import Plan, carry_out, plan_adoption, plan_repair
+from everlearn.storage.objects import object_key
+from tests.everlearn.registry.maintenance.test_fsck import HEAD, acknowledge, chained, draft, fill, lose_a_race
+from tests.support.kept import KeptStore, flip, keys, lose
+from tests.support.line import LINE, VERIFIER, open_line
+
+if TYPE_CHECKING:
+    from everlearn.registry.events import Event
+    from everlearn.storage.in_memory import MemoryStore
+
+
+@pytest.fixture(autouse=True)
+def _snapshots_at_every_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
+
+
+@pytest.fixture
+def store() -> KeptStore:
+    """Three versions, five events; nothing has an older content yet."""
+    store = KeptStore()
+    fill(store)
+    store.older.clear()
+    return store
+
+
+def walk(store: MemoryStore) -> Findings:
+    return fsck(store, LINE, verifier=VERIFIER)
+
+
+def repair(store: MemoryStore) -> Plan:
+    plan = plan_repair(store, walk(store), verifier=VERIFIER)
+    carry_out(store, plan)
+    return plan
+
+
+def adopt(store: MemoryStore, digest: str) -> Plan:
+    plan = plan_adoption(store, walk(store), digest, verifier=VERIFIER)
+    carry_out(store, plan)
+    return plan
+
+
+def put_back(store: KeptStore, head: bytes) -> None:
+    """An older HEAD, of which the bucket has no memory."""
+    store.put(HEAD, head)
+    store.older.clear()
+
+
+def branch(store: KeptStore) -> tuple[Event, Event]:
+    """Two events on top of the same one, both committed as consumers know: somebody put back an older HEAD between."""
+    old = store.get(HEAD).data
+    one = chained(store).append(lambda _: draft("six"))
+    put_back(store, old)
+    other = chained(store).append(lambda _: draft("another six"))
+    chained(store).append(lambda _: draft("seven"))
+    store.older.clear()
+    acknowledge(store, one)
+    return one, other
+
+
+def test_where_nothing_is_lost_there_is_nothing_to_repair(store: KeptStore) -> None:
+    assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
+
+
+def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: KeptStore) -> None:
+    good = store.get(HEAD).data
+    store.delete(HEAD)
+    plan = repair(store)
+    assert (plan.sequence, plan.because) == (5, "the bucket holds an older HEAD that names it")
+    assert store.get(HEAD).data == good
+    assert walk(store).is_clean
+
+
+def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: KeptStore) -> None:
+    good = store.get(HEAD).data
+    acknowledge(store, open_line(store).state().history[-1])
+    put_back(store, good[:-9])
+    assert repair(store).because == "web has acknowledged it"
+    assert store.get(HEAD).data == good
+
+
+def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: KeptStore) -> None:
+    last = open_line(store).state().history[-1]
+    lose(store, HEAD)
+    plan = repair(store)
+    assert (plan.sequence, plan.event, plan.champion) == (4, last.previous, "v0002")
+    findings = walk(store)
+    assert findings.is_clean
+    assert [tip.digest for tip in findings.orphan_tips] == [last.digest]
+    assert adopt(store, last.digest[:12]).because == "adopted by hand"
+    assert open_line(store).state().tip == last.digest
+    assert walk(store).orphan_tips == ()
+
+
+def test_an_older_head_goes_forward_to_what_was_committed(store: KeptStore) -> None:
+    reader = open_line(store)
+    old = store.get(HEAD).data
+    for reason in ("six", "seven"):
+        chained(store).append(lambda _, reason=reason: draft(reason))  # type: ignore[misc]
+    acknowledge(store, reader.state().history[-1])
+    put_back(store, old)
+    with pytest.raises(IntegrityError, match="older"):
+        reader.state()
+    assert repair(store).sequence == 7
+    assert reader.state().sequence == 7
+
+
+def test_a_lost_race_is_never_restored_by_itself(store: KeptStore) -> None:
+    lost = lose_a_race(store)
+    assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
+    lose(store, HEAD)
+    assert repair(store).event == lost.previous
+    assert [tip.digest for tip in walk(store).orphan_tips] == [lost.digest]
+
+
+def test_without_any_proof_nothing_is_restored_and_the_way_out_is_named() -> None:
+    store = KeptStore()
+    event = chained(store).append(lambda _: draft("first"))
+    flip(store, HEAD, at=1)
+    with pytest.raises(IntegrityError, match=f"nothing proves where {LINE}/HEAD was; .*{event.digest[:12]}"):
+        repair(store)
+    assert adopt(store, event.digest).sequence == 1
+    assert walk(store).is_clean
+
+
+def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(store: KeptStore) -> None:
+    last = str(open_line(store).state().tip)
+    put_back(store, canonical(parse(store.get(HEAD).data, name="HEAD") | {"champion": "v0001"}))
+    with pytest.raises(IntegrityError, match=f"say so with --adopt {last[:12]}"):
+        repair(store)
+    adopt(store, last)
+    assert (walk(store).is_clean, open_line(store).state().champion) == (True, "v0002")
+
+
+def test_between_two_histories_only_a_person_decides(store: KeptStore) -> None:
+    one, other = branch(store)
+    with pytest.raises(IntegrityError, match=r"has two histories: event 6 .* was committed .*, and event 6"):
+        repair(store)
+    assert adopt(store, one.digest[:12]).sequence == 6
+    assert open_line(store).state().tip == one.digest
+    with pytest.raises(IntegrityError, match="two histories"):
+        repair(store)
+    assert other.digest != one.digest
+
+
+def test_what_was_removed_or_damaged_comes_back_from_an_older_content(store: KeptStore) -> None:
+    before = {key: store.get(key).data for key in keys(store)}
+    for key in before:
+        store.delete(key)
+        assert repair(store).is_empty is False
+        assert {each: store.get(each).data for each in keys(store)} == before
+        if key != HEAD:
+            store.put(key, b"garbage")
+            assert repair(store).put_back == (key,)
+            assert {each: store.get(each).data for each in keys(store)} == before
+
+
+def test_first_the_events_then_the_head_that_rests_on_them(store: KeptStore) -> None:
+    fourth = open_line(store).state().history[3].digest
+    for key in (HEAD, f"{LINE}/events/{fourth}.json"):
+        store.delete(key)
+    assert repair(store).put_back == (f"{LINE}/events/{fourth}.json",)
+    assert repair(store).sequence == 5
+    assert walk(store).is_clean
+
+
+def test_what_nobody_holds_any_more_stays_missing(store: KeptStore) -> None:
+    key = object_key(LINE, next(iter(open_line(store).manifest("v0001").files.values())).digest)
+    lose(store, key)
+    assert repair(store).is_empty
+    assert [fault.key for fault in walk(store).missing] == [key]
+
+
+def test_whoever_moves_head_meanwhile_is_not_overwritten(store: KeptStore) -> None:
+    old = store.get(HEAD).data
+    chained(store).append(lambda _: draft("six"))
+    chained(store).append(lambda _: draft("seven"))
+    put_back(store, old)
+    plan = plan_repair(store, walk(store), verifier=VERIFIER)
+    chained(store).append(lambda _: draft("six again"))
+    with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
+        carry_out(store, plan)
+    lose(store, HEAD)
+    plan = plan_repair(store, walk(store), verifier=VERIFIER)
+    store.put(HEAD, old)
+    with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
+        carry_out(store, plan)
+
+
+def test_an_older_content_that_is_gone_meanwhile_is_said(store: KeptStore) -> None:
+    key = keys(store, "/manifests/")[0]
+    store.delete(key)
+    plan = plan_repair(store, walk(store), verifier=VERIFIER)
+    store.older.clear()
+    with pytest.raises(IntegrityError, match="the older content that held the right bytes is gone"):
+        carry_out(store, plan)
+
+
+@pytest.mark.parametrize("digest", ["", "3", "not a digest at all"])
+def test_only_an_event_that_is_known_can_be_adopted(store: KeptStore, digest: str) -> None:
+    with pytest.raises(BadInputError, match="names no event that could be adopted"):
+        adopt(store, digest)
+
+
+def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: KeptStore) -> None:
+    lost = lose_a_race(store)
+    sixth = chained(store).append(lambda _: draft("six"))
+    with pytest.raises(BadInputError, match="lost its race: another event 6 was committed"):
+        adopt(store, lost.digest)
+    with pytest.raises(BadInputError, match="already; nothing to adopt"):
+        adopt(store, sixth.digest)
+    with pytest.raises(BadInputError, match="nothing to adopt"):
+        adopt(store, str(sixth.previous))
+
+
+def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(store: KeptStore) -> None:
+    history = open_line(store).state().history
+    lose(store, HEAD)
+    lose(store, object_key(LINE, str(history[3].snapshot)))
+    lose(store, f"{LINE}/events/{history[2].digest}.json")
+    with pytest.raises(IntegrityError, match="is missing"):
+        repair(store)
+    assert adopt(store, history[1].digest).sequence == 2
+
+
+def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: KeptStore) -> None:
+    history = open_line(store).state().history
+    lose(store, HEAD)
+    with pytest.raises(BadInputError, match="event 4, which follows on it, was committed, too; use --repair"):
+        adopt(store, history[1].digest)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.canonical_json import canonical, parse
+from everlearn.errors import BadInputError, IntegrityError, StoreDownError
+from everlearn.registry.acknowledgements import (
+    Acknowledgement,
+    acknowledge,
+    acknowledgements,
+    check_name,
+    forget,
+    replicas,
+    wait_for_all,
+)
+from everlearn.registry.events import Kind
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import WHEN, open_line, publish
+
+if TYPE_CHECKING:
+    from everlearn.storage.protocol import Blob
+
+
+def line_of_two() -> MemoryStore:
+    store = MemoryStore()
+    publish(open_line(store), "one")
+    publish(open_line(store), "two")
+    return store
+
+
+def behind(store: MemoryStore) -> dict[str, bool]:
+    return {each.consumer: each.behind for each in replicas(open_line(store))}
+
+
+def say(store: MemoryStore, consumer: str, version: str | None, sequence: int = 2) -> None:
+    acknowledge(open_line(store), consumer=consumer, version=version, sequence=sequence, at=WHEN)
+
+
+def test_who_serves_the_champion_is_up_to_date_and_who_serves_another_is_behind() -> None:
+    store = line_of_two()
+    assert behind(store) == {}
+    say(store, "here", "v0002")
+    say(store, "there", "v0001", sequence=1)
+    say(store, "nowhere", None)
+    assert behind(store) == {"here": False, "nowhere": True, "there": True}
+    open_line(store).rollback(reason="worse", actor="ada")
+    assert behind(store) == {"here": True, "nowhere": True, "there": False}
+    open_line(store).rollback("base", reason="worse", actor="ada")
+    assert behind(store) == {"here": True, "nowhere": False, "there": True}
+
+
+def test_a_night_without_a_version_leaves_nobody_behind() -> None:
+    store = line_of_two()
+    say(store, "here", "v0002")
+    open_line(store).record(Kind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
+    assert behind(store) == {"here": False}
+
+
+def test_an_acknowledgement_names_the_digests_that_it_is_about() -> None:
+    store = line_of_two()
+    say(store, "here", "v0001", sequence=1)
+    state = open_line(store).state()
+    said = acknowledgements(store, "integration")["here"]
+    assert said == Acknowledgement(
+        consumer="here",
+        version="v0001",
+        manifest=state.versions["v0001"].manifest,
+        sequence=1,
+        event=state.history[0].digest,
+        at=WHEN,
+    )
+
+
+@given(
+    consumer=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True),
+    version=st.none() | st.just("v0001"),
+    sequence=st.integers(0, 10**9),
+)
+def test_what_is_written_can_be_read(consumer: str, version: str | None, sequence: int) -> None:
+    said = Acknowledgement(
+        consumer=check_name(consumer), version=version, manifest=None, sequence=sequence, event=None, at=WHEN
+    )
+    assert Acknowledgement.from_bytes(said.to_bytes(), name="x") == said
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../HEAD", ".hidden", "a b", "x" * 101])
+def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(BadInputError, match="is no name of a consumer"):
+        say(line_of_two(), name, "v0001")
+
+
+def altered(**changes: object) -> bytes:
+    said = Acknowledgement(consumer="x", version=None, manifest=None, sequence=1, event=None, at=WHEN)
+    return canonical(parse(said.to_bytes(), name="x") | changes)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"at":"2026-01-01"}',
+        b'{"at":1}',
+        b'{"at":"2026-01-01","more":1}',
+        altered(sequence="9"),
+        altered(event=7),
+        altered(more=1),
+    ],
+)
+def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consumer_as_behind(data: bytes) -> None:
+    store = line_of_two()
+    say(store, "here", "v0002")
+    store.put("integration/consumers/broken.json", data)
+    assert behind(store) == {"broken": True, "here": False}
+    with pytest.raises(IntegrityError):
+        Acknowledgement.from_bytes(data, name="x")
+    forget(open_line(store), "broken")
+    assert behind(store) == {"here": False}
+
+
+def test_who_is_no_more_can_be_forgotten_but_only_who_was_there() -> None:
+    store = line_of_two()
+    say(store, "here", "v0001")
+    forget(open_line(store), "here")
+    assert behind(store) == {}
+    with pytest.raises(BadInputError, match="no consumer of line integration is called 'here'"):
+        forget(open_line(store), "here")
+
+
+def test_waiting_ends_when_the_last_one_has_followed() -> None:
+    store = line_of_two()
+    say(store, "a", "v0001")
+    say(store, "b", "v0001")
+    follow = iter("ab")
+    late = wait_for_all(
+        open_line(store), patience_s=1e9, clock=lambda: 0.0, pause=lambda _: say(store, next(follow), "v0002")
+    )
+    assert late == ()
+    assert list(follow) == []
+
+
+def test_who_does_not_follow_in_time_is_named() -> None:
+    store = line_of_two()
+    say(store, "a", "v0001")
+    say(store, "b", "v0002")
+    ticks = itertools.count()
+    late = wait_for_all(open_line(store), patience_s=3, clock=lambda: float(next(ticks)), pause=lambda _: None)
+    assert [each.consumer for each in late] == ["a"]
+
+
+def test_a_store_that_is_away_is_waited_for_but_not_for_ever() -> None:
+    class Away(MemoryStore):
+        misses = 3
+
+        def get(self, key: str) -> Blob:
+            self.misses -= 1
+            if self.misses > 0:
+                raise StoreDownError("no answer")
+            return super().get(key)
+
+    assert wait_for_all(open_line(Away()), patience_s=9, clock=lambda: 0.0, pause=lambda _: None) == ()
+    ticks = itertools.count()
+    with pytest.raises(StoreDownError):
+        wait_for_all(open_line(Away()), patience_s=1, clock=lambda: float(next(ticks)), pause=lambda _: None)

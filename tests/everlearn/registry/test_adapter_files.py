@@ -1,0 +1,205 @@
+"""What may be in an adapter: what peft writes is let through, and whatever else is refused by its name."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+from safetensors.numpy import save
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from everlearn.errors import IntegrityError
+from everlearn.registry.adapter_files import CONFIG, MAX_CONFIG, MAX_HEADER, WEIGHTS, AdapterError, check_directory
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import adapter, candidate, open_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+A, B = "base_model.model.m.lora_A.weight", "base_model.model.m.lora_B.weight"
+ONES = {A: np.ones((2, 4), np.float32), B: np.ones((4, 2), np.float32)}
+SETTINGS: dict[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "adapter").mkdir()
+    return fill(tmp_path / "adapter")
+
+
+def fill(folder: Path, *, weights: bytes = save(ONES), config: bytes = json.dumps(SETTINGS).encode()) -> Path:
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CONFIG).write_bytes(config)
+    return folder
+
+
+def described(header: object, *, numbers: bytes = b"") -> bytes:
+    """A safetensors file by hand, as wrong as one likes."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + numbers
+
+
+def pair(**changes: Any) -> bytes:
+    """Ones in both tensors, with something else in what the header says of A."""
+    header = {
+        A: {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]} | changes,
+        B: {"dtype": "F32", "shape": [4, 2], "data_offsets": [32, 64]},
+    }
+    return described(header, numbers=np.ones(16, np.float32).tobytes())
+
+
+def test_what_peft_writes_is_an_adapter(tmp_path: Path) -> None:
+    shape = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    config = LoraConfig(r=4, rank_pattern={"v_proj": 2}, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        tuned = get_peft_model(LlamaForCausalLM(shape), config).to(dtype)
+        tuned.save_pretrained(str(tmp_path / str(dtype)))
+        (tmp_path / str(dtype) / "README.md").unlink()
+        check_directory(tmp_path / str(dtype))
+
+
+def test_two_plain_files_pass(folder: Path) -> None:
+    check_directory(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "tokenizer.json", "run.py", "..data"])
+def test_an_extra_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(pickle.dumps({}))
+    with pytest.raises(AdapterError, match=f"'{name}' has no place in an adapter"):
+        check_directory(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(AdapterError, match=f"the adapter has no {name}"):
+        check_directory(folder)
+
+
+def test_links_and_directories_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / WEIGHTS).rename(tmp_path / "elsewhere")
+    (folder / WEIGHTS).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is no plain file"):
+        check_directory(folder)
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).mkdir()
+    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is no plain file"):
+        check_directory(folder)
+
+
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        (b"", "its header would be 0 bytes long"),
+        (pickle.dumps({"weight": [1.0]}), "its header would be"),
+        (save(ONES)[:40], "its header would be"),
+        (struct.pack("<Q", MAX_HEADER + 1) + b"{}" * MAX_HEADER, f"its header would be {MAX_HEADER + 1} bytes long"),
+        (described(b"no JSON"), "header cannot be read as JSON"),
+        (described(b"[" * 100_000), "header cannot be read as JSON"),
+        (described([]), "header is no JSON object"),
+        (described(b'{"a": 1, "a": 2}'), "a key comes twice"),
+        (described({"__metadata__": {"format": 1}}), "metadata is no mapping of texts"),
+        (described({"__metadata__": []}), "metadata is no mapping of texts"),
+        (described({}), "holds no weights"),
+        (described({A: 1}), "is not described by"),
+        (described({A: {"dtype": "F32", "shape": [2, 4]}}), "is not described by"),
+        (pair(extra=1), "is not described by"),
+        (pair(dtype="F64"), "holds 'F64'"),
+        (pair(dtype=["F32"]), r"holds \['F32'\]"),
+        (pair(shape=[8]), "no pair of LoRA has"),
+        (pair(shape=[0, 4]), "no pair of LoRA has"),
+        (pair(shape=[-2, -4]), "no pair of LoRA has"),
+        (pair(shape=[True, 8]), "no pair of LoRA has"),
+        (pair(shape=[2**50, 4]), "no pair of LoRA has"),
+        (pair(shape="24"), "no pair of LoRA has"),
+        (pair(data_offsets=[0, 33]), "not where it should"),
+        (pair(data_offsets=[32, 64]), "not where it should"),
+        (pair(dtype="F16"), "not where it should"),
+        (pair() + b"more", "the numbers take 64 bytes and the file has 68"),
+        (save({"base_model.model.m.weight": ONES[A]}), "is no weight of LoRA"),
+        (save({"base_model.model.../m.lora_A.weight": ONES[A]}), "is no weight of LoRA"),
+        (save({"embed_tokens": ONES[A]}), "is no weight of LoRA"),
+        (save({A: ONES[A]}), "A and B have to agree"),
+        (save({A: ONES[A], B: np.ones((4, 1), np.float32)}), "A and B have to agree"),
+        (save({A: np.ones((3, 4), np.float32), B: np.ones((4, 3), np.float32)}), "with adapter_config.json"),
+        (save({A: ONES[A], B: np.full((4, 2), np.nan, np.float32)}), "lora_B.weight' holds NaN or infinity"),
+        (save({A: ONES[A] * -np.inf, B: ONES[B]}), "lora_A.weight' holds NaN or infinity"),
+        (save({A: np.full((2, 4), np.inf, np.float16), B: ONES[B]}), "holds NaN or infinity"),
+    ],
+)
+def test_weights_that_are_no_pairs_of_finite_numbers_are_refused(folder: Path, weights: bytes, why: str) -> None:
+    fill(folder, weights=weights)
+    with pytest.raises(AdapterError, match=why):
+        check_directory(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b"[]", "is no JSON object"),
+        (b'{"r": 1, "r": 2}', "a key comes twice"),
+        (b" " * (MAX_CONFIG + 1), "is larger than 64 KiB"),
+        (b"\xff", "cannot be read as JSON"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, why: str) -> None:
+    fill(folder, config=config)
+    with pytest.raises(AdapterError, match=why):
+        check_directory(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"trust_remote_code": True}, "no setting of LoRA is called 'trust_remote_code'"),
+        ({"peft_type": "PROMPT_TUNING"}, "peft_type is 'PROMPT_TUNING', and 'LORA' alone"),
+        ({"auto_mapping": {"parent_library": "os"}}, "auto_mapping is"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
+        ({"r": 0}, "r and the values of rank_pattern"),
+        ({"r": True}, "r and the values of rank_pattern"),
+        ({"r": None}, "r and the values of rank_pattern"),
+        ({"rank_pattern": [2]}, "r and the values of rank_pattern"),
+        ({"rank_pattern": {"m": "2"}}, "r and the values of rank_pattern"),
+        ({"lora_alpha": float("nan")}, "lora_alpha has to be a finite number"),
+        ({"lora_alpha": True}, "lora_alpha has to be a finite number"),
+        ({"lora_alpha": "16"}, "lora_alpha has to be a finite number"),
+    ],
+)
+def test_settings_that_peft_would_act_on_otherwise_are_refused(folder: Path, changes: dict[str, Any], why: str) -> None:
+    fill(folder, config=json.dumps(SETTINGS | changes).encode())
+    with pytest.raises(AdapterError, match=why):
+        check_directory(folder)
+
+
+@given(at=st.integers(0, len(save(ONES)) - 1), value=st.integers(0, 255), cut=st.booleans())
+def test_no_byte_of_the_header_can_be_such_that_something_else_than_a_refusal_happens(
+    at: int, value: int, tmp_path_factory: pytest.TempPathFactory, *, cut: bool
+) -> None:
+    data = bytearray(save(ONES))
+    data[at] = value
+    folder = fill(tmp_path_factory.mktemp("adapter"), weights=bytes(data[:at] if cut else data))
+    try:
+        check_directory(folder)
+    except AdapterError:
+        return
+    assert not cut
+
+
+def test_a_version_that_is_no_adapter_is_not_delivered(tmp_path: Path) -> None:
+    registry = open_line(MemoryStore())
+    manifest = candidate(registry, "one")
+    manifest.files[WEIGHTS] = registry.put_object(adapter("one") + b"more")
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    with pytest.raises(IntegrityError, match="it is damaged"):
+        registry.pull("champion", to=tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()

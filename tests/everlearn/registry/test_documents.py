@@ -1,0 +1,104 @@
+"""Report, provenance and bill of materials: kept, checked and covered by the signature like the files, never delivered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.canonical_json import canonical
+from everlearn.errors import IntegrityError
+from everlearn.registry.delivery import RECEIPT
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.maintenance.gc import collect
+from everlearn.settings import RetentionSettings
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
+from tests.support.kept import lose
+from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from everlearn.registry.manifest import Manifest
+    from everlearn.registry.versions import Registry
+
+DOCUMENTS = ("report", "provenance", "bom")
+
+
+class Time:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = WHEN
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def store(time: Time) -> MemoryStore:
+    return MemoryStore(time)
+
+
+def told(line: Registry) -> Manifest:
+    made = candidate(line, "one", report=True)
+    refs = {name: line.put_object(canonical({"of": name})) for name in ("provenance", "bom")}
+    return replace(made, provenance=refs["provenance"], bom=refs["bom"])
+
+
+def published(store: MemoryStore) -> Manifest:
+    line = open_line(store)
+    manifest = told(line)
+    line.publish(manifest, make_champion=True, actor="night", reason="better")
+    return manifest
+
+
+def test_what_tells_of_a_version_is_never_delivered(store: MemoryStore, tmp_path: Path) -> None:
+    manifest = published(store)
+    assert open_line(store).manifest("champion") == manifest
+    there = open_line(store).pull("champion", to=tmp_path / "adapter")
+    assert {path.name for path in there.iterdir()} == {*manifest.files, RECEIPT}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_version_is_not_published_before_all_that_tells_of_it_is_there(store: MemoryStore, name: str) -> None:
+    line = open_line(store)
+    manifest = told(line)
+    key = object_key(LINE, manifest.documents()[name].digest)
+    lose(store, key)
+    with pytest.raises(IntegrityError, match=key):
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+    assert open_line(store).state().champion is None
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_fsck_names_what_tells_of_a_version_where_it_is_missing_or_damaged(store: MemoryStore, name: str) -> None:
+    key = object_key(LINE, published(store).documents()[name].digest)
+    good = store.get(key).data
+    store.put(key, good[:-1] + b"!")
+    assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).damaged] == [key]
+    lose(store, key)
+    missing = fsck(store, LINE, verifier=VERIFIER).missing
+    assert [(fault.key, fault.why) for fault in missing] == [(key, f"v0001 needs it (its {name})")]
+
+
+def test_a_collection_keeps_what_tells_of_a_version(store: MemoryStore, time: Time) -> None:
+    manifest = published(store)
+    open_line(store).put_object(b"forgotten")
+    time.now += timedelta(days=400)
+    collect(open_line(store), RetentionSettings(versions=0), actor="ada", wait=time.wait)
+    held = {info.key for info in store.list(f"{LINE}/objects/")}
+    assert held == {object_key(LINE, ref.digest) for ref in manifest.references()}
+    assert fsck(store, LINE, verifier=VERIFIER).is_clean

@@ -1,0 +1,125 @@
+"""The history is read from few objects however long it is, and each event is kept a few times only."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everlearn.canonical_json import digest_of, seal
+from everlearn.errors import IntegrityError
+from everlearn.registry import event_log
+from everlearn.registry.event_log import Chain, span
+from everlearn.registry.events import Kind
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
+from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line
+
+if TYPE_CHECKING:
+    from everlearn.registry.events import State
+    from everlearn.registry.versions import Registry
+    from everlearn.storage.protocol import Blob
+
+
+class Counting(MemoryStore):
+    """A store that remembers what was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[str] = []
+
+    def get(self, key: str) -> Blob:
+        self.reads.append(key)
+        return super().get(key)
+
+
+def grow(line: Registry, *, to: int) -> None:
+    """Nights without a version, until there are `to` events."""
+    for number in range(line.state().sequence, to):
+        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
+
+
+def history(store: MemoryStore) -> list[int]:
+    return [event.sequence for event in open_line(store).state().history]
+
+
+def write_as_before(chained: Chain, state: State, held: int) -> str:
+    """How earlier versions of Everlearn wrote a snapshot: the whole history, every time."""
+    assert held
+    content = [{"content": event.to_content(), "digest": event.digest} for event in state.history]
+    data = seal({"events": content}, purpose="snapshot", line=LINE, signer=SIGNER)
+    chained._store.create(object_key(LINE, digest_of(data)), data)
+    return digest_of(data)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "held"), [(1, 0), (9, 0), (10, 10), (15, 0), (90, 10), (100, 100), (1200, 100), (2000, 1000)]
+)
+def test_a_snapshot_holds_more_the_rounder_its_number_is(sequence: int, held: int) -> None:
+    assert span(sequence) == held
+
+
+def test_a_long_history_is_read_from_few_objects_and_kept_once_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 4)
+    store = Counting()
+    line = open_line(store)
+    for count in range(1, 90):
+        grow(line, to=count)
+        store.reads.clear()
+        assert history(store) == list(range(1, count + 1))
+        assert len(store.reads) <= 2 + 3 * (1 + math.floor(math.log(count, 4)))
+    held = sum(len(Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest)[0])
+               for event in line.state().history if (digest := event.snapshot))  # fmt: skip
+    assert held <= 90 * math.log(90, 4)
+
+
+@settings(max_examples=20)
+@given(first=st.integers(0, 40), jumps=st.lists(st.integers(1, 20), max_size=5))
+def test_a_reader_sees_the_same_however_far_it_was_behind(first: int, jumps: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(event_log, "SNAPSHOT_EVERY", 3)
+        store = MemoryStore()
+        writer, reader = open_line(store), open_line(store)
+        grow(writer, to=first)
+        assert reader.state() == writer.state()
+        for jump in jumps:
+            grow(writer, to=writer.state().sequence + jump)
+            assert reader.state() == writer.state() == open_line(store).state()
+
+
+@pytest.mark.parametrize(("every", "before"), [(10, 4), (7, 3), (4, 4)])
+def test_a_line_with_the_snapshots_of_before_goes_on_with_those_of_today(
+    every: int, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Counting()
+    with monkeypatch.context() as patch:
+        patch.setattr(event_log, "SNAPSHOT_EVERY", every)
+        patch.setattr(Chain, "_write_snapshot", write_as_before)
+        grow(open_line(store), to=25)
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", before)
+    for count in range(25, 70):
+        grow(open_line(store), to=count)
+        store.reads.clear()
+        assert history(store) == list(range(1, count + 1))
+    assert len(store.reads) < 20
+
+
+@pytest.mark.parametrize("content", [{}, {"events": 7}, {"events": [{}]}, {"events": [], "before": 7}])
+def test_a_snapshot_that_is_none_is_refused(content: dict[str, object]) -> None:
+    store = MemoryStore()
+    data = seal(content, purpose="snapshot", line=LINE, signer=SIGNER)
+    store.create(object_key(LINE, digest_of(data)), data)
+    with pytest.raises(IntegrityError, match="is no snapshot that this version of Everlearn can read"):
+        Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest_of(data))
+
+
+def test_the_state_of_any_event_can_be_read_whatever_head_says() -> None:
+    store = MemoryStore()
+    line = open_line(store)
+    grow(line, to=25)
+    chained = Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
+    for number in (1, 10, 17, 25):
+        assert chained.at(str(line.state().tip_at(number))).history == line.state().history[:number]

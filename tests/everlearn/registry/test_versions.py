@@ -1,0 +1,341 @@
+"""What a user of the registry relies on, mostly on a store in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import BadInputError, IntegrityError, RegistryError, StaleParentError, StoreError
+from everlearn.registry import event_log
+from everlearn.registry.signing import Unsigned
+from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, candidate, open_line, publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.storage.protocol import Blob
+    from everlearn.storage.s3 import S3Store
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def line(store: MemoryStore) -> Registry:
+    return open_line(store)
+
+
+def roll_back(line: Registry, to: str | None = None, *, keep: bool = False) -> tuple[str, str | None]:
+    done = line.rollback(to, reason="answers got worse", actor="ada", keep=keep)
+    return done.left, done.to
+
+
+def test_a_new_line_is_empty_and_says_so(line: Registry) -> None:
+    assert line.state().sequence == 0
+    with pytest.raises(RegistryError, match="has no champion: the base model alone is in use"):
+        line.resolve("champion")
+    with pytest.raises(RegistryError, match="has no version 'v0001'; the latest are: none yet"):
+        line.resolve("v0001")
+
+
+def test_a_published_version_is_champion_and_tells_where_it_came_from(line: Registry) -> None:
+    manifest = candidate(line, "one", report=True)
+    entry = line.publish(manifest, make_champion=True, actor="night", reason="31 points better")
+    assert (entry.version, entry.parent, entry.actor, entry.reason) == ("v0001", None, "night", "31 points better")
+    assert line.resolve("champion") == entry
+    assert line.manifest("champion") == manifest
+    assert line.state().claimed == (manifest.data_digest,)
+    assert open_line(line._store).state() == line.state()
+
+
+def test_a_night_moves_head_once(store: MemoryStore, line: Registry) -> None:
+    publish(line, "one")
+    assert line.state().sequence == 1
+    assert [event.kind for event in line.state().history] == [Kind.PUBLISHED]
+
+
+def test_publishing_again_changes_nothing(store: MemoryStore, line: Registry) -> None:
+    manifest = candidate(line, "one")
+    first = line.publish(manifest, make_champion=True, actor="night", reason="better")
+    held = {info.key: info.etag for info in store.list()}
+    again = open_line(store).publish(manifest, make_champion=True, actor="night", reason="once more")
+    assert again == first
+    assert {info.key: info.etag for info in store.list()} == held
+
+
+def test_a_version_can_wait_without_becoming_champion(line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two", champion=False)
+    assert line.state().champion == "v0001"
+    assert line.promote("v0002", reason="looks good", actor="ada").version == "v0002"
+    assert line.state().champion == "v0002"
+
+
+def test_promoting_the_champion_changes_nothing(line: Registry) -> None:
+    publish(line, "one")
+    line.promote("v0001", reason="sure is sure", actor="ada")
+    assert line.state().sequence == 1
+
+
+def test_the_same_bytes_are_kept_once(store: MemoryStore, line: Registry) -> None:
+    assert line.put_object(b"bytes") == line.put_object(b"bytes")
+    assert len(list(store.list(f"{LINE}/objects/"))) == 1
+    assert line.get_object(line.put_object(b"bytes")) == b"bytes"
+
+
+def test_a_candidate_that_began_elsewhere_does_not_become_champion(line: Registry) -> None:
+    late = candidate(line, "late")
+    publish(line, "one")
+    with pytest.raises(StaleParentError, match=r"began at the base model, but v0001 is champion now; run another"):
+        line.publish(late, make_champion=True, actor="night", reason="better")
+    assert line.publish(late, make_champion=False, actor="night", reason="for review").version == "v0002"
+
+
+def test_a_candidate_of_a_champion_that_was_rolled_back_is_refused(line: Registry) -> None:
+    publish(line, "one")
+    heir = candidate(line, "heir", parent="v0001")
+    roll_back(line)
+    with pytest.raises(StaleParentError, match="v0001, which is barred since"):
+        line.publish(heir, make_champion=False, actor="night", reason="better")
+    unbarred = candidate(line, "other", parent=None)
+    assert line.publish(unbarred, make_champion=True, actor="night", reason="better").version == "v0002"
+
+
+def test_a_candidate_of_a_champion_that_was_left_but_kept_names_the_base(line: Registry) -> None:
+    publish(line, "one")
+    heir = candidate(line, "heir", parent="v0001")
+    roll_back(line, keep=True)
+    with pytest.raises(StaleParentError, match="began at v0001, but the base model is champion now"):
+        line.publish(heir, make_champion=True, actor="night", reason="better")
+
+
+def test_a_line_belongs_to_one_base_model(line: Registry) -> None:
+    publish(line, "one")
+    stranger = candidate(line, "stranger", parent="v0001", base="c" * 64)
+    with pytest.raises(RegistryError, match="belongs to another base model"):
+        line.publish(stranger, make_champion=True, actor="night", reason="better")
+
+
+def test_a_candidate_whose_objects_are_missing_is_refused(store: MemoryStore, line: Registry) -> None:
+    manifest = candidate(line, "one")
+    store.delete(f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}")
+    with pytest.raises(IntegrityError, match="is missing"):
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+    assert line.state().sequence == 0
+
+
+def test_nights_without_a_version_are_in_the_history_once(line: Registry) -> None:
+    for kind in (Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA):
+        for _ in range(2):
+            event = line.record(kind, cycle_key=str(kind), reason="7 lost", actor="night", detail={"p_value": 0.5})
+            assert (event.kind, event.reason, event.detail) == (kind, "7 lost", {"p_value": 0.5})
+    assert [event.kind for event in line.state().history] == [Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA]
+    assert line.state().claimed == ()
+
+
+def test_a_cycle_ends_in_one_way_only(line: Registry) -> None:
+    manifest = candidate(line, "one")
+    line.record(Kind.REJECTED, cycle_key=manifest.cycle_key, reason="worse", actor="night", detail={})
+    with pytest.raises(RegistryError, match="ended as rejected before"):
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+    with pytest.raises(RegistryError, match="ended as rejected before"):
+        line.record(Kind.INSUFFICIENT, cycle_key=manifest.cycle_key, reason="?", actor="night", detail={})
+
+
+def test_only_the_end_of_a_night_can_be_recorded(line: Registry) -> None:
+    with pytest.raises(RegistryError, match="published is not how a night without a version ends"):
+        line.record(Kind.PUBLISHED, cycle_key="k", reason="r", actor="night", detail={})
+
+
+def test_rollback_goes_back_through_the_good_champions_to_the_base_model(line: Registry) -> None:
+    for name in ("one", "two", "three"):
+        publish(line, name)
+    flagged = [line.state().versions[each].data_digest for each in ("v0003", "v0002", "v0001")]
+    assert roll_back(line) == ("v0003", "v0002")
+    assert roll_back(line) == ("v0002", "v0001")
+    assert roll_back(line) == ("v0001", None)
+    assert line.state().barred == ("v0001", "v0002", "v0003")
+    assert list(line.state().flagged) == flagged
+    with pytest.raises(RegistryError, match="the base model alone is in use; there is nothing to roll back"):
+        roll_back(line)
+
+
+def test_rollback_goes_where_it_is_told(line: Registry) -> None:
+    for name in ("one", "two", "three"):
+        publish(line, name)
+    assert roll_back(line, "v0001") == ("v0003", "v0001")
+    assert roll_back(line, BASE) == ("v0001", None)
+
+
+def test_the_version_that_is_left_can_be_kept(line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two")
+    assert roll_back(line, keep=True) == ("v0002", "v0001")
+    assert line.state().barred == ()
+    assert line.promote("v0002", reason="it was not the adapter", actor="ada").version == "v0002"
+
+
+def test_a_barred_version_never_comes_back(line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two")
+    roll_back(line)
+    with pytest.raises(RegistryError, match="v0002 is barred; not barred: v0001"):
+        line.promote("v0002", reason="r", actor="ada")
+    roll_back(line)
+    with pytest.raises(RegistryError, match="v0001 is barred; not barred: none, but base"):
+        line.promote("v0001", reason="r", actor="ada")
+
+
+def test_rolling_back_to_the_champion_is_refused(line: Registry) -> None:
+    publish(line, "one")
+    for ref in ("v0001", "champion"):
+        with pytest.raises(RegistryError, match="v0001 is the champion already"):
+            roll_back(line, ref)
+
+
+def test_rollback_refuses_a_target_that_consumers_could_not_load(store: MemoryStore, line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two")
+    key = f"{LINE}/objects/sha256/{line.manifest('v0001').files['adapter_model.safetensors'].digest}"
+    good = store.get(key).data
+    for damage in (good[:-1], good[:-1] + b"?"):
+        store.put(key, damage)
+        with pytest.raises(IntegrityError, match="is damaged; restore it from a backup, or choose another version"):
+            roll_back(line)
+    store.delete(key)
+    with pytest.raises(IntegrityError, match="is missing"):
+        roll_back(line)
+    assert line.state().champion == "v0002"
+    assert roll_back(line, BASE) == ("v0002", None)
+
+
+def test_rollback_refuses_a_target_made_for_another_base_model(line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(line, "one")
+    publish(line, "two")
+    honest = line.manifest("v0001")
+    monkeypatch.setattr(line, "_manifest", lambda _: replace(honest, base_fingerprint="c" * 64))
+    with pytest.raises(IntegrityError, match="v0001 was made for another base model"):
+        roll_back(line)
+
+
+def test_nobody_rolls_back_twice_by_a_race(store: MemoryStore, line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two", "three"):
+        publish(line, name)
+    other = open_line(store)
+    original = line._rollback_target
+
+    def late(*args: object, **kwargs: object) -> str | None:
+        if other.state().champion == "v0003":
+            roll_back(other)
+        return original(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(line, "_rollback_target", late)
+    with pytest.raises(RegistryError, match="v0003 is no longer champion, v0002 is: somebody else was faster"):
+        roll_back(line)
+    assert line.state().champion == "v0002"
+
+
+def test_two_lines_in_one_bucket_know_nothing_of_each_other(store: MemoryStore, line: Registry) -> None:
+    publish(line, "one")
+    other = Registry(store, "algebra", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+    assert other.state().sequence == 0
+    publish(other, "one", champion=False)
+    assert line.state().champion == "v0001"
+    assert other.state().champion is None
+
+
+def test_a_line_without_signatures_works_for_those_who_ask_for_it(store: MemoryStore, line: Registry) -> None:
+    unsigned = Registry(store, LINE, clock=Clock(), signer=None, verifier=Unsigned())
+    publish(unsigned, "one")
+    assert unsigned.state().champion == "v0001"
+    with pytest.raises(IntegrityError, match="is not signed"):
+        line.state()
+
+
+def test_a_publisher_without_a_key_is_stopped_before_anything_is_visible(store: MemoryStore) -> None:
+    keyless = Registry(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
+    with pytest.raises(IntegrityError, match="is not signed"):
+        publish(keyless, "one")
+    assert keyless.state().sequence == 0
+
+
+def test_a_store_that_ignores_conditions_is_refused_at_the_first_write() -> None:
+    class Careless(MemoryStore):
+        def create(self, key: str, data: bytes) -> str:
+            return self.put(key, data)
+
+    line = open_line(Careless())
+    with pytest.raises(StoreError, match="two publishers could overwrite each other"):
+        publish(line, "one")
+    assert line.state().sequence == 0
+
+
+def test_snapshots_make_a_long_history_short_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 4)
+    reads: list[str] = []
+
+    class Counting(MemoryStore):
+        def get(self, key: str) -> Blob:
+            reads.append(key)
+            return super().get(key)
+
+    store = Counting()
+    line = open_line(store)
+    for number in range(11):
+        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
+        assert open_line(store).state() == line.state()
+    reads.clear()
+    assert open_line(store).state().sequence == 11
+    assert len([key for key in reads if "/events/" in key]) == 4
+    reads.clear()
+    line.state()
+    assert reads == [f"{LINE}/HEAD"]
+
+
+def test_a_reader_that_knows_the_history_reads_only_what_is_new(
+    store: MemoryStore, line: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 3)
+    reader = open_line(store)
+    for number in range(8):
+        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={})
+        if number % 2:
+            assert reader.state() == line.state()
+
+
+def test_the_registry_is_light() -> None:
+    heavy = ("torch", "great_expectations", "prefect", "boto3", "cryptography", "transformers")
+    code = f"import sys, everlearn.registry.versions, everlearn.cycle.record; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_version_comes_back_from_a_real_server_byte_by_byte(s3_store: S3Store, tmp_path: Path) -> None:
+    line = open_line(s3_store)
+    publish(line, "one")
+    publish(line, "two")
+    there = open_line(s3_store).pull("champion", to=tmp_path / "adapter")
+    assert (there / "adapter_model.safetensors").read_bytes() == adapter("two")
+    roll_back(line)
+    open_line(s3_store).pull("champion", to=tmp_path / "adapter")
+    assert (there / "adapter_model.safetensors").read_bytes() == adapter("one")
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t "])
+def test_nothing_moves_without_a_reason(store: MemoryStore, line: Registry, reason: str) -> None:
+    publish(line, "one")
+    publish(line, "two", champion=False)
+    before = store.get(f"{LINE}/HEAD").data
+    with pytest.raises(BadInputError, match="rolled_back without a reason: say why"):
+        line.rollback(None, reason=reason, actor="ada")
+    with pytest.raises(BadInputError, match="promoted without a reason: say why"):
+        line.promote("v0002", reason=reason, actor="ada")
+    assert store.get(f"{LINE}/HEAD").data == before

@@ -1,0 +1,70 @@
+"""A version that waits for somebody's word: nobody sees it before, and the word is in the history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import RegistryError
+from everlearn.registry.event_log import Draft
+from everlearn.registry.events import Kind
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import open_line, publish
+
+if TYPE_CHECKING:
+    from everlearn.registry.versions import Registry
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """A champion, and two versions that wait."""
+    line = open_line(MemoryStore())
+    publish(line, "first")
+    for name in ("second", "third"):
+        publish(line, name, champion=False)
+    return line
+
+
+def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Registry) -> None:
+    assert registry.state().waiting == ("v0002", "v0003")
+    registry.approve("v0003", reason="I have read its report", actor="Ada")
+    state = registry.state()
+    assert (state.champion, state.waiting) == ("v0003", ("v0002",))
+    approved, promoted = state.history[-2:]
+    assert (approved.kind, approved.actor, approved.reason) == (Kind.APPROVED, "Ada", "I have read its report")
+    assert (promoted.kind, promoted.reason) == (Kind.PROMOTED, "approved: I have read its report")
+
+
+def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
+    cut_short = Draft(kind=Kind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
+    registry._chain.append(lambda _: cut_short)
+    assert "v0002" in registry.state().waiting
+    before = len(registry.state().history)
+    registry.approve("v0002", reason="good", actor="Ada")
+    assert registry.state().champion == "v0002"
+    assert [event.kind for event in registry.state().history[before:]] == [Kind.PROMOTED], "approved once"
+
+
+def test_an_old_approval_that_is_repeated_changes_nothing(registry: Registry) -> None:
+    for version in ("v0002", "v0003"):
+        registry.approve(version, reason="good", actor="Ada")
+    before = len(registry.state().history)
+    registry.approve("v0002", reason="good", actor="Ada")
+    assert registry.state().champion == "v0003"
+    assert len(registry.state().history) == before
+
+
+def test_what_was_refused_never_serves(registry: Registry) -> None:
+    for _ in range(2):
+        assert registry.refuse("v0002", reason="too long", actor="Ada").barred
+    state = registry.state()
+    assert (state.champion, state.waiting) == ("v0001", ("v0003",))
+    assert [event.kind for event in state.history if event.actor == "Ada"] == [Kind.BARRED]
+    with pytest.raises(RegistryError, match="v0002 is barred"):
+        registry.approve("v0002", reason="after all", actor="Ada")
+
+
+def test_a_champion_cannot_be_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="v0001 does not wait for approval; `everlearn rollback`"):
+        registry.refuse("v0001", reason="no", actor="Ada")

@@ -1,0 +1,197 @@
+"""A line behind a network that fails at random: whatever is said to be done is done once, and a re-run completes."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import ConflictError, RegistryError, StoreDownError, StoreError
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.versions import Kind
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.faulty import QUICK, Asked, Fault, Proxy, without_waiting
+from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+    from everlearn.storage.s3 import S3Store
+    from tests.conftest import S3Server
+
+RATE = 0.12  # of all requests
+ATTEMPTS = 60
+AT_HEAD = (
+    Fault.CONFLICT, Fault.PRECONDITION, Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.CUT_HEADERS, Fault.GATEWAY,
+    Fault.TWICE,
+)  # fmt: skip
+SEEDS = [pytest.param(seed, marks=() if seed < 1 else pytest.mark.slow) for seed in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_waiting(monkeypatch)
+
+
+@pytest.fixture
+def direct(s3_server: S3Server, bucket: str) -> S3Store:
+    return s3_server.store(bucket)
+
+
+@pytest.fixture(params=SEEDS)
+def weather(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[random.Random]:
+    """Faults at random while the test runs, the same in every run of the same seed."""
+    chance = random.Random(request.param)
+
+    def choose(_: Asked) -> Fault | None:
+        return chance.choice(QUICK) if chance.random() < RATE else None
+
+    proxy.choose = choose
+    yield chance
+    proxy.choose = lambda _: None
+    proxy.requests.clear()
+
+
+def until_done(store: S3Store, act: Callable[[Registry], None]) -> int:
+    """Do it as somebody would who repeats a command after an error of the store; how often it failed."""
+    line = open_line(store)
+    for failed in range(ATTEMPTS):
+        try:
+            act(line)
+        except StoreError:
+            if failed % 2:
+                line = open_line(store)  # a new process, every other time
+        else:
+            return failed
+    raise AssertionError(f"not done after {ATTEMPTS} attempts")
+
+
+def publishing(name: str, *, parent: str | None) -> Callable[[Registry], None]:
+    def act(line: Registry) -> None:
+        manifest = candidate(line, name, parent=parent)
+        line.publish(manifest, make_champion=True, actor="night", reason="better")
+
+    return act
+
+
+def rolling_back(to: str, *, left: str) -> Callable[[Registry], None]:
+    """As the command says after an error: look whether it has happened before it is repeated."""
+
+    def act(line: Registry) -> None:
+        if line.state().champion == left:
+            line.rollback(to, reason="worse", actor="ada", keep=True)
+
+    return act
+
+
+def promoting(version: str) -> Callable[[Registry], None]:
+    return lambda line: void(line.promote(version, reason="after all", actor="ada"))
+
+
+def void(_: object) -> None:
+    """Forget an answer."""
+
+
+def test_what_is_done_is_done_once_and_the_history_is_one_chain(
+    weather: random.Random, proxied_store: S3Store, direct: S3Store, tmp_path: Path
+) -> None:
+    steps: list[tuple[Kind, Callable[[Registry], None]]] = [
+        (Kind.PUBLISHED, publishing("one", parent=None)),
+        (Kind.PUBLISHED, publishing("two", parent="v0001")),
+        (Kind.ROLLED_BACK, rolling_back("v0001", left="v0002")),
+        (Kind.PROMOTED, promoting("v0002")),
+        (Kind.PUBLISHED, publishing("three", parent="v0002")),
+        (Kind.ROLLED_BACK, rolling_back("v0002", left="v0003")),
+    ]
+    for number, (kind, act) in enumerate(steps, start=1):
+        until_done(proxied_store, act)
+        history = open_line(direct).state().history
+        assert [event.kind for event in history] == [kind for kind, _ in steps[:number]], kind
+    to = tmp_path / "adapter"
+    until_done(proxied_store, lambda line: void(line.pull("champion", to=to)))
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
+    findings = fsck(direct, LINE, verifier=VERIFIER)
+    assert findings.is_clean
+    assert len(findings.trail) == len(steps)
+
+
+def test_one_fault_at_the_move_of_head_never_publishes_twice_and_never_denies_what_was_done(
+    proxy: Proxy, proxied_store: S3Store, direct: S3Store
+) -> None:
+    line = open_line(proxied_store)
+    publishing("one", parent=None)(line)
+    for number, fault in enumerate(AT_HEAD, start=2):
+        with proxy.faults(fault, on=lambda asked: asked.method == "PUT" and asked.path.endswith("/HEAD")):
+            publishing(fault.name, parent=f"v{number - 1:04d}")(line)
+        state = open_line(direct).state()
+        assert state.champion == f"v{number:04d}"
+        assert [event.sequence for event in state.history] == [*range(1, number + 1)]
+    assert fsck(direct, LINE, verifier=VERIFIER).is_clean
+
+
+@pytest.mark.parametrize("fault", [pytest.param(Fault.SILENT, marks=pytest.mark.slow), Fault.LATE])
+def test_a_move_of_head_that_lands_after_its_writer_gave_up_is_one_move_all_the_same(
+    fault: Fault, proxy: Proxy, bucket: str, direct: S3Store
+) -> None:
+    publishing("one", parent=None)(open_line(direct))
+    hasty = proxy.store(bucket, timeout_s=1.0)
+    with proxy.faults(fault, on=lambda asked: asked.method == "PUT" and asked.path.endswith("/HEAD")) as seen:
+        until_done(hasty, publishing("two", parent="v0001"))
+    assert sum(asked.method == "PUT" and asked.path.endswith("/HEAD") for asked in seen) >= 1
+    assert [event.sequence for event in open_line(direct).state().history] == [1, 2]
+    assert fsck(direct, LINE, verifier=VERIFIER).is_clean
+
+
+def test_two_that_work_at_once_in_bad_weather_both_get_their_way(
+    proxy: Proxy, proxied_store: S3Store, direct: S3Store, bucket: str
+) -> None:
+    publishing("one", parent=None)(open_line(direct))
+    manifest = candidate(open_line(direct), "two", parent="v0001")
+    seen: list[str] = []
+
+    def meanwhile(asked: Asked) -> bool:
+        """Before this one moves HEAD, somebody else does."""
+        if asked.method == "PUT" and asked.path.endswith("/HEAD") and not seen:
+            seen.append("moved")
+            open_line(direct).rollback(reason="worse", actor="ada", keep=True)
+            return True
+        return False
+
+    with proxy.faults(Fault.RESET_AFTER, on=meanwhile):
+        open_line(proxied_store).publish(manifest, make_champion=False, actor="night", reason="better")
+    state = open_line(direct).state()
+    assert [event.kind for event in state.history] == [Kind.PUBLISHED, Kind.ROLLED_BACK, Kind.PUBLISHED]
+    assert state.champion is None
+    with pytest.raises(RegistryError, match="nothing to roll back"):
+        open_line(proxied_store).rollback(reason="again", actor="ada")
+
+
+class Vanishing(MemoryStore):
+    """What it says is there has been collected before anybody can look, so many times."""
+
+    times = 1
+
+    def create(self, key: str, data: bytes) -> str:
+        if self.times:
+            self.times -= 1
+            raise ConflictError(f"{key} exists already")
+        return super().create(key, data)
+
+
+def test_an_object_that_is_collected_between_two_looks_is_written_after_all(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights")
+    line = open_line(Vanishing())
+    assert line.get_object(line.put_object(b"weights")) == b"weights"
+    line = open_line(Vanishing())
+    assert line.get_object(line.put_file(path)) == b"weights"
+
+
+def test_a_store_that_contradicts_itself_is_not_taken_for_damage() -> None:
+    store = Vanishing()
+    store.times = 3
+    with pytest.raises(StoreDownError, match="is said to be there already, and is not"):
+        open_line(store).put_object(b"weights")

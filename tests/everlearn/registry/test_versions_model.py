@@ -1,0 +1,300 @@
+"""The registry against a plain model of it: whatever is done in whatever order, both say the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from everlearn.canonical_json import digest_of
+from everlearn.errors import EverlearnError
+from everlearn.registry import event_log
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.maintenance.gc import collect
+from everlearn.registry.publisher_lease import LEASE
+from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.settings import RetentionSettings
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
+from tests.support.line import LINE, VERIFIER, WHEN, adapter, candidate, open_line
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+RETENTION = RetentionSettings(versions=1)
+YOUNG = timedelta(hours=RETENTION.minimum_age_hours)
+NIGHTS = st.sampled_from([f"night {number}" for number in range(3)])
+CHOICES = st.integers(min_value=0, max_value=7)  # one of the versions, modulo how many there are and one that is not
+ENDS = st.sampled_from([Kind.REJECTED, Kind.INSUFFICIENT])
+
+
+@dataclass
+class Version:
+    """What the model knows of one."""
+
+    night: str
+    at: datetime
+    barred: bool = False
+    retired: bool = False
+    was_champion: bool = False
+
+
+@dataclass
+class Model:
+    """A line as one would write it down on paper: no store, no events, no digests."""
+
+    versions: dict[str, Version] = field(default_factory=dict)
+    champions: list[str | None] = field(default_factory=lambda: [None])
+    ends: dict[str, Kind] = field(default_factory=dict)
+    history: list[Kind] = field(default_factory=list)
+    uploads: dict[str, datetime] = field(default_factory=dict)
+    claims: list[datetime] = field(default_factory=list)
+
+    @property
+    def champion(self) -> str | None:
+        return self.champions[-1]
+
+    def usable(self, name: str | None) -> bool:
+        """Whether it could be champion."""
+        return name in self.versions and not (self.versions[name].barred or self.versions[name].retired)
+
+    def upload(self, night: str, now: datetime) -> None:
+        if night not in self.uploads or self.uploads[night] < now - LEASE:
+            self.uploads[night] = now
+
+    def publishes(self, night: str, parent: str | None, *, champion: bool) -> bool | None:
+        """Whether that may be published; None if it was."""
+        if night in self.ends:
+            return None if self.ends[night] is Kind.PUBLISHED else False
+        if parent is not None and not self.usable(parent):
+            return False
+        return not champion or parent == self.champion
+
+    def publish(self, night: str, now: datetime, *, champion: bool) -> None:
+        name = f"v{len(self.versions) + 1:04d}"
+        self.versions[name] = Version(night, now)
+        self.ends[night] = Kind.PUBLISHED
+        self.history.append(Kind.PUBLISHED)
+        if champion:
+            self.crown(name)
+
+    def crown(self, name: str | None) -> None:
+        self.champions.append(name)
+        if name is not None:
+            self.versions[name].was_champion = True
+
+    def target(self, to: str | None) -> tuple[bool, str | None]:
+        """Whether a rollback there may be, and where it goes."""
+        if self.champion is None:
+            return False, None
+        if to is None:
+            fit = [each for each in self.champions if each is None or self.usable(each)]
+            to = [each for each in fit if each != self.champion][-1] or BASE
+        if to == BASE:
+            return True, None
+        return to != self.champion and self.usable(to), to
+
+    def roll_back(self, to: str | None, *, keep: bool) -> None:
+        left = self.champions.pop()
+        assert left is not None
+        self.versions[left].barred = not keep
+        if to in self.champions:
+            last = len(self.champions) - 1 - self.champions[::-1].index(to)
+            del self.champions[last:]
+        self.crown(to)
+        self.history.append(Kind.ROLLED_BACK)
+
+    def collect(self, now: datetime) -> None:
+        old = [each for each in [*self.versions.values()][: -RETENTION.versions] if each.at < now - YOUNG]
+        retiring = [each for each in old if not (each.retired or each.was_champion)]
+        for each in retiring:
+            each.retired = True
+        if retiring:
+            self.history.append(Kind.RETIRED)
+        needed = {each.night for each in self.versions.values() if not each.retired}
+        self.uploads = {night: at for night, at in self.uploads.items() if night in needed or at >= now - YOUNG}
+
+
+class Line(RuleBasedStateMachine):
+    """One line, opened by two people: by one anew each time, by the other once for all."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = WHEN
+        self.model = Model()
+        self.seen: set[str] = set()
+        self.looked_at = 0
+        self.store = MemoryStore(lambda: self.now)
+        self.steady = open_line(self.store)
+        self.directory = Path(tempfile.mkdtemp())
+
+    def teardown(self) -> None:
+        assert fsck(self.store, LINE, verifier=VERIFIER).is_clean or not self.model.history
+        shutil.rmtree(self.directory)
+
+    def open(self, *, anew: bool) -> Registry:
+        return open_line(self.store) if anew else self.steady
+
+    def named(self, choice: int) -> str:
+        """A version, or the next one, which is not there yet."""
+        return f"v{choice % (len(self.model.versions) + 1) + 1:04d}"
+
+    @rule(night=NIGHTS, choice=CHOICES, fits=st.booleans(), champion=st.booleans())
+    def publish(self, night: str, choice: int, *, fits: bool, champion: bool) -> None:
+        parent = self.model.champion if fits else self.named(choice)
+        line = open_line(self.store)  # who publishes has a lease of its own
+        manifest = candidate(line, night, parent=parent)
+        self.model.upload(night, self.now)
+        allowed = self.model.publishes(night, parent, champion=champion)
+        if allowed is False:
+            self.model.claims.append(self.now + LEASE)
+            with pytest.raises(EverlearnError):
+                line.publish(manifest, make_champion=champion, actor="night", reason="r")
+            return
+        entry = line.publish(manifest, make_champion=champion, actor="night", reason="r")
+        if allowed:
+            self.model.publish(night, self.now, champion=champion)
+        assert self.model.versions[entry.version].night == night
+
+    @rule(anew=st.booleans())
+    def publish_the_next(self, *, anew: bool) -> None:
+        """A good night, which is what most are."""
+        line, night = self.open(anew=anew), f"good {len(self.model.versions)}"
+        manifest = candidate(line, night, parent=self.model.champion)
+        line.publish(manifest, make_champion=True, actor="night", reason="r")
+        self.model.upload(night, self.now)
+        self.model.publish(night, self.now, champion=True)
+
+    @rule(night=NIGHTS)
+    def upload(self, night: str) -> None:
+        """Upload, and die."""
+        candidate(open_line(self.store), night)
+        self.model.upload(night, self.now)
+        self.model.claims.append(self.now + LEASE)
+
+    @rule(choice=CHOICES, anew=st.booleans())
+    def promote_what_can_be(self, choice: int, *, anew: bool) -> None:
+        usable = [name for name in self.model.versions if self.model.usable(name)]
+        if usable:
+            self._promote(usable[choice % len(usable)], anew=anew)
+
+    @rule(keep=st.booleans(), anew=st.booleans())
+    def roll_back_by_default(self, *, keep: bool, anew: bool) -> None:
+        self._roll_back(None, keep=keep, anew=anew)
+
+    @rule(night=NIGHTS, kind=ENDS, anew=st.booleans())
+    def end(self, night: str, kind: Kind, *, anew: bool) -> None:
+        line = self.open(anew=anew)
+        if self.model.ends.get(night, kind) is not kind:
+            with pytest.raises(EverlearnError, match="ended as"):
+                line.record(kind, cycle_key=key_of(night), reason="r", actor="night", detail={})
+            return
+        line.record(kind, cycle_key=key_of(night), reason="r", actor="night", detail={})
+        if night not in self.model.ends:
+            self.model.ends[night] = kind
+            self.model.history.append(kind)
+
+    @rule(choice=CHOICES, anew=st.booleans())
+    def promote(self, choice: int, *, anew: bool) -> None:
+        self._promote(self.named(choice), anew=anew)
+
+    def _promote(self, name: str, *, anew: bool) -> None:
+        if not self.model.usable(name):
+            with pytest.raises(EverlearnError):
+                self.open(anew=anew).promote(name, reason="r", actor="ada")
+            return
+        assert self.open(anew=anew).promote(name, reason="r", actor="ada").version == name
+        if name != self.model.champion:
+            self.model.crown(name)
+            self.model.history.append(Kind.PROMOTED)
+
+    @rule(to=st.one_of(st.sampled_from([None, BASE]), CHOICES), keep=st.booleans(), anew=st.booleans())
+    def roll_back(self, to: str | int | None, *, keep: bool, anew: bool) -> None:
+        self._roll_back(self.named(to) if isinstance(to, int) else to, keep=keep, anew=anew)
+
+    def _roll_back(self, named: str | None, *, keep: bool, anew: bool) -> None:
+        allowed, target = self.model.target(named)
+        if not allowed:
+            with pytest.raises(EverlearnError):
+                self.open(anew=anew).rollback(named, reason="r", actor="ada", keep=keep)
+            return
+        left = self.model.champion
+        done = self.open(anew=anew).rollback(named, reason="r", actor="ada", keep=keep)
+        assert (done.left, done.to, done.barred) == (left, target, not keep)
+        self.model.roll_back(target, keep=keep)
+
+    @rule(hours=st.sampled_from([0.1, 1, 13, 30]))
+    def wait(self, hours: float) -> None:
+        self.now += timedelta(hours=hours)
+
+    @rule(anew=st.booleans())
+    def gc(self, *, anew: bool) -> None:
+        if any(until > self.now for until in self.model.claims):
+            with pytest.raises(EverlearnError, match="somebody is publishing"):
+                collect(self.open(anew=anew), RETENTION, actor="ada", wait=self.pass_time)
+            return
+        self.model.collect(self.now)
+        collect(self.open(anew=anew), RETENTION, actor="ada", wait=self.pass_time)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(choice=st.one_of(st.none(), CHOICES), place=st.sampled_from("ab"), anew=st.booleans())
+    def pull(self, choice: int | None, place: str, *, anew: bool) -> None:
+        ref = "champion" if choice is None else self.named(choice)
+        name = self.model.champion if choice is None else ref
+        to = self.directory / place
+        if name not in self.model.versions or self.model.versions[name].retired:
+            before = sorted(to.iterdir()) if to.exists() else None
+            with pytest.raises(EverlearnError):
+                self.open(anew=anew).pull(ref, to=to)
+            assert before == (sorted(to.iterdir()) if to.exists() else None)
+            return
+        self.open(anew=anew).pull(ref, to=to)
+        assert (to / "adapter_model.safetensors").read_bytes() == adapter(self.model.versions[name].night)
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        versions = self.model.versions
+        is_news, self.looked_at = len(self.model.history) != self.looked_at, len(self.model.history)
+        for line in (open_line(self.store), self.steady) if is_news else (self.steady,):
+            state = line.state()
+            assert state.champion == self.model.champion
+            assert state.champions == tuple(self.model.champions)
+            assert self.model.champion is None or state.last_good == self.model.target(None)[1]
+            assert [event.kind for event in state.history] == self.model.history
+            assert list(state.versions) == list(versions)
+            assert state.barred == tuple(name for name, each in versions.items() if each.barred)
+            assert [name for name in versions if state.versions[name].retired] == [
+                n for n in versions if versions[n].retired
+            ]
+            assert set(state.ever_champion) == {name for name, each in versions.items() if each.was_champion}
+
+    @invariant()
+    def what_is_needed_is_there_and_what_was_collected_is_gone(self) -> None:
+        held = {info.key: info.modified for info in self.store.list(f"{LINE}/objects/")}
+        for night in self.seen | {*self.model.uploads}:
+            assert held.get(object_key(LINE, digest_of(adapter(night)))) == self.model.uploads.get(night)
+        self.seen |= {*self.model.uploads}
+
+
+def key_of(night: str) -> str:
+    return digest_of(f"cycle {night}".encode())
+
+
+@pytest.fixture(autouse=True)
+def _snapshot_at_every_third_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 3)
+
+
+def test_whatever_is_done_in_whatever_order_registry_and_model_say_the_same() -> None:
+    chosen = settings(max_examples=60, stateful_step_count=50, deadline=None, derandomize=True)
+    run_state_machine_as_test(Line, settings=chosen)

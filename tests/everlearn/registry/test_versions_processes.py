@@ -1,0 +1,161 @@
+"""Eight processes that publish, promote and roll back on one line: one winner a round, one chain, nothing lost or twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import traceback
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
+
+import pytest
+
+from everlearn.errors import EverlearnError
+from everlearn.registry.events import State, fold
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.storage.s3 import S3Store
+from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
+from tests.support.shared import SharedStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.synchronize import Barrier
+    from pathlib import Path
+
+    from everlearn.registry.versions import Event
+    from everlearn.storage.protocol import Store
+    from tests.conftest import S3Server
+
+RACERS = 8
+PATIENCE_S = 300.0
+Intent = Literal["publish", "promote", "roll back"]
+KINDS = {"publish": Kind.PUBLISHED, "promote": Kind.PROMOTED, "roll back": Kind.ROLLED_BACK}
+LOST = ("the night began at", "somebody else was faster", "is the champion already", "there is nothing to roll back")
+BARRED_SINCE = "is barred"  # where all intents are mixed, a rollback may bar what somebody promotes
+
+
+def intents(number: int, state: State) -> list[Intent]:
+    """What each racer tries in this round; all the same, but for every fifth round."""
+    if not others(state):
+        return ["publish"] * RACERS
+    rounds: list[list[Intent]] = [[each] * RACERS for each in ("publish", "roll back", "publish", "promote")]
+    mixed: list[Intent] = ["publish", "promote", "roll back"]
+    return [*rounds, [mixed[racer % 3] for racer in range(RACERS)]][number % 5]
+
+
+def others(state: State) -> list[str]:
+    """What could be promoted."""
+    return [name for name, entry in state.versions.items() if not entry.barred and name != state.champion]
+
+
+def attempt(line: Registry, intent: Intent, *, state: State, actor: str, reason: str) -> None:
+    """Do it as somebody does who has looked at `state`, or raise."""
+    if intent == "publish":
+        manifest = candidate(line, f"{actor} in {reason}", parent=state.champion)
+        line.publish(manifest, make_champion=True, actor=actor, reason=reason)
+    elif intent == "promote":
+        line.promote(others(state)[-1], actor=actor, reason=reason)
+    else:
+        line.rollback(state.last_good or BASE, actor=actor, reason=reason)
+
+
+def race(open_store: Callable[[], Store], start: Barrier, racer: int, rounds: int, told: Path) -> None:
+    """One process: what it was told at the end of each round, None for success."""
+    line = open_line(open_store())
+    heard: list[str | None] = []
+    try:
+        for number in range(rounds):
+            start.wait(PATIENCE_S)  # nobody works now: all see the same
+            state = line.state()
+            start.wait(PATIENCE_S)
+            heard.append(compete(line, number, state=state, racer=racer))
+    except BaseException:
+        start.abort()  # nobody waits for a racer that fell
+        told.with_suffix(".fell").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
+    told.write_text(json.dumps(heard), encoding="utf-8")
+
+
+def compete(line: Registry, number: int, *, state: State, racer: int) -> str | None:
+    """What a racer is told in one round, None for success."""
+    try:
+        attempt(line, intents(number, state)[racer], state=state, actor=str(racer), reason=f"round {number}")
+    except EverlearnError as error:
+        return str(error)
+    return None
+
+
+def run(
+    context: ForkServerContext | SpawnContext, open_store: Callable[[], Store], *, rounds: int, within: Path
+) -> dict[tuple[str, str], str | None]:
+    """Let them race; what each racer was told in each round."""
+    start = context.Barrier(RACERS)
+    told = [within / str(racer) for racer in range(RACERS)]
+    racers = [
+        context.Process(target=race, args=(open_store, start, racer, rounds, told[racer])) for racer in range(RACERS)
+    ]
+    for each in racers:
+        each.start()
+    for each in racers:
+        each.join()
+    fell = [path.read_text(encoding="utf-8") for path in within.glob("*.fell")]
+    assert [each.exitcode for each in racers] == [0] * RACERS, "\n".join(fell)
+    return {
+        (str(racer), f"round {number}"): said
+        for racer, path in enumerate(told)
+        for number, said in enumerate(cast("list[str | None]", json.loads(path.read_text(encoding="utf-8"))))
+    }
+
+
+def judge(store: Store, told: dict[tuple[str, str], str | None], *, rounds: int) -> None:
+    """The history against what the racers were told."""
+    line = open_line(store)
+    history = line.state().history
+    assert [event.sequence for event in history] == list(range(1, len(history) + 1))
+    assert [event.previous for event in history[1:]] == [event.digest for event in history[:-1]]
+    events = Counter((event.actor, event.reason) for event in history)
+    assert set(events.values()) == {1}, "nothing twice"
+    lost = {who for who, said in told.items() if said is not None}
+    assert not lost & set(events), "who lost has changed nothing"
+    assert all(any(words in str(told[who]) for words in (*LOST, BARRED_SINCE)) for who in lost), "and heard why"
+    state = State()
+    for number in range(rounds):
+        found = [event for event in history if event.reason == f"round {number}"]
+        judge_round(number, found, told, state=state)
+        state = fold(found, start=state)
+    assert state.tip == history[-1].digest, "each event is of a round, and the rounds came one after another"
+    assert {event.kind for event in history} == set(KINDS.values())
+    assert fsck(store, LINE, verifier=VERIFIER).is_clean
+
+
+def judge_round(number: int, found: list[Event], told: dict[tuple[str, str], str | None], *, state: State) -> None:
+    """One winner, or, where all intents are mixed, each success in the history."""
+    planned = intents(number, state)
+    for racer, intent in enumerate(planned):
+        mine = [event for event in found if event.actor == str(racer)]
+        succeeded = told[str(racer), f"round {number}"] is None
+        assert all(event.kind is KINDS[intent] for event in mine)
+        if intent != "promote":
+            assert len(mine) == succeeded, "every success is there"
+    if len(set(planned)) == 1:
+        assert len(found) == 1, "one winner"
+        assert planned[0] != "promote" or all(told[str(racer), f"round {number}"] is None for racer in range(RACERS))
+
+
+def test_of_eight_processes_one_wins_each_round_and_the_history_tells_all(tmp_path: Path) -> None:
+    open_store = partial(SharedStore, tmp_path / "line", WHEN)
+    told = run(multiprocessing.get_context("forkserver"), open_store, rounds=25, within=tmp_path)
+    judge(open_store(), told, rounds=25)
+
+
+@pytest.mark.slow
+def test_of_eight_processes_one_wins_each_of_200_rounds_on_a_real_server(
+    s3_server: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    keys = (s3_server.access_key, s3_server.secret_key)
+    open_store = partial(S3Store, bucket, endpoint_url=s3_server.endpoint_url, keys=keys)
+    told = run(multiprocessing.get_context("spawn"), open_store, rounds=200, within=tmp_path)
+    judge(open_store(), told, rounds=200)

@@ -1,0 +1,66 @@
+"""A retired version is in the history for ever, and nowhere else: it can be neither had nor built upon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.errors import IntegrityError, RegistryError, StaleParentError
+from everlearn.registry.event_log import Chain, Draft
+from everlearn.registry.versions import Kind, Registry
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import LINE, SIGNER, VERIFIER, Clock, candidate, open_line, publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def retire(store: MemoryStore, *versions: str) -> None:
+    chain = Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+    chain.append(lambda _: Draft(kind=Kind.RETIRED, actor="gc", reason="old", detail={"versions": list(versions)}))
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """v0001 is champion; v0002 never was, and is retired."""
+    store = MemoryStore()
+    line = open_line(store)
+    publish(line, "one")
+    publish(line, "two", champion=False)
+    retire(store, "v0002")
+    return store
+
+
+@pytest.fixture
+def line(store: MemoryStore) -> Registry:
+    return open_line(store)
+
+
+def test_it_can_neither_be_pulled_nor_promoted_nor_gone_back_to(line: Registry, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="v0002 is retired: its files are kept no longer"):
+        line.pull("v0002", to=tmp_path / "adapter")
+    with pytest.raises(RegistryError, match="v0002 is retired"):
+        line.promote("v0002", reason="better", actor="ada")
+    with pytest.raises(RegistryError, match="v0002 is retired"):
+        line.rollback("v0002", reason="better", actor="ada")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_it_can_be_no_parent(line: Registry) -> None:
+    manifest = candidate(line, "three", parent="v0002")
+    with pytest.raises(StaleParentError, match="which is retired since"):
+        line.publish(manifest, make_champion=False, actor="night", reason="better")
+
+
+def test_its_number_is_not_given_again_and_its_data_stays_claimed(line: Registry) -> None:
+    claimed = line.state().claimed
+    assert publish(line, "three") == "v0003"
+    assert line.state().claimed[: len(claimed)] == claimed
+
+
+def test_what_was_ever_champion_cannot_be_retired(store: MemoryStore, line: Registry) -> None:
+    publish(line, "three")
+    for version in ("v0001", "v0003"):
+        with pytest.raises(IntegrityError, match=f"{version} was champion once"):
+            retire(store, version)

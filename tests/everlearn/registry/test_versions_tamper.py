@@ -1,0 +1,267 @@
+"""Whoever changes a byte is found out before anything is delivered, and the message says where.
+
+What a delivery does not touch, it cannot know: that is found by `fsck`, here beside it and in test_fsck.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from everlearn.canonical_json import canonical, parse
+from everlearn.errors import IntegrityError
+from everlearn.registry import event_log
+from everlearn.registry.maintenance.fsck import fsck
+from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier
+from everlearn.registry.versions import Kind, Registry
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.kept import keys, lose
+from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, open_line, publish
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from everlearn.storage.protocol import Blob
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """Three versions; the second event carries a snapshot."""
+    monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
+    store = MemoryStore()
+    line = open_line(store)
+    for name in ("one", "two", "three"):
+        publish(line, name)
+    return store
+
+
+def needed(store: MemoryStore) -> list[str]:
+    """Every key that delivering the champion rests on."""
+    keys: list[str] = []
+
+    class Watching(MemoryStore):
+        def get(self, key: str) -> Blob:
+            keys.append(key)
+            return store.get(key)
+
+    line = open_line(Watching())
+    for ref in line.manifest("champion").files.values():
+        line.get_object(ref)
+    return list(dict.fromkeys(keys))
+
+
+def needed_keys(store: MemoryStore, held: tuple[bytes, datetime], key: str) -> list[str]:
+    """The same, were `key` as it was."""
+    whole = MemoryStore()
+    whole._held = {**store._held, key: held}
+    return needed(whole)
+
+
+def refused(store: MemoryStore, to: Path) -> str:
+    with pytest.raises(IntegrityError) as caught:
+        open_line(store).pull("champion", to=to)
+    assert not to.exists()
+    return str(caught.value)
+
+
+def delivered_right(store: MemoryStore, to: Path) -> str | None:
+    """None if the champion came as it was published; the complaint, if nothing came at all."""
+    try:
+        open_line(store).pull("champion", to=to)
+    except IntegrityError as error:
+        assert not to.exists()
+        return str(error)
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("three")
+    shutil.rmtree(to)
+    return None
+
+
+def test_a_delivery_rests_on_head_events_a_snapshot_a_manifest_and_objects(store: MemoryStore) -> None:
+    kinds = [key.split("/")[1] for key in needed(store)]
+    assert kinds == ["HEAD", "events", "events", "objects", "manifests", "objects", "objects"]
+
+
+def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> None:
+    for key in needed(store):
+        good = store.get(key).data
+        for position in range(0, len(good), max(1, len(good) // 40)):
+            bad = bytearray(good)
+            bad[position] ^= 1
+            store.put(key, bytes(bad))
+            refused(store, tmp_path / "adapter")
+        store.put(key, good[:-1])
+        refused(store, tmp_path / "adapter")
+        store.put(key, good)
+    open_line(store).pull("champion", to=tmp_path / "adapter")
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whichever_bit_is_flipped_a_delivery_is_right_or_refused_and_fsck_names_the_key(
+    store: MemoryStore, tmp_path: Path, data: st.DataObject
+) -> None:
+    key = data.draw(st.sampled_from(keys(store)))
+    at = data.draw(st.integers(0, store.head(key).size - 1))
+    held = store._held[key]
+    bad = bytearray(held[0])
+    bad[at] ^= 1 << data.draw(st.integers(0, 7))
+    store._held[key] = (bytes(bad), held[1])
+    complaint = delivered_right(store, tmp_path / "adapter")
+    if complaint is not None:
+        assert key in needed_keys(store, held, key)
+        assert key in complaint or key.endswith("/HEAD")
+    findings = fsck(store, LINE, verifier=VERIFIER)
+    assert key in {fault.key for fault in (*findings.head, *findings.damaged)}
+    store._held[key] = held
+
+
+def test_anything_missing_is_named(store: MemoryStore, tmp_path: Path) -> None:
+    for key in needed(store)[1:]:
+        good = store.get(key).data
+        store.delete(key)
+        assert key in refused(store, tmp_path / "adapter")
+        store.put(key, good)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"champion": "v0001"}, {"champion": None}, {"sequence": 2}, {"snapshot": None}, {"line": "x"}, {"more": 1}],
+)
+def test_a_head_that_says_something_else_than_its_history_is_refused(
+    store: MemoryStore, tmp_path: Path, change: dict[str, object]
+) -> None:
+    head = parse(store.get(f"{LINE}/HEAD").data, name="HEAD")
+    store.put(f"{LINE}/HEAD", canonical(head | change))
+    assert "HEAD contradicts its own history" in refused(store, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("event", [None, 7, "../../secret"])
+def test_a_head_that_points_to_no_event_is_refused(store: MemoryStore, tmp_path: Path, event: object) -> None:
+    head = parse(store.get(f"{LINE}/HEAD").data, name="HEAD")
+    store.put(f"{LINE}/HEAD", canonical(head | {"event": event}))
+    refused(store, tmp_path / "adapter")
+
+
+def test_two_adapters_cannot_be_swapped(store: MemoryStore, tmp_path: Path) -> None:
+    line = open_line(store)
+    name = "adapter_model.safetensors"
+    one, three = (f"{LINE}/objects/sha256/{line.manifest(each).files[name].digest}" for each in ("v0001", "v0003"))
+    first, third = store.get(one).data, store.get(three).data
+    store.put(one, third)
+    store.put(three, first)
+    assert "its bytes have another digest" in refused(store, tmp_path / "adapter")
+
+
+def test_an_event_by_a_stranger_is_refused(store: MemoryStore, tmp_path: Path) -> None:
+    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+
+    class Credulous:
+        def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
+            pass
+
+    forger = Registry(store, LINE, clock=Clock(), signer=stranger, verifier=Credulous())
+    publish(forger, "forged")
+    assert "signed with a key that is not trusted here" in refused(store, tmp_path / "adapter")
+
+
+def test_a_reader_that_saw_more_refuses_an_older_head(store: MemoryStore) -> None:
+    old = store.get(f"{LINE}/HEAD").data
+    line = open_line(store)
+    line.rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old)
+    with pytest.raises(IntegrityError, match="HEAD shows an older or another history than was read before"):
+        line.state()
+    store.delete(f"{LINE}/HEAD")
+    with pytest.raises(IntegrityError, match="HEAD is gone"):
+        line.state()
+
+
+def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore) -> None:
+    old = store.get(f"{LINE}/HEAD")
+    line = open_line(store)
+    line.rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old.data)
+    open_line(store).record(Kind.REJECTED, cycle_key="k", reason="worse", actor="bob", detail={})
+    with pytest.raises(IntegrityError, match="an older or another history"):
+        line.state()
+
+
+def test_a_reader_refuses_another_history_that_has_grown_longer(store: MemoryStore) -> None:
+    old = store.get(f"{LINE}/HEAD")
+    line = open_line(store)
+    line.rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old.data)
+    for number in range(9):
+        open_line(store).record(Kind.REJECTED, cycle_key=f"k{number}", reason="worse", actor="bob", detail={})
+    with pytest.raises(IntegrityError, match="HEAD shows another history than was read before"):
+        line.state()
+
+
+def test_a_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
+    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([stranger.key]))
+    with pytest.raises(IntegrityError, match="signed with a key that is not trusted here"):
+        line.pull("champion", to=tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_an_unsigned_document_is_refused_where_signatures_are_asked_for(store: MemoryStore, tmp_path: Path) -> None:
+    class Credulous:
+        def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
+            pass
+
+    publish(Registry(store, LINE, clock=Clock(), signer=None, verifier=Credulous()), "unsigned")
+    assert "is not signed" in refused(store, tmp_path / "adapter")
+
+
+def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_path: Path) -> None:
+    other = Registry(store, "other", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+    publish(other, "one")
+    for key in [each for each in keys(store) if each.startswith("other/")]:
+        store.put(key.replace("other/", f"{LINE}/"), store.get(key).data)
+    assert "meant for another place" in refused(store, tmp_path / "adapter")
+
+
+def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: MemoryStore, tmp_path: Path) -> None:
+    first = open_line(store).state().history[0].digest
+    key = f"{LINE}/events/{first}.json"
+    lose(store, key)
+    open_line(store).pull("champion", to=tmp_path / "adapter")  # the snapshot has it: nothing delivered is touched
+    assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).missing] == [key]
+
+
+def test_a_directory_remembers_how_far_the_history_had_come(store: MemoryStore, tmp_path: Path) -> None:
+    old = store.get(f"{LINE}/HEAD").data
+    open_line(store).rollback(reason="worse", actor="ada")
+    to = open_line(store).pull("champion", to=tmp_path / "adapter")
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
+    store.put(f"{LINE}/HEAD", old)
+    with pytest.raises(IntegrityError, match=r"HEAD is older than it must be: 3 events, but 4 were there before"):
+        open_line(store).pull("champion", to=to)
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
+
+
+def test_an_older_head_is_refused_by_whoever_is_told_how_far_the_history_had_come(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    line = open_line(store)
+    line.pull("champion", to=tmp_path / "adapter", at_least=3)
+    with pytest.raises(IntegrityError, match="HEAD is older than it must be: 3 events, but 4"):
+        line.pull("champion", to=tmp_path / "another", at_least=4)
+    assert not (tmp_path / "another").exists()
+
+
+def test_an_older_head_without_any_witness_is_what_no_reader_can_know(store: MemoryStore, tmp_path: Path) -> None:
+    old = store.get(f"{LINE}/HEAD").data
+    open_line(store).rollback(reason="worse", actor="ada")
+    store.put(f"{LINE}/HEAD", old)
+    to = open_line(store).pull("champion", to=tmp_path / "adapter")
+    assert (to / "adapter_model.safetensors").read_bytes() == adapter("three")
+    tips = fsck(store, LINE, verifier=VERIFIER).orphan_tips
+    assert [(tip.sequence, tip.kind) for tip in tips] == [(4, Kind.ROLLED_BACK)]

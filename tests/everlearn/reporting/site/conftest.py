@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.eventful import Eventful, fill
+
+
+@pytest.fixture(scope="session")
+def eventful() -> Eventful:
+    """A line on which everything has happened; only to be read."""
+    return fill(MemoryStore(), items=100)

@@ -1,0 +1,256 @@
+"""The pages of a line: what they show, what they do without, and what they say of what is gone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from posixpath import dirname, join, normpath
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.canonical_json import digest_of
+from everlearn.errors import BadInputError
+from everlearn.registry.versions import Kind
+from everlearn.reporting.site.pages import EVENTS_A_PAGE, Site
+from everlearn.reporting.site.read_model import name_of
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.eventful import EVIL, Eventful, fill
+from tests.support.line import open_line, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+    from everlearn.storage.protocol import Blob
+
+
+class Seen(HTMLParser):
+    """Tags, attributes and links of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name == "href" and tag == "a"]
+
+
+@pytest.fixture(scope="module")
+def pages(eventful: Eventful, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All pages of the eventful line, by path."""
+    out = tmp_path_factory.mktemp("public") / "site"
+    written = Site(eventful.registry).build(out)
+    return {path: (out / path).read_text(encoding="utf-8") for path in written}
+
+
+def text_of(registry: Registry, path: str = "index.html") -> str:
+    site = Site(registry)
+    return (site.page(path, look=site.reader.look()) or b"").decode()
+
+
+def night_named(pages: dict[str, str], part: str) -> str:
+    return next(text for path, text in pages.items() if path.startswith("nights/") and part in text)
+
+
+def test_no_page_needs_anything_from_outside_or_runs_anything(pages: dict[str, str]) -> None:
+    for path, text in pages.items():
+        seen = Seen(text)
+        assert not {"script", "img", "iframe", "object", "form"} & seen.tags, path
+        assert not {name for name in seen.attributes if name.startswith("on")} | {"src"} & seen.attributes, path
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|url\(|@import", text), path
+        assert EVIL not in text, path
+    assert "&lt;script&gt;" in pages["index.html"]
+
+
+def test_every_link_leads_to_a_page(pages: dict[str, str]) -> None:
+    for path, text in pages.items():
+        for link in Seen(text).links:
+            assert normpath(join(dirname(path), link)) in pages, f"{path} links to {link}"
+
+
+def test_the_first_page_tells_what_serves_and_how_it_came_to_this(pages: dict[str, str]) -> None:
+    text = pages["index.html"]
+    for part in (
+        "v0008 serves", "since 2026-11-09", "A night is open", "ingest, ladder", "v0005 → v0004", "grace",
+        "wrong signs in 3 of 40 tickets since this morning", "short sums", "powers", "CPU minutes", "no new data",
+        'class="taken"', 'class="dot c0 hollow"', "v0003 serves from", "<dt>Barred</dt><dd>v0005</dd>",
+    ):  # fmt: skip
+        assert part in text, part
+
+
+def test_a_night_shows_its_gate_its_ladder_and_what_became_of_its_version(pages: dict[str, str]) -> None:
+    text = night_named(pages, "v0005 passed")
+    assert "wrong signs in 3 of 40 tickets" in text
+    assert text.count("<details") > 6
+    assert 'class="strip pass"' in text
+    assert "Missing here" not in text
+    assert "reports/" in text
+
+
+def test_a_night_that_published_nothing_has_a_page_too(pages: dict[str, str]) -> None:
+    assert "got worse" in night_named(pages, "The candidate was rejected")
+    assert "<details" in night_named(pages, "could not be decided")
+    assert "The night ended before the gate." in night_named(pages, "The night ended as NO_NEW_DATA")
+
+
+def test_a_night_whose_work_was_collected_says_what_is_missing(pages: dict[str, str]) -> None:
+    text = night_named(pages, "v0008 passed")
+    assert "Missing here" in text
+    assert "It is missing here, see above." in text
+    assert 'class="strip pass"' in text
+    assert "What arrived" not in text
+    assert "train" in text
+
+
+def test_a_stored_report_is_given_out_byte_for_byte(eventful: Eventful, pages: dict[str, str]) -> None:
+    registry = eventful.registry
+    state = registry.state()
+    page = registry.manifest("v0001").report
+    assert page
+    kept = registry.get_object(page).decode()
+    assert pages[f"reports/{name_of(state.history[0])}.html"] == kept
+
+
+def test_a_line_without_history_says_so() -> None:
+    text = text_of(open_line(MemoryStore()))
+    assert "The base model serves" in text
+    assert "everlearn cycle" in text
+    assert "No night has published a version yet." in text
+
+
+def test_a_line_that_went_back_to_the_base_says_who_and_why() -> None:
+    registry = open_line(MemoryStore())
+    publish(registry, "one")
+    registry.rollback(reason="everything is wrong", actor="ada")
+    text = text_of(registry)
+    assert "The base model serves" in text
+    assert "v0001 → the base model" in text
+    assert "base serves from" in text
+
+
+def test_a_verdict_that_cannot_be_read_and_a_report_that_was_never_kept_are_said_and_no_error() -> None:
+    registry = open_line(MemoryStore())
+    publish(registry, "one")
+    name = name_of(registry.state().history[0])
+    assert "what the gate said cannot be read" in text_of(registry)
+    assert "what the gate said cannot be read" in text_of(registry, f"nights/{name}.html")
+    assert text_of(registry, f"reports/{name}.html") == ""
+
+
+def test_a_version_whose_files_are_gone_is_said_and_no_error() -> None:
+    store = MemoryStore()
+    registry = open_line(store)
+    publish(registry, "one")
+    publish(registry, "two", champion=False)
+    registry.retire(lambda _: ("v0002",), reason="older than ten versions", actor="gc")
+    store.delete(f"integration/manifests/{registry.state().versions['v0002'].manifest}.json")
+    fresh = open_line(store)
+    name = name_of(fresh.state().history[1])
+    assert "the manifest of v0002 cannot be read" in text_of(fresh)
+    page = text_of(fresh, f"nights/{name}.html")
+    assert "the manifest of v0002 cannot be read" in page
+    assert "older than ten versions" in page
+
+
+def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
+    registry = open_line(MemoryStore())
+    registry.record(Kind.NO_NEW_DATA, cycle_key="../../etc", reason="nothing", actor="night", detail={})
+    event = registry.state().history[0]
+    assert name_of(event) == digest_of(b"../../etc")[:12]
+    assert "NO_NEW_DATA" in text_of(registry, f"nights/{name_of(event)}.html")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nights/ffffffffffff.html", "history/0.html", "history/2.html", "history/a.html", "../HEAD", "x", "reports/.html"],
+)
+def test_there_is_no_page_but_the_ones_there_are(path: str, eventful: Eventful) -> None:
+    site = Site(eventful.registry)
+    assert site.page(path, look=site.reader.look()) is None
+
+
+def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() -> None:
+    class Counting(MemoryStore):
+        manifests = 0
+
+        def get(self, key: str) -> Blob:
+            self.manifests += "/manifests/" in key
+            return super().get(key)
+
+        def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+            self.manifests += "/manifests/" in key
+            return super().read(key, start=start)
+
+    store = Counting()
+    registry = open_line(store)
+    for number in range(130):
+        publish(registry, f"night {number}")
+    fresh, store.manifests = open_line(store), 0
+    site = Site(fresh)
+    look = site.reader.look()
+    text = (site.page("index.html", look=look) or b"").decode()
+    assert 60 <= store.manifests <= 62
+    assert "the newest 60 events" in text
+    assert 'href="history/2.html">All 130 events' in text
+    older = (site.page("history/1.html", look=look) or b"").decode()
+    assert older.count("<li>") == EVENTS_A_PAGE
+    assert 'href="2.html">Newer' in older
+    assert "page 2 of 2" in (site.page("history/2.html", look=look) or b"").decode()
+    assert sum(path.startswith("nights/") for path in Site(fresh, nights=5).paths(look)) == 5
+
+
+def test_building_again_replaces_the_whole_site_and_nothing_else(tmp_path: Path) -> None:
+    made = fill(MemoryStore(), items=100)
+    out = tmp_path / "deep" / "site"
+    before = Site(made.registry, nights=3).build(out)
+    made.registry.rollback(reason="again", actor="ada")
+    after = Site(made.registry, nights=2).build(out)
+    assert len(after) < len(before)
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*.html")}
+    assert found == set(after)
+    assert "again" in (out / "index.html").read_text(encoding="utf-8")
+    assert [path.name for path in out.parent.iterdir()] == ["site"]
+
+
+def test_a_report_that_is_gone_is_left_out(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = fill(store, items=100)
+    page = made.registry.manifest("v0001").report
+    assert page
+    name = name_of(made.registry.state().history[0])
+    assert f"reports/{name}.html" in text_of(made.registry, f"nights/{name}.html")
+    store.delete(f"integration/objects/sha256/{page.digest}")
+    written = Site(made.registry).build(tmp_path / "site")
+    assert f"nights/{name}.html" in written
+    assert f"reports/{name}.html" not in written
+    assert f"reports/{name}.html" not in text_of(made.registry, f"nights/{name}.html")
+
+
+def test_a_report_that_is_damaged_is_not_given_out(tmp_path: Path) -> None:
+    store = MemoryStore()
+    made = fill(store, items=100)
+    page = made.registry.manifest("v0001").report
+    assert page
+    store.put(f"integration/objects/sha256/{page.digest}", b"<html>something else")
+    name = name_of(made.registry.state().history[0])
+    assert f"reports/{name}.html" not in Site(made.registry).build(tmp_path / "site")
+    assert text_of(made.registry, f"reports/{name}.html") == ""
+
+
+def test_a_directory_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
+    site = Site(open_line(MemoryStore()))
+    with pytest.raises(BadInputError, match="no site"):
+        site.build(tmp_path / "mine")
+    with pytest.raises(BadInputError, match="no directory"):
+        site.build(tmp_path / "mine" / "letter.txt")
+    (tmp_path / "empty").mkdir()
+    assert site.build(tmp_path / "empty") == ["index.html"]

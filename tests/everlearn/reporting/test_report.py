@@ -1,0 +1,256 @@
+"""A night as a page, as markdown, as table rows and as JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+
+from everlearn.errors import BadInputError
+from everlearn.gate.judgement import Against, Check, Decision, Kind, Paired, judge
+from everlearn.ladder import rendering
+from everlearn.ladder.tree import CurvePoint, Rung
+from everlearn.problem import Measurement, Ruling, Verdict
+from everlearn.reporting import charts
+from everlearn.reporting.report import (
+    IngestCounts,
+    NightRecord,
+    SizeRate,
+    StepTime,
+    gate_rows,
+    headline,
+    rates_by_size,
+    render,
+    summary_markdown,
+)
+from everlearn.settings import GateSettings
+
+EVIL = "<script>alert(1)</script>"
+
+
+def measured(answers: str) -> tuple[Measurement, ...]:
+    rulings = {"+": Ruling.CORRECT, "-": Ruling.WRONG}
+    return tuple(
+        Measurement(item=f"i{k}", root=f"i{k}", verdict=Verdict(ruling=rulings[sign], reason=""), answer=sign)
+        for k, sign in enumerate(answers)
+    )
+
+
+def decision(after: str = "+" * 50 + "-" * 50, *, skill: str = "+" * 700) -> Decision:
+    target = Paired(suite="hard", kind=Kind.TARGET, before=measured("-" * 100), after=measured(after))
+    base = replace(target, against=Against.BASE)
+    old = Paired(suite="short", kind=Kind.SKILL, before=measured("+" * 700), after=measured(skill))
+    checks = [Check(name="bytes", passed=True, sentence=f"equal {EVIL}")]
+    return judge([target, old, base], settings=GateSettings(), checks=checks)
+
+
+def rung(name: str, parent: str | None = None, *, depth: int = 0, after: int | None = 6) -> Rung:
+    return Rung(
+        digest=name,
+        statement=f"x^2 {EVIL}" if parent is None else name,
+        parent=parent,
+        depth=depth,
+        move="drop" if parent else None,
+        rollouts=8,
+        passed=2,
+        rollouts_after=None if after is None else 8,
+        passed_after=after,
+    )
+
+
+def point(step: int) -> CurvePoint:
+    return CurvePoint(
+        step=step,
+        cpu_seconds=4.6 * step,
+        reward=step / 40,
+        groups_used=10,
+        groups_sampled=20,
+        kl=0.01,
+        loss=0.1,
+        pass_by_size={size: 0.5 for size in range(1, 13) if size != 3 or step > 2},
+    )
+
+
+BARE = NightRecord(
+    line="integration", end="NO_NEW_DATA", started=datetime(2026, 3, 1, 2, tzinfo=UTC), cycle_key="ab" * 32
+)
+FULL = replace(
+    BARE,
+    end="PUBLISHED",
+    version="v0002",
+    parent="v0001",
+    decision=decision(),
+    ladder=(rung("a"), rung("b", "a", depth=1), rung("c", "b", depth=2, after=None), rung("lost", "gone", depth=1)),
+    sizes={"a": 3, "b": 2, "c": 1},
+    refused={"leak": 2, EVIL: 1},
+    curves=tuple(point(step) for step in range(20)),
+    rates=(SizeRate(size=1, n=10, before=0.5, after=0.9), SizeRate(size=2, n=10, before=0.0, after=0.4)),
+    steps=(
+        StepTime(name="ingest", seconds=0.4, cpu_seconds=0.1),
+        StepTime(name="train", seconds=200, cpu_seconds=4000),
+    ),
+    ingest=IngestCounts(accepted=150, duplicates=3, held_out=30, quarantined={EVIL: 4}),
+    notes=(f"a | note {EVIL}",),
+)
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and what was left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+        self.opened: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [name for name, _ in attrs]
+        if tag not in {"meta", "link", "br", "img", "input"}:
+            self.opened.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.opened.pop() == tag
+
+
+@pytest.mark.parametrize("night", [FULL, BARE], ids=["full", "bare"])
+def test_the_page_needs_nothing_from_outside_and_runs_nothing(night: NightRecord) -> None:
+    text = render(night)
+    page = Page(text)
+    assert page.opened == []
+    assert not {"script", "link", "img", "iframe", "a", "object"} & set(page.tags)
+    assert not {"src", "href", "onclick", "onload"} & set(page.attributes)
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert EVIL not in text
+
+
+def test_the_page_shows_the_whole_night() -> None:
+    text = render(FULL)
+    for part in (
+        "v0002",
+        "v0001",
+        "hard",
+        "against the base",
+        "3 min 20 s",
+        "1 h 6 min",
+        "0.4 s",
+        "and 3.0 are allowed",
+    ):
+        assert part in text
+    assert text.count('class="strip pass"') == 3
+    assert text.count("<details") == 2
+    assert "&lt;script&gt;" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_an_empty_night_says_what_is_empty() -> None:
+    text = render(BARE)
+    for part in ("ended before the gate", "No training was recorded", "No ladder was grown", "No step was timed"):
+        assert part in text
+    assert "the base model" in text
+
+
+def test_a_rejected_night_leads_with_its_reasons() -> None:
+    night = replace(FULL, end="REJECTED", version=None, decision=decision(skill="+" * 600 + "-" * 100))
+    assert headline(night).startswith("The candidate was rejected: short against the parent: got worse")
+    assert '<ul class="reasons"><li>short against the parent: got worse' in render(night)
+
+
+def test_the_headline_says_how_the_night_ended() -> None:
+    assert headline(FULL) == "v0002 passed: hard 0.0% → 50.0%. 1 old skill held."
+    assert headline(BARE) == "The night ended as NO_NEW_DATA: nothing was measured."
+    target = Paired(suite="hard", kind=Kind.TARGET, before=measured("-" * 100), after=measured("+" * 50 + "-" * 50))
+    alone = replace(FULL, version=None, decision=judge([target], settings=GateSettings()))
+    assert headline(alone) == "The candidate passed: hard 0.0% → 50.0%."
+    opened = judge([], settings=GateSettings())
+    assert headline(replace(FULL, decision=opened)).startswith("The candidate could not be decided: no target suite")
+    assert headline(replace(FULL, decision=replace(opened, reasons=()))) == "The candidate could not be decided."
+    assert "no target suite" in render(replace(FULL, decision=opened))
+
+
+def test_markdown_escapes_what_came_from_outside() -> None:
+    text = summary_markdown(FULL)
+    assert EVIL not in text
+    assert "a \\| note" in text
+    assert "| hard | target | parent | 100 |" in text
+    assert "4 quarantined" in text
+    assert "**Gate: PASS**" in text
+    assert "Gate" not in summary_markdown(BARE)
+
+
+def test_a_gate_without_rows_has_no_table() -> None:
+    assert "| suite |" not in summary_markdown(replace(FULL, decision=judge([], settings=GateSettings())))
+
+
+def test_gate_rows_are_flat_and_alike() -> None:
+    rows = gate_rows(decision())
+    assert [row["suite"] for row in rows] == ["hard", "short", "hard", "bytes"]
+    assert len({tuple(row) for row in rows}) == 1
+    assert rows[0]["outcome"] == "PASS"
+    failed = Decision(
+        outcome=decision().outcome, reasons=(), rows=(), checks=(Check(name="c", passed=False, sentence=""),)
+    )
+    assert gate_rows(failed) == [{"suite": "c", "kind": "check", "outcome": "FAIL"}]
+
+
+@pytest.mark.parametrize("night", [FULL, BARE], ids=["full", "bare"])
+def test_a_night_survives_json_and_renders_to_the_same_page(night: NightRecord) -> None:
+    again = NightRecord.from_json(night.to_json())
+    assert again == night
+    assert render(again) == render(night)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"line": "x"}'])
+def test_what_is_no_night_is_refused(text: str) -> None:
+    with pytest.raises(BadInputError, match="not a night record"):
+        NightRecord.from_json(text)
+
+
+def test_rates_by_size_count_only_items_whose_size_is_known() -> None:
+    pair = Paired(suite="s", kind=Kind.SKILL, before=measured("+--+"), after=measured("++-+"))
+    rates = rates_by_size([pair], sizes={"i0": 2, "i1": 2, "i2": 1})
+    assert rates == (SizeRate(size=1, n=1, before=0, after=0), SizeRate(size=2, n=2, before=0.5, after=1))
+
+
+def test_a_small_ladder_is_shown_whole_and_a_large_one_is_cut() -> None:
+    small = [rung("r"), *(rung(f"r{k}", "r", depth=1) for k in range(300))]
+    (branch,), more = rendering.branches(small)
+    assert (len(branch.children), branch.hidden, branch.below, more) == (300, 0, 300, 0)
+    large = [rung(f"{r}") for r in range(20)]
+    large += [rung(f"{r}/{k}", f"{r}", depth=1) for r in range(20) for k in range(30)]
+    shown, more = rendering.branches(large)
+    assert (len(shown), more, shown[0].hidden) == (rendering.MOST_ROOTS, 8, 24)
+    assert "of 20, those with the most below them" in render(replace(FULL, ladder=tuple(large)))
+
+
+def test_a_ladder_deeper_than_the_page_is_cut() -> None:
+    deep = [rung("0")] + [rung(f"{k}", f"{k - 1}", depth=k) for k in range(1, 60)]
+    assert render(replace(FULL, ladder=tuple(deep))).count("<details") == rendering.MOST_DEPTH + 1
+
+
+def test_rungs_never_measured_again_or_never_sampled_have_no_rate_to_show() -> None:
+    assert rendering.rate_of([rung("a", after=None)]).after is None
+    assert rendering.rate_of([]).before == 0.0
+    assert rendering.heat_map([rung("a")], sizes={}) is None
+    assert "depth 0" not in render(replace(FULL, sizes={}))
+
+
+def test_curves_without_sizes_or_movement_still_draw() -> None:
+    flat = tuple(replace(point(step), cpu_seconds=0.0, reward=0.0, pass_by_size={}) for step in range(3))
+    text = render(replace(FULL, curves=flat))
+    assert "Reward" in text
+    assert "Pass rate of the rollouts" not in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3, 8, [0, 5]), (0, 300, [0, 100, 200, 300])]
+)
+def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert charts.ticks(low, high) == pytest.approx(expected)

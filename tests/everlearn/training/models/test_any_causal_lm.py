@@ -1,0 +1,149 @@
+"""Bases that are no plain Llama: the log says so, and what is computed is the same as transformers' and peft's."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    OPTConfig,
+    Qwen2Config,
+)
+
+from everlearn.domains.contract import load_domain
+from everlearn.errors import ModelError
+from everlearn.ladder.tree import Ladder
+from everlearn.settings import LearnSettings
+from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.engines.decode import decode
+from everlearn.training.loop import advance, begin
+from everlearn.training.models.any_causal_lm import Generic
+from everlearn.training.models.llama import token_logprobs
+from everlearn.training.models.policy import Policy, load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from transformers import PretrainedConfig
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "max_position_embeddings": 256,
+}  # fmt: skip
+OTHERS: dict[str, PretrainedConfig] = {
+    "qwen2, biases": Qwen2Config(**SMALL, num_key_value_heads=1),
+    "gemma, other norms": GemmaConfig(**SMALL, num_key_value_heads=1, head_dim=16),
+    "gpt_neox, parallel layers": GPTNeoXConfig(**SMALL),
+    "opt, learned positions": OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32),
+    "llama, scaled rotary embeddings": LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
+}  # fmt: skip
+
+
+def write(config: PretrainedConfig, path: Path) -> Path:
+    """An untrained model of that architecture, with the default tokenizer."""
+    tokenizer = build_tokenizer()
+    config.vocab_size = len(tokenizer)
+    config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, tokenizer.eos_token_id, None
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) / 20)  # biases, too
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def shaken(base: Path) -> Policy:
+    """A policy whose adapter changes something."""
+    policy = load_policy(base, rank=4, alpha=8)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for _, b in policy.lora.values():
+            b.normal_(0, 0.1, generator=generator)
+    return policy
+
+
+def prompts_of(policy: Policy) -> list[list[int]]:
+    return [policy.encode("x + x ="), policy.encode("3*x + sin(x) - 2 =")]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_architecture_gives_the_log_probabilities_and_gradients_of_transformers_and_peft(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = write(OTHERS[name], tmp_path / "base")
+    with caplog.at_level(logging.INFO, logger="everlearn.learn"):
+        policy = shaken(base)
+    assert len([record for record in caplog.records if "transformers' forward pass" in record.message]) == 1
+    assert isinstance(policy.plain, Generic)
+    prompts, answers = prompts_of(policy), [[5, 6, 7], [9], [8, 11], [12, 13, 14, 15]]
+    ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(plain, policy.save(tmp_path / "adapter"), is_trainable=True).eval()
+    total = torch.zeros(())
+    for index, answer in enumerate(answers):
+        ids = torch.tensor([prompts[index // 2] + answer])
+        logits = theirs(input_ids=ids).logits[0, -len(answer) - 1 : -1]
+        expected = torch.log_softmax(logits, -1).gather(1, ids[0, -len(answer) :, None])[:, 0]
+        torch.testing.assert_close(ours[index][mask[index]], expected, atol=1e-5, rtol=1e-5)
+        total = total + expected.sum()
+    gradients = torch.autograd.grad(ours.sum(), policy.parameters())
+    total.backward()
+    of = {parameter_name: parameter.grad for parameter_name, parameter in theirs.named_parameters()}
+    for module, pair in zip(sorted(policy.lora), zip(gradients[::2], gradients[1::2], strict=True), strict=True):
+        for side, gradient in zip("AB", pair, strict=True):
+            theirs_of_it = of[f"base_model.model.{module}.lora_{side}.default.weight"]
+            torch.testing.assert_close(gradient, theirs_of_it, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_architecture_decodes_as_generate_does(name: str, tmp_path: Path) -> None:
+    base = write(OTHERS[name], tmp_path / "base")
+    policy = load_policy(base)
+    prompts = prompts_of(policy)
+    ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=40)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    for prompt, (row,) in zip(prompts, ours, strict=True):
+        theirs: Any = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=40)  # type: ignore[misc]
+        assert row.ids == theirs[0, len(prompt) :].tolist()
+
+
+def test_what_another_architecture_samples_is_reported_with_its_log_probabilities(tmp_path: Path) -> None:
+    policy = shaken(write(OTHERS["qwen2, biases"], tmp_path / "base"))
+    prompts = [*prompts_of(policy), [3]]
+    drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=60, temperature=0.7)
+    rows = [completion for group in drawn for completion in group]
+    assert len({len(row.ids) for row in rows}) > 1, "some leave before others"
+    scores, mask = token_logprobs(policy.merged(), prompts, [row.ids for row in rows], temperature=0.7)
+    for row, score, real in zip(rows, scores, mask, strict=True):
+        torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_another_architecture_climbs_a_step_and_its_base_stays_as_it_was(tmp_path: Path) -> None:
+    policy = load_policy(write(OTHERS["qwen2, biases"], tmp_path / "base"), rank=4)
+    before = {name: tensor.clone() for name, tensor in policy.base.items()}
+    domain = load_domain("integration")
+    run = begin(
+        policy, Ladder(), domain=domain, settings=LearnSettings(prompts=2, group=2), seed=0, replay=["x", "2*x"]
+    )
+    point = advance(run, done=0.0)
+    assert point.groups_sampled == 2
+    assert abs(point.kl) < 1e-4
+    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base.items())
+
+
+def test_a_base_without_linear_layers_is_refused(tmp_path: Path) -> None:
+    base = write(GPT2Config(n_embd=32, n_layer=1, n_head=2), tmp_path / "base")
+    with pytest.raises(ModelError, match="GPT2LMHeadModel has no linear layers"):
+        load_policy(base)
+    assert AutoConfig.from_pretrained(base).model_type == "gpt2"

@@ -1,0 +1,229 @@
+"""Our forward pass, transformers', peft's and the decoder say the same of the same weights."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from everlearn.domains.integration.moves import demonstrate_solution
+from everlearn.errors import ModelError
+from everlearn.training.base_model.pretrain import build_model
+from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.engines.decode import decode
+from everlearn.training.models.any_causal_lm import Generic
+from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.llama import Llama, geometry, token_logprobs
+from everlearn.training.models.marked_llama import marked_positions
+from everlearn.training.models.policy import Policy, load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def shaken(base: Path, *, rank: int = 4) -> Policy:
+    """A policy whose adapter changes something."""
+    policy = load_policy(base, rank=rank, alpha=8)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for _, b in policy.lora.values():
+            b.normal_(0, 0.1, generator=generator)
+    return policy
+
+
+def pairs(policy: Policy, *, count: int = 3) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts and answers of different lengths, as tokens."""
+    rng = random.Random(3)
+    told = [demonstrate_solution(rng, size=size) for size in range(1, count + 1)]
+    prompts = [policy.encode(asked) for asked, _ in told]
+    return prompts, [[*policy.encode(answer)[1:], policy.end] for _, answer in told]
+
+
+def reference(model: torch.nn.Module, prompt: list[int], answer: list[int]) -> torch.Tensor:
+    ids = torch.tensor([prompt + answer])
+    logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+
+
+def test_a_batch_of_shared_prompts_gives_the_log_probabilities_of_transformers_and_peft(
+    tiny: Path, tmp_path: Path
+) -> None:
+    policy = shaken(tiny)
+    prompts, answers = pairs(policy)
+    twice = [answer for answer in answers for _ in range(2)]
+    ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, twice)
+    plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(plain, policy.save(tmp_path / "adapter"))
+    for index, answer in enumerate(twice):
+        expected = reference(theirs, prompts[index // 2], answer)
+        torch.testing.assert_close(ours[index][mask[index]], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer, seed=0, width=16, layers=2)
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 10_000
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    policy = shaken(tmp_path)
+    prompts, answers = pairs(policy)
+    generator = torch.Generator().manual_seed(4)
+
+    def total() -> torch.Tensor:
+        scores, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+        return (scores * mask).sum()
+
+    gradients = torch.autograd.grad(total(), policy.parameters())
+    for index, (tensor, gradient) in enumerate(zip(policy.parameters(), gradients, strict=True)):
+        direction = torch.randn(tensor.shape, generator=generator)
+        direction /= direction.norm()
+        heights = []
+        for step in (0.01, -0.01):
+            with torch.no_grad():
+                tensor.add_(step * direction)
+                heights.append(float(total()))
+                tensor.sub_(step * direction)
+        slope = (heights[0] - heights[1]) / 0.02
+        assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.03, abs=0.03), index
+
+
+def test_a_plain_llama_with_grouped_heads_gives_the_same_as_transformers() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    prompts, answers = [[3, 4, 5], [6, 7, 8, 9, 10]], [[11, 12], [13, 14, 15]]
+    ours, mask = token_logprobs(Llama(model.state_dict(), geometry(config)), prompts, answers)
+    for row in range(2):
+        expected = reference(model, prompts[row], answers[row])
+        torch.testing.assert_close(ours[row][mask[row]], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_greedy_decoding_equals_generate_with_left_padding_and_cache(shipped: Path) -> None:
+    policy = load_policy(shipped)
+    prompts, _ = pairs(policy, count=5)
+    ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=80)
+    model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
+    batch = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    theirs: Any = model.generate(**batch, do_sample=False, max_new_tokens=80)  # type: ignore[misc]
+    theirs = theirs[:, batch["input_ids"].shape[1] :]
+    for row, completion in enumerate(ours):
+        assert completion[0].ids == theirs[row, : len(completion[0].ids)].tolist()
+
+
+def test_the_decoder_reports_the_log_probabilities_of_what_it_sampled(tiny: Path) -> None:
+    policy = shaken(tiny)
+    prompts, _ = pairs(policy)
+    drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=20, temperature=0.7)
+    rows = [completion for group in drawn for completion in group]
+    scores, mask = token_logprobs(policy.merged(), prompts, [row.ids for row in rows], temperature=0.7)
+    for row, score, real in zip(rows, scores, mask, strict=True):
+        torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_rollout_draws_does_not_depend_on_its_neighbours(tiny: Path) -> None:
+    policy = shaken(tiny)
+    prompts, _ = pairs(policy)
+    together = decode(policy.merged(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], end=policy.end, limit=12)
+    alone = decode(policy.merged(), prompts[1:2], group=2, seeds=[7, 6], end=policy.end, limit=12)
+    assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
+
+
+def test_a_copying_answer_names_only_the_markers_of_its_prompt(tiny: Path) -> None:
+    policy = shaken(tiny)
+    prompt = policy.encode("DROP <3> + x <7> - x =")
+    named = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
+    drawn = decode(
+        policy.merged(), [prompt], group=16, seeds=range(16), end=policy.end, limit=20, temperature=3.0, copying=True
+    )
+    used = {token for row in drawn[0] for token in row.ids} & named
+    assert used <= set(prompt)
+    assert used
+
+
+def test_positions_follow_the_markers_whatever_is_padded_or_cached(tiny: Path) -> None:
+    policy = load_policy(tiny)
+    assert isinstance(policy.plain, Llama)
+    config = policy.plain.shape.markers
+    assert config is not None
+    ids = torch.tensor([policy.encode("INT <0> + x <2> - x =")])
+    whole = marked_positions(ids, config=config)
+    assert whole[0].tolist() == [0, 1, 24, 25, 26, 72, 73, 74, 75]
+    padded = torch.nn.functional.pad(ids, (3, 0), value=policy.plain.pad)
+    assert marked_positions(padded, config=config)[0, 3:].tolist() == whole[0].tolist()
+    halves = [
+        marked_positions(ids[:, :4], config=config),
+        marked_positions(ids[:, 4:], config=config, last=whole[:, 3]),
+    ]
+    assert torch.equal(torch.cat(halves, 1), whole)
+
+
+def test_embeddings_alone_are_refused_since_they_do_not_tell_where_markers_are(tiny: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny)
+    with pytest.raises(ValueError, match="derives positions from input_ids"):
+        model(inputs_embeds=torch.zeros(1, 2, 32))
+
+
+def test_a_base_that_is_no_plain_llama_is_refused_by_what_is_wrong() -> None:
+    with pytest.raises(ModelError, match="attention_bias"):
+        geometry(LlamaConfig(attention_bias=True))
+
+
+def test_a_base_that_computes_something_else_than_we_do_runs_as_transformers_runs_it(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = shutil.copytree(tiny, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.9}))
+    assert isinstance(load_policy(base).plain, Llama)
+    shape = geometry(AutoConfig.from_pretrained(tiny))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("everlearn.training.models.policy.geometry", lambda _: shape)
+        assert isinstance(load_policy(base).plain, Generic)
+    assert re.search(r"transformers' forward pass, .* \(ours differs by 0\.\d+ nats\)", caplog.text)
+
+
+def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="base model missing"):
+        fingerprint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_base_is_refused_before_and_when_it_is_loaded(name: str, shipped: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(shipped, tmp_path / "base")
+    whole = (base / name).read_bytes()
+    (base / name).write_bytes(whole[: len(whole) // 2])
+    for use in (fingerprint, load_policy):
+        with pytest.raises(ModelError, match=r"is damaged.*restore it"):
+            use(base)
+
+
+def test_an_adapter_for_another_base_is_refused(tiny: Path, shipped: Path, tmp_path: Path) -> None:
+    adapter = shaken(tiny).save(tmp_path / "adapter")
+    with pytest.raises(ModelError, match="does not fit this base"):
+        load_policy(shipped, adapter)
+
+
+def test_a_full_disk_is_the_error_that_the_command_line_knows(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.safetensors").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as full:
+        shaken(tiny).save(tmp_path)
+    assert full.value.errno == errno.ENOSPC
+
+
+def test_merging_again_and_again_does_not_touch_the_base(tiny: Path) -> None:
+    policy = shaken(tiny)
+    before = {name: tensor.clone() for name, tensor in policy.base.items()}
+    for _ in range(50):
+        policy.merged()
+    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base.items())

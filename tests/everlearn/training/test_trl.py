@@ -1,0 +1,154 @@
+"""Hugging Face's `trl` as an oracle: of the same batch it computes the same log-probabilities, loss and gradients."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from everlearn.domains.integration.moves import demonstrate_solution
+from everlearn.settings import LearnSettings
+from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.grpo import advantages, divergence, policy_loss, token_weights
+from everlearn.training.models.llama import token_logprobs
+from everlearn.training.models.policy import Policy, load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GROUP, LONGEST = 4, 64
+VARIANTS = {
+    "grpo": LearnSettings(loss="grpo", scale_rewards=True),
+    "dr_grpo": LearnSettings(loss="dr_grpo", loss_length=LONGEST),
+    "dapo": LearnSettings(loss="dapo", scale_rewards=True),
+    "dapo without scaling, as by default": LearnSettings(),
+    "dapo with a divergence": LearnSettings(kl=0.07),
+    "grpo with a divergence": LearnSettings(loss="grpo", kl=0.07),
+    "sequence-level ratio": LearnSettings(loss="grpo", importance="sequence", scale_rewards=True),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with grouped heads, 2 layers of width 32, and the default tokenizer."""
+    path = tmp_path_factory.mktemp("plain")
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def shake(policy: Policy, *, seed: int) -> None:
+    """Let the adapter be another one."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, b in policy.lora.values():
+            b.normal_(0, 0.1, generator=generator)
+
+
+def batch(policy: Policy) -> tuple[list[list[int]], list[list[int]], torch.Tensor]:
+    """Three prompts, `GROUP` answers to each of many lengths, and their rewards."""
+    rng = random.Random(3)
+    prompts, answers = [], []
+    for size in (1, 2, 3):
+        prompts.append(policy.encode(demonstrate_solution(rng, size=size)[0]))
+        told = [demonstrate_solution(rng, size=rng.randint(1, 4))[1] for _ in range(GROUP)]
+        answers += [[*policy.encode(answer)[1:], policy.end] for answer in told]
+    return prompts, answers, torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 1], [0.0, 1, 1, 1]])
+
+
+def their_gradients(
+    base: Path, policy: Policy, settings: LearnSettings, old: torch.Tensor, *, start: Path, folder: Path
+) -> tuple[torch.Tensor, float, dict[str, torch.Tensor]]:
+    """Log-probabilities, loss and gradients of GRPOTrainer for a policy whose training began with `start`."""
+    from datasets import Dataset
+    from peft import PeftModel
+    from trl import GRPOConfig, GRPOTrainer
+
+    prompts, answers, rewards = batch(policy)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, start, is_trainable=True)
+    config = GRPOConfig(
+        output_dir=str(folder), report_to="none", use_cpu=True, bf16=False, gradient_checkpointing=False,
+        per_device_train_batch_size=len(answers), num_generations=GROUP, max_completion_length=LONGEST,
+        loss_type=settings.loss, importance_sampling_level=settings.importance, beta=settings.kl,
+        scale_rewards="group" if settings.scale_rewards else "none",
+        epsilon=settings.clip_low, epsilon_high=settings.clip_high, disable_dropout=True,
+    )  # fmt: skip
+    texts = [policy.tokenizer.decode(prompt) for prompt in prompts for _ in range(GROUP)]
+    told = {
+        "prompt_ids": [prompt for prompt in prompts for _ in range(GROUP)],
+        "completion_ids": answers,
+        "logprobs": None,
+    }
+    trainer: Any = GRPOTrainer(
+        model=model, processing_class=policy.tokenizer, args=config, train_dataset=Dataset.from_dict({"prompt": texts}),
+        reward_funcs=lambda **_: rewards.flatten().tolist(), rollout_func=lambda _prompts, _trainer: told,
+    )  # fmt: skip
+    trainer.model.train()
+    trainable = dict(trainer.model.named_parameters())
+    with torch.no_grad():
+        for module, pair in policy.lora.items():
+            for side, tensor in zip("AB", pair, strict=True):
+                trainable[f"base_model.model.{module}.lora_{side}.default.weight"].copy_(tensor)
+    trainer.current_gradient_accumulation_steps = 1
+    inputs = trainer._generate_and_score_completions([{"prompt": text} for text in texts])
+    torch.testing.assert_close(
+        inputs["advantages"], advantages(rewards, scaled=settings.scale_rewards).flatten(), atol=1e-6, rtol=1e-6
+    )
+    inputs["old_per_token_logps"] = old
+    scores, _, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model,
+        torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+        torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
+        inputs["completion_ids"].shape[1],
+    )
+    loss = trainer._compute_loss(trainer.model, inputs)
+    loss.backward()
+    found = {
+        name.replace(".default", ""): parameter.grad
+        for name, parameter in trainer.model.named_parameters()
+        if parameter.grad is not None
+    }
+    return scores.detach(), float(loss), found
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.filterwarnings("ignore")  # trl's and datasets' own, of their own code
+def test_log_probabilities_loss_and_gradients_are_those_of_trl(name: str, plain: Path, tmp_path: Path) -> None:
+    settings, policy = VARIANTS[name], load_policy(plain, rank=4, alpha=8)
+    shake(policy, seed=1)
+    start, parent = policy.save(tmp_path / "start"), policy.merged()
+    shake(policy, seed=2)
+    prompts, answers, rewards = batch(policy)
+    new, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+    old = new.detach() + torch.randn(new.shape, generator=torch.Generator().manual_seed(2)) * 0.2
+    gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
+    weights = token_weights(mask.sum(1), settings=settings, answers=len(answers), tokens=int(mask.sum()))
+    loss = policy_loss(new, old, old, gain, mask=mask, settings=settings)
+    if settings.kl:
+        with torch.no_grad():
+            reference, _ = token_logprobs(parent, prompts, answers)
+        loss = loss + settings.kl * divergence(new, old, reference, mask=mask)
+    ours = (loss * weights).sum()
+    ours.backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores, theirs, gradients = their_gradients(plain, policy, settings, old, start=start, folder=tmp_path)
+    torch.testing.assert_close(new.detach()[mask], scores[mask], atol=1e-5, rtol=1e-5)
+    assert float(ours) == pytest.approx(theirs, abs=1e-5, rel=1e-5)
+    for module, pair in policy.lora.items():
+        for side, tensor in zip("AB", pair, strict=True):
+            assert tensor.grad is not None
+            expected = gradients[f"base_model.model.{module}.lora_{side}.weight"]
+            torch.testing.assert_close(tensor.grad, expected, atol=1e-5, rtol=1e-5)
+            assert expected.abs().max() > 0

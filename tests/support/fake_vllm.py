@@ -1,0 +1,178 @@
+"""What `everlearn.training.engines.vllm` asks of vLLM, answered by our own decoder; and every way in which a replica can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from safetensors.torch import load_file
+
+from everlearn.training.engines.decode import decode
+from everlearn.training.models.llama import token_logprobs
+from everlearn.training.models.policy import WEIGHTS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from everlearn.training.models.llama import Model
+    from everlearn.training.models.policy import Policy
+
+FAULTS = ("resets", "dies", "hangs", "breaks", "forgets", "babbles", "shortens")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    fake: FakeVllm
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: who asked has gone, which is what a test is about."""
+
+
+@dataclass(slots=True)
+class FakeVllm:
+    """One replica on a free port. Once it has answered `sound` requests for tokens, it shows its `fault`."""
+
+    policy: Policy
+    fault: str | None = None
+    sound: int = 0
+    shift: float = 0.0
+    raw: bool = False
+    stale: bool = False
+    models: dict[str, Model] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    answered: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    dying: threading.Barrier = field(default_factory=lambda: threading.Barrier(3))
+    server: _Server = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.server = _Server(("127.0.0.1", 0), _Handler)
+        self.server.fake = self
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def break_down(self, fault: str, *, after: int = 0) -> None:
+        """Show `fault` once `after` more requests for tokens are answered."""
+        self.fault, self.sound = fault, self.answered + after
+
+    def load(self, name: str, path: str) -> tuple[int, object]:
+        if name in self.models:
+            return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
+        if self.stale and self.models:
+            self.models[name] = next(iter(self.models.values()))
+        else:
+            stored = load_file(Path(path) / WEIGHTS)
+            lora = {
+                module: (
+                    stored[f"base_model.model.{module}.lora_A.weight"],
+                    stored[f"base_model.model.{module}.lora_B.weight"],
+                )
+                for module in self.policy.lora
+            }
+            self.models[name] = replace(self.policy, lora=lora).merged()
+        self.calls.append(f"load {name}")
+        return 200, "Success"
+
+    def unload(self, name: str) -> tuple[int, object]:
+        if self.models.pop(name, None) is None:
+            return 404, {"error": {"message": f"The lora adapter '{name}' cannot be found."}}
+        self.calls.append(f"unload {name}")
+        return 200, "Success"
+
+    def failure(self) -> str | None:
+        """What to do with the next request for tokens; counts it as answered where nothing is wrong."""
+        with self.lock:
+            if self.fault is not None and self.answered >= self.sound:
+                return self.fault
+            self.answered += 1
+            return None
+
+    def complete(self, body: dict[str, Any], *, shortened: bool) -> tuple[int, object]:
+        self.asked.append(body)
+        model = self.models.get(body["model"])
+        if model is None:
+            return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
+        prompt, seed, warmth = body["prompt"], body["seed"], body["temperature"] or 1.0
+        [[drawn]] = decode(
+            model, [prompt], group=1, seeds=None if seed is None else [seed],
+            end=self.policy.end, limit=body["max_tokens"], temperature=warmth,
+        )  # fmt: skip
+        logprobs = [score + self.shift for score in drawn.logprobs]
+        if self.raw:
+            logprobs = token_logprobs(model, [prompt], [drawn.ids])[0][0].tolist()
+        ids = drawn.ids[:-1] if shortened else drawn.ids
+        return 200, {"choices": [{"token_ids": ids, "logprobs": {"token_logprobs": logprobs}}]}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    @property
+    def fake(self) -> FakeVllm:
+        assert isinstance(self.server, _Server)
+        return self.server.fake
+
+    def do_GET(self) -> None:
+        self._answer(200, {"data": [{"id": name} for name in ["base", *self.fake.models]]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/load_lora_adapter":
+            self._answer(*self.fake.load(body["lora_name"], body["lora_path"]))
+        elif self.path == "/v1/unload_lora_adapter":
+            self._answer(*self.fake.unload(body["lora_name"]))
+        else:
+            self._complete(body, fault=self.fake.failure())
+
+    def _complete(self, body: dict[str, Any], *, fault: str | None) -> None:
+        if fault == "resets":
+            self.close_connection = True
+        elif fault == "dies":
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.fake.dying.wait(10)  # what it was asked is lost at once
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif fault == "hangs":
+            self.fake.over.wait()
+            self.close_connection = True
+        elif fault == "breaks":
+            self._answer(500, {"error": {"message": "EngineCore encountered an issue"}})
+        elif fault == "babbles":
+            self._answer(200, "no vLLM at all")
+        else:
+            if fault == "forgets":
+                self.fake.models.clear()
+            self._answer(*self.fake.complete(body, shortened=fault == "shortens"))
+
+    def _answer(self, status: int, told: object) -> None:
+        data = json.dumps(told).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing: a test shows what went wrong."""
