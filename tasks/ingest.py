@@ -36,7 +36,7 @@ INBOX = Path(".everlearn/inbox")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class ClaimedSnapshot:
     """A snapshot by its digest, and how many problems it holds."""
 
     data_digest: str
@@ -109,7 +109,7 @@ def validate_problems(settings: Settings, intake: str) -> None:
 
 
 @step_task
-def claim_problems(settings: Settings, intake: str) -> Claim:
+def claim_problems(settings: Settings, intake: str) -> ClaimedSnapshot:
     """Keep what is new as an immutable snapshot, where DVC finds it."""
     store, line = open_store(settings.store), settings.store.line
     read = _intake(store, line, intake)
@@ -125,7 +125,7 @@ def claim_problems(settings: Settings, intake: str) -> Claim:
     bad = ", ".join(f"{count} {fault}" for fault, count in counts.quarantined.items()) or "none"
     LOG.info("snapshot %s: %d accepted, %d duplicates, %d seen before; in quarantine: %s", snapshot.digest[:12],
              counts.accepted, counts.duplicates, counts.seen, bad)  # fmt: skip
-    return Claim(data_digest=snapshot.digest, problems=len(snapshot.entries))
+    return ClaimedSnapshot(data_digest=snapshot.digest, problems=len(snapshot.entries))
 
 
 def keep_dvc(store: Store, data: bytes) -> None:

@@ -41,9 +41,9 @@ def freeze_suites(night: Night) -> bool:
             kept = [suites.load(path) for path in sorted(SUITES.glob("*.jsonl"))]
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
-            asked = suites.kinships([problem for suite in kept for problem in suite.problems], domain=domain)
+            asked = suites.equivalence_keys([problem for suite in kept for problem in suite.problems], domain=domain)
             roots = unrelated(roots, domain=domain, forbidden=asked)
-            trained = suites.kinships(roots, domain=domain)
+            trained = suites.equivalence_keys(roots, domain=domain)
             if not roots:
                 return False
             target = suites.freeze_target(
@@ -132,7 +132,7 @@ def load_suites(night: Night) -> tuple[Suite, ...]:
 def _forbidden(night: Night) -> frozenset[str]:
     domain = load_domain(night.settings.domain)
     asked = [problem for suite in load_suites(night) for problem in suite.problems]
-    return suites.kinships(asked, domain=domain)
+    return suites.equivalence_keys(asked, domain=domain)
 
 
 def ladder_of(work: Workspace, name: str) -> Ladder:

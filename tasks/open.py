@@ -17,7 +17,7 @@ from tasks.night import LOG, Night, step_task
 
 if TYPE_CHECKING:
     from everlearn.cycle.record import OpenCycle
-    from tasks.ingest import Claim
+    from tasks.ingest import ClaimedSnapshot
 
 RESUMED, CLIMBED = "resumed", "climbed"
 MOST_RESUMES = 3
@@ -65,7 +65,7 @@ def demand_progress(work: Workspace, *, count: str) -> None:
 
 
 @step_task
-def open_night(settings: Settings, token: int, claim: Claim) -> Night:
+def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
     """Freeze the inputs of tonight."""
     inputs = inputs_of(settings, data_digest=claim.data_digest)
     notes = {"settings": settings.model_dump_json()}
@@ -73,7 +73,7 @@ def open_night(settings: Settings, token: int, claim: Claim) -> Night:
 
 
 @step_task
-def ended_before(settings: Settings, claim: Claim) -> dict[str, str | None] | None:
+def ended_before(settings: Settings, claim: ClaimedSnapshot) -> dict[str, str | None] | None:
     """How a night with these very inputs ended, if one did."""
     key = cycle_key(inputs_of(settings, data_digest=claim.data_digest))
     state = open_registry(settings).state()

@@ -18,8 +18,8 @@ from everlearn.ladder.tree import point_of
 from everlearn.registry.bill_of_materials import bill, licence_of
 from everlearn.registry.connect import open_patiently, open_registry, open_store
 from everlearn.registry.manifest import Manifest, ObjectRef
-from everlearn.registry.provenance import Run, commit_of, statement
-from everlearn.registry.versions import Kind
+from everlearn.registry.provenance import BuildRun, commit_of, statement
+from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import IngestCounts, NightRecord, rates_by_size
 from everlearn.reporting.report import gate_rows, headline, plain, render, summary_markdown
 from everlearn.storage.objects import object_key
@@ -33,12 +33,12 @@ from tasks.open import end_night, inputs_of
 if TYPE_CHECKING:
     from everlearn.gate.decision import Decision
     from everlearn.settings import Settings
-    from tasks.ingest import Claim
+    from tasks.ingest import ClaimedSnapshot
 
 ACTOR = "night"
 SHOWN = 50
 ENDS = {"PASS": End.PUBLISHED, "FAIL": End.REJECTED, "INSUFFICIENT": End.INSUFFICIENT}
-KINDS = {End.REJECTED: Kind.REJECTED, End.INSUFFICIENT: Kind.INSUFFICIENT}
+KINDS = {End.REJECTED: EventKind.REJECTED, End.INSUFFICIENT: EventKind.INSUFFICIENT}
 
 
 @step_task
@@ -86,17 +86,17 @@ def record_nothing_to_learn(night: Night) -> dict[str, str | None]:
     """All that is new is needed to measure: the gate could not tell. The problems stay available to the next night."""
     reason = "every new problem is held out or kin to a suite item, so there is nothing to learn from; bring more"
     detail = {"data_digest": night.inputs.data_digest}
-    night.registry.record(Kind.INSUFFICIENT, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
+    night.registry.record(EventKind.INSUFFICIENT, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
     return {"end": str(End.INSUFFICIENT), "version": None, "reason": reason, "cycle_key": night.key, "report": None}
 
 
 @step_task
-def record_no_new_data(settings: Settings, claim: Claim) -> dict[str, str | None]:
+def record_no_new_data(settings: Settings, claim: ClaimedSnapshot) -> dict[str, str | None]:
     """The night found nothing that no other had seen: that is an event, too."""
     key = cycle_key(inputs_of(settings, data_digest=claim.data_digest))
     reason = "no problem that an earlier published night has not seen"
     open_registry(settings).record(
-        Kind.NO_NEW_DATA, cycle_key=key, reason=reason, actor=ACTOR, detail={"data_digest": claim.data_digest}
+        EventKind.NO_NEW_DATA, cycle_key=key, reason=reason, actor=ACTOR, detail={"data_digest": claim.data_digest}
     )
     return {"end": str(End.NO_NEW_DATA), "version": None, "reason": reason, "cycle_key": key, "report": None}
 
@@ -189,10 +189,10 @@ def report_of(night: Night) -> ObjectRef:
     return ObjectRef(**json.loads(night.work.get("report")))
 
 
-def run_of(night: Night) -> Run:
+def run_of(night: Night) -> BuildRun:
     """What is told of the night in provenance and bill of materials, beside its manifest."""
     parent, card = night.inputs.parent, night.settings.base.path / "README.md"
-    return Run(
+    return BuildRun(
         line=night.line,
         started=datetime.fromisoformat(night.started),
         parent_manifest=night.registry.resolve(parent).manifest if parent else None,

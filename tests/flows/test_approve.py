@@ -26,7 +26,7 @@ from everlearn.local.process import wait
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import begin, find_night, hold
 from everlearn.registry.connect import open_registry
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from flows.approve import approve
 from tasks import approve as asking
 from tasks.approve import ask_for_approval, close_forms
@@ -140,7 +140,7 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     assert client.read_flow_run(form.id).state_name == "Completed"
     state = open_registry(settings).state()
     assert (state.champion, state.waiting) == (version, ())
-    said = [(event.actor, event.reason) for event in state.history if event.kind is Kind.APPROVED]
+    said = [(event.actor, event.reason) for event in state.history if event.kind is EventKind.APPROVED]
     assert said == [("Ada", "I have read its report")]
 
 

@@ -40,9 +40,9 @@ from prefect.states import Scheduled
 from everlearn.cycle.record import Workspace, current_cycle
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.orchestration.api_server import client as client_of_server
-from everlearn.orchestration.deployments import Plan, apply, compare, read_plan
+from everlearn.orchestration.deployments import DeploymentPlan, apply, compare, read_plan
 from everlearn.orchestration.events_client import ARRIVED
-from everlearn.orchestration.schedules import Night, begin, find_night, hold, set_times
+from everlearn.orchestration.schedules import ScheduledNight, begin, find_night, hold, set_times
 from everlearn.registry.connect import open_registry, open_store
 from tests.support.night import ROOT
 
@@ -66,20 +66,22 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(tmp_path: Path) -> DeploymentPlan:
     """Of a line that no other test knows."""
     return read_plan(FILE, line=tmp_path.name.replace("_", "-").lower(), directory=ROOT)
 
 
 @pytest.fixture(scope="module")
-def deployed(client: SyncPrefectClient) -> Plan:
+def deployed(client: SyncPrefectClient) -> DeploymentPlan:
     """A line that is there already: applying takes seconds."""
     plan = read_plan(FILE, line="deployed", directory=ROOT)
     apply(plan, client)
     return plan
 
 
-def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(plan: Plan, client: SyncPrefectClient) -> None:
+def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(
+    plan: DeploymentPlan, client: SyncPrefectClient
+) -> None:
     shown = [str(change) for change in compare(plan, client)]
     assert [each for each in shown if "run-cycle" in each] == [f"+ run-cycle/nightly-{plan.line}"]
     assert all(each.startswith("+ ") for each in shown)
@@ -89,13 +91,15 @@ def test_what_changes_is_shown_before_and_repeating_it_changes_nothing(plan: Pla
     assert compare(plan, client) == ()
 
 
-def test_what_people_wait_for_goes_before_what_waits_for_nobody(deployed: Plan, client: SyncPrefectClient) -> None:
+def test_what_people_wait_for_goes_before_what_waits_for_nobody(
+    deployed: DeploymentPlan, client: SyncPrefectClient
+) -> None:
     rank = {name: client.read_work_queue_by_name(name, work_pool_name="cpu").priority for name in ("first", "default")}
     assert rank["first"] < rank["default"]
 
 
 def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
-    deployed: Plan, client: SyncPrefectClient, tmp_path: Path
+    deployed: DeploymentPlan, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
     other = tmp_path / "prefect.yaml"
     other.write_text(
@@ -113,7 +117,7 @@ def test_what_somebody_changed_on_the_server_is_shown_and_put_right(
 
 
 def test_automations_are_made_once_and_mended_where_somebody_changed_them(
-    deployed: Plan, client: SyncPrefectClient
+    deployed: DeploymentPlan, client: SyncPrefectClient
 ) -> None:
     assert len(deployed.automations) >= 5
     for name, wanted in deployed.automations.items():
@@ -127,7 +131,9 @@ def test_automations_are_made_once_and_mended_where_somebody_changed_them(
     assert compare(deployed, client) == ()
 
 
-def test_a_trigger_that_somebody_removed_is_shown_and_put_back(deployed: Plan, client: SyncPrefectClient) -> None:
+def test_a_trigger_that_somebody_removed_is_shown_and_put_back(
+    deployed: DeploymentPlan, client: SyncPrefectClient
+) -> None:
     name = f"ingest-{deployed.line}__automation_1"
     (there,) = client.read_automations_by_name(name)
     client.delete_automation(there.id)
@@ -138,7 +144,9 @@ def test_a_trigger_that_somebody_removed_is_shown_and_put_back(deployed: Plan, c
     assert compare(deployed, client) == ()
 
 
-def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan, client: SyncPrefectClient) -> None:
+def test_times_that_were_set_stay_when_the_line_is_deployed_again(
+    deployed: DeploymentPlan, client: SyncPrefectClient
+) -> None:
     night = find_night(client, line=deployed.line)
     assert (night.cron, night.timezone, night.held) == ("0 2 * * *", "UTC", False)
     set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
@@ -150,7 +158,7 @@ def test_times_that_were_set_stay_when_the_line_is_deployed_again(deployed: Plan
     assert not find_night(client, line=deployed.line).held
 
 
-def test_a_night_can_be_asked_for_now(deployed: Plan, client: SyncPrefectClient) -> None:
+def test_a_night_can_be_asked_for_now(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
     run = client.read_flow_run(begin(client, find_night(client, line=deployed.line)))
     client.delete_flow_run(run.id)  # another test's workers would take it
     assert run.work_pool_name == "cpu"
@@ -159,7 +167,7 @@ def test_a_night_can_be_asked_for_now(deployed: Plan, client: SyncPrefectClient)
 
 @pytest.mark.parametrize(("cron", "zone"), [("daily", "UTC"), ("0 2 * *", "UTC"), ("0 2 * * *", "Mars/Olympus")])
 def test_what_is_no_time_is_refused_before_anything_is_changed(
-    deployed: Plan, client: SyncPrefectClient, cron: str, zone: str
+    deployed: DeploymentPlan, client: SyncPrefectClient, cron: str, zone: str
 ) -> None:
     night = find_night(client, line=deployed.line)
     with pytest.raises(BadInputError, match="is no time at which nights can begin"):
@@ -204,7 +212,7 @@ def test_times_that_are_none_are_named_before_anything_is_applied(tmp_path: Path
     ],
 )
 def test_a_run_with_wrong_parameters_is_refused_at_once(
-    deployed: Plan, client: SyncPrefectClient, name: str, config: dict[str, Any], said: str
+    deployed: DeploymentPlan, client: SyncPrefectClient, name: str, config: dict[str, Any], said: str
 ) -> None:
     found = client.read_deployment_by_name(f"{name}-{deployed.line}")
     with pytest.raises(PrefectHTTPStatusError) as raised:
@@ -259,7 +267,9 @@ def test_daylight_saving_neither_skips_nor_doubles_a_night(minutes: int, *, spri
 
 
 @pytest.fixture
-def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+def night(
+    plan: DeploymentPlan, client: SyncPrefectClient, nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ScheduledNight]:
     """A line that is deployed where a tiny night can run; nothing of it is left to another test's workers."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", nights.server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
@@ -282,7 +292,9 @@ def night(plan: Plan, client: SyncPrefectClient, nights: Nights, monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_run_that_no_worker_takes_is_told_within_a_minute(deployed: Plan, client: SyncPrefectClient) -> None:
+def test_a_run_that_no_worker_takes_is_told_within_a_minute(
+    deployed: DeploymentPlan, client: SyncPrefectClient
+) -> None:
     wanted = client.read_automations_by_name("everlearn: a run that no worker takes")[0]
     due = time.monotonic()
     run = begin(client, find_night(client, line=deployed.line))
@@ -303,7 +315,9 @@ def told(client: SyncPrefectClient, automation: UUID, run: UUID) -> bool:
 
 
 @pytest.mark.slow
-def test_nights_that_were_missed_are_caught_up_once(night: Night, client: SyncPrefectClient, nights: Nights) -> None:
+def test_nights_that_were_missed_are_caught_up_once(
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
+) -> None:
     due: list[State[Any]] = [
         Scheduled(scheduled_time=datetime.now(tz=UTC) - timedelta(days=days)) for days in (3, 2, 1)
     ]
@@ -316,7 +330,7 @@ def test_nights_that_were_missed_are_caught_up_once(night: Night, client: SyncPr
 
 @pytest.mark.slow
 def test_a_schedule_fires_and_the_night_climbs_on_the_gpu_pool(
-    night: Night, client: SyncPrefectClient, nights: Nights
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
     set_times(client, night, cron="* * * * *", timezone="UTC")
     wait(lambda: bool(history(nights, night)), worker=nights)
@@ -327,7 +341,7 @@ def test_a_schedule_fires_and_the_night_climbs_on_the_gpu_pool(
 
 @pytest.mark.slow
 def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
-    night: Night, client: SyncPrefectClient, nights: Nights
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
     run = begin(client, night)
     killed: list[int] = []
@@ -351,7 +365,7 @@ def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
 
 @pytest.mark.slow
 def test_a_climb_that_is_killed_is_begun_again_for_the_same_night(
-    night: Night, client: SyncPrefectClient, nights: Nights
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
     run = begin(client, night)
     killed: list[int] = []
@@ -372,7 +386,7 @@ def test_a_climb_that_is_killed_is_begun_again_for_the_same_night(
 
 @pytest.mark.slow
 def test_a_night_whose_workers_are_stopped_goes_on_with_the_next_ones(
-    night: Night, client: SyncPrefectClient, nights: Nights
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
     run = begin(client, night)
     wait(lambda: "ladder" in work(nights, night), worker=nights)
@@ -381,13 +395,13 @@ def test_a_night_whose_workers_are_stopped_goes_on_with_the_next_ones(
     assert len(history(nights, night)) == 1
 
 
-def climbs(client: SyncPrefectClient, night: Night) -> list[FlowRun]:
+def climbs(client: SyncPrefectClient, night: ScheduledNight) -> list[FlowRun]:
     """The runs of the line that climb."""
     found = client.read_deployment_by_name(f"climb/climb-{night.line}")
     return client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[found.id])))
 
 
-def work(nights: Nights, night: Night) -> tuple[str, ...]:
+def work(nights: Nights, night: ScheduledNight) -> tuple[str, ...]:
     """What the open night has kept so far."""
     store = open_store(nights.settings(line=night.line).store)
     found = current_cycle(store, night.line)
@@ -403,12 +417,12 @@ def process_of(run: UUID) -> int | None:
     return None
 
 
-def is_open(nights: Nights, night: Night) -> bool:
+def is_open(nights: Nights, night: ScheduledNight) -> bool:
     """Whether the night has frozen its inputs."""
     return current_cycle(open_store(nights.settings(line=night.line).store), night.line) is not None
 
 
-def history(nights: Nights, night: Night) -> list[str]:
+def history(nights: Nights, night: ScheduledNight) -> list[str]:
     state = open_registry(nights.settings(line=night.line)).state()
     return [str(event.kind) for event in state.history]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cycle.record import Lease, Workspace, current_cycle
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.registry.signing import trust
 from everlearn.registry.versions import Registry
 from tests.support.line import Clock
@@ -95,7 +95,7 @@ def test_a_missing_directory_and_too_many_bad_rows_end_with_one_message_each(nig
 def test_one_problem_that_is_kin_to_a_suite_item_is_nothing_to_learn_from(nights: Nights, tmp_path: Path) -> None:
     ended = nights.run(data=write_shard(tmp_path / "kin" / "a.jsonl", ["6*cos(2*x)"])).ended
     assert ended["end"] == "INSUFFICIENT"
-    assert [event.kind for event in state_of(nights).history] == [Kind.INSUFFICIENT]
+    assert [event.kind for event in state_of(nights).history] == [EventKind.INSUFFICIENT]
     assert current_cycle(nights.server.store(nights.bucket), "integration") is None
 
 

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from everlearn.cycle.record import End
-from everlearn.telemetry.line_health import LastNight, Rate, Seen, Step
+from everlearn.telemetry.line_health import LastNight, Seen, Step, SuiteRate
 from everlearn.telemetry.prometheus import Metrics, Queue, Reading
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ EVERYTHING = Seen(
     last=LastNight(
         end=End.PUBLISHED,
         steps=(Step(name="train", seconds=10.0, cpu_seconds=9.0, rollouts=100, verdicts=90),),
-        rates=(Rate(suite="target", kind="target", against="parent", before=0.1, after=0.8),),
+        rates=(SuiteRate(suite="target", kind="target", against="parent", before=0.1, after=0.8),),
     ),
 )  # fmt: skip
 QUEUE = Queue(wait_s=3.0, oldest_s=0.0, waiting=0, late=0, running=1)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
 from everlearn.cycle.record import CycleInputs, Workspace, open_cycle
-from everlearn.gate.judgement import Against, Check, Decision, Kind, Paired, judge
+from everlearn.gate.judgement import Against, Check, Decision, Paired, SuiteKind, judge
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
-from everlearn.registry.versions import Kind as EventKind
-from everlearn.registry.versions import Registry
+from everlearn.registry.versions import EventKind, Registry
 from everlearn.reporting.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
 from everlearn.reporting.report import render
 from everlearn.settings import GateSettings
@@ -108,10 +107,10 @@ class Eventful:
         self, target: tuple[float, float], skills: dict[str, tuple[float, float]], *, first: bool
     ) -> tuple[Decision, tuple[SizeRate, ...]]:
         draw = random.Random(self.count)
-        hard = paired("target", Kind.TARGET, target, n=200, draw=draw)
+        hard = paired("target", SuiteKind.TARGET, target, n=200, draw=draw)
         pairs = [hard]
         for name, (base, after) in skills.items():
-            old = paired(name, Kind.SKILL, (base, after), n=self.items, draw=draw)
+            old = paired(name, SuiteKind.SKILL, (base, after), n=self.items, draw=draw)
             pairs += [old] if first else [replace(old, before=old.after), replace(old, against=Against.BASE)]
         sizes = {f"target {number}": 4 + number % 6 for number in range(200)}
         checks = [Check(name="bytes", passed=True, sentence="the uploaded files are those that were measured")]
@@ -143,7 +142,7 @@ class Eventful:
         )
 
 
-def paired(name: str, kind: Kind, shares: tuple[float, float], *, n: int, draw: random.Random) -> Paired:
+def paired(name: str, kind: SuiteKind, shares: tuple[float, float], *, n: int, draw: random.Random) -> Paired:
     """A suite of n items with these shares right before and after; what was right mostly stays so."""
     order = draw.sample(range(n), n)
     before, after = (

@@ -7,16 +7,16 @@ from datetime import timedelta
 
 from hypothesis import strategies as st
 
-from everlearn.data.suites import Kind
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.registry.manifest import Manifest, ObjectRef
-from everlearn.registry.provenance import Run
+from everlearn.registry.provenance import BuildRun
 from tests.support.line import BASE_MODEL, WHEN
 
 
 def row(against: Against) -> SuiteRow:
     return SuiteRow(
-        suite="tonight", kind=Kind.TARGET, against=against, n=200, before=0.1, after=0.6, won=104, lost=4,
+        suite="tonight", kind=SuiteKind.TARGET, against=against, n=200, before=0.1, after=0.6, won=104, lost=4,
         undecided=0, low=0.4, high=0.55, margin=0.05, bound=-0.4, p_value=1e-9, power=0.9, outcome=Outcome.PASS,
         sentence="104 won, 4 lost of 200",
     )  # fmt: skip
@@ -39,10 +39,10 @@ MANIFEST = Manifest(
     decision=DECISION.to_dict(),
     report=ObjectRef(digest="f" * 64, size=9),
 )
-RUN = Run(line="integration", started=WHEN, parent_manifest="9" * 64, commit="1" * 40, licence="apache-2.0")
+RUN = BuildRun(line="integration", started=WHEN, parent_manifest="9" * 64, commit="1" * 40, licence="apache-2.0")
 FIRST = replace(MANIFEST, parent=None, report=None, decision={}, config={})  # the least that a manifest can say
-ALONE = Run(line="integration", started=WHEN)
-Night = tuple[Manifest, Run]
+ALONE = BuildRun(line="integration", started=WHEN)
+Night = tuple[Manifest, BuildRun]
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 _REFS = st.builds(ObjectRef, digest=DIGESTS, size=st.integers(0, 2**40))
@@ -67,7 +67,7 @@ _MANIFESTS = st.builds(
     report=st.none() | _REFS,
 )
 _RUNS = st.builds(
-    Run,
+    BuildRun,
     line=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True),
     started=st.datetimes(timezones=st.just(WHEN.tzinfo)),
     parent_manifest=DIGESTS,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from everlearn.data.rows import Fault, Row
+from everlearn.data.rows import Row, RowFault
 from tasks.data_docs import data_docs
 from tasks.expectations import Validation, validate_rows
 
@@ -15,7 +15,7 @@ BAD = Row(
     where="a:2",
     domain="<img src=x onerror=alert(1)> $1 ${x}",
     statement="<b>x</b>",
-    fault=Fault.DOMAIN,
+    fault=RowFault.DOMAIN,
     why="no such domain",
 )
 
@@ -37,7 +37,7 @@ def test_a_share_of_bad_rows_is_let_through_up_to_the_limit(good: int, passes: b
 
 
 def test_small_faults_of_different_kinds_add_up() -> None:
-    other = Row(where="a:3", fault=Fault.UNREADABLE, why="no JSON")
+    other = Row(where="a:3", fault=RowFault.UNREADABLE, why="no JSON")
     assert not validate(*[GOOD] * 7, BAD, other, other).success
 
 

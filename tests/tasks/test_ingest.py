@@ -13,7 +13,15 @@ from everlearn.data.snapshot import Snapshot
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
 from everlearn.registry.connect import open_store
 from everlearn.storage.objects import fetch
-from tasks.ingest import INBOX, Claim, claim_problems, load_counts, load_snapshot, read_problems, validate_problems
+from tasks.ingest import (
+    INBOX,
+    ClaimedSnapshot,
+    claim_problems,
+    load_counts,
+    load_snapshot,
+    read_problems,
+    validate_problems,
+)
 from tests.support.night import LONG, tiny, write_shard
 
 if TYPE_CHECKING:
@@ -31,7 +39,7 @@ BAD = [
 ]
 
 
-def ingested(settings: Settings, data: Path) -> Claim:
+def ingested(settings: Settings, data: Path) -> ClaimedSnapshot:
     intake = read_problems.fn(settings, data)
     validate_problems.fn(settings, intake)
     return claim_problems.fn(settings, intake)

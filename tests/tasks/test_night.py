@@ -13,7 +13,7 @@ from everlearn import counters
 from everlearn.errors import BadInputError, CycleBusyError
 from everlearn.gate.decision import Against, Outcome
 from everlearn.registry.connect import open_registry, open_store
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from tasks.gate import (
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.settings import Settings
-    from tasks.ingest import Claim
+    from tasks.ingest import ClaimedSnapshot
 
 
-def claimed(settings: Settings, data: Path) -> Claim:
+def claimed(settings: Settings, data: Path) -> ClaimedSnapshot:
     intake = read_problems.fn(settings, data)
     validate_problems.fn(settings, intake)
     return claim_problems.fn(settings, intake)
@@ -131,7 +131,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         close_night.fn(second, "PUBLISHED")
     assert rests_on(settings, "v0002") >= {"base model", "manifest of v0001", "data snapshot"}
     kinds = [event.kind for event in open_registry(settings).state().history]
-    assert kinds == [Kind.PUBLISHED, Kind.NO_NEW_DATA, Kind.PUBLISHED]
+    assert kinds == [EventKind.PUBLISHED, EventKind.NO_NEW_DATA, EventKind.PUBLISHED]
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night
     night.work.put("decision", replace(DECISION, outcome=Outcome.FAIL).to_json().encode())
     publish_night.fn(night, "FAIL")
     [event] = open_registry(settings).state().history
-    assert event.kind is Kind.REJECTED
+    assert event.kind is EventKind.REJECTED
     assert {"cpu_seconds/ladder", "seconds/ladder"} <= set(event.detail["metrics"])
 
 

@@ -15,7 +15,7 @@ from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
-    from everlearn.registry.maintenance.gc import Collected, Plan
+    from everlearn.registry.maintenance.gc import Collected, CollectionPlan
 
 app = typer.Typer()
 SHOWN = 20
@@ -62,7 +62,7 @@ def _ask(*, yes: bool) -> None:
     typer.confirm("Remove all that?", abort=True, err=True)
 
 
-def _list(found: Plan) -> str:
+def _list(found: CollectionPlan) -> str:
     said = [f"retire {version}: never champion, and not among the last" for version in found.retiring]
     said += [f"remove {item.key} ({item.size:,} bytes): {item.why}" for item in found.items[:SHOWN]]
     if len(found.items) > SHOWN:
@@ -72,7 +72,7 @@ def _list(found: Plan) -> str:
     return "\n".join(said)
 
 
-def _told(found: Plan, done: Collected | None) -> str:
+def _told(found: CollectionPlan, done: Collected | None) -> str:
     if done is not None:
         return f"{len(done.removed)} objects removed, {done.size / 1e6:,.1f} MB; {len(done.retired)} versions retired"
     if found.is_empty:
@@ -80,7 +80,7 @@ def _told(found: Plan, done: Collected | None) -> str:
     return f"{_list(found)}\n{len(found.items)} objects, {found.size / 1e6:,.1f} MB, could go"
 
 
-def _facts(found: Plan, done: Collected | None) -> dict[str, Any]:
+def _facts(found: CollectionPlan, done: Collected | None) -> dict[str, Any]:
     items = [asdict(item) | {"modified": item.modified.isoformat()} for item in found.items]
     listed = {"line": found.line, "retiring": found.retiring, "items": items, "size": found.size, "busy": found.busy}
     return listed | {"done": None if done is None else asdict(done)}

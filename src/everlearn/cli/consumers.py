@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from everlearn.cli.context import Place
     from everlearn.registry.versions import Registry
-    from everlearn.serving.follow import Change
+    from everlearn.serving.follow import ChampionChange
 
 app = typer.Typer()
 MIB = 1024**2
@@ -128,7 +128,7 @@ def watch(
             raise typer.Exit(0 if change is None else change.exit if change.exit >= 0 else 128 - change.exit)
         tell(f"following the champion of line {place.settings().store.line} in {to}")
 
-        def say(what: Change | str) -> None:
+        def say(what: ChampionChange | str) -> None:
             if isinstance(what, str):
                 tell(what)
             else:
@@ -183,7 +183,7 @@ def now() -> datetime:
     return datetime.now(tz=UTC)
 
 
-def of_change(change: Change | None) -> dict[str, Any]:
+def of_change(change: ChampionChange | None) -> dict[str, Any]:
     """What one look found, as facts."""
     if change is None:
         return {"changed": False, "version": None, "path": None, "exit": None}
@@ -191,7 +191,7 @@ def of_change(change: Change | None) -> dict[str, Any]:
     return {"changed": True, "version": change.version, "path": path, "exit": change.exit}
 
 
-def sentence(change: Change | None) -> str:
+def sentence(change: ChampionChange | None) -> str:
     """The same for people."""
     if change is None:
         return "nothing has changed"

@@ -25,7 +25,7 @@ GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class DoctorCheck:
     """One thing looked at. `detail` is what was found, or what to do."""
 
     name: str
@@ -33,7 +33,7 @@ class Check:
     detail: str
 
 
-def examine(place: Place) -> list[Check]:
+def examine(place: Place) -> list[DoctorCheck]:
     """All checks, in the order in which a night needs what they look at."""
     looks: dict[str, Callable[[Place], str]] = {
         "settings": look_at_settings,
@@ -48,12 +48,12 @@ def examine(place: Place) -> list[Check]:
     return [check(name, look, place=place) for name, look in looks.items()]
 
 
-def check(name: str, look: Callable[[Place], str], *, place: Place) -> Check:
+def check(name: str, look: Callable[[Place], str], *, place: Place) -> DoctorCheck:
     """What `look` found, or the remedy in the error that it raised."""
     try:
-        return Check(name=name, ok=True, detail=look(place))
+        return DoctorCheck(name=name, ok=True, detail=look(place))
     except EverlearnError as error:
-        return Check(name=name, ok=False, detail=str(error))
+        return DoctorCheck(name=name, ok=False, detail=str(error))
 
 
 def look_at_settings(place: Place) -> str:

@@ -16,7 +16,7 @@ from everlearn.cli import formatting, waiting
 from everlearn.cli.output import Json, answer, table, tell
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.events_client import CHANGED, ring
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.serving.rollout_status import outlook
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def promote(
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
     entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
     since = registry.known.history[before.sequence :]
-    done = [event for event in since if event.kind is Kind.PROMOTED and event.detail["version"] == entry.version]
+    done = [event for event in since if event.kind is EventKind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = formatting.of_event(done[-1]) if done else {}
     if done:
         ring(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))

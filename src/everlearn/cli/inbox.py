@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class InboxReceipt:
     """What was handed in. `faults` counts bad rows by reason, `examples` explains the first of each."""
 
     rows: int
@@ -29,7 +29,9 @@ class Receipt:
     shards: tuple[Path, ...]
 
 
-def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float) -> Receipt:
+def hand_in(
+    path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float
+) -> InboxReceipt:
     """Copy the shards at `path` into the inbox. BadDataError, and nothing is copied, if too many rows are bad."""
     intake = rows.read(path, domain=domain, load=load)
     bad = [row for row in intake.rows if row.fault]
@@ -40,7 +42,7 @@ def hand_in(path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domai
             f"{path}: {len(bad)} of {len(intake.rows)} rows are bad, more than the {max_bad_share:.0%} of "
             f"ingest.max_bad_share; nothing was handed in. The first: {next(reversed(first.values()))}"
         )
-    return Receipt(
+    return InboxReceipt(
         rows=len(intake.rows),
         good=len(good),
         duplicates=len(good) - len({(row.domain, row.canonical) for row in good}),

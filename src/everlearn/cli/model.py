@@ -84,7 +84,7 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
             settings.base.path,
             adapter_of(place, version=version),
             roots,
-            forbidden=suites.kinships(kept, domain=domain),
+            forbidden=suites.equivalence_keys(kept, domain=domain),
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from everlearn.canonical_json import Verifier
     from everlearn.cli.context import Place
-    from everlearn.registry.maintenance.fsck import Fault, Findings
-    from everlearn.registry.maintenance.restore import Plan
+    from everlearn.registry.maintenance.fsck import Damage, Findings
+    from everlearn.registry.maintenance.restore import RepairPlan
     from everlearn.storage.protocol import Store
 
 app = typer.Typer()
@@ -53,7 +53,7 @@ def fsck(
     place: Place = context.obj
     store, line, verifier = _open(place)
     findings = _walk(store, line, verifier)
-    done: list[Plan] = []
+    done: list[RepairPlan] = []
     while not done or repair:
         plan = _plan(store, findings, verifier, repair=repair, adopt=None if done else adopt)
         if plan is None or plan.is_empty:
@@ -94,7 +94,9 @@ def _bar() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _plan(store: Store, findings: Findings, verifier: Verifier, *, repair: bool, adopt: str | None) -> Plan | None:
+def _plan(
+    store: Store, findings: Findings, verifier: Verifier, *, repair: bool, adopt: str | None
+) -> RepairPlan | None:
     from everlearn.registry.maintenance.restore import plan_adoption, plan_repair
 
     if adopt is not None:
@@ -108,14 +110,14 @@ def _plan(store: Store, findings: Findings, verifier: Verifier, *, repair: bool,
         return None
 
 
-def _ask(plan: Plan, *, yes: bool) -> None:
+def _ask(plan: RepairPlan, *, yes: bool) -> None:
     for sentence in _intents(plan):
         tell(sentence)
     if sys.stdin.isatty() and not yes:
         typer.confirm("Do that?", abort=True, err=True)
 
 
-def _intents(plan: Plan) -> list[str]:
+def _intents(plan: RepairPlan) -> list[str]:
     """What a plan changes, one sentence each."""
     said = [f"put back {key} from an older content of the bucket" for key in plan.put_back]
     if plan.head is not None:
@@ -126,7 +128,7 @@ def _intents(plan: Plan) -> list[str]:
     return said
 
 
-def _facts(findings: Findings, done: list[Plan]) -> dict[str, Any]:
+def _facts(findings: Findings, done: list[RepairPlan]) -> dict[str, Any]:
     return {
         "line": findings.line,
         "clean": findings.is_clean,
@@ -142,7 +144,7 @@ def _facts(findings: Findings, done: list[Plan]) -> dict[str, Any]:
     }
 
 
-def _told(findings: Findings, done: list[Plan]) -> str:
+def _told(findings: Findings, done: list[RepairPlan]) -> str:
     """The findings for people, a sentence a line: faults first, then what is only left over, then the verdict."""
     said = [f"done: {sentence}" for plan in done for sentence in _intents(plan)]
     said += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
@@ -158,7 +160,7 @@ def _told(findings: Findings, done: list[Plan]) -> str:
     return "\n".join(said)
 
 
-def _sentence(fault: Fault) -> str:
+def _sentence(fault: Damage) -> str:
     return fault.why if fault.key in fault.why else f"{fault.key}: {fault.why}"
 
 

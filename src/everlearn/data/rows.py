@@ -30,7 +30,7 @@ SUFFIXES = (".jsonl", ".ndjson")
 _EXCERPT = 80
 
 
-class Fault(StrEnum):
+class RowFault(StrEnum):
     """Why a row goes to quarantine."""
 
     TOO_LONG = "line too long"
@@ -53,7 +53,7 @@ class Row:
     domain: str | None = None
     statement: str | None = None
     canonical: str | None = None
-    fault: Fault | None = None
+    fault: RowFault | None = None
     why: str = ""
     text: str = ""
 
@@ -75,7 +75,7 @@ class Intake:
     def from_bytes(cls, data: bytes) -> Intake:
         """Inverse of `to_bytes`."""
         header, *lines = [json.loads(line) for line in data.decode().split("\n") if line]
-        rows = tuple(Row(**line | {"fault": Fault(line["fault"]) if line["fault"] else None}) for line in lines)
+        rows = tuple(Row(**line | {"fault": RowFault(line["fault"]) if line["fault"] else None}) for line in lines)
         return cls(rows=rows, sources=tuple(header["sources"]), seen_files=header["seen_files"])
 
 
@@ -165,7 +165,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 class _UnusableError(Exception):
     """Why this line is no problem; never leaves this module."""
 
-    def __init__(self, fault: Fault, why: str) -> None:
+    def __init__(self, fault: RowFault, why: str) -> None:
         super().__init__(why)
         self.fault = fault
 
@@ -184,16 +184,16 @@ def _row(line: bytes, where: str, domain: str, domains: _Domains) -> Row:
 
 def _object(line: bytes) -> dict[str, Any]:
     if len(line.rstrip(b"\r\n")) > MAX_LINE_BYTES:
-        raise _UnusableError(Fault.TOO_LONG, f"the line is longer than {MAX_LINE_BYTES // 1024} KiB")
+        raise _UnusableError(RowFault.TOO_LONG, f"the line is longer than {MAX_LINE_BYTES // 1024} KiB")
     try:
         given = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         why = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
-        raise _UnusableError(Fault.ENCODING, why) from None
+        raise _UnusableError(RowFault.ENCODING, why) from None
     except (ValueError, RecursionError) as error:
-        raise _UnusableError(Fault.UNREADABLE, f"the line is no JSON object: {error}") from None
+        raise _UnusableError(RowFault.UNREADABLE, f"the line is no JSON object: {error}") from None
     if not isinstance(given, dict):
-        raise _UnusableError(Fault.UNREADABLE, f"the line is JSON, but a {type(given).__name__} and not an object")
+        raise _UnusableError(RowFault.UNREADABLE, f"the line is JSON, but a {type(given).__name__} and not an object")
     return given
 
 
@@ -208,15 +208,15 @@ def _statement(given: dict[str, Any]) -> str | None:
 
 def _canonical(row: Row, domains: _Domains) -> str:
     if row.statement is None:
-        raise _UnusableError(Fault.NO_PROBLEM, f"no text under {', '.join(FIELDS)}")
+        raise _UnusableError(RowFault.NO_PROBLEM, f"no text under {', '.join(FIELDS)}")
     domain = domains(str(row.domain))
     if isinstance(domain, str):
-        raise _UnusableError(Fault.DOMAIN, domain)
+        raise _UnusableError(RowFault.DOMAIN, domain)
     try:
         canonical = domain.canonical(row.statement)
         domain.prompt(row.statement, rng=random.Random(0))  # noqa: S311 - only whether it can be asked
     except GrammarError as error:
-        raise _UnusableError(Fault.GRAMMAR, str(error)) from None
+        raise _UnusableError(RowFault.GRAMMAR, str(error)) from None
     return canonical
 
 

@@ -93,7 +93,7 @@ class Watermark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class RowCounts:
     """What became of the lines of a night: every line is counted once."""
 
     accepted: int
@@ -102,7 +102,7 @@ class Counts:
     quarantined: dict[str, int]
 
 
-def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark) -> tuple[Snapshot, Counts]:
+def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark) -> tuple[Snapshot, RowCounts]:
     """The snapshot of the good rows that are new, one of several equals, and what became of all of them."""
     entries: dict[tuple[str, str], Entry] = {}
     quarantined: Counter[str] = Counter()
@@ -119,7 +119,7 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
             entries[key] = min(_entry(row, key), entries.get(key, _entry(row, key)), key=_name)
     chosen = _with_different_ids(entries[key] for key in sorted(entries))
     snapshot = Snapshot(sources=tuple(sorted(sources)), entries=chosen)
-    counts = Counts(
+    counts = RowCounts(
         accepted=len(chosen), duplicates=duplicates, seen=seen, quarantined=dict(sorted(quarantined.items()))
     )
     return snapshot, counts
@@ -137,7 +137,7 @@ def split(entries: Iterable[Entry], *, share: float) -> tuple[tuple[Problem, ...
 
 def unrelated(problems: Iterable[Problem], *, domain: Domain, forbidden: Collection[str]) -> tuple[Problem, ...]:
     """Those that are no suite item and no equivalent of one."""
-    return tuple(problem for problem in problems if domain.kinship(problem.statement) not in forbidden)
+    return tuple(problem for problem in problems if domain.equivalence(problem.statement) not in forbidden)
 
 
 def dvc_key(data: bytes) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TRIES_PER_ITEM = 50  # a domain that offers nothing new in so many draws has run out of problems like these
 
 
-class Kind(StrEnum):
+class SuiteKind(StrEnum):
     """What a suite is for: to improve on (`target`), or not to get worse on (`skill`, `general`)."""
 
     TARGET = "target"
@@ -39,7 +39,7 @@ class Suite:
     """A frozen list of problems, used only to measure."""
 
     name: str
-    kind: Kind
+    kind: SuiteKind
     problems: tuple[Problem, ...]
 
     @property
@@ -61,7 +61,7 @@ class Suite:
         partial.replace(path)
 
 
-def load(path: Path, *, domain: str = "integration", kind: Kind = Kind.TARGET) -> Suite:
+def load(path: Path, *, domain: str = "integration", kind: SuiteKind = SuiteKind.TARGET) -> Suite:
     """Read a suite; `domain` and `kind` are for files that do not say, and the name is then the file's.
 
     Raises BadInputError naming file and line when it is missing, empty, no UTF-8, or a line cannot be used.
@@ -75,7 +75,9 @@ def load(path: Path, *, domain: str = "integration", kind: Kind = Kind.TARGET) -
     return parse(text, name=path.stem, where=str(path), domain=domain, kind=kind)
 
 
-def parse(text: str, *, name: str, where: str, domain: str = "integration", kind: Kind = Kind.TARGET) -> Suite:
+def parse(
+    text: str, *, name: str, where: str, domain: str = "integration", kind: SuiteKind = SuiteKind.TARGET
+) -> Suite:
     """Inverse of `Suite.to_jsonl`; `where` names the source in errors."""
     lines = [(number, _object(line, where, number)) for number, line in _lines(text)]
     if lines and "suite" in lines[0][1]:
@@ -99,9 +101,9 @@ def is_held_out(canonical: str, *, seed: int, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
-def kinships(problems: Iterable[Problem], *, domain: Domain) -> frozenset[str]:
+def equivalence_keys(problems: Iterable[Problem], *, domain: Domain) -> frozenset[str]:
     """The keys under which equivalents of these problems are recognised, for `forbidden`."""
-    return frozenset(domain.kinship(problem.statement) for problem in problems)
+    return frozenset(domain.equivalence(problem.statement) for problem in problems)
 
 
 def freeze_target(
@@ -116,7 +118,7 @@ def freeze_target(
 ) -> Suite:
     """The night's target suite: all held-out problems, topped up to `size` with fresh ones like them.
 
-    No item has a canonical form or a kinship key in `forbidden`, and no two are kin. `like` are the models for fresh
+    No item has a canonical form or a equivalence key in `forbidden`, and no two are kin. `like` are the models for fresh
     problems where nothing was held out. A domain that runs out of new problems gives a smaller suite; the gate judges
     by the size it gets. Raises BadInputError when there is neither a held-out problem nor a model for one.
     """
@@ -130,7 +132,7 @@ def freeze_target(
             break
         if _is_new(statement, domain, forbidden, taken):
             chosen.append(domain.problem(statement))
-    return Suite(name=name, kind=Kind.TARGET, problems=tuple(chosen))
+    return Suite(name=name, kind=SuiteKind.TARGET, problems=tuple(chosen))
 
 
 def _draws(models: Sequence[Problem], *, domain: Domain, seed: int, tries: int) -> Iterator[str]:
@@ -141,7 +143,7 @@ def _draws(models: Sequence[Problem], *, domain: Domain, seed: int, tries: int) 
 
 def _is_new(statement: str, domain: Domain, forbidden: Collection[str], taken: set[str]) -> bool:
     """Whether it may join; if so, its keys are taken."""
-    keys = {domain.canonical(statement), domain.kinship(statement)}
+    keys = {domain.canonical(statement), domain.equivalence(statement)}
     if any(key in forbidden or key in taken for key in keys):
         return False
     taken |= keys
@@ -164,11 +166,11 @@ def _object(line: str, where: str, number: int) -> dict[str, Any]:
     return fields
 
 
-def _kind(value: object, where: str) -> Kind:
+def _kind(value: object, where: str) -> SuiteKind:
     try:
-        return Kind(str(value))
+        return SuiteKind(str(value))
     except ValueError:
-        raise BadInputError(f"{where}: kind {value!r} is none of {', '.join(Kind)}") from None
+        raise BadInputError(f"{where}: kind {value!r} is none of {', '.join(SuiteKind)}") from None
 
 
 def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:

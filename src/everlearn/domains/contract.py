@@ -41,7 +41,7 @@ class Domain(Protocol):
         """Canonical text: what is the same problem has the same text (for duplicates)."""
         ...
 
-    def kinship(self, statement: str) -> str:
+    def equivalence(self, statement: str) -> str:
         """Canonical text up to a constant factor: who shares it, solves the other (for leaks)."""
         ...
 

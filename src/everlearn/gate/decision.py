@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from everlearn.data.suites import Kind
+from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 
 
@@ -54,7 +54,7 @@ class SuiteRow:
     """
 
     suite: str
-    kind: Kind
+    kind: SuiteKind
     against: Against
     n: int
     before: float
@@ -119,5 +119,9 @@ class Decision:
 
 
 def _row(plain: dict[str, Any]) -> SuiteRow:
-    kinds = {"kind": Kind(plain["kind"]), "against": Against(plain["against"]), "outcome": Outcome(plain["outcome"])}
+    kinds = {
+        "kind": SuiteKind(plain["kind"]),
+        "against": Against(plain["against"]),
+        "outcome": Outcome(plain["outcome"]),
+    }
     return SuiteRow(**{**plain, **kinds})

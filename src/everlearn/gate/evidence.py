@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import Kind
+from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
 from everlearn.gate.decision import Against
@@ -27,7 +27,7 @@ class Paired:
     """One suite answered by an opponent (`before`) and by the candidate (`after`): the same items, in any order."""
 
     suite: str
-    kind: Kind
+    kind: SuiteKind
     before: tuple[Measurement, ...]
     after: tuple[Measurement, ...]
     against: Against = Against.PARENT
@@ -43,7 +43,7 @@ class Paired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class WinLossCounts:
     """Wins and losses under one reading of `UNDECIDED`, with the gain of each root in a fixed order."""
 
     won: int
@@ -56,7 +56,7 @@ class Counts:
 
     def worse(self, *, independent: bool) -> float:
         """The p-value of "no worse"."""
-        mirrored = Counts(won=self.lost, lost=self.won, gains=tuple(-gain for gain in self.gains))
+        mirrored = WinLossCounts(won=self.lost, lost=self.won, gains=tuple(-gain for gain in self.gains))
         return mirrored.better(independent=independent)
 
     def largest_loss(self, *, scale: float, items: float, alpha: float) -> float:
@@ -73,8 +73,8 @@ class Evidence:
     """What one pair says before the targets are weighed together."""
 
     pair: Paired
-    proof: Counts  # UNDECIDED held against the candidate
-    doubt: Counts  # UNDECIDED held against the parent
+    proof: WinLossCounts  # UNDECIDED held against the candidate
+    doubt: WinLossCounts  # UNDECIDED held against the parent
     before: float
     after: float
     undecided: int
@@ -89,10 +89,10 @@ class Evidence:
     @property
     def may_carry(self) -> bool:
         """Whether an improvement here can carry the PASS."""
-        return self.pair.kind is Kind.TARGET and self.pair.against is Against.PARENT and self.has_room
+        return self.pair.kind is SuiteKind.TARGET and self.pair.against is Against.PARENT and self.has_room
 
 
-def margin_for(kind: Kind, n: float, *, settings: GateSettings) -> float:
+def margin_for(kind: SuiteKind, n: float, *, settings: GateSettings) -> float:
     """The loss that counts as none: the setting's, or for a small suite what `n` items decide, up to the widest."""
     wanted: float = getattr(settings, f"{kind}_margin")
     decides = statistics.decidable_margin(
@@ -129,7 +129,7 @@ def weigh(pair: Paired, *, settings: GateSettings) -> Evidence:
     )
 
 
-def _count(pair: Paired, *, against_candidate: bool) -> Counts:
+def _count(pair: Paired, *, against_candidate: bool) -> WinLossCounts:
     after = {m.item: m for m in pair.after}
     gains: Counter[str] = Counter()
     won = lost = 0
@@ -138,7 +138,7 @@ def _count(pair: Paired, *, against_candidate: bool) -> Counts:
         won += gain > 0
         lost += gain < 0
         gains[old.root] += gain
-    return Counts(won=won, lost=lost, gains=tuple(gains.values()))
+    return WinLossCounts(won=won, lost=lost, gains=tuple(gains.values()))
 
 
 def _gain(old: Measurement, new: Measurement, *, against_candidate: bool) -> int:

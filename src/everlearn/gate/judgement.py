@@ -14,11 +14,11 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from everlearn.data.suites import Kind, Suite
+from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
 from everlearn.gate.decision import Against, Check, Decision, Outcome, SuiteRow
-from everlearn.gate.evidence import Counts, Evidence, Paired, margin_for, weigh
+from everlearn.gate.evidence import Evidence, Paired, WinLossCounts, margin_for, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,10 +29,10 @@ __all__ = [
     "Against",
     "Check",
     "Decision",
-    "Kind",
     "Outcome",
     "Paired",
     "Suite",
+    "SuiteKind",
     "SuiteRow",
     "gate_key",
     "judge",
@@ -82,7 +82,7 @@ def _rows(evidence: Sequence[Evidence], settings: GateSettings) -> tuple[SuiteRo
     rows = []
     for index, e in enumerate(evidence):
         outcome, sentence = _no_worse(e, settings)
-        if e.pair.kind is Kind.TARGET and e.pair.against is Against.PARENT and outcome is Outcome.PASS:
+        if e.pair.kind is SuiteKind.TARGET and e.pair.against is Against.PARENT and outcome is Outcome.PASS:
             outcome, sentence = _better(e, improved=index in improved, carried=bool(improved), too_little=too_little)
         rows.append(_row(e, outcome, sentence))
     return tuple(rows)
@@ -93,7 +93,7 @@ def _no_worse(e: Evidence, settings: GateSettings) -> tuple[Outcome, str]:
     within = -e.low <= e.margin
     true = f"the true {'gain is at least' if e.low > 0 else 'loss is at most'} {_points(abs(e.low))} points"
     may_lose = f"{_changes(e)}; {true}"
-    if proved_worse and (e.pair.kind is Kind.TARGET or not within):
+    if proved_worse and (e.pair.kind is SuiteKind.TARGET or not within):
         return (
             Outcome.FAIL,
             f"got worse: {_changes(e, counts=e.doubt)}, which chance alone would bring with p = {e.p_worse:.2g}",
@@ -155,7 +155,7 @@ def _reasons(
 ) -> tuple[str, ...]:
     """The sentences that decided, most important first."""
     reasons = [f"check {check.name} failed: {check.sentence}" for check in checks if not check.passed]
-    targets = [e for e in evidence if e.pair.kind is Kind.TARGET and e.pair.against is Against.PARENT]
+    targets = [e for e in evidence if e.pair.kind is SuiteKind.TARGET and e.pair.against is Against.PARENT]
     if not targets:
         reasons.append("no target suite was measured against the parent, so no improvement can be shown")
     elif not any(e.may_carry for e in targets):
@@ -166,7 +166,7 @@ def _reasons(
     return tuple(reasons)
 
 
-def _changes(e: Evidence, *, counts: Counts | None = None) -> str:
+def _changes(e: Evidence, *, counts: WinLossCounts | None = None) -> str:
     """`2 won and 7 lost of 240`, with what was undecided; the counts of the proof unless others are given."""
     shown = counts or e.proof
     undecided = f" ({e.undecided} undecided, counted against this claim)" if e.undecided else ""

@@ -20,7 +20,7 @@ _PLENTY = 10**60  # shared out among the children of MOST_DEPTH levels, it never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class PassRate:
     """Passed rollouts of a rung or of many: before, and after where it was measured again."""
 
     rungs: int
@@ -33,7 +33,7 @@ class Branch:
     """A rung with the children that are shown; `hidden` counts the children left out, `below` all descendants."""
 
     rung: Rung
-    rate: Rate
+    rate: PassRate
     children: tuple[Branch, ...]
     hidden: int
     below: int
@@ -44,16 +44,16 @@ class HeatMap:
     """Pass rates by size (rows) and depth (columns); None where there is no rung."""
 
     depths: tuple[int, ...]
-    rows: tuple[tuple[int, tuple[Rate | None, ...]], ...]
+    rows: tuple[tuple[int, tuple[PassRate | None, ...]], ...]
 
 
-def rate_of(rungs: Sequence[Rung]) -> Rate:
+def rate_of(rungs: Sequence[Rung]) -> PassRate:
     """The pass rate over all rollouts of these rungs; `after` counts only rungs that were measured again."""
     again = [rung for rung in rungs if rung.rollouts_after]
     after = (
         _share(sum(r.passed_after or 0 for r in again), sum(r.rollouts_after or 0 for r in again)) if again else None
     )
-    return Rate(
+    return PassRate(
         rungs=len(rungs),
         before=_share(sum(rung.passed for rung in rungs), sum(rung.rollouts for rung in rungs)),
         after=after,

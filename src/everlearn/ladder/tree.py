@@ -92,7 +92,7 @@ class Ladder:
         else:
             if digest in self.rungs:
                 refused = "duplicate"
-            elif domain.kinship(statement) in forbidden:
+            elif domain.equivalence(statement) in forbidden:
                 refused = "leak"
         if refused is not None:
             self.counts[refused] += 1
@@ -145,5 +145,5 @@ def load_ladder(path: Path) -> Ladder:
 
 
 def kinships(statements: Iterable[str], *, domain: Domain) -> frozenset[str]:
-    """The kinship keys of suite items: what no ladder may contain."""
-    return frozenset(domain.kinship(statement) for statement in statements)
+    """The equivalence keys of suite items: what no ladder may contain."""
+    return frozenset(domain.equivalence(statement) for statement in statements)

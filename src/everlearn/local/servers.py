@@ -58,7 +58,7 @@ SEAWEED_FLAGS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ServerConfig:
     """What a server keeps from one start to the next. `keys` are an access key and its secret, or empty."""
 
     ports: dict[str, int]
@@ -78,13 +78,13 @@ class LocalServer(ABC):
         self._plan_file = self.directory / "server.json"
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> ServerConfig:
         """Ports and keys, as drawn at the first start. ServiceError before that."""
         try:
             written = json.loads(self._plan_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ServiceError(f"{self.name} was never started in {self.directory}; run `everlearn up`") from None
-        return Plan(ports=written["ports"], keys=tuple(written["keys"]))
+        return ServerConfig(ports=written["ports"], keys=tuple(written["keys"]))
 
     def __enter__(self) -> Self:
         self.start()
@@ -134,7 +134,7 @@ class LocalServer(ABC):
 
     def _draw_plan(self) -> None:
         if not self._plan_file.exists():
-            plan = Plan(ports=draw_ports(self.roles), keys=self.draw_keys())
+            plan = ServerConfig(ports=draw_ports(self.roles), keys=self.draw_keys())
             descriptor = os.open(self._plan_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(asdict(plan), file)
@@ -295,7 +295,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def check_ports(plan: Plan, *, owner: str, remedy: Path) -> None:
+def check_ports(plan: ServerConfig, *, owner: str, remedy: Path) -> None:
     """Raise ServiceError if somebody else took a port since it was drawn; a server just killed may need a moment."""
     if not wait(lambda: all(is_free(port) for port in plan.ports.values()), patience_s=PORT_PATIENCE_S):
         busy = next((port for port in plan.ports.values() if not is_free(port)), 0)

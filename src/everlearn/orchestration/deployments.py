@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.orchestration import pools
-from everlearn.orchestration.changes import Change
+from everlearn.orchestration.changes import ServerChange
 from everlearn.orchestration.notifications import NOBODY, addressed
 from everlearn.orchestration.schedules import await_nights, read_times
 
@@ -44,7 +44,7 @@ _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DeploymentPlan:
     """What one line wants of the server. `deployments` are Prefect's own entries, `environ` what their gaps are filled with.
 
     `unwanted` are names of automations that must not be there.
@@ -63,7 +63,7 @@ class Plan:
         return {(each["work_pool"]["name"], each["work_pool"]["work_queue_name"]) for each in self.deployments.values()}
 
 
-def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ...] = ()) -> Plan:
+def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ...] = ()) -> DeploymentPlan:
     """The deployments in `file` for one line, and the automations in the files beside it. BadInputError if they are none.
 
     Notifications go to all `targets` (notify.py); without one there are none, and those of before are unwanted.
@@ -80,7 +80,7 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
     _check_times(file, deployments)
     wanted = _read_automations(file.with_name("automations.yaml"))
     told = _read_automations(file.with_name("notifications.yaml"), targets=targets or (NOBODY,))
-    return Plan(
+    return DeploymentPlan(
         line=line,
         file=file,
         environ=environ,
@@ -90,19 +90,19 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
     )
 
 
-def compare(plan: Plan, client: SyncPrefectClient) -> tuple[Change, ...]:
+def compare(plan: DeploymentPlan, client: SyncPrefectClient) -> tuple[ServerChange, ...]:
     """What applying the plan would change on the server; nothing where it was applied before."""
-    lacking = (Change(name=name) for name in pools.missing(client, queues=plan.queues))
+    lacking = (ServerChange(name=name) for name in pools.missing(client, queues=plan.queues))
     return (
         *lacking,
         *_new_deployments(plan, client),
         *_lost_triggers(plan, client),
         *_new_automations(plan, client),
-        *(Change(name=f"automation {each.name}", gone=True) for each in _unwanted(plan, client)),
+        *(ServerChange(name=f"automation {each.name}", gone=True) for each in _unwanted(plan, client)),
     )
 
 
-def apply(plan: Plan, client: SyncPrefectClient) -> None:
+def apply(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
     pools.ensure(client, queues=plan.queues)
     _apply_automations(plan, client)
@@ -110,7 +110,7 @@ def apply(plan: Plan, client: SyncPrefectClient) -> None:
     await_nights(client)
 
 
-def _apply_deployments(plan: Plan, client: SyncPrefectClient) -> None:
+def _apply_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
     written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, written["deployments"], strict=True):
@@ -133,7 +133,7 @@ def _apply_deployments(plan: Plan, client: SyncPrefectClient) -> None:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
 
 
-def _apply_automations(plan: Plan, client: SyncPrefectClient) -> None:
+def _apply_automations(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     for name, wanted in plan.automations.items():
         there = _find_automation(client, name)
         if there is None:
@@ -144,39 +144,41 @@ def _apply_automations(plan: Plan, client: SyncPrefectClient) -> None:
         client.delete_automation(each.id)
 
 
-def _new_deployments(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+def _new_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
     for name, entry in plan.deployments.items():
         found = _find(client, name)
         if found is None:
-            yield Change(name=name)
+            yield ServerChange(name=name)
             continue
         has, wants = _facts_of(found), _facts(entry)
         yield from (
-            Change(name=name, field=field, before=has[field], after=wants[field])
+            ServerChange(name=name, field=field, before=has[field], after=wants[field])
             for field in wants
             if has[field] != wants[field]
         )
 
 
-def _lost_triggers(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+def _lost_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
     """Prefect makes an automation of each trigger of a deployment, under a name of its own."""
     for entry in plan.deployments.values():
         for number, _ in enumerate(entry.get("triggers") or (), start=1):
             name = f"{entry['name']}__automation_{number}"
             if _find_automation(client, name) is None:
-                yield Change(name=f"automation {name}")
+                yield ServerChange(name=f"automation {name}")
 
 
-def _new_automations(plan: Plan, client: SyncPrefectClient) -> Iterator[Change]:
+def _new_automations(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
     for name, wanted in plan.automations.items():
         found = _find_automation(client, name)
         if found is None:
-            yield Change(name=f"automation {name}")
+            yield ServerChange(name=f"automation {name}")
         elif _differs(found, wanted):
-            yield Change(name=f"automation {name}", field="definition", before="another", after="that of the file")
+            yield ServerChange(
+                name=f"automation {name}", field="definition", before="another", after="that of the file"
+            )
 
 
-def _unwanted(plan: Plan, client: SyncPrefectClient) -> Iterator[Automation]:
+def _unwanted(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[Automation]:
     """What tells people where nobody is to be told: it would fail each time."""
     for name in sorted(plan.unwanted):
         yield from client.read_automations_by_name(name)

@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from everlearn.errors import BadInputError
-from everlearn.orchestration.changes import Change
+from everlearn.orchestration.changes import ServerChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,16 +53,16 @@ class Targets:
         return tuple(known[name] for name in map(_name_of, KINDS) if name in known)
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[ServerChange, ...]:
         """What settling this would change on the server, without any secret."""
         return (
             *(
-                Change(name=f"target {name}", field="address", before="another", after="that of --notify")
+                ServerChange(name=f"target {name}", field="address", before="another", after="that of --notify")
                 if name in self.kept
-                else Change(name=f"target {name}")
+                else ServerChange(name=f"target {name}")
                 for name in self.new
             ),
-            *(Change(name=f"target {name}", gone=True) for name in self.gone),
+            *(ServerChange(name=f"target {name}", gone=True) for name in self.gone),
         )
 
     def settle(self, client: SyncPrefectClient) -> list[str]:

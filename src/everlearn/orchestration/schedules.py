@@ -46,7 +46,7 @@ SLUG = "nightly"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class ScheduledNight:
     """The deployment that runs the nights of a line.
 
     `held` is whether its schedule is paused; `coming` in UTC; `workers` counts those online in each pool of the line.
@@ -71,12 +71,12 @@ class Night:
         return told | {"next": [each.isoformat() for each in self.coming], "workers": self.workers}
 
 
-def find_night(client: SyncPrefectClient, *, line: str) -> Night:
+def find_night(client: SyncPrefectClient, *, line: str) -> ScheduledNight:
     """The nightly deployment of a line. BadInputError if it was never deployed."""
     found = _deployment(client, line)
     schedule = next((each for each in found.schedules if each.slug in {SLUG, None}), None)
     cron = schedule.schedule if schedule and isinstance(schedule.schedule, CronSchedule) else None
-    return Night(
+    return ScheduledNight(
         line=line,
         deployment=found.id,
         cron=cron.cron if cron else None,
@@ -96,7 +96,7 @@ def read_times(cron: object, timezone: object) -> CronSchedule:
         raise BadInputError(f"{cron!r} in {timezone!r} is no time at which nights can begin: {said}") from None
 
 
-def set_times(client: SyncPrefectClient, night: Night, *, cron: str, timezone: str) -> None:
+def set_times(client: SyncPrefectClient, night: ScheduledNight, *, cron: str, timezone: str) -> None:
     """Let nights begin then, and no longer at other times. BadInputError if these are no times."""
     times = read_times(cron, timezone)
     before = client.read_deployment(night.deployment).schedules
@@ -107,7 +107,7 @@ def set_times(client: SyncPrefectClient, night: Night, *, cron: str, timezone: s
     )
 
 
-def hold(client: SyncPrefectClient, night: Night, *, held: bool) -> None:
+def hold(client: SyncPrefectClient, night: ScheduledNight, *, held: bool) -> None:
     """Let no night begin by itself from now on; or let them again."""
     (client.pause_deployment if held else client.resume_deployment)(night.deployment)
     if not held:
@@ -129,7 +129,7 @@ def await_nights(client: SyncPrefectClient) -> None:
     client.request("POST", "/events", json=told).raise_for_status()
 
 
-def begin(client: SyncPrefectClient, night: Night) -> UUID:
+def begin(client: SyncPrefectClient, night: ScheduledNight) -> UUID:
     """Let a night begin now; the id of its run."""
     return client.create_flow_run_from_deployment(night.deployment, tags=["asked for"]).id
 

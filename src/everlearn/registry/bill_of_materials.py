@@ -20,13 +20,13 @@ from everlearn.registry.provenance import BASE_DIGEST, rfc3339
 
 if TYPE_CHECKING:
     from everlearn.registry.manifest import Manifest
-    from everlearn.registry.provenance import Run
+    from everlearn.registry.provenance import BuildRun
 
 ADAPTER = "adapter"
 _LICENCE = re.compile(r"^license: *([A-Za-z0-9.+-]+) *$", re.MULTILINE)
 
 
-def bill(manifest: Manifest, *, run: Run) -> dict[str, Any]:
+def bill(manifest: Manifest, *, run: BuildRun) -> dict[str, Any]:
     """The bill of materials of a version, ready to be written as canonical JSON."""
     parts = _parts(manifest, run)
     content = {
@@ -60,7 +60,7 @@ def _tool(manifest: Manifest) -> dict[str, Any]:
     return {"type": "application", "name": "everlearn", "version": manifest.code_version}
 
 
-def _adapter(manifest: Manifest, run: Run) -> dict[str, Any]:
+def _adapter(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
     files = sorted(manifest.files.items())
     return {
         "type": "machine-learning-model",
@@ -111,7 +111,7 @@ def _metrics(decision: dict[str, Any]) -> list[dict[str, Any]]:
     return metrics
 
 
-def _parts(manifest: Manifest, run: Run) -> list[dict[str, Any]]:
+def _parts(manifest: Manifest, run: BuildRun) -> list[dict[str, Any]]:
     path = str(manifest.config.get("base", {}).get("path", "base"))
     base = {
         "type": "machine-learning-model",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from everlearn.canonical_json import Signer, Verifier
-    from everlearn.registry.events import Kind
+    from everlearn.registry.events import EventKind
     from everlearn.storage.protocol import Store
 
 SNAPSHOT_EVERY = 10
@@ -43,7 +43,7 @@ DOWN_ATTEMPTS = 3
 class Draft:
     """An event that somebody wants to add, before its place in the chain is known. BadInputError without a reason."""
 
-    kind: Kind
+    kind: EventKind
     actor: str
     reason: str
     cycle_key: str | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BASE = "base"  # what rollback calls the base model alone: no champion
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What can happen to a line."""
 
     PUBLISHED = "published"
@@ -46,7 +46,7 @@ class Event:
 
     sequence: int
     previous: str | None
-    kind: Kind
+    kind: EventKind
     actor: str
     reason: str
     at: datetime
@@ -77,7 +77,7 @@ class Event:
     def from_content(cls, content: dict[str, Any], *, digest: str) -> Self:
         """Inverse of `to_content`. IntegrityError for a kind or a field it does not know."""
         try:
-            known = {"kind": Kind(content["kind"]), "at": datetime.fromisoformat(content["at"])}
+            known = {"kind": EventKind(content["kind"]), "at": datetime.fromisoformat(content["at"])}
             return cls(**content | known, digest=digest)
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(
@@ -166,7 +166,7 @@ class State:
     def version_of(self, cycle_key: str) -> VersionEntry | None:
         """What a cycle published, if it did."""
         event = self.cycles.get(cycle_key)
-        return self.versions[event.detail["version"]] if event and event.kind is Kind.PUBLISHED else None
+        return self.versions[event.detail["version"]] if event and event.kind is EventKind.PUBLISHED else None
 
 
 def version_name(number: int) -> str:
@@ -223,19 +223,19 @@ class _Folding:
             self._demand(event.cycle_key not in self.cycles, event, "its cycle had ended before")
             self.cycles[event.cycle_key] = event
         match event.kind:
-            case Kind.PUBLISHED:
+            case EventKind.PUBLISHED:
                 self._publish(event)
-            case Kind.PROMOTED:
+            case EventKind.PROMOTED:
                 self._crown(event.detail["version"], event)
-            case Kind.ROLLED_BACK:
+            case EventKind.ROLLED_BACK:
                 self._roll_back(event)
-            case Kind.BARRED | Kind.UNBARRED:
-                self._put(replace(self._named(event), barred=event.kind is Kind.BARRED))
-            case Kind.APPROVED:
+            case EventKind.BARRED | EventKind.UNBARRED:
+                self._put(replace(self._named(event), barred=event.kind is EventKind.BARRED))
+            case EventKind.APPROVED:
                 self._put(replace(self._named(event), approved=True))
-            case Kind.RETIRED:
+            case EventKind.RETIRED:
                 self._retire(event)
-            case Kind.REJECTED | Kind.INSUFFICIENT | Kind.NO_NEW_DATA | Kind.SUITE_CHANGED:
+            case EventKind.REJECTED | EventKind.INSUFFICIENT | EventKind.NO_NEW_DATA | EventKind.SUITE_CHANGED:
                 pass  # they are in the history, and change nothing else
             case _:
                 raise IntegrityError(f"event {event.sequence} is of the unknown kind {event.kind!r}")

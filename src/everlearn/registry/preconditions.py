@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from everlearn.errors import RegistryError, StaleParentError
 
 if TYPE_CHECKING:
-    from everlearn.registry.events import Event, Kind, State, VersionEntry
+    from everlearn.registry.events import Event, EventKind, State, VersionEntry
     from everlearn.registry.manifest import Manifest
 
 CHAMPION = "champion"
@@ -30,7 +30,7 @@ def check_kept(entry: VersionEntry) -> None:
         raise RegistryError(f"{entry.version} is retired: its files are kept no longer; choose another version")
 
 
-def ended(state: State, cycle_key: str, kind: Kind) -> Event | None:
+def ended(state: State, cycle_key: str, kind: EventKind) -> Event | None:
     """The end of this cycle, if it has ended. RegistryError if it ended in another way."""
     event = state.cycles.get(cycle_key)
     if event is not None and event.kind is not kind:

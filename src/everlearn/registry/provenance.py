@@ -33,7 +33,7 @@ BASE_DIGEST = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class BuildRun:
     """What a night knows beside its manifest: its line, its start, what it began at, and what is told of its parts.
 
     `parent_manifest` is the digest of the parent's manifest, `commit` that of the code, `licence` the base model's.
@@ -46,7 +46,7 @@ class Run:
     licence: str | None = None
 
 
-def statement(manifest: Manifest, *, run: Run) -> dict[str, Any]:
+def statement(manifest: Manifest, *, run: BuildRun) -> dict[str, Any]:
     """The provenance of a version, ready to be written as canonical JSON."""
     return {
         "_type": STATEMENT,
@@ -68,7 +68,7 @@ def commit_of(file: Path) -> str | None:
     return _git(file.parent, "rev-parse", "HEAD") if tracked and changed == "" else None
 
 
-def _definition(manifest: Manifest, run: Run) -> dict[str, Any]:
+def _definition(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
     return {
         "buildType": BUILD_TYPE,
         "externalParameters": {"line": run.line, "parent": manifest.parent or "base", "settings": manifest.config},
@@ -77,7 +77,7 @@ def _definition(manifest: Manifest, run: Run) -> dict[str, Any]:
     }
 
 
-def _dependencies(manifest: Manifest, run: Run) -> list[dict[str, Any]]:
+def _dependencies(manifest: Manifest, run: BuildRun) -> list[dict[str, Any]]:
     base = {"name": "base model", "digest": {"sha256": manifest.base_fingerprint}}
     found: list[dict[str, Any]] = [base | {"annotations": {"digestOf": BASE_DIGEST}}]
     if run.parent_manifest is not None:
@@ -88,7 +88,7 @@ def _dependencies(manifest: Manifest, run: Run) -> list[dict[str, Any]]:
     return found
 
 
-def _details(manifest: Manifest, run: Run) -> dict[str, Any]:
+def _details(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
     details: dict[str, Any] = {
         "builder": {"id": BUILDER, "version": {"everlearn": manifest.code_version}},
         "metadata": {

@@ -32,7 +32,7 @@ SWEEPING = "sweeping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class PublisherClaim:
     """A publisher's lease as others read it."""
 
     key: str
@@ -121,7 +121,7 @@ class Publisher:
                 self._store.delete(self._key)
 
 
-def claims(store: Store, line: str) -> tuple[Claim, ...]:
+def claims(store: Store, line: str) -> tuple[PublisherClaim, ...]:
     """All leases that there are, those that have run out as well. What cannot be read is taken for one that began at once."""
     found = []
     for info in store.list(f"{line}/publishers/"):
@@ -144,10 +144,10 @@ def mark_key(line: str) -> str:
     return f"{line}/gc/mark.json"
 
 
-def _claim(data: bytes, *, key: str, modified: datetime) -> Claim:
+def _claim(data: bytes, *, key: str, modified: datetime) -> PublisherClaim:
     try:
         said = parse(data, name=key)
         since, expires = datetime.fromisoformat(said["since"]), datetime.fromisoformat(said["expires"])
-        return Claim(key=key, holder=str(said["holder"]), since=since, expires=expires)
+        return PublisherClaim(key=key, holder=str(said["holder"]), since=since, expires=expires)
     except (IntegrityError, KeyError, TypeError, ValueError):
-        return Claim(key=key, holder="somebody", since=modified, expires=modified + LEASE)
+        return PublisherClaim(key=key, holder="somebody", since=modified, expires=modified + LEASE)

@@ -23,7 +23,7 @@ from everlearn.canonical_json import digest_of, seal, unseal
 from everlearn.errors import IntegrityError, RegistryError
 from everlearn.registry import delivery
 from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.events import BASE, Event, Kind, State, VersionEntry
+from everlearn.registry.events import BASE, Event, EventKind, State, VersionEntry
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.preconditions import check_candidate, check_kept, ended, resolve
 from everlearn.registry.publisher_lease import LEASE, Publisher
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from everlearn.canonical_json import Signer, Verifier
     from everlearn.storage.protocol import Store
 
-__all__ = ["BASE", "Event", "Kind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
+__all__ = ["BASE", "Event", "EventKind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
 
 Verify = Literal["quick", "full"]
-ENDINGS = frozenset({Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA})
+ENDINGS = frozenset({EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class Registry:
         digest = digest_of(data)
 
         def propose(state: State) -> Draft | Event:
-            done = ended(state, manifest.cycle_key, Kind.PUBLISHED)
+            done = ended(state, manifest.cycle_key, EventKind.PUBLISHED)
             if done:
                 return done
             check_candidate(manifest, state, make_champion=make_champion, line=self.line)
@@ -147,7 +147,7 @@ class Registry:
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
             origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
             return Draft(
-                kind=Kind.PUBLISHED,
+                kind=EventKind.PUBLISHED,
                 actor=actor,
                 reason=reason,
                 cycle_key=manifest.cycle_key,
@@ -170,13 +170,13 @@ class Registry:
             chosen = versions(state)
             if not chosen:
                 return state.history[-1]
-            return Draft(kind=Kind.RETIRED, actor=actor, reason=reason, detail={"versions": list(chosen)})
+            return Draft(kind=EventKind.RETIRED, actor=actor, reason=reason, detail={"versions": list(chosen)})
 
         if versions(self.state()):
             self._chain.append(propose)
         return chosen
 
-    def record(self, kind: Kind, *, cycle_key: str, reason: str, actor: str, detail: dict[str, Any]) -> Event:
+    def record(self, kind: EventKind, *, cycle_key: str, reason: str, actor: str, detail: dict[str, Any]) -> Event:
         """Put the end of a night that published nothing into the history, once a cycle."""
         if kind not in ENDINGS:
             raise RegistryError(f"{kind} is not how a night without a version ends ({', '.join(sorted(ENDINGS))})")
@@ -191,7 +191,7 @@ class Registry:
             if entry.approved:
                 return state.history[-1]
             self._preflight(entry, state, verify="quick")
-            return Draft(kind=Kind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
+            return Draft(kind=EventKind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._chain.append(propose)
         if version in self._chain.known.ever_champion:
@@ -209,7 +209,7 @@ class Registry:
                 raise RegistryError(
                     f"{entry.version} does not wait for approval; `everlearn rollback` takes a champion back"
                 )
-            return Draft(kind=Kind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._chain.append(propose)
         return self._chain.known.versions[version]
@@ -230,7 +230,7 @@ class Registry:
         def propose(state: State) -> Draft:
             target = self._rollback_target(to, state, left=left, verify=verify)
             detail = {"from": left, "to": target, "barred": not keep}
-            return Draft(kind=Kind.ROLLED_BACK, actor=actor, reason=reason, detail=detail)
+            return Draft(kind=EventKind.ROLLED_BACK, actor=actor, reason=reason, detail=detail)
 
         event = self._chain.append(propose)
         return Rollback(left=event.detail["from"], to=event.detail["to"], barred=event.detail["barred"], event=event)
@@ -243,7 +243,7 @@ class Registry:
             if state.champion == entry.version:
                 return state.history[-1]
             self._preflight(entry, state, verify=verify)
-            return Draft(kind=Kind.PROMOTED, actor=actor, reason=reason, detail={"version": entry.version})
+            return Draft(kind=EventKind.PROMOTED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._chain.append(propose)
         return self._chain.known.versions[version]

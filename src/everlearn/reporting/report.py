@@ -13,7 +13,7 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import Kind
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.ladder import rendering
 from everlearn.reporting import charts
@@ -42,9 +42,9 @@ __all__ = [
 
 MOST_LINES = 8
 _GROUPS = {
-    Kind.TARGET: "Targets: at least one has to improve, none may get worse",
-    Kind.SKILL: "Skills: must not get worse",
-    Kind.GENERAL: "General: must not get worse",
+    SuiteKind.TARGET: "Targets: at least one has to improve, none may get worse",
+    SuiteKind.SKILL: "Skills: must not get worse",
+    SuiteKind.GENERAL: "General: must not get worse",
 }
 
 
@@ -79,7 +79,7 @@ def headline(night: NightRecord) -> str:
     better = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
     gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in better)
     if decision.passed:
-        held = sum(row.kind is not Kind.TARGET and row.against is Against.PARENT for row in decision.rows)
+        held = sum(row.kind is not SuiteKind.TARGET and row.against is Against.PARENT for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
         return f"{night.version or 'The candidate'} passed: {gains}.{skills}"
     verb = "was rejected" if decision.outcome is Outcome.FAIL else "could not be decided"

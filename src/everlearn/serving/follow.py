@@ -59,7 +59,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class ChampionChange:
     """Another champion serves. `path` is its folder, None for the base model; `exit` how the command ended."""
 
     version: str
@@ -97,7 +97,7 @@ class Follower:
         if self._followed is not None and self._followed.line != registry.line:
             raise BadInputError(f"{to} follows line {self._followed.line}; choose another one for {registry.line}")
 
-    def step(self) -> Change | None:
+    def step(self) -> ChampionChange | None:
         """Look once, and follow if there is something to follow; None if not. After an error it may be tried again."""
         state = self._registry.state()
         self._check_age(state)
@@ -145,14 +145,14 @@ class Follower:
             draft.replace(link)
         self._is_verified, self._is_tried = True, False
 
-    def _tell(self, wanted: Followed) -> Change:
+    def _tell(self, wanted: Followed) -> ChampionChange:
         """Run the command, if there is one."""
         path = self._to / wanted.version if wanted.version else None
         version = wanted.version or BASE
         told = {"EVERLEARN_VERSION": version, "EVERLEARN_PATH": str(path or "")}
         code = run(self._command, environ=told) if self._command else 0
         self._is_tried = True
-        return Change(version=version, path=path, exit=code)
+        return ChampionChange(version=version, path=path, exit=code)
 
     def _remember(self, wanted: Followed, *, told: bool) -> None:
         self._followed = replace(wanted, told=told)
@@ -208,7 +208,7 @@ def run(words: list[str], *, environ: Mapping[str, str]) -> int:
 
 
 def follow(
-    step: Callable[[], Change | None], *, pause: Callable[[], None], say: Callable[[Change | str], None]
+    step: Callable[[], ChampionChange | None], *, pause: Callable[[], None], say: Callable[[ChampionChange | str], None]
 ) -> None:
     """Step for ever, with a pause between; what cannot be done now is said once, and tried again.
 

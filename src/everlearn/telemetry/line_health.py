@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.cycle.lease import renewed
 from everlearn.cycle.record import End, Workspace, current_cycle
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 VERDICTS = {
-    Kind.PUBLISHED: End.PUBLISHED,
-    Kind.REJECTED: End.REJECTED,
-    Kind.INSUFFICIENT: End.INSUFFICIENT,
-    Kind.NO_NEW_DATA: End.NO_NEW_DATA,
+    EventKind.PUBLISHED: End.PUBLISHED,
+    EventKind.REJECTED: End.REJECTED,
+    EventKind.INSUFFICIENT: End.INSUFFICIENT,
+    EventKind.NO_NEW_DATA: End.NO_NEW_DATA,
 }
 
 
@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class SuiteRate:
     """Share of a suite's items answered correctly, before the night and after it."""
 
     suite: str
@@ -60,7 +60,7 @@ class LastNight:
 
     end: End
     steps: tuple[Step, ...] = ()
-    rates: tuple[Rate, ...] = ()
+    rates: tuple[SuiteRate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Observer:
             versions=len(state.versions),
             barred=len(state.barred),
             verdicts={end: kinds[kind] for kind, end in VERDICTS.items()},
-            rollbacks=kinds[Kind.ROLLED_BACK],
+            rollbacks=kinds[EventKind.ROLLED_BACK],
             since_verdict=(now - ended[-1].at).total_seconds() if ended else None,
             last=self._night(state, ended),
             open_age=(now - cycle.opened).total_seconds() if cycle else None,
@@ -105,7 +105,7 @@ class Observer:
 
     def _night(self, state: State, ended: list[Event]) -> LastNight | None:
         """The last of `ended` that went through the gate; read once, since it does not change any more."""
-        event = next((event for event in reversed(ended) if event.kind is not Kind.NO_NEW_DATA), None)
+        event = next((event for event in reversed(ended) if event.kind is not EventKind.NO_NEW_DATA), None)
         if event is None or event.cycle_key is None:
             return None
         if self._last is None or self._last[0] != event.cycle_key:
@@ -130,6 +130,6 @@ class Observer:
         )
 
 
-def _rates(decision: Mapping[str, Any]) -> tuple[Rate, ...]:
+def _rates(decision: Mapping[str, Any]) -> tuple[SuiteRate, ...]:
     names = ("suite", "kind", "against", "before", "after")
-    return tuple(Rate(**{name: row[name] for name in names}) for row in decision.get("rows", ()))
+    return tuple(SuiteRate(**{name: row[name] for name in names}) for row in decision.get("rows", ()))

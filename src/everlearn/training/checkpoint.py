@@ -21,12 +21,12 @@ from everlearn.training.guards import Vitals
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.training.loop import Run
+    from everlearn.training.loop import TrainingRun
 
 NAME = "checkpoint"
 
 
-def save_checkpoint(run: Run, workdir: Path) -> Path:
+def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     """Write the run's state beside the old one, then take its place."""
     fresh, final, old = workdir / f"{NAME}.new", workdir / NAME, workdir / f"{NAME}.old"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -62,7 +62,7 @@ def save_checkpoint(run: Run, workdir: Path) -> Path:
     return final
 
 
-def restore_checkpoint(run: Run, workdir: Path) -> bool:
+def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
     """Bring a run that was begun anew to the newest checkpoint; False where there is none."""
     found = next((workdir / name for name in (NAME, f"{NAME}.old") if (workdir / name / "run.json").is_file()), None)
     if found is None:

@@ -61,7 +61,7 @@ def grow(
 ) -> Ladder:
     """Let the policy make its ladder below `roots`, and measure its own pass rate on each rung.
 
-    `forbidden` are the kinship keys of every suite item. `progress` is told (done, of) in rungs proposed and measured.
+    `forbidden` are the equivalence keys of every suite item. `progress` is told (done, of) in rungs proposed and measured.
 
     Raises:
         ModelError: the base or the adapter cannot be used.
@@ -123,7 +123,7 @@ def train(
     policy = load_policy(base, adapter, rank=settings.rank, alpha=settings.alpha, seed=seed)
     run = begin(
         policy, ladder.copy(), domain=domain, settings=settings, seed=seed,
-        replay=[problem.statement for problem in replay if domain.kinship(problem.statement) not in forbidden],
+        replay=[problem.statement for problem in replay if domain.equivalence(problem.statement) not in forbidden],
     )  # fmt: skip
     LOG.info(
         "decode: static KV cache, prompts once a group; update: prompts shared, LoRA gradients alone; %s, %d threads, "

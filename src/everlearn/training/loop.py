@@ -43,7 +43,7 @@ def has_fast_bf16() -> bool:
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
+class TrainingRun:
     """Everything that one optimizer step reads and changes.
 
     `start` is the policy with which the training began; `good` are the newest parameters whose own answers looked well.
@@ -99,7 +99,7 @@ class Rollouts:
 
 def begin(
     policy: Policy, ladder: Ladder, *, domain: Domain, settings: LearnSettings, seed: int, replay: Sequence[str] = ()
-) -> Run:
+) -> TrainingRun:
     """A run at step 0. The curriculum starts from the pass rates that the ladder brings."""
     curriculum = Curriculum(
         classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
@@ -107,7 +107,7 @@ def begin(
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed)
     bf16 = has_fast_bf16() if settings.bf16 is None else settings.bf16
-    run = Run(
+    run = TrainingRun(
         policy=policy,
         start=policy.merged(bf16=bf16),
         ladder=ladder,
@@ -124,7 +124,7 @@ def begin(
     return run
 
 
-def advance(run: Run, *, done: float, last: bool = False) -> CurvePoint:
+def advance(run: TrainingRun, *, done: float, last: bool = False) -> CurvePoint:
     """One step: rollouts, update, curve. `done` is the share of the budget that is spent, for the schedule.
 
     With `staleness` 1, the answers of the next step are sampled meanwhile, unless this is the `last`. When a guard
@@ -168,19 +168,19 @@ def advance(run: Run, *, done: float, last: bool = False) -> CurvePoint:
     return point
 
 
-def choose(run: Run) -> list[str]:
+def choose(run: TrainingRun) -> list[str]:
     """The problems of the run's next step, a function of its seed, its step and the verdicts so far."""
     return run.curriculum.choose(random.Random(seed_of(run.seed, "choose", run.step)), count=run.settings.prompts)
 
 
-def current(run: Run) -> Model:
+def current(run: TrainingRun) -> Model:
     """The policy as it is now, merged; the replicas have it, too."""
     if run.replicas is not None:
         run.replicas.load(run.policy, version=f"step-{run.step}")
     return run.policy.merged(bf16=run.bf16)
 
 
-def roll(run: Run, *, model: Model | None = None) -> Rollouts:
+def roll(run: TrainingRun, *, model: Model | None = None) -> Rollouts:
     """This process's share of the answers of the run's next step, by `model` or by its policy as it is now."""
     model = model or current(run)
     groups = attempt(
@@ -191,14 +191,14 @@ def roll(run: Run, *, model: Model | None = None) -> Rollouts:
     return Rollouts(groups=groups, model=model)
 
 
-def _go_back(run: Run) -> None:
+def _go_back(run: TrainingRun) -> None:
     """To the parameters whose answers were the last to look well."""
     with torch.no_grad():
         for tensor, good in zip(run.policy.parameters(), run.good, strict=True):
             tensor.copy_(good)
 
 
-def _outcomes(run: Run, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
+def _outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
     """(rollouts, passes) by size class; what earned a reward goes on the record."""
     outcomes: dict[int, tuple[int, int]] = {}
     for group in groups:
@@ -217,7 +217,7 @@ def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
     return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, done))
 
 
-def update(run: Run, groups: list[Group], *, model: Model, done: float) -> float:
+def update(run: TrainingRun, groups: list[Group], *, model: Model, done: float) -> float:
     """One optimizer step on the informative groups; the loss. `model` is the policy's merged copy before the step.
 
     Several processes share the groups, and add up their gradients. Where the gradient is no number, there is no step, and the run is stopped.
@@ -251,7 +251,7 @@ def longest(group: Group) -> int:
     return max(len(row.ids) for row in group.completions)
 
 
-def _loss(run: Run, groups: list[Group], *, model: Model, answers: int, tokens: int) -> torch.Tensor:
+def _loss(run: TrainingRun, groups: list[Group], *, model: Model, answers: int, tokens: int) -> torch.Tensor:
     """What one batch of groups adds to the loss of the step, the weighted divergence from the start included."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]

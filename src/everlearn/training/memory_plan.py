@@ -30,21 +30,21 @@ def keep_freed_memory() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class MemoryPlan:
     """Tokens of a batch, and whether its layers keep only their inputs (arXiv 1604.06174)."""
 
     tokens: int
     frugal: bool
 
 
-def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> Plan:
+def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> MemoryPlan:
     """How to cut a step whose longest group has `longest` tokens, padding included, below prompts of `prompt` tokens."""
     room = int(settings.memory_gib * GIB)
     whole = room // bytes_per_token(model, prompt_share=prompt * settings.group / longest)
     if whole >= longest:
-        return Plan(tokens=min(settings.tokens, whole), frugal=False)
+        return MemoryPlan(tokens=min(settings.tokens, whole), frugal=False)
     spare = room // bytes_per_token(model, prompt_share=prompt * settings.group / longest, frugal=True)
-    return Plan(tokens=min(settings.tokens, max(1, spare)), frugal=True)
+    return MemoryPlan(tokens=min(settings.tokens, max(1, spare)), frugal=True)
 
 
 def bytes_per_token(model: Model, *, prompt_share: float, frugal: bool = False) -> int:

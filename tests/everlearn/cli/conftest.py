@@ -13,7 +13,7 @@ import pytest
 
 from everlearn.cli import main
 from everlearn.cli.context import Place
-from everlearn.data.suites import Kind
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.local.servers import LocalS3
 from everlearn.registry import signing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROW = SuiteRow(
-    suite="tonight", kind=Kind.TARGET, against=Against.PARENT, n=200, before=0.1, after=0.6, won=104, lost=4,
+    suite="tonight", kind=SuiteKind.TARGET, against=Against.PARENT, n=200, before=0.1, after=0.6, won=104, lost=4,
     undecided=0, low=0.4, high=0.6, margin=0.05, bound=-0.4, p_value=1e-9, power=0.9, outcome=Outcome.PASS,
     sentence="104 won, 4 lost of 200",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from everlearn.canonical_json import canonical
 from everlearn.cli.waiting import duration
 from everlearn.errors import BadInputError, LateError, NotFoundError, RegistryError, StoreError
 from everlearn.registry.bill_of_materials import bill
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.registry.provenance import statement
 from everlearn.storage.s3 import S3Store
 from tests.support.line import CONFIG, adapter, candidate
@@ -64,7 +64,7 @@ def test_history_shows_the_newest_first_and_no_more_than_asked_for(
 def test_a_night_without_a_version_is_in_the_history_with_its_reason(
     everlearn: Callable[..., Ended], registry: Registry
 ) -> None:
-    registry.record(Kind.REJECTED, cycle_key="a" * 64, reason="skills got worse", actor="night", detail={})
+    registry.record(EventKind.REJECTED, cycle_key="a" * 64, reason="skills got worse", actor="night", detail={})
     assert "rejected: skills got worse" in everlearn("history").out
 
 

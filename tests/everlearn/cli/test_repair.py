@@ -8,7 +8,7 @@ import typer
 from everlearn.cli import repair
 from everlearn.errors import BadInputError, IntegrityError
 from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.storage.protocol import Blob
 from everlearn.storage.s3 import S3Store
 
@@ -169,6 +169,8 @@ def test_the_history_tells_what_was_retired(
     registry.publish(again, make_champion=False, actor="night", reason="not better")
     chain: Chain = registry._chain
     chain.append(
-        lambda _: Draft(kind=Kind.RETIRED, actor="gc", reason="the last 10 are kept", detail={"versions": ["v0002"]})
+        lambda _: Draft(
+            kind=EventKind.RETIRED, actor="gc", reason="the last 10 are kept", detail={"versions": ["v0002"]}
+        )
     )
     assert "retired v0002: the last 10 are kept" in everlearn("history").out

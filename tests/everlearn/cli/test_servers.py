@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cli import doctor
-from everlearn.cli.doctor import Check
+from everlearn.cli.doctor import DoctorCheck
 from everlearn.errors import ModelError, ServiceError
 from everlearn.local import servers
 from everlearn.local.database import Database
@@ -75,11 +75,11 @@ def test_doctor_looks_at_the_weights_of_the_base_model(everlearn: Callable[..., 
         (tmp_path / "base" / name).write_text("{}", encoding="utf-8")
     assert "no weights" in base_check(everlearn).detail
     (tmp_path / "base" / "model.safetensors").write_bytes(bytes(2**20))
-    assert base_check(everlearn) == Check(name="base model", ok=True, detail=f"{tmp_path / 'base'}, 1.0 MiB")
+    assert base_check(everlearn) == DoctorCheck(name="base model", ok=True, detail=f"{tmp_path / 'base'}, 1.0 MiB")
 
 
-def base_check(everlearn: Callable[..., Ended]) -> Check:
-    return next(Check(**check) for check in everlearn("doctor", "--json").facts if check["name"] == "base model")
+def base_check(everlearn: Callable[..., Ended]) -> DoctorCheck:
+    return next(DoctorCheck(**check) for check in everlearn("doctor", "--json").facts if check["name"] == "base model")
 
 
 def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,9 @@ def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeyp
 def test_doctor_ends_with_0_where_nothing_is_amiss(
     everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everlearn.cli.doctor.examine", lambda _: [Check(name="disk", ok=True, detail="[1] GiB free")])
+    monkeypatch.setattr(
+        "everlearn.cli.doctor.examine", lambda _: [DoctorCheck(name="disk", ok=True, detail="[1] GiB free")]
+    )
     ended = everlearn("doctor")
     assert ended.code == 0
     assert ended.out.split() == ["what", "ok", "disk", "[1]", "GiB", "free"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.data import rows
-from everlearn.data.rows import MAX_LINE_BYTES, Fault, Intake, Row
+from everlearn.data.rows import MAX_LINE_BYTES, Intake, Row, RowFault
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import FIELDS
@@ -47,22 +47,22 @@ def test_the_problem_may_be_called_by_any_of_its_names(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (b'{"problem": "x"', Fault.UNREADABLE),
-        (b"[1, 2]", Fault.UNREADABLE),
-        (b"[" * 20_000, Fault.UNREADABLE),
-        (b'{"problem": "\xff\xfe"}', Fault.ENCODING),
-        (b'{"id": 1}', Fault.NO_PROBLEM),
-        (b'{"problem": "  "}', Fault.NO_PROBLEM),
-        (b'{"problem": 3}', Fault.NO_PROBLEM),
-        (b'{"problem": "x", "domain": "chess"}', Fault.DOMAIN),
-        (b'{"problem": "x +* 2"}', Fault.GRAMMAR),
-        (b'{"problem": "__import__(1)"}', Fault.GRAMMAR),
-        (b'{"problem": "' + b"+".join(b"x^%d" % power for power in range(1, 26)) + b'"}', Fault.GRAMMAR),
-        (b'{"problem": "\\ud800"}', Fault.GRAMMAR),
-        (b'{"problem": "' + b"x" * MAX_LINE_BYTES + b'"}', Fault.TOO_LONG),
+        (b'{"problem": "x"', RowFault.UNREADABLE),
+        (b"[1, 2]", RowFault.UNREADABLE),
+        (b"[" * 20_000, RowFault.UNREADABLE),
+        (b'{"problem": "\xff\xfe"}', RowFault.ENCODING),
+        (b'{"id": 1}', RowFault.NO_PROBLEM),
+        (b'{"problem": "  "}', RowFault.NO_PROBLEM),
+        (b'{"problem": 3}', RowFault.NO_PROBLEM),
+        (b'{"problem": "x", "domain": "chess"}', RowFault.DOMAIN),
+        (b'{"problem": "x +* 2"}', RowFault.GRAMMAR),
+        (b'{"problem": "__import__(1)"}', RowFault.GRAMMAR),
+        (b'{"problem": "' + b"+".join(b"x^%d" % power for power in range(1, 26)) + b'"}', RowFault.GRAMMAR),
+        (b'{"problem": "\\ud800"}', RowFault.GRAMMAR),
+        (b'{"problem": "' + b"x" * MAX_LINE_BYTES + b'"}', RowFault.TOO_LONG),
     ],
 )
-def test_a_bad_line_says_what_is_wrong_with_it(tmp_path: Path, line: bytes, fault: Fault) -> None:
+def test_a_bad_line_says_what_is_wrong_with_it(tmp_path: Path, line: bytes, fault: RowFault) -> None:
     row = one_row(tmp_path, line)
     assert row.fault is fault
     assert row.why
@@ -74,7 +74,7 @@ def test_a_line_of_ten_megabytes_is_one_bad_row_and_the_next_one_is_read(tmp_pat
     path = tmp_path / "long.jsonl"
     path.write_bytes(b"y" * 10_000_000 + b"\n\n" + GOOD)
     long, good = read(path).rows
-    assert (long.fault, long.where) == (Fault.TOO_LONG, "long.jsonl:1")
+    assert (long.fault, long.where) == (RowFault.TOO_LONG, "long.jsonl:1")
     assert (good.fault, good.where) == (None, "long.jsonl:3")
 
 
@@ -82,7 +82,7 @@ def test_a_line_of_ten_megabytes_is_one_bad_row_and_the_next_one_is_read(tmp_pat
 def test_a_line_of_just_the_limit_is_not_too_long(tmp_path: Path, ending: bytes) -> None:
     line = GOOD.rstrip().ljust(MAX_LINE_BYTES)
     assert one_row(tmp_path, line + ending).fault is None
-    assert one_row(tmp_path, line + b" " + ending).fault is Fault.TOO_LONG
+    assert one_row(tmp_path, line + b" " + ending).fault is RowFault.TOO_LONG
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.data.rows import Fault, Row
+from everlearn.data.rows import Row, RowFault
 from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, split, take, unrelated
-from everlearn.data.suites import kinships
+from everlearn.data.suites import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import IntegrityError
 
@@ -20,7 +20,7 @@ DOMAIN = load_domain("integration")
 STATEMENTS = [f"{a}*x^{b}" for a in range(1, 6) for b in range(1, 6)]
 
 
-def row(statement: str, *, name: str | None = None, fault: Fault | None = None) -> Row:
+def row(statement: str, *, name: str | None = None, fault: RowFault | None = None) -> Row:
     canonical = None if fault else DOMAIN.canonical(statement)
     return Row(where="a:1", id=name, domain="integration", statement=statement, canonical=canonical, fault=fault)
 
@@ -31,7 +31,14 @@ def taken(*rows: Row, watermark: Watermark | None = None) -> Snapshot:
 
 def test_every_line_is_counted_once() -> None:
     known = taken(row("x^2"))
-    rows = [row("x^2"), row("x"), row("x"), row("1*x"), row("?", fault=Fault.GRAMMAR), row("!", fault=Fault.GRAMMAR)]
+    rows = [
+        row("x^2"),
+        row("x"),
+        row("x"),
+        row("1*x"),
+        row("?", fault=RowFault.GRAMMAR),
+        row("!", fault=RowFault.GRAMMAR),
+    ]
     snapshot, counts = take(rows, sources=(), watermark=Watermark.of([known]))
     assert [entry.statement for entry in snapshot.entries] == ["1*x"]
     assert (counts.accepted, counts.duplicates, counts.seen) == (1, 2, 1)
@@ -80,7 +87,7 @@ def test_a_share_is_held_out_and_stays_held_out() -> None:
 
 def test_kin_of_a_suite_item_is_left_out() -> None:
     roots = tuple(entry.problem for entry in taken(row("2*x^3"), row("sin(x)")).entries)
-    asked = kinships([DOMAIN.problem("5*x^3")], domain=DOMAIN)
+    asked = equivalence_keys([DOMAIN.problem("5*x^3")], domain=DOMAIN)
     assert [problem.statement for problem in unrelated(roots, domain=DOMAIN, forbidden=asked)] == ["sin(x)"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.data.suites import Kind, Suite, freeze_target, is_held_out, kinships, load
+from everlearn.data.suites import Suite, SuiteKind, equivalence_keys, freeze_target, is_held_out, load
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem
 
@@ -30,7 +30,7 @@ class Counting:
     def canonical(self, statement: str) -> str:
         return statement.replace(" ", "")
 
-    def kinship(self, statement: str) -> str:
+    def equivalence(self, statement: str) -> str:
         return "kin " + statement.replace(" ", "").split("*")[1]
 
     def problem(self, statement: str) -> Problem:
@@ -49,7 +49,7 @@ def problem(statement: str) -> Problem:
     return Problem(id=statement, domain="counting", statement=statement)
 
 
-SUITE = Suite(name="short", kind=Kind.SKILL, problems=(problem("1*2"), problem("é*3")))
+SUITE = Suite(name="short", kind=SuiteKind.SKILL, problems=(problem("1*2"), problem("é*3")))
 
 
 def test_a_suite_survives_the_disk_with_its_digest(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_a_suite_survives_the_disk_with_its_digest(tmp_path: Path) -> None:
 
 def test_the_digest_knows_name_kind_order_and_problems() -> None:
     others = [
-        Suite(name="long", kind=Kind.SKILL, problems=SUITE.problems),
-        Suite(name="short", kind=Kind.TARGET, problems=SUITE.problems),
-        Suite(name="short", kind=Kind.SKILL, problems=SUITE.problems[::-1]),
+        Suite(name="long", kind=SuiteKind.SKILL, problems=SUITE.problems),
+        Suite(name="short", kind=SuiteKind.TARGET, problems=SUITE.problems),
+        Suite(name="short", kind=SuiteKind.SKILL, problems=SUITE.problems[::-1]),
         SUITE,
     ]
     assert len({suite.digest for suite in others}) == 4
@@ -73,8 +73,8 @@ def test_the_digest_knows_name_kind_order_and_problems() -> None:
 def test_a_file_without_header_takes_name_kind_and_ids_from_its_surroundings(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('\n{"problem": "x"}\n{"statement": "y", "id": 7, "domain": "d"}\n', encoding="utf-8")
-    suite = load(path, domain="integration", kind=Kind.GENERAL)
-    assert (suite.name, suite.kind) == ("mine", Kind.GENERAL)
+    suite = load(path, domain="integration", kind=SuiteKind.GENERAL)
+    assert (suite.name, suite.kind) == ("mine", SuiteKind.GENERAL)
     assert [(p.domain, p.statement) for p in suite.problems] == [("integration", "x"), ("d", "y")]
     assert suite.problems[1].id == "7"
     assert suite.problems[0].id == load(path).problems[0].id
@@ -125,12 +125,12 @@ def test_a_larger_share_holds_out_what_a_smaller_one_did(text: str, seed: int, o
 def test_the_target_is_topped_up_and_keeps_clear_of_what_is_trained() -> None:
     domain = counting()
     trained = [problem(f"1*{k}") for k in range(500)]
-    forbidden = kinships(trained, domain=domain)
+    forbidden = equivalence_keys(trained, domain=domain)
     held = [problem("1*600"), problem("2*600"), problem("1*3"), problem("1*700")]
     suite = freeze_target(held, domain=domain, size=60, forbidden=forbidden, seed=3)
     assert suite.problems[:2] == (held[0], held[3])
     assert len(suite.problems) == 60
-    keys = kinships(suite.problems, domain=domain)
+    keys = equivalence_keys(suite.problems, domain=domain)
     assert len(keys) == 60
     assert not keys & forbidden
     assert set(cast("Counting", domain).asked) == {"1*600", "1*700"}

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
-from everlearn.gate.judgement import Against, Check, Decision, Kind, Outcome, Paired, Suite, gate_key, judge, margin_for
+from everlearn.gate.judgement import (
+    Against,
+    Check,
+    Decision,
+    Outcome,
+    Paired,
+    Suite,
+    SuiteKind,
+    gate_key,
+    judge,
+    margin_for,
+)
 from everlearn.problem import Measurement, Problem, Ruling, Verdict
 from everlearn.settings import GateSettings
 
@@ -35,7 +46,9 @@ def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ..
     )
 
 
-def pair(before: str, after: str, *, suite: str = "target", kind: Kind = Kind.TARGET, **more: object) -> Paired:
+def pair(
+    before: str, after: str, *, suite: str = "target", kind: SuiteKind = SuiteKind.TARGET, **more: object
+) -> Paired:
     roots = more.pop("roots", None)
     against = more.pop("against", Against.PARENT)
     assert isinstance(against, Against)
@@ -58,7 +71,7 @@ def nights(draw: st.DrawFn) -> list[Paired]:
         rows = draw(st.lists(st.tuples(ALPHABET, ALPHABET), min_size=1, max_size=8))
         times = draw(st.sampled_from([1, 5, 30]))
         before, after = ("".join(side) * times for side in zip(*rows, strict=True))
-        kind = draw(st.sampled_from([Kind.TARGET, Kind.TARGET, Kind.SKILL]))
+        kind = draw(st.sampled_from([SuiteKind.TARGET, SuiteKind.TARGET, SuiteKind.SKILL]))
         roots = draw(st.sampled_from([None, None, 3, 40]))
         pairs.append(pair(before, after, suite=f"s{index}", kind=kind, roots=roots))
     return pairs
@@ -106,8 +119,8 @@ def test_a_score_without_variance_is_no_number_to_trust() -> None:
 
 def test_no_discordant_pair_is_no_proof_until_there_are_enough() -> None:
     assert statistics.largest_loss(won=0, lost=0, items=100, alpha=0.05) == pytest.approx(0.0295, abs=1e-4)
-    few = pair("+" * 40, "+" * 40, suite="skill", kind=Kind.SKILL)
-    many = pair("+" * 400, "+" * 400, suite="skill", kind=Kind.SKILL)
+    few = pair("+" * 40, "+" * 40, suite="skill", kind=SuiteKind.SKILL)
+    many = pair("+" * 400, "+" * 400, suite="skill", kind=SuiteKind.SKILL)
     assert decide(IMPROVED, few).outcome is Outcome.INSUFFICIENT
     assert decide(IMPROVED, many).outcome is Outcome.PASS
 
@@ -137,9 +150,9 @@ def test_holm_asks_less_of_the_second_claim_and_stops_at_the_first_that_falls() 
 
 
 def test_a_small_suite_gets_the_margin_it_can_decide_up_to_the_widest() -> None:
-    assert margin_for(Kind.SKILL, 5000, settings=SETTINGS) == SETTINGS.skill_margin
-    assert margin_for(Kind.SKILL, 690, settings=SETTINGS) == pytest.approx(0.03, abs=1e-3)
-    assert margin_for(Kind.SKILL, 10, settings=SETTINGS) == SETTINGS.widest_margin
+    assert margin_for(SuiteKind.SKILL, 5000, settings=SETTINGS) == SETTINGS.skill_margin
+    assert margin_for(SuiteKind.SKILL, 690, settings=SETTINGS) == pytest.approx(0.03, abs=1e-3)
+    assert margin_for(SuiteKind.SKILL, 10, settings=SETTINGS) == SETTINGS.widest_margin
 
 
 @settings(max_examples=80, deadline=None)
@@ -209,7 +222,7 @@ def measured_again(side: tuple[Measurement, ...], sign: str) -> tuple[Measuremen
 
 
 def test_an_improved_target_with_skills_held_passes_and_says_so() -> None:
-    decision = decide(IMPROVED, pair("+" * 700, "+" * 698 + "--", suite="skill", kind=Kind.SKILL))
+    decision = decide(IMPROVED, pair("+" * 700, "+" * 698 + "--", suite="skill", kind=SuiteKind.SKILL))
     assert decision.passed
     assert decision.rows[0].sentence.startswith("improved: 50 won and 0 lost of 100, p = ")
     told = "no worse: 0 won and 2 lost of 700; the true loss is at most 0.9 points, and 3.0 are allowed"
@@ -223,7 +236,7 @@ def test_one_target_may_carry_another_that_only_held() -> None:
 
 
 def test_a_lost_skill_fails_the_night_however_much_the_target_gained() -> None:
-    decision = decide(IMPROVED, pair("+" * 300, "+" * 250 + "-" * 50, suite="skill", kind=Kind.SKILL))
+    decision = decide(IMPROVED, pair("+" * 300, "+" * 250 + "-" * 50, suite="skill", kind=SuiteKind.SKILL))
     assert decision.outcome is Outcome.FAIL
     assert decision.reasons[0].startswith("skill against the parent: got worse: 0 won and 50 lost of 300")
 
@@ -234,7 +247,7 @@ def test_a_target_that_got_worse_within_its_margin_still_fails() -> None:
 
 
 def test_a_skill_that_got_worse_within_its_margin_passes() -> None:
-    worse = pair("+" * 2000, "+" * 1990 + "-" * 10, suite="skill", kind=Kind.SKILL)
+    worse = pair("+" * 2000, "+" * 1990 + "-" * 10, suite="skill", kind=SuiteKind.SKILL)
     assert decide(IMPROVED, worse).passed
 
 
@@ -253,7 +266,7 @@ def test_a_parent_at_the_ceiling_leaves_nothing_to_gain() -> None:
 
 
 def test_no_target_is_no_pass() -> None:
-    decision = decide(pair("+" * 700, "+" * 700, suite="skill", kind=Kind.SKILL))
+    decision = decide(pair("+" * 700, "+" * 700, suite="skill", kind=SuiteKind.SKILL))
     assert decision.outcome is Outcome.INSUFFICIENT
     assert "no target suite" in decision.reasons[0]
     assert decide().outcome is Outcome.INSUFFICIENT
@@ -305,13 +318,15 @@ def test_measurements_of_different_items_are_refused() -> None:
         pair("++", "+")
     one = measured("+")
     with pytest.raises(BadInputError, match="measured twice"):
-        Paired(suite="s", kind=Kind.SKILL, before=one * 2, after=one * 2)
+        Paired(suite="s", kind=SuiteKind.SKILL, before=one * 2, after=one * 2)
     with pytest.raises(BadInputError, match="target against parent twice"):
         decide(IMPROVED, IMPROVED)
 
 
 def test_the_gates_key_depends_on_candidate_suites_and_settings_only() -> None:
-    suites = [Suite(name=n, kind=Kind.SKILL, problems=(Problem(id="1", domain="d", statement=n),)) for n in ("a", "b")]
+    suites = [
+        Suite(name=n, kind=SuiteKind.SKILL, problems=(Problem(id="1", domain="d", statement=n),)) for n in ("a", "b")
+    ]
     key = gate_key("c", suites=suites, settings=SETTINGS)
     assert key == gate_key("c", suites=suites[::-1], settings=GateSettings())
     others = {

@@ -18,7 +18,7 @@ from everlearn.registry.acknowledgements import (
     replicas,
     wait_for_all,
 )
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import WHEN, open_line, publish
 
@@ -57,7 +57,7 @@ def test_who_serves_the_champion_is_up_to_date_and_who_serves_another_is_behind(
 def test_a_night_without_a_version_leaves_nobody_behind() -> None:
     store = line_of_two()
     say(store, "here", "v0002")
-    open_line(store).record(Kind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
+    open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     assert behind(store) == {"here": False}
 
 

@@ -13,7 +13,7 @@ from everlearn.canonical_json import digest_of, seal
 from everlearn.errors import IntegrityError
 from everlearn.registry import event_log
 from everlearn.registry.event_log import Chain, span
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line
@@ -39,7 +39,7 @@ class Counting(MemoryStore):
 def grow(line: Registry, *, to: int) -> None:
     """Nights without a version, until there are `to` events."""
     for number in range(line.state().sequence, to):
-        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
+        line.record(EventKind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
 
 
 def history(store: MemoryStore) -> list[int]:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError
-from everlearn.registry.events import Event, Kind, State, fold, version_name
+from everlearn.registry.events import Event, EventKind, State, fold, version_name
 from tests.support.line import WHEN
 
 
-def after(state: State, kind: Kind, *, cycle_key: str | None = None, **detail: Any) -> Event:
+def after(state: State, kind: EventKind, *, cycle_key: str | None = None, **detail: Any) -> Event:
     """The next event of a history."""
     number = state.sequence + 1
     return Event(
@@ -35,12 +35,12 @@ def published(state: State, *, champion: bool = True, parent: str | None = None)
     version = state.next_version
     detail: dict[str, Any] = {"version": version, "champion": champion, "manifest": f"m {version}"}
     detail |= {"data_digest": f"d {version}", "base_fingerprint": "b", "parent": parent}
-    return after(state, Kind.PUBLISHED, cycle_key=f"c {state.sequence}", **detail)
+    return after(state, EventKind.PUBLISHED, cycle_key=f"c {state.sequence}", **detail)
 
 
 def rolled_back(state: State, to: str | None, *, barred: bool = True) -> Event:
     detail: dict[str, Any] = {"from": state.champion, "to": to, "barred": barred}
-    return after(state, Kind.ROLLED_BACK, **detail)
+    return after(state, EventKind.ROLLED_BACK, **detail)
 
 
 def line_of(count: int) -> State:
@@ -72,9 +72,9 @@ def histories(draw: st.DrawFn) -> list[Event]:
                 parent = draw(st.sampled_from([None, *good]))
                 event = published(state, champion=draw(st.booleans()), parent=parent)
             case "rejected":
-                event = after(state, Kind.REJECTED, cycle_key=f"c {state.sequence}")
+                event = after(state, EventKind.REJECTED, cycle_key=f"c {state.sequence}")
             case "suite":
-                event = after(state, Kind.SUITE_CHANGED, suite="skill")
+                event = after(state, EventKind.SUITE_CHANGED, suite="skill")
             case "rolled back":
                 event = rolled_back(
                     state,
@@ -82,11 +82,11 @@ def histories(draw: st.DrawFn) -> list[Event]:
                     barred=draw(st.booleans()),
                 )
             case "retired":
-                event = after(state, Kind.RETIRED, versions=draw(st.lists(st.sampled_from(spare), unique=True)))
+                event = after(state, EventKind.RETIRED, versions=draw(st.lists(st.sampled_from(spare), unique=True)))
             case "promoted":
-                event = after(state, Kind.PROMOTED, version=draw(st.sampled_from(good)))
+                event = after(state, EventKind.PROMOTED, version=draw(st.sampled_from(good)))
             case kind:
-                event = after(state, Kind(kind), version=draw(st.sampled_from(list(state.versions))))
+                event = after(state, EventKind(kind), version=draw(st.sampled_from(list(state.versions))))
         state = add(state, event)
         events.append(event)
     return events
@@ -134,7 +134,7 @@ def test_rolling_back_again_and_again_ends_at_the_base_model(events: list[Event]
 
 @given(events=histories())
 def test_the_watermark_is_the_data_of_the_published_nights(events: list[Event]) -> None:
-    kept = [event.detail["data_digest"] for event in events if event.kind is Kind.PUBLISHED]
+    kept = [event.detail["data_digest"] for event in events if event.kind is EventKind.PUBLISHED]
     assert list(fold(events).claimed) == kept
 
 
@@ -150,11 +150,11 @@ def test_what_was_ever_champion_is_remembered_once_and_never_retired(events: lis
 @given(events=histories())
 def test_what_is_retired_stays_retired_and_comes_back_by_no_way(events: list[Event]) -> None:
     state = fold(events)
-    named = [each for event in events if event.kind is Kind.RETIRED for each in event.detail["versions"]]
+    named = [each for event in events if event.kind is EventKind.RETIRED for each in event.detail["versions"]]
     assert [each for each in state.versions if state.versions[each].retired] == sorted(named)
     for version in named:
-        ways = [after(state, Kind.PROMOTED, version=version), published(state, parent=version)]
-        ways += [after(state, Kind.RETIRED, versions=[version])]
+        ways = [after(state, EventKind.PROMOTED, version=version), published(state, parent=version)]
+        ways += [after(state, EventKind.RETIRED, versions=[version])]
         ways += [rolled_back(state, version)] if state.champion else []
         for event in ways:
             with pytest.raises(IntegrityError, match=rf"{version} (is retired|is barred|was retired before)"):
@@ -167,7 +167,7 @@ def test_retiring_changes_no_champion_no_watermark_and_no_number(events: list[Ev
     for version, entry in state.versions.items():
         if entry.retired or version in state.ever_champion:
             continue
-        later = add(state, after(state, Kind.RETIRED, versions=[version]))
+        later = add(state, after(state, EventKind.RETIRED, versions=[version]))
         assert (later.champions, later.claimed, later.next_version) == (
             state.champions,
             state.claimed,
@@ -205,25 +205,25 @@ def test_going_back_to_what_never_was_champion_leaves_the_way_further_back() -> 
 
 def test_a_promoted_version_can_be_left_again_for_the_one_before_it() -> None:
     state = line_of(2)
-    state = add(state, after(state, Kind.PROMOTED, version="v0001"))
+    state = add(state, after(state, EventKind.PROMOTED, version="v0001"))
     assert (state.champion, state.last_good) == ("v0001", "v0002")
 
 
 def test_barring_and_approving_are_remembered() -> None:
     state = line_of(1)
-    state = add(state, after(state, Kind.BARRED, version="v0001"))
-    state = add(state, after(state, Kind.APPROVED, version="v0001"))
+    state = add(state, after(state, EventKind.BARRED, version="v0001"))
+    state = add(state, after(state, EventKind.APPROVED, version="v0001"))
     assert (state.versions["v0001"].barred, state.versions["v0001"].approved) == (True, True)
-    assert not add(state, after(state, Kind.UNBARRED, version="v0001")).versions["v0001"].barred
+    assert not add(state, after(state, EventKind.UNBARRED, version="v0001")).versions["v0001"].barred
 
 
 def test_a_cycle_is_found_by_its_key() -> None:
     state = line_of(1)
-    state = add(state, after(state, Kind.REJECTED, cycle_key="other"))
+    state = add(state, after(state, EventKind.REJECTED, cycle_key="other"))
     assert state.version_of("c 0") == state.versions["v0001"]
     assert state.version_of("other") is None
     assert state.version_of("unknown") is None
-    assert state.cycles["other"].kind is Kind.REJECTED
+    assert state.cycles["other"].kind is EventKind.REJECTED
 
 
 @pytest.mark.parametrize(
@@ -233,33 +233,33 @@ def test_a_cycle_is_found_by_its_key() -> None:
         ({"previous": "another"}, "it does not follow the event before it"),
         ({"cycle_key": "c 0"}, "its cycle had ended before"),
         ({"kind": "vanished"}, "of the unknown kind 'vanished'"),
-        ({"kind": Kind.PUBLISHED, "detail": {"version": "v0009"}}, "it should publish v0003"),
-        ({"kind": Kind.PUBLISHED, "detail": {"version": "v0003"}}, "it names no cycle"),
-        ({"kind": Kind.PUBLISHED, "detail": {"version": "v0003"}, "cycle_key": "x"}, "lacks 'parent'"),
-        ({"kind": Kind.PROMOTED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
-        ({"kind": Kind.BARRED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
-        ({"kind": Kind.BARRED, "detail": {"version": []}}, "lacks"),
-        ({"kind": Kind.RETIRED, "detail": {}}, "lacks 'versions'"),
-        ({"kind": Kind.RETIRED, "detail": {"versions": ["v0009"]}}, "v0009 does not exist"),
-        ({"kind": Kind.RETIRED, "detail": {"versions": ["v0001"]}}, "v0001 was champion once, and is kept"),
-        ({"kind": Kind.ROLLED_BACK, "detail": {"from": "v0001", "to": None}}, "v0001 was not the champion"),
-        ({"kind": Kind.ROLLED_BACK, "detail": {"from": None, "to": None}}, "None was not the champion"),
-        ({"kind": Kind.ROLLED_BACK, "detail": {"from": "v0002", "to": None}}, "lacks 'barred'"),
+        ({"kind": EventKind.PUBLISHED, "detail": {"version": "v0009"}}, "it should publish v0003"),
+        ({"kind": EventKind.PUBLISHED, "detail": {"version": "v0003"}}, "it names no cycle"),
+        ({"kind": EventKind.PUBLISHED, "detail": {"version": "v0003"}, "cycle_key": "x"}, "lacks 'parent'"),
+        ({"kind": EventKind.PROMOTED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
+        ({"kind": EventKind.BARRED, "detail": {"version": "v0009"}}, "v0009 does not exist"),
+        ({"kind": EventKind.BARRED, "detail": {"version": []}}, "lacks"),
+        ({"kind": EventKind.RETIRED, "detail": {}}, "lacks 'versions'"),
+        ({"kind": EventKind.RETIRED, "detail": {"versions": ["v0009"]}}, "v0009 does not exist"),
+        ({"kind": EventKind.RETIRED, "detail": {"versions": ["v0001"]}}, "v0001 was champion once, and is kept"),
+        ({"kind": EventKind.ROLLED_BACK, "detail": {"from": "v0001", "to": None}}, "v0001 was not the champion"),
+        ({"kind": EventKind.ROLLED_BACK, "detail": {"from": None, "to": None}}, "None was not the champion"),
+        ({"kind": EventKind.ROLLED_BACK, "detail": {"from": "v0002", "to": None}}, "lacks 'barred'"),
         (
-            {"kind": Kind.ROLLED_BACK, "detail": {"from": "v0002", "to": "v0002", "barred": True}},
+            {"kind": EventKind.ROLLED_BACK, "detail": {"from": "v0002", "to": "v0002", "barred": True}},
             "v0002 is barred",
         ),
     ],
 )
 def test_a_history_that_breaks_a_rule_is_refused(change: dict[str, Any], why: str) -> None:
     state = line_of(2)
-    event = replace(after(state, Kind.SUITE_CHANGED), **change)
+    event = replace(after(state, EventKind.SUITE_CHANGED), **change)
     with pytest.raises(IntegrityError, match=why):
         add(state, event)
 
 
 @pytest.mark.parametrize("change", [{"kind": "vanished"}, {"at": "yesterday"}, {"colour": "red"}, {"kind": None}])
 def test_an_event_that_cannot_be_understood_is_refused(change: dict[str, Any]) -> None:
-    content = after(State(), Kind.BARRED).to_content() | change
+    content = after(State(), EventKind.BARRED).to_content() | change
     with pytest.raises(IntegrityError, match="cannot be read by this version of Everlearn"):
         Event.from_content(content, digest="abc")

@@ -12,7 +12,7 @@ import pytest
 from everlearn.errors import BadInputError, IntegrityError, RegistryError, StaleParentError, StoreError
 from everlearn.registry import event_log
 from everlearn.registry.signing import Unsigned
-from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, candidate, open_line, publish
 
@@ -59,7 +59,7 @@ def test_a_published_version_is_champion_and_tells_where_it_came_from(line: Regi
 def test_a_night_moves_head_once(store: MemoryStore, line: Registry) -> None:
     publish(line, "one")
     assert line.state().sequence == 1
-    assert [event.kind for event in line.state().history] == [Kind.PUBLISHED]
+    assert [event.kind for event in line.state().history] == [EventKind.PUBLISHED]
 
 
 def test_publishing_again_changes_nothing(store: MemoryStore, line: Registry) -> None:
@@ -133,26 +133,30 @@ def test_a_candidate_whose_objects_are_missing_is_refused(store: MemoryStore, li
 
 
 def test_nights_without_a_version_are_in_the_history_once(line: Registry) -> None:
-    for kind in (Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA):
+    for kind in (EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA):
         for _ in range(2):
             event = line.record(kind, cycle_key=str(kind), reason="7 lost", actor="night", detail={"p_value": 0.5})
             assert (event.kind, event.reason, event.detail) == (kind, "7 lost", {"p_value": 0.5})
-    assert [event.kind for event in line.state().history] == [Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA]
+    assert [event.kind for event in line.state().history] == [
+        EventKind.REJECTED,
+        EventKind.INSUFFICIENT,
+        EventKind.NO_NEW_DATA,
+    ]
     assert line.state().claimed == ()
 
 
 def test_a_cycle_ends_in_one_way_only(line: Registry) -> None:
     manifest = candidate(line, "one")
-    line.record(Kind.REJECTED, cycle_key=manifest.cycle_key, reason="worse", actor="night", detail={})
+    line.record(EventKind.REJECTED, cycle_key=manifest.cycle_key, reason="worse", actor="night", detail={})
     with pytest.raises(RegistryError, match="ended as rejected before"):
         line.publish(manifest, make_champion=True, actor="night", reason="better")
     with pytest.raises(RegistryError, match="ended as rejected before"):
-        line.record(Kind.INSUFFICIENT, cycle_key=manifest.cycle_key, reason="?", actor="night", detail={})
+        line.record(EventKind.INSUFFICIENT, cycle_key=manifest.cycle_key, reason="?", actor="night", detail={})
 
 
 def test_only_the_end_of_a_night_can_be_recorded(line: Registry) -> None:
     with pytest.raises(RegistryError, match="published is not how a night without a version ends"):
-        line.record(Kind.PUBLISHED, cycle_key="k", reason="r", actor="night", detail={})
+        line.record(EventKind.PUBLISHED, cycle_key="k", reason="r", actor="night", detail={})
 
 
 def test_rollback_goes_back_through_the_good_champions_to_the_base_model(line: Registry) -> None:
@@ -290,7 +294,7 @@ def test_snapshots_make_a_long_history_short_to_read(monkeypatch: pytest.MonkeyP
     store = Counting()
     line = open_line(store)
     for number in range(11):
-        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
+        line.record(EventKind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
         assert open_line(store).state() == line.state()
     reads.clear()
     assert open_line(store).state().sequence == 11
@@ -306,7 +310,7 @@ def test_a_reader_that_knows_the_history_reads_only_what_is_new(
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 3)
     reader = open_line(store)
     for number in range(8):
-        line.record(Kind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={})
+        line.record(EventKind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={})
         if number % 2:
             assert reader.state() == line.state()
 

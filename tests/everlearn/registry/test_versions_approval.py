@@ -8,7 +8,7 @@ import pytest
 
 from everlearn.errors import RegistryError
 from everlearn.registry.event_log import Draft
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line, publish
 
@@ -32,18 +32,18 @@ def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Reg
     state = registry.state()
     assert (state.champion, state.waiting) == ("v0003", ("v0002",))
     approved, promoted = state.history[-2:]
-    assert (approved.kind, approved.actor, approved.reason) == (Kind.APPROVED, "Ada", "I have read its report")
-    assert (promoted.kind, promoted.reason) == (Kind.PROMOTED, "approved: I have read its report")
+    assert (approved.kind, approved.actor, approved.reason) == (EventKind.APPROVED, "Ada", "I have read its report")
+    assert (promoted.kind, promoted.reason) == (EventKind.PROMOTED, "approved: I have read its report")
 
 
 def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
-    cut_short = Draft(kind=Kind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
+    cut_short = Draft(kind=EventKind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
     registry._chain.append(lambda _: cut_short)
     assert "v0002" in registry.state().waiting
     before = len(registry.state().history)
     registry.approve("v0002", reason="good", actor="Ada")
     assert registry.state().champion == "v0002"
-    assert [event.kind for event in registry.state().history[before:]] == [Kind.PROMOTED], "approved once"
+    assert [event.kind for event in registry.state().history[before:]] == [EventKind.PROMOTED], "approved once"
 
 
 def test_an_old_approval_that_is_repeated_changes_nothing(registry: Registry) -> None:
@@ -60,7 +60,7 @@ def test_what_was_refused_never_serves(registry: Registry) -> None:
         assert registry.refuse("v0002", reason="too long", actor="Ada").barred
     state = registry.state()
     assert (state.champion, state.waiting) == ("v0001", ("v0003",))
-    assert [event.kind for event in state.history if event.actor == "Ada"] == [Kind.BARRED]
+    assert [event.kind for event in state.history if event.actor == "Ada"] == [EventKind.BARRED]
     with pytest.raises(RegistryError, match="v0002 is barred"):
         registry.approve("v0002", reason="after all", actor="Ada")
 

@@ -11,7 +11,7 @@ import pytest
 from everlearn.errors import ConflictError, IntegrityError, RegistryError, StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.versions import Kind, Registry
+from everlearn.registry.versions import EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import FAULTS, LINE, VERIFIER, Fault, Faulty, Killed, adapter, candidate, open_line, publish
 
@@ -50,7 +50,7 @@ def promote_one(line: Registry) -> None:
 
 
 def reject(line: Registry) -> None:
-    line.record(Kind.REJECTED, cycle_key="k", reason="worse", actor="night", detail={})
+    line.record(EventKind.REJECTED, cycle_key="k", reason="worse", actor="night", detail={})
 
 
 def roll_back_once(line: Registry) -> None:

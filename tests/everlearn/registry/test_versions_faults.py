@@ -9,7 +9,7 @@ import pytest
 
 from everlearn.errors import ConflictError, RegistryError, StoreDownError, StoreError
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.faulty import QUICK, Asked, Fault, Proxy, without_waiting
 from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line
@@ -98,13 +98,13 @@ def void(_: object) -> None:
 def test_what_is_done_is_done_once_and_the_history_is_one_chain(
     weather: random.Random, proxied_store: S3Store, direct: S3Store, tmp_path: Path
 ) -> None:
-    steps: list[tuple[Kind, Callable[[Registry], None]]] = [
-        (Kind.PUBLISHED, publishing("one", parent=None)),
-        (Kind.PUBLISHED, publishing("two", parent="v0001")),
-        (Kind.ROLLED_BACK, rolling_back("v0001", left="v0002")),
-        (Kind.PROMOTED, promoting("v0002")),
-        (Kind.PUBLISHED, publishing("three", parent="v0002")),
-        (Kind.ROLLED_BACK, rolling_back("v0002", left="v0003")),
+    steps: list[tuple[EventKind, Callable[[Registry], None]]] = [
+        (EventKind.PUBLISHED, publishing("one", parent=None)),
+        (EventKind.PUBLISHED, publishing("two", parent="v0001")),
+        (EventKind.ROLLED_BACK, rolling_back("v0001", left="v0002")),
+        (EventKind.PROMOTED, promoting("v0002")),
+        (EventKind.PUBLISHED, publishing("three", parent="v0002")),
+        (EventKind.ROLLED_BACK, rolling_back("v0002", left="v0003")),
     ]
     for number, (kind, act) in enumerate(steps, start=1):
         until_done(proxied_store, act)
@@ -163,7 +163,7 @@ def test_two_that_work_at_once_in_bad_weather_both_get_their_way(
     with proxy.faults(Fault.RESET_AFTER, on=meanwhile):
         open_line(proxied_store).publish(manifest, make_champion=False, actor="night", reason="better")
     state = open_line(direct).state()
-    assert [event.kind for event in state.history] == [Kind.PUBLISHED, Kind.ROLLED_BACK, Kind.PUBLISHED]
+    assert [event.kind for event in state.history] == [EventKind.PUBLISHED, EventKind.ROLLED_BACK, EventKind.PUBLISHED]
     assert state.champion is None
     with pytest.raises(RegistryError, match="nothing to roll back"):
         open_line(proxied_store).rollback(reason="again", actor="ada")

@@ -20,7 +20,7 @@ from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
 from everlearn.registry.publisher_lease import LEASE
-from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.settings import RetentionSettings
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
@@ -33,7 +33,7 @@ RETENTION = RetentionSettings(versions=1)
 YOUNG = timedelta(hours=RETENTION.minimum_age_hours)
 NIGHTS = st.sampled_from([f"night {number}" for number in range(3)])
 CHOICES = st.integers(min_value=0, max_value=7)  # one of the versions, modulo how many there are and one that is not
-ENDS = st.sampled_from([Kind.REJECTED, Kind.INSUFFICIENT])
+ENDS = st.sampled_from([EventKind.REJECTED, EventKind.INSUFFICIENT])
 
 
 @dataclass
@@ -53,8 +53,8 @@ class Model:
 
     versions: dict[str, Version] = field(default_factory=dict)
     champions: list[str | None] = field(default_factory=lambda: [None])
-    ends: dict[str, Kind] = field(default_factory=dict)
-    history: list[Kind] = field(default_factory=list)
+    ends: dict[str, EventKind] = field(default_factory=dict)
+    history: list[EventKind] = field(default_factory=list)
     uploads: dict[str, datetime] = field(default_factory=dict)
     claims: list[datetime] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class Model:
     def publishes(self, night: str, parent: str | None, *, champion: bool) -> bool | None:
         """Whether that may be published; None if it was."""
         if night in self.ends:
-            return None if self.ends[night] is Kind.PUBLISHED else False
+            return None if self.ends[night] is EventKind.PUBLISHED else False
         if parent is not None and not self.usable(parent):
             return False
         return not champion or parent == self.champion
@@ -81,8 +81,8 @@ class Model:
     def publish(self, night: str, now: datetime, *, champion: bool) -> None:
         name = f"v{len(self.versions) + 1:04d}"
         self.versions[name] = Version(night, now)
-        self.ends[night] = Kind.PUBLISHED
-        self.history.append(Kind.PUBLISHED)
+        self.ends[night] = EventKind.PUBLISHED
+        self.history.append(EventKind.PUBLISHED)
         if champion:
             self.crown(name)
 
@@ -110,7 +110,7 @@ class Model:
             last = len(self.champions) - 1 - self.champions[::-1].index(to)
             del self.champions[last:]
         self.crown(to)
-        self.history.append(Kind.ROLLED_BACK)
+        self.history.append(EventKind.ROLLED_BACK)
 
     def collect(self, now: datetime) -> None:
         old = [each for each in [*self.versions.values()][: -RETENTION.versions] if each.at < now - YOUNG]
@@ -118,7 +118,7 @@ class Model:
         for each in retiring:
             each.retired = True
         if retiring:
-            self.history.append(Kind.RETIRED)
+            self.history.append(EventKind.RETIRED)
         needed = {each.night for each in self.versions.values() if not each.retired}
         self.uploads = {night: at for night, at in self.uploads.items() if night in needed or at >= now - YOUNG}
 
@@ -191,7 +191,7 @@ class Line(RuleBasedStateMachine):
         self._roll_back(None, keep=keep, anew=anew)
 
     @rule(night=NIGHTS, kind=ENDS, anew=st.booleans())
-    def end(self, night: str, kind: Kind, *, anew: bool) -> None:
+    def end(self, night: str, kind: EventKind, *, anew: bool) -> None:
         line = self.open(anew=anew)
         if self.model.ends.get(night, kind) is not kind:
             with pytest.raises(EverlearnError, match="ended as"):
@@ -214,7 +214,7 @@ class Line(RuleBasedStateMachine):
         assert self.open(anew=anew).promote(name, reason="r", actor="ada").version == name
         if name != self.model.champion:
             self.model.crown(name)
-            self.model.history.append(Kind.PROMOTED)
+            self.model.history.append(EventKind.PROMOTED)
 
     @rule(to=st.one_of(st.sampled_from([None, BASE]), CHOICES), keep=st.booleans(), anew=st.booleans())
     def roll_back(self, to: str | int | None, *, keep: bool, anew: bool) -> None:

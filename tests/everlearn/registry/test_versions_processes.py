@@ -14,7 +14,7 @@ import pytest
 from everlearn.errors import EverlearnError
 from everlearn.registry.events import State, fold
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.versions import BASE, Kind, Registry
+from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.storage.s3 import S3Store
 from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
 from tests.support.shared import SharedStore
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RACERS = 8
 PATIENCE_S = 300.0
 Intent = Literal["publish", "promote", "roll back"]
-KINDS = {"publish": Kind.PUBLISHED, "promote": Kind.PROMOTED, "roll back": Kind.ROLLED_BACK}
+KINDS = {"publish": EventKind.PUBLISHED, "promote": EventKind.PROMOTED, "roll back": EventKind.ROLLED_BACK}
 LOST = ("the night began at", "somebody else was faster", "is the champion already", "there is nothing to roll back")
 BARRED_SINCE = "is barred"  # where all intents are mixed, a rollback may bar what somebody promotes
 

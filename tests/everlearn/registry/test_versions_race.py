@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.errors import StaleParentError
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.s3 import S3Store
 from tests.support.line import candidate, open_line, publish
@@ -49,7 +49,7 @@ def test_of_many_who_would_be_champion_one_wins_each_round(store: Store) -> None
             won = [version for version in pool.map(compete, range(WRITERS)) if version]
         assert won == [open_line(store).state().champion]
     state = open_line(store).state()
-    assert [event.kind for event in state.history] == [Kind.PUBLISHED] * rounds
+    assert [event.kind for event in state.history] == [EventKind.PUBLISHED] * rounds
 
 
 def test_all_who_only_publish_get_a_version_of_their_own(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from everlearn.errors import IntegrityError, RegistryError, StaleParentError
 from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.versions import Kind, Registry
+from everlearn.registry.versions import EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, candidate, open_line, publish
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def retire(store: MemoryStore, *versions: str) -> None:
     chain = Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
-    chain.append(lambda _: Draft(kind=Kind.RETIRED, actor="gc", reason="old", detail={"versions": list(versions)}))
+    chain.append(lambda _: Draft(kind=EventKind.RETIRED, actor="gc", reason="old", detail={"versions": list(versions)}))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from everlearn.errors import IntegrityError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier
-from everlearn.registry.versions import Kind, Registry
+from everlearn.registry.versions import EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.kept import keys, lose
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, open_line, publish
@@ -187,7 +187,7 @@ def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore)
     line = open_line(store)
     line.rollback(reason="worse", actor="ada")
     store.put(f"{LINE}/HEAD", old.data)
-    open_line(store).record(Kind.REJECTED, cycle_key="k", reason="worse", actor="bob", detail={})
+    open_line(store).record(EventKind.REJECTED, cycle_key="k", reason="worse", actor="bob", detail={})
     with pytest.raises(IntegrityError, match="an older or another history"):
         line.state()
 
@@ -198,7 +198,7 @@ def test_a_reader_refuses_another_history_that_has_grown_longer(store: MemorySto
     line.rollback(reason="worse", actor="ada")
     store.put(f"{LINE}/HEAD", old.data)
     for number in range(9):
-        open_line(store).record(Kind.REJECTED, cycle_key=f"k{number}", reason="worse", actor="bob", detail={})
+        open_line(store).record(EventKind.REJECTED, cycle_key=f"k{number}", reason="worse", actor="bob", detail={})
     with pytest.raises(IntegrityError, match="HEAD shows another history than was read before"):
         line.state()
 
@@ -264,4 +264,4 @@ def test_an_older_head_without_any_witness_is_what_no_reader_can_know(store: Mem
     to = open_line(store).pull("champion", to=tmp_path / "adapter")
     assert (to / "adapter_model.safetensors").read_bytes() == adapter("three")
     tips = fsck(store, LINE, verifier=VERIFIER).orphan_tips
-    assert [(tip.sequence, tip.kind) for tip in tips] == [(4, Kind.ROLLED_BACK)]
+    assert [(tip.sequence, tip.kind) for tip in tips] == [(4, EventKind.ROLLED_BACK)]

@@ -12,9 +12,9 @@ import pytest
 from everlearn.errors import BadInputError, IntegrityError, StoreDownError
 from everlearn.registry.acknowledgements import acknowledgements
 from everlearn.registry.delivery import RECEIPT, Receipt
-from everlearn.registry.events import Kind
+from everlearn.registry.events import EventKind
 from everlearn.serving import follow as module
-from everlearn.serving.follow import CURRENT, MEMORY, Change, Followed, Follower, follow
+from everlearn.serving.follow import CURRENT, MEMORY, ChampionChange, Followed, Follower, follow
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import CONFIG, WHEN, adapter, open_line, publish
 
@@ -60,14 +60,14 @@ def to(tmp_path: Path) -> Path:
 def test_each_version_gets_a_folder_of_its_own_and_the_link_follows_the_champion(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to)
-    assert here.step() == Change(version="v0001", path=to / "v0001", exit=0)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
     inode = (to / "v0001").stat().st_ino
     publish(open_line(store), "two")
-    assert here.step() == Change(version="v0002", path=to / "v0002", exit=0)
+    assert here.step() == ChampionChange(version="v0002", path=to / "v0002", exit=0)
     assert (to / "v0001" / "adapter_model.safetensors").read_bytes() == adapter("one")
     assert (to / CURRENT / "adapter_model.safetensors").read_bytes() == adapter("two")
     open_line(store).rollback(reason="worse", actor="ada")
-    assert here.step() == Change(version="v0001", path=to / "v0001", exit=0)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
     assert (to / "v0001").stat().st_ino == inode
     assert (to / CURRENT).readlink().name == "v0001"
     assert told(to) == ["v0001", "v0002", "v0001"]
@@ -78,7 +78,7 @@ def test_a_rollback_to_the_base_model_removes_the_link_and_is_told(to: Path) -> 
     here = follower(store, to)
     here.step()
     open_line(store).rollback("base", reason="worse", actor="ada")
-    assert here.step() == Change(version="base", path=None, exit=0)
+    assert here.step() == ChampionChange(version="base", path=None, exit=0)
     assert not (to / CURRENT).is_symlink()
     assert (to / "v0001").is_dir()
     assert told(to) == ["v0001", "base"]
@@ -91,7 +91,7 @@ def test_a_change_is_told_once_even_across_restarts(to: Path) -> None:
     assert here.step()
     assert here.step() is None
     assert follower(store, to).step() is None
-    open_line(store).record(Kind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
+    open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     assert here.step() is None
     assert told(to) == ["v0001"]
 
@@ -100,7 +100,7 @@ def test_an_acknowledgement_follows_the_history_even_where_the_champion_stays(to
     store = line_of("one")
     here = follower(store, to)
     here.step()
-    open_line(store).record(Kind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
+    open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     here.step()
     assert {each.sequence for each in acknowledgements(store, "integration").values() if each} == {2}
 
@@ -117,7 +117,9 @@ def test_before_the_first_version_there_is_nothing_to_tell_but_who_is_there_is_k
 
 def test_without_a_name_nothing_is_acknowledged_and_without_a_command_nothing_is_run(to: Path) -> None:
     store = line_of("one")
-    assert follower(store, to, command=None, consumer=None).step() == Change(version="v0001", path=to / "v0001", exit=0)
+    assert follower(store, to, command=None, consumer=None).step() == ChampionChange(
+        version="v0001", path=to / "v0001", exit=0
+    )
     assert acknowledgements(store, "integration") == {}
     assert told(to) == []
 
@@ -125,11 +127,11 @@ def test_without_a_name_nothing_is_acknowledged_and_without_a_command_nothing_is
 def test_a_command_that_fails_is_not_repeated_and_not_acknowledged_until_a_restart(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to, code=3)
-    assert here.step() == Change(version="v0001", path=to / "v0001", exit=3)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=3)
     assert here.step() is None
     assert told(to) == ["v0001"]
     assert said(store) == "nothing"
-    assert follower(store, to).step() == Change(version="v0001", path=to / "v0001", exit=0)
+    assert follower(store, to).step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
     assert said(store) == "v0001"
 
 
@@ -233,11 +235,11 @@ class Enough(BaseException):
 
 
 def test_an_outage_is_waited_out_and_told_once() -> None:
-    change = Change(version="v0001", path=None, exit=0)
+    change = ChampionChange(version="v0001", path=None, exit=0)
     steps = iter([StoreDownError("away"), StoreDownError("away"), IntegrityError("bad"), None, change])
-    heard: list[Change | str] = []
+    heard: list[ChampionChange | str] = []
 
-    def step() -> Change | None:
+    def step() -> ChampionChange | None:
         found = next(steps, Enough())
         if isinstance(found, BaseException):
             raise found
@@ -250,7 +252,7 @@ def test_an_outage_is_waited_out_and_told_once() -> None:
 
 
 def test_what_no_waiting_heals_ends_the_watch() -> None:
-    def step() -> Change | None:
+    def step() -> ChampionChange | None:
         raise BadInputError("no link")
 
     with pytest.raises(BadInputError):

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from everlearn.cycle.lease import renewed
 from everlearn.cycle.record import CycleInputs, End, Lease, Workspace, close_cycle, open_cycle
 from everlearn.errors import StoreDownError
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.storage.s3 import S3Store
 from everlearn.telemetry.line_health import Observer
 from everlearn.telemetry.prometheus import Metrics, Queue, Reading
@@ -79,8 +79,8 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
         spent = {"name": name, "seconds": 10.0, "cpu_seconds": 9.0, "ended": ended} | told
         work.put(f"time/{name}", json.dumps(spent).encode())
     work.put("ladder", b"{}")
-    line.record(Kind.REJECTED, cycle_key=key, reason="no", actor="night", detail={"decision": DECISION.to_dict()})
-    line.record(Kind.NO_NEW_DATA, cycle_key="f" * 64, reason="none", actor="night", detail={})
+    line.record(EventKind.REJECTED, cycle_key=key, reason="no", actor="night", detail={"decision": DECISION.to_dict()})
+    line.record(EventKind.NO_NEW_DATA, cycle_key="f" * 64, reason="none", actor="night", detail={})
     at = line.state().history[-1].at
     opened = open_cycle(s3_store, LINE, INPUTS, clock=lambda: at)
 
@@ -113,7 +113,7 @@ def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store)
     publish(line, "one")
     first = observer.look(now=WHEN)
     assert observer.look(now=WHEN).last is first.last
-    line.record(Kind.INSUFFICIENT, cycle_key="e" * 64, reason="could not tell", actor="night", detail={})
+    line.record(EventKind.INSUFFICIENT, cycle_key="e" * 64, reason="could not tell", actor="night", detail={})
     last = observer.look(now=WHEN).last
     assert last is not None
     assert (last.end, last.steps, last.rates) == (End.INSUFFICIENT, (), ())

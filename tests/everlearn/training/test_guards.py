@@ -14,7 +14,7 @@ from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.guards import Vitals, alarm
 from everlearn.training.job import train
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import Run, advance, begin
+from everlearn.training.loop import TrainingRun, advance, begin
 from everlearn.training.models.policy import load_policy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SETTINGS = LearnSettings(steps=4, prompts=3, group=4, warmup=1, temperature=1.3)
 
 
 @pytest.fixture
-def run(shipped: Path) -> Run:
+def run(shipped: Path) -> TrainingRun:
     ladder = plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
     return begin(load_policy(shipped, rank=4), ladder, domain=DOMAIN, settings=SETTINGS, seed=1)
 
@@ -51,7 +51,7 @@ def test_no_guard_fires_while_all_is_well_or_when_a_policy_is_sure_and_right() -
     assert alarm(dataclasses.replace(WELL, entropy=1e-5, right=0.97), first=WELL, settings=SETTINGS) is None
 
 
-def test_the_policy_is_again_what_it_was_when_it_was_well(run: Run) -> None:
+def test_the_policy_is_again_what_it_was_when_it_was_well(run: TrainingRun) -> None:
     advance(run, done=0.0)
     well = [tensor.clone() for tensor in run.good]
     trained = run.parameters()
@@ -66,7 +66,7 @@ def test_the_policy_is_again_what_it_was_when_it_was_well(run: Run) -> None:
     assert all(map(torch.equal, run.parameters(), well))
 
 
-def test_a_gradient_that_is_no_number_changes_nothing(run: Run) -> None:
+def test_a_gradient_that_is_no_number_changes_nothing(run: TrainingRun) -> None:
     before = run.parameters()
     for tensor in run.policy.parameters():
         tensor.register_hook(lambda gradient: gradient * torch.nan)

@@ -65,7 +65,7 @@ def canonical(text: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def kinship(text: str) -> str:
+def equivalence(text: str) -> str:
     """The canonical text without its constant factor: `4*x + 6` and `-pi*(2*x + 3)` share it.
 
     Raises:

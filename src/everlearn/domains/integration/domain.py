@@ -39,9 +39,9 @@ class Integration:
         """Equal problems have equal canonical text."""
         return canonical.canonical(statement)
 
-    def kinship(self, statement: str) -> str:
+    def equivalence(self, statement: str) -> str:
         """The canonical text up to a constant factor."""
-        return canonical.kinship(statement)
+        return canonical.equivalence(statement)
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
         """Judge an answer, fast."""

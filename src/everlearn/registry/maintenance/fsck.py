@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError, NotFoundError
-from everlearn.registry.events import Event, Kind, fold
+from everlearn.registry.events import Event, EventKind, fold
 from everlearn.registry.maintenance.head_evidence import Witness, witnesses
 from everlearn.registry.maintenance.inventory import Inventory
 from everlearn.storage.objects import object_key
@@ -37,7 +37,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Damage:
     """What does not hold, and why."""
 
     key: str
@@ -57,9 +57,9 @@ class Findings:
     line: str
     checked: int
     size: int
-    head: tuple[Fault, ...]
-    damaged: tuple[Fault, ...]
-    missing: tuple[Fault, ...]
+    head: tuple[Damage, ...]
+    damaged: tuple[Damage, ...]
+    missing: tuple[Damage, ...]
     unreferenced: tuple[str, ...]
     orphan_tips: tuple[Event, ...]
     named: str | None
@@ -126,12 +126,12 @@ class _Walk:
             line=self._line,
             checked=len(self._held.sizes),
             size=sum(self._held.sizes.values()),
-            head=tuple(Fault(key=f"{self._line}/HEAD", why=why) for why in self._head_faults),
+            head=tuple(Damage(key=f"{self._line}/HEAD", why=why) for why in self._head_faults),
             damaged=tuple(
-                Fault(key=key, why=why) for key, why in sorted(self._held.wrong.items()) if self._counts(key)
+                Damage(key=key, why=why) for key, why in sorted(self._held.wrong.items()) if self._counts(key)
             ),
             missing=tuple(
-                Fault(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._held.sizes
+                Damage(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._held.sizes
             ),
             unreferenced=() if self._head_faults or not is_whole else tuple(sorted(surplus)),
             orphan_tips=orphans,
@@ -249,8 +249,8 @@ class _Walk:
 
 def _published(trail: list[Event]) -> list[tuple[Event, bool]]:
     """The events that published a version, and whether that was retired since."""
-    retired = {name for event in trail if event.kind is Kind.RETIRED for name in event.detail.get("versions", ())}
+    retired = {name for event in trail if event.kind is EventKind.RETIRED for name in event.detail.get("versions", ())}
     published = [
-        event for event in trail if event.kind is Kind.PUBLISHED and {"version", "manifest"} <= event.detail.keys()
+        event for event in trail if event.kind is EventKind.PUBLISHED and {"version", "manifest"} <= event.detail.keys()
     ]
     return [(event, event.detail["version"] in retired) for event in published]

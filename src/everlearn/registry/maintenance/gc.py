@@ -53,7 +53,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class CollectionPlan:
     """What could go. `retiring` are versions whose files would go with it; `busy` says who is publishing now, if anybody."""
 
     line: str
@@ -83,7 +83,7 @@ class Collected:
     uploads: int
 
 
-def plan(registry: Registry, retention: RetentionSettings) -> Plan:
+def plan(registry: Registry, retention: RetentionSettings) -> CollectionPlan:
     """What nobody needs, by the server's clock. IntegrityError where HEAD or a manifest does not hold: run fsck first."""
     store, line = registry.store, registry.line
     listed = [*store.list(f"{line}/objects/"), *store.list(f"{line}/work/")]  # before HEAD: what is new is not in it
@@ -102,7 +102,7 @@ def plan(registry: Registry, retention: RetentionSettings) -> Plan:
         if lease.expires < horizon
     ]
     busy = next((f"{lease.holder}, until {lease.expires:%H:%M:%S}" for lease in leases if lease.expires > now), None)
-    return Plan(line=line, at=now, retiring=retiring, items=tuple(items), busy=busy)
+    return CollectionPlan(line=line, at=now, retiring=retiring, items=tuple(items), busy=busy)
 
 
 def collect(
@@ -171,7 +171,7 @@ def _work_ends(now: datetime, retention: RetentionSettings) -> datetime:
     return now - max(timedelta(days=retention.work_days), timedelta(hours=retention.minimum_age_hours))
 
 
-def _demand_quiet(found: Plan) -> None:
+def _demand_quiet(found: CollectionPlan) -> None:
     if found.busy:
         raise RegistryError(
             f"line {found.line}: somebody is publishing ({found.busy}); nothing was removed, run it again"

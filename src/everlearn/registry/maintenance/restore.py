@@ -29,7 +29,7 @@ SHORTEST = 8  # digits of a digest that are enough to name an event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RepairPlan:
     """What to change. `head` is None where HEAD stays; `etag` None where there is none to write over.
 
     `sequence`, `event` and `champion` are those that HEAD will show, `because` the proof. `put_back` are the keys whose
@@ -51,12 +51,14 @@ class Plan:
         return self.head is None and not self.put_back
 
 
-def plan_repair(store: Store, findings: Findings, *, verifier: Verifier) -> Plan:
+def plan_repair(store: Store, findings: Findings, *, verifier: Verifier) -> RepairPlan:
     """What can be put back. IntegrityError if HEAD is lost and nothing proves where it was, or the proofs contradict."""
     lost = [fault.key for fault in (*findings.damaged, *findings.missing)]
     put_back = tuple(key for key in lost if _older(store, key) is not None)
     if not findings.head or put_back:
-        return Plan(line=findings.line, put_back=put_back)  # HEAD afterwards: what it rests on must be readable first
+        return RepairPlan(
+            line=findings.line, put_back=put_back
+        )  # HEAD afterwards: what it rests on must be readable first
     if not findings.witnesses:
         raise IntegrityError(f"nothing proves where {findings.line}/HEAD was; {_choice(findings)}")
     proof = findings.witnesses[-1]
@@ -77,7 +79,7 @@ def plan_repair(store: Store, findings: Findings, *, verifier: Verifier) -> Plan
     return _plan(store, findings, state, because=proof.says, verifier=verifier)
 
 
-def plan_adoption(store: Store, findings: Findings, digest: str, *, verifier: Verifier) -> Plan:
+def plan_adoption(store: Store, findings: Findings, digest: str, *, verifier: Verifier) -> RepairPlan:
     """Let HEAD name the event whose digest begins with `digest`, because somebody knows that it was committed.
 
     Raises BadInputError for an event that is unknown, in the history already, or lost to another that was committed.
@@ -98,7 +100,7 @@ def plan_adoption(store: Store, findings: Findings, digest: str, *, verifier: Ve
     return _plan(store, findings, state, because="adopted by hand", verifier=verifier)
 
 
-def carry_out(store: Store, plan: Plan) -> None:
+def carry_out(store: Store, plan: RepairPlan) -> None:
     """Do what was planned. ConflictError if HEAD has moved since it was looked at."""
     for key in plan.put_back:
         _put_back(store, key)
@@ -114,9 +116,9 @@ def carry_out(store: Store, plan: Plan) -> None:
         raise ConflictError(f"{name} was moved by somebody else meanwhile; run `everlearn fsck` again") from None
 
 
-def _plan(store: Store, findings: Findings, state: State, *, because: str, verifier: Verifier) -> Plan:
+def _plan(store: Store, findings: Findings, state: State, *, because: str, verifier: Verifier) -> RepairPlan:
     head = canonical(_chain(store, findings, verifier).head(state))
-    return Plan(
+    return RepairPlan(
         line=findings.line,
         head=head,
         etag=_etag(store, f"{findings.line}/HEAD"),

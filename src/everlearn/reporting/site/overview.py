@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import Kind as SuiteKind
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
 from everlearn.reporting.report import gate_groups, headline
 from everlearn.reporting.site import pictures
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from everlearn.gate.decision import SuiteRow
     from everlearn.registry.events import Event, State
-    from everlearn.reporting.site.read_model import Look, Night, Reader
+    from everlearn.reporting.site.read_model import Look, NightView, Reader
 
 MOST_SLOTS = 60  # events on the charts' axis
 MOST_STEPS = 5  # steps with a colour of their own
 NARROW, BROAD = 400, 860
-DRAWN = NIGHTS | {Kind.PROMOTED, Kind.ROLLED_BACK}
+DRAWN = NIGHTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def slots_of(state: State, reader: Reader) -> list[Slot]:
     ]  # fmt: skip
 
 
-def champion_night(state: State, version: str | None, reader: Reader) -> Night | None:
+def champion_night(state: State, version: str | None, reader: Reader) -> NightView | None:
     """The night that made a version."""
     if version is None:
         return None
@@ -138,7 +138,7 @@ def legend(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((pictures.colour(names, name), name) for name in names)
 
 
-def skill_rows(night: Night | None) -> list[dict[str, Any]]:
+def skill_rows(night: NightView | None) -> list[dict[str, Any]]:
     """How the champion stands on each old skill: against the base, and against the best version before it."""
     decision = night.decision if night else None
     names = dict.fromkeys(row.suite for row in decision.rows if row.kind is not SuiteKind.TARGET) if decision else {}
@@ -154,6 +154,6 @@ def skill_rows(night: Night | None) -> list[dict[str, Any]]:
     ]
 
 
-def _first(night: Night | None, suite: str) -> SuiteRow:
+def _first(night: NightView | None, suite: str) -> SuiteRow:
     rows = (pictures.row_of(night, suite, against) for against in Against)
     return next(row for row in rows if row is not None)

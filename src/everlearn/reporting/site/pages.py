@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.registry.delivery import swap
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.reporting.report import render
 from everlearn.reporting.site.overview import overview
 from everlearn.reporting.site.read_model import NIGHTS, Reader, name_of
@@ -24,7 +24,7 @@ from everlearn.reporting.templating import template
 if TYPE_CHECKING:
     from everlearn.registry.events import Event, State
     from everlearn.registry.versions import Registry
-    from everlearn.reporting.site.read_model import Look, Night
+    from everlearn.reporting.site.read_model import Look, NightView
 
 EVENTS_A_PAGE = 100
 EVENTS_FIRST = 30  # on the first page
@@ -102,13 +102,13 @@ class Site:
         rows, last = self._shown(events, look.state), pages_of(look.state)
         return _page("history.html.j2", line=look.line, up="../", rows=rows, number=number, last=last)
 
-    def _night(self, night: Night, look: Look) -> bytes:
+    def _night(self, night: NightView, look: Look) -> bytes:
         record, missing = self.reader.record(night)
         after = [event for event in look.state.history[night.event.sequence :] if night.version in _versions(event)]
         told = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
         return render(record, site=told | {"missing": missing, "after": after if night.version else []}).encode()
 
-    def _report(self, night: Night) -> bytes | None:
+    def _report(self, night: NightView) -> bytes | None:
         try:
             return self.reader.report(night)
         except (NotFoundError, IntegrityError):
@@ -123,7 +123,7 @@ def pages_of(state: State) -> int:
 def what(event: Event) -> str:
     """The version that an event is about, or from which to which."""
     detail = event.detail
-    if event.kind is Kind.ROLLED_BACK:
+    if event.kind is EventKind.ROLLED_BACK:
         return f"{detail['from']} → {detail['to'] or 'the base model'}"
     return ", ".join(_versions(event))
 

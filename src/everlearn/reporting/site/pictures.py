@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from everlearn.data.suites import Kind as SuiteKind
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, words, y_axis
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from everlearn.gate.decision import SuiteRow
     from everlearn.registry.events import Event
-    from everlearn.reporting.site.read_model import Night
+    from everlearn.reporting.site.read_model import NightView
 
 COLOURS = 6
 BAND, TOP = 22, 34  # the band of champions above the plot
@@ -34,7 +34,7 @@ class Slot:
     """One event on the x axis: the night that it ended, if it did, and who is champion after it."""
 
     event: Event
-    night: Night | None
+    night: NightView | None
     champion: str | None
 
     @property
@@ -142,7 +142,7 @@ def costs(slots: Sequence[Slot], *, steps: Sequence[str], width: int) -> Markup:
     return svg(parts, title="CPU minutes by night and step", height=HEIGHT, width=width)
 
 
-def change_since(night: Night | None, suite: str, against: Against) -> float | None:
+def change_since(night: NightView | None, suite: str, against: Against) -> float | None:
     """Points gained on a suite since the base model or the best version; None where neither was measured.
 
     The night that begins at the base compares with it as its parent; without a row of its own, the best version is
@@ -154,20 +154,20 @@ def change_since(night: Night | None, suite: str, against: Against) -> float | N
     return None if row is None else 100 * (row.after - row.before)
 
 
-def row_of(night: Night | None, suite: str, against: Against) -> SuiteRow | None:
+def row_of(night: NightView | None, suite: str, against: Against) -> SuiteRow | None:
     """What the gate measured on a suite against one opponent."""
     rows = night.decision.rows if night and night.decision else ()
     return next((row for row in rows if row.suite == suite and row.against is against), None)
 
 
-def suites_of(nights: Sequence[Night], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:
+def suites_of(nights: Sequence[NightView], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:
     """Names of the suites that these nights measured, the targets first."""
     rows = [row for night in nights if night.decision for row in night.decision.rows if wanted(row.kind)]
     order = list(SuiteKind)
     return list(dict.fromkeys(row.suite for row in sorted(rows, key=lambda row: order.index(row.kind))))
 
 
-def cost_by_step(night: Night | None, steps: Sequence[str]) -> dict[str, float]:
+def cost_by_step(night: NightView | None, steps: Sequence[str]) -> dict[str, float]:
     """CPU minutes by step, the rest as `other`."""
     minutes = dict.fromkeys((*steps, "other"), 0.0)
     for step in night.steps if night else ():
@@ -210,7 +210,7 @@ def _rollbacks(axis: Axis) -> list[Markup]:
     return [
         line.format(axis.middle(index), BAND, axis.middle(index), BOTTOM, slot.event.reason)
         for index, slot in enumerate(axis.slots)
-        if slot.event.kind is Kind.ROLLED_BACK
+        if slot.event.kind is EventKind.ROLLED_BACK
     ]
 
 

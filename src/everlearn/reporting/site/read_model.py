@@ -15,7 +15,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.cycle.record import OpenCycle, Workspace, current_cycle
 from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.gate.decision import Decision
-from everlearn.registry.events import Event, Kind, State
+from everlearn.registry.events import Event, EventKind, State
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime
 from everlearn.storage.objects import object_key
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 READERS = 8
-NIGHTS = frozenset({Kind.PUBLISHED, Kind.REJECTED, Kind.INSUFFICIENT, Kind.NO_NEW_DATA})
+NIGHTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
 CPU, WALL = "cpu_seconds/", "seconds/"
 
 
@@ -46,7 +46,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class NightView:
     """How one night ended. `missing` says what is kept no longer; `steps` may lack the wall clock (0 seconds)."""
 
     event: Event
@@ -80,7 +80,7 @@ class Reader:
     """Reads one line, and remembers the nights that it has read."""
 
     registry: Registry
-    _nights: dict[str, Night] = field(default_factory=dict)
+    _nights: dict[str, NightView] = field(default_factory=dict)
 
     def look(self) -> Look:
         """The line now: two or three small reads where nothing has changed."""
@@ -90,7 +90,7 @@ class Reader:
         steps = tuple(name.removeprefix("time/") for name in done if name.startswith("time/"))
         return Look(line=line, state=state, open=found, done=steps)
 
-    def nights(self, events: Iterable[Event]) -> list[Night]:
+    def nights(self, events: Iterable[Event]) -> list[NightView]:
         """The nights that ended with these events, several read at a time."""
         wanted = list(events)
         fresh = [event for event in wanted if event.digest not in self._nights]
@@ -100,7 +100,7 @@ class Reader:
             }
         return [self._nights[event.digest] for event in wanted]
 
-    def record(self, night: Night) -> tuple[NightRecord, tuple[str, ...]]:
+    def record(self, night: NightView) -> tuple[NightRecord, tuple[str, ...]]:
         """Everything that is known of a night, and what is missing of it."""
         try:
             kept = NightRecord.from_json(self._work(night.event).get("record"))
@@ -111,7 +111,7 @@ class Reader:
             return self.known(night), (*night.missing, *gone)
         return replace(kept, version=night.version), night.missing
 
-    def known(self, night: Night) -> NightRecord:
+    def known(self, night: NightView) -> NightRecord:
         """What a night's record says as far as the history and its manifest tell it: no ladder, no curves."""
         return NightRecord(
             line=self.registry.line,
@@ -124,7 +124,7 @@ class Reader:
             steps=night.steps,
         )
 
-    def has_report(self, night: Night) -> bool:
+    def has_report(self, night: NightView) -> bool:
         """Whether the page that the night itself wrote is still kept."""
         if night.report is None:
             return False
@@ -134,31 +134,33 @@ class Reader:
             return False
         return True
 
-    def report(self, night: Night) -> bytes:
+    def report(self, night: NightView) -> bytes:
         """The page that the night itself wrote, verified. NotFoundError if it wrote none, IntegrityError if it is gone."""
         if night.report is None:
             raise NotFoundError(f"night {night.name} has left no report")
         return self.registry.get_object(ObjectRef(digest=night.report, size=0))
 
-    def _read(self, event: Event) -> Night:
-        return self._published(event) if event.kind is Kind.PUBLISHED else self._ended(event)
+    def _read(self, event: Event) -> NightView:
+        return self._published(event) if event.kind is EventKind.PUBLISHED else self._ended(event)
 
-    def _published(self, event: Event) -> Night:
+    def _published(self, event: Event) -> NightView:
         version, parent = str(event.detail["version"]), event.detail["parent"]
         told: dict[str, Any] = {"event": event, "name": name_of(event), "version": version, "parent": parent}
         try:
             manifest = self.registry.manifest(version)
         except (NotFoundError, IntegrityError) as error:
-            return Night(**told, missing=(f"the manifest of {version} cannot be read: {error}",))
+            return NightView(**told, missing=(f"the manifest of {version} cannot be read: {error}",))
         decision, missing = _decision(manifest.decision)
         report = manifest.report.digest if manifest.report else None
-        return Night(**told, decision=decision, steps=steps_of(manifest.metrics), report=report, missing=missing)
+        return NightView(**told, decision=decision, steps=steps_of(manifest.metrics), report=report, missing=missing)
 
-    def _ended(self, event: Event) -> Night:
+    def _ended(self, event: Event) -> NightView:
         decision, missing = _decision(event.detail.get("decision"))
         steps = steps_of(event.detail.get("metrics", {}))
         report = event.detail.get("report")
-        return Night(event=event, name=name_of(event), decision=decision, steps=steps, report=report, missing=missing)
+        return NightView(
+            event=event, name=name_of(event), decision=decision, steps=steps, report=report, missing=missing
+        )
 
     def _work(self, event: Event) -> Workspace:
         return Workspace(self.registry.store, self.registry.line, event.cycle_key or event.digest)
@@ -178,11 +180,11 @@ def serving(state: State) -> list[str | None]:
     now: str | None = None
     for event in state.history:
         match event.kind:
-            case Kind.PUBLISHED if event.detail["champion"]:
+            case EventKind.PUBLISHED if event.detail["champion"]:
                 now = event.detail["version"]
-            case Kind.PROMOTED:
+            case EventKind.PROMOTED:
                 now = event.detail["version"]
-            case Kind.ROLLED_BACK:
+            case EventKind.ROLLED_BACK:
                 now = event.detail["to"]
             case _:
                 pass

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.canonical import canonical, kinship
+from everlearn.domains.integration.canonical import canonical, equivalence
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.terms import draw_term, join_sum
 from everlearn.errors import GrammarError
@@ -39,14 +39,14 @@ def test_a_factor_does_not_change_the_kinship(seed: int, above: int, below: int,
     text = " + ".join(f"({term})" for term in drawn(seed))
     other = f"{'-' if minus else ''}{above}/{below}*({text})"
 
-    assert kinship(other) == kinship(text)
+    assert equivalence(other) == equivalence(text)
 
 
 @given(seeds)
 def test_a_kinship_is_its_own(seed: int) -> None:
-    text = kinship(" + ".join(f"({term})" for term in drawn(seed)))
+    text = equivalence(" + ".join(f"({term})" for term in drawn(seed)))
 
-    assert kinship(text) == text
+    assert equivalence(text) == text
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,23 @@ def test_different_problems_have_different_texts(one: str, other: str) -> None:
     ],
 )
 def test_problems_of_a_kin_share_their_key(one: str, other: str) -> None:
-    assert kinship(one) == kinship(other)
+    assert equivalence(one) == equivalence(other)
 
 
 def test_what_is_no_multiple_is_of_no_kin() -> None:
-    assert len({kinship("x"), kinship("x+1"), kinship("x^2"), kinship("0"), kinship("1"), kinship("2^x")}) == 6
+    assert (
+        len(
+            {
+                equivalence("x"),
+                equivalence("x+1"),
+                equivalence("x^2"),
+                equivalence("0"),
+                equivalence("1"),
+                equivalence("2^x"),
+            }
+        )
+        == 6
+    )
 
 
 def test_canonical_texts_can_be_read() -> None:
@@ -144,4 +156,4 @@ def test_what_cannot_be_read_has_no_text() -> None:
     with pytest.raises(GrammarError):
         canonical("2x")
     with pytest.raises(GrammarError):
-        kinship("2x")
+        equivalence("2x")

@@ -13,7 +13,7 @@ from everlearn.errors import StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
 from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.events import Event, Kind
+from everlearn.registry.events import Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
 from everlearn.registry.versions import Registry
@@ -46,7 +46,7 @@ def fill(store: MemoryStore) -> MemoryStore:
     for name in ("one", "two", "three"):
         publish(line, name)
     line.rollback(reason="worse", actor="ada")
-    line.record(Kind.REJECTED, cycle_key="k", reason="worse", actor="night", detail={})
+    line.record(EventKind.REJECTED, cycle_key="k", reason="worse", actor="night", detail={})
     return store
 
 
@@ -58,7 +58,7 @@ def chained(store: MemoryStore) -> Chain:
     return Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
 
 
-def draft(reason: str = "r", kind: Kind = Kind.SUITE_CHANGED, **detail: Any) -> Draft:
+def draft(reason: str = "r", kind: EventKind = EventKind.SUITE_CHANGED, **detail: Any) -> Draft:
     return Draft(kind=kind, actor="ada", reason=reason, detail=detail)
 
 
@@ -276,7 +276,7 @@ def test_of_a_retired_version_nothing_is_needed(store: MemoryStore) -> None:
     version = publish(line, "four", champion=False)
     manifest = line.resolve(version).manifest
     there = [object_key(LINE, ref.digest) for ref in line.manifest(version).references()]
-    chained(store).append(lambda _: draft(kind=Kind.RETIRED, versions=[version]))
+    chained(store).append(lambda _: draft(kind=EventKind.RETIRED, versions=[version]))
     findings = walk(store)
     assert findings.is_clean
     assert set(findings.unreferenced) < set(there)  # the configuration is shared with versions that are kept
@@ -293,7 +293,7 @@ def test_a_manifest_that_tells_another_story_than_its_event_is_named(store: Memo
     store.create(key, data)
     detail: dict[str, Any] = {"version": "v0004", "manifest": digest_of(data), "champion": False, "parent": "v0001"}
     detail |= {"data_digest": "d" * 64, "base_fingerprint": manifest.base_fingerprint}
-    published = Draft(kind=Kind.PUBLISHED, actor="ada", reason="r", cycle_key=manifest.cycle_key, detail=detail)
+    published = Draft(kind=EventKind.PUBLISHED, actor="ada", reason="r", cycle_key=manifest.cycle_key, detail=detail)
     chained(store).append(lambda _: published)
     findings = walk(store)
     assert named(findings) == {key}
@@ -346,7 +346,7 @@ def test_a_history_that_breaks_a_rule_is_named_even_if_it_is_signed(
         patch.setattr(
             event_log, "fold", lambda events, start: replace(start, tip=events[0].digest, sequence=events[0].sequence)
         )
-        event, after = chained(store)._write(draft(kind=Kind.PROMOTED, version="v0009"), state=state, at=WHEN)
+        event, after = chained(store)._write(draft(kind=EventKind.PROMOTED, version="v0009"), state=state, at=WHEN)
     store.put(HEAD, canonical(chained(store).head(after)))
     findings = walk(store)
     assert [fault.key for fault in findings.damaged] == [f"{LINE}/events/{event.digest}.json"]

@@ -13,7 +13,7 @@ from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import Collected, collect, plan
 from everlearn.registry.publisher_lease import Mark, Publisher, claims, mark_key
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.settings import RetentionSettings, Settings, load
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
@@ -95,7 +95,7 @@ def test_versions_that_never_were_champion_are_retired_but_for_the_last(
     time.now += 2 * DAY
     assert plan(line, RETENTION).retiring == ("v0002",)
     assert run(line, time).retired == ("v0002",)
-    assert line.state().history[-1].kind is Kind.RETIRED
+    assert line.state().history[-1].kind is EventKind.RETIRED
     assert [name for name, entry in line.state().versions.items() if entry.retired] == ["v0002"]
     assert run(line, time).retired == ()
     with pytest.raises(RegistryError, match="v0002 is retired"):

@@ -10,7 +10,7 @@ from everlearn.canonical_json import canonical, parse
 from everlearn.errors import BadInputError, ConflictError, IntegrityError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import Findings, fsck
-from everlearn.registry.maintenance.restore import Plan, carry_out, plan_adoption, plan_repair
+from everlearn.registry.maintenance.restore import RepairPlan, carry_out, plan_adoption, plan_repair
 from everlearn.storage.objects import object_key
 from tests.everlearn.registry.maintenance.test_fsck import HEAD, acknowledge, chained, draft, fill, lose_a_race
 from tests.support.kept import KeptStore, flip, keys, lose
@@ -39,13 +39,13 @@ def walk(store: MemoryStore) -> Findings:
     return fsck(store, LINE, verifier=VERIFIER)
 
 
-def repair(store: MemoryStore) -> Plan:
+def repair(store: MemoryStore) -> RepairPlan:
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     carry_out(store, plan)
     return plan
 
 
-def adopt(store: MemoryStore, digest: str) -> Plan:
+def adopt(store: MemoryStore, digest: str) -> RepairPlan:
     plan = plan_adoption(store, walk(store), digest, verifier=VERIFIER)
     carry_out(store, plan)
     return plan

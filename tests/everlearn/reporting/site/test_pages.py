@@ -11,7 +11,7 @@ import pytest
 
 from everlearn.canonical_json import digest_of
 from everlearn.errors import BadInputError
-from everlearn.registry.versions import Kind
+from everlearn.registry.versions import EventKind
 from everlearn.reporting.site.pages import EVENTS_A_PAGE, Site
 from everlearn.reporting.site.read_model import name_of
 from everlearn.storage.in_memory import MemoryStore
@@ -161,7 +161,7 @@ def test_a_version_whose_files_are_gone_is_said_and_no_error() -> None:
 
 def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
     registry = open_line(MemoryStore())
-    registry.record(Kind.NO_NEW_DATA, cycle_key="../../etc", reason="nothing", actor="night", detail={})
+    registry.record(EventKind.NO_NEW_DATA, cycle_key="../../etc", reason="nothing", actor="night", detail={})
     event = registry.state().history[0]
     assert name_of(event) == digest_of(b"../../etc")[:12]
     assert "NO_NEW_DATA" in text_of(registry, f"nights/{name_of(event)}.html")
