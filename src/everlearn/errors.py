@@ -1,25 +1,27 @@
 """Every error that Everlearn raises on purpose, as one tree.
 
     EverlearnError
-    ├── BadInputError          what was given cannot be used; nothing was changed
-    │   ├── GrammarError       a text that is no expression of its domain
-    │   ├── UnknownDomainError a domain that no entry point offers
-    │   └── SettingsError      a setting that is missing, misspelt or out of range
-    ├── StoreError             the object store said no, or did not answer
-    │   ├── NotFoundError      no such key
-    │   ├── ConflictError      a condition did not hold: somebody else was first
-    │   └── StoreDownError     no answer, no bucket, wrong credentials
-    ├── RegistryError          the line's history does not allow this
-    │   ├── StaleParentError   the champion that a night started from is champion no longer
-    │   └── IntegrityError     a digest, a signature or the chain does not hold
-    ├── CycleError             a night cannot go on
-    │   ├── CycleBusyError     another run holds this line's lease
-    │   └── BadDataError       too many bad rows
-    ├── ServiceError           a server that does not start, stop or answer
-    ├── ModelError             a base model or an adapter that cannot be used
-    └── LateError              the champion has changed, but a consumer has not followed
+    ├── BadInputError           invalid input; nothing was changed
+    │   ├── GrammarError        text that is not an expression of its domain
+    │   ├── UnknownDomainError  a domain without an installed entry point
+    │   └── SettingsError       a setting that is missing, unknown or out of range
+    ├── StoreError              the object store refused a request, or did not answer
+    │   ├── NotFoundError       no object under this key
+    │   ├── ConflictError       the condition of a write did not hold: another writer was first
+    │   └── StoreDownError      no answer, no bucket, or wrong credentials
+    ├── RegistryError           the history of the line does not allow this operation
+    │   ├── StaleParentError    the champion that the cycle started from has been replaced
+    │   └── IntegrityError      a digest, a signature or the event chain does not match
+    │       └── AdapterError    invalid adapter files
+    ├── CycleError              a cycle that cannot continue
+    │   ├── CycleBusyError      another run holds the lease of this line
+    │   └── BadDataError        too large a share of invalid rows
+    ├── ModelError              a base model or adapter that cannot be used
+    ├── ServiceError            a server that does not start, stop or answer
+    └── LateError               the operation succeeded, but a consumer did not follow in time
 
-Each message names the input and says what the user can do. `exit_code` is what the command line ends with.
+A message names the input with its value, then the remedy. The command line exits with `exit_code`. A test compares
+this drawing with the classes of the whole project.
 """
 
 from __future__ import annotations
@@ -28,79 +30,83 @@ from typing import ClassVar
 
 
 class EverlearnError(Exception):
-    """Root of all errors that a user can answer."""
+    """Root of all errors that a user can act on."""
 
     exit_code: ClassVar[int] = 1
 
 
 class BadInputError(EverlearnError):
-    """What was given cannot be used. Nothing was changed."""
+    """Invalid input. Nothing was changed."""
 
     exit_code: ClassVar[int] = 2
 
 
 class GrammarError(BadInputError):
-    """A text that is no expression of its domain."""
+    """Text that is not an expression of its domain."""
 
 
 class UnknownDomainError(BadInputError):
-    """A domain that no installed package offers."""
+    """A domain without an installed entry point."""
 
 
 class SettingsError(BadInputError):
-    """A setting that is missing, misspelt or out of range."""
+    """A setting that is missing, unknown or out of range."""
 
 
 class StoreError(EverlearnError):
-    """The object store said no, or did not answer."""
+    """The object store refused a request, or did not answer."""
 
     exit_code: ClassVar[int] = 3
 
 
 class NotFoundError(StoreError):
-    """No such key."""
+    """No object under this key."""
 
 
 class ConflictError(StoreError):
-    """A condition did not hold: somebody else was first."""
+    """The condition of a write did not hold: another writer was first."""
 
 
 class StoreDownError(StoreError):
-    """No answer, no bucket, or wrong credentials."""
+    """No answer, no bucket, or wrong credentials. A write may or may not have been carried out."""
 
 
 class RegistryError(EverlearnError):
-    """The line's history does not allow this."""
+    """The history of the line does not allow this operation."""
 
     exit_code: ClassVar[int] = 4
 
 
 class StaleParentError(RegistryError):
-    """The champion that a night started from is champion no longer; abandon that cycle and start another."""
+    """The champion that the cycle started from has been replaced; abandon the cycle and start another."""
 
 
 class IntegrityError(RegistryError):
-    """A digest, a signature or the chain does not hold."""
+    """A digest, a signature or the event chain does not match."""
 
     exit_code: ClassVar[int] = 5
 
 
+class AdapterError(IntegrityError):
+    """Invalid adapter files, which must not be published or delivered."""
+
+
 class CycleError(EverlearnError):
-    """A night cannot go on."""
+    """A cycle that cannot continue."""
 
     exit_code: ClassVar[int] = 6
 
 
 class CycleBusyError(CycleError):
-    """Another run holds this line's lease."""
+    """Another run holds the lease of this line."""
 
 
 class BadDataError(CycleError):
-    """Too large a share of the new rows is bad."""
+    """Too large a share of the new rows is invalid."""
 
 
 class ModelError(EverlearnError):
-    """A base model or an adapter that cannot be used."""
+    """A base model or adapter that cannot be used."""
 
     exit_code: ClassVar[int] = 7
 
@@ -112,6 +118,6 @@ class ServiceError(EverlearnError):
 
 
 class LateError(EverlearnError):
-    """What was asked for is done, but a consumer has not followed in time."""
+    """The operation succeeded, but a consumer did not follow in time."""
 
     exit_code: ClassVar[int] = 12

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everlearn.errors import IntegrityError
+from everlearn.errors import AdapterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +46,6 @@ KNOWN = frozenset({
 """Settings of `peft.LoraConfig` (peft 0.21.2)."""
 MUST_BE = {"peft_type": "LORA", "auto_mapping": None, "modules_to_save": None, "megatron_config": None}
 """Settings through which peft would import a class by its name, or load weights that are not a pair."""
-
-
-class AdapterError(IntegrityError):
-    """Something in an adapter that must not be published, nor delivered."""
 
 
 @dataclass(frozen=True, slots=True)
