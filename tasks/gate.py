@@ -110,7 +110,7 @@ def recheck_rewards(night: Night) -> None:
         with progress("re-checking rewards at 50 digits") as tell:
             for done, (statement, answer) in enumerate(answers, start=1):
                 verdict = domain.recheck(statement, answer)
-                counters.count("verdicts")
+                counters.increment("verdicts")
                 if not verdict.is_correct:
                     doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
                 tell(done, len(answers))

@@ -20,7 +20,7 @@ from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadDataError, UnknownDomainError
 from everlearn.registry.connect import open_registry, open_store
-from everlearn.storage.objects import fetch, keep
+from everlearn.storage.objects import fetch, write_once
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
@@ -59,7 +59,7 @@ def read_problems(settings: Settings, data: Path | None) -> str:
         intake = rows.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
-    keep(store, f"{line}/intake/{digest_of(content)}", content)
+    write_once(store, f"{line}/intake/{digest_of(content)}", content)
     return digest_of(content)
 
 

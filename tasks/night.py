@@ -87,7 +87,7 @@ def hold_line(settings: Settings) -> Iterator[int]:
     """
     store = open_store(settings.store)
     with speaking(settings):
-        store.check()
+        store.require_conformance()
         with Lease(store, settings.store.line, waits=deployment.id is not None) as lease:
             yield lease.token
 
@@ -96,13 +96,13 @@ def hold_line(settings: Settings) -> Iterator[int]:
 def clocked(night: Night, name: str) -> Iterator[Workspace]:
     """The night's work; what the block took and did is kept under `time/<name>`, unless an earlier run had finished it."""
     work = night.work
-    wall, cpu, before = time.monotonic(), _cpu_seconds(), counters.counted()
+    wall, cpu, before = time.monotonic(), _cpu_seconds(), counters.snapshot()
     with logs.bound(cycle=night.key):
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
         spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
-        done = {what: number - before[what] for what, number in counters.counted().items()}
+        done = {what: number - before[what] for what, number in counters.snapshot().items()}
         work.put(f"time/{name}", json.dumps(asdict(spent) | done | {"ended": time.time()}).encode())
 
 

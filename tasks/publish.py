@@ -114,7 +114,7 @@ def show_night(night: Night) -> None:
         description="What the gate measured",
     )
     key = object_key(night.line, report_of(night).digest)
-    link = open_store(night.settings.store).link(key, content_type="text/html")
+    link = open_store(night.settings.store).presigned_url(key, content_type="text/html")
     create_link_artifact(
         key=artifact_key("report", line=night.line),
         link=link,

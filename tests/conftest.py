@@ -14,12 +14,12 @@ from hypothesis import settings
 
 from everlearn.local.servers import LocalS3
 from everlearn.storage.s3 import S3Store
-from tests.support.faulty import proxy_before
+from tests.support.s3_fault_proxy import run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.faulty import Proxy
+    from tests.support.s3_fault_proxy import Proxy
 
 # The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
 settings.register_profile("everlearn", deadline=None, derandomize=True)
@@ -80,7 +80,7 @@ def s3_store(s3_server: S3Server, bucket: str) -> S3Store:
 @pytest.fixture(scope="session")
 def proxy(s3_server: S3Server) -> Iterator[Proxy]:
     """A proxy in front of that server, which spoils what it is told to."""
-    with proxy_before(s3_server) as running:
+    with run_proxy(s3_server) as running:
         yield running
 
 

@@ -14,13 +14,13 @@ _LOCK = threading.Lock()
 _DONE: Counter[What] = Counter()
 
 
-def count(what: What, *, by: int = 1) -> None:
+def increment(what: What, *, by: int = 1) -> None:
     """So many more of them."""
     with _LOCK:
         _DONE[what] += by
 
 
-def counted() -> dict[What, int]:
+def snapshot() -> dict[What, int]:
     """All of them since the process began."""
     with _LOCK:
         return {"rollouts": _DONE["rollouts"], "verdicts": _DONE["verdicts"]}

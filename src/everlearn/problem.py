@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-FIELDS = ("problem", "integrand", "statement")
+STATEMENT_FIELDS = ("problem", "integrand", "statement")
 """What the statement of a problem may be called in a file of JSON lines, the usual name first."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from tests.support.faulty import Asked
+    from tests.support.s3_fault_proxy import Request
 
 Keys = dict[str, str]
 KNOWN = {
@@ -33,7 +33,7 @@ def render(path: Path, values: Mapping[str, str]) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def wants(asked: Asked) -> tuple[str, str, Keys]:
+def wants(asked: Request) -> tuple[str, str, Keys]:
     """Action, resource and condition keys of a request in path style, as it would come over TLS."""
     address = urlsplit(asked.path)
     query = parse_qs(address.query, keep_blank_values=True)
@@ -77,7 +77,7 @@ def allows(policies: Iterable[dict[str, Any]], action: str, resource: str, keys:
     return effects == {"Allow"}
 
 
-def denies(policy: dict[str, Any], asked: Asked) -> bool:
+def denies(policy: dict[str, Any], asked: Request) -> bool:
     """Whether this policy denies the request, whatever others say."""
     action, resource, keys = wants(asked)
     everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -119,7 +119,7 @@ def _listed(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def unused(policy: dict[str, Any], requests: Iterable[Asked]) -> set[tuple[str, str]]:
+def unused(policy: dict[str, Any], requests: Iterable[Request]) -> set[tuple[str, str]]:
     """Actions and resources that the policy allows and none of the requests asks for, each by its statement."""
     asked = [wants(each)[:2] for each in requests]
     found = set()

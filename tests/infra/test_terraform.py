@@ -33,8 +33,8 @@ from everlearn.storage import multipart
 from everlearn.storage.s3 import S3Store
 from tests.conftest import S3Server
 from tests.infra.policy import allows, denies, render, unused, wants
-from tests.support.faulty import Asked, Fault, Proxy, proxy_before
 from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line, publish
+from tests.support.s3_fault_proxy import Fault, Proxy, Request, run_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +96,7 @@ class Cloud:
         """Every request is also judged by AWS's rules: the role's policy and the bucket's."""
         both = [policy(role), policy("bucket")]
 
-        def choose(asked: Asked) -> Fault | None:
+        def choose(asked: Request) -> Fault | None:
             return None if allows(both, *wants(asked)) else Fault.DENIED
 
         self.proxy.choose = choose
@@ -117,7 +117,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             region_name="us-east-1",
         )
         admin.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        with proxy_before(server) as proxy:
+        with run_proxy(server) as proxy:
             yield Cloud(server=server, admin=admin, proxy=proxy)
         admin.close()
 
@@ -143,12 +143,12 @@ def test_every_template_is_json_once_its_names_are_filled_in() -> None:
 def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_conditional(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(multipart, "SINGLE", FIVE_MIB)
-    monkeypatch.setattr(multipart, "PART", FIVE_MIB)
+    monkeypatch.setattr(multipart, "SINGLE_REQUEST_BYTES", FIVE_MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", FIVE_MIB)
     large = tmp_path / "large"
     large.write_bytes(os.urandom(FIVE_MIB + 7))
     store = cloud.judged("publisher")
-    store.check()
+    store.require_conformance()
     line = open_line(store)
     assert line.state().champion is None
     line.put_file(large)
@@ -199,7 +199,7 @@ def test_a_trainer_can_train_and_upload_but_moves_no_head_and_writes_no_history(
     before = open_line(cloud.direct()).state()
     trained(cloud.judged("trainer"))
     for store in (cloud.judged("trainer"), cloud.direct("trainer")):
-        store.check()
+        store.require_conformance()
         line = open_line(store)
         manifest = candidate(line, "two", parent="v0001")
         with pytest.raises(StoreDownError, match="refuses these credentials"):
@@ -261,15 +261,15 @@ def test_nobody_writes_history_without_a_condition_not_even_the_administrator(cl
     source = {"Bucket": BUCKET, "Key": f"{LINE}/work/x"}
     cloud.direct().put(source["Key"], b"other")
     with pytest.raises(ClientError, match="AccessDenied"):
-        admin._once.copy_object(Bucket=BUCKET, Key=objects[0], CopySource=source)
-    made = admin._once.create_multipart_upload(Bucket=BUCKET, Key=objects[0])
+        admin._no_retry_client.copy_object(Bucket=BUCKET, Key=objects[0], CopySource=source)
+    made = admin._no_retry_client.create_multipart_upload(Bucket=BUCKET, Key=objects[0])
     upload = {"Bucket": BUCKET, "Key": objects[0], "UploadId": made["UploadId"]}
-    sent = admin._once.upload_part(**upload, PartNumber=1, Body=b"other")
+    sent = admin._no_retry_client.upload_part(**upload, PartNumber=1, Body=b"other")
     with pytest.raises(ClientError, match="AccessDenied"):
-        admin._once.complete_multipart_upload(
+        admin._no_retry_client.complete_multipart_upload(
             **upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
         )
-    admin._once.abort_multipart_upload(**upload)
+    admin._no_retry_client.abort_multipart_upload(**upload)
     admin.touch(objects[0])
     admin.replace(f"{LINE}/HEAD", head.data, etag=head.etag)
     admin.put(f"{LINE}/work/x", b"anything")

@@ -138,11 +138,11 @@ class Faulty:
     def abort_uploads(self, prefix: str = "", *, before: datetime) -> int:
         return self.inner.abort_uploads(prefix, before=before)
 
-    def examine(self) -> dict[str, str | None]:
-        return self.inner.examine()
+    def probe(self) -> dict[str, str | None]:
+        return self.inner.probe()
 
-    def check(self) -> None:
-        self.inner.check()
+    def require_conformance(self) -> None:
+        self.inner.require_conformance()
 
     def _write(self, write: Callable[[], T]) -> T:
         number, self.writes = self.writes, self.writes + 1

@@ -180,10 +180,10 @@ def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night
 
 
 def test_a_step_keeps_what_it_did_and_its_lines_know_the_cycle(night: Night) -> None:
-    counters.count("rollouts", by=5)
+    counters.increment("rollouts", by=5)
     with clocked(night, "counted") as work:
-        counters.count("rollouts", by=8)
-        counters.count("verdicts", by=3)
+        counters.increment("rollouts", by=8)
+        counters.increment("verdicts", by=3)
         assert logs.fields()["cycle"] == night.key
     assert logs.fields() == {}
     kept = json.loads(work.get("time/counted"))

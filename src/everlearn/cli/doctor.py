@@ -110,7 +110,7 @@ def look_at_s3(place: Place) -> str:
     place.connect()
     chosen = place.settings().store
     store = open_store(chosen)
-    found = store.examine()
+    found = store.probe()
     faults = [f"{name}: {fault}" for name, fault in found.items() if fault]
     if faults:
         raise StoreError(f"{chosen.endpoint_url or 'AWS'}, bucket {chosen.bucket}: {'; '.join(faults)}")

@@ -175,13 +175,13 @@ def send(place: Place, shards: tuple[Path, ...]) -> None:
     """Put shards into the bucket, where they replace those of this machine, and say so to the Prefect server."""
     from everlearn.orchestration.events_client import ARRIVED, ring
     from everlearn.registry.connect import open_store
-    from everlearn.storage.objects import keep
+    from everlearn.storage.objects import write_once
 
     place.connect()
     chosen = place.settings().store
     store = open_store(chosen)
     for shard in shards:
-        keep(store, f"{chosen.line}/inbox/{shard.name}", shard.read_bytes())
+        write_once(store, f"{chosen.line}/inbox/{shard.name}", shard.read_bytes())
         shard.unlink()
     told = ring(ARRIVED, line=chosen.line, payload={"shards": len(shards)})
     tell("a night begins, if nights are deployed" if told else "no Prefect server was told: the next night finds them")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
-from everlearn.storage.objects import fetch, keep
+from everlearn.storage.objects import fetch, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -138,7 +138,7 @@ class Workspace:
 
     def _keep(self, data: bytes) -> str:
         digest = digest_of(data)
-        keep(self._store, f"{self._root}/sha256/{digest}", data)
+        write_once(self._store, f"{self._root}/sha256/{digest}", data)
         return digest
 
     def _fetch(self, digest: str) -> bytes:

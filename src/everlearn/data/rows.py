@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
-from everlearn.problem import FIELDS
+from everlearn.problem import STATEMENT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -202,13 +202,13 @@ def _id(given: dict[str, Any]) -> str | None:
 
 
 def _statement(given: dict[str, Any]) -> str | None:
-    texts = (given.get(name) for name in FIELDS)
+    texts = (given.get(name) for name in STATEMENT_FIELDS)
     return next((_clean(text) for text in texts if isinstance(text, str) and text.strip()), None)
 
 
 def _canonical(row: Row, domains: _Domains) -> str:
     if row.statement is None:
-        raise _UnusableError(RowFault.NO_PROBLEM, f"no text under {', '.join(FIELDS)}")
+        raise _UnusableError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}")
     domain = domains(str(row.domain))
     if isinstance(domain, str):
         raise _UnusableError(RowFault.DOMAIN, domain)

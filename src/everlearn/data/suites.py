@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import BadInputError
-from everlearn.problem import FIELDS, Problem
+from everlearn.problem import STATEMENT_FIELDS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -174,7 +174,7 @@ def _kind(value: object, where: str) -> SuiteKind:
 
 
 def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:
-    statement = next((fields[name] for name in FIELDS if name in fields), None)
+    statement = next((fields[name] for name in STATEMENT_FIELDS if name in fields), None)
     if not isinstance(statement, str) or not statement.strip():
         raise BadInputError(f"{where}: a problem needs a `problem`, a text that is not empty")
     identity = fields.get("id") or hashlib.sha256(statement.encode()).hexdigest()[:16]

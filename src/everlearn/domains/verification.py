@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import VerifierPool
 from everlearn.errors import BadInputError
-from everlearn.problem import FIELDS, Ruling, Verdict
+from everlearn.problem import STATEMENT_FIELDS, Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ class _Judges:
     def judge(self, row: dict[str, Any], *, number: int, seed: int) -> Verdict:
         """The verdict on a row. BadInputError when its problem cannot be read or its domain is unknown."""
         name = row.get("domain", self._default)
-        statement, answer = _text(row, FIELDS, number), _text(row, ANSWER_NAMES, number)
+        statement, answer = _text(row, STATEMENT_FIELDS, number), _text(row, ANSWER_NAMES, number)
         try:
             load_domain(str(name)).problem(statement)
         except BadInputError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from everlearn.errors import StoreDownError
 from everlearn.registry import signing
 from everlearn.registry.versions import Registry
-from everlearn.storage.patient import PatientStore
+from everlearn.storage.retrying import RetryingStore
 from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
     return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
 
 
-def open_patiently(settings: StoreSettings) -> PatientStore:
+def open_patiently(settings: StoreSettings) -> RetryingStore:
     """The same for work that nobody watches: it waits for a server that does not answer."""
-    return PatientStore(open_store(settings))
+    return RetryingStore(open_store(settings))
 
 
 def open_verifier(settings: Settings) -> Verifier:

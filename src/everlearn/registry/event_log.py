@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.canonical_json import FORMAT, canonical, digest_of, parse, seal, unseal
 from everlearn.errors import BadInputError, ConflictError, IntegrityError, NotFoundError, StoreDownError
 from everlearn.registry.events import Event, State, fold
-from everlearn.storage.objects import fetch, keep, object_key
+from everlearn.storage.objects import fetch, object_key, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ class Chain:
         name = self.event_key(digest_of(data))
         event = Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
         after = fold([event], start=state)
-        keep(self._store, name, data)
+        write_once(self._store, name, data)
         return event, after
 
     def _write_snapshot(self, state: State, held: int) -> str:
@@ -206,13 +206,13 @@ class Chain:
         events = state.history[max(first - 1, 0) :]
         content = [{"content": event.to_content(), "digest": event.digest} for event in events]
         data = seal({"before": before, "events": content}, purpose="snapshot", line=self._line, signer=self._signer)
-        keep(self._store, object_key(self._line, digest_of(data)), data)
+        write_once(self._store, object_key(self._line, digest_of(data)), data)
         return digest_of(data)
 
     def _move(self, state: State, *, etag: str | None) -> None:
         data = canonical(self.head(state))
         if etag is None:
-            self._store.check()  # before the first event of a line: is atomicity more than a wish here?
+            self._store.require_conformance()  # before the first event of a line: is atomicity more than a wish here?
             self._store.create(f"{self._line}/HEAD", data)
         else:
             self._store.replace(f"{self._line}/HEAD", data, etag=etag)

@@ -27,7 +27,16 @@ from everlearn.registry.events import BASE, Event, EventKind, State, VersionEntr
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.preconditions import check_candidate, check_kept, ended, resolve
 from everlearn.registry.publisher_lease import LEASE, Publisher
-from everlearn.storage.objects import check, digest_of_file, fetch, fetch_to, hash_through, keep, keep_file, object_key
+from everlearn.storage.objects import (
+    digest_of_file,
+    fetch,
+    fetch_to,
+    object_key,
+    verify_bytes,
+    verify_metadata,
+    write_file_once,
+    write_once,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +114,7 @@ class Registry:
         """Keep bytes for ever, unreferenced until a manifest names them. The same bytes twice are stored once."""
         ref = ObjectRef(digest=digest_of(data), size=len(data))
         self._publisher.hold()
-        keep(self._store, object_key(self.line, ref.digest), data, fresh_after=self._publisher.fresh_after)
+        write_once(self._store, object_key(self.line, ref.digest), data, fresh_after=self._publisher.fresh_after)
         return ref
 
     def put_file(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> ObjectRef:
@@ -118,7 +127,7 @@ class Registry:
             progress(sent)
 
         key, fresh_after = object_key(self.line, digest), self._publisher.fresh_after
-        composite = keep_file(self._store, key, path, digest=digest, fresh_after=fresh_after, progress=told)
+        composite = write_file_once(self._store, key, path, digest=digest, fresh_after=fresh_after, progress=told)
         return ObjectRef(digest=digest, size=size, composite=composite)
 
     def get_object(self, ref: ObjectRef) -> bytes:
@@ -141,7 +150,7 @@ class Registry:
                 return done
             check_candidate(manifest, state, make_champion=make_champion, line=self.line)
             self._publisher.hold()
-            keep(self._store, self._manifest_key(digest), data)
+            write_once(self._store, self._manifest_key(digest), data)
             self._publisher.confirm([object_key(self.line, ref.digest) for ref in manifest.references()])
             self._check_objects(manifest, fresh_after=self._publisher.fresh_after)
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
@@ -316,12 +325,14 @@ class Registry:
         self._check_objects(manifest)
         if verify == "full":
             for ref in manifest.references():
-                hash_through(self._store, object_key(self.line, ref.digest), digest=ref.digest)
+                verify_bytes(self._store, object_key(self.line, ref.digest), digest=ref.digest)
 
     def _check_objects(self, manifest: Manifest, *, fresh_after: datetime | None = None) -> None:
         for ref in manifest.references():
             key = object_key(self.line, ref.digest)
-            check(self._store, key, digest=ref.digest, size=ref.size, composite=ref.composite, fresh_after=fresh_after)
+            verify_metadata(
+                self._store, key, digest=ref.digest, size=ref.size, composite=ref.composite, fresh_after=fresh_after
+            )
 
     def _manifest(self, digest: str) -> Manifest:
         """Read once: what a digest names does not change."""

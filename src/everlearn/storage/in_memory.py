@@ -27,7 +27,7 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], datetime] = _now) -> None:
         self._clock = clock
-        self._held: dict[str, tuple[bytes, datetime]] = {}
+        self._objects: dict[str, tuple[bytes, datetime]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Blob:
@@ -48,14 +48,14 @@ class MemoryStore:
     def create(self, key: str, data: bytes) -> str:
         """Write where nothing is; the new etag. ConflictError if something is there."""
         with self._lock:
-            if key in self._held:
+            if key in self._objects:
                 raise ConflictError(f"{key} exists already")
             return self._write(key, data)
 
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
         """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
         with self._lock:
-            if key not in self._held or _etag(self._held[key][0]) != etag:
+            if key not in self._objects or _etag(self._objects[key][0]) != etag:
                 raise ConflictError(f"{key} was changed by somebody else")
             return self._write(key, data)
 
@@ -74,13 +74,13 @@ class MemoryStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Everything whose key begins with `prefix`, in the order of the keys."""
         with self._lock:
-            keys = sorted(key for key in self._held if key.startswith(prefix))
+            keys = sorted(key for key in self._objects if key.startswith(prefix))
         return (self.head(key) for key in keys)
 
     def delete(self, key: str) -> None:
         """Remove; no error if there is nothing."""
         with self._lock:
-            self._held.pop(key, None)
+            self._objects.pop(key, None)
 
     def versions(self, key: str) -> Iterator[Blob]:  # noqa: ARG002 - the protocol names it
         """Nothing: older contents are not kept here."""
@@ -93,30 +93,30 @@ class MemoryStore:
     def touch(self, key: str) -> None:
         """Make `modified` now. NotFoundError if there is nothing."""
         with self._lock:
-            if key not in self._held:
+            if key not in self._objects:
                 raise NotFoundError(f"{key} does not exist")
-            self._write(key, self._held[key][0])
+            self._write(key, self._objects[key][0])
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:  # noqa: ARG002 - the protocol names them
         """None: what is written here is there at once."""
         return 0
 
-    def examine(self) -> dict[str, str | None]:
+    def probe(self) -> dict[str, str | None]:
         """Every promise, with what is wrong where it is not kept."""
         return conformance.examine(self)
 
-    def check(self) -> None:
+    def require_conformance(self) -> None:
         """Prove by a canary that conditions are kept."""
-        conformance.demand(self.examine(), place="the store in memory")
+        conformance.demand(self.probe(), place="the store in memory")
 
     def _find(self, key: str) -> tuple[bytes, datetime]:
         with self._lock:
-            if key not in self._held:
+            if key not in self._objects:
                 raise NotFoundError(f"{key} does not exist")
-            return self._held[key]
+            return self._objects[key]
 
     def _write(self, key: str, data: bytes) -> str:
-        self._held[key] = (bytes(data), self._clock())
+        self._objects[key] = (bytes(data), self._clock())
         return _etag(data)
 
 

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-SINGLE = 32 * 1024**2
+SINGLE_REQUEST_BYTES = 32 * 1024**2
 """Files up to this size (bytes) go in one request."""
-PART = 16 * 1024**2
-MOST_PARTS = 10_000
+PART_BYTES = 16 * 1024**2
+MAX_PARTS = 10_000
 
 
 def cut(size: int) -> list[tuple[int, int]]:
     """(offset, length) of each part of a file of `size` bytes; nothing where one request is enough."""
-    if size <= SINGLE:
+    if size <= SINGLE_REQUEST_BYTES:
         return []
-    length = max(PART, -(-size // MOST_PARTS))
+    length = max(PART_BYTES, -(-size // MAX_PARTS))
     return [(start, min(length, size - start)) for start in range(0, size, length)]
 
 

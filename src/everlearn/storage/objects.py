@@ -30,7 +30,7 @@ def object_key(line: str, digest: str) -> str:
     return f"{line}/objects/sha256/{digest}"
 
 
-def keep(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = None) -> None:
+def write_once(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = None) -> None:
     """Write `data`, whose digest is in `key`, unless it is there. IntegrityError if other bytes are.
 
     What is there since before `fresh_after` is made new, so that no collection takes it for forgotten.
@@ -40,12 +40,12 @@ def keep(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = 
         store.create(key, data)
 
     def find() -> None:
-        check(store, key, digest=digest_of(data), size=len(data), fresh_after=fresh_after)
+        verify_metadata(store, key, digest=digest_of(data), size=len(data), fresh_after=fresh_after)
 
     _write_or_find(write, find, store=store, key=key)
 
 
-def keep_file(
+def write_file_once(
     store: Store,
     key: str,
     path: Path,
@@ -61,7 +61,7 @@ def keep_file(
 
     def find() -> str | None:
         told, size = multipart.composite(path), path.stat().st_size
-        check(store, key, digest=digest, size=size, composite=told, fresh_after=fresh_after)
+        verify_metadata(store, key, digest=digest, size=size, composite=told, fresh_after=fresh_after)
         return told
 
     return _write_or_find(lambda: store.upload(key, path, progress=progress), find, store=store, key=key)
@@ -95,7 +95,7 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(
+def verify_metadata(
     store: Store,
     key: str,
     *,
@@ -120,7 +120,7 @@ def check(
         store.touch(key)
 
 
-def hash_through(store: Store, key: str, *, digest: str) -> None:
+def verify_bytes(store: Store, key: str, *, digest: str) -> None:
     """Read all bytes under `key`, keep none. IntegrityError if they are missing or different."""
     hasher = hashlib.sha256()
     try:

@@ -101,10 +101,10 @@ class Store(Protocol):
         """Give up the unfinished uploads to keys with that prefix that were begun before then; how many there were."""
         ...
 
-    def examine(self) -> dict[str, str | None]:
+    def probe(self) -> dict[str, str | None]:
         """Every promise (promises.py) by its name, with what is wrong where this store does not keep it."""
         ...
 
-    def check(self) -> None:
+    def require_conformance(self) -> None:
         """Prove by a canary that nothing is published where atomicity would be a wish. StoreError says what is missing."""
         ...

@@ -81,19 +81,19 @@ class S3Store:
             )
             return session.create_client("s3", region_name=region, endpoint_url=endpoint_url, config=config)
 
-        self._client = client
+        self._create_client = client
         with self._translated(""):
-            self._once, self._again = client(1), client(4)
+            self._no_retry_client, self._client = client(1), client(4)
 
     @functools.cached_property
     def _bulk(self) -> Any:
         """For parts: their signed SHA-256 header speaks for the bytes, which need no second one in the signature."""
-        return self._client(4, payload_signing_enabled=False)
+        return self._create_client(4, payload_signing_enabled=False)
 
     def get(self, key: str) -> Blob:
         """The whole object. NotFoundError if there is none."""
         with self._translated(key):
-            answer = whole(self._again.get_object(**self._at(key)), "ETag", "ContentLength")
+            answer = whole(self._client.get_object(**self._at(key)), "ETag", "ContentLength")
             return Blob(data=answer["Body"].read(), etag=answer["ETag"])
 
     def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
@@ -101,7 +101,7 @@ class S3Store:
         part = {"Range": f"bytes={start}-"} if start else {}
         with self._translated(key):
             try:
-                body = whole(self._again.get_object(**self._at(key), **part), "ETag", "ContentLength")["Body"]
+                body = whole(self._client.get_object(**self._at(key), **part), "ETag", "ContentLength")["Body"]
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in PAST_THE_END:
                     return
@@ -112,7 +112,7 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo:
         """Size and checksum as the server holds them. NotFoundError if there is none."""
         with self._translated(key):
-            answer = self._again.head_object(**self._at(key), ChecksumMode="ENABLED")
+            answer = self._client.head_object(**self._at(key), ChecksumMode="ENABLED")
             answer = whole(answer, "ContentLength", "ETag", "LastModified")
         held = answer.get("ChecksumSHA256")
         in_one = held if held is not None and "-" not in held else None  # one of parts says nothing of the whole
@@ -144,7 +144,7 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> str:
         """Write unconditionally."""
-        return self._write(self._again, key, data)
+        return self._write(self._client, key, data)
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
         """Write a file where nothing is, in parts if it is large; the composite checksum if it was.
@@ -159,7 +159,7 @@ class S3Store:
             return None
         with path.open("rb") as file, self._translated(key):
             for _ in range(UPLOADS):
-                upload = Upload(self._bulk, self._once, self._at(key), file, progress=progress)
+                upload = Upload(self._bulk, self._no_retry_client, self._at(key), file, progress=progress)
                 done = upload.run(parts)
                 if done is not None:
                     return done
@@ -167,7 +167,7 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Everything whose key begins with `prefix`, in the order of the keys; `sha256` is not listed by S3."""
-        pages = self._again.get_paginator("list_objects_v2")
+        pages = self._client.get_paginator("list_objects_v2")
         with self._translated(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 for each in whole(page, "IsTruncated").get("Contents", ()):
@@ -181,30 +181,30 @@ class S3Store:
 
     def versions(self, key: str) -> Iterator[Blob]:
         """Older contents of a key, newest first; none where the bucket does not keep them."""
-        pages = self._again.get_paginator("list_object_versions")
+        pages = self._client.get_paginator("list_object_versions")
         with self._translated(key):
             for page in pages.paginate(Bucket=self.bucket, Prefix=key):
                 for each in whole(page, "IsTruncated").get("Versions", ()):
                     if each["Key"] == key and not each["IsLatest"]:
-                        answer = self._again.get_object(**self._at(key), VersionId=each["VersionId"])
+                        answer = self._client.get_object(**self._at(key), VersionId=each["VersionId"])
                         answer = whole(answer, "ETag", "ContentLength")
                         yield Blob(data=answer["Body"].read(), etag=answer["ETag"])
 
     def delete(self, key: str) -> None:
         """Remove; no error if there is nothing."""
         with self._translated(key):
-            self._again.delete_object(**self._at(key))
+            self._client.delete_object(**self._at(key))
 
     def touch(self, key: str) -> None:
         """Make `modified` now, by copying the object onto itself. NotFoundError if there is nothing."""
         with self._translated(key):
-            done = self._again.copy_object(**self._at(key), CopySource=self._at(key), MetadataDirective="REPLACE")
+            done = self._client.copy_object(**self._at(key), CopySource=self._at(key), MetadataDirective="REPLACE")
             whole(done.get("CopyObjectResult", {}), "ETag")
 
     def now(self) -> datetime:
         """The server's clock, to the second: the date of its answer."""
         with self._translated(""):
-            answer = self._again.list_objects_v2(Bucket=self.bucket, Prefix=CANARY_PREFIX, MaxKeys=1)
+            answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=CANARY_PREFIX, MaxKeys=1)
         told = date_of(answer)
         if told is None:
             raise StoreDownError(f"{self._place} answers without its date: it was cut short, or is no S3 server")
@@ -212,29 +212,29 @@ class S3Store:
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:
         """Give up uploads in parts that were begun before then and never completed; how many."""
-        pages = self._again.get_paginator("list_multipart_uploads")
+        pages = self._client.get_paginator("list_multipart_uploads")
         aborted = 0
         with self._translated(prefix):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
                 for each in whole(page, "IsTruncated").get("Uploads", ()):
                     if each["Initiated"] < before:
-                        self._again.abort_multipart_upload(**self._at(each["Key"]), UploadId=each["UploadId"])
+                        self._client.abort_multipart_upload(**self._at(each["Key"]), UploadId=each["UploadId"])
                         aborted += 1
         return aborted
 
-    def link(self, key: str, *, content_type: str, seconds: int = 7 * 24 * 3600) -> str:
+    def presigned_url(self, key: str, *, content_type: str, seconds: int = 7 * 24 * 3600) -> str:
         """An address under which a browser reads the object for `seconds`, without credentials."""
         asked = self._at(key) | {"ResponseContentType": content_type}
-        address: str = self._again.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
+        address: str = self._client.generate_presigned_url("get_object", Params=asked, ExpiresIn=seconds)
         return address
 
-    def examine(self) -> dict[str, str | None]:
+    def probe(self) -> dict[str, str | None]:
         """Every promise, with what is wrong where this server does not keep it."""
         return conformance.examine(self, more={conformance.PARTS: self._try_parts})
 
-    def check(self) -> None:
+    def require_conformance(self) -> None:
         """Prove by a canary that this server keeps conditional writes. StoreError if it does not."""
-        conformance.demand(self.examine(), place=self._place)
+        conformance.demand(self.probe(), place=self._place)
 
     def _try_parts(self, store: Store, key: str) -> None:
         """An upload of one small part must not be completed over an object."""
@@ -243,16 +243,18 @@ class S3Store:
         def complete() -> None:
             told = checksum(b"other")
             with self._translated(key):
-                made = self._once.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256")
+                made = self._no_retry_client.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256")
                 upload = self._at(key) | {"UploadId": whole(made, "UploadId")["UploadId"]}
                 try:
-                    sent = self._once.upload_part(**upload, PartNumber=1, Body=b"other", ChecksumSHA256=told)
+                    sent = self._no_retry_client.upload_part(**upload, PartNumber=1, Body=b"other", ChecksumSHA256=told)
                     whole(sent, "ETag")
                     part = {"PartNumber": 1, "ETag": sent["ETag"], "ChecksumSHA256": told}
-                    self._once.complete_multipart_upload(**upload, MultipartUpload={"Parts": [part]}, IfNoneMatch="*")
+                    self._no_retry_client.complete_multipart_upload(
+                        **upload, MultipartUpload={"Parts": [part]}, IfNoneMatch="*"
+                    )
                 finally:
                     with contextlib.suppress(ClientError):
-                        self._once.abort_multipart_upload(**upload)
+                        self._no_retry_client.abort_multipart_upload(**upload)
 
         conformance.refused(complete, "completes an upload over an object in spite of If-None-Match")
 
@@ -272,9 +274,9 @@ class S3Store:
         """A conditional write. Whatever the answer: if it was done, that is success, and never a lost race."""
         token = uuid.uuid4().hex
         try:
-            return self._write(self._once, key, data, Metadata={TOKEN: token}, **condition)
+            return self._write(self._no_retry_client, key, data, Metadata={TOKEN: token}, **condition)
         except ConflictError:
-            etag = own_etag(self._again, self._at(key), token=token)
+            etag = own_etag(self._client, self._at(key), token=token)
             if etag is None:
                 raise
             return etag
@@ -282,7 +284,7 @@ class S3Store:
             etag = None
             if not isinstance(error.__cause__, ConnectionError):
                 with contextlib.suppress(StoreDownError):
-                    etag = own_etag(self._once, self._at(key), token=token)
+                    etag = own_etag(self._no_retry_client, self._at(key), token=token)
             if etag is None:
                 raise
             return etag

@@ -165,13 +165,13 @@ def attempt(
     else:
         limits = [limit_of(prompt) for prompt in prompts]
         drawn = sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
-    counters.count("rollouts", by=group * len(statements))
+    counters.increment("rollouts", by=group * len(statements))
     answers = [[domain.extract(policy.decode(row.ids)) for row in completions] for completions in drawn]
     asked = [(statement, answer) for statement, each in zip(statements, answers, strict=True) for answer in each]
     distinct = list(dict.fromkeys(asked))
     judged = [domain.verify(*pair) for pair in distinct] if judge is None else judge(distinct)
     verdicts = dict(zip(distinct, judged, strict=True))
-    counters.count("verdicts", by=len(asked))
+    counters.increment("verdicts", by=len(asked))
     return [
         Group(
             statement=statement, prompt=prompt, completions=completions, answers=each,

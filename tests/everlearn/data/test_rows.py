@@ -13,7 +13,7 @@ from everlearn.data import rows
 from everlearn.data.rows import MAX_LINE_BYTES, Intake, Row, RowFault
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
-from everlearn.problem import FIELDS
+from everlearn.problem import STATEMENT_FIELDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_good_line_gets_its_canonical_form_and_no_fault(tmp_path: Path) -> Non
     assert row.fault is None
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", STATEMENT_FIELDS)
 def test_the_problem_may_be_called_by_any_of_its_names(tmp_path: Path, name: str) -> None:
     assert one_row(tmp_path, json.dumps({name: "sin(x)", "id": 7}).encode()).statement == "sin(x)"
 
@@ -146,7 +146,7 @@ def test_no_bytes_bring_reading_down(tmp_path_factory: pytest.TempPathFactory, d
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(),
-        lambda inner: st.dictionaries(st.sampled_from([*FIELDS, "id", "domain"]), inner),
+        lambda inner: st.dictionaries(st.sampled_from([*STATEMENT_FIELDS, "id", "domain"]), inner),
     )
 )
 def test_no_json_brings_reading_down_and_rows_survive_being_written(

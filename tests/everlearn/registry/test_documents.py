@@ -16,8 +16,8 @@ from everlearn.registry.maintenance.gc import collect
 from everlearn.settings import RetentionSettings
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
-from tests.support.kept import lose
 from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
+from tests.support.versioned_store import erase
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +77,7 @@ def test_a_version_is_not_published_before_all_that_tells_of_it_is_there(store: 
     line = open_line(store)
     manifest = told(line)
     key = object_key(LINE, manifest.documents()[name].digest)
-    lose(store, key)
+    erase(store, key)
     with pytest.raises(IntegrityError, match=key):
         line.publish(manifest, make_champion=True, actor="night", reason="better")
     assert open_line(store).state().champion is None
@@ -89,7 +89,7 @@ def test_fsck_names_what_tells_of_a_version_where_it_is_missing_or_damaged(store
     good = store.get(key).data
     store.put(key, good[:-1] + b"!")
     assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).damaged] == [key]
-    lose(store, key)
+    erase(store, key)
     missing = fsck(store, LINE, verifier=VERIFIER).missing
     assert [(fault.key, fault.why) for fault in missing] == [(key, f"v0001 needs it (its {name})")]
 

@@ -11,8 +11,8 @@ from everlearn.errors import ConflictError, RegistryError, StoreDownError, Store
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.versions import EventKind
 from everlearn.storage.in_memory import MemoryStore
-from tests.support.faulty import QUICK, Asked, Fault, Proxy, without_waiting
 from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line
+from tests.support.s3_fault_proxy import IMMEDIATE_FAULTS, Fault, Proxy, Request, disable_retry_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ SEEDS = [pytest.param(seed, marks=() if seed < 1 else pytest.mark.slow) for seed
 
 @pytest.fixture(autouse=True)
 def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_waiting(monkeypatch)
+    disable_retry_backoff(monkeypatch)
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def weather(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[random.Ran
     """Faults at random while the test runs, the same in every run of the same seed."""
     chance = random.Random(request.param)
 
-    def choose(_: Asked) -> Fault | None:
-        return chance.choice(QUICK) if chance.random() < RATE else None
+    def choose(_: Request) -> Fault | None:
+        return chance.choice(IMMEDIATE_FAULTS) if chance.random() < RATE else None
 
     proxy.choose = choose
     yield chance
@@ -152,7 +152,7 @@ def test_two_that_work_at_once_in_bad_weather_both_get_their_way(
     manifest = candidate(open_line(direct), "two", parent="v0001")
     seen: list[str] = []
 
-    def meanwhile(asked: Asked) -> bool:
+    def meanwhile(asked: Request) -> bool:
         """Before this one moves HEAD, somebody else does."""
         if asked.method == "PUT" and asked.path.endswith("/HEAD") and not seen:
             seen.append("moved")

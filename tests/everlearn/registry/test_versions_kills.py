@@ -19,7 +19,7 @@ from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect, plan
 from everlearn.settings import RetentionSettings
 from tests.support.line import LINE, VERIFIER, WHEN, adapter, candidate, open_line, publish
-from tests.support.shared import SharedStore, begin, dies_at, ends, left_in
+from tests.support.shared_store import SharedStore, exits_normally, fork, killed_at, load_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,8 +92,8 @@ def test_killed_at_every_operation_the_line_is_sound_and_a_rerun_completes(
     for step in itertools.count():
         path = tmp_path / "now"
         shutil.copy(tmp_path / "begin", path)
-        killed = dies_at(step, action, partial(SharedStore, path, WHEN + LATER), after=after)
-        store = left_in(path, WHEN + 2 * LATER)
+        killed = killed_at(step, action, partial(SharedStore, path, WHEN + LATER), after=after)
+        store = load_store(path, WHEN + 2 * LATER)
         sound(store, champions={"v0002", champion}, to=tmp_path / "adapter")
         action(store)
         sound(store, champions={champion}, to=tmp_path / "adapter")
@@ -111,7 +111,7 @@ def test_killed_at_every_operation_a_pull_delivers_all_or_nothing(tmp_path: Path
     fill(SharedStore(tmp_path / "line", WHEN))
     for step in itertools.count():
         to = tmp_path / f"adapter{step}"
-        killed = dies_at(step, partial(pull, to=to), partial(SharedStore, tmp_path / "line", WHEN), after=after)
+        killed = killed_at(step, partial(pull, to=to), partial(SharedStore, tmp_path / "line", WHEN), after=after)
         assert to.exists() != killed
         sound(SharedStore(tmp_path / "line", WHEN), champions={"v0002"}, to=to)
         if not killed:
@@ -122,7 +122,7 @@ def test_killed_at_every_operation_a_pull_delivers_all_or_nothing(tmp_path: Path
 def test_what_a_killed_publisher_leaves_is_collected_and_nothing_else(tmp_path: Path) -> None:
     store = SharedStore(tmp_path / "line", WHEN)
     fill(store)
-    assert dies_at(8, publish_four, lambda: store, after=True)
+    assert killed_at(8, publish_four, lambda: store, after=True)
     kept = {
         f"{LINE}/objects/sha256/{ref.digest}"
         for v in ("v0001", "v0002")
@@ -141,7 +141,7 @@ def test_kill_9_around_the_moment_of_publishing_on_a_real_server(
     fill(s3_server.store(bucket))
     chosen = [(13, True), (22, False), (31, True)]
     open_bucket = partial(s3_server.store, bucket)
-    assert [True for step, after in chosen if dies_at(step, publish_four, open_bucket, after=after)]
+    assert [True for step, after in chosen if killed_at(step, publish_four, open_bucket, after=after)]
     sound(s3_server.store(bucket), champions={"v0002", "v0004"}, to=tmp_path / "adapter")
     publish_four(s3_server.store(bucket))
     sound(s3_server.store(bucket), champions={"v0004"}, to=tmp_path / "adapter")
@@ -156,7 +156,7 @@ def test_killed_at_every_operation_on_a_real_server(
     for step in itertools.count():
         bucket = s3_server.create_bucket()
         fill(s3_server.store(bucket))
-        killed = dies_at(step, action, partial(s3_server.store, bucket), after=True)
+        killed = killed_at(step, action, partial(s3_server.store, bucket), after=True)
         sound(s3_server.store(bucket), champions={"v0001", "v0002", "v0004"}, to=tmp_path / str(step))
         action(s3_server.store(bucket))
         assert open_line(s3_server.store(bucket)).state().sequence == 4
@@ -177,11 +177,11 @@ def test_killed_at_200_random_moments_on_a_real_server(s3_server: S3Server, tmp_
         line.promote("v0001" if number % 2 else "v0002", reason="better", actor="ada")
 
     begun = time.monotonic()
-    assert ends(partial(work, 0))
+    assert exits_normally(partial(work, 0))
     whole = time.monotonic() - begun
     for number in range(1, 201):
         before = [event.digest for event in open_line(s3_server.store(bucket)).state().history]
-        child = begin(partial(work, number))
+        child = fork(partial(work, number))
         time.sleep(chance.uniform(0, whole))  # the moment is what is tested
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

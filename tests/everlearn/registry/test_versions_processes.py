@@ -17,7 +17,7 @@ from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.storage.s3 import S3Store
 from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
-from tests.support.shared import SharedStore
+from tests.support.shared_store import SharedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

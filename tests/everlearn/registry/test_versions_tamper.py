@@ -20,8 +20,8 @@ from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier
 from everlearn.registry.versions import EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
-from tests.support.kept import keys, lose
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, open_line, publish
+from tests.support.versioned_store import erase, list_keys
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,7 +59,7 @@ def needed(store: MemoryStore) -> list[str]:
 def needed_keys(store: MemoryStore, held: tuple[bytes, datetime], key: str) -> list[str]:
     """The same, were `key` as it was."""
     whole = MemoryStore()
-    whole._held = {**store._held, key: held}
+    whole._objects = {**store._objects, key: held}
     return needed(whole)
 
 
@@ -106,19 +106,19 @@ def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> No
 def test_whichever_bit_is_flipped_a_delivery_is_right_or_refused_and_fsck_names_the_key(
     store: MemoryStore, tmp_path: Path, data: st.DataObject
 ) -> None:
-    key = data.draw(st.sampled_from(keys(store)))
+    key = data.draw(st.sampled_from(list_keys(store)))
     at = data.draw(st.integers(0, store.head(key).size - 1))
-    held = store._held[key]
+    held = store._objects[key]
     bad = bytearray(held[0])
     bad[at] ^= 1 << data.draw(st.integers(0, 7))
-    store._held[key] = (bytes(bad), held[1])
+    store._objects[key] = (bytes(bad), held[1])
     complaint = delivered_right(store, tmp_path / "adapter")
     if complaint is not None:
         assert key in needed_keys(store, held, key)
         assert key in complaint or key.endswith("/HEAD")
     findings = fsck(store, LINE, verifier=VERIFIER)
     assert key in {fault.key for fault in (*findings.head, *findings.damaged)}
-    store._held[key] = held
+    store._objects[key] = held
 
 
 def test_anything_missing_is_named(store: MemoryStore, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_unsigned_document_is_refused_where_signatures_are_asked_for(store: M
 def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_path: Path) -> None:
     other = Registry(store, "other", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
     publish(other, "one")
-    for key in [each for each in keys(store) if each.startswith("other/")]:
+    for key in [each for each in list_keys(store) if each.startswith("other/")]:
         store.put(key.replace("other/", f"{LINE}/"), store.get(key).data)
     assert "meant for another place" in refused(store, tmp_path / "adapter")
 
@@ -231,7 +231,7 @@ def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_
 def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: MemoryStore, tmp_path: Path) -> None:
     first = open_line(store).state().history[0].digest
     key = f"{LINE}/events/{first}.json"
-    lose(store, key)
+    erase(store, key)
     open_line(store).pull("champion", to=tmp_path / "adapter")  # the snapshot has it: nothing delivered is touched
     assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).missing] == [key]
 

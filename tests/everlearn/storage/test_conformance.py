@@ -102,7 +102,7 @@ def test_a_prefix_lists_what_begins_with_it_in_order(store: Store) -> None:
 
 
 def test_the_canary_is_content_and_leaves_nothing_behind(store: Store) -> None:
-    store.check()
+    store.require_conformance()
     assert list(store.list()) == []
 
 
@@ -149,7 +149,7 @@ class IgnoresEtags(MemoryStore):
 
 class CreatesOnReplace(MemoryStore):
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
-        return super().replace(key, data, etag=etag) if key in self._held else self.put(key, data)
+        return super().replace(key, data, etag=etag) if key in self._objects else self.put(key, data)
 
 
 class ForgetsWhatItReplaced(MemoryStore):
@@ -168,7 +168,7 @@ class ForgetsWhatItReplaced(MemoryStore):
 )
 def test_the_canary_refuses_a_careless_store(careless: type[MemoryStore], fault: str) -> None:
     with pytest.raises(StoreError, match=fault):
-        careless().check()
+        careless().require_conformance()
 
 
 class Broken(MemoryStore):
@@ -215,13 +215,13 @@ def test_a_smaller_promise_that_is_broken_is_told_and_does_not_stop_a_publisher(
     careless: type[MemoryStore], promise: str, fault: str
 ) -> None:
     store = careless()
-    assert fault in str(store.examine()[promise])
-    store.check()
+    assert fault in str(store.probe()[promise])
+    store.require_conformance()
 
 
 def test_a_store_that_does_not_answer_is_not_taken_for_a_broken_promise() -> None:
     with pytest.raises(StoreDownError, match="no answer"):
-        Down().examine()
+        Down().probe()
 
 
 def test_what_is_not_there_cannot_be_made_newer(store: Store) -> None:

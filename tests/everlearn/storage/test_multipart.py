@@ -17,7 +17,7 @@ from everlearn.errors import ConflictError, IntegrityError, StoreDownError, Stor
 from everlearn.registry.manifest import Manifest
 from everlearn.storage import multipart
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.multipart import MOST_PARTS, PART, SINGLE, composite, cut, read_part
+from everlearn.storage.multipart import MAX_PARTS, PART_BYTES, SINGLE_REQUEST_BYTES, composite, cut, read_part
 from everlearn.storage.objects import object_key
 from tests.support.line import candidate, open_line
 
@@ -32,8 +32,8 @@ FIVE_MIB = 5 * 1024**2  # the least that S3 takes as a part that is not the last
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of three parts."""
-    monkeypatch.setattr(multipart, "SINGLE", FIVE_MIB)
-    monkeypatch.setattr(multipart, "PART", FIVE_MIB)
+    monkeypatch.setattr(multipart, "SINGLE_REQUEST_BYTES", FIVE_MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", FIVE_MIB)
     path = tmp_path / "large"
     path.write_bytes(os.urandom(2 * FIVE_MIB + 7))
     return path
@@ -47,11 +47,11 @@ def left_behind(store: S3Store) -> int:
 @given(st.integers(0, 10**12))
 def test_parts_cover_a_file_without_gap_or_overlap(size: int) -> None:
     pieces = cut(size)
-    assert bool(pieces) == (size > SINGLE)
+    assert bool(pieces) == (size > SINGLE_REQUEST_BYTES)
     assert sum(length for _, length in pieces) == (size if pieces else 0)
     assert all(start + length == after for (start, length), (after, _) in itertools.pairwise(pieces))
-    assert len(pieces) <= MOST_PARTS
-    assert all(length >= PART for _, length in pieces[:-1])
+    assert len(pieces) <= MAX_PARTS
+    assert all(length >= PART_BYTES for _, length in pieces[:-1])
 
 
 def test_a_large_file_arrives_whole_and_its_checksum_can_be_computed_here(s3_store: S3Store, large: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_part_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_given_up_after_its_time(s3_store: S3Store) -> None:
-    made = s3_store._again.create_multipart_upload(Bucket=s3_store.bucket, Key="a/b")
+    made = s3_store._client.create_multipart_upload(Bucket=s3_store.bucket, Key="a/b")
     assert made["UploadId"]
     began = s3_store.now()
     assert s3_store.abort_uploads("a/", before=began - timedelta(minutes=1)) == 0

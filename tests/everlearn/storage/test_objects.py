@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from everlearn.canonical_json import digest_of
 from everlearn.errors import IntegrityError, StoreDownError
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import CHUNK, fetch_to, hash_through
+from everlearn.storage.objects import CHUNK, fetch_to, verify_bytes
 from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def test_what_is_missing_in_the_store_leaves_no_file(tmp_path: Path) -> None:
 
 def test_hashing_reads_everything_and_keeps_nothing() -> None:
     store = Noting()
-    hash_through(store, "key", digest=digest_of(DATA))
+    verify_bytes(store, "key", digest=digest_of(DATA))
     with pytest.raises(IntegrityError, match="key is damaged"):
-        hash_through(store, "key", digest=digest_of(b"other"))
+        verify_bytes(store, "key", digest=digest_of(b"other"))
     with pytest.raises(IntegrityError, match="another is missing"):
-        hash_through(store, "another", digest=digest_of(DATA))
+        verify_bytes(store, "another", digest=digest_of(DATA))
 
 
 @pytest.mark.parametrize("have", [0, 1, CHUNK, len(DATA) - 1, len(DATA)])

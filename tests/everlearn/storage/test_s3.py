@@ -28,7 +28,7 @@ LISTED = b"<Result><IsTruncated>false</IsTruncated><UploadId>u</UploadId></Resul
 
 def test_a_browser_reads_an_object_by_its_link_without_credentials(s3_store: S3Store) -> None:
     s3_store.put("report", b"<p>a night</p>")
-    with urlopen(s3_store.link("report", content_type="text/html")) as answer:
+    with urlopen(s3_store.presigned_url("report", content_type="text/html")) as answer:
         assert answer.read() == b"<p>a night</p>"
         assert answer.headers["Content-Type"] == "text/html"
 
@@ -205,11 +205,11 @@ def test_a_server_that_ignores_conditions_is_refused() -> None:
         scripted(Answer(body=LISTED, headers={"Last-Modified": "Fri, 02 Jan 2026 03:04:05 GMT"})) as server,
         pytest.raises(StoreError, match=r"in spite of If-None-Match.*two publishers could overwrite each other"),
     ):
-        server.store().check()
+        server.store().require_conformance()
 
 
 def test_every_promise_is_kept_by_a_real_server(s3_store: S3Store) -> None:
-    found = s3_store.examine()
+    found = s3_store.probe()
     assert {*conformance.FATAL, conformance.CHECKSUMS, conformance.LISTING, conformance.CLOCK} == found.keys()
     assert set(found.values()) == {None}
     assert list(s3_store.list()) == []
@@ -217,7 +217,7 @@ def test_every_promise_is_kept_by_a_real_server(s3_store: S3Store) -> None:
 
 def test_a_server_that_leaves_out_what_was_asked_for_is_told_by_what_is_missing() -> None:
     with scripted(Answer(body=LISTED)) as server, pytest.raises(StoreDownError, match="without LastModified"):
-        server.store().examine()
+        server.store().probe()
 
 
 def test_aws_itself_is_addressed_without_an_endpoint() -> None:

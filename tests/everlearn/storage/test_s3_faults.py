@@ -22,9 +22,16 @@ from everlearn.cli import doctor
 from everlearn.cli.context import Place as Home
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
 from everlearn.storage import conformance, multipart
-from everlearn.storage.objects import keep
-from tests.support.faulty import NOTHING_DONE, QUICK, Asked, Fault, Proxy, without_waiting
+from everlearn.storage.objects import write_once
 from tests.support.line import open_line, publish
+from tests.support.s3_fault_proxy import (
+    IMMEDIATE_FAULTS,
+    UNPROCESSED_FAULTS,
+    Fault,
+    Proxy,
+    Request,
+    disable_retry_backoff,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +70,7 @@ class Place:
 def place(s3_server: S3Server, proxy: Proxy) -> Iterator[Place]:
     bucket = s3_server.create_bucket()
     with pytest.MonkeyPatch.context() as patch:
-        without_waiting(patch)
+        disable_retry_backoff(patch)
         yield Place(
             proxy=proxy,
             through=proxy.store(bucket),
@@ -85,7 +92,7 @@ READS: dict[str, Callable[[S3Store, str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", IMMEDIATE_FAULTS, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("what", READS)
 def test_what_is_read_is_the_truth_or_an_error_of_ours(place: Place, what: str, fault: Fault) -> None:
     key = f"read/{next(number)}"
@@ -101,7 +108,7 @@ def test_what_is_read_is_the_truth_or_an_error_of_ours(place: Place, what: str, 
 
 
 @pytest.mark.parametrize("what", ["get", "head"])
-@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", IMMEDIATE_FAULTS, ids=lambda fault: fault.name)
 def test_what_is_not_there_is_never_read(place: Place, what: str, fault: Fault) -> None:
     with place.proxy.faults(fault), pytest.raises(StoreError) as raised:
         READS[what](place.through, "never")
@@ -176,21 +183,26 @@ def written(place: Place, write: Write, faults: tuple[Fault | None, ...]) -> Non
         assert all({name.lower() for name, _ in each.headers} & {"if-match", "if-none-match"} for each in asked)
 
 
-@pytest.mark.parametrize("fault", [None, *QUICK], ids=lambda fault: fault.name if fault else "none")
+@pytest.mark.parametrize("fault", [None, *IMMEDIATE_FAULTS], ids=lambda fault: fault.name if fault else "none")
 @pytest.mark.parametrize("what", WRITES)
 def test_what_was_written_is_told_as_it_went(place: Place, what: str, fault: Fault | None) -> None:
     written(place, WRITES[what], (fault,))
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.sampled_from(sorted(WRITES)), st.lists(st.one_of(st.none(), st.sampled_from(QUICK)), min_size=2, max_size=5))
+@given(
+    st.sampled_from(sorted(WRITES)),
+    st.lists(st.one_of(st.none(), st.sampled_from(IMMEDIATE_FAULTS)), min_size=2, max_size=5),
+)
 def test_what_was_written_is_told_as_it_went_however_much_goes_wrong(
     place: Place, what: str, faults: list[Fault | None]
 ) -> None:
     written(place, WRITES[what], tuple(faults))
 
 
-@pytest.mark.parametrize("fault", [fault for fault in QUICK if fault not in NOTHING_DONE], ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in IMMEDIATE_FAULTS if fault not in UNPROCESSED_FAULTS], ids=lambda fault: fault.name
+)
 @pytest.mark.parametrize("what", ["create", "replace"])
 def test_a_write_whose_answer_is_lost_is_known_again_and_not_taken_for_somebody_elses(
     place: Place, what: str, fault: Fault
@@ -218,7 +230,7 @@ def test_while_nobody_can_say_whose_it_is_the_write_stays_open_and_is_found_by_t
         place.through.create("open", NEW)
     with pytest.raises(ConflictError):
         place.through.create("open", NEW)
-    keep(place.through, "open", NEW)
+    write_once(place.through, "open", NEW)
 
 
 @pytest.mark.parametrize("fault", [Fault.SILENT, Fault.LATE], ids=lambda fault: fault.name)
@@ -266,7 +278,7 @@ def test_a_real_server_refuses_a_clock_that_is_off_and_is_understood(
 
 
 def test_the_servers_clock_is_told_or_nothing(place: Place) -> None:
-    for fault in QUICK:
+    for fault in IMMEDIATE_FAULTS:
         with place.proxy.faults(fault):
             try:
                 told = place.through.now()
@@ -279,18 +291,18 @@ def test_the_servers_clock_is_told_or_nothing(place: Place) -> None:
 @pytest.fixture
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of two parts."""
-    monkeypatch.setattr(multipart, "SINGLE", FIVE_MIB)
-    monkeypatch.setattr(multipart, "PART", FIVE_MIB)
+    monkeypatch.setattr(multipart, "SINGLE_REQUEST_BYTES", FIVE_MIB)
+    monkeypatch.setattr(multipart, "PART_BYTES", FIVE_MIB)
     path = tmp_path / "large"
     path.write_bytes(os.urandom(FIVE_MIB + 7))
     return path
 
 
-def begins(asked: Asked) -> bool:
+def begins(asked: Request) -> bool:
     return asked.method == "POST" and asked.path.endswith("?uploads")
 
 
-def is_part(asked: Asked) -> bool:
+def is_part(asked: Request) -> bool:
     return "partNumber=2" in asked.path
 
 
@@ -299,7 +311,7 @@ QUICKLY = {Fault.CONFLICT, Fault.PRECONDITION, Fault.RESET_BEFORE, Fault.RESET_A
 
 
 def uploads() -> Iterator[Any]:
-    for stage, fault in itertools.product(STAGES, QUICK):
+    for stage, fault in itertools.product(STAGES, IMMEDIATE_FAULTS):
         slow = () if stage == "on completion" and fault in QUICKLY else (pytest.mark.slow,)
         yield pytest.param(stage, fault, marks=slow, id=f"{fault.name} {stage}")
 
@@ -325,7 +337,7 @@ def test_a_large_file_is_there_whole_or_not_at_all(place: Place, large: Path, st
     if stage == "on completion":
         begun = sum(begins(asked) for asked in seen)
         assert begun == (2 if fault is Fault.CONFLICT else 1)
-        assert (failed is None) == (fault is Fault.CONFLICT or fault not in NOTHING_DONE)
+        assert (failed is None) == (fault is Fault.CONFLICT or fault not in UNPROCESSED_FAULTS)
     later = place.direct.now() + timedelta(days=1)
     left = place.direct.abort_uploads(key, before=later)
     assert left <= (1 if stage == "at the beginning" else 0)
@@ -350,15 +362,15 @@ def test_a_key_at_which_uploads_meet_others_all_the_time_is_given_up_and_nothing
 def test_a_server_that_ignores_a_condition_is_found_out_and_nothing_is_published_there(
     proxy: Proxy, proxied_store: S3Store, header: str, broken: set[str]
 ) -> None:
-    proxy.stripped = {header}
+    proxy.stripped_headers = {header}
     try:
-        found = proxied_store.examine()
+        found = proxied_store.probe()
         assert {name for name, fault in found.items() if fault} == broken
         assert all("in spite of If-" in str(found[name]) for name in broken)
         with pytest.raises(StoreError, match=r"in spite of If-.*two publishers could overwrite each other"):
             publish(open_line(proxied_store), "one")
     finally:
-        proxy.stripped = set()
+        proxy.stripped_headers = set()
     assert [info.key for info in proxied_store.list() if info.key.endswith("HEAD")] == []
     publish(open_line(proxied_store), "one")
 
@@ -371,11 +383,11 @@ def test_the_doctor_says_which_promise_is_missing(
     for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), proxy.keys, strict=True):
         monkeypatch.setenv(name, value)
     place = Home(home=tmp_path / "home", params=params)
-    proxy.stripped = {"if-match", "if-none-match"}
+    proxy.stripped_headers = {"if-match", "if-none-match"}
     try:
         found = doctor.check("S3", doctor.look_at_s3, place=place)
     finally:
-        proxy.stripped = set()
+        proxy.stripped_headers = set()
     assert not found.ok
     assert "conditional create: overwrites an object in spite of If-None-Match" in found.detail
     assert "conditional update: overwrites newer bytes in spite of If-Match" in found.detail
@@ -384,11 +396,11 @@ def test_the_doctor_says_which_promise_is_missing(
 
 
 def test_a_server_whose_date_is_off_is_found_out(proxy: Proxy, proxied_store: S3Store) -> None:
-    proxy.date_off = timedelta(hours=2)
+    proxy.clock_offset = timedelta(hours=2)
     try:
-        found = proxied_store.examine()
+        found = proxied_store.probe()
     finally:
-        proxy.date_off = None
+        proxy.clock_offset = None
     assert {name for name, fault in found.items() if fault} == {conformance.CLOCK}
     assert "dates a new object" in str(found[conformance.CLOCK])
 
@@ -397,7 +409,7 @@ def test_a_promise_is_never_called_broken_because_the_network_is(place: Place) -
     for at, fault in itertools.product(range(1, 21, 5), (Fault.RESET_AFTER, Fault.TWICE)):
         with place.proxy.faults(*[None] * at, fault):
             try:
-                found = place.through.examine()
+                found = place.through.probe()
             except StoreDownError:
                 continue
         assert {name: fault for name, fault in found.items() if fault} == {}

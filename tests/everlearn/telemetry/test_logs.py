@@ -108,8 +108,8 @@ def test_a_command_narrates_in_the_form_that_is_asked_for(
 
 
 def test_what_is_done_is_counted_and_never_taken_back() -> None:
-    before = counters.counted()
-    counters.count("rollouts", by=8)
-    counters.count("verdicts")
-    after = counters.counted()
+    before = counters.snapshot()
+    counters.increment("rollouts", by=8)
+    counters.increment("verdicts")
+    after = counters.snapshot()
     assert {what: after[what] - before[what] for what in after} == {"rollouts": 8, "verdicts": 1}

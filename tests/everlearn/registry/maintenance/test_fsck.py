@@ -20,8 +20,8 @@ from everlearn.registry.versions import Registry
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
 from everlearn.storage.protocol import Blob
-from tests.support.kept import KeptStore, flip, keys, lose
 from tests.support.line import LINE, SIGNER, VERIFIER, WHEN, Clock, candidate, open_line, publish
+from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys
 
 if TYPE_CHECKING:
     from everlearn.registry.events import State
@@ -84,7 +84,7 @@ def test_a_sound_line_is_clean_and_everything_in_it_is_needed(store: MemoryStore
     assert findings.is_clean
     assert (findings.unreferenced, findings.orphan_tips) == ((), ())
     assert [event.sequence for event in findings.trail] == [5, 4, 3, 2, 1]
-    assert findings.checked == len(keys(store)) - 1
+    assert findings.checked == len(list_keys(store)) - 1
     assert findings.size == sum(info.size for info in store.list()) - store.head(HEAD).size
 
 
@@ -93,19 +93,19 @@ def test_a_line_where_nothing_happened_is_clean() -> None:
 
 
 def test_any_flipped_byte_of_anything_is_named(store: MemoryStore) -> None:
-    for key in keys(store):
+    for key in list_keys(store):
         size = store.head(key).size
         for position in range(0, size, max(1, size // 10)):
-            flip(store, key, at=position)
+            flip_bit(store, key, at=position)
             assert named(walk(store)) >= {key}
-            flip(store, key, at=position)
+            flip_bit(store, key, at=position)
     assert walk(store).is_clean
 
 
 def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> None:
-    for key in keys(store):
-        held = store._held[key]
-        lose(store, key)
+    for key in list_keys(store):
+        held = store._objects[key]
+        erase(store, key)
         findings = walk(store)
         if key == HEAD:
             assert "HEAD is missing; event 4" in findings.head[0].why
@@ -114,15 +114,15 @@ def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> Non
             assert any(
                 word in findings.missing[0].why for word in ("needs it", "rests on it", "names it", "follows on it")
             )
-        store._held[key] = held
+        store._objects[key] = held
 
 
 def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
     line = open_line(store)
     one = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
     third = line.state().history[2].digest
-    lose(store, f"{LINE}/events/{third}.json")
-    flip(store, one, at=3)
+    erase(store, f"{LINE}/events/{third}.json")
+    flip_bit(store, one, at=3)
     findings = walk(store)
     assert [fault.key for fault in findings.missing] == [f"{LINE}/events/{third}.json"]
     assert findings.missing[0].why == "event 4 follows on it"
@@ -133,7 +133,7 @@ def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
 def test_where_the_chain_is_broken_for_good_the_rest_is_walked_and_nothing_called_unneeded(store: MemoryStore) -> None:
     events = open_line(store).state().history
     for key in (f"{LINE}/events/{events[2].digest}.json", object_key(LINE, str(events[3].snapshot))):
-        lose(store, key)
+        erase(store, key)
     findings = walk(store)
     assert [event.sequence for event in findings.trail] == [5, 4]
     assert len(findings.missing) == 2
@@ -144,7 +144,7 @@ def test_swapped_adapters_are_both_named(store: MemoryStore) -> None:
     line = open_line(store)
     name = "adapter_model.safetensors"
     one, two = (object_key(LINE, line.manifest(each).files[name].digest) for each in ("v0001", "v0002"))
-    store._held[one], store._held[two] = store._held[two], store._held[one]
+    store._objects[one], store._objects[two] = store._objects[two], store._objects[one]
     assert named(walk(store)) == {one, two}
 
 
@@ -179,7 +179,7 @@ def test_what_is_left_over_is_named_and_no_fault(store: MemoryStore) -> None:
 
 def test_damage_is_a_fault_even_where_nobody_needs_it_since_the_same_bytes_may_come_again(store: MemoryStore) -> None:
     key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
-    flip(store, key, at=0)
+    flip_bit(store, key, at=0)
     assert named(walk(store)) == {key}
 
 
@@ -203,7 +203,7 @@ def test_an_older_head_is_found_out_by_what_was_written_on_top(store: MemoryStor
     old = store.get(HEAD).data
     chained(store).append(lambda _: draft("six"))
     chained(store).append(lambda _: draft("seven"))
-    store._held[HEAD] = (old, WHEN)
+    store._objects[HEAD] = (old, WHEN)
     findings = walk(store)
     assert "HEAD is at event 5: an older or another one was put there; event 6" in findings.head[0].why
     assert "was written on top of it" in findings.head[0].why
@@ -214,13 +214,13 @@ def test_an_older_head_is_found_out_by_a_consumer(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     acknowledge(store, chained(store).append(lambda _: draft("six")))
     assert walk(store).is_clean
-    store._held[HEAD] = (old, WHEN)
+    store._objects[HEAD] = (old, WHEN)
     assert "event 6" in walk(store).head[0].why
     assert walk(store).head[0].why.endswith("web has acknowledged it")
 
 
 def test_an_older_head_is_found_out_by_the_buckets_own_memory() -> None:
-    store = KeptStore()
+    store = VersionedStore()
     fill(store)
     old = store.get(HEAD).data
     chained(store).append(lambda _: draft("six"))
@@ -235,8 +235,8 @@ def test_an_older_head_is_found_out_even_if_what_it_hides_was_removed(store: Mem
     old = store.get(HEAD).data
     event = chained(store).append(lambda _: draft("six"))
     acknowledge(store, event)
-    store._held[HEAD] = (old, WHEN)
-    lose(store, f"{LINE}/events/{event.digest}.json")
+    store._objects[HEAD] = (old, WHEN)
+    erase(store, f"{LINE}/events/{event.digest}.json")
     findings = walk(store)
     assert findings.missing[0].why == "web has acknowledged it"
     assert "event 6" in findings.head[0].why
@@ -245,7 +245,7 @@ def test_an_older_head_is_found_out_even_if_what_it_hides_was_removed(store: Mem
 def test_a_history_that_was_written_over_an_older_head_is_found_out(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     acknowledge(store, chained(store).append(lambda _: draft("six")))
-    store._held[HEAD] = (old, WHEN)
+    store._objects[HEAD] = (old, WHEN)
     chained(store).append(lambda _: draft("another six"))
     chained(store).append(lambda _: draft("seven"))
     assert "HEAD is at event 7: an older or another one was put there; event 6" in walk(store).head[0].why
@@ -254,7 +254,7 @@ def test_a_history_that_was_written_over_an_older_head_is_found_out(store: Memor
 def test_an_older_head_without_any_witness_is_what_nobody_can_know(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     event = chained(store).append(lambda _: draft("six"))
-    store._held[HEAD] = (old, WHEN)
+    store._objects[HEAD] = (old, WHEN)
     findings = walk(store)
     assert findings.is_clean
     assert findings.orphan_tips == (event,)
@@ -379,7 +379,7 @@ def test_a_line_that_moves_on_during_the_walk_is_walked_again(store: MemoryStore
 
 
 def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) -> None:
-    class Restless(KeptStore):
+    class Restless(VersionedStore):
         """Something is missing, and HEAD moves with every look at it."""
 
         looks = 0
@@ -391,7 +391,7 @@ def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) 
             return super().get(key)
 
     other = Restless()
-    other._held = dict(store._held)
+    other._objects = dict(store._objects)
     assert not walk(other).is_clean
     assert Restless.looks == 6
 
@@ -399,31 +399,31 @@ def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) 
 def test_what_is_collected_during_the_walk_is_no_fault(store: MemoryStore) -> None:
     key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
 
-    class Collecting(KeptStore):
+    class Collecting(VersionedStore):
         def read(self, key: str, *, start: int = 0) -> Any:
-            self._held.pop(leftover, None)
+            self._objects.pop(leftover, None)
             return super().read(key, start=start)
 
     leftover = key
     other = Collecting()
-    other._held = dict(store._held)
+    other._objects = dict(store._objects)
     assert walk(other).is_clean
 
 
 def test_progress_is_told_and_a_store_that_goes_away_ends_the_walk(store: MemoryStore) -> None:
     told: list[tuple[int, int]] = []
     fsck(store, LINE, verifier=VERIFIER, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (len(keys(store)) - 1, len(keys(store)) - 1)
+    assert told[-1] == (len(list_keys(store)) - 1, len(list_keys(store)) - 1)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
-    class Away(KeptStore):
+    class Away(VersionedStore):
         def get(self, key: str) -> Blob:
             if "/events/" in key:
                 raise StoreDownError("no answer")
             return super().get(key)
 
     other = Away()
-    other._held = dict(store._held)
+    other._objects = dict(store._objects)
     with pytest.raises(StoreDownError):
         walk(other)
 

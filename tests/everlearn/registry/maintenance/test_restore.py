@@ -13,8 +13,8 @@ from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.maintenance.restore import RepairPlan, carry_out, plan_adoption, plan_repair
 from everlearn.storage.objects import object_key
 from tests.everlearn.registry.maintenance.test_fsck import HEAD, acknowledge, chained, draft, fill, lose_a_race
-from tests.support.kept import KeptStore, flip, keys, lose
 from tests.support.line import LINE, VERIFIER, open_line
+from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys
 
 if TYPE_CHECKING:
     from everlearn.registry.events import Event
@@ -27,9 +27,9 @@ def _snapshots_at_every_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store() -> KeptStore:
+def store() -> VersionedStore:
     """Three versions, five events; nothing has an older content yet."""
-    store = KeptStore()
+    store = VersionedStore()
     fill(store)
     store.older.clear()
     return store
@@ -51,13 +51,13 @@ def adopt(store: MemoryStore, digest: str) -> RepairPlan:
     return plan
 
 
-def put_back(store: KeptStore, head: bytes) -> None:
+def put_back(store: VersionedStore, head: bytes) -> None:
     """An older HEAD, of which the bucket has no memory."""
     store.put(HEAD, head)
     store.older.clear()
 
 
-def branch(store: KeptStore) -> tuple[Event, Event]:
+def branch(store: VersionedStore) -> tuple[Event, Event]:
     """Two events on top of the same one, both committed as consumers know: somebody put back an older HEAD between."""
     old = store.get(HEAD).data
     one = chained(store).append(lambda _: draft("six"))
@@ -69,11 +69,11 @@ def branch(store: KeptStore) -> tuple[Event, Event]:
     return one, other
 
 
-def test_where_nothing_is_lost_there_is_nothing_to_repair(store: KeptStore) -> None:
+def test_where_nothing_is_lost_there_is_nothing_to_repair(store: VersionedStore) -> None:
     assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
 
 
-def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: KeptStore) -> None:
+def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: VersionedStore) -> None:
     good = store.get(HEAD).data
     store.delete(HEAD)
     plan = repair(store)
@@ -82,7 +82,7 @@ def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: KeptStore) ->
     assert walk(store).is_clean
 
 
-def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: KeptStore) -> None:
+def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: VersionedStore) -> None:
     good = store.get(HEAD).data
     acknowledge(store, open_line(store).state().history[-1])
     put_back(store, good[:-9])
@@ -90,9 +90,9 @@ def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: 
     assert store.get(HEAD).data == good
 
 
-def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: KeptStore) -> None:
+def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: VersionedStore) -> None:
     last = open_line(store).state().history[-1]
-    lose(store, HEAD)
+    erase(store, HEAD)
     plan = repair(store)
     assert (plan.sequence, plan.event, plan.champion) == (4, last.previous, "v0002")
     findings = walk(store)
@@ -103,7 +103,7 @@ def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: 
     assert walk(store).orphan_tips == ()
 
 
-def test_an_older_head_goes_forward_to_what_was_committed(store: KeptStore) -> None:
+def test_an_older_head_goes_forward_to_what_was_committed(store: VersionedStore) -> None:
     reader = open_line(store)
     old = store.get(HEAD).data
     for reason in ("six", "seven"):
@@ -116,25 +116,25 @@ def test_an_older_head_goes_forward_to_what_was_committed(store: KeptStore) -> N
     assert reader.state().sequence == 7
 
 
-def test_a_lost_race_is_never_restored_by_itself(store: KeptStore) -> None:
+def test_a_lost_race_is_never_restored_by_itself(store: VersionedStore) -> None:
     lost = lose_a_race(store)
     assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
-    lose(store, HEAD)
+    erase(store, HEAD)
     assert repair(store).event == lost.previous
     assert [tip.digest for tip in walk(store).orphan_tips] == [lost.digest]
 
 
 def test_without_any_proof_nothing_is_restored_and_the_way_out_is_named() -> None:
-    store = KeptStore()
+    store = VersionedStore()
     event = chained(store).append(lambda _: draft("first"))
-    flip(store, HEAD, at=1)
+    flip_bit(store, HEAD, at=1)
     with pytest.raises(IntegrityError, match=f"nothing proves where {LINE}/HEAD was; .*{event.digest[:12]}"):
         repair(store)
     assert adopt(store, event.digest).sequence == 1
     assert walk(store).is_clean
 
 
-def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(store: KeptStore) -> None:
+def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(store: VersionedStore) -> None:
     last = str(open_line(store).state().tip)
     put_back(store, canonical(parse(store.get(HEAD).data, name="HEAD") | {"champion": "v0001"}))
     with pytest.raises(IntegrityError, match=f"say so with --adopt {last[:12]}"):
@@ -143,7 +143,7 @@ def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(sto
     assert (walk(store).is_clean, open_line(store).state().champion) == (True, "v0002")
 
 
-def test_between_two_histories_only_a_person_decides(store: KeptStore) -> None:
+def test_between_two_histories_only_a_person_decides(store: VersionedStore) -> None:
     one, other = branch(store)
     with pytest.raises(IntegrityError, match=r"has two histories: event 6 .* was committed .*, and event 6"):
         repair(store)
@@ -154,19 +154,19 @@ def test_between_two_histories_only_a_person_decides(store: KeptStore) -> None:
     assert other.digest != one.digest
 
 
-def test_what_was_removed_or_damaged_comes_back_from_an_older_content(store: KeptStore) -> None:
-    before = {key: store.get(key).data for key in keys(store)}
+def test_what_was_removed_or_damaged_comes_back_from_an_older_content(store: VersionedStore) -> None:
+    before = {key: store.get(key).data for key in list_keys(store)}
     for key in before:
         store.delete(key)
         assert repair(store).is_empty is False
-        assert {each: store.get(each).data for each in keys(store)} == before
+        assert {each: store.get(each).data for each in list_keys(store)} == before
         if key != HEAD:
             store.put(key, b"garbage")
             assert repair(store).put_back == (key,)
-            assert {each: store.get(each).data for each in keys(store)} == before
+            assert {each: store.get(each).data for each in list_keys(store)} == before
 
 
-def test_first_the_events_then_the_head_that_rests_on_them(store: KeptStore) -> None:
+def test_first_the_events_then_the_head_that_rests_on_them(store: VersionedStore) -> None:
     fourth = open_line(store).state().history[3].digest
     for key in (HEAD, f"{LINE}/events/{fourth}.json"):
         store.delete(key)
@@ -175,14 +175,14 @@ def test_first_the_events_then_the_head_that_rests_on_them(store: KeptStore) -> 
     assert walk(store).is_clean
 
 
-def test_what_nobody_holds_any_more_stays_missing(store: KeptStore) -> None:
+def test_what_nobody_holds_any_more_stays_missing(store: VersionedStore) -> None:
     key = object_key(LINE, next(iter(open_line(store).manifest("v0001").files.values())).digest)
-    lose(store, key)
+    erase(store, key)
     assert repair(store).is_empty
     assert [fault.key for fault in walk(store).missing] == [key]
 
 
-def test_whoever_moves_head_meanwhile_is_not_overwritten(store: KeptStore) -> None:
+def test_whoever_moves_head_meanwhile_is_not_overwritten(store: VersionedStore) -> None:
     old = store.get(HEAD).data
     chained(store).append(lambda _: draft("six"))
     chained(store).append(lambda _: draft("seven"))
@@ -191,15 +191,15 @@ def test_whoever_moves_head_meanwhile_is_not_overwritten(store: KeptStore) -> No
     chained(store).append(lambda _: draft("six again"))
     with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
         carry_out(store, plan)
-    lose(store, HEAD)
+    erase(store, HEAD)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     store.put(HEAD, old)
     with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
         carry_out(store, plan)
 
 
-def test_an_older_content_that_is_gone_meanwhile_is_said(store: KeptStore) -> None:
-    key = keys(store, "/manifests/")[0]
+def test_an_older_content_that_is_gone_meanwhile_is_said(store: VersionedStore) -> None:
+    key = list_keys(store, "/manifests/")[0]
     store.delete(key)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     store.older.clear()
@@ -208,12 +208,12 @@ def test_an_older_content_that_is_gone_meanwhile_is_said(store: KeptStore) -> No
 
 
 @pytest.mark.parametrize("digest", ["", "3", "not a digest at all"])
-def test_only_an_event_that_is_known_can_be_adopted(store: KeptStore, digest: str) -> None:
+def test_only_an_event_that_is_known_can_be_adopted(store: VersionedStore, digest: str) -> None:
     with pytest.raises(BadInputError, match="names no event that could be adopted"):
         adopt(store, digest)
 
 
-def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: KeptStore) -> None:
+def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: VersionedStore) -> None:
     lost = lose_a_race(store)
     sixth = chained(store).append(lambda _: draft("six"))
     with pytest.raises(BadInputError, match="lost its race: another event 6 was committed"):
@@ -224,18 +224,18 @@ def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: KeptSt
         adopt(store, str(sixth.previous))
 
 
-def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(store: KeptStore) -> None:
+def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(store: VersionedStore) -> None:
     history = open_line(store).state().history
-    lose(store, HEAD)
-    lose(store, object_key(LINE, str(history[3].snapshot)))
-    lose(store, f"{LINE}/events/{history[2].digest}.json")
+    erase(store, HEAD)
+    erase(store, object_key(LINE, str(history[3].snapshot)))
+    erase(store, f"{LINE}/events/{history[2].digest}.json")
     with pytest.raises(IntegrityError, match="is missing"):
         repair(store)
     assert adopt(store, history[1].digest).sequence == 2
 
 
-def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: KeptStore) -> None:
+def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: VersionedStore) -> None:
     history = open_line(store).state().history
-    lose(store, HEAD)
+    erase(store, HEAD)
     with pytest.raises(BadInputError, match="event 4, which follows on it, was committed, too; use --repair"):
         adopt(store, history[1].digest)

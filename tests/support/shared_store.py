@@ -40,11 +40,11 @@ class SharedStore(MemoryStore):
             path: Path = object.__getattribute__(self, "_path")
             with path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                self._held = pickle.loads(path.read_bytes()) if path.exists() else {}
+                self._objects = pickle.loads(path.read_bytes()) if path.exists() else {}
                 answer = found(*arguments, **named)
                 if name in WRITES:
                     fresh = path.with_suffix(".new")
-                    fresh.write_bytes(pickle.dumps(self._held))
+                    fresh.write_bytes(pickle.dumps(self._objects))
                     fresh.rename(path)
             return answer
 
@@ -52,14 +52,14 @@ class SharedStore(MemoryStore):
 
     def list(self, prefix: str = "") -> Iterator[Any]:
         """Everything whose key begins with `prefix`."""
-        found = sorted(key for key in self._held if key.startswith(prefix))
+        found = sorted(key for key in self._objects if key.startswith(prefix))
         return iter([MemoryStore.head(self, key) for key in found])
 
 
-def left_in(path: Path, now: datetime) -> MemoryStore:
+def load_store(path: Path, now: datetime) -> MemoryStore:
     """What those who worked on the store in that file have left, for this process alone."""
     found = MemoryStore(lambda: now)
-    found._held = pickle.loads(path.read_bytes())
+    found._objects = pickle.loads(path.read_bytes())
     return found
 
 
@@ -88,19 +88,19 @@ class Steps:
         return step
 
 
-def dies_at(step: int, act: Callable[[Store], object], store: Callable[[], Store], *, after: bool) -> bool:
+def killed_at(step: int, act: Callable[[Store], object], store: Callable[[], Store], *, after: bool) -> bool:
     """Let a process do it that is killed at that operation of the store; whether it had so many."""
-    return not ends(lambda: act(cast("Store", Steps(store(), at=step, after=after))))
+    return not exits_normally(lambda: act(cast("Store", Steps(store(), at=step, after=after))))
 
 
-def ends(act: Callable[[], object]) -> bool:
+def exits_normally(act: Callable[[], object]) -> bool:
     """Whether a process that does it ends by itself, and not by SIGKILL."""
-    status = os.waitstatus_to_exitcode(os.waitpid(begin(act), 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(fork(act), 0)[1])
     assert status in {0, -signal.SIGKILL}
     return status == 0
 
 
-def begin(act: Callable[[], object]) -> int:
+def fork(act: Callable[[], object]) -> int:
     """The number of a process that does it and ends, with 1 after an error."""
     child = os.fork()
     if child == 0:

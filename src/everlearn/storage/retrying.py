@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 30.0
 T = TypeVar("T")
 
 
-class PatientStore:
+class RetryingStore:
     """`inner`, asked again until it answers, for up to `patience_s` in a row; then its StoreDownError passes."""
 
     def __init__(
@@ -89,13 +89,13 @@ class PatientStore:
         """Give up unfinished uploads."""
         return self._insist(lambda: self._inner.abort_uploads(prefix, before=before))
 
-    def examine(self) -> dict[str, str | None]:
+    def probe(self) -> dict[str, str | None]:
         """Every promise. A question of now: nothing is waited for."""
-        return self._inner.examine()
+        return self._inner.probe()
 
-    def check(self) -> None:
+    def require_conformance(self) -> None:
         """Prove the promises, now."""
-        self._inner.check()
+        self._inner.require_conformance()
 
     def _insist(self, ask: Callable[[], T]) -> T:
         waited, pause_s = 0.0, 1.0

@@ -9,7 +9,7 @@ import pytest
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.patient import PatientStore
+from everlearn.storage.retrying import RetryingStore
 from tests.support.line import open_line, publish
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_every_operation_waits_and_then_does_the_same(name: str, full: MemorySto
     other = MemoryStore()
     other.create("a", b"what is there")
     pauses: list[float] = []
-    patient = PatientStore(Away(full, times=3), pause=pauses.append)
+    patient = RetryingStore(Away(full, times=3), pause=pauses.append)
     assert LOOKS[name](patient, tmp_path / "file") == LOOKS[name](other, tmp_path / "file")
     assert pauses == [1.0, 2.0, 4.0]
     assert {each.key: each.etag for each in full.list()} == {each.key: each.etag for each in other.list()}
@@ -84,7 +84,7 @@ def test_every_operation_waits_and_then_does_the_same(name: str, full: MemorySto
 
 def test_patience_has_an_end(full: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
-    patient = PatientStore(Away(full, times=10**9), patience_s=600, pause=pauses.append)
+    patient = RetryingStore(Away(full, times=10**9), patience_s=600, pause=pauses.append)
     with caplog.at_level("WARNING"), pytest.raises(StoreDownError):
         patient.get("a")
     assert 600 <= sum(pauses) < 631
@@ -93,13 +93,13 @@ def test_patience_has_an_end(full: MemoryStore, caplog: pytest.LogCaptureFixture
 
 
 def test_what_is_answered_is_not_asked_again(full: MemoryStore) -> None:
-    patient = PatientStore(full, pause=lambda _: pytest.fail("it waited"))
+    patient = RetryingStore(full, pause=lambda _: pytest.fail("it waited"))
     with pytest.raises(NotFoundError):
         patient.get("b")
     with pytest.raises(ConflictError):
         patient.create("a", b"other")
-    patient.check()
-    assert set(patient.examine().values()) == {None}
+    patient.require_conformance()
+    assert set(patient.probe().values()) == {None}
 
 
 def test_bytes_that_were_cut_short_are_read_on_from_there(full: MemoryStore) -> None:
@@ -114,13 +114,13 @@ def test_bytes_that_were_cut_short_are_read_on_from_there(full: MemoryStore) -> 
             yield full.get(key).data[start + 5 :]
 
     store = CutShort()
-    assert b"".join(PatientStore(store, pause=lambda _: None).read("a")) == b"what is there"
+    assert b"".join(RetryingStore(store, pause=lambda _: None).read("a")) == b"what is there"
     assert store.asked == [0, 5, 10]
 
 
 def test_a_write_whose_answer_was_lost_is_done_once() -> None:
     inner = MemoryStore()
-    store = PatientStore(Away(inner, times=0), pause=lambda _: None)
+    store = RetryingStore(Away(inner, times=0), pause=lambda _: None)
     registry = open_line(store)
     for times in range(1, 4):
         store._inner = Away(inner, times=times, after=True)

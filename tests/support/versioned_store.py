@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class KeptStore(MemoryStore):
+class VersionedStore(MemoryStore):
     """A store in memory with the older contents of every key."""
 
     def __init__(self) -> None:
@@ -19,14 +19,14 @@ class KeptStore(MemoryStore):
         self.older: dict[str, list[bytes]] = {}
 
     def _write(self, key: str, data: bytes) -> str:
-        if key in self._held:
-            self.older.setdefault(key, []).append(self._held[key][0])
+        if key in self._objects:
+            self.older.setdefault(key, []).append(self._objects[key][0])
         return super()._write(key, data)
 
     def delete(self, key: str) -> None:
         """Remove; the contents stay among the older ones."""
-        if key in self._held:
-            self.older.setdefault(key, []).append(self._held[key][0])
+        if key in self._objects:
+            self.older.setdefault(key, []).append(self._objects[key][0])
         super().delete(key)
 
     def versions(self, key: str) -> Iterator[Blob]:
@@ -34,19 +34,19 @@ class KeptStore(MemoryStore):
         return (Blob(data=data, etag="") for data in reversed(self.older.get(key, [])))
 
 
-def flip(store: MemoryStore, key: str, *, at: int) -> None:
+def flip_bit(store: MemoryStore, key: str, *, at: int) -> None:
     """Change one bit, and leave no older content behind."""
-    data, modified = store._held[key]
+    data, modified = store._objects[key]
     bad = bytearray(data)
     bad[at] ^= 1
-    store._held[key] = (bytes(bad), modified)
+    store._objects[key] = (bytes(bad), modified)
 
 
-def lose(store: MemoryStore, key: str) -> None:
+def erase(store: MemoryStore, key: str) -> None:
     """Remove for ever."""
-    del store._held[key]
+    del store._objects[key]
 
 
-def keys(store: MemoryStore, part: str = "") -> list[str]:
+def list_keys(store: MemoryStore, part: str = "") -> list[str]:
     """All keys with `part` in them."""
     return [info.key for info in store.list() if part in info.key]

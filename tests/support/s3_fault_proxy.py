@@ -65,13 +65,13 @@ REFUSALS = {
     Fault.SKEWED: (403, "RequestTimeTooSkewed"),
     Fault.DENIED: (403, "AccessDenied"),
 }
-NOTHING_DONE = {*REFUSALS, Fault.RESET_BEFORE, Fault.CUT_ON_THE_WAY}
-ENDLESS = {Fault.SILENT, Fault.LATE}  # the client waits as long as it has patience
-QUICK = tuple(fault for fault in Fault if fault not in ENDLESS)
+UNPROCESSED_FAULTS = {*REFUSALS, Fault.RESET_BEFORE, Fault.CUT_ON_THE_WAY}
+HANGING_FAULTS = {Fault.SILENT, Fault.LATE}  # the client waits as long as it has patience
+IMMEDIATE_FAULTS = tuple(fault for fault in Fault if fault not in HANGING_FAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Request:
     """One request as it came."""
 
     method: str
@@ -86,7 +86,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Response:
     """One answer as it goes out. `length` is the size of the body that was, where none is sent (HEAD)."""
 
     status: int
@@ -102,23 +102,23 @@ class Answered:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 
-Choose = Callable[[Asked], Fault | None]
+Choose = Callable[[Request], Fault | None]
 
 
 @dataclass(slots=True)
 class Proxy:
     """A running proxy. `choose` says what to do to a request; `requests` are all that came, in order.
 
-    `stripped` are names of headers (lower case) that no request keeps: it is signed anew, with `keys`, as if the server
-    did not know them. `date_off` is what every answer's date is off.
+    `stripped_headers` are names of headers (lower case) that no request keeps: it is signed anew, with `keys`, as if the server
+    did not know them. `clock_offset` is what every answer's date is off.
     """
 
     keys: tuple[str, str]
     port: int = 0
     choose: Choose = lambda _: None
-    requests: list[Asked] = field(default_factory=list)
-    stripped: set[str] = field(default_factory=set)
-    date_off: timedelta | None = None
+    requests: list[Request] = field(default_factory=list)
+    stripped_headers: set[str] = field(default_factory=set)
+    clock_offset: timedelta | None = None
 
     @property
     def endpoint_url(self) -> str:
@@ -129,12 +129,12 @@ class Proxy:
         return S3Store(bucket, endpoint_url=self.endpoint_url, keys=self.keys, timeout_s=timeout_s)
 
     @contextlib.contextmanager
-    def faults(self, *faults: Fault | None, on: Callable[[Asked], bool] = lambda _: True) -> Iterator[list[Asked]]:
+    def faults(self, *faults: Fault | None, on: Callable[[Request], bool] = lambda _: True) -> Iterator[list[Request]]:
         """Spoil the next requests that are `on` in these ways, one after the other; yields what comes meanwhile."""
         rest, lock, first = list(faults), threading.Lock(), len(self.requests)
-        seen: list[Asked] = []
+        seen: list[Request] = []
 
-        def choose(asked: Asked) -> Fault | None:
+        def choose(asked: Request) -> Fault | None:
             with lock:
                 return rest.pop(0) if rest and on(asked) else None
 
@@ -148,7 +148,7 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy_before(server: S3Server) -> Iterator[Proxy]:
+def run_proxy(server: S3Server) -> Iterator[Proxy]:
     """A proxy on a free port in front of that server."""
     proxy = Proxy(keys=(server.access_key, server.secret_key))
     address = urlsplit(server.endpoint_url)
@@ -169,7 +169,7 @@ def proxy_before(server: S3Server) -> Iterator[Proxy]:
             thread.join()
 
 
-def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def disable_retry_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let boto3 try again at once, instead of after a while."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
 
@@ -192,10 +192,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         kept = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP]
-        asked = Asked(method=self.command, path=self.path, headers=tuple(kept), body=body)
+        asked = Request(method=self.command, path=self.path, headers=tuple(kept), body=body)
         self.state.requests.append(asked)
-        if self.state.stripped & {name.lower() for name, _ in kept}:
-            asked = self._without(asked, self.state.stripped)
+        if self.state.stripped_headers & {name.lower() for name, _ in kept}:
+            asked = self._without(asked, self.state.stripped_headers)
         fault = self.state.choose(asked)
         if fault in REFUSALS:
             status, code = REFUSALS[fault]
@@ -213,7 +213,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 - http.server asks for these names
 
-    def _spoil(self, fault: Fault | None, asked: Asked, answered: Answered) -> None:
+    def _spoil(self, fault: Fault | None, asked: Request, answered: Response) -> None:
         whole = answered.encode()
         if fault is Fault.RESET_AFTER:
             self._reset()
@@ -236,7 +236,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._say(answered)
 
-    def _forward(self, asked: Asked) -> Answered:
+    def _forward(self, asked: Request) -> Response:
         connection = http.client.HTTPConnection(*self.upstream, timeout=60)
         try:
             self._begin(connection, asked)
@@ -247,37 +247,37 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 length = int(response.getheader("Content-Length", len(body))) if asked.method == "HEAD" else len(body)
         finally:
             connection.close()
-        return Answered(status=response.status, headers=self._dated(kept), body=body, length=length)
+        return Response(status=response.status, headers=self._dated(kept), body=body, length=length)
 
-    def _forward_half(self, asked: Asked) -> None:
+    def _forward_half(self, asked: Request) -> None:
         connection = http.client.HTTPConnection(*self.upstream, timeout=60)
         self._begin(connection, asked)
         connection.endheaders(asked.body[: len(asked.body) // 2] if asked.body else None)
         connection.close()
 
-    def _without(self, asked: Asked, stripped: set[str]) -> Asked:
-        kept = {name: value for name, value in asked.headers if name.lower() not in SIGNED | stripped}
+    def _without(self, asked: Request, stripped_headers: set[str]) -> Request:
+        kept = {name: value for name, value in asked.headers if name.lower() not in SIGNED | stripped_headers}
         url = "http://{}:{}{}".format(*self.upstream, asked.path)
         request = AWSRequest(method=asked.method, url=url, data=asked.body, headers=kept)
         S3SigV4Auth(Credentials(*self.state.keys), "s3", "us-east-1").add_auth(request)
         headers = (("Host", "{}:{}".format(*self.upstream)), *request.headers.items())
         return replace(asked, headers=headers)
 
-    def _begin(self, connection: http.client.HTTPConnection, asked: Asked) -> None:
+    def _begin(self, connection: http.client.HTTPConnection, asked: Request) -> None:
         connection.putrequest(asked.method, asked.path, skip_host=True, skip_accept_encoding=True)
         for name, value in asked.headers:
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(len(asked.body)))
 
     def _dated(self, headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        off = self.state.date_off
+        off = self.state.clock_offset
         if off is None:
             return tuple(headers)
         moved = [(name, value) for name, value in headers if name.lower() != "date"]
         told = next(value for name, value in headers if name.lower() == "date")
         return (*moved, ("Date", format_datetime(parsedate_to_datetime(told) + off, usegmt=True)))
 
-    def _say(self, answered: Answered) -> None:
+    def _say(self, answered: Response) -> None:
         self.connection.sendall(answered.encode())
 
     def _cut(self, data: bytes) -> None:
@@ -294,8 +294,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _error(status: int, code: str, *, silent: bool) -> Answered:
+def _error(status: int, code: str, *, silent: bool) -> Response:
     body = b"" if silent else f"<Error><Code>{code}</Code><Message>spoilt</Message></Error>".encode()
     now = datetime.now(tz=UTC) - (timedelta(hours=1) if code == "RequestTimeTooSkewed" else timedelta())
     headers = (("Content-Type", "application/xml"), ("Date", format_datetime(now, usegmt=True)))
-    return Answered(status=status, headers=headers, body=body, length=len(body))
+    return Response(status=status, headers=headers, body=body, length=len(body))
