@@ -33,7 +33,7 @@ STATEMENTS = [
     "2*exp(3*x) - x^4 + 1/x",
 ]
 SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0)
-OURS = str(Path("everlearn", "learn"))
+OURS = str(Path("everlearn", "training"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Rollouts from two real vLLM servers with SmolLM2-135M-Instruct; one of them is killed in the middle.
 
-`tests/support/vllm.py` says how to make the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/learn
+`tests/support/vllm.py` says how to make the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/training/engines
 """
 
 from __future__ import annotations
