@@ -15,10 +15,10 @@ from everlearn.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from everlearn.canonical_json import Verifier
     from everlearn.cli.context import Place
     from everlearn.registry.maintenance.fsck import Damage, Findings
     from everlearn.registry.maintenance.restore import RepairPlan
+    from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 app = typer.Typer()

@@ -12,7 +12,7 @@ from everlearn.storage.retrying import RetryingStore
 from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
-    from everlearn.canonical_json import Verifier
+    from everlearn.registry.sealed_document import Verifier
     from everlearn.settings import Settings, StoreSettings
     from everlearn.storage.protocol import Store
 

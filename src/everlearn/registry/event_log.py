@@ -20,17 +20,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from everlearn.canonical_json import FORMAT, canonical, digest_of, parse, seal, unseal
+from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import BadInputError, ConflictError, IntegrityError, NotFoundError, StoreDownError
 from everlearn.registry.events import Event, State, fold
+from everlearn.registry.sealed_document import FORMAT, seal, unseal
 from everlearn.storage.objects import fetch, object_key, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from everlearn.canonical_json import Signer, Verifier
     from everlearn.registry.events import EventKind
+    from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.storage.protocol import Store
 
 SNAPSHOT_EVERY = 10

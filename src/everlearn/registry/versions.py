@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from everlearn.canonical_json import digest_of, seal, unseal
+from everlearn.canonical_json import digest_of
 from everlearn.errors import IntegrityError, RegistryError
 from everlearn.registry import delivery
 from everlearn.registry.event_log import Chain, Draft
@@ -27,6 +27,7 @@ from everlearn.registry.events import BASE, Event, EventKind, State, VersionEntr
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.preconditions import check_candidate, check_kept, ended, resolve
 from everlearn.registry.publisher_lease import LEASE, Publisher
+from everlearn.registry.sealed_document import seal, unseal
 from everlearn.storage.objects import (
     digest_of_file,
     fetch,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
-    from everlearn.canonical_json import Signer, Verifier
+    from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.storage.protocol import Store
 
 __all__ = ["BASE", "Event", "EventKind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.canonical_json import digest_of, seal
+from everlearn.canonical_json import digest_of
 from everlearn.errors import IntegrityError
 from everlearn.registry import event_log
 from everlearn.registry.event_log import Chain, span
 from everlearn.registry.events import EventKind
+from everlearn.registry.sealed_document import seal
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from everlearn.canonical_json import canonical, digest_of, parse, seal
+from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import IntegrityError
+from everlearn.registry.sealed_document import seal
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
 from everlearn.registry.versions import Registry
 from everlearn.storage.in_memory import MemoryStore
@@ -20,7 +21,7 @@ from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line, publish
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.canonical_json import Signer, Verifier
+    from everlearn.registry.sealed_document import Signer, Verifier
 
 STRANGER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 OTHER = "another"
@@ -86,13 +87,13 @@ def renumbered(data: bytes) -> bytes:
 
 
 FORGERIES: dict[str, tuple[Callable[[MemoryStore], bytes], str]] = {
-    "from another line": (lambda store: event_of(store, OTHER), "is meant for another place"),
-    "of another purpose": (lambda store: resealed(event_of(store), purpose="manifest"), "is meant for another place"),
-    "a manifest": (manifest_of, "is meant for another place"),
+    "from another line": (lambda store: event_of(store, OTHER), "belongs elsewhere"),
+    "of another purpose": (lambda store: resealed(event_of(store), purpose="manifest"), "belongs elsewhere"),
+    "a manifest": (manifest_of, "belongs elsewhere"),
     "by a wrong key": (lambda store: resealed(event_of(store), signer=STRANGER), "key that is not trusted here"),
     "never signed": (lambda store: resealed(event_of(store), signer=None), "is not signed"),
     "signature stripped": (lambda store: stripped(event_of(store)), "is not signed"),
-    "no field for a signature": (lambda store: without(event_of(store)), "is no document of a registry"),
+    "no field for a signature": (lambda store: without(event_of(store)), "is not a registry document"),
     "put elsewhere in the chain": (lambda store: renumbered(event_of(store)), "was changed after it was signed"),
 }
 
@@ -109,9 +110,9 @@ def test_a_forged_event_is_refused_by_name(store: MemoryStore, how: str) -> None
 @pytest.mark.parametrize(
     ("forge", "why"),
     [
-        (lambda store: manifest_of(store, OTHER), "is meant for another place"),
-        (lambda store: resealed(manifest_of(store), purpose="event"), "is meant for another place"),
-        (event_of, "is meant for another place"),
+        (lambda store: manifest_of(store, OTHER), "belongs elsewhere"),
+        (lambda store: resealed(manifest_of(store), purpose="event"), "belongs elsewhere"),
+        (event_of, "belongs elsewhere"),
         (lambda store: resealed(manifest_of(store), signer=STRANGER), "key that is not trusted here"),
         (lambda store: resealed(manifest_of(store), signer=None), "is not signed"),
         (lambda store: stripped(manifest_of(store)), "is not signed"),

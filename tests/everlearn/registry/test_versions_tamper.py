@@ -225,7 +225,7 @@ def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_
     publish(other, "one")
     for key in [each for each in list_keys(store) if each.startswith("other/")]:
         store.put(key.replace("other/", f"{LINE}/"), store.get(key).data)
-    assert "meant for another place" in refused(store, tmp_path / "adapter")
+    assert "belongs elsewhere" in refused(store, tmp_path / "adapter")
 
 
 def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: MemoryStore, tmp_path: Path) -> None:

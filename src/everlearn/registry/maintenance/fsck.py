@@ -28,7 +28,7 @@ from everlearn.storage.objects import object_key
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.canonical_json import Verifier
+    from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 WALKS = 3

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from everlearn.canonical_json import unseal
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.event_log import READERS, Chain
 from everlearn.registry.manifest import Manifest
+from everlearn.registry.sealed_document import unseal
 from everlearn.storage.objects import fetch, object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from everlearn.canonical_json import Verifier
     from everlearn.registry.events import Event
+    from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 T = TypeVar("T")

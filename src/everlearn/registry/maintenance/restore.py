@@ -19,10 +19,10 @@ from everlearn.errors import BadInputError, ConflictError, IntegrityError, NotFo
 from everlearn.registry.event_log import Chain
 
 if TYPE_CHECKING:
-    from everlearn.canonical_json import Verifier
     from everlearn.registry.events import State
     from everlearn.registry.maintenance.fsck import Findings
     from everlearn.registry.maintenance.head_evidence import Witness
+    from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 SHORTEST = 8  # digits of a digest that are enough to name an event

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from everlearn.canonical_json import canonical, digest_of, parse, seal
+from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
 from everlearn.registry.event_log import Chain, Draft
 from everlearn.registry.events import Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
+from everlearn.registry.sealed_document import seal
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
 from everlearn.registry.versions import Registry
 from everlearn.storage.in_memory import MemoryStore
