@@ -53,11 +53,12 @@ def run_arm(
     """One arm, one seed: train for `budget` CPU seconds, then measure."""
     import torch
 
+    from everlearn.counters import cpu_seconds
     from everlearn.domains.contract import load_domain
     from everlearn.ladder.tree import kinships
     from everlearn.settings import LadderSettings, LearnSettings
     from everlearn.training.ladder_growth import extend, measure_rungs, plant
-    from everlearn.training.loop import advance, begin, cpu_seconds, has_fast_bf16
+    from everlearn.training.loop import advance, begin, has_fast_bf16
     from everlearn.training.models.policy import load_policy
     from everlearn.training.rollouts import attempt, seed_of
 

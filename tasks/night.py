@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -96,12 +95,12 @@ def hold_line(settings: Settings) -> Iterator[int]:
 def clocked(night: Night, name: str) -> Iterator[Workspace]:
     """The night's work; what the block took and did is kept under `time/<name>`, unless an earlier run had finished it."""
     work = night.work
-    wall, cpu, before = time.monotonic(), _cpu_seconds(), counters.snapshot()
+    wall, cpu, before = time.monotonic(), counters.cpu_seconds(), counters.snapshot()
     with logs.bound(cycle=night.key):
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
-        spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=_cpu_seconds() - cpu)
+        spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=counters.cpu_seconds() - cpu)
         done = {what: number - before[what] for what, number in counters.snapshot().items()}
         work.put(f"time/{name}", json.dumps(asdict(spent) | done | {"ended": time.time()}).encode())
 
@@ -135,8 +134,3 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 def _ended(row: dict[str, Any]) -> float:
     return float(row["ended"])
-
-
-def _cpu_seconds() -> float:
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system

@@ -1,26 +1,33 @@
-"""What this process has done so far, as the kernel counts its CPU time: rollouts sampled, verdicts spoken.
+"""Counters of this process: CPU seconds, rollouts sampled and verdicts given.
 
-Whoever wants to know what a step did looks before and after it (`tasks.night.clocked`). Counts only grow.
+All of them only grow. To measure a block of code, subtract the values before it from those after it.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from typing import Literal
 
-What = Literal["rollouts", "verdicts"]
+Counted = Literal["rollouts", "verdicts"]
 _LOCK = threading.Lock()
-_DONE: Counter[What] = Counter()
+_COUNTS: Counter[Counted] = Counter()
 
 
-def increment(what: What, *, by: int = 1) -> None:
-    """So many more of them."""
+def increment(name: Counted, *, by: int = 1) -> None:
+    """Add `by` to a counter."""
     with _LOCK:
-        _DONE[what] += by
+        _COUNTS[name] += by
 
 
-def snapshot() -> dict[What, int]:
-    """All of them since the process began."""
+def snapshot() -> dict[Counted, int]:
+    """Return all counts since the process started."""
     with _LOCK:
-        return {"rollouts": _DONE["rollouts"], "verdicts": _DONE["verdicts"]}
+        return {"rollouts": _COUNTS["rollouts"], "verdicts": _COUNTS["verdicts"]}
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time in seconds of this process and of its children that have ended."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system

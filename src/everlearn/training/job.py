@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.counters import cpu_seconds
 from everlearn.domains.contract import load_domain
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
 from everlearn.training.engines.torchrun import train_together
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
-from everlearn.training.loop import advance, begin, cpu_seconds, has_fast_bf16
+from everlearn.training.loop import advance, begin, has_fast_bf16
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import judging, seed_of

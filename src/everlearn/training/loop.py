@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.counters import cpu_seconds
 from everlearn.ladder.curriculum import Curriculum
 from everlearn.ladder.tree import CurvePoint, digest_of
 from everlearn.training.engines import collectives
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
     from everlearn.training.rollouts import Group, Judge
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of its children that ended."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
 
 
 def has_fast_bf16() -> bool:
