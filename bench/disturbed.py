@@ -25,7 +25,8 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn.cycle.record import Workspace, current_cycle
+from everlearn.cycle.record import current_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
 from everlearn.local import servers

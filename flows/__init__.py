@@ -1,1 +1,1 @@
-"""When we do it: one verb a file, each a table of contents."""
+"""Prefect flows: one verb per file, each listing its steps in order. The steps are in `tasks/`."""

@@ -1,6 +1,6 @@
-"""The part of a night that decodes and trains: for a worker with a GPU, while the night waits on another.
+"""The part of a night that decodes and trains: for a worker with a GPU, while the night itself waits on another worker.
 
-Everything it does is kept in the night's work, so that whoever comes next finds it there and goes on.
+All results are kept in the night's workspace, so that any later run resumes from them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
-from tasks.gate import CANDIDATE, check_bytes, measure_suites, name_opponents, upload_candidate
+from tasks.decide import name_baselines
 from tasks.learn import grow_ladder, train_adapter
-from tasks.night import speaking
-from tasks.open import join_night
+from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
+from tasks.night import log_context
+from tasks.open_night import join_night
 
 if TYPE_CHECKING:
     from tasks.night import Night
 
 
 class ClimbConfig(BaseModel):
-    """Which night, as whoever waits for it has opened it. The settings are those of the worker."""
+    """The night, as its own run opened it. The settings are those of the worker."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cycle_key: str
-    token: int = Field(ge=1, description="The fencing token of the night that waits.")
+    token: int = Field(ge=1, description="The fencing token of the run that waits.")
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
@@ -39,17 +40,17 @@ def _name() -> str:
 
 @flow(name="climb", flow_run_name=_name, persist_result=False)
 def climb(config: ClimbConfig) -> None:
-    """Go on with that night's ladder, training and measurements."""
+    """Run the night's ladder, training and measurements."""
     night = join_night(config.settings, config.cycle_key, config.token)
-    with speaking(config.settings):
-        climb_ladder(night)
+    with log_context(config.settings):
+        train_candidate(night)
 
 
-def climb_ladder(night: Night) -> None:
-    """Grow the ladder, train on it, and let the candidate and its opponents answer every suite."""
+def train_candidate(night: Night) -> None:
+    """Grow the ladder, train on it, and measure the candidate and its baselines on every suite."""
     grow_ladder(night)
     train_adapter(night)
     upload_candidate(night)
-    for who in ("parent", CANDIDATE, *(name for _, name in name_opponents(night))):
-        measure_suites(night, who)
+    for policy in ("parent", CANDIDATE, *(baseline for _, baseline in name_baselines(night))):
+        measure_suites(night, policy)
     check_bytes(night)

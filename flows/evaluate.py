@@ -1,4 +1,4 @@
-"""Measure a version, the champion or the base on a suite: the same as `everlearn evaluate`, as a deployment."""
+"""Measure a version, the champion or the base model on a suite: `everlearn evaluate` as a deployment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.evaluate import evaluate_version, show_evaluation
 
 
 class EvaluateConfig(BaseModel):
-    """Which version (`v0001`, `champion`, `base`) on which suite file."""
+    """The version (`v0001`, `champion` or `base`) and the suite file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +24,7 @@ class EvaluateConfig(BaseModel):
 
 @flow(name="evaluate", persist_result=False)
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
-    """Counts by ruling, and the share that is right."""
-    found = evaluate_version(config.settings, config.version, config.suite)
-    show_evaluation(config.settings, config.version, config.suite.stem, found)
-    return found
+    """Return the number of items, counts by ruling, and the share that is correct."""
+    result = evaluate_version(config.settings, config.version, config.suite)
+    show_evaluation(config.settings, config.version, config.suite.stem, result)
+    return result

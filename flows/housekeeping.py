@@ -1,4 +1,4 @@
-"""Walk the history of a line, and remove what nobody needs: `everlearn fsck`, `everlearn gc --yes`, and Prefect's old runs."""
+"""Maintain a line: `everlearn fsck`, `everlearn gc --yes`, and deletion of its old runs in Prefect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.housekeeping import collect_garbage, forget_runs, walk_line
 
 
 class HousekeepingConfig(BaseModel):
-    """Nothing has to be said. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
+    """No parameters. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class HousekeepingConfig(BaseModel):
 
 @flow(name="housekeeping", persist_result=False)
 def housekeeping(config: HousekeepingConfig) -> dict[str, int]:
-    """How many objects were walked and removed, and how many runs forgotten: none of them where the walk finds damage."""
+    """Return how many objects were checked and removed and how many runs deleted. Damage stops before any removal."""
     walked = walk_line(config.settings)
     removed = collect_garbage(config.settings)
     return {"walked": walked, "removed": removed, "forgotten": forget_runs(config.settings, at=datetime.now(tz=UTC))}

@@ -1,7 +1,8 @@
-"""Let a night begin when new problems have arrived: because somebody said so, or because they were found in the bucket.
+"""Start a night when new problems have arrived, after an event or because they were found in the bucket.
 
-Whoever puts a shard below `<line>/inbox/` in the bucket can say so with the event `everlearn.data.arrived` of the
-resource `everlearn.line.<line>`; `everlearn ingest --bucket` does. Without a word they are found within ten minutes.
+A producer that puts a shard below `<line>/inbox/` in the bucket can emit the event `everlearn.data.arrived` of the
+resource `everlearn.line.<line>`, as `everlearn ingest --bucket` does. Without an event, shards are found within ten
+minutes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
-from tasks.begin import begin_night
 from tasks.ingest import find_unseen
+from tasks.start_night import start_night
 
 
 class IngestConfig(BaseModel):
-    """Nothing has to be said. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
+    """No parameters. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +26,6 @@ class IngestConfig(BaseModel):
 
 @flow(name="ingest", persist_result=False)
 def ingest(config: IngestConfig) -> dict[str, int]:
-    """How many shards no published night has seen, and how many nights were begun for them."""
+    """Return how many shards no published night has seen, and how many nights were started for them."""
     unseen = find_unseen(config.settings)
-    return {"unseen": len(unseen), "begun": begin_night(config.settings, unseen) if unseen else 0}
+    return {"unseen": len(unseen), "begun": start_night(config.settings, unseen) if unseen else 0}

@@ -1,7 +1,7 @@
-"""Make a published version the champion: the same as `everlearn promote`, as a deployment with a form.
+"""Make a published version the champion: `everlearn promote` as a deployment with a form.
 
-The form offers the versions that there are: publishing, promoting and rolling back refresh it. What was chosen is
-checked again when the flow runs.
+The form lists the existing versions; publishing, promoting and rolling back refresh it. The flow validates the
+selected version again.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
-from tasks.announce import announce_champion
 from tasks.champion import await_consumers, promote_version, show_champion
-from tasks.offer import offer_versions
+from tasks.emit_events import emit_champion_changed
+from tasks.refresh_forms import refresh_forms
 
 
 class PromoteConfig(BaseModel):
-    """Which version, and why. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
+    """The version and the reason. The settings are those of the worker: params.yaml and EVERLEARN_* there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: str = Field(description="The version that shall serve.")
+    version: str = Field(description="The version to make champion.")
     reason: str = Field(min_length=3, description="For the history.")
-    verify: Literal["quick", "full"] = Field(default="quick", description="Ask for checksums, or hash every byte.")
-    wait_s: float = Field(default=0.0, ge=0.0, description="How long to wait until all consumers have followed.")
+    verify: Literal["quick", "full"] = Field(
+        default="quick", description="Compare the server's checksums, or hash every byte."
+    )
+    wait_s: float = Field(default=0.0, ge=0.0, description="Seconds to wait until all consumers have followed.")
     actor: str = "prefect"
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
@@ -39,12 +41,12 @@ def _name() -> str:
 
 @flow(name="promote", flow_run_name=_name, persist_result=False)
 def promote(config: PromoteConfig) -> dict[str, str | None]:
-    """The version that served before and the one that serves now."""
+    """Return the version that served before and the one that serves now."""
     done = promote_version(
         config.settings, config.version, reason=config.reason, actor=config.actor, verify=config.verify
     )
-    announce_champion(config.settings, what=f"promoted {done['to']}", actor=config.actor, champion=done["to"])
+    emit_champion_changed(config.settings, what=f"promoted {done['to']}", actor=config.actor, champion=done["to"])
     show_champion(config.settings)
-    offer_versions(config.settings)
-    await_consumers(config.settings, patience_s=config.wait_s)
+    refresh_forms(config.settings)
+    await_consumers(config.settings, timeout_s=config.wait_s)
     return done

@@ -1,5 +1,5 @@
-"""What we do: one effect a function. `@task` lives here and only here; the thinking is one call away, in `everlearn`.
+"""Prefect tasks: one effect per function. `@task` is used here and nowhere else; the decisions are in `everlearn`.
 
-Tasks exchange keys and digests; what lies behind them is in the store. Each is safe to run again: it looks first
-whether its result is there, and writes that result last. A local path never leaves the task that made it.
+Tasks exchange keys and digests; the content is in the store. Each task is safe to run again: it first checks whether
+its result exists, and writes that result last. A local path never leaves the task that created it.
 """

@@ -1,4 +1,4 @@
-"""Change the champion of a line, show what consumers will see, and wait for them."""
+"""Change the champion of a line, show it in the dashboard, and wait for consumers to follow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def roll_back_line(
     settings: Settings, to: str | None, *, reason: str, actor: str, keep: bool, verify: Verify
 ) -> dict[str, str | None]:
-    """One event; the version that was left, and the one that serves now."""
+    """Roll the line back. Return the version that served before (`left`) and the one that serves now (`to`)."""
     done = open_registry(settings).rollback(to, reason=reason, actor=actor, keep=keep, verify=verify)
     return {"left": done.left, "to": done.to}
 
@@ -31,7 +31,7 @@ def roll_back_line(
 def promote_version(
     settings: Settings, version: str, *, reason: str, actor: str, verify: Verify
 ) -> dict[str, str | None]:
-    """One event, or none if it is the champion already; the version that served before, and the one that serves now."""
+    """Make a version the champion, unless it is already. Return the version that served before and the one now."""
     registry = open_registry(settings)
     before = registry.state().champion
     return {"left": before, "to": registry.promote(version, reason=reason, actor=actor, verify=verify).version}
@@ -39,21 +39,25 @@ def promote_version(
 
 @step_task
 def show_champion(settings: Settings) -> None:
-    """What consumers will see, with the run."""
+    """Show in the dashboard what consumers load from now on."""
     registry = open_registry(settings)
     registry.state()
-    told = outlook(registry).sentences()
+    sentences = outlook(registry).sentences()
     create_markdown_artifact(
         key=artifact_key("champion", line=settings.store.line),
-        markdown="".join(f"- {line}\n" for line in told),
+        markdown="".join(f"- {sentence}\n" for sentence in sentences),
         description=f"The champion of line {settings.store.line}",
     )
 
 
 @step_task
-def await_consumers(settings: Settings, *, patience_s: float) -> None:
-    """Wait until all consumers have followed; LateError names those that have not. No patience: no question."""
-    late = wait_for_all(open_registry(settings), patience_s=patience_s) if patience_s else ()
+def await_consumers(settings: Settings, *, timeout_s: float) -> None:
+    """Wait until all consumers have followed the champion. A timeout of 0 does not wait.
+
+    Raises:
+        LateError: some consumers have not followed in time. The message names them.
+    """
+    late = wait_for_all(open_registry(settings), patience_s=timeout_s) if timeout_s else ()
     if late:
         names = ", ".join(each.consumer for each in late)
-        raise LateError(f"the champion has changed, but {names} did not follow within {patience_s:g} s; look there")
+        raise LateError(f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check them")

@@ -1,4 +1,4 @@
-"""Let a worker with a GPU climb, and wait for it: a climb that crashed is begun again, and goes on where it was."""
+"""Run a night's training on a worker with a GPU and wait for it. A run that crashes is started again and resumes."""
 
 from __future__ import annotations
 
@@ -32,82 +32,89 @@ if TYPE_CHECKING:
     from tasks.night import Night
 
 POLL_S = 2.0
-WORD_S = 60.0
-LAST = "check/bytes"
-"""What a climb keeps at its very end."""
-DEAF_S = 20.0
-UNENDED = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
-NO_ANSWER = (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError)
+LOG_INTERVAL_S = 60.0
+CANCEL_TIMEOUT_S = 20.0
+LAST_RESULT = "check/bytes"
+"""The last result that the flow `climb` keeps in the workspace."""
+UNFINISHED = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
+UNREACHABLE = (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError)
 
 
 @step_task
 def await_climb(night: Night, deployment: str) -> None:
-    """Begin a run of `deployment` and wait until it has ended well. CycleError with its own words if it failed.
+    """Start a run of `deployment` and wait until it has completed.
 
-    A run that crashes is begun again at once. It is the climb that counts how often that happens at one place. Whoever
-    was taken over meanwhile must not touch the climbs of the one that did: CycleBusyError.
+    A run that crashes is started again at once; the flow `climb` itself limits how often it resumes at one place.
+
+    Raises:
+        CycleError: the run failed. The message holds its own.
+        CycleBusyError: another night took over the lease. Its runs must not be cancelled from here.
     """
     while True:
         night.work.fence()
-        if night.work.has(LAST):
+        if night.work.has(LAST_RESULT):
             return
-        _stop(FlowRunFilter(tags=FlowRunFilterTags(all_=[tag_of(night.key)]), state=UNENDED))
-        run = _begin(night, deployment)
-        state = _end_of(run)
+        _cancel(FlowRunFilter(tags=FlowRunFilterTags(all_=[tag_of(night.key)]), state=UNFINISHED))
+        run = _start(night, deployment)
+        state = _await_final_state(run)
         if state.is_completed():
             return
         if not state.is_crashed():
-            raise CycleError(f"the climb {run.name!r} ended as {state.name}: {state.message or 'no reason given'}")
-        LOG.warning("the climb %r has crashed (%s); another one goes on where it was", run.name, state.message)
+            raise CycleError(f"the run {run.name!r} ended as {state.name}: {state.message or 'no reason given'}")
+        LOG.warning("the run %r crashed (%s); starting another one, which resumes there", run.name, state.message)
 
 
 def stop_climbs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - Prefect's names
-    """When a night is cancelled, its climb is, too: for `on_cancellation`."""
-    _stop(FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]), state=UNENDED))
+    """Cancel the training runs of a night that is cancelled: a hook for `on_cancellation`."""
+    _cancel(FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]), state=UNFINISHED))
 
 
 def tag_of(cycle_key: str) -> str:
-    """What the runs of one night have in common."""
+    """Return the tag that all runs of one night share."""
     return f"cycle:{cycle_key[:12]}"
 
 
-def _begin(night: Night, deployment: str) -> FlowRun:
-    given = {"config": {"cycle_key": night.key, "token": night.token}}
+def _start(night: Night, deployment: str) -> FlowRun:
+    parameters = {"config": {"cycle_key": night.key, "token": night.token}}
     tags = [tag_of(night.key), f"line:{night.line}"]
     try:
-        return cast("FlowRun", run_deployment(deployment, parameters=given, timeout=0, tags=tags))
+        return cast("FlowRun", run_deployment(deployment, parameters=parameters, timeout=0, tags=tags))
     except ObjectNotFound:
         raise BadInputError(
-            f"there is no deployment {deployment!r} to climb for line {night.line}; run `everlearn deploy`"
+            f"no deployment {deployment!r} trains for line {night.line}; run `everlearn deploy`"
         ) from None
 
 
-def _end_of(run: FlowRun) -> State[Any]:
-    """Its final state. A server that is away is waited for: the climb needs it as little as this does."""
-    told = time.monotonic()
+def _await_final_state(run: FlowRun) -> State[Any]:
+    """Return the final state of a run. An unreachable server is polled again: the training goes on without it."""
+    logged = time.monotonic()
     with get_client(sync_client=True) as client:
         while True:
             try:
                 state = client.read_flow_run(run.id).state
-            except NO_ANSWER as error:
-                LOG.warning("the Prefect server does not answer (%s); still waiting for the climb", error)
+            except UNREACHABLE as error:
+                LOG.warning("the Prefect server does not answer (%s); still waiting for %r", error, run.name)
             else:
                 if state is not None and state.is_final():
                     return state
-                if state is not None and state.type is not StateType.RUNNING and time.monotonic() - told > WORD_S:
-                    told = time.monotonic()
-                    LOG.warning("the climb %r still waits for a worker; is one at work on its pool?", run.name)
+                is_waiting = state is not None and state.type is not StateType.RUNNING
+                if is_waiting and time.monotonic() - logged > LOG_INTERVAL_S:
+                    logged = time.monotonic()
+                    LOG.warning("the run %r waits for a worker; check that one serves its work pool", run.name)
             time.sleep(POLL_S)
 
 
-def _stop(which: FlowRunFilter) -> None:
-    """Cancel those runs. They could not write any more, but hold a GPU; who does not listen is dead."""
+def _cancel(which: FlowRunFilter) -> None:
+    """Cancel runs and wait until they have ended. They can no longer write, but each holds a GPU.
+
+    A run that does not end within `CANCEL_TIMEOUT_S` has no live process and is marked as cancelled.
+    """
     with get_client(sync_client=True) as client:
-        found = [run.id for run in client.read_flow_runs(flow_run_filter=which)]
-        for run in found:
+        runs = [run.id for run in client.read_flow_runs(flow_run_filter=which)]
+        for run in runs:
             client.set_flow_run_state(run, Cancelling())
-        deadline = time.monotonic() + DEAF_S
-        while (left := [run for run in found if not _is_final(client, run)]) and time.monotonic() < deadline:
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        while (left := [run for run in runs if not _is_final(client, run)]) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         for run in left:
             client.set_flow_run_state(run, Cancelled(message="Another run has taken over."), force=True)

@@ -22,25 +22,30 @@ if TYPE_CHECKING:
 
 @step_task
 def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str, float]:
-    """Counts by ruling, and the share that is right."""
+    """Measure a version on a suite. Return `n`, a count for each ruling, and the `share` that is correct."""
     from everlearn.training.evaluation import measure  # imports torch
 
     problems = suites.load(suite, domain=settings.domain).problems
-    with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as tell:
+    with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as report_progress:
         adapter = None if version == "base" else open_registry(settings).pull(version, to=Path(folder) / "adapter")
-        found = measure(
-            settings.base.path, adapter, problems, seed=settings.learn.seed, threads=settings.threads, progress=tell
+        rows = measure(
+            settings.base.path,
+            adapter,
+            problems,
+            seed=settings.learn.seed,
+            threads=settings.threads,
+            progress=report_progress,
         )
-    counts = Counter(each.verdict.ruling for each in found)
-    told = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}
-    return {"n": float(len(found)), **told, "share": counts[Ruling.CORRECT] / len(found)}
+    counts = Counter(row.verdict.ruling for row in rows)
+    by_ruling = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}
+    return {"n": float(len(rows)), **by_ruling, "share": counts[Ruling.CORRECT] / len(rows)}
 
 
 @step_task
-def show_evaluation(settings: Settings, version: str, suite: str, found: dict[str, float]) -> None:
-    """The figures as a table in the dashboard."""
+def show_evaluation(settings: Settings, version: str, suite: str, result: dict[str, float]) -> None:
+    """Show the result as a table in the dashboard."""
     create_table_artifact(
         key=artifact_key("evaluation", line=settings.store.line),
-        table=[{"version": version, "suite": suite, **found}],
+        table=[{"version": version, "suite": suite, **result}],
         description="Greedy answers",
     )

@@ -1,4 +1,4 @@
-"""What a line needs now and then: a walk from end to end, its garbage removed, and its old runs forgotten."""
+"""Maintenance of a line: check all of its objects, remove garbage, and delete its old runs in Prefect."""
 
 from __future__ import annotations
 
@@ -36,57 +36,62 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings
 
 PAGE = 200
-LAST = 10
-"""Runs of each deployment that are kept however old they are: a line that rests must not lose its last logs."""
+KEPT_RUNS = 10
+"""Newest runs of each deployment that are never deleted, so that an idle line does not lose its last logs."""
 
 
 @step_task
 def walk_line(settings: Settings) -> int:
-    """How many objects were looked at. IntegrityError names what does not hold."""
+    """Check the whole line (`everlearn fsck`). Return how many objects were checked; IntegrityError for any fault."""
     line = settings.store.line
-    found = fsck(open_store(settings.store), line, verifier=open_verifier(settings))
-    faults = [*found.head, *found.damaged, *found.missing]
-    told = "".join(f"- `{fault.key}`: {fault.why}\n" for fault in faults) or f"{found.checked} objects: all holds\n"
+    result = fsck(open_store(settings.store), line, verifier=open_verifier(settings))
+    faults = [*result.head, *result.damaged, *result.missing]
+    rows = "".join(f"- `{fault.key}`: {fault.why}\n" for fault in faults)
     create_markdown_artifact(
-        key=artifact_key("walk", line=line), markdown=told, description=f"What `everlearn fsck` found on {line}"
+        key=artifact_key("walk", line=line),
+        markdown=rows or f"{result.checked} objects, no faults\n",
+        description=f"Result of `everlearn fsck` on {line}",
     )
-    if not found.is_clean:
+    if not result.is_clean:
         raise IntegrityError(f"line {line}: {len(faults)} faults, the first: {faults[0].why}; run `everlearn fsck`")
-    return found.checked
+    return result.checked
 
 
 @step_task
 def collect_garbage(settings: Settings) -> int:
-    """How many objects nobody needed. A publisher at work is no error: then there is a next time."""
+    """Remove unreferenced objects (`everlearn gc --yes`). Return how many; 0 while a publisher is active."""
     registry = open_registry(settings)
-    found = plan(registry, settings.retention)
-    if found.is_empty or found.busy:
+    planned = plan(registry, settings.retention)
+    if planned.is_empty or planned.busy:
         return 0
     return len(collect(registry, settings.retention, actor="housekeeping", wait=time.sleep).removed)
 
 
 @step_task
 def forget_runs(settings: Settings, *, at: datetime) -> int:
-    """How many runs of the line's deployments Prefect was told to delete, with their tasks and logs: all that are old."""
+    """Delete the line's old runs in Prefect, with their tasks and logs. Return how many."""
     before = at - timedelta(days=settings.retention.run_days)
-    mine = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{settings.store.line}"]))
+    own = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{settings.store.line}"]))
     with get_client(sync_client=True) as client:
-        return sum(_forget(client, each.id, before=before) for each in client.read_deployments(deployment_filter=mine))
+        deployments = client.read_deployments(deployment_filter=own)
+        return sum(_delete_runs(client, deployment.id, before=before) for deployment in deployments)
 
 
-def _forget(client: SyncPrefectClient, deployment: UUID, *, before: datetime) -> int:
-    """The same of one deployment; its last runs stay."""
-    last, forgotten = _ended(client, deployment, limit=LAST), 0
-    while old := _ended(client, deployment, before=before, limit=PAGE) - last:
+def _delete_runs(client: SyncPrefectClient, deployment: UUID, *, before: datetime) -> int:
+    """Delete the runs of one deployment that ended before that time, except its newest ones. Return how many."""
+    newest, deleted = _ended_runs(client, deployment, limit=KEPT_RUNS), 0
+    while old := _ended_runs(client, deployment, before=before, limit=PAGE) - newest:
         for run in old:
             client.delete_flow_run(run)
-        forgotten += len(old)
-    return forgotten
+        deleted += len(old)
+    return deleted
 
 
-def _ended(client: SyncPrefectClient, deployment: UUID, *, limit: int, before: datetime | None = None) -> set[UUID]:
-    """The newest of the runs that have ended, or that ended before that moment."""
-    found = client.read_flow_runs(
+def _ended_runs(
+    client: SyncPrefectClient, deployment: UUID, *, limit: int, before: datetime | None = None
+) -> set[UUID]:
+    """Return the newest runs that have ended, or that ended before that time."""
+    runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
@@ -95,4 +100,4 @@ def _ended(client: SyncPrefectClient, deployment: UUID, *, limit: int, before: d
         sort=FlowRunSort.END_TIME_DESC,
         limit=limit,
     )
-    return {each.id for each in found}
+    return {run.id for run in runs}

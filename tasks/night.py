@@ -1,4 +1,4 @@
-"""What the steps of a night share: which night it is, its work in the store, and how long each step took."""
+"""State shared by the steps of a night: its identity, its workspace in the store, and the duration of each step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 
 from everlearn import counters
-from everlearn.cycle.record import CycleInputs, Lease, Workspace
+from everlearn.cycle.lease import Lease
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
 from everlearn.registry.connect import open_patiently, open_registry, open_store
 from everlearn.reporting.night_record import StepTime
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from prefect.tasks import Task
 
+    from everlearn.cycle.inputs import CycleInputs
     from everlearn.registry.versions import Registry
     from everlearn.settings import Settings
     from everlearn.storage.protocol import Store
@@ -35,13 +37,13 @@ R = TypeVar("R")
 
 
 def step_task(function: Callable[P, R]) -> Task[P, R]:
-    """`@task` as our steps use it: they keep their own results in the store, so Prefect keeps none, and no retries."""
+    """Declare a Prefect task without result persistence and retries: steps keep their results in the workspace."""
     return task(cache_policy=NO_CACHE, persist_result=False, retries=0)(function)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """One open cycle, as the steps pass it on: its settings and inputs are frozen, `token` fences its writes."""
+    """One open cycle, passed from step to step: frozen settings and inputs, and the fencing token of its writes."""
 
     settings: Settings
     key: str
@@ -51,49 +53,47 @@ class Night:
 
     @property
     def line(self) -> str:
-        """The line that the night works for."""
+        """Name of the line."""
         return self.settings.store.line
 
     @property
     def store(self) -> Store:
-        """The bucket; a server that is away for minutes is waited for."""
+        """The bucket, with retries while the server is down for minutes."""
         return open_patiently(self.settings.store)
 
     @property
     def registry(self) -> Registry:
-        """The line's versions."""
+        """The registry of the line."""
         return open_registry(self.settings, store=self.store)
 
     @property
     def work(self) -> Workspace:
-        """The night's results so far."""
+        """The results of the steps that are done."""
         return Workspace(self.store, self.line, self.key, token=self.token)
 
 
 @contextlib.contextmanager
-def speaking(settings: Settings) -> Iterator[None]:
-    """What is logged in the block carries line and run, and an error that a user can answer is one sentence."""
-    speak_plainly()
-    with logs.bound(line=settings.store.line, run=flow_run.id):
-        yield
-
-
-@contextlib.contextmanager
 def hold_line(settings: Settings) -> Iterator[int]:
-    """The line's lease, renewed in the background; the fencing token. CycleBusyError while another run has it.
+    """Hold the lease of the line, renewed in the background; yield the fencing token.
 
-    A run of a deployment waits for the claim of a machine that went silent to end; a person is told at once.
+    A run of a deployment waits for the lease of an unresponsive machine to expire. An interactive run fails at once.
+
+    Raises:
+        CycleBusyError: another run holds the lease.
     """
     store = open_store(settings.store)
-    with speaking(settings):
+    with log_context(settings):
         store.require_conformance()
         with Lease(store, settings.store.line, waits=deployment.id is not None) as lease:
             yield lease.token
 
 
 @contextlib.contextmanager
-def clocked(night: Night, name: str) -> Iterator[Workspace]:
-    """The night's work; what the block took and did is kept under `time/<name>`, unless an earlier run had finished it."""
+def timed_step(night: Night, name: str) -> Iterator[Workspace]:
+    """Yield the workspace, and keep the duration and counters of the block under `time/<name>`.
+
+    The first successful execution is kept: a repeated step does not replace the time that the work took.
+    """
     work = night.work
     wall, cpu, before = time.monotonic(), counters.cpu_seconds(), counters.snapshot()
     with logs.bound(cycle=night.key):
@@ -101,36 +101,41 @@ def clocked(night: Night, name: str) -> Iterator[Workspace]:
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
         spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=counters.cpu_seconds() - cpu)
-        done = {what: number - before[what] for what, number in counters.snapshot().items()}
-        work.put(f"time/{name}", json.dumps(asdict(spent) | done | {"ended": time.time()}).encode())
+        counts = {counter: number - before[counter] for counter, number in counters.snapshot().items()}
+        work.put(f"time/{name}", json.dumps(asdict(spent) | counts | {"ended": time.time()}).encode())
 
 
 def times_of(work: Workspace) -> tuple[StepTime, ...]:
-    """What each finished step took, in the order in which they ended."""
-    kept = sorted((json.loads(work.get(name)) for name in work.names() if name.startswith("time/")), key=_ended)
-    return tuple(StepTime(name=row["name"], seconds=row["seconds"], cpu_seconds=row["cpu_seconds"]) for row in kept)
+    """Return the duration of each finished step, in the order in which the steps ended."""
+    rows = [json.loads(work.get(name)) for name in work.names() if name.startswith("time/")]
+    rows.sort(key=lambda row: float(row["ended"]))
+    return tuple(StepTime(name=row["name"], seconds=row["seconds"], cpu_seconds=row["cpu_seconds"]) for row in rows)
 
 
 def as_json(value: Any) -> bytes:
-    """Compact JSON."""
+    """Return compact JSON."""
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def speak_plainly() -> None:
-    """Show what the steps tell, as EVERLEARN_LOG says, and an error that a user can answer without a traceback."""
+@contextlib.contextmanager
+def log_context(settings: Settings) -> Iterator[None]:
+    """Configure logging, and add line and run to every log record of the block."""
+    configure_logging()
+    with logs.bound(line=settings.store.line, run=flow_run.id):
+        yield
+
+
+def configure_logging() -> None:
+    """Apply the log format of EVERLEARN_LOG, and log expected errors as one sentence without a traceback."""
     LOG.setLevel(logging.INFO)
     logs.dress_all("", "everlearn", "prefect", "prefect.flow_runs", "prefect.task_runs")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
-        if _without_traceback not in logger.filters:
-            logger.addFilter(_without_traceback)
+        if _shorten_expected_error not in logger.filters:
+            logger.addFilter(_shorten_expected_error)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
+def _shorten_expected_error(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], EverlearnError):
         record.msg, record.args, record.exc_info = "%s", (str(record.exc_info[1]),), None
     return True
-
-
-def _ended(row: dict[str, Any]) -> float:
-    return float(row["ended"])

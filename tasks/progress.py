@@ -1,4 +1,4 @@
-"""How far a long step is: a bar with rate and remaining time at a terminal, a log line now and then elsewhere."""
+"""Progress of a long step: a bar with rate and remaining time at a terminal, log lines and a Prefect bar elsewhere."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ LOG = logging.getLogger("everlearn.night")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class Tell(Protocol):
-    """`done` of `of` are done; `note` stands beside the bar."""
+class ReportProgress(Protocol):
+    """Callback for a long step."""
 
     def __call__(self, done: int, of: int, note: str = "") -> None:
-        """Show it."""
+        """Show that `done` of `of` items are done, with a short note."""
         ...
 
 
 @contextlib.contextmanager
-def progress(text: str) -> Iterator[Tell]:
-    """What is given shows how many of how many are done."""
+def progress(text: str) -> Iterator[ReportProgress]:
+    """Yield a callback that shows the progress of the step called `text`."""
     if not sys.stderr.isatty():
-        yield _Told(text)
+        yield _LoggedProgress(text)
         return
     from rich.console import Console
     from rich.progress import (
@@ -45,26 +45,27 @@ def progress(text: str) -> Iterator[Tell]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+    texts = [TextColumn(text) for text in ("{task.description}", "{task.fields[rate]}", "{task.fields[note]}")]
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (texts[0], BarColumn(), MofNCompleteColumn(), texts[1], *times, texts[2])
     with Progress(*columns, console=Console(stderr=True)) as bar:
         shown = bar.add_task(text, total=None, note="", rate="")
 
-        def tell(done: int, of: int, note: str = "") -> None:
+        def report_progress(done: int, of: int, note: str = "") -> None:
             bar.update(shown, completed=done, total=of, note=note, rate=_rate(bar.tasks[0].speed))
 
-        yield tell
+        yield report_progress
 
 
 def _rate(speed: float | None) -> str:
-    """3.2/s, or 12 s each where that reads better."""
+    """Return "3.2/s", or "12.0 s each" below one item per second."""
     if not speed:
         return ""
     return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
-class _Told:
-    """At most one log line in ten seconds, and the last one; the same as a bar in the dashboard, where there is one."""
+class _LoggedProgress:
+    """Logs at most one line in ten seconds, and the last one. Within a Prefect task, updates a progress bar as well."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -77,7 +78,9 @@ class _Told:
         self._last = time.monotonic()
         LOG.info("%s: %d of %d %s", self._text, done, of, note)
         if TaskRunContext.get() is not None:
-            with contextlib.suppress(httpx.HTTPError, PrefectException, RuntimeError):  # a bar is worth no night
+            with contextlib.suppress(
+                httpx.HTTPError, PrefectException, RuntimeError
+            ):  # the night goes on without its bar
                 self._show(100.0 * done / of if of else 100.0, f"{self._text}: {done} of {of} {note}")
 
     def _show(self, percent: float, text: str) -> None:

@@ -17,7 +17,7 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
 from everlearn.registry.versions import Registry
 from flows.run_cycle import CycleConfig, run_cycle
-from tasks import open as opening
+from tasks import open_night as opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,16 +20,17 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from everlearn.cli.approve import close_forms as close_from_the_command_line
 from everlearn.cli.context import Place
-from everlearn.cycle.record import CycleInputs
+from everlearn.cycle.inputs import CycleInputs
 from everlearn.gate.decision import Decision, Outcome
 from everlearn.local.process import wait
+from everlearn.orchestration.approval_forms import close_forms
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import begin, find_night, hold
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from flows.approve import approve
 from tasks import approve as asking
-from tasks.approve import ask_for_approval, close_forms
+from tasks.approve import request_approval
 from tasks.night import Night
 from tests.support.line import BASE_MODEL, candidate
 from tests.support.night import ROOT, tiny
@@ -121,7 +122,7 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
     with monkeypatch.context() as within:
         within.setenv("PREFECT__FLOW_RUN_ID", str(run))  # where a worker runs the night
-        ended = ask_for_approval.fn(night, {"end": "PUBLISHED", "version": version})
+        ended = request_approval.fn(night, {"end": "PUBLISHED", "version": version})
     client.delete_flow_run(run)
     assert ended["waits_for"] == "approval"
     about = FlowRunFilter(tags=FlowRunFilterTags(all_=["line:deployed-asking", version]))
@@ -199,11 +200,11 @@ def test_a_night_asks_only_where_the_line_says_so(
     gate = settings.gate.model_copy(update={"require_approval": False})
     free = replace(night, settings=settings.model_copy(update={"gate": gate}))
     with caplog.at_level("INFO"):
-        assert ask_for_approval.fn(free, ended) == ended
-        assert ask_for_approval.fn(night, {"end": "REJECTED", "version": None}) == {"end": "REJECTED", "version": None}
-        assert ask_for_approval.fn(night, ended)["waits_for"] == "approval"
+        assert request_approval.fn(free, ended) == ended
+        assert request_approval.fn(night, {"end": "REJECTED", "version": None}) == {"end": "REJECTED", "version": None}
+        assert request_approval.fn(night, ended)["waits_for"] == "approval"
         assert "everlearn approve v0001" in caplog.text
         monkeypatch.setattr(asking, "deployment", type("Runtime", (), {"id": "a deployment"}))
         lost = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "never-deployed"})})
-        assert ask_for_approval.fn(replace(night, settings=lost), ended)["waits_for"] == "approval"
+        assert request_approval.fn(replace(night, settings=lost), ended)["waits_for"] == "approval"
     assert "run `everlearn deploy`" in caplog.text

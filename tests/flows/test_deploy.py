@@ -37,7 +37,8 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
-from everlearn.cycle.record import Workspace, current_cycle
+from everlearn.cycle.record import current_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.orchestration.api_server import client as client_of_server
 from everlearn.orchestration.deployments import DeploymentPlan, apply, compare, read_plan

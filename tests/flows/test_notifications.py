@@ -20,7 +20,8 @@ from everlearn.orchestration.events_client import CHANGED, ring
 from everlearn.orchestration.notifications import choose, target_of, targets
 from everlearn.settings import Settings
 from flows.run_cycle import run_cycle
-from tasks.announce import announce, announce_champion, concluded
+from tasks.emit_events import emit_champion_changed, emit_night_ended
+from tasks.run_state import final_state
 from tests.support.night import ROOT, tiny
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     for end, version in (("PUBLISHED", "v0008"), ("REJECTED", None), ("INSUFFICIENT", None), ("NO_NEW_DATA", None)):
-        announce.fn(settings, {"end": end, "version": version, "reason": f"because of {end}"})
-    announce.fn(settings, {"end": "SKIPPED", "version": None, "reason": "a later one"})
-    announce_champion.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
+        emit_night_ended.fn(settings, {"end": end, "version": version, "reason": f"because of {end}"})
+    emit_night_ended.fn(settings, {"end": "SKIPPED", "version": None, "reason": "a later one"})
+    emit_champion_changed.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
     told = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
     assert ring(CHANGED, line="told", payload=told)
     states: tuple[State[Any], ...] = (Crashed(message="out of memory"), Failed(message="make room"))
@@ -141,8 +142,8 @@ def test_a_line_whose_first_night_never_ends_is_told_of(sink: Sink, client: Sync
 
 @flow(name="night-that-nobody-hears-of", persist_result=False)
 def ending(settings: Settings, ended: dict[str, str | None]) -> dict[str, str | None]:
-    announce(settings, ended)
-    return concluded(ended)
+    emit_night_ended(settings, ended)
+    return final_state(ended)
 
 
 def test_a_target_that_does_not_answer_harms_no_night_and_the_server_says_so(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.cycle.record import Lease, Workspace, current_cycle
+from everlearn.cycle.lease import Lease
+from everlearn.cycle.record import current_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.registry.events import EventKind
 from everlearn.registry.signing import trust
 from everlearn.registry.versions import Registry

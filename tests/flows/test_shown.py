@@ -14,8 +14,8 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks import progress as bars
-from tasks.announce import concluded
 from tasks.progress import progress
+from tasks.run_state import final_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 
 @flow(name="ending", persist_result=False)
 def ending(ended: dict[str, str | None]) -> dict[str, str | None]:
-    return concluded(ended)
+    return final_state(ended)
 
 
 @pytest.mark.parametrize(

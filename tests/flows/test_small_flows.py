@@ -32,7 +32,7 @@ from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
 from tasks.housekeeping import forget_runs
-from tasks.offer import offer_versions
+from tasks.refresh_forms import refresh_forms
 from tests.support.line import publish
 from tests.support.night import ROOT
 
@@ -111,7 +111,7 @@ def test_publishing_lets_the_forms_offer_the_versions_that_there_are(settings: S
     for name in ("first", "second", "third"):
         publish(registry, name)
 
-    assert offer_versions.fn(settings) == 2
+    assert refresh_forms.fn(settings) == 2
 
     assert form_of(back, "to") == ["last good", "base", "v0002", "v0001"]
     assert form_of(forth, "version") == ["v0002", "v0001"]
@@ -136,21 +136,21 @@ def test_a_deployment_for_another_line_is_left_alone(settings: Settings) -> None
     with get_client(sync_client=True) as client:
         client.update_deployment(another, DeploymentUpdate(job_variables=other))
     publish(open_registry(settings), "first")
-    offer_versions.fn(settings)
+    refresh_forms.fn(settings)
     assert form_of(another, "to") is None
 
 
 def test_a_prefect_that_does_not_answer_fails_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     publish(open_registry(settings), "first")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), caplog.at_level("WARNING"):
-        assert offer_versions.fn(settings) == 0
+        assert refresh_forms.fn(settings) == 0
     assert "could not be refreshed" in caplog.text
 
 
 def test_a_line_that_does_not_answer_fails_no_publish(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     away = settings.store.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     with caplog.at_level("WARNING"):
-        assert offer_versions.fn(settings.model_copy(update={"store": away})) == 0
+        assert refresh_forms.fn(settings.model_copy(update={"store": away})) == 0
     assert "does not answer" in caplog.text
 
 
@@ -189,7 +189,7 @@ def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, night
         publish(open_registry(settings), name)
     with get_client(sync_client=True) as client:
         apply(read_plan(ROOT / "infra" / "prefect.yaml", line="integration", directory=nights.folder), client)
-        assert offer_versions.fn(settings) >= 2
+        assert refresh_forms.fn(settings) >= 2
         deployment = client.read_deployment_by_name("roll-back/roll-back-integration")
         chosen = {"config": {"reason": "answers got longer", "to": "v0001"}}
         run = client.create_flow_run_from_deployment(deployment.id, parameters=chosen)

@@ -20,8 +20,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.lease import Lease
-from everlearn.cycle.record import CycleInputs, abandon_cycle, current_cycle, open_cycle
+from everlearn.cycle.record import abandon_cycle, current_cycle, open_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError, StoreError
 from everlearn.local.servers import LocalS3

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
-from everlearn.cycle.record import CycleInputs, Workspace, open_cycle
+from everlearn.cycle.inputs import CycleInputs
+from everlearn.cycle.record import open_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.gate.judgement import Against, Check, Decision, Paired, SuiteKind, judge
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict

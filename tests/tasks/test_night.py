@@ -16,19 +16,12 @@ from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
-from tasks.gate import (
-    check_bytes,
-    decide,
-    decision_of,
-    measure_suites,
-    name_opponents,
-    recheck_rewards,
-    upload_candidate,
-)
+from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, replay_of, train_adapter
-from tasks.night import Night, clocked, hold_line, speak_plainly, times_of
-from tasks.open import ended_before, open_night, resume_night
+from tasks.measure import check_bytes, measure_suites, upload_candidate
+from tasks.night import Night, configure_logging, hold_line, timed_step, times_of
+from tasks.open_night import find_ended_night, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data, write_report
 from tests.support.line import candidate
 from tests.support.manifests import DECISION
@@ -54,12 +47,12 @@ def climbed(night: Night) -> tuple[tuple[str, str], ...]:
     assert grow_ladder.fn(night) > 0
     train_adapter.fn(night)
     upload_candidate.fn(night)
-    opponents = name_opponents.fn(night)
-    for who in ("parent", "candidate", *(name for _, name in opponents)):
+    baselines = name_baselines.fn(night)
+    for who in ("parent", "candidate", *(name for _, name in baselines)):
         measure_suites.fn(night, who)
     check_bytes.fn(night)
     recheck_rewards.fn(night)
-    return opponents
+    return baselines
 
 
 def let_pass(night: Night) -> None:
@@ -84,7 +77,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", LONG[:15])
     with hold_line(settings) as token:
         claim = claimed(settings, data)
-        assert ended_before.fn(settings, claim) is None
+        assert find_ended_night.fn(settings, claim) is None
         night = open_night.fn(settings, token, claim)
         assert climbed(night) == ()
         times = times_of(night.work)
@@ -112,7 +105,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         assert again.problems == 0
         nothing = record_no_new_data.fn(settings, again)
         assert nothing["end"] == "NO_NEW_DATA"
-        skipped = ended_before.fn(settings, again)
+        skipped = find_ended_night.fn(settings, again)
         assert skipped is not None
         assert skipped["end"] == "SKIPPED"
 
@@ -159,17 +152,17 @@ def test_a_late_worker_cannot_write(night: Night, settings: Settings) -> None:
 
 
 def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(night: Night) -> None:
-    with pytest.raises(ZeroDivisionError), clocked(night, "half"):
+    with pytest.raises(ZeroDivisionError), timed_step(night, "half"):
         _ = 1 / 0
     for _ in range(2):
-        with clocked(night, "whole") as work:
+        with timed_step(night, "whole") as work:
             pass
     [spent] = times_of(work)
     assert (spent.name, spent.seconds >= 0) == ("whole", True)
 
 
 def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night, settings: Settings) -> None:
-    with clocked(night, "ladder"):
+    with timed_step(night, "ladder"):
         pass
     night.work.put("report", json.dumps({"digest": "0" * 64, "size": 1}).encode())
     night.work.put("decision", replace(DECISION, outcome=Outcome.FAIL).to_json().encode())
@@ -181,7 +174,7 @@ def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night
 
 def test_a_step_keeps_what_it_did_and_its_lines_know_the_cycle(night: Night) -> None:
     counters.increment("rollouts", by=5)
-    with clocked(night, "counted") as work:
+    with timed_step(night, "counted") as work:
         counters.increment("rollouts", by=8)
         counters.increment("verdicts", by=3)
         assert logs.fields()["cycle"] == night.key
@@ -198,8 +191,8 @@ def test_whoever_holds_a_line_logs_its_name(settings: Settings) -> None:
 
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])
 def test_an_answerable_error_is_logged_without_a_traceback_and_a_bug_with_one(name: str) -> None:
-    speak_plainly()
-    speak_plainly()
+    configure_logging()
+    configure_logging()
     logger = logging.getLogger(name)
     for error, told in ((BadInputError("name another file"), "name another file"), (KeyError("a bug"), "failed: %r")):
         record = logger.makeRecord(name, 40, "", 1, "failed: %r", (), (type(error), error, None))

@@ -21,25 +21,18 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from everlearn.cycle.record import Workspace
+from everlearn.cycle.workspace import Workspace
 from everlearn.gate.decision import Outcome
 from everlearn.local.servers import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
-from tasks.gate import (
-    check_bytes,
-    decide,
-    decision_of,
-    measure_suites,
-    name_opponents,
-    recheck_rewards,
-    upload_candidate,
-)
+from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.learn import freeze_suites, grow_ladder, train_adapter
+from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, hold_line
-from tasks.open import open_night
+from tasks.open_night import open_night
 from tasks.publish import close_night, publish_night, record_no_new_data, write_report
 from tests.support.night import LONG, ROOT, write_shard, write_suite
 
@@ -78,12 +71,12 @@ def night(settings: Settings, data: Path, outcome: str) -> None:
         grow_ladder.fn(tonight)
         train_adapter.fn(tonight)
         upload_candidate.fn(tonight)
-        opponents = name_opponents.fn(tonight)
-        for who in ("parent", "candidate", *(name for _, name in opponents)):
+        baselines = name_baselines.fn(tonight)
+        for who in ("parent", "candidate", *(name for _, name in baselines)):
             measure_suites.fn(tonight, who)
         check_bytes.fn(tonight)
         recheck_rewards.fn(tonight)
-        decide.fn(tonight, opponents)
+        decide.fn(tonight, baselines)
         said = replace(decision_of(tonight), outcome=Outcome(outcome))
         tonight.work.put("decision", said.to_json().encode())
         write_report.fn(tonight)

@@ -60,7 +60,7 @@ def close_forms(place: Place, *, line: str, version: str) -> None:
         return
     try:
         with client_of(place):
-            from flows.approve import close_forms as close
+            from everlearn.orchestration.approval_forms import close_forms as close
 
             close(line=line, version=version)
     except ServiceError as error:

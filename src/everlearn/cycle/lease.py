@@ -1,10 +1,10 @@
-"""Who may work on a line: one holder at a time, and a fencing token that grows with every new one.
+"""Lease of a line: one run works on it at a time, and every new holder gets a greater fencing token.
 
-    <line>/work/lease.json   holder, token, when it expires; moved only by conditional writes
+    <line>/work/lease.json   holder, token, expiry time; moved by conditional writes only
 
-A holder renews while it lives. A new one takes over when the lease was released or has expired, or at once when its
-holder was a process of this very machine that lives no longer: after kill -9 nobody waits. What runs unattended waits
-for the claim of a machine that went silent to end (`waits`). The token goes with every write of the work
+The holder renews the lease while it is alive. Another run takes over when the lease was released or has expired, or at
+once when its holder was a process of the same machine that has ended: after kill -9 no run has to wait. An unattended
+run waits for the lease of an unresponsive machine to expire (`waits`). Every write to the workspace carries the token
 (workspace.py), where an older one is refused: a late worker cannot write.
 """
 
@@ -37,7 +37,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process, told apart from every other on every machine and at every boot."""
+    """A process, identified across machines and reboots. The fields are stored in the lease."""
 
     host: str
     boot: str
@@ -46,12 +46,12 @@ class Holder:
 
     @classmethod
     def this_process(cls) -> Self:
-        """The one that runs this line."""
+        """Return the holder for the current process."""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return cls(host=socket.gethostname(), boot=boot, pid=os.getpid(), began=start_ticks(os.getpid()) or 0)
 
-    def is_surely_dead(self) -> bool:
-        """Whether it ran on this machine and does not any more. Of other machines nothing is known."""
+    def is_known_dead(self) -> bool:
+        """Return whether it ran on this machine and has ended. Processes of other machines are never known dead."""
         here = Holder.this_process()
         if self.host != here.host:
             return False
@@ -74,8 +74,8 @@ class _Record:
         return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
 
 
-def renewed(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
-    """When the holder of a line's lease last gave a sign of life; None where nobody holds it."""
+def last_renewal(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
+    """Return when the holder last renewed the lease of a line; None where it is not held."""
     try:
         record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
     except NotFoundError:
@@ -84,7 +84,7 @@ def renewed(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None
 
 
 class Lease:
-    """The right to work on `line`. As a context manager it is acquired, renewed in the background, and released."""
+    """Lease of `line`, valid for `ttl_s` seconds. As a context manager it is renewed in the background until released."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Lease:
         self._done = threading.Event()
 
     def acquire(self) -> int:
-        """Take the lease; the fencing token. CycleBusyError while another holder has it."""
+        """Take the lease and return the fencing token. CycleBusyError while another run holds it."""
         try:
             held = self._store.get(self._key)
         except NotFoundError:
@@ -118,19 +118,19 @@ class Lease:
         self._refuse_if_busy(record)
         return self._take(record.token + 1, lambda data: self._store.replace(self._key, data, etag=held.etag))
 
-    def await_sign(self) -> None:
-        """Wait until the holder renews its claim, and so is alive, or until the claim has ended, because it is not."""
-        claim = self._claim()
-        while claim is not None and claim == (latest := self._claim()) and latest[0] > self._clock():
+    def await_renewal(self) -> None:
+        """Wait until the other holder renews the lease, which shows that it is alive, or until the lease expires."""
+        held = self._held_by_other()
+        while held is not None and held == (latest := self._held_by_other()) and latest[0] > self._clock():
             self._done.wait(min(1.0, self._ttl_s / 20))
 
     def renew(self) -> None:
-        """Hold it for another `ttl_s`. CycleBusyError if somebody else has taken it over."""
+        """Extend the lease by `ttl_s` seconds. CycleBusyError if another run has taken it over."""
         with self._mutex:
             self._move(self.holder)
 
     def release(self) -> None:
-        """Let the next one have it at once. No error if it was lost before."""
+        """Free the lease for the next run. Does nothing if it was lost before."""
         with self._mutex:
             try:
                 self._move(None)
@@ -140,29 +140,29 @@ class Lease:
     def __enter__(self) -> Self:
         self._done.clear()
         if self._waits:
-            self.await_sign()
+            self.await_renewal()
         self.acquire()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew_periodically, name="lease", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
-        with contextlib.suppress(StoreError):  # nobody waits for a dead process, nor for longer than `ttl_s`
+        with contextlib.suppress(StoreError):  # the lease expires within `ttl_s` anyway; keep the error of the block
             self.release()
 
-    def _beat(self) -> None:
+    def _renew_periodically(self) -> None:
         while not self._done.wait(self._ttl_s / 3):
             try:
                 self.renew()
             except (CycleBusyError, IntegrityError):
-                return  # the next write of the work is refused, and says so
+                return  # lost: the next write to the workspace is refused with the reason
             except StoreError:
-                continue  # it may be back before the lease expires
+                continue  # the store may be back before the lease expires
 
-    def _claim(self) -> tuple[datetime, int] | None:
-        """When the claim of another, perhaps living holder ends, and its token; None where there is none."""
+    def _held_by_other(self) -> tuple[datetime, int] | None:
+        """Return the expiry time and token of another holder that may be alive; None where there is none."""
         try:
             record = _Record.from_bytes(self._store.get(self._key).data)
         except NotFoundError:
@@ -174,7 +174,7 @@ class Lease:
         try:
             self._etag = write(record.to_bytes())
         except ConflictError:
-            raise CycleBusyError(f"line {self.line}: another run has just begun; wait until it ends") from None
+            raise CycleBusyError(f"line {self.line}: another run has just started; wait until it ends") from None
         self.token = token
         return token
 
@@ -186,10 +186,10 @@ class Lease:
             self._move_again(record)
 
     def _move_again(self, record: _Record) -> None:
-        """After a write whose answer was lost, the lease is ours with bytes that we did not see confirmed."""
+        """Write again if the lease is still ours: the response to an earlier write was lost, so its ETag is unknown."""
         held = self._store.get(self._key)
-        found = _Record.from_bytes(held.data)
-        if (found.holder, found.token) != (self.holder, self.token):
+        current = _Record.from_bytes(held.data)
+        if (current.holder, current.token) != (self.holder, self.token):
             raise CycleBusyError(f"line {self.line}: another run has taken over; this one must not write")
         self._etag = self._store.replace(self._key, record.to_bytes(), etag=held.etag)
 
@@ -203,8 +203,8 @@ class Lease:
         if left > 0:
             raise CycleBusyError(
                 f"line {self.line}: process {record.holder.pid} on {record.holder.host} is at work; wait until it ends, "
-                f"or stop it (its claim ends {left:.0f} s after its last sign of life)"
+                f"or stop it (its lease expires in {left:.0f} s unless it renews it)"
             )
 
     def _is_free(self, record: _Record) -> bool:
-        return record.holder is None or record.holder == self.holder or record.holder.is_surely_dead()
+        return record.holder is None or record.holder == self.holder or record.holder.is_known_dead()

@@ -1,7 +1,7 @@
-"""One night, known by its key: what it starts from is frozen once, and a re-run goes on with exactly that.
+"""Open-cycle record: the inputs of one night (cycle), frozen once, so that a later run resumes with exactly them.
 
     with Lease(store, line) as lease:                       # one run at a time; renewed in the background
-        opened = open_cycle(store, line, inputs)            # `opened.resumed` if an earlier run was cut short
+        opened = open_cycle(store, line, inputs)            # `opened.resumed` if an earlier run was interrupted
         work = Workspace(store, line, opened.key, token=lease.token)
         work.fence()                                        # from here on, older workers cannot write
         …                                                   # each step: `if not work.has("ladder"): work.put(…)`
@@ -10,14 +10,14 @@
 
     <line>/work/open.json   the newest cycle and whether it is open; conditional writes only
 
-Look before opening: `state.cycles.get(cycle_key(inputs))` of the registry says that a key has ended already
-(`End.SKIPPED`). After a crash between publish and close, the run that resumes finds the published event by its key.
-Where publishing raises StaleParentError, `close_cycle(…, end=None)` abandons the night, and the next one starts from
-the champion of that moment.
+Before a cycle is opened, `state.cycles.get(cycle_key(inputs))` of the registry shows whether that key has already ended
+(`End.SKIPPED`). After a crash between publishing and closing, the run that resumes finds the published event by its
+key. Where publishing raises StaleParentError, `close_cycle(…, end=None)` abandons the cycle, and the next one starts
+from the current champion.
 
 The watermark is not kept here. It is `state.claimed` of the registry: the data digests of all *published* nights,
-which commit with the publishing event. A snapshot is thus claimed by an open cycle (its digest is in the inputs, which
-a re-run takes up whatever arrived meanwhile), and free again once that cycle ends without a version.
+which commit with the publishing event. A snapshot is thus claimed by an open cycle (its digest is in the inputs), and
+free again once that cycle ends without a version.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from everlearn.canonical_json import canonical, digest_of, parse
-from everlearn.cycle.lease import Holder, Lease
-from everlearn.cycle.workspace import Workspace
+from everlearn.canonical_json import canonical, parse
+from everlearn.cycle.inputs import CycleInputs, cycle_key
+from everlearn.cycle.lease import Lease
 from everlearn.errors import ConflictError, CycleBusyError, CycleError, NotFoundError
 
 if TYPE_CHECKING:
@@ -37,23 +37,9 @@ if TYPE_CHECKING:
 
     from everlearn.storage.protocol import Blob, Store
 
-__all__ = [
-    "CycleInputs",
-    "End",
-    "Holder",
-    "Lease",
-    "OpenCycle",
-    "Workspace",
-    "abandon_cycle",
-    "close_cycle",
-    "current_cycle",
-    "cycle_key",
-    "open_cycle",
-]
-
 
 class End(StrEnum):
-    """How a cycle can end. A run that fails has no end: it is resumed."""
+    """How a cycle can end. A run that fails has no end: it can be resumed."""
 
     PUBLISHED = "PUBLISHED"
     REJECTED = "REJECTED"
@@ -63,25 +49,11 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CycleInputs:
-    """Everything that decides which weights a night makes. `parent` is a version, or None for the base model.
-
-    `config_digest` covers only what changes the weights, the seed included.
-    """
-
-    data_digest: str
-    config_digest: str
-    parent: str | None
-    base_fingerprint: str
-    code_version: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCycle:
-    """A cycle's record. `notes` are what else the run has to find again, frozen with the inputs.
+    """Record of a cycle. `notes` holds further values that are frozen with the inputs, such as the settings.
 
-    `end` is None while it is open; an abandoned one ended as "ABANDONED". `resumed` is true where an earlier run had
-    opened it.
+    `end` is None while the cycle is open, and "ABANDONED" after it was abandoned. `resumed` is true where an earlier
+    run opened it; it is not stored.
     """
 
     line: str
@@ -94,21 +66,21 @@ class OpenCycle:
     resumed: bool = False
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON, without `resumed`."""
+        """Return canonical JSON, without `resumed`."""
         record = asdict(self) | {"opened": self.opened.isoformat()}
         del record["resumed"]
         return canonical(record)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OpenCycle:
-        """Inverse of `to_bytes`. CycleError if another version of Everlearn has written them."""
+        """Return the record. CycleError if it has fields that this release does not know."""
         record = parse(data, name="the record of the open cycle")
         try:
             known = {"inputs": CycleInputs(**record["inputs"]), "opened": datetime.fromisoformat(record["opened"])}
             return cls(**record | known)
         except (KeyError, TypeError, ValueError) as error:
             raise CycleError(
-                f"the open cycle was begun by another version of Everlearn ({error}); end it there"
+                f"the open cycle was started by another version of Everlearn ({error}); finish it with that version"
             ) from None
 
 
@@ -116,13 +88,8 @@ def _now() -> datetime:
     return datetime.now(tz=UTC)
 
 
-def cycle_key(inputs: CycleInputs) -> str:
-    """SHA-256 over the inputs: equal inputs are the same night."""
-    return digest_of(canonical(asdict(inputs)))
-
-
 def current_cycle(store: Store, line: str) -> OpenCycle | None:
-    """The open cycle of a line, which the next run has to resume; None if the last one has ended."""
+    """Return the open cycle of a line, which the next run has to resume; None if the last one has ended."""
     record, _ = _read(store, line)
     return replace(record, resumed=True) if record and record.is_open else None
 
@@ -135,7 +102,7 @@ def open_cycle(
     notes: Mapping[str, str] | None = None,
     clock: Callable[[], datetime] = _now,
 ) -> OpenCycle:
-    """Freeze the inputs of a night. Where a cycle is open already, that one is returned, whatever `inputs` say."""
+    """Open a cycle with frozen inputs. If one is open already, return that one and ignore `inputs`."""
     record, blob = _read(store, line)
     if record and record.is_open:
         return replace(record, resumed=True)
@@ -143,18 +110,20 @@ def open_cycle(
     try:
         _write(store, fresh, blob)
     except ConflictError:
-        return open_cycle(store, line, inputs, notes=notes, clock=clock)  # somebody has just opened one
+        return open_cycle(store, line, inputs, notes=notes, clock=clock)  # another run was first: return its cycle
     return fresh
 
 
 def close_cycle(store: Store, cycle: OpenCycle, *, end: End | None) -> None:
-    """Let the next night begin. `end` None abandons this one; its data stays available. Repeating it changes nothing.
+    """Close a cycle, so that the next one can start. `end` None abandons it; its data stays available. Idempotent.
 
-    Raises CycleError when another cycle has been opened since.
+    Raises:
+        CycleError: another cycle has been opened since.
+        CycleBusyError: another run has just closed it.
     """
     record, blob = _read(store, cycle.line)
     if record is None or record.key != cycle.key:
-        raise CycleError(f"cycle {cycle.key[:12]} is not the open one of line {cycle.line}; nothing to close")
+        raise CycleError(f"cycle {cycle.key[:12]} is not the open one of line {cycle.line}; nothing was closed")
     if not record.is_open:
         return
     closed = replace(record, is_open=False, end=str(end) if end else "ABANDONED")
@@ -165,12 +134,12 @@ def close_cycle(store: Store, cycle: OpenCycle, *, end: End | None) -> None:
 
 
 def abandon_cycle(store: Store, line: str) -> OpenCycle | None:
-    """Close the open cycle, if there is one, without an end; its data stays available. CycleBusyError while it runs."""
+    """Abandon the open cycle and return it; None if there is none. CycleBusyError while a run holds the lease."""
     with Lease(store, line):
-        found = current_cycle(store, line)
-        if found is not None:
-            close_cycle(store, found, end=None)
-        return found
+        opened = current_cycle(store, line)
+        if opened is not None:
+            close_cycle(store, opened, end=None)
+        return opened
 
 
 def _key(line: str) -> str:
@@ -185,8 +154,9 @@ def _read(store: Store, line: str) -> tuple[OpenCycle | None, Blob | None]:
     return OpenCycle.from_bytes(blob.data), blob
 
 
-def _write(store: Store, record: OpenCycle, over: Blob | None) -> None:
-    if over is None:
+def _write(store: Store, record: OpenCycle, current: Blob | None) -> None:
+    """Write the record over `current`. ConflictError if that is no longer the stored one."""
+    if current is None:
         store.create(_key(record.line), record.to_bytes())
     else:
-        store.replace(_key(record.line), record.to_bytes(), etag=over.etag)
+        store.replace(_key(record.line), record.to_bytes(), etag=current.etag)

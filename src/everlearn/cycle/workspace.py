@@ -1,10 +1,10 @@
-"""The results of a cycle's steps, kept in the store so that any worker can go on from them.
+"""Workspace of a cycle: the results of its steps, kept in the store so that any worker can resume from them.
 
     <line>/work/<cycle key>/index.json        token, and the files of each name by digest; moved by conditional writes
     <line>/work/<cycle key>/sha256/<digest>   the bytes
 
-A name holds one piece of bytes or a whole directory, and changes all at once. The index carries the fencing token of
-the lease: a worker whose token is older than the index's is refused, whatever it believes.
+A name holds bytes or a whole directory and is replaced atomically. The index carries the fencing token of the lease: a
+worker whose token is older than that of the index is refused, even if it still believes to hold the lease.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from everlearn.storage.protocol import Store
 
-ATTEMPTS = 50
+MAX_ATTEMPTS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Index:
-    """`names` maps a step's result to the digests of its files; single bytes are a file named ""."""
+    """`names` maps each result to the digests of its files by relative path; plain bytes have the path ""."""
 
     token: int = 0
     names: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class _Index:
 
 
 class Workspace:
-    """The work of one cycle. `token` is that of the lease; without one it can only be read."""
+    """Results of one cycle. `token` is the fencing token of the lease; without one the workspace is read-only."""
 
     def __init__(self, store: Store, line: str, key: str, *, token: int | None = None) -> None:
         self.key = key
@@ -49,37 +49,37 @@ class Workspace:
         self._token = token
 
     def fence(self) -> None:
-        """Shut out every older token, before anything is read. Called once by whoever took the lease."""
+        """Refuse writes with older tokens from now on. Called once after the lease was taken, before anything is read."""
         self._change(lambda names: names)
 
     def has(self, name: str) -> bool:
-        """Whether that result is there."""
+        """Return whether the result exists."""
         return name in self.names()
 
     def names(self) -> tuple[str, ...]:
-        """The results that are there."""
+        """Return the names of all results, sorted."""
         return tuple(sorted(self._read()[0].names))
 
     def progress(self, *, without: Collection[str]) -> str:
-        """A digest of all results but those: the same as before where nothing has come since."""
+        """Return a digest of all results except `without`. It is unchanged where no result was added or replaced."""
         names = self._read()[0].names
         return digest_of(canonical({name: files for name, files in names.items() if name not in without}))
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep bytes under `name`, in place of what was there. CycleBusyError for a worker that came too late."""
+        """Keep bytes under `name`, replacing an earlier result. CycleBusyError if another run has taken over."""
         self._set(name, {"": self._keep(data)})
 
     def get(self, name: str) -> bytes:
-        """The bytes under `name`, verified. NotFoundError if there are none."""
+        """Return the bytes under `name`, verified by digest. NotFoundError if there are none."""
         return self._fetch(self._files(name)[""])
 
     def put_tree(self, name: str, directory: Path) -> None:
-        """Keep all files below `directory` under `name`; readers see all of them or none."""
+        """Keep all files below `directory` under `name`. Readers see all of them or none."""
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
         self._set(name, {path.relative_to(directory).as_posix(): self._keep(path.read_bytes()) for path in paths})
 
     def get_tree(self, name: str, directory: Path) -> Path:
-        """Write the files under `name` below `directory`, verified. NotFoundError if there are none."""
+        """Write the files under `name` below `directory`, verified by digest. NotFoundError if there are none."""
         for relative, digest in self._files(name).items():
             path = directory / _safe(relative)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,22 +87,24 @@ class Workspace:
             try:
                 path.write_bytes(data)
             except OSError as error:
-                raise BadInputError(f"{path} cannot be written ({error.strerror}); make room there") from None
+                raise BadInputError(
+                    f"{path} cannot be written ({error.strerror}); free space or fix its permissions"
+                ) from None
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
     def drop(self, name: str) -> None:
-        """Forget a result, if it is there, and its bytes."""
-        self._change(lambda names: {each: files for each, files in names.items() if each != name})
+        """Remove a result and its bytes. Does nothing if it does not exist."""
+        self._change(lambda names: {other: files for other, files in names.items() if other != name})
 
     def _set(self, name: str, files: dict[str, str]) -> None:
         self._change(lambda names: names | {name: files})
 
     def _change(self, change: Callable[[dict[str, dict[str, str]]], dict[str, dict[str, str]]]) -> None:
-        """Move the index, then remove the bytes that it named before and names no longer: a checkpoint a step is much."""
+        """Replace the index, then delete the bytes that only the old index named: checkpoints would fill the bucket."""
         if self._token is None:
-            raise CycleBusyError(f"the work of cycle {self.key[:12]} was opened for reading only")
-        for _ in range(ATTEMPTS):
+            raise CycleBusyError(f"the workspace of cycle {self.key[:12]} was opened for reading only")
+        for _ in range(MAX_ATTEMPTS):
             index, etag = self._read()
             if index.token > self._token:
                 raise CycleBusyError(f"cycle {self.key[:12]} was taken over by another run; this one must not write")
@@ -110,11 +112,13 @@ class Workspace:
             try:
                 self._write(after, etag)
             except ConflictError:
-                continue
+                continue  # another step of this run was first: apply the change to its index
             for digest in index.digests() - after.digests():
                 self._store.delete(f"{self._root}/sha256/{digest}")
             return
-        raise ConflictError(f"the work of cycle {self.key[:12]} changes all the time; run the same command again")
+        raise ConflictError(
+            f"the workspace of cycle {self.key[:12]} was changed {MAX_ATTEMPTS} times meanwhile; run the same command again"
+        )
 
     def _write(self, index: _Index, etag: str | None) -> None:
         key = f"{self._root}/index.json"
@@ -146,7 +150,10 @@ class Workspace:
 
 
 def _safe(relative: str) -> Path:
+    """Return the path of a file inside a directory. IntegrityError for one that leads outside."""
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise IntegrityError(f"{relative!r} would be written outside its directory; the index of the work is damaged")
+        raise IntegrityError(
+            f"{relative!r} would be written outside its directory; the index of the workspace is damaged"
+        )
     return Path(path)

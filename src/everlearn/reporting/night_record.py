@@ -18,7 +18,10 @@ from everlearn.problem import Ruling
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from everlearn.data.suites import Suite
+    from everlearn.domains.contract import Domain
     from everlearn.gate.evidence import Paired
+    from everlearn.ladder.tree import Ladder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,34 @@ def rates_by_size(pairs: Iterable[Paired], *, sizes: Mapping[str, int]) -> tuple
         SizeRate(size=size, n=n, before=before / n, after=after / n)
         for size, (n, before, after) in sorted(counts.items())
     )
+
+
+def rung_sizes(ladder: Ladder, *, domain: Domain) -> dict[str, int]:
+    """Return the size of each rung's problem by the rung's digest."""
+    return {rung.digest: domain.size(rung.statement) for rung in ladder.rungs.values()}
+
+
+def item_sizes(suites: Iterable[Suite], *, domain: Domain) -> dict[str, int]:
+    """Return the size of each suite item's problem by the item's id."""
+    return {item.id: domain.size(item.statement) for suite in suites for item in suite.problems}
+
+
+def refused_proposals(ladder: Ladder) -> dict[str, int]:
+    """Return how many proposed variants were refused, by reason."""
+    return {reason: count for reason, count in ladder.counts.items() if reason not in {"accepted", "root"}}
+
+
+def training_notes(curve: Iterable[CurvePoint]) -> tuple[str, ...]:
+    """Return a sentence for each guard that stopped the training."""
+    stops = [point for point in curve if point.stopped]
+    return tuple(f"The training stopped itself after step {point.step}: {point.stopped}." for point in stops)
+
+
+def step_metrics(steps: Iterable[StepTime]) -> dict[str, float]:
+    """Return the step times as metrics of a manifest or an event: CPU seconds and wall-clock seconds by step."""
+    steps = tuple(steps)
+    cpu = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in steps}
+    return cpu | {f"seconds/{step.name}": step.seconds for step in steps}
 
 
 def _typed(plain: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.cycle.lease import renewed
-from everlearn.cycle.record import End, Workspace, current_cycle
+from everlearn.cycle.lease import last_renewal
+from everlearn.cycle.record import End, current_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Observer:
         state, store, line = self._registry.state(), self._registry.store, self._registry.line
         ended = [event for event in state.history if event.kind in VERDICTS]
         kinds = Counter(event.kind for event in state.history)
-        cycle, sign = current_cycle(store, line), renewed(store, line)
+        cycle, sign = current_cycle(store, line), last_renewal(store, line)
         return Seen(
             champion=int(state.champion[1:]) if state.champion else 0,
             versions=len(state.versions),

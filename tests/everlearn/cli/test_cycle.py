@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cli.context import Place
-from everlearn.cycle.record import CycleInputs, open_cycle
+from everlearn.cycle.inputs import CycleInputs
+from everlearn.cycle.record import open_cycle
 from everlearn.local import servers
 from everlearn.local.servers import LocalS3
 from everlearn.registry.connect import open_store

@@ -48,7 +48,7 @@ def lease(store: MemoryStore, watch: Watch, *, holder: Holder = HERE) -> Lease:
 
 def test_one_at_a_time_and_the_message_says_who(store: MemoryStore, watch: Watch) -> None:
     assert lease(store, watch).acquire() == 1
-    with pytest.raises(CycleBusyError, match=rf"process {HERE.pid} on {HERE.host} is at work.*ends 60 s after"):
+    with pytest.raises(CycleBusyError, match=rf"process {HERE.pid} on {HERE.host} is at work.*expires in 60 s"):
         lease(store, watch, holder=ELSEWHERE).acquire()
 
 
@@ -91,9 +91,9 @@ def test_nobody_waits_for_a_process_of_this_machine_that_is_dead(store: MemorySt
 
 
 def test_a_process_of_an_earlier_boot_is_dead() -> None:
-    assert replace(HERE, boot="earlier").is_surely_dead()
-    assert not replace(HERE, boot="earlier", host="another-machine").is_surely_dead()
-    assert not HERE.is_surely_dead()
+    assert replace(HERE, boot="earlier").is_known_dead()
+    assert not replace(HERE, boot="earlier", host="another-machine").is_known_dead()
+    assert not HERE.is_known_dead()
 
 
 def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
@@ -108,7 +108,7 @@ def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
 
     store = Slow()
     first = lease(store, watch, holder=ELSEWHERE)
-    with pytest.raises(CycleBusyError, match="another run has just begun"):
+    with pytest.raises(CycleBusyError, match="another run has just started"):
         lease(store, watch).acquire()
     assert first.token == 1
 

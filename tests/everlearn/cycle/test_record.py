@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.cycle.record import (
-    CycleInputs,
-    End,
-    Holder,
-    Lease,
-    abandon_cycle,
-    close_cycle,
-    current_cycle,
-    cycle_key,
-    open_cycle,
-)
+from everlearn.cycle.inputs import CycleInputs, cycle_key
+from everlearn.cycle.lease import Holder, Lease
+from everlearn.cycle.record import End, abandon_cycle, close_cycle, current_cycle, open_cycle
 from everlearn.errors import ConflictError, CycleBusyError, CycleError
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, Clock
@@ -131,5 +123,5 @@ def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
 
 def test_a_record_of_another_version_is_told(store: MemoryStore) -> None:
     store.put(f"{LINE}/work/open.json", b'{"colour":"red"}')
-    with pytest.raises(CycleError, match="begun by another version of Everlearn"):
+    with pytest.raises(CycleError, match="started by another version of Everlearn"):
         open_cycle(store, LINE, INPUTS)

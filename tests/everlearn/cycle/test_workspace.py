@@ -122,7 +122,7 @@ def test_an_index_that_changes_all_the_time_is_given_up(work: Workspace, monkeyp
     def lost(*_: object) -> None:
         raise ConflictError("somebody else")
 
-    monkeypatch.setattr(module, "ATTEMPTS", 3)
+    monkeypatch.setattr(module, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(work, "_write", lost)
     with pytest.raises(ConflictError, match="run the same command again"):
         work.put("ladder", b"rungs")

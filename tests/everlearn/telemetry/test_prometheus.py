@@ -13,8 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from everlearn.cycle.lease import renewed
-from everlearn.cycle.record import CycleInputs, End, Lease, Workspace, close_cycle, open_cycle
+from everlearn.cycle.inputs import CycleInputs
+from everlearn.cycle.lease import Lease, last_renewal
+from everlearn.cycle.record import End, close_cycle, open_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError
 from everlearn.registry.versions import EventKind
 from everlearn.storage.s3 import S3Store
@@ -104,7 +106,7 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
     close_cycle(s3_store, opened, end=End.REJECTED)
     after = scraped(watched(line, now=at))
     assert (after["cycle_open",], after["lease_held",]) == (0, 0)
-    assert renewed(s3_store, LINE) is None
+    assert last_renewal(s3_store, LINE) is None
 
 
 def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store) -> None:

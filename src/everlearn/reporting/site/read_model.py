@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.canonical_json import digest_of
-from everlearn.cycle.record import OpenCycle, Workspace, current_cycle
+from everlearn.cycle.record import OpenCycle, current_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.gate.decision import Decision
 from everlearn.registry.events import Event, EventKind, State

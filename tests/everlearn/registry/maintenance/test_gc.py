@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cycle.record import CycleInputs, Lease, OpenCycle, Workspace, close_cycle, open_cycle
+from everlearn.cycle.inputs import CycleInputs
+from everlearn.cycle.lease import Lease
+from everlearn.cycle.record import OpenCycle, close_cycle, open_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.errors import IntegrityError, RegistryError, SettingsError, StaleParentError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck

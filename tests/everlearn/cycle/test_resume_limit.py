@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from everlearn.cycle.resume_limit import MAX_RESUMES, count_resume
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import CycleError
 from everlearn.storage.in_memory import MemoryStore
-from tasks.open import MOST_RESUMES, RESUMED, demand_progress
 
 
 @pytest.fixture
@@ -18,17 +18,17 @@ def work() -> Workspace:
 
 
 def test_a_night_that_comes_further_between_crashes_is_taken_up_as_often_as_it_takes(work: Workspace) -> None:
-    for step in range(3 * MOST_RESUMES):
+    for step in range(3 * MAX_RESUMES):
         work.put("checkpoint", str(step).encode())
-        demand_progress(work, count=RESUMED)
+        count_resume(work, counter="resumed")
 
 
 def test_a_night_that_crashes_at_one_place_ends_loudly_and_can_be_tried_again_by_hand(work: Workspace) -> None:
-    for _ in range(MOST_RESUMES):
-        demand_progress(work, count=RESUMED)
-    with pytest.raises(CycleError, match="cut short 4 times at the same place"):
-        demand_progress(work, count=RESUMED)
-    for _ in range(MOST_RESUMES):
-        demand_progress(work, count=RESUMED)
+    for _ in range(MAX_RESUMES):
+        count_resume(work, counter="resumed")
+    with pytest.raises(CycleError, match="interrupted 4 times at the same place"):
+        count_resume(work, counter="resumed")
+    for _ in range(MAX_RESUMES):
+        count_resume(work, counter="resumed")
     with pytest.raises(CycleError, match="everlearn cycle --abandon"):
-        demand_progress(work, count=RESUMED)
+        count_resume(work, counter="resumed")

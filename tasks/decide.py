@@ -1,0 +1,96 @@
+"""Decide about a candidate: re-check every rewarded answer, choose the baselines, and run the gate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from everlearn import counters
+from everlearn.domains.contract import load_domain
+from everlearn.gate.baselines import choose_baselines, eligible_versions
+from everlearn.gate.checks import run_checks
+from everlearn.gate.decision import Decision, SuiteRow
+from everlearn.gate.judgement import judge
+from everlearn.problem import Ruling
+from tasks.measure import pairs_of
+from tasks.night import LOG, as_json, step_task, timed_step
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from tasks.night import Night
+
+
+@step_task
+def recheck_rewards(night: Night) -> None:
+    """Judge every rewarded answer of the night again, at 50 digits and by an independent method."""
+    with timed_step(night, "recheck") as work:
+        if work.has("check/rewards"):
+            return
+        rows = [json.loads(line) for line in work.get("rewarded").decode().splitlines()]
+        answers = sorted({(row["statement"], row["answer"]) for row in rows})
+        doubted = _recheck(answers, domain_name=night.settings.domain)
+        report: dict[str, Any] = {"rewarded": len(rows), "checked": len(answers)}
+        for ruling in (Ruling.WRONG, Ruling.UNDECIDED):
+            report[ruling.lower()] = [row for row in doubted if row["ruling"] is ruling]
+        work.put("check/rewards", as_json(report))
+
+
+@step_task
+def name_baselines(night: Night) -> tuple[tuple[str, str], ...]:
+    """Return (relation, policy) of the policies to compare with besides the parent."""
+    registry, parent = night.registry, night.inputs.parent
+    if parent is None:
+        return ()
+    metrics = {version: registry.manifest(version).metrics for version in eligible_versions(registry.state())}
+    return tuple((str(relation), policy) for relation, policy in choose_baselines(metrics, parent=parent))
+
+
+@step_task
+def decide(night: Night, baselines: tuple[tuple[str, str], ...]) -> str:
+    """Weigh suites and checks together. Return the outcome. `baselines` are compared besides the parent."""
+    with timed_step(night, "gate") as work:
+        if not work.has("decision"):
+            compared = (("parent", "parent"), *baselines)
+            pairs = [pair for relation, policy in compared for pair in pairs_of(night, policy, relation)]
+            checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
+            decision = judge(pairs, settings=night.settings.gate, checks=checks)
+            work.put("decision", decision.to_json().encode())
+        decision = decision_of(night)
+        for row in decision.rows:
+            _log_row(row)
+        LOG.info("gate: %s", decision.outcome)
+        return str(decision.outcome)
+
+
+def decision_of(night: Night) -> Decision:
+    """Return the stored decision of the gate."""
+    return Decision.from_dict(json.loads(night.work.get("decision")))
+
+
+def _recheck(answers: list[tuple[str, str]], *, domain_name: str) -> list[dict[str, Any]]:
+    """Return the answers that the independent check does not find correct, with its verdict."""
+    domain, doubted = load_domain(domain_name), []
+    with progress("re-checking rewards at 50 digits") as report_progress:
+        for done, (statement, answer) in enumerate(answers, start=1):
+            verdict = domain.recheck(statement, answer)
+            counters.increment("verdicts")
+            if not verdict.is_correct:
+                doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
+            report_progress(done, len(answers))
+    return doubted
+
+
+def _log_row(row: SuiteRow) -> None:
+    shares = f"{100 * row.before:.1f} % to {100 * row.after:.1f} %"
+    size = f"margin {100 * row.margin:.1f} points at power {100 * row.power:.0f} %"
+    LOG.info(
+        "gate: %s against the %s, n = %d: %s, %s: %s, %s",
+        row.suite,
+        row.against,
+        row.n,
+        shares,
+        size,
+        row.outcome,
+        row.sentence,
+    )

@@ -1,0 +1,153 @@
+"""Measure a candidate: its uploaded bytes, its answers to every suite, and those of the policies it is compared with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everlearn.domains.contract import load_domain
+from everlearn.errors import ModelError
+from everlearn.gate.decision import Against
+from everlearn.gate.evidence import Paired
+from everlearn.problem import Measurement, Ruling, Verdict
+from everlearn.registry.adapter_files import check_directory
+from everlearn.registry.manifest import ObjectRef
+from tasks.learn import load_suites
+from tasks.night import as_json, step_task, timed_step
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from everlearn.data.suites import Suite
+    from tasks.night import Night
+
+PROBES_PER_SUITE = 12
+CANDIDATE = "candidate"
+
+
+@step_task
+def upload_candidate(night: Night) -> dict[str, str]:
+    """Upload the adapter's files as objects that nothing refers to yet. Return their digests by name."""
+    with timed_step(night, "upload") as work:
+        if not work.has("files"):
+            with tempfile.TemporaryDirectory() as folder:
+                check_directory(work.get_tree("trained", Path(folder)))
+                refs = {path.name: night.registry.put_file(path) for path in sorted(Path(folder).iterdir())}
+            work.put("files", json.dumps({name: asdict(ref) for name, ref in refs.items()}).encode())
+        return {name: ref.digest for name, ref in files_of(night).items()}
+
+
+@step_task
+def measure_suites(night: Night, policy: str) -> None:
+    """Answer every item of every suite with one policy: "candidate", "parent", "base" or a version."""
+    name = f"measured/{policy}"
+    with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:
+        if work.has(name):
+            return
+        adapter = adapter_of(night, policy, Path(folder) / "adapter")
+        out = Path(folder) / "out"
+        out.mkdir()
+        for suite in load_suites(night):
+            rows = _measure(night, policy, adapter, suite)
+            text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+            (out / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
+        work.put_tree(name, out)
+
+
+@step_task
+def check_bytes(night: Night) -> None:
+    """Load the uploaded bytes in a fresh process, as a consumer does, and compare its answers with the trainer's."""
+    with timed_step(night, "fresh process") as work:
+        if work.has("check/bytes"):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            probes = _write_probes(night, Path(folder))
+            adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
+            base = night.settings.base.path.absolute()
+            command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode < 0:
+            raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
+        report = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-2000:]}
+        work.put("check/bytes", as_json(report))
+
+
+def files_of(night: Night) -> dict[str, ObjectRef]:
+    """Return the uploaded files of the candidate by name."""
+    return {name: ObjectRef(**ref) for name, ref in json.loads(night.work.get("files")).items()}
+
+
+def adapter_of(night: Night, policy: str, to: Path) -> Path | None:
+    """Fetch a policy's adapter into the directory `to`, verified. Return None for the base model."""
+    if policy == CANDIDATE:
+        to.mkdir(parents=True)
+        for name, ref in files_of(night).items():
+            (to / name).write_bytes(night.registry.get_object(ref))
+        return to
+    version = {"parent": night.inputs.parent, "base": None}.get(policy, policy)
+    return night.registry.pull(version, to=to) if version else None
+
+
+def measured(night: Night, policy: str) -> dict[str, tuple[Measurement, ...]]:
+    """Return the results of `measure_suites` by suite."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = sorted(night.work.get_tree(f"measured/{policy}", Path(folder)).iterdir())
+        return {path.stem: _read_measurements(path) for path in files}
+
+
+def pairs_of(night: Night, policy: str, against: str) -> list[Paired]:
+    """Return the answers of `policy` and of the candidate, paired by suite."""
+    before, after = measured(night, policy), measured(night, CANDIDATE)
+    return [
+        Paired(
+            suite=suite.name,
+            kind=suite.kind,
+            before=before[suite.name],
+            after=after[suite.name],
+            against=Against(against),
+        )
+        for suite in load_suites(night)
+    ]
+
+
+def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite) -> list[Measurement]:
+    from everlearn.training.evaluation import measure  # imports torch
+
+    settings = night.settings
+    with progress(f"{policy} on {suite.name}") as report_progress:
+        return measure(
+            settings.base.path,
+            adapter,
+            suite.problems,
+            seed=settings.learn.seed,
+            threads=settings.threads,
+            verifiers=settings.verifiers,
+            progress=report_progress,
+        )
+
+
+def _write_probes(night: Night, folder: Path) -> Path:
+    """Answer some items of each suite with the adapter as it was trained, and write the answers as JSONL."""
+    from everlearn.training.fresh_process import probe  # imports torch
+
+    settings = night.settings
+    trained = night.work.get_tree("trained", folder / "trained")
+    problems = [problem for suite in load_suites(night) for problem in suite.problems[:PROBES_PER_SUITE]]
+    domain, seed = load_domain(settings.domain), settings.learn.seed
+    probes = probe(settings.base.path, trained, problems, domain=domain, seed=seed, threads=settings.threads)
+    path = folder / "probes.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in probes))
+    return path
+
+
+def _read_measurements(path: Path) -> tuple[Measurement, ...]:
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return tuple(Measurement(**row | {"verdict": _verdict(row["verdict"])}) for row in rows)
+
+
+def _verdict(plain: dict[str, str]) -> Verdict:
+    return Verdict(ruling=Ruling(plain["ruling"]), reason=plain["reason"])

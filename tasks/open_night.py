@@ -1,0 +1,99 @@
+"""Open a night, or continue one that is open: its inputs and settings are frozen once, and every later run uses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everlearn.cycle.inputs import CycleInputs, cycle_key, freeze_inputs
+from everlearn.cycle.record import End, close_cycle, current_cycle, open_cycle
+from everlearn.cycle.resume_limit import count_resume
+from everlearn.cycle.workspace import Workspace
+from everlearn.errors import CycleError
+from everlearn.registry.connect import open_registry, open_store
+from everlearn.settings import Settings
+from everlearn.telemetry import logs
+from everlearn.training.models.fingerprint import fingerprint
+from tasks.night import LOG, Night, step_task
+
+if TYPE_CHECKING:
+    from everlearn.cycle.record import OpenCycle
+    from tasks.ingest import ClaimedSnapshot
+
+
+@step_task
+def resume_night(settings: Settings, token: int) -> Night | None:
+    """Return the night that an earlier run left open, with its frozen settings; None if no night is open.
+
+    Raises:
+        CycleError: it was resumed too often at the same place.
+    """
+    opened = current_cycle(open_store(settings.store), settings.store.line)
+    if opened is None:
+        return None
+    with logs.bound(cycle=opened.key):
+        LOG.info("resuming the night that was opened %s, cycle %s", opened.opened, opened.key[:12])
+    night = _fenced(opened, settings, token)
+    count_resume(night.work, counter="resumed")
+    return night
+
+
+@step_task
+def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
+    """Return the night that another process opened and waits with, by its fencing token.
+
+    Raises:
+        CycleError: it is no longer open, or was resumed too often at the same place.
+    """
+    opened = current_cycle(open_store(settings.store), settings.store.line)
+    if opened is None or opened.key != cycle_key:
+        raise CycleError(f"the night with cycle {cycle_key[:12]} of line {settings.store.line} is no longer open")
+    night = _fenced(opened, settings, token)
+    count_resume(night.work, counter="climbed")
+    return night
+
+
+@step_task
+def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
+    """Freeze the inputs and settings of a new night and return it."""
+    inputs = inputs_of(settings, data_digest=claim.data_digest)
+    notes = {"settings": settings.model_dump_json()}
+    return _fenced(open_cycle(open_store(settings.store), settings.store.line, inputs, notes=notes), settings, token)
+
+
+@step_task
+def find_ended_night(settings: Settings, claim: ClaimedSnapshot) -> dict[str, str | None] | None:
+    """Return how a night with exactly these inputs ended; None if there was none."""
+    key = cycle_key(inputs_of(settings, data_digest=claim.data_digest))
+    state = open_registry(settings).state()
+    event = state.cycles.get(key)
+    if event is None:
+        return None
+    entry = state.version_of(key)
+    reason = f"a night with these inputs ended as {event.kind} before: {event.reason}"
+    version = entry.version if entry else None
+    return {"end": str(End.SKIPPED), "report": None, "version": version, "cycle_key": key, "reason": reason}
+
+
+def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
+    """Return the inputs of a night that starts now, from the champion."""
+    parent = open_registry(settings).state().champion
+    base = fingerprint(settings.base.path)
+    return freeze_inputs(settings, data_digest=data_digest, parent=parent, base_fingerprint=base)
+
+
+def end_night(night: Night, end: End | None) -> None:
+    """Close the night, so that the next one can start. `end` None abandons it."""
+    opened = current_cycle(night.store, night.line)
+    if opened is not None and opened.key == night.key:
+        close_cycle(night.store, opened, end=end)
+
+
+def _fenced(opened: OpenCycle, settings: Settings, token: int) -> Night:
+    """Return the night with its frozen key and settings, and shut out workers with an older token.
+
+    Only the store and the signing key come from today's settings: a bucket may have moved meanwhile.
+    """
+    frozen = Settings.model_validate_json(opened.notes["settings"])
+    frozen = frozen.model_copy(update={"store": settings.store, "signing": settings.signing})
+    Workspace(open_store(settings.store), settings.store.line, opened.key, token=token).fence()
+    return Night(settings=frozen, key=opened.key, inputs=opened.inputs, token=token, started=opened.opened.isoformat())

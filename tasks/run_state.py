@@ -1,0 +1,57 @@
+"""State of the current Prefect flow run: whether a later run replaces it, and the final state with the verdict."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed
+
+from tasks.night import step_task
+
+WAITING = [StateType.SCHEDULED, StateType.PENDING]
+VERDICTS = {"PUBLISHED": "PASS", "REJECTED": "FAIL", "NO_NEW_DATA": "no new data", "SKIPPED": "skipped"}
+
+
+@step_task
+def has_later_run() -> bool:
+    """Return whether a later run of this deployment is due as well. It does the same work with newer data."""
+    own, due = deployment.id, flow_run.scheduled_start_time
+    if own is None or due is None:
+        return False
+    with get_client(sync_client=True) as client:
+        later = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=due, before_=datetime.now(tz=UTC)),
+            ),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(own))])),
+        )
+    return any(run.expected_start_time and run.expected_start_time > due for run in later)
+
+
+def final_state(ended: dict[str, str | None]) -> dict[str, str | None]:
+    """Return the flow's result as a Prefect state whose message is the end and its reason. Callers receive `ended`.
+
+    The verdict is added to the run's tags and to its name: `night 2026-11-22 · line math · v0008 PASS`.
+    """
+    verdict = VERDICTS.get(str(ended["end"]), str(ended["end"]))
+    name: str | None = flow_run.name
+    if name is not None:
+        suffix = " ".join(word for word in (ended.get("version"), verdict) if word)
+        with get_client(sync_client=True) as client:
+            tags = sorted({*flow_run.tags, verdict})
+            client.update_flow_run(UUID(str(flow_run.id)), name=f"{name} · {suffix}", tags=tags)
+    return cast("dict[str, str | None]", Completed(data=ended, message=f"{ended['end']}: {ended['reason']}"))

@@ -1,0 +1,79 @@
+"""Start a night for new shards, unless one is about to start anyway."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.exceptions import ObjectNotFound
+
+from everlearn.errors import BadInputError, NotFoundError
+from everlearn.registry.connect import open_store
+from tasks.night import LOG, step_task
+from tasks.run_state import WAITING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+    from everlearn.settings import Settings
+    from everlearn.storage.protocol import Store
+
+SOON = timedelta(minutes=10)
+
+
+@step_task
+def start_night(settings: Settings, shards: list[str]) -> int:
+    """Return 1 if a night was started for these shards, 0 if one was before or starts by itself within `SOON`.
+
+    Shards of a night that failed or was rejected wait for the next scheduled night: no second one is started for them.
+
+    Raises:
+        BadInputError: no nights of the line are deployed.
+    """
+    line, store = settings.store.line, open_store(settings.store)
+    record = f"{line}/work/begun.json"
+    if _read_started(store, record).issuperset(shards):
+        return 0
+    with get_client(sync_client=True) as client:
+        try:
+            nightly = client.read_deployment_by_name(f"run-cycle/nightly-{line}")
+        except ObjectNotFound:
+            raise BadInputError(f"no nights of line {line} are deployed; run `everlearn deploy`") from None
+        waiting = _due_soon(client, nightly.id)
+        if waiting:
+            LOG.info("no night is started: %r is due within %d minutes", waiting[0].name, SOON.seconds // 60)
+            return 0
+        run = client.create_flow_run_from_deployment(nightly.id, tags=["new data"])
+        store.put(record, json.dumps(sorted(shards)).encode())
+        LOG.info("started %r for %d new shards", run.name, len(shards))
+        return 1
+
+
+def _read_started(store: Store, record: str) -> set[str]:
+    """Return the digests of the shards for which the last night was started."""
+    try:
+        return set(json.loads(store.get(record).data))
+    except NotFoundError:
+        return set()
+
+
+def _due_soon(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+    soon = FlowRunFilterExpectedStartTime(before_=datetime.now(tz=UTC) + SOON)
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING))
+    return client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=state, expected_start_time=soon),
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+    )
