@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from tests.support.s3_fault_proxy import Proxy
 
+# Loaded once for all tests: imported into two conftests, each would start a Prefect server of its own.
+pytest_plugins = ["tests.support.prefect"]
+
 # The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
 settings.register_profile("everlearn", deadline=None, derandomize=True)
 settings.load_profile("everlearn")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from everlearn.settings import Settings
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 INPUTS = CycleInputs(
     data_digest="d" * 64, config_digest="c" * 64, parent=None, base_fingerprint=BASE_MODEL, code_version="0"

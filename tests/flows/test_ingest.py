@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from everlearn.settings import Settings
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.registry.events import State
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 EVERY_STEP = ["open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate",
               "check/bytes", "check/rewards", "decision", "record", "report"]  # fmt: skip

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from everlearn.settings import Settings
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 
 @pytest.fixture

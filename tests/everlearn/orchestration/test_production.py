@@ -21,9 +21,9 @@ from everlearn.local.servers import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import begin, find_night, hold, set_times
 from everlearn.registry.connect import open_registry
-from tests.flows.conftest import Nights
-from tests.flows.test_deploy import history, wait
+from tests.everlearn.orchestration.test_deployments import history, wait
 from tests.support.night import LONG, ROOT, write_shard, write_suite
+from tests.support.prefect import Nights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
-    from tests.flows.conftest import Nights
+    from tests.support.prefect import Nights
 
 FILE = ROOT / "infra" / "prefect.yaml"
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -1,4 +1,4 @@
-"""A Prefect server for the session, and nights that run against it in processes of their own."""
+"""Fixtures: a Prefect server and a Postgres server for the session, and nights that run as child processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.local.servers import LocalPrefect
-from flows.run_cycle import CycleConfig
 from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
 from tests.support.postgres import MISSING, PLACES, Postgres, postgres_server
 
@@ -78,6 +77,8 @@ class Nights:
 
     def run(self, *, die_at: str = "", data: Path | None = None, **changes: Any) -> Ran:
         """One night, like a command: its end as it was printed last."""
+        from flows.run_cycle import CycleConfig  # tests that start no night do not pay for importing Prefect
+
         config = CycleConfig(data=data or self.data, settings=self.settings(**changes))
         given = self.folder / "config.json"
         given.write_text(config.model_dump_json(), encoding="utf-8")
