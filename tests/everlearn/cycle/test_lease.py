@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cycle.lease import Holder, Lease
+from everlearn.cycle.lease import Holder, Lease, last_renewal
 from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
 from everlearn.local.process import wait
 from everlearn.storage.in_memory import MemoryStore
@@ -210,3 +210,12 @@ def test_a_holder_that_gives_a_sign_of_life_is_not_waited_for(store: MemoryStore
 def test_nothing_is_waited_for_where_nobody_is(store: MemoryStore) -> None:
     with Lease(store, LINE, holder=HERE, waits=True) as taken:
         assert taken.token == 1
+
+
+def test_the_last_renewal_is_known_while_the_lease_is_held(store: MemoryStore, watch: Watch) -> None:
+    assert last_renewal(store, LINE) is None
+    held = lease(store, watch)
+    held.acquire()
+    assert last_renewal(store, LINE) == WHEN
+    held.release()
+    assert last_renewal(store, LINE) is None

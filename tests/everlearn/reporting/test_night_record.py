@@ -1,0 +1,57 @@
+"""Parts of a night's record that are computed from its ladder, suites, curve and step times."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from everlearn.data.suites import Suite, SuiteKind
+from everlearn.domains.contract import load_domain
+from everlearn.ladder.tree import CurvePoint, Ladder, Rung
+from everlearn.problem import Problem
+from everlearn.reporting.night_record import (
+    StepTime,
+    item_sizes,
+    refused_proposals,
+    rung_sizes,
+    step_metrics,
+    training_notes,
+)
+
+DOMAIN = load_domain("integration")
+RUNG = Rung(digest="d", statement="2*x + sin(x)", parent=None, depth=0, move=None, rollouts=4, passed=1)
+LADDER = Ladder(rungs={"d": RUNG}, counts=Counter({"root": 1, "accepted": 5, "duplicate": 2, "leak": 1}))
+
+
+def point(step: int, stopped: str | None = None) -> CurvePoint:
+    return CurvePoint(
+        step=step,
+        cpu_seconds=1.0,
+        reward=0.5,
+        groups_used=1,
+        groups_sampled=1,
+        kl=0.0,
+        loss=0.0,
+        pass_by_size={},
+        stopped=stopped,
+    )
+
+
+def test_sizes_are_those_of_the_domain() -> None:
+    item = Problem(id="s0", domain="integration", statement="2*x")
+    suite = Suite(name="short", kind=SuiteKind.SKILL, problems=(item,))
+    assert rung_sizes(LADDER, domain=DOMAIN) == {"d": 2}
+    assert item_sizes([suite], domain=DOMAIN) == {"s0": 1}
+
+
+def test_only_refused_proposals_are_counted() -> None:
+    assert refused_proposals(LADDER) == {"duplicate": 2, "leak": 1}
+
+
+def test_a_guard_that_stopped_the_training_is_noted() -> None:
+    notes = training_notes([point(1), point(2, "the answers got too long")])
+    assert notes == ("The training stopped itself after step 2: the answers got too long.",)
+
+
+def test_step_times_become_metrics() -> None:
+    steps = (StepTime(name="ladder", seconds=3.0, cpu_seconds=2.0),)
+    assert step_metrics(iter(steps)) == {"cpu_seconds/ladder": 2.0, "seconds/ladder": 3.0}
