@@ -10,21 +10,21 @@ import threading
 from collections import Counter
 from typing import Literal
 
-Counted = Literal["rollouts", "verdicts"]
+CounterName = Literal["rollouts", "verdicts"]
 _LOCK = threading.Lock()
-_COUNTS: Counter[Counted] = Counter()
+_COUNTERS: Counter[CounterName] = Counter()
 
 
-def increment(name: Counted, *, by: int = 1) -> None:
+def increment(name: CounterName, *, by: int = 1) -> None:
     """Add `by` to a counter."""
     with _LOCK:
-        _COUNTS[name] += by
+        _COUNTERS[name] += by
 
 
-def snapshot() -> dict[Counted, int]:
+def snapshot() -> dict[CounterName, int]:
     """Return all counts since the process started."""
     with _LOCK:
-        return {"rollouts": _COUNTS["rollouts"], "verdicts": _COUNTS["verdicts"]}
+        return {"rollouts": _COUNTERS["rollouts"], "verdicts": _COUNTERS["verdicts"]}
 
 
 def cpu_seconds() -> float:

@@ -1,4 +1,4 @@
-"""The frozen vocabulary: what is asked, what is answered, and what a verifier says of it."""
+"""The frozen vocabulary: problems, answers, and the verdicts of a verifier."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 STATEMENT_FIELDS = ("problem", "integrand", "statement")
-"""What the statement of a problem may be called in a file of JSON lines, the usual name first."""
+"""Accepted names of the field that holds a problem's statement in a JSON Lines file, the usual one first."""
 
 
 class Ruling(StrEnum):
-    """What a verifier can say. `UNDECIDED` (time, undefined, no theory) is never `WRONG`."""
+    """Result of a verification. `UNDECIDED` (time limit, undefined expression, no method) never counts as `WRONG`."""
 
     CORRECT = "CORRECT"
     WRONG = "WRONG"
@@ -19,22 +19,22 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A ruling with the reason for it, in one sentence a user can read."""
+    """A ruling with its reason in one readable sentence."""
 
     ruling: Ruling
     reason: str
 
     @property
     def is_correct(self) -> bool:
-        """Whether the answer earns a reward: `UNDECIDED` does not, and is counted by itself."""
+        """Whether the answer earns a reward: `UNDECIDED` does not, and is counted separately."""
         return self.ruling is Ruling.CORRECT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something to solve, in a domain that can judge answers to it. It carries no answer.
+    """A task in a domain that can verify answers to it. It carries no answer.
 
-    `statement` is the problem in the domain's own grammar (for `integration`, the integrand in infix).
+    `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation).
     """
 
     id: str
@@ -44,7 +44,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What somebody offers as the solution of a problem, as untrusted text."""
+    """A proposed solution of a problem, as untrusted text."""
 
     problem: Problem
     text: str
@@ -52,9 +52,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One problem of a suite, answered greedily by one policy and judged once.
+    """One problem of a suite, answered greedily by one policy and verified once.
 
-    `root` names what the item counts under in a permutation test; an item that is its own root has `root == item`.
+    `root` names the group of the item in a permutation test; an item that is its own root has `root == item`.
     """
 
     item: str

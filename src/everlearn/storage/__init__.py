@@ -1,5 +1,5 @@
-"""Object storage: the `Store` protocol, its implementations (S3, memory), and content-addressed objects on top.
+"""Object storage: the `Store` protocol, its implementations (S3, memory, retrying), and content-addressed objects.
 
-Knows bytes and keys, nothing of lines or versions. The only package that imports boto3. May import `errors` and
+Handles bytes and keys, not lines or versions. The only package that imports boto3. May import `errors` and
 `canonical_json`.
 """

@@ -1,7 +1,7 @@
-"""What the registry asks of a store, promise by promise, each proved on a canary and not believed.
+"""Conformance checks: what the registry requires of a store, each tested on a probe object of its own.
 
-A store that breaks a FATAL promise is not published to: there, two publishers could overwrite each other. The others
-cost something smaller, which is said.
+The registry does not publish to a store that fails a REQUIRED check: two publishers could overwrite each other. The
+other faults limit single commands, which the fault names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
-from everlearn.storage.protocol import CANARY_PREFIX
+from everlearn.storage.protocol import PROBE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,47 +21,50 @@ if TYPE_CHECKING:
 
 CREATE, UPDATE, PARTS = "conditional create", "conditional update", "condition on uploads in parts"
 BYTES, CHECKSUMS, LISTING, CLOCK = "same bytes", "checksums", "listing", "clock"
-FATAL = (CREATE, UPDATE, PARTS, BYTES)
-SLACK = timedelta(seconds=5)
+REQUIRED = (CREATE, UPDATE, PARTS, BYTES)
+CLOCK_TOLERANCE = timedelta(seconds=5)
 
 
-class BrokenPromiseError(Exception):
-    """What a store does instead; never leaves `everlearn.storage.protocol`."""
+class FailedCheckError(Exception):
+    """A check failed. Raised by checks and caught in this module."""
 
 
-def examine(store: Store, *, more: Mapping[str, Callable[[Store, str], None]] | None = None) -> dict[str, str | None]:
-    """Try every promise, and those in `more`, on a canary of its own; what is wrong by name, None where it is kept.
+def run_checks(
+    store: Store, *, extra_checks: Mapping[str, Callable[[Store, str], None]] | None = None
+) -> dict[str, str | None]:
+    """Run all checks; return the fault, or None, by the name of the check.
 
-    Raises StoreDownError when the store does not answer at all: then nothing was found out.
+    A check receives the store and the key of its probe object. Raises StoreDownError if the store does not answer:
+    then nothing is known about it.
     """
-    trials = {CREATE: _create, UPDATE: _update, BYTES: _bytes, CHECKSUMS: _checksums, LISTING: _listing, CLOCK: _clock}
-    return {name: _tried(trial, store) for name, trial in {**trials, **(more or {})}.items()}
+    checks = {CREATE: _create, UPDATE: _update, BYTES: _bytes, CHECKSUMS: _checksums, LISTING: _listing, CLOCK: _clock}
+    return {name: _run(check, store) for name, check in {**checks, **(extra_checks or {})}.items()}
 
 
-def demand(found: Mapping[str, str | None], *, place: str) -> None:
-    """StoreError for the first fatal promise that is broken; `place` names the store in it."""
-    fault = next((found[name] for name in FATAL if found.get(name)), None)
+def require(faults: Mapping[str, str | None], *, location: str) -> None:
+    """Raise StoreError for the first REQUIRED check that failed; `location` names the store in the message."""
+    fault = next((faults[name] for name in REQUIRED if faults.get(name)), None)
     if fault is not None:
         raise StoreError(
-            f"{place} {fault}: two publishers could overwrite each other there. "
-            "Use a server that keeps conditional writes (AWS S3, or the one of `everlearn up`)."
+            f"{location} {fault}: two publishers could overwrite each other there. "
+            "Use a server with reliable conditional writes (AWS S3, or the server that `everlearn up` starts)."
         )
 
 
-def refused(write: Callable[[], object], fault: str) -> None:
-    """See a write refused."""
+def expect_refusal(write: Callable[[], object], fault: str) -> None:
+    """Raise FailedCheckError with `fault` unless the store refuses the write."""
     try:
         write()
     except (ConflictError, NotFoundError):
         return
-    raise BrokenPromiseError(fault)
+    raise FailedCheckError(fault)
 
 
-def _tried(trial: Callable[[Store, str], None], store: Store) -> str | None:
-    key = f"{CANARY_PREFIX}/{uuid.uuid4().hex}"
+def _run(check: Callable[[Store, str], None], store: Store) -> str | None:
+    key = f"{PROBE_PREFIX}/{uuid.uuid4().hex}"
     try:
-        trial(store, key)
-    except BrokenPromiseError as error:
+        check(store, key)
+    except FailedCheckError as error:
         return str(error)
     except StoreDownError:
         raise
@@ -75,43 +78,44 @@ def _tried(trial: Callable[[Store, str], None], store: Store) -> str | None:
 
 def _create(store: Store, key: str) -> None:
     store.create(key, b"first")
-    refused(lambda: store.create(key, b"other"), "overwrites an object in spite of If-None-Match")
+    expect_refusal(lambda: store.create(key, b"other"), "overwrites an object in spite of If-None-Match")
 
 
 def _update(store: Store, key: str) -> None:
     first = store.create(key, b"first")
     second = store.replace(key, b"second", etag=first)
-    refused(lambda: store.replace(key, b"third", etag=first), "overwrites newer bytes in spite of If-Match")
-    refused(lambda: store.replace(key + "-", b"x", etag=second), "creates an object in spite of If-Match")
+    expect_refusal(lambda: store.replace(key, b"third", etag=first), "overwrites newer bytes in spite of If-Match")
+    expect_refusal(lambda: store.replace(key + "-", b"x", etag=second), "creates an object in spite of If-Match")
 
 
 def _bytes(store: Store, key: str) -> None:
     etag = store.create(key, b"first")
     store.replace(key, b"second", etag=etag)
     if store.get(key).data != b"second" or b"".join(store.read(key, start=3)) != b"ond":
-        raise BrokenPromiseError("returns other bytes than were written")
+        raise FailedCheckError("returns other bytes than were written")
 
 
 def _checksums(store: Store, key: str) -> None:
     store.create(key, b"first")
     if store.head(key).sha256 is None:
-        raise BrokenPromiseError("keeps no SHA-256: a rollback cannot tell damage without reading every byte")
+        raise FailedCheckError("holds no SHA-256: a rollback cannot detect damage without reading every byte")
 
 
 def _listing(store: Store, key: str) -> None:
     store.create(key, b"first")
     if [info.key for info in store.list(key)] != [key]:
-        raise BrokenPromiseError("does not list what was just written: `everlearn gc` must not be run there")
+        raise FailedCheckError("does not list what was just written: `everlearn gc` must not be run there")
     store.delete(key)
     if list(store.list(key)):
-        raise BrokenPromiseError("lists what was just deleted: `everlearn fsck` will name what is not there")
+        raise FailedCheckError("lists what was just deleted: `everlearn fsck` will name objects that do not exist")
 
 
 def _clock(store: Store, key: str) -> None:
     before = store.now()
     store.create(key, b"first")
     modified = store.head(key).modified
-    if not before - SLACK <= modified <= store.now() + SLACK:
-        raise BrokenPromiseError(
-            f"dates a new object {modified:%H:%M:%S} while its clock says {before:%H:%M:%S}: `everlearn gc` must not be run there"
+    if not before - CLOCK_TOLERANCE <= modified <= store.now() + CLOCK_TOLERANCE:
+        raise FailedCheckError(
+            f"dates a new object {modified:%H:%M:%S} while its clock shows {before:%H:%M:%S}: "
+            "`everlearn gc` must not be run there"
         )

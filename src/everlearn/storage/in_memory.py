@@ -1,4 +1,4 @@
-"""A store that lives as long as the process: for tests and for trying things out. Safe across threads."""
+"""A thread-safe `Store` in the memory of the process, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -15,99 +15,99 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CHUNK = 1024**2
+CHUNK_BYTES = 1024**2
 
 
-def _now() -> datetime:
+def _utc_now() -> datetime:
     return datetime.now(tz=UTC)
 
 
 class MemoryStore:
-    """The `Store` protocol over a dictionary. `clock` dates what is written."""
+    """The `Store` protocol over a dictionary. `clock` dates the objects."""
 
-    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
         self._clock = clock
         self._objects: dict[str, tuple[bytes, datetime]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Blob:
-        """The whole object. NotFoundError if there is none."""
+        """Return the object. Raises NotFoundError if it does not exist."""
         data, _ = self._find(key)
         return Blob(data=data, etag=_etag(data))
 
     def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
-        """The object's bytes from `start` on, in chunks. NotFoundError if there is none."""
+        """Yield the bytes from offset `start` in chunks. Raises NotFoundError if the object does not exist."""
         data, _ = self._find(key)
-        return (data[at : at + CHUNK] for at in range(start, len(data), CHUNK))
+        return (data[offset : offset + CHUNK_BYTES] for offset in range(start, len(data), CHUNK_BYTES))
 
     def head(self, key: str) -> ObjectInfo:
-        """Size and checksum. NotFoundError if there is none."""
+        """Return the metadata. Raises NotFoundError if the object does not exist."""
         data, modified = self._find(key)
         return ObjectInfo(key=key, size=len(data), etag=_etag(data), sha256=_etag(data), modified=modified)
 
     def create(self, key: str, data: bytes) -> str:
-        """Write where nothing is; the new etag. ConflictError if something is there."""
+        """Write a new object and return its etag. Raises ConflictError if the key is taken."""
         with self._lock:
             if key in self._objects:
                 raise ConflictError(f"{key} exists already")
             return self._write(key, data)
 
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
-        """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
+        """Overwrite the object that has `etag` and return the new etag. Raises ConflictError if it changed or is gone."""
         with self._lock:
             if key not in self._objects or _etag(self._objects[key][0]) != etag:
-                raise ConflictError(f"{key} was changed by somebody else")
+                raise ConflictError(f"{key} was changed by another writer")
             return self._write(key, data)
 
     def put(self, key: str, data: bytes) -> str:
-        """Write unconditionally."""
+        """Write unconditionally and return the etag."""
         with self._lock:
             return self._write(key, data)
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
-        """Write a file where nothing is; one part is enough for any. ConflictError if something is there."""
+        """Write a file of any size in one part. Raises ConflictError if the key is taken."""
         data = path.read_bytes()
         self.create(key, data)
         progress(len(data))
         return None
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Everything whose key begins with `prefix`, in the order of the keys."""
+        """Yield the objects whose keys begin with `prefix`, in the order of their keys."""
         with self._lock:
             keys = sorted(key for key in self._objects if key.startswith(prefix))
         return (self.head(key) for key in keys)
 
     def delete(self, key: str) -> None:
-        """Remove; no error if there is nothing."""
+        """Delete the object, if it exists."""
         with self._lock:
             self._objects.pop(key, None)
 
     def versions(self, key: str) -> Iterator[Blob]:  # noqa: ARG002 - the protocol names it
-        """Nothing: older contents are not kept here."""
+        """Yield nothing: noncurrent contents are not stored here."""
         return iter(())
 
     def now(self) -> datetime:
-        """What `clock` says."""
+        """Return the time of `clock`."""
         return self._clock()
 
     def touch(self, key: str) -> None:
-        """Make `modified` now. NotFoundError if there is nothing."""
+        """Set `modified` to now. Raises NotFoundError if the object does not exist."""
         with self._lock:
             if key not in self._objects:
                 raise NotFoundError(f"{key} does not exist")
             self._write(key, self._objects[key][0])
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:  # noqa: ARG002 - the protocol names them
-        """None: what is written here is there at once."""
+        """Return 0: an upload is complete at once here."""
         return 0
 
     def probe(self) -> dict[str, str | None]:
-        """Every promise, with what is wrong where it is not kept."""
-        return conformance.examine(self)
+        """Run every conformance check; return the fault, or None, by the name of the check."""
+        return conformance.run_checks(self)
 
     def require_conformance(self) -> None:
-        """Prove by a canary that conditions are kept."""
-        conformance.demand(self.probe(), place="the store in memory")
+        """Run the conformance checks. Raises StoreError if conditional writes are not reliable here."""
+        conformance.require(self.probe(), location="the store in memory")
 
     def _find(self, key: str) -> tuple[bytes, datetime]:
         with self._lock:

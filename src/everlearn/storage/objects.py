@@ -1,4 +1,4 @@
-"""Immutable bytes in a store, under keys that carry their digest: kept once, and read only verified."""
+"""Content-addressed objects: immutable bytes under keys that contain their SHA-256, written once and read verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError, StoreDownError
-from everlearn.storage import multipart
+from everlearn.storage.multipart import composite_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
     from everlearn.storage.protocol import Store
 
-CHUNK = 1024**2
-ATTEMPTS = 3
+CHUNK_BYTES = 1024**2
+MAX_ATTEMPTS = 3
 
 T = TypeVar("T")
 
 
 def object_key(line: str, digest: str) -> str:
-    """Where the object with that digest lies."""
+    """Return the key of the object with that digest."""
     return f"{line}/objects/sha256/{digest}"
 
 
 def write_once(store: Store, key: str, data: bytes, *, fresh_after: datetime | None = None) -> None:
-    """Write `data`, whose digest is in `key`, unless it is there. IntegrityError if other bytes are.
+    """Write `data`, whose digest is in `key`, unless the object exists. Raises IntegrityError if it has other bytes.
 
-    What is there since before `fresh_after` is made new, so that no collection takes it for forgotten.
+    An existing object that was modified before `fresh_after` is touched, so that no garbage collection removes it.
     """
 
     def write() -> None:
         store.create(key, data)
 
-    def find() -> None:
+    def verify() -> None:
         verify_metadata(store, key, digest=digest_of(data), size=len(data), fresh_after=fresh_after)
 
-    _write_or_find(write, find, store=store, key=key)
+    _write_or_verify(write, verify, store=store, key=key)
 
 
 def write_file_once(
@@ -54,34 +54,34 @@ def write_file_once(
     fresh_after: datetime | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> str | None:
-    """Write the file, which has that digest, unless it is there: as `keep`, but never in memory as a whole if large.
+    """Write the file, as `write_once`, holding only a few parts of it in memory.
 
-    The composite checksum by which the store knows it, if it is large.
+    Return the composite checksum of a file that is large enough for an upload in parts, else None.
     """
 
-    def find() -> str | None:
-        told, size = multipart.composite(path), path.stat().st_size
-        verify_metadata(store, key, digest=digest, size=size, composite=told, fresh_after=fresh_after)
-        return told
+    def verify() -> str | None:
+        composite, size = composite_checksum(path), path.stat().st_size
+        verify_metadata(store, key, digest=digest, size=size, composite=composite, fresh_after=fresh_after)
+        return composite
 
-    return _write_or_find(lambda: store.upload(key, path, progress=progress), find, store=store, key=key)
+    return _write_or_verify(lambda: store.upload(key, path, progress=progress), verify, store=store, key=key)
 
 
-def _write_or_find(write: Callable[[], T], find: Callable[[], T], *, store: Store, key: str) -> T:
-    """Write, or find what is there. If that is gone before it is looked at (collected), write it after all."""
-    for _ in range(ATTEMPTS):
+def _write_or_verify(write: Callable[[], T], verify: Callable[[], T], *, store: Store, key: str) -> T:
+    for _ in range(MAX_ATTEMPTS):
         try:
             return write()
         except ConflictError:
             try:
-                return find()
+                return verify()
             except IntegrityError:
-                if _is_there(store, key):
+                # Garbage collection may delete the object between the two requests: then write it after all.
+                if _exists(store, key):
                     raise
-    raise StoreDownError(f"{key} is said to be there already, and is not; look at the store, then try again")
+    raise StoreDownError(f"{key} is reported as existing, and cannot be read; check the store, then try again")
 
 
-def _is_there(store: Store, key: str) -> bool:
+def _exists(store: Store, key: str) -> bool:
     try:
         store.head(key)
     except NotFoundError:
@@ -90,7 +90,7 @@ def _is_there(store: Store, key: str) -> bool:
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in chunks."""
+    """Return the SHA-256 of a file's bytes, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -104,32 +104,44 @@ def verify_metadata(
     composite: str | None = None,
     fresh_after: datetime | None = None,
 ) -> None:
-    """Compare size and checksum as the store holds them, without reading. IntegrityError if missing or different.
+    """Compare size and checksum as the store holds them, without a download.
 
-    Of an object that came in parts the store holds the `composite` checksum. What was modified before `fresh_after`
-    is touched.
+    For an object uploaded in parts the store holds the `composite` checksum. A checksum that the store does not hold
+    is not compared. An object modified before `fresh_after` is touched. Raises IntegrityError if the object is missing
+    or different.
     """
     try:
-        held = store.head(key)
+        info = store.head(key)
     except NotFoundError:
-        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
-    different = held.sha256 not in {None, digest} or (composite and held.composite not in {None, composite})
-    if held.size != size or different:
+        raise _missing(key) from None
+    differs = info.sha256 not in {None, digest} or (composite and info.composite not in {None, composite})
+    if info.size != size or differs:
         raise IntegrityError(f"{key} is damaged; restore it from a backup, or choose another version")
-    if fresh_after is not None and held.modified < fresh_after:
+    if fresh_after is not None and info.modified < fresh_after:
         store.touch(key)
 
 
 def verify_bytes(store: Store, key: str, *, digest: str) -> None:
-    """Read all bytes under `key`, keep none. IntegrityError if they are missing or different."""
+    """Read and hash all bytes, storing none. Raises IntegrityError if they are missing or different."""
     hasher = hashlib.sha256()
     try:
         for chunk in store.read(key):
             hasher.update(chunk)
     except NotFoundError:
-        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
+        raise _missing(key) from None
     if hasher.hexdigest() != digest:
-        raise IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")
+        raise _damaged(key)
+
+
+def fetch(store: Store, key: str, *, digest: str) -> bytes:
+    """Return the verified bytes. Raises IntegrityError if they are missing or different."""
+    try:
+        data = store.get(key).data
+    except NotFoundError:
+        raise _missing(key) from None
+    if digest_of(data) != digest:
+        raise _damaged(key)
+    return data
 
 
 def fetch_to(
@@ -141,39 +153,42 @@ def fetch_to(
     size: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Complete the file at `path`, of which a part may be there, with the bytes under `key`, verified as a whole.
+    """Download into the file at `path`, resuming a partial one, and verify the whole.
 
-    Never more than a chunk is in memory. IntegrityError if they are missing or different; then no file is left. What
-    has arrived when the store stops answering stays, for the next call. `progress` hears of every so many bytes.
+    Holds one chunk in memory. Bytes that arrived before a StoreDownError stay for the next call. `progress` receives
+    the number of bytes since its last call. Raises IntegrityError, and leaves no file, if the bytes are missing or
+    different.
     """
-    is_part = path.exists()
-    if _completed(store, key, path, digest=digest, size=size, progress=progress):
+    is_partial = path.exists()
+    if _complete(store, key, path, digest=digest, size=size, progress=progress):
         return
-    if is_part and _completed(store, key, path, digest=digest, size=size, progress=progress):
+    # A wrong partial file says nothing about the object: download once more from the beginning.
+    if is_partial and _complete(store, key, path, digest=digest, size=size, progress=progress):
         return
-    raise IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")
+    raise _damaged(key)
 
 
-def _completed(store: Store, key: str, path: Path, *, digest: str, size: int, progress: Callable[[int], None]) -> bool:
-    """Whether the file is right now; if not, it is gone."""
-    found, hasher = 0, hashlib.sha256()
+def _complete(store: Store, key: str, path: Path, *, digest: str, size: int, progress: Callable[[int], None]) -> bool:
+    """Complete the file and return whether its digest is right; delete it if not."""
+    count, hasher = 0, hashlib.sha256()
     with path.open("ab+") as file:
         file.seek(0)
-        for chunk in itertools.chain(iter(lambda: file.read(CHUNK), b""), _rest(store, key, file, size=size)):
+        existing = iter(lambda: file.read(CHUNK_BYTES), b"")
+        for chunk in itertools.chain(existing, _append_rest(store, key, file, size=size)):
             hasher.update(chunk)
-            found += len(chunk)
+            count += len(chunk)
             progress(len(chunk))
         file.flush()
         os.fsync(file.fileno())
     if hasher.hexdigest() == digest:
         return True
     path.unlink()
-    progress(-found)
+    progress(-count)
     return False
 
 
-def _rest(store: Store, key: str, file: BinaryIO, *, size: int) -> Iterator[bytes]:
-    """What is missing in `file`, appended to it; nothing where it is as long as it should be."""
+def _append_rest(store: Store, key: str, file: BinaryIO, *, size: int) -> Iterator[bytes]:
+    """Append the bytes that `file` lacks and yield them. Stop once it is longer than `size`."""
     start = file.tell()
     if start >= size:
         return
@@ -185,15 +200,12 @@ def _rest(store: Store, key: str, file: BinaryIO, *, size: int) -> Iterator[byte
                 return
     except NotFoundError:
         Path(file.name).unlink()
-        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
+        raise _missing(key) from None
 
 
-def fetch(store: Store, key: str, *, digest: str) -> bytes:
-    """The bytes under `key`, verified. IntegrityError if missing or different."""
-    try:
-        data = store.get(key).data
-    except NotFoundError:
-        raise IntegrityError(f"{key} is missing; restore it from a backup, or choose another version") from None
-    if digest_of(data) != digest:
-        raise IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")
-    return data
+def _missing(key: str) -> IntegrityError:
+    return IntegrityError(f"{key} is missing; restore it from a backup, or choose another version")
+
+
+def _damaged(key: str) -> IntegrityError:
+    return IntegrityError(f"{key} is damaged: its bytes have another digest; restore it from a backup")

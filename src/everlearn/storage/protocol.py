@@ -1,10 +1,10 @@
-"""Where bytes are kept: one narrow protocol, and a canary that proves the promise everything else rests on.
+"""The `Store` protocol: objects under keys, written conditionally.
 
-The promise is the conditional write. `create` writes only where nothing is, `replace` only over the bytes that the
-caller has read; of any number of writers exactly one wins, and the others get ConflictError. After StoreDownError a
-conditional write may or may not have happened: read again before trying again.
+`create` writes only where no object exists, `replace` only over the bytes that the caller has read. Of any number of
+concurrent writers exactly one succeeds; the others get ConflictError. After StoreDownError a conditional write may or
+may not have been carried out: read the object before the next attempt.
 
-Keys are relative, with `/` between their parts. An etag is opaque and the same for the same bytes.
+Keys are relative, with `/` between their parts. An etag is opaque, and equal for equal bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-CANARY_PREFIX = ".canary"
+PROBE_PREFIX = ".canary"
+"""Prefix of the objects that a store probe writes. The access policies in infra/terraform name it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """Bytes as read, with the etag that `replace` asks for."""
+    """The bytes of an object, with the etag that `replace` requires."""
 
     data: bytes
     etag: str
@@ -30,9 +31,10 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """What is known of an object without reading it. `sha256` is hexadecimal, and None where the store holds none.
+    """Metadata of an object. `size` is in bytes, `modified` has a time zone.
 
-    An object that came in parts has a `composite` checksum instead (parts.py).
+    `sha256` is hexadecimal; None if the store holds none. An object uploaded in parts has a `composite` checksum
+    instead (multipart.py).
     """
 
     key: str
@@ -44,67 +46,73 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """Bytes under keys. Every method raises StoreDownError when the store does not answer."""
+    """Objects under keys. Every method raises StoreDownError if the store does not answer."""
 
     def get(self, key: str) -> Blob:
-        """The whole object. NotFoundError if there is none."""
+        """Return the object. Raises NotFoundError if it does not exist."""
         ...
 
     def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
-        """The object's bytes from `start` on, in chunks. NotFoundError if there is none; StoreDownError if cut short."""
+        """Yield the bytes from offset `start` in chunks.
+
+        Raises:
+            NotFoundError: the object does not exist.
+            StoreDownError: the response ended early.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo:
-        """Size and checksum as the store holds them. NotFoundError if there is none."""
+        """Return the metadata held by the store. Raises NotFoundError if the object does not exist."""
         ...
 
     def create(self, key: str, data: bytes) -> str:
-        """Write where nothing is; the new etag. ConflictError if something is there."""
+        """Write a new object and return its etag. Raises ConflictError if the key is taken."""
         ...
 
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
-        """Write over exactly the bytes that have `etag`; the new one. ConflictError if they are others, or gone."""
+        """Overwrite the object that has `etag` and return the new etag. Raises ConflictError if it changed or is gone."""
         ...
 
     def put(self, key: str, data: bytes) -> str:
-        """Write unconditionally: for work files that have one writer."""
+        """Write unconditionally and return the etag: for work files with a single writer."""
         ...
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
-        """Write a file where nothing is, in parts if it is large; the composite checksum if it was.
+        """Write a file as a new object. Return the composite checksum if it was uploaded in parts, else None.
 
-        ConflictError if something is there. `progress` is told how many more bytes are over there.
+        `progress` receives the number of bytes sent since its last call; negative after a restart. Raises ConflictError
+        if the key is taken.
         """
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Everything whose key begins with `prefix`, in the order of the keys."""
+        """Yield the objects whose keys begin with `prefix`, in the order of their keys."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove; no error if there is nothing."""
+        """Delete the object, if it exists."""
         ...
 
     def versions(self, key: str) -> Iterator[Blob]:
-        """Older contents of a key, newest first, where the bucket keeps them; those of a deleted key, too."""
+        """Yield noncurrent contents of a key, newest first; none if the bucket has no versioning."""
         ...
 
     def now(self) -> datetime:
-        """What the server's clock says: the one by which `modified` is told."""
+        """Return the time of the clock that dates `modified`."""
         ...
 
     def touch(self, key: str) -> None:
-        """Make `modified` now, with the same bytes. NotFoundError if there is nothing."""
+        """Set `modified` to now, with the same bytes. Raises NotFoundError if the object does not exist."""
         ...
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:
-        """Give up the unfinished uploads to keys with that prefix that were begun before then; how many there were."""
+        """Abort incomplete multipart uploads under `prefix` that were initiated before then; return their number."""
         ...
 
     def probe(self) -> dict[str, str | None]:
-        """Every promise (promises.py) by its name, with what is wrong where this store does not keep it."""
+        """Run every conformance check (conformance.py); return the fault, or None, by the name of the check."""
         ...
 
     def require_conformance(self) -> None:
-        """Prove by a canary that nothing is published where atomicity would be a wish. StoreError says what is missing."""
+        """Run the conformance checks. Raises StoreError if conditional writes are not reliable here."""
         ...

@@ -1,14 +1,14 @@
-"""A store for work that nobody watches: where the one behind it does not answer, it waits until it does.
+"""A `Store` that retries with tenacity while the store behind it does not answer, for unattended work.
 
-Every operation may be repeated: reads change nothing, and of a conditional write that was done although its answer was
-lost the second attempt finds a conflict, upon which every caller looks whose bytes are there.
+Every operation may be repeated. Reads change nothing. A conditional write that was carried out although its response
+was lost raises ConflictError on the second attempt; every caller then reads whose bytes are stored.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from everlearn.errors import StoreDownError
 
@@ -17,119 +17,121 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from tenacity import RetryCallState
+
     from everlearn.storage.protocol import Blob, ObjectInfo, Store
 
 LOG = logging.getLogger("everlearn.store")
-PATIENCE_S = 900.0
-LONGEST_PAUSE_S = 30.0
-T = TypeVar("T")
+TIMEOUT_S = 900.0
+MAX_PAUSE_S = 30.0
 
 
 class RetryingStore:
-    """`inner`, asked again until it answers, for up to `patience_s` in a row; then its StoreDownError passes."""
+    """The store `inner`, with each operation retried on StoreDownError until its pauses add up to `timeout_s`.
+
+    Pauses between attempts are 1, 2, 4, ... seconds, at most MAX_PAUSE_S. Then the last StoreDownError is raised.
+    """
 
     def __init__(
-        self, inner: Store, *, patience_s: float = PATIENCE_S, pause: Callable[[float], object] = time.sleep
+        self, inner: Store, *, timeout_s: float = TIMEOUT_S, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        import tenacity  # here, because commands that do not retry should not pay for asyncio
+
+        def log_retry(state: RetryCallState) -> None:
+            error = state.outcome and state.outcome.exception()
+            left_min = (timeout_s - state.idle_for + state.upcoming_sleep) / 60
+            LOG.warning("%s; retry in %.0f s, giving up after %.0f min", error, state.upcoming_sleep, left_min)
+
         self._inner = inner
-        self._patience_s = patience_s
-        self._pause = pause
+        self._retry = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreDownError),
+            wait=tenacity.wait_exponential(max=MAX_PAUSE_S),
+            stop=lambda state: state.idle_for >= timeout_s,  # pauses only: a slow attempt is not counted
+            sleep=sleep,
+            before_sleep=log_retry,
+            reraise=True,
+        )
 
     def get(self, key: str) -> Blob:
-        """The whole object."""
-        return self._insist(lambda: self._inner.get(key))
+        """Return the object."""
+        return self._retry(self._inner.get, key)
 
     def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
-        """The object's bytes from `start` on; after an interruption, from where it was."""
-        reading = _Reading(self._inner, key, at=start)
-        while (chunk := self._insist(reading.next)) is not None:
+        """Yield the bytes from offset `start`, resuming after an interruption."""
+        download = _ResumableRead(self._inner, key, offset=start)
+        while (chunk := self._retry(download.next_chunk)) is not None:
             yield chunk
 
     def head(self, key: str) -> ObjectInfo:
-        """Size and checksum."""
-        return self._insist(lambda: self._inner.head(key))
+        """Return the metadata."""
+        return self._retry(self._inner.head, key)
 
     def create(self, key: str, data: bytes) -> str:
-        """Write where nothing is."""
-        return self._insist(lambda: self._inner.create(key, data))
+        """Write a new object and return its etag."""
+        return self._retry(self._inner.create, key, data)
 
     def replace(self, key: str, data: bytes, *, etag: str) -> str:
-        """Write over exactly the bytes that have `etag`."""
-        return self._insist(lambda: self._inner.replace(key, data, etag=etag))
+        """Overwrite the object that has `etag` and return the new etag."""
+        return self._retry(self._inner.replace, key, data, etag=etag)
 
     def put(self, key: str, data: bytes) -> str:
-        """Write unconditionally."""
-        return self._insist(lambda: self._inner.put(key, data))
+        """Write unconditionally and return the etag."""
+        return self._retry(self._inner.put, key, data)
 
     def upload(self, key: str, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> str | None:
-        """Write a file where nothing is."""
-        return self._insist(lambda: self._inner.upload(key, path, progress=progress))
+        """Write a file as a new object and return its composite checksum, if any."""
+        return self._retry(self._inner.upload, key, path, progress=progress)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Everything whose key begins with `prefix`, read whole before the first is given."""
-        return iter(self._insist(lambda: tuple(self._inner.list(prefix))))
+        """Yield the objects under `prefix`, after the whole listing has been read."""
+        return iter(self._retry(lambda: tuple(self._inner.list(prefix))))
 
     def delete(self, key: str) -> None:
-        """Remove."""
-        self._insist(lambda: self._inner.delete(key))
+        """Delete the object, if it exists."""
+        self._retry(self._inner.delete, key)
 
     def versions(self, key: str) -> Iterator[Blob]:
-        """Older contents of a key, read whole before the first is given."""
-        return iter(self._insist(lambda: tuple(self._inner.versions(key))))
+        """Yield noncurrent contents of a key, after all have been read."""
+        return iter(self._retry(lambda: tuple(self._inner.versions(key))))
 
     def now(self) -> datetime:
-        """The server's clock."""
-        return self._insist(self._inner.now)
+        """Return the time of the server's clock."""
+        return self._retry(self._inner.now)
 
     def touch(self, key: str) -> None:
-        """Make `modified` now."""
-        self._insist(lambda: self._inner.touch(key))
+        """Set `modified` to now."""
+        self._retry(self._inner.touch, key)
 
     def abort_uploads(self, prefix: str, *, before: datetime) -> int:
-        """Give up unfinished uploads."""
-        return self._insist(lambda: self._inner.abort_uploads(prefix, before=before))
+        """Abort incomplete multipart uploads and return their number."""
+        return self._retry(self._inner.abort_uploads, prefix, before=before)
 
     def probe(self) -> dict[str, str | None]:
-        """Every promise. A question of now: nothing is waited for."""
+        """Run every conformance check once, without retries."""
         return self._inner.probe()
 
     def require_conformance(self) -> None:
-        """Prove the promises, now."""
+        """Run the conformance checks once, without retries. Raises StoreError if conditional writes are unreliable."""
         self._inner.require_conformance()
 
-    def _insist(self, ask: Callable[[], T]) -> T:
-        waited, pause_s = 0.0, 1.0
-        while True:
-            try:
-                return ask()
-            except StoreDownError as error:
-                if waited >= self._patience_s:
-                    raise
-                LOG.warning("%s; asking again in %.0f s, for another %.0f min", error, pause_s, self._left(waited))
-            self._pause(pause_s)
-            waited, pause_s = waited + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
 
-    def _left(self, waited: float) -> float:
-        return (self._patience_s - waited) / 60
+class _ResumableRead:
+    """Chunks of an object; after a StoreDownError the next call requests the bytes that have not been returned yet."""
 
-
-class _Reading:
-    """The bytes of an object, chunk by chunk; after an interruption they are asked for from there on."""
-
-    def __init__(self, store: Store, key: str, *, at: int) -> None:
+    def __init__(self, store: Store, key: str, *, offset: int) -> None:
         self._store = store
         self._key = key
-        self._at = at
+        self._offset = offset
         self._chunks: Iterator[bytes] | None = None
 
-    def next(self) -> bytes | None:
-        """The next chunk; None at the end."""
+    def next_chunk(self) -> bytes | None:
+        """Return the next chunk; None at the end."""
         if self._chunks is None:
-            self._chunks = self._store.read(self._key, start=self._at)
+            self._chunks = self._store.read(self._key, start=self._offset)
         try:
             chunk = next(self._chunks, None)
         except StoreDownError:
             self._chunks = None
             raise
-        self._at += len(chunk or b"")
+        self._offset += len(chunk or b"")
         return chunk

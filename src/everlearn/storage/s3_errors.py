@@ -1,71 +1,91 @@
-"""What an answer of S3 is worth: is it whole, is it about our own write, is it about the clock?
-
-An HTTP answer that ends within its headers looks like a shorter one to Python's client: a GET like an empty object, a
-listing like an empty bucket. And a conditional write whose answer is lost, or that a gateway has sent twice, looks like
-a lost race to whoever tries again. So every answer has to have what S3 always says, and every conditional write carries
-a token of its own, by which it is known again.
-"""
+"""Translation of botocore's errors into Everlearn's, each with a remedy."""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from botocore.parsers import ResponseParserError
 
-from everlearn.errors import StoreDownError
+from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
+from everlearn.storage.s3_responses import http_status, server_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
-TOKEN = "everlearn-write"  # noqa: S105 - it is no secret
-TOO_SKEWED = "RequestTimeTooSkewed"
-MOST_SKEW = timedelta(minutes=15)  # what S3 tolerates
+CREDENTIALS_REMEDY = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+# A response to HEAD has no body: botocore then uses the HTTP status as the code.
+CREDENTIAL_CODES = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidToken",
+    "403",
+}
+CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+NOT_FOUND_CODES = {"NoSuchKey", "NotFound", "404"}
+CLOCK_SKEW_CODE = "RequestTimeTooSkewed"
+MAX_CLOCK_SKEW = timedelta(minutes=15)  # the limit of S3
 
 
-def whole(answer: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The answer, if it says all that it has to. StoreDownError if it was cut short, or is none of an S3 server."""
-    missing = [name for name in names if name not in answer]
-    etag = str(answer.get("ETag", ""))
-    if missing or etag == '"' or (etag.startswith('"') and not etag.endswith('"')):
-        if "Body" in answer:
-            answer["Body"].close()
-        what = ", ".join(missing) or "a whole ETag"
-        raise StoreDownError(f"an answer without {what}: it was cut short, or no S3 server has given it; try again")
-    return answer
-
-
-def own_etag(client: Any, at: Mapping[str, str], *, token: str) -> str | None:
-    """The etag of what is there if the write with that token has made it; None if another has, or nothing is there.
-
-    StoreDownError if that cannot be found out: then nothing is known of the write.
-    """
+@contextlib.contextmanager
+def translated_errors(location: str, key: str) -> Iterator[None]:
+    """Raise a StoreError for an error of botocore in the block; `location` and `key` appear in its message."""
     try:
-        answer = whole(client.head_object(**at), "ETag")
-    except (BotoCoreError, ClientError) as error:
-        if isinstance(error, ClientError) and status_of(error) == 404:
-            return None
-        raise StoreDownError(f"{at['Key']}: nobody says whether it was written ({error}); try again") from error
-    return str(answer["ETag"]) if answer.get("Metadata", {}).get(TOKEN) == token else None
+        yield
+    except ClientError as error:
+        raise _from_response(error, location, key) from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        raise StoreDownError(f"{location}: no credentials; {CREDENTIALS_REMEDY}") from error
+    except ParamValidationError as error:
+        raise StoreError(f"{location}: {error}; correct store.bucket") from error
+    except ValueError as error:  # botocore raises it for an endpoint that is not a URL
+        raise StoreDownError(f"{location}: {error}; correct store.endpoint_url") from error
+    except (BotoCoreError, ResponseParserError, OSError) as error:
+        raise StoreDownError(
+            f"{location} does not answer ({error}); start it with `everlearn up`, or correct store.endpoint_url"
+        ) from error
 
 
-def date_of(answer: Mapping[str, Any]) -> datetime | None:
-    """The server's clock when it answered; None where it does not say."""
-    try:
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-    except (KeyError, ValueError):
-        return None
+def _from_response(error: ClientError, location: str, key: str) -> StoreError:
+    code = str(error.response.get("Error", {}).get("Code") or "")
+    if code in CONFLICT_CODES:
+        return ConflictError(f"{key}: another writer was first")
+    if code in NOT_FOUND_CODES:
+        return NotFoundError(f"{key} does not exist in {location}")
+    fault = _server_fault(error, code)
+    if fault is not None:
+        return StoreDownError(f"{location} {fault}")
+    return StoreError(f"{location} refuses {key or 'the request'}: {error}")
 
 
-def is_about_clock(error: ClientError) -> bool:
-    """Whether the server refuses a request because of its date. A HEAD is refused without a word: there the dates tell."""
-    if error.response.get("Error", {}).get("Code") == TOO_SKEWED:
+def _server_fault(error: ClientError, code: str) -> str | None:
+    """Return why every request fails at this server or bucket; None if the error concerns the single request."""
+    status = http_status(error)
+    if code == "NoSuchBucket":
+        return "does not exist; create it, or correct store.bucket"
+    if _is_clock_skew(error):
+        return "and this machine differ in time; set the clock of the one that is off"
+    if code in CREDENTIAL_CODES or status == 403:
+        return f"refuses these credentials ({code}); {CREDENTIALS_REMEDY}"
+    if status >= 500:
+        return f"answers {code or status}; look at its log and its disk, then try again"
+    return None
+
+
+def _is_clock_skew(error: ClientError) -> bool:
+    if error.response.get("Error", {}).get("Code") == CLOCK_SKEW_CODE:
         return True
-    theirs = date_of(error.response)
-    return status_of(error) == 403 and theirs is not None and abs(datetime.now(tz=UTC) - theirs) > MOST_SKEW
-
-
-def status_of(error: ClientError) -> int:
-    """The HTTP status of an error; 0 where there was none."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    # A refused HEAD carries no code: compare the clocks.
+    date = server_date(error.response)
+    return http_status(error) == 403 and date is not None and abs(datetime.now(tz=UTC) - date) > MAX_CLOCK_SKEW

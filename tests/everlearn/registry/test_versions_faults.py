@@ -193,5 +193,5 @@ def test_an_object_that_is_collected_between_two_looks_is_written_after_all(tmp_
 def test_a_store_that_contradicts_itself_is_not_taken_for_damage() -> None:
     store = Vanishing()
     store.times = 3
-    with pytest.raises(StoreDownError, match="is said to be there already, and is not"):
+    with pytest.raises(StoreDownError, match="is reported as existing, and cannot be read"):
         open_line(store).put_object(b"weights")

@@ -205,7 +205,7 @@ class Slow(MemoryStore):
     ("careless", "promise", "fault"),
     [
         (Broken, conformance.LISTING, "fails: no listing"),
-        (Forgetful, conformance.CHECKSUMS, "cannot tell damage without reading"),
+        (Forgetful, conformance.CHECKSUMS, "cannot detect damage without reading"),
         (Blind, conformance.LISTING, "does not list what was just written"),
         (Lingering, conformance.LISTING, "lists what was just deleted"),
         (Slow, conformance.CLOCK, "dates a new object"),

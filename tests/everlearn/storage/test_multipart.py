@@ -17,7 +17,14 @@ from everlearn.errors import ConflictError, IntegrityError, StoreDownError, Stor
 from everlearn.registry.manifest import Manifest
 from everlearn.storage import multipart
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.multipart import MAX_PARTS, PART_BYTES, SINGLE_REQUEST_BYTES, composite, cut, read_part
+from everlearn.storage.multipart import (
+    MAX_PARTS,
+    PART_BYTES,
+    SINGLE_REQUEST_BYTES,
+    composite_checksum,
+    plan_parts,
+    read_part,
+)
 from everlearn.storage.objects import object_key
 from tests.support.line import candidate, open_line
 
@@ -46,7 +53,7 @@ def left_behind(store: S3Store) -> int:
 
 @given(st.integers(0, 10**12))
 def test_parts_cover_a_file_without_gap_or_overlap(size: int) -> None:
-    pieces = cut(size)
+    pieces = plan_parts(size)
     assert bool(pieces) == (size > SINGLE_REQUEST_BYTES)
     assert sum(length for _, length in pieces) == (size if pieces else 0)
     assert all(start + length == after for (start, length), (after, _) in itertools.pairwise(pieces))
@@ -60,7 +67,7 @@ def test_a_large_file_arrives_whole_and_its_checksum_can_be_computed_here(s3_sto
     assert s3_store.get("a").data == large.read_bytes()
     assert sum(heard) == large.stat().st_size
     held = s3_store.head("a")
-    assert told == held.composite == composite(large)
+    assert told == held.composite == composite_checksum(large)
     assert held.sha256 is None
     assert told is not None
     assert told.endswith("-3")
@@ -72,7 +79,7 @@ def test_a_small_file_goes_in_one_request(s3_store: S3Store, tmp_path: Path) -> 
     heard: list[int] = []
     for store in (s3_store, MemoryStore()):
         assert store.upload("a", path, progress=heard.append) is None
-        assert store.head("a").composite is composite(path) is None
+        assert store.head("a").composite is composite_checksum(path) is None
         with pytest.raises(ConflictError):
             store.upload("a", path)
     assert heard == [7, 7]
@@ -95,7 +102,7 @@ def test_a_file_that_becomes_shorter_leaves_nothing_behind(
         os.truncate(large, FIVE_MIB)
         return read_part(descriptor, offset, length)
 
-    monkeypatch.setattr("everlearn.storage.uploads.read_part", read_late)
+    monkeypatch.setattr("everlearn.storage.multipart_upload.read_part", read_late)
     with pytest.raises(StoreDownError, match="has changed while it was read"):
         s3_store.upload("a", large)
     assert list(s3_store.list()) == []
@@ -122,7 +129,7 @@ def test_what_a_killed_process_left_is_given_up_after_its_time(s3_store: S3Store
 def test_a_large_adapter_is_kept_once_and_known_by_the_checksum_of_its_parts(s3_store: S3Store, large: Path) -> None:
     line = open_line(s3_store)
     ref = line.put_file(large)
-    assert ref.composite == composite(large)
+    assert ref.composite == composite_checksum(large)
     assert line.put_file(large) == ref
     assert line.get_object(ref) == large.read_bytes()
     manifest = replace(candidate(line, "large"), files={"adapter_model.safetensors": ref})
@@ -151,7 +158,7 @@ def test_a_small_object_is_written_down_as_it_was_before_there_were_parts(s3_sto
 
 
 def test_a_bad_part_is_refused_by_the_server(s3_store: S3Store, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everlearn.storage.uploads.checksum", lambda _: multipart.checksum(b"other bytes"))
+    monkeypatch.setattr("everlearn.storage.multipart_upload.checksum", lambda _: multipart.checksum(b"other bytes"))
     with pytest.raises(StoreError):
         s3_store.upload("a", large)
     assert list(s3_store.list()) == []

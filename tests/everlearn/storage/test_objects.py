@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from everlearn.canonical_json import digest_of
 from everlearn.errors import IntegrityError, StoreDownError
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import CHUNK, fetch_to, verify_bytes
+from everlearn.storage.objects import CHUNK_BYTES, fetch_to, verify_bytes
 from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_what_has_arrived_before_the_store_went_away_stays_for_the_next_time(tmp
         with pytest.raises(StoreDownError):
             complete(store, path)
     complete(store, path)
-    assert store.starts == [0, CHUNK, 2 * CHUNK]
+    assert store.starts == [0, CHUNK_BYTES, 2 * CHUNK_BYTES]
 
 
 @pytest.mark.parametrize("wrong", [b"x" * 1000, b"x" * len(DATA), DATA + b"x", b"x" * 3 * len(DATA)])
@@ -82,8 +82,8 @@ def test_what_is_damaged_in_the_store_leaves_no_file_and_is_read_no_further_than
     with pytest.raises(IntegrityError, match="key is damaged"):
         fetch_to(store, "key", path, digest=digest_of(DATA), size=len(DATA), progress=told.append)
     assert not path.exists()
-    assert max([0, *told]) <= CHUNK
-    assert sum(each for each in told if each > 0) <= len(DATA) + CHUNK
+    assert max([0, *told]) <= CHUNK_BYTES
+    assert sum(each for each in told if each > 0) <= len(DATA) + CHUNK_BYTES
 
 
 def test_what_is_missing_in_the_store_leaves_no_file(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_hashing_reads_everything_and_keeps_nothing() -> None:
         verify_bytes(store, "another", digest=digest_of(DATA))
 
 
-@pytest.mark.parametrize("have", [0, 1, CHUNK, len(DATA) - 1, len(DATA)])
+@pytest.mark.parametrize("have", [0, 1, CHUNK_BYTES, len(DATA) - 1, len(DATA)])
 def test_a_real_server_is_asked_for_the_rest_only(s3_store: S3Store, tmp_path: Path, have: int) -> None:
     s3_store.create("key", DATA)
     path = tmp_path / "file"
@@ -124,7 +124,7 @@ class CutShort(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(rest)))
         self.send_header("ETag", '"x"')
         self.end_headers()
-        self.wfile.write(rest if asked else rest[: CHUNK * 3 // 2])
+        self.wfile.write(rest if asked else rest[: CHUNK_BYTES * 3 // 2])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -140,5 +140,5 @@ def test_a_body_that_is_cut_short_is_no_answer_and_the_next_call_goes_on_from_th
         arrived = (tmp_path / "file").stat().st_size
         complete(store, tmp_path / "file")
         server.shutdown()
-    assert CHUNK <= arrived < len(DATA)
+    assert CHUNK_BYTES <= arrived < len(DATA)
     assert CutShort.ranges == [None, f"bytes={arrived}-"]

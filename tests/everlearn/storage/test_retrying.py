@@ -76,7 +76,7 @@ def test_every_operation_waits_and_then_does_the_same(name: str, full: MemorySto
     other = MemoryStore()
     other.create("a", b"what is there")
     pauses: list[float] = []
-    patient = RetryingStore(Away(full, times=3), pause=pauses.append)
+    patient = RetryingStore(Away(full, times=3), sleep=pauses.append)
     assert LOOKS[name](patient, tmp_path / "file") == LOOKS[name](other, tmp_path / "file")
     assert pauses == [1.0, 2.0, 4.0]
     assert {each.key: each.etag for each in full.list()} == {each.key: each.etag for each in other.list()}
@@ -84,16 +84,16 @@ def test_every_operation_waits_and_then_does_the_same(name: str, full: MemorySto
 
 def test_patience_has_an_end(full: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
-    patient = RetryingStore(Away(full, times=10**9), patience_s=600, pause=pauses.append)
+    patient = RetryingStore(Away(full, times=10**9), timeout_s=600, sleep=pauses.append)
     with caplog.at_level("WARNING"), pytest.raises(StoreDownError):
         patient.get("a")
     assert 600 <= sum(pauses) < 631
     assert max(pauses) == 30
-    assert "no answer; asking again in 1 s, for another 10 min" in caplog.text
+    assert "no answer; retry in 1 s, giving up after 10 min" in caplog.text
 
 
 def test_what_is_answered_is_not_asked_again(full: MemoryStore) -> None:
-    patient = RetryingStore(full, pause=lambda _: pytest.fail("it waited"))
+    patient = RetryingStore(full, sleep=lambda _: pytest.fail("it waited"))
     with pytest.raises(NotFoundError):
         patient.get("b")
     with pytest.raises(ConflictError):
@@ -114,13 +114,13 @@ def test_bytes_that_were_cut_short_are_read_on_from_there(full: MemoryStore) -> 
             yield full.get(key).data[start + 5 :]
 
     store = CutShort()
-    assert b"".join(RetryingStore(store, pause=lambda _: None).read("a")) == b"what is there"
+    assert b"".join(RetryingStore(store, sleep=lambda _: None).read("a")) == b"what is there"
     assert store.asked == [0, 5, 10]
 
 
 def test_a_write_whose_answer_was_lost_is_done_once() -> None:
     inner = MemoryStore()
-    store = RetryingStore(Away(inner, times=0), pause=lambda _: None)
+    store = RetryingStore(Away(inner, times=0), sleep=lambda _: None)
     registry = open_line(store)
     for times in range(1, 4):
         store._inner = Away(inner, times=times, after=True)

@@ -210,7 +210,7 @@ def test_a_server_that_ignores_conditions_is_refused() -> None:
 
 def test_every_promise_is_kept_by_a_real_server(s3_store: S3Store) -> None:
     found = s3_store.probe()
-    assert {*conformance.FATAL, conformance.CHECKSUMS, conformance.LISTING, conformance.CLOCK} == found.keys()
+    assert {*conformance.REQUIRED, conformance.CHECKSUMS, conformance.LISTING, conformance.CLOCK} == found.keys()
     assert set(found.values()) == {None}
     assert list(s3_store.list()) == []
 
@@ -221,7 +221,7 @@ def test_a_server_that_leaves_out_what_was_asked_for_is_told_by_what_is_missing(
 
 
 def test_aws_itself_is_addressed_without_an_endpoint() -> None:
-    assert S3Store("bucket", keys=KEYS)._place == "bucket bucket at AWS"
+    assert S3Store("bucket", keys=KEYS)._location == "bucket bucket at AWS"
 
 
 def test_a_key_that_is_missing_names_the_place(s3_server: S3Server, bucket: str) -> None:
