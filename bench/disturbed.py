@@ -29,10 +29,10 @@ from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
-from everlearn.local import servers
-from everlearn.local.process import wait
+from everlearn.local import laptop
+from everlearn.local.process import wait_until
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.machine_runs import seen
+from everlearn.orchestration.run_records import seen
 from everlearn.orchestration.schedules import begin, find_night
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings, load
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
+    from everlearn.local.local_server import LocalServer
     from everlearn.registry.events import Event
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +75,9 @@ class Site:
         self.disk.mkdir()
         self.has_disk = _succeeds("mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.disk))
         self._write_line()
-        servers.up(self.home)
-        self.s3, self.prefect = servers.servers(self.home)[:2]
-        os.environ |= servers.environment(self.home)
+        laptop.up(self.home)
+        self.s3, self.prefect = laptop.servers(self.home)[:2]
+        os.environ |= laptop.environment(self.home)
         self._settings = temporary_settings({PREFECT_API_URL: self.prefect.api_url})
         self._settings.__enter__()
         with get_client(sync_client=True) as client:
@@ -87,7 +88,7 @@ class Site:
     def __exit__(self, *_: object) -> None:
         self.stop_crew()
         self._settings.__exit__(None, None, None)
-        servers.down(self.home)
+        laptop.down(self.home)
         if self.has_disk:
             _succeeds("umount", "-l", str(self.disk))
 
@@ -149,7 +150,7 @@ class Site:
 
     def is_whole(self) -> bool:
         """Whether servers, workers and every process that the night needs now are at work."""
-        if not (self.s3.runs() and self.s3.ready() and self.prefect.runs() and self.prefect.ready()):
+        if not (self.s3.is_running() and self.s3.is_ready() and self.prefect.is_running() and self.prefect.is_ready()):
             return False
         if self.crew is None or self.crew.poll() is not None or not self.processes("night"):
             return False
@@ -267,7 +268,7 @@ def fill_disk(site: Site) -> None:
     stuffing = site.disk / "stuffing"
 
     def make_room() -> None:
-        wait(lambda: not site.unended(), patience_s=120)
+        wait_until(lambda: not site.unended(), timeout_s=120)
         stuffing.unlink()
         site.begin()
 
@@ -347,7 +348,7 @@ def _family(process: subprocess.Popen[bytes] | None) -> Iterator[int]:
         yield from map(int, children.split())
 
 
-def _kill_server(server: servers.LocalServer) -> None:
+def _kill_server(server: LocalServer) -> None:
     record = json.loads((server.directory / "process.json").read_text())
     os.killpg(record["pid"], signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):

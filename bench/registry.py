@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 
 from everlearn.canonical_json import digest_of
-from everlearn.local.servers import LocalS3
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.manifest import Manifest
 from everlearn.registry.signing import create_key, trust
 from everlearn.registry.versions import Registry

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from hypothesis import settings
 
-from everlearn.local.servers import LocalS3
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.storage.s3 import S3Store
 from tests.support.s3_fault_proxy import run_proxy
 

@@ -16,7 +16,7 @@ LIGHT = (
     "everlearn.registry.versions",
     "everlearn.cli",
     "everlearn.settings",
-    "everlearn.local.servers",
+    "everlearn.local.laptop",
     "everlearn.storage.s3",
 )
 

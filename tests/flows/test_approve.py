@@ -22,7 +22,7 @@ from everlearn.cli.approve import close_forms as close_from_the_command_line
 from everlearn.cli.context import Place
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.gate.decision import Decision, Outcome
-from everlearn.local.process import wait
+from everlearn.local.process import wait_until
 from everlearn.orchestration.approval_forms import close_forms
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import begin, find_night, hold
@@ -133,8 +133,8 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     assert open_registry(settings).state().champion is None
     answer = {"decision": "approve", "reason": "I have read its report", "who": "Ada"}
     # The state says Suspended a moment before the form can be answered.
-    assert wait(
-        lambda: client.resume_flow_run(form.id, run_input=answer).status is SetStateStatus.ACCEPT, patience_s=60
+    assert wait_until(
+        lambda: client.resume_flow_run(form.id, run_input=answer).status is SetStateStatus.ACCEPT, timeout_s=60
     )
     take_what_is_first(nights)
 

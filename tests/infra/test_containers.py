@@ -18,7 +18,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from docker.utils.build import exclude_paths
 
 from everlearn.cli import app
-from everlearn.local.servers import SEAWEED_FLAGS, LocalS3
+from everlearn.local.seaweedfs import SEAWEED_FLAGS, LocalS3
 from everlearn.settings import load
 from tests.infra.deployments import DEPLOYMENTS
 
@@ -178,4 +178,4 @@ def test_the_store_starts_as_it_is_composed_and_asks_for_keys(tmp_path: Path) ->
     assert {each for each in SEAWEED_FLAGS if not each.startswith("-ip.bind")} <= set(told)
     assert SERVICES["s3"]["ports"] == ["127.0.0.1:8333:8333"]
     with ComposedS3(tmp_path) as server:
-        assert server.ready()  # written and read with the keys, refused without
+        assert server.is_ready()  # written and read with the keys, refused without

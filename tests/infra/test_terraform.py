@@ -25,7 +25,7 @@ from everlearn.cycle.lease import Lease
 from everlearn.cycle.record import abandon_cycle, current_cycle, open_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError, StoreError
-from everlearn.local.servers import LocalS3
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.acknowledgements import acknowledge, forget, replicas
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.sync.client import connect
 
-from everlearn.local.process import wait
+from everlearn.local.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ def browse(profile: Path) -> Iterator[Tab]:
         [str(program()), *FLAGS, f"--user-data-dir={profile}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            assert wait(lambda: told.exists() and "/" in told.read_text(encoding="utf-8"), patience_s=PATIENCE_S)
+            assert wait_until(lambda: told.exists() and "/" in told.read_text(encoding="utf-8"), timeout_s=PATIENCE_S)
             port, path = told.read_text(encoding="utf-8").split()
             with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as browser:
                 page = Tab(browser).call("Target.createTarget", url="about:blank")["targetId"]

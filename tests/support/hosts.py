@@ -18,7 +18,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from everlearn.local.servers import HOST
+from everlearn.local.ports import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

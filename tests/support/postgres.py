@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everlearn.local.servers import draw_ports
+from everlearn.local.ports import draw_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.local.servers import LocalPrefect
+from everlearn.local.prefect_server import LocalPrefect
 from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
 from tests.support.postgres import MISSING, PLACES, Postgres, postgres_server
 

@@ -23,7 +23,7 @@ from unittest import mock
 
 from everlearn.cycle.workspace import Workspace
 from everlearn.gate.decision import Outcome
-from everlearn.local.servers import LocalS3
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from everlearn import settings as configuration
 from everlearn.errors import ServiceError
-from everlearn.local import servers
-from everlearn.local.database import VARIABLE, Database
+from everlearn.local import laptop
+from everlearn.local.postgres_url import VARIABLE, PostgresUrl
 from everlearn.local.site_server import LocalSite
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry
@@ -49,7 +49,7 @@ class Place:
 
     def connect(self) -> None:
         """Let this process, and the ones it starts, find the local servers; an S3 server of one's own is left alone."""
-        found = servers.environment(self.home)
+        found = laptop.environment(self.home)
         if configuration.load(self.params).store.endpoint_url is not None:
             found = {name: value for name, value in found.items() if name.startswith("PREFECT_")}
         os.environ.update({name: value for name, value in found.items() if not is_chosen(name)})
@@ -59,7 +59,7 @@ class Place:
         chosen = self.settings().store
         if chosen.endpoint_url is None:
             self.choose_database(os.environ.get(VARIABLE))
-            servers.up(self.home, bucket=chosen.bucket)
+            laptop.up(self.home, bucket=chosen.bucket)
             self.own_key()
         self.connect()
 
@@ -68,22 +68,22 @@ class Place:
 
         Nothing is changed where Prefect runs already, or where its Postgres would not do: ServiceError.
         """
-        _, prefect = servers.servers(self.home)
+        _, prefect = laptop.servers(self.home)
         before = prefect.database
-        chosen = None if sqlite else Database.read(url) if url else before
-        if prefect.runs():
+        chosen = None if sqlite else PostgresUrl.parse(url) if url else before
+        if prefect.is_running():
             if chosen != before:
-                where = before.shown if before else "SQLite"
+                where = before.redacted if before else "SQLite"
                 raise ServiceError(f"Prefect runs on {where} here; run `everlearn down`, then the same command again")
             return None
         if chosen is not None:
-            from everlearn.orchestration.postgres import examine
+            from everlearn.orchestration.postgres_check import examine
 
             examine(chosen)
         if chosen == before:
             return None
-        prefect.use(chosen)
-        return MOVED.format(before.shown if before else "SQLite") if prefect.was_started() else None
+        prefect.set_database(chosen)
+        return MOVED.format(before.redacted if before else "SQLite") if prefect.was_started() else None
 
     def registry(self) -> Registry:
         """The line of the settings. StoreDownError when there is no server to talk to."""

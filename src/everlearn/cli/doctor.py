@@ -9,8 +9,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from everlearn.errors import EverlearnError, ModelError, ServiceError, StoreError
-from everlearn.local import servers
-from everlearn.orchestration import compatibility
+from everlearn.local import laptop
+from everlearn.local.local_server import check_free_disk
+from everlearn.orchestration import server_version
 from everlearn.registry import signing
 from everlearn.registry.connect import open_store
 
@@ -83,7 +84,7 @@ def version(name: str) -> str | None:
 def look_at_disk(place: Place) -> str:
     """Room for a night."""
     where = place.home if place.home.exists() else place.home.absolute().parent
-    servers.check_disk(where)
+    check_free_disk(where)
     return f"{shutil.disk_usage(where).free / GIB:.1f} GiB free"
 
 
@@ -134,10 +135,10 @@ def look_at_prefect(place: Place) -> str:
     url = os.environ.get("PREFECT_API_URL")
     if url is None:
         raise ServiceError("the local Prefect server does not run; run `everlearn up`")
-    theirs, ours = compatibility.ask(url), str(version("prefect"))
-    if not compatibility.fits(server=theirs, client=ours):
-        raise ServiceError(compatibility.remedy(url=url, server=theirs, client=ours))
-    _, prefect = servers.servers(place.home)
-    if not prefect.runs():
+    theirs, ours = server_version.read_version(url), str(version("prefect"))
+    if not server_version.is_compatible(server=theirs, client=ours):
+        raise ServiceError(server_version.incompatibility(url=url, server=theirs, client=ours))
+    _, prefect = laptop.servers(place.home)
+    if not prefect.is_running():
         return f"{url}, version {theirs}"
-    return f"{prefect.url}, version {theirs}, on {prefect.database.shown if prefect.database else 'SQLite'}"
+    return f"{prefect.url}, version {theirs}, on {prefect.database.redacted if prefect.database else 'SQLite'}"

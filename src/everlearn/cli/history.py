@@ -58,7 +58,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     place: Place = context.obj
     state = place.registry().state()
     site = place.site()
-    seen = site.url if site.runs() else None
+    seen = site.url if site.is_running() else None
     facts = formatting.of_state(state, line=place.settings().store.line) | {"site": seen}
     rows = [
         ("line", facts["line"]),
@@ -249,5 +249,5 @@ def report(
     answer({"version": name, "report": str(where)}, as_json=json, shown=str(where))
     tell("open it in a browser")
     site = place.site()
-    if site.runs():
+    if site.is_running():
         tell(f"the whole line: {site.url}")

@@ -192,7 +192,7 @@ def night_of(context: typer.Context, line: str | None) -> Iterator[tuple[Any, An
 def client_of(place: Place) -> Iterator[Any]:
     """A client of the Prefect server. ServiceError if there is none, or it does not answer."""
     place.connect()
-    from everlearn.orchestration.api_server import client  # Prefect reads its environment when it is imported
+    from everlearn.orchestration.api_client import connect  # Prefect reads its environment when it is imported
 
-    with client() as found:
+    with connect() as found:
         yield found

@@ -74,8 +74,8 @@ def collector(place: Place) -> Any:
 
 def queue_of(line: str) -> Queue:
     """What Prefect says of the line's nights. ServiceError if it does not answer."""
-    from everlearn.orchestration.api_server import client
+    from everlearn.orchestration.api_client import connect
     from everlearn.orchestration.run_queue import read_queue  # Prefect is imported when it is asked first
 
-    with client() as found:
-        return read_queue(found, line=line)
+    with connect() as client:
+        return read_queue(client, line=line)

@@ -11,8 +11,8 @@ import typer
 from rich.text import Text
 
 from everlearn.cli.output import Json, answer, table, tell
-from everlearn.local import servers
-from everlearn.local.database import VARIABLE
+from everlearn.local import laptop
+from everlearn.local.postgres_url import VARIABLE
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
@@ -55,14 +55,14 @@ def up(
     site = place.site()
     with ThreadPoolExecutor(1) as pool:
         beside = pool.submit(site.start)  # it needs no other server to begin with, and Prefect takes its time
-        started = servers.up(place.home, bucket=bucket)
+        started = laptop.up(place.home, bucket=bucket)
         started[site.name] = beside.result()
     place.own_key()
-    s3, prefect = servers.servers(place.home, bucket=bucket)
+    s3, prefect = laptop.servers(place.home, bucket=bucket)
     places = {"SeaweedFS": s3.endpoint_url, "Prefect": prefect.url, site.name: site.url}
     facts = {name: {"url": places[name], "started": started[name]} for name in started}
     if export:
-        lines = (f"export {name}={value}" for name, value in sorted(servers.environment(place.home).items()))
+        lines = (f"export {name}={value}" for name, value in sorted(laptop.environment(place.home).items()))
         typer.echo("\n".join(lines))
         return
     rows = [(name, places[name], "started" if new else "was running") for name, new in started.items()]
@@ -79,7 +79,7 @@ def down(context: typer.Context, *, json: Json = False) -> None:
     """
     place: Place = context.obj
     site = place.site()
-    stopped = {site.name: site.stop()} | servers.down(place.home)
+    stopped = {site.name: site.stop()} | laptop.down(place.home)
     rows = [(name, "stopped" if was else "was not running") for name, was in stopped.items()]
     answer(stopped, as_json=json, shown=table("server", "", rows=rows))
 

@@ -14,7 +14,7 @@ import typer
 from everlearn.cli.output import tell
 from everlearn.cli.schedule import client_of
 from everlearn.errors import ServiceError
-from everlearn.orchestration.machine_runs import Running
+from everlearn.orchestration.run_records import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +47,7 @@ def worker(
     place: Place = context.obj
     pools = pool or POOLS
     with client_of(place) as client:
-        from everlearn.orchestration.worker_processes import command, demand_pools
+        from everlearn.orchestration.workers import command, demand_pools
 
         demand_pools(client, pools)
         commands = {each: command(each, limit=limit) for each in pools}
@@ -111,7 +111,7 @@ def bury(place: Place, runs: Running, *, pending: bool) -> None:
         return
     try:
         with client_of(place) as client:
-            from everlearn.orchestration.worker_processes import bury as bury_run
+            from everlearn.orchestration.workers import bury as bury_run
 
             for run in dead:
                 name = bury_run(client, run, pending=pending)

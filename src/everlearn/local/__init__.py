@@ -1,4 +1,4 @@
-"""The servers of a laptop: S3 (SeaweedFS), Prefect (on SQLite or Postgres) and the site, as child processes.
+"""Servers on one machine, as background processes: SeaweedFS (S3), Prefect (on SQLite or Postgres) and the site.
 
-Holds no deployment and no schedule (`orchestration`). May import `reporting`, `registry` and below.
+Deployments and schedules are in `orchestration`. May import `reporting`, `registry` and below.
 """

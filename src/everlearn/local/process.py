@@ -1,7 +1,7 @@
-"""A server process that outlives the command that started it, remembered by a record on disk.
+"""A background process that outlives the command that started it, identified by a record on disk.
 
-The record holds the process id and the moment at which that process began. An id is used again by the kernel, a pair
-is not: a record whose pair names no living process is stale and counts as stopped.
+The record holds the process id and the start time of the process. The kernel reuses ids, but not pairs: a record whose
+pair matches no running process is stale, and its process counts as stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,18 +27,18 @@ LOG_LINES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process, for as long as it lives. `began` is in clock ticks since boot."""
+    """Identity of one process. `began` is its start time in clock ticks since boot."""
 
     pid: int
     began: int
 
     @classmethod
     def start(cls, command: Sequence[str], *, environ: Mapping[str, str], log: Path) -> Self:
-        """Start `command` in a session of its own, with its output appended to `log`; it survives its parent.
+        """Start `command` in its own session, so that it survives its parent; append its output to `log`.
 
-        It is given no other file: a server that kept the lock of `flock … everlearn up` would let nobody else have it.
+        Inherited file descriptors are closed: with `flock FILE everlearn up` the server would otherwise keep the lock.
         """
-        write, mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+        flags, mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
         pid = os.posix_spawn(
             command[0],
             list(command),
@@ -47,55 +47,56 @@ class Process:
             setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), write, mode),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), flags, mode),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
-                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited()),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inheritable_descriptors()),
             ],
         )
         return cls(pid=pid, began=start_ticks(pid) or 0)
 
     @classmethod
-    def recall(cls, record: Path) -> Self | None:
-        """The process that `record` names, if it still lives."""
+    def load(cls, record: Path) -> Self | None:
+        """Return the process that `record` names; None if it is not running or the record is missing or damaged."""
         try:
-            process = cls(**json.loads(record.read_text(encoding="utf-8")))
+            fields = json.loads(record.read_text(encoding="utf-8"))
+            process = cls(**fields)
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return process if process.lives() else None
+        return process if process.is_running() else None
 
-    def remember(self, record: Path) -> None:
-        """Write the record that `recall` reads."""
-        record.write_text(json.dumps(asdict(self)), encoding="utf-8")
+    def save(self, record: Path) -> None:
+        """Write the record that `load` reads."""
+        record.write_text(json.dumps({"pid": self.pid, "began": self.began}), encoding="utf-8")
 
-    def lives(self) -> bool:
-        """Whether this very process still runs; a child that has ended is reaped on the way."""
+    def is_running(self) -> bool:
+        """Return whether this very process is running; a child that has ended is reaped first."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)
         return start_ticks(self.pid) == self.began
 
-    def stop(self, *, patience_s: float = 15.0) -> None:
-        """SIGTERM, wait, and SIGKILL only for what does not listen."""
-        for kind, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 5.0)):
+    def stop(self, *, timeout_s: float = 15.0) -> None:
+        """Send SIGTERM and wait; send SIGKILL after `timeout_s`. ServiceError if the process survives even that."""
+        for signum, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, kind)
-            if wait(lambda: not self.lives(), patience_s=wait_s):
+                os.kill(self.pid, signum)
+            if wait_until(lambda: not self.is_running(), timeout_s=wait_s):
                 return
-        raise ServiceError(f"process {self.pid} does not stop, not even by SIGKILL; look at it with `ps {self.pid}`")
+        raise ServiceError(f"process {self.pid} does not stop after SIGKILL; look at it with `ps {self.pid}`")
 
 
-def inherited() -> list[int]:
-    """Open files beyond the standard three that a child of this process would be given."""
-    found = []
-    for descriptor in (int(each.name) for each in Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError):  # the listing's own is closed by now
+def inheritable_descriptors() -> list[int]:
+    """Return the open file descriptors, beyond the standard three, that a child process would inherit."""
+    descriptors = []
+    for descriptor in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself is closed by now
             if descriptor > 2 and os.get_inheritable(descriptor):
-                found.append(descriptor)
-    return found
+                descriptors.append(descriptor)
+    return descriptors
 
 
-def wait(condition: Callable[[], bool], *, patience_s: float) -> bool:
-    """Whether `condition` came true in time."""
-    deadline = time.monotonic() + patience_s
+def wait_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    """Poll `condition` every 50 ms; return whether it came true within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -104,7 +105,7 @@ def wait(condition: Callable[[], bool], *, patience_s: float) -> bool:
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, for a message."""
+    """Return the last five lines of a log."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -1,25 +1,25 @@
-"""The site as one of the local servers: started by `everlearn up`, found again by later commands.
+"""The site of the line as a local server: started by `everlearn up`, found by later commands.
 
-    site = LocalSite(Path(".everlearn/site"), params=Path("params.yaml"))
+    site = LocalSite(Path(".everlearn"), params=Path("params.yaml"))
     site.start()
     site.url
 
-It finds the line as every command does, from the settings and the servers that run, so it may start before them.
-Importing this costs nothing: what makes the pages is imported by the server itself.
+The server reads the settings and finds the store as every command does, so it may start before the other servers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.local.servers import HOST, LocalServer, answers, program
+from everlearn.local.local_server import LocalServer, find_program, is_healthy
+from everlearn.local.ports import HOST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 class LocalSite(LocalServer):
-    """`everlearn site --port` in the background. `home` is the state directory, `params` the file of settings."""
+    """`everlearn site --port` in the background. `home` is the state directory, `params` the settings file."""
 
     name = "Site"
     roles = ("http",)
@@ -31,18 +31,18 @@ class LocalSite(LocalServer):
 
     @property
     def url(self) -> str:
-        """Where to look."""
-        return f"http://{HOST}:{self.plan.ports['http']}"
+        """URL of the site."""
+        return f"http://{HOST}:{self.config.ports['http']}"
 
     def command(self) -> list[str]:
-        """The command line, serving."""
-        place = ["--home", str(self._home), "--params", str(self._params)]
-        return [program("everlearn"), *place, "site", "--port", str(self.plan.ports["http"])]
+        """Return the command line of `everlearn site --port`."""
+        options = ["--home", str(self._home), "--params", str(self._params)]
+        return [find_program("everlearn"), *options, "site", "--port", str(self.config.ports["http"])]
 
     def environ(self) -> dict[str, str]:
-        """Nothing beside what the command that starts it has."""
+        """Return no additional variables."""
         return {}
 
-    def ready(self) -> bool:
-        """Whether it answers; the store need not."""
-        return answers(f"{self.url}/health")
+    def is_ready(self) -> bool:
+        """Return whether the site answers; it does so even when the store does not."""
+        return is_healthy(f"{self.url}/health")

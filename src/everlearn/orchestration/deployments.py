@@ -28,9 +28,9 @@ from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.orchestration import pools
-from everlearn.orchestration.changes import ServerChange
 from everlearn.orchestration.notifications import NOBODY, addressed
 from everlearn.orchestration.schedules import await_nights, read_times
+from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

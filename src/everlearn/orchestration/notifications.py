@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from everlearn.errors import BadInputError
-from everlearn.orchestration.changes import ServerChange
+from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

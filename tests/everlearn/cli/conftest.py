@@ -15,7 +15,7 @@ from everlearn.cli import main
 from everlearn.cli.context import Place
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
-from everlearn.local.servers import LocalS3
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry
 from everlearn.registry.versions import Manifest, Registry

@@ -10,7 +10,7 @@ import typer
 
 from everlearn.cli import collect
 from everlearn.errors import BadInputError
-from everlearn.local.process import wait
+from everlearn.local.process import wait_until
 from everlearn.registry.maintenance.gc import plan
 from everlearn.settings import load
 
@@ -32,7 +32,7 @@ def forgotten(params: Path, registry: Registry, publish: Callable[..., str]) -> 
     key = f"{registry.line}/objects/sha256/{registry.put_object(b'forgotten').digest}"
     registry._publisher.end()
     retention = load(params).retention
-    assert wait(lambda: not plan(registry, retention).is_empty, patience_s=20)
+    assert wait_until(lambda: not plan(registry, retention).is_empty, timeout_s=20)
     return key
 
 
@@ -105,7 +105,7 @@ def test_a_long_list_is_cut_and_says_who_is_publishing(
 ) -> None:
     monkeypatch.setattr(collect, "SHOWN", 1)
     key = f"{registry.line}/objects/sha256/{registry.put_object(b'another').digest}"  # and its lease, of 15 minutes
-    assert wait(lambda: key in everlearn("gc", "--dry-run", "--json").out, patience_s=20)
+    assert wait_until(lambda: key in everlearn("gc", "--dry-run", "--json").out, timeout_s=20)
     ended = everlearn("gc", "--dry-run")
     assert "and 1 more; --json lists them all" in ended.out
     assert "not now: somebody is publishing (" in ended.out

@@ -13,8 +13,8 @@ import pytest
 from everlearn.cli.context import Place
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
-from everlearn.local import servers
-from everlearn.local.servers import LocalS3
+from everlearn.local import laptop
+from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.connect import open_store
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "flows.run_cycle", flow)
     # The S3 server of the session runs; Prefect's start takes many seconds and has a slow test of its own.
     monkeypatch.setattr(
-        servers, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
+        laptop, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
     )
     return told
 
@@ -105,7 +105,7 @@ def test_a_night_that_is_stopped_says_how_it_goes_on(
 def test_an_s3_server_of_ones_own_starts_none(
     everlearn: Callable[..., Ended], night: dict[str, Any], params: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "up", None)
+    monkeypatch.setattr(laptop, "up", None)
     params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
     assert everlearn("cycle").code == 0
     assert night["asked"].settings.store.endpoint_url == "https://s3.example"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cli import serve_metrics as command
-from everlearn.local.servers import draw_ports
+from everlearn.local.ports import draw_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,12 @@ import pytest
 from everlearn.cli import doctor
 from everlearn.cli.doctor import DoctorCheck
 from everlearn.errors import ModelError, ServiceError
-from everlearn.local import servers
-from everlearn.local.database import Database
-from everlearn.local.servers import LocalPrefect, LocalS3
+from everlearn.local import laptop
+from everlearn.local.local_server import is_healthy
+from everlearn.local.ports import is_free
+from everlearn.local.postgres_url import PostgresUrl
+from everlearn.local.prefect_server import LocalPrefect
+from everlearn.local.seaweedfs import LocalS3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +33,7 @@ def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def command(server: LocalPrefect) -> list[str]:
         place = ["--bind", "127.0.0.1", "--directory", str(tmp_path / "site")]
-        return [sys.executable, "-m", "http.server", *place, str(server.plan.ports["api"])]
+        return [sys.executable, "-m", "http.server", *place, str(server.config.ports["api"])]
 
     monkeypatch.setattr(LocalPrefect, "command", command)
 
@@ -45,7 +48,7 @@ def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[...,
         assert again.out.count("was running") == 3
         assert first["SeaweedFS"]["url"] in again.out
         assert everlearn("status", "--json", at=state).facts["site"] == first["Site"]["url"]
-        assert servers.answers(f"{first['Site']['url']}/health")
+        assert is_healthy(f"{first['Site']['url']}/health")
         exported = everlearn("up", "--export", at=state).out
         assert f"export AWS_ENDPOINT_URL_S3={first['SeaweedFS']['url']}\n" in exported
         assert "export PREFECT_API_URL=" in exported
@@ -110,7 +113,7 @@ def test_doctor_ends_with_0_where_nothing_is_amiss(
     [
         ('"3.7.0"', "is version 3.7.0, and here is 3."),
         ("no JSON", "does not answer (Expecting value"),
-        (None, "does not answer as a Prefect server does (404 File not found)"),
+        (None, "is not a Prefect server (HTTP 404 File not found)"),
     ],
 )
 def test_doctor_tells_a_prefect_that_does_not_fit(
@@ -146,9 +149,9 @@ URL = "postgresql://me:hidden@db.example/prefect"
 def test_a_postgres_is_looked_at_first_and_remembered(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked: list[Database] = []
+    looked: list[PostgresUrl] = []
     monkeypatch.setattr(LocalS3, "start", planned)  # it is not what this is about, and takes seconds
-    monkeypatch.setattr("everlearn.orchestration.postgres.examine", looked.append)
+    monkeypatch.setattr("everlearn.orchestration.postgres_check.examine", looked.append)
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--postgres", URL, at=state)
@@ -167,7 +170,7 @@ def test_a_postgres_is_looked_at_first_and_remembered(
             )
         everlearn("down", at=state)
         assert everlearn("up", at=state).code == 0
-        assert looked == [Database.read(URL)] * 2, "before each start, and by no other command"
+        assert looked == [PostgresUrl.parse(URL)] * 2, "before each start, and by no other command"
         everlearn("down", at=state)
         moved = everlearn("up", "--sqlite", at=state)
         assert "stay behind on postgresql://me:…@db.example/prefect: run `everlearn deploy` for every line" in moved.err
@@ -183,7 +186,7 @@ def test_a_postgres_is_looked_at_first_and_remembered(
 def test_a_postgres_that_will_not_do_changes_nothing(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     for url, code, said in (
         ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as a Postgres"),
-        ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not understood; write postgresql://"),
+        ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not supported; write postgresql://"),
     ):
         ended = everlearn("up", "--postgres", url, at=tmp_path / "state")
         assert (ended.code, said in ended.err, "hidden" in ended.err) == (code, True, False)
@@ -192,12 +195,12 @@ def test_a_postgres_that_will_not_do_changes_nothing(everlearn: Callable[..., En
 
 def planned(server: LocalS3) -> bool:
     server.directory.mkdir(parents=True, exist_ok=True)
-    server._draw_plan()
+    server._create_config()
     return False
 
 
 def prefect_of(state: Path) -> LocalPrefect:
-    return servers.servers(state)[1]
+    return laptop.servers(state)[1]
 
 
 @pytest.mark.parametrize(
@@ -221,4 +224,4 @@ def test_a_check_never_hides_a_bug() -> None:
     assert issubclass(ModelError, Exception)
     with pytest.raises(ZeroDivisionError):
         doctor.check("broken", lambda _: str(1 / 0), place=None)  # type: ignore[arg-type]
-    assert servers.is_free(0)
+    assert is_free(0)

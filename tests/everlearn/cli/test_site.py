@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from everlearn.cli.context import Place
-from everlearn.local import servers
-from everlearn.local.process import wait
+from everlearn.local.local_server import is_healthy
+from everlearn.local.ports import draw_ports
+from everlearn.local.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,11 @@ def test_site_writes_the_line_as_pages(
 
 
 def test_site_serves_until_it_is_told_to_stop(everlearn: Callable[..., Ended]) -> None:
-    port = servers.draw_ports(("http",))["http"]
+    port = draw_ports(("http",))["http"]
     answered = []
 
     def visit() -> None:
-        answered.append(wait(lambda: servers.answers(f"http://127.0.0.1:{port}/index.html"), patience_s=30))
+        answered.append(wait_until(lambda: is_healthy(f"http://127.0.0.1:{port}/index.html"), timeout_s=30))
         os.kill(os.getpid(), signal.SIGINT)
 
     visitor = threading.Thread(target=visit)
@@ -46,6 +47,6 @@ def test_a_report_says_where_the_whole_line_is_shown(
 ) -> None:
     publish()
     with Place(home=home, params=params).site() as site:
-        assert servers.answers(f"{site.url}/index.html")
+        assert is_healthy(f"{site.url}/index.html")
         assert site.url in everlearn("report", "v0001", "--to", str(tmp_path / "night.html")).err
         assert everlearn("status").out.count(site.url) == 1

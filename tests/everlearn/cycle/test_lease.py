@@ -11,7 +11,7 @@ import pytest
 
 from everlearn.cycle.lease import Holder, Lease, last_renewal
 from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
-from everlearn.local.process import wait
+from everlearn.local.process import wait_until
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, WHEN
 
@@ -116,7 +116,7 @@ def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
 def test_it_is_renewed_in_the_background_until_it_is_left(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
         begun = store.get(f"{LINE}/work/lease.json").etag
-        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+        assert wait_until(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, timeout_s=10)
     assert threading.active_count() < 50
     assert Lease(store, LINE, holder=ELSEWHERE).acquire() == held.token + 1
 
@@ -134,7 +134,7 @@ def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
     store = Away()
     with Lease(store, LINE, ttl_s=0.06):
         begun = store.get(f"{LINE}/work/lease.json").etag
-        assert wait(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, patience_s=10)
+        assert wait_until(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, timeout_s=10)
 
 
 def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
@@ -173,8 +173,8 @@ def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended() -> N
 def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
         other = Lease(store, LINE, holder=ELSEWHERE)
-        assert wait(lambda: takes_over(other, store), patience_s=10)
-        assert wait(lambda: not held._thread.is_alive(), patience_s=10)
+        assert wait_until(lambda: takes_over(other, store), timeout_s=10)
+        assert wait_until(lambda: not held._thread.is_alive(), timeout_s=10)
     other.renew()
 
 

@@ -40,7 +40,7 @@ from prefect.states import Scheduled
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, ServiceError
-from everlearn.orchestration.api_server import client as client_of_server
+from everlearn.orchestration.api_client import connect
 from everlearn.orchestration.deployments import DeploymentPlan, apply, compare, read_plan
 from everlearn.orchestration.events_client import ARRIVED
 from everlearn.orchestration.schedules import ScheduledNight, begin, find_night, hold, set_times
@@ -236,7 +236,7 @@ def test_a_server_that_is_older_is_refused_by_name() -> None:
         with (
             temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}),
             pytest.raises(ServiceError, match=r"is version 3.7.0, and here is 3\.\d+\.\d+: a server must not be older"),
-            client_of_server(),
+            connect(),
         ):
             pass
         server.shutdown()
@@ -246,13 +246,13 @@ def test_without_a_server_the_remedy_is_named() -> None:
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(ServiceError, match="run `everlearn up`"),
-        client_of_server() as client,
+        connect() as client,
     ):
         find_night(client, line="a")
     with (
         temporary_settings({PREFECT_API_URL: None}),
         pytest.raises(ServiceError, match="no Prefect server runs here"),
-        client_of_server(),
+        connect(),
     ):
         pass
 

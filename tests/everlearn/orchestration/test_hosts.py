@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from everlearn.cycle.record import current_cycle
-from everlearn.local.database import Database
-from everlearn.local.servers import LocalPrefect
+from everlearn.local.postgres_url import PostgresUrl
+from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import find_night, set_times
 from everlearn.registry.connect import open_registry
@@ -82,7 +82,7 @@ class Site:
 @pytest.fixture
 def site(net: Network, postgres: Postgres, s3_server: S3Server, bucket: str, tmp_path: Path) -> Iterator[Site]:
     server = LocalPrefect(tmp_path / "server")
-    server.use(Database.read(postgres.create(f"site-{bucket}")))
+    server.set_database(PostgresUrl.parse(postgres.create(f"site-{bucket}")))
     with (
         server,
         temporary_settings({PREFECT_API_URL: server.api_url}),
@@ -95,7 +95,7 @@ def site(net: Network, postgres: Postgres, s3_server: S3Server, bucket: str, tmp
             "AWS_ACCESS_KEY_ID": s3_server.access_key,
             "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
             "EVERLEARN_STORE__ENDPOINT_URL": net.reach(urlsplit(s3_server.endpoint_url).port or 0),
-            "PREFECT_API_URL": f"{net.reach(server.plan.ports['api'])}/api",
+            "PREFECT_API_URL": f"{net.reach(server.config.ports['api'])}/api",
         }
         yield Site(client=client, here=tiny(s3_server, bucket), environ=environ)
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Running
 
 from everlearn.errors import BadInputError
-from everlearn.local.process import wait
+from everlearn.local.process import wait_until
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.events_client import CHANGED, ring
 from everlearn.orchestration.notifications import choose, target_of, targets
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import State
 
-    from everlearn.local.servers import LocalPrefect
+    from everlearn.local.prefect_server import LocalPrefect
     from tests.conftest import S3Server
 
 FILE = ROOT / "infra" / "prefect.yaml"
@@ -66,7 +66,7 @@ class Sink:
 
     def heard(self, *words: str) -> bool:
         """Whether one message that has all of these words arrives."""
-        return wait(lambda: any(all(word in str(each) for word in words) for each in self.got), patience_s=60)
+        return wait_until(lambda: any(all(word in str(each) for word in words) for each in self.got), timeout_s=60)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_a_target_that_does_not_answer_harms_no_night_and_the_server_says_so(
     def said() -> str:
         return prefect_server.log.read_text(encoding="utf-8")[before:]
 
-    assert wait(lambda: "moved to the dead letter queue" in said(), patience_s=60), said()[-2000:]
+    assert wait_until(lambda: "moved to the dead letter queue" in said(), timeout_s=60), said()[-2000:]
     assert "All connection attempts failed" in said()
     assert sink.url not in said(), "the address is a secret"
 

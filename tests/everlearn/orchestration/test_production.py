@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from everlearn.cli import app
 from everlearn.errors import BadInputError
-from everlearn.local.database import Database
-from everlearn.local.servers import LocalPrefect
+from everlearn.local.postgres_url import PostgresUrl
+from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import begin, find_night, hold, set_times
 from everlearn.registry.connect import open_registry
@@ -74,7 +74,7 @@ def production(
     folder = tmp_path_factory.mktemp("production")
     write_suite(folder)
     server = LocalPrefect(folder / "server")
-    server.use(Database.read(postgres.create("prefect")))
+    server.set_database(PostgresUrl.parse(postgres.create("prefect")))
     with server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)

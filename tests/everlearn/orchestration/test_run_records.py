@@ -7,8 +7,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from everlearn.local.process import wait
-from everlearn.orchestration.machine_runs import Running, seen
+from everlearn.local.process import wait_until
+from everlearn.orchestration.run_records import Running, seen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,5 +62,5 @@ def test_the_children_of_a_run_are_not_taken_for_it() -> None:
 
 def test_a_process_that_is_no_run_is_none() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        assert wait(lambda: process.poll() is not None, patience_s=10)
+        assert wait_until(lambda: process.poll() is not None, timeout_s=10)
         assert process.pid not in {each.pid for _, each in seen()}

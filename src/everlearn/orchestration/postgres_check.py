@@ -1,6 +1,6 @@
 """The Postgres that a Prefect server is to run on, looked at before anything is started.
 
-    found = examine(Database.read("postgresql://prefect:secret@db.example/prefect"))    # "PostgreSQL 15.18, …"
+    found = examine(PostgresUrl.parse("postgresql://prefect:secret@db.example/prefect"))    # "PostgreSQL 15.18, …"
 
 Prefect's server makes and migrates its tables itself when it starts; what it cannot do without is asked for here, so
 that the answer is one sentence instead of the end of a log.
@@ -19,7 +19,7 @@ import asyncpg
 from everlearn.errors import ServiceError
 
 if TYPE_CHECKING:
-    from everlearn.local.database import Database
+    from everlearn.local.postgres_url import PostgresUrl
 
 OLDEST = 13
 """Major version from which a database's owner may create pg_trgm without being superuser."""
@@ -55,23 +55,23 @@ class Facts:
     revision: str | None
 
 
-def examine(database: Database) -> str:
+def examine(database: PostgresUrl) -> str:
     """What is there, for people. ServiceError names what a Prefect server would lack, and what to do."""
     try:
         facts = asyncio.run(asyncio.wait_for(_ask(database), PATIENCE_S))
     except asyncpg.InvalidCatalogNameError:
-        raise ServiceError(f"{database.shown}: no such database; create it (`createdb`), or name another") from None
+        raise ServiceError(f"{database.redacted}: no such database; create it (`createdb`), or name another") from None
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise ServiceError(
-            f"{database.shown} refuses: {error}; mend user and password (percent-encoded), or pg_hba.conf there"
+            f"{database.redacted} refuses: {error}; mend user and password (percent-encoded), or pg_hba.conf there"
         ) from None
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise ServiceError(
-            f"{database.shown} does not answer as a Postgres ({error or 'no answer in time'}); start it, or mend the address"
+            f"{database.redacted} does not answer as a Postgres ({error or 'no answer in time'}); start it, or mend the address"
         ) from None
     fault = lack(facts)
     if fault is not None:
-        raise ServiceError(f"{database.shown}: {fault}")
+        raise ServiceError(f"{database.redacted}: {fault}")
     return f"PostgreSQL {facts.version}, {'with the tables of a server' if facts.revision else 'empty'}"
 
 
@@ -102,7 +102,7 @@ def lack(facts: Facts) -> str | None:
     return next((fault for amiss, fault in faults if amiss), None)
 
 
-async def _ask(database: Database) -> Facts:
+async def _ask(database: PostgresUrl) -> Facts:
     connection: Any = await asyncpg.connect(database.url, timeout=PATIENCE_S)
     try:
         found = dict(await connection.fetchrow(_ASKED))

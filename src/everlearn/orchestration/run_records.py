@@ -30,12 +30,12 @@ class Running:
         self.folder.mkdir(parents=True, exist_ok=True)
         for run, process in seen():
             record = self.folder / f"{run}.json"
-            if Process.recall(record) is None:
-                process.remember(record)
+            if Process.load(record) is None:
+                process.save(record)
 
     def dead(self) -> tuple[str, ...]:
         """The runs whose process lives no longer."""
-        return tuple(record.stem for record in sorted(self.folder.glob("*.json")) if Process.recall(record) is None)
+        return tuple(record.stem for record in sorted(self.folder.glob("*.json")) if Process.load(record) is None)
 
     def forget(self, run: str) -> None:
         """Remember it no more; no error if it is not known."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.errors import ServiceError
-from everlearn.local.database import Database
-from everlearn.local.servers import draw_ports
-from everlearn.orchestration.postgres import Facts, examine, lack
+from everlearn.local.ports import draw_ports
+from everlearn.local.postgres_url import PostgresUrl
+from everlearn.orchestration.postgres_check import Facts, examine, lack
 from tests.support.postgres import ENCODED
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def test_what_a_server_needs_is_enough(facts: dict[str, object]) -> None:
 def test_where_nobody_answers_the_address_is_named_and_its_password_is_not() -> None:
     port = draw_ports(("none",))["none"]
     with pytest.raises(ServiceError, match=rf"postgresql://me:…@127.0.0.1:{port}/db does not answer") as raised:
-        examine(Database.read(f"postgresql://me:hidden@127.0.0.1:{port}/db"))
+        examine(PostgresUrl.parse(f"postgresql://me:hidden@127.0.0.1:{port}/db"))
     assert "hidden" not in str(raised.value)
 
 
 def test_a_real_database_is_found_fit_and_each_refusal_is_one_sentence(postgres: Postgres) -> None:
     fit = postgres.create("fit")
-    assert examine(Database.read(fit)).startswith("PostgreSQL ")
-    assert examine(Database.read(fit)).endswith(", empty")
+    assert examine(PostgresUrl.parse(fit)).startswith("PostgreSQL ")
+    assert examine(PostgresUrl.parse(fit)).endswith(", empty")
     postgres.say("CREATE ROLE guest LOGIN PASSWORD 'guest'")
     refused = {
         postgres.url("nowhere"): "no such database; create it",
@@ -66,7 +66,7 @@ def test_a_real_database_is_found_fit_and_each_refusal_is_one_sentence(postgres:
     }
     for url, said in refused.items():
         with pytest.raises(ServiceError, match=said) as raised:
-            examine(Database.read(url))
+            examine(PostgresUrl.parse(url))
         assert ENCODED not in str(raised.value)
 
 
@@ -75,10 +75,10 @@ def test_tables_of_an_unknown_version_and_a_missing_right_are_found(postgres: Po
     postgres.say("CREATE TABLE alembic_version (version_num varchar); GRANT ALL ON alembic_version TO prefect; "
                  "INSERT INTO alembic_version VALUES ('ffffffffffff')", name="later")  # fmt: skip
     with pytest.raises(ServiceError, match="revision ffffffffffff"):
-        examine(Database.read(url))
+        examine(PostgresUrl.parse(url))
     other = postgres.create("other", owner="postgres")
     postgres.say("GRANT CREATE ON SCHEMA public TO prefect", name="other")
     with pytest.raises(ServiceError, match="CREATE EXTENSION pg_trgm"):
-        examine(Database.read(other))
+        examine(PostgresUrl.parse(other))
     postgres.say("CREATE EXTENSION pg_trgm", name="other")
-    assert "empty" in examine(Database.read(other))
+    assert "empty" in examine(PostgresUrl.parse(other))

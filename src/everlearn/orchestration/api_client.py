@@ -1,4 +1,4 @@
-"""The Prefect server that schedules nights, as the commands `deploy` and `schedule` reach it."""
+"""Connect to the Prefect server, for the commands `deploy`, `schedule`, `worker` and `metrics`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from everlearn.errors import ServiceError
-from everlearn.orchestration.compatibility import fits, remedy
+from everlearn.orchestration.server_version import incompatibility, is_compatible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def client() -> Iterator[SyncPrefectClient]:
-    """A client of the server that PREFECT_API_URL names. ServiceError if none is named, it does not answer, or is older."""
+def connect() -> Iterator[SyncPrefectClient]:
+    """Yield a client of the server at PREFECT_API_URL.
+
+    Raises:
+        ServiceError: PREFECT_API_URL is not set, or the server does not answer, refuses, or is incompatible.
+    """
     url = PREFECT_API_URL.value()
     if not url:
         raise ServiceError("no Prefect server runs here: run `everlearn up`, or set PREFECT_API_URL")
     try:
-        with get_client(sync_client=True) as found:
-            theirs, ours = str(found.api_version()), found.client_version()
-            if not fits(server=theirs, client=ours):
-                raise ServiceError(remedy(url=url, server=theirs, client=ours))
-            yield found
+        with get_client(sync_client=True) as client:
+            theirs, ours = str(client.api_version()), client.client_version()
+            if not is_compatible(server=theirs, client=ours):
+                raise ServiceError(incompatibility(url=url, server=theirs, client=ours))
+            yield client
     except PrefectHTTPStatusError as error:
-        raise ServiceError(f"the Prefect server at {url} refuses: {error}") from error
+        raise ServiceError(f"the Prefect server at {url} refuses the request: {error}") from error
     except (httpx.HTTPError, RuntimeError) as error:
         raise ServiceError(f"the Prefect server at {url} does not answer ({error}); run `everlearn up`") from error

@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 from everlearn.cli import app, worker
 from everlearn.cli.context import Place
 from everlearn.errors import BadInputError
-from everlearn.local.process import Process, wait
-from everlearn.orchestration.machine_runs import Running as Runs
-from everlearn.orchestration.worker_processes import bury
+from everlearn.local.process import Process, wait_until
+from everlearn.orchestration.run_records import Running as Runs
+from everlearn.orchestration.workers import bury
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,12 +84,12 @@ def test_workers_are_at_work_until_sigterm_and_the_dead_of_an_earlier_crash_are_
     pool, run = make_pool(client, type="process"), make_run(client, Pending())
     (tmp_path / "runs").mkdir()
     for each in (run, make_run(client, Completed())):
-        NOBODY.remember(tmp_path / "runs" / f"{each}.json")
+        NOBODY.save(tmp_path / "runs" / f"{each}.json")
 
     online: list[Any] = []
 
     def stop_once_online() -> None:
-        wait(lambda: bool(client.read_workers_for_work_pool(pool)), patience_s=60)
+        wait_until(lambda: bool(client.read_workers_for_work_pool(pool)), timeout_s=60)
         online.extend(client.read_workers_for_work_pool(pool))
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -122,7 +122,7 @@ def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: py
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
     monkeypatch.chdir(tmp_path)
     with worker.ending([sys.executable, "-c", deaf], patience_s=0.2) as process:
-        assert wait((tmp_path / "deaf").exists, patience_s=30)
+        assert wait_until((tmp_path / "deaf").exists, timeout_s=30)
     assert process.returncode == -signal.SIGKILL
 
 
@@ -140,7 +140,7 @@ def test_what_died_is_told_to_the_server_once_and_what_ended_is_left_alone(clien
 def test_a_server_that_is_away_is_told_later(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     runs = Runs(folder=tmp_path / "runs")
     runs.folder.mkdir()
-    NOBODY.remember(runs.folder / f"{uuid.uuid4()}.json")
+    NOBODY.save(runs.folder / f"{uuid.uuid4()}.json")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         worker.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), runs, pending=True)
     assert "are found there by their silence" in capfd.readouterr().err

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from everlearn.orchestration.server_version import incompatibility, is_compatible
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "compatible"),
+    [
+        ("3.8.8", "3.8.8", True),
+        ("3.9.0", "3.8.8", True),
+        ("3.10.0", "3.9.1", True),
+        ("3.8.7", "3.8.8", False),
+        ("3.8.8.dev1", "3.8.8", True),
+        ("2.20.1", "3.8.8", False),
+        ("4.0.0", "3.8.8", False),
+    ],
+)
+def test_a_server_may_be_newer_than_its_clients_not_older(server: str, client: str, compatible: bool) -> None:  # noqa: FBT001 - a row's column
+    assert is_compatible(server=server, client=client) is compatible
+    assert f"is version {server}, and here is {client}" in incompatibility(
+        url="http://there", server=server, client=client
+    )
