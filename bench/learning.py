@@ -58,9 +58,10 @@ def run_arm(
     from everlearn.ladder.tree import kinships
     from everlearn.settings import LadderSettings, LearnSettings
     from everlearn.training.ladder_growth import extend, measure_rungs, plant
-    from everlearn.training.loop import advance, begin, has_fast_bf16
+    from everlearn.training.loop import start_run, train_step
     from everlearn.training.models.policy import load_policy
-    from everlearn.training.rollouts import attempt, seed_of
+    from everlearn.training.models.precision import has_fast_bf16
+    from everlearn.training.rollouts import Solver, attempt, seed_of
 
     torch.set_num_threads(1)
     domain = load_domain("integration")
@@ -70,7 +71,8 @@ def run_arm(
     forbidden = kinships([s for group in (*held.values(), *skills.values()) for s in group], domain=domain)
 
     def solve(statements: list[str]) -> list[bool]:
-        groups = attempt(policy, policy.merged(), statements, domain=domain, group=1, seed=1, greedy=True)
+        solver = Solver(policy=policy, model=policy.merged(), domain=domain)
+        groups = attempt(solver, statements, group=1, seed=1, greedy=True)
         return [group.passed == 1 for group in groups]
 
     before = {size: solve(held[size]) for size in (HARD, LONGER)} | {size: solve(skills[size]) for size in SKILLS}
@@ -80,13 +82,18 @@ def run_arm(
     ladder = plant(problems(split, size=HARD, count=ROOTS, stream=f"roots {seed}"), domain=domain, forbidden=forbidden)
     model = policy.merged(bf16=has_fast_bf16())
     if arm != "direct":
-        extend(ladder, policy, model, domain=domain, forbidden=forbidden, settings=growing, seed=seed)
+        solver = Solver(policy=policy, model=model, domain=domain)
+        extend(ladder, solver, forbidden=forbidden, settings=growing, seed=seed)
         if arm == "ladder":
             measure_rungs(
-                ladder, list(ladder.rungs), policy, model, domain=domain, rollouts=growing.rollouts,
-                temperature=growing.answer_temperature, seed=seed_of(seed, "before"),
-            )  # fmt: skip
-    run = begin(policy, ladder, domain=domain, settings=settings, seed=seed)
+                solver,
+                ladder,
+                list(ladder.rungs),
+                rollouts=growing.rollouts,
+                temperature=growing.answer_temperature,
+                seed=seed_of(seed, "before"),
+            )
+    run = start_run(policy, ladder, domain=domain, settings=settings, seed=seed)
     curve = [(0.0, sum(before[HARD]) / items, sum(before[LONGER]) / items)]
     sampled = 0
 
@@ -94,7 +101,7 @@ def run_arm(
         return cpu_seconds() - started - outside
 
     while spent() < budget:
-        point = advance(run, done=spent() / budget)
+        point = train_step(run, budget_used=spent() / budget)
         sampled += point.groups_sampled * settings.group
         if spent() >= min(budget, len(curve) * budget / 5):
             now, paused = spent(), cpu_seconds()

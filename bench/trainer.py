@@ -35,9 +35,10 @@ from everlearn.problem import Ruling, Verdict
 from everlearn.settings import LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import decode
-from everlearn.training.loop import begin, has_fast_bf16, update
+from everlearn.training.loop import start_run, update
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.policy import load_policy
+from everlearn.training.models.precision import has_fast_bf16
 from everlearn.training.rollouts import Group, seed_of
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Ours:
         self.size = size
         settings = LearnSettings(prompts=size.prompts, group=size.group)
         policy = load_policy(base, rank=settings.rank, alpha=settings.alpha)
-        self.run = begin(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
+        self.run = start_run(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
         self.prompts = collectives.share([policy.encode(text) for text in texts])
         self.count = 0
 
@@ -100,7 +101,7 @@ class Ours:
             )
             for prompt, rows in zip(self.prompts, drawn, strict=True)
         ]  # fmt: skip
-        update(self.run, collectives.gather(groups), model=model, done=0.0)
+        update(self.run, collectives.gather(groups), model=model, budget_used=0.0)
         return {"decode": decoded - began, "update": time.perf_counter() - decoded}
 
 

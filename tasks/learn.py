@@ -145,25 +145,28 @@ def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:
 
 
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
-    from everlearn.training.job import grow  # imports torch
+    from everlearn.training.job import GrowthJob
+    from everlearn.training.ladder_growth import grow  # imports torch
 
     settings = night.settings
     roots, _ = roots_of(night)
-    return grow(
-        settings.base.path,
-        parent_adapter(night, folder / "parent"),
-        roots,
+    job = GrowthJob(
+        base=settings.base.path,
+        adapter=parent_adapter(night, folder / "parent"),
+        roots=roots,
         forbidden=_forbidden(night),
         settings=settings.ladder,
         seed=settings.learn.seed,
         threads=settings.threads,
         verifiers=settings.verifiers,
-        progress=report,
+        bf16=settings.learn.bf16,
     )
+    return grow(job, progress=report)
 
 
 def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
-    from everlearn.training.job import train  # imports torch
+    from everlearn.training.job import TrainingJob
+    from everlearn.training.trainer import train  # imports torch
 
     settings, work, place = night.settings, night.work, folder / "work"
     place.mkdir()
@@ -173,12 +176,12 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
     def show(point: CurvePoint, steps: int) -> None:
         report(point.step, steps, f"{point.reward:.0%} of rollouts right, {point.cpu_seconds:.0f} CPU s")
 
-    return train(
-        settings.base.path,
-        parent_adapter(night, folder / "parent"),
-        ladder_of(work, "ladder"),
-        domain_name=settings.domain,
-        replay=replay_of(night),
+    job = TrainingJob(
+        base=settings.base.path,
+        adapter=parent_adapter(night, folder / "parent"),
+        ladder=ladder_of(work, "ladder"),
+        domain=settings.domain,
+        replay=tuple(replay_of(night)),
         forbidden=_forbidden(night),
         settings=settings.learn,
         ladder_settings=settings.ladder,
@@ -187,6 +190,5 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         verifiers=settings.verifiers,
         rollouts=settings.rollouts,
         workdir=place,
-        progress=show,
-        checkpointed=lambda path: work.put_tree("checkpoint", path),
     )
+    return train(job, on_step=show, on_checkpoint=lambda path: work.put_tree("checkpoint", path))

@@ -66,7 +66,8 @@ def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
     """Let a model grow a ladder below the problems in `file`, away from every suite."""
-    from everlearn.training.job import grow
+    from everlearn.training.job import GrowthJob
+    from everlearn.training.ladder_growth import grow
 
     settings = place.settings()
     domain = load_domain(settings.domain)
@@ -80,16 +81,17 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
     kept = [problem for path in sorted(SUITES.glob("*.jsonl")) for problem in suites.load(path).problems]
     with bar("growing") as progress:
-        return grow(
-            settings.base.path,
-            adapter_of(place, version=version),
-            roots,
+        job = GrowthJob(
+            base=settings.base.path,
+            adapter=adapter_of(place, version=version),
+            roots=tuple(roots),
             forbidden=suites.equivalence_keys(kept, domain=domain),
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,
-            progress=progress,
+            bf16=settings.learn.bf16,
         )
+        return grow(job, progress=progress)
 
 
 def is_ladder(file: Path) -> bool:

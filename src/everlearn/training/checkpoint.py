@@ -1,7 +1,7 @@
-"""Everything that training needs to go on, in one directory that appears whole or not at all.
+"""Checkpoints of a training: one directory that replaces the one before by renaming.
 
-Random numbers need no state: each is derived from the run's seed and the step (`rollout.seed_of`), so adapter,
-optimizer, curriculum, ladder, curve and rewarded answers are all there is. Tensors are safetensors, the rest is JSON.
+Random numbers need no state: each is derived from the run's seed and the step (`rollouts.seed_of`). Adapter, optimizer,
+curriculum, ladder, curve and rewarded answers are everything. Tensors are safetensors, the rest is JSON.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from everlearn.ladder.tree import load_ladder, point_of
-from everlearn.training.guards import Vitals
+from everlearn.training.guards import RolloutStatistics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,17 +27,14 @@ NAME = "checkpoint"
 
 
 def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
-    """Write the run's state beside the old one, then take its place."""
+    """Write the run's state into `workdir/checkpoint` and return that directory.
+
+    A process killed at any point leaves a complete checkpoint, the old one or the new one.
+    """
     fresh, final, old = workdir / f"{NAME}.new", workdir / NAME, workdir / f"{NAME}.old"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    tensors = {}
-    for index, tensor in enumerate(run.policy.parameters()):
-        tensors[f"{index}.weight"] = tensor.detach()
-        tensors[f"{index}.good"] = run.good[index]
-        for name, value in run.optimizer.state.get(tensor, {}).items():
-            tensors[f"{index}.{name}"] = value
-    (fresh / "state.safetensors").write_bytes(save(tensors))
+    (fresh / "state.safetensors").write_bytes(save(_tensors(run)))
     run.ladder.save(fresh / "ladder.jsonl")
     described = {
         "step": run.step,
@@ -54,6 +51,8 @@ def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     for path in fresh.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    # A directory cannot replace a non-empty one in one call. Between the two renames only `old` exists, which
+    # `restore_checkpoint` reads then.
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
         final.rename(old)
@@ -62,12 +61,37 @@ def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     return final
 
 
+def _tensors(run: TrainingRun) -> dict[str, torch.Tensor]:
+    """Return each parameter, its newest good value, and its optimizer state, named by the parameter's index."""
+    tensors = {}
+    for index, tensor in enumerate(run.policy.parameters()):
+        tensors[f"{index}.weight"] = tensor.detach()
+        tensors[f"{index}.good"] = run.good[index]
+        for name, value in run.optimizer.state.get(tensor, {}).items():
+            tensors[f"{index}.{name}"] = value
+    return tensors
+
+
 def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
-    """Bring a run that was begun anew to the newest checkpoint; False where there is none."""
-    found = next((workdir / name for name in (NAME, f"{NAME}.old") if (workdir / name / "run.json").is_file()), None)
-    if found is None:
+    """Bring a run at step 0 to the newest checkpoint; return False where there is none."""
+    names = (NAME, f"{NAME}.old")
+    folder = next((workdir / name for name in names if (workdir / name / "run.json").is_file()), None)
+    if folder is None:
         return False
-    tensors = load_file(found / "state.safetensors")
+    _restore_tensors(run, load_file(folder / "state.safetensors"))
+    described = json.loads((folder / "run.json").read_text())
+    run.step, run.spent, run.rewarded = described["step"], described["spent"], described["rewarded"]
+    run.recorded, run.stopped = described["recorded"], described["stopped"]
+    run.first = described["first"] and RolloutStatistics(**described["first"])
+    run.curve = [point_of(point) for point in described["curve"]]
+    run.ladder.rungs = load_ladder(folder / "ladder.jsonl").rungs
+    run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
+    run.curriculum.used = described["used"]
+    run.update_classes()
+    return True
+
+
+def _restore_tensors(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for index, tensor in enumerate(run.policy.parameters()):
             tensor.copy_(tensors[f"{index}.weight"])
@@ -79,13 +103,3 @@ def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
             }
             if state:
                 run.optimizer.state[tensor] = state
-    described = json.loads((found / "run.json").read_text())
-    run.step, run.spent, run.rewarded = described["step"], described["spent"], described["rewarded"]
-    run.recorded = described["recorded"]
-    run.first, run.stopped = described["first"] and Vitals(**described["first"]), described["stopped"]
-    run.curve = [point_of(point) for point in described["curve"]]
-    run.ladder.rungs = load_ladder(found / "ladder.jsonl").rungs
-    run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
-    run.curriculum.used = described["used"]
-    run.refill()
-    return True

@@ -1,4 +1,4 @@
-"""Measure a policy on a suite: each problem answered once, greedily, in float32, and judged."""
+"""Measure a policy on a suite: one greedy answer to each problem, decoded in float32 and verified."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from everlearn.domains.contract import load_domain
 from everlearn.problem import Measurement
 from everlearn.training.models.policy import load_policy
-from everlearn.training.rollouts import attempt, judging
+from everlearn.training.rollouts import Solver, attempt, judging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-PART = 64
-"""Problems measured between two calls of `progress`. The draw of a prompt depends on the problem, not on its part."""
+CHUNK = 64
+"""Problems measured between two reports of progress. A prompt's seed depends on the problem, not on its chunk."""
 
 
 def measure(
@@ -34,9 +34,10 @@ def measure(
     verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Measurement]:
-    """One greedy answer to each problem, in their order; `progress` is told (done, of).
+    """Return one verified greedy answer to each problem, in their order.
 
-    Two policies measured with the same `seed` read the same prompts, so that their answers can be paired.
+    Two policies measured with the same `seed` get the same prompts, so that their answers are paired. `progress` is
+    called with the number of problems measured and of all problems.
 
     Raises:
         ModelError: the base or the adapter cannot be used.
@@ -45,23 +46,30 @@ def measure(
     policy = load_policy(base, adapter)
     model = policy.merged()
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
-    found: dict[int, Measurement] = {}
+    measured: dict[int, Measurement] = {}
     with contextlib.ExitStack() as stack:
-        judges = {
-            name: stack.enter_context(judging(name, verifiers=verifiers)).judge
+        solvers = {
+            name: Solver(
+                policy=policy,
+                model=model,
+                domain=load_domain(name),
+                judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
+            )
             for name in sorted({problem.domain for problem in problems})
         }
-        for start in range(0, len(order), PART):
-            part = order[start : start + PART]
-            for domain_name in sorted({problems[index].domain for index in part}):
-                chosen = [index for index in part if problems[index].domain == domain_name]
-                groups = attempt(
-                    policy, model, [problems[index].statement for index in chosen], domain=load_domain(domain_name),
-                    group=1, seed=seed, greedy=True, judge=judges[domain_name],
-                )  # fmt: skip
-                for index, group in zip(chosen, groups, strict=True):
-                    name = problems[index].id
-                    found[index] = Measurement(item=name, root=name, verdict=group.verdicts[0], answer=group.answers[0])
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            for name in sorted({problems[index].domain for index in chunk}):
+                chosen = [index for index in chunk if problems[index].domain == name]
+                measured |= _measure(solvers[name], {index: problems[index] for index in chosen}, seed=seed)
             if progress is not None:
-                progress(len(found), len(order))
-    return [found[index] for index in range(len(problems))]
+                progress(len(measured), len(order))
+    return [measured[index] for index in range(len(problems))]
+
+
+def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int) -> dict[int, Measurement]:
+    groups = attempt(solver, [each.statement for each in problems.values()], group=1, seed=seed, greedy=True)
+    return {
+        index: Measurement(item=problem.id, root=problem.id, verdict=group.verdicts[0], answer=group.answers[0])
+        for (index, problem), group in zip(problems.items(), groups, strict=True)
+    }

@@ -1,11 +1,11 @@
-"""Load published bytes in a fresh process, as a consumer would, and see that they are what was trained.
+"""Load published bytes in a fresh process, as a consumer does, and compare them with what was trained.
 
     python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl
 
-The probes are problems with the answer and the log-probability that the trainer's policy gave (`probe`). Here the
-adapter is loaded by `peft` onto the base from `AutoModelForCausalLM`, in float32, and has to give the same: the
-registry's bytes, peft's reading of them and our own forward pass all agree, or the night does not publish. Prints one
-JSON object, `SmokeReport`, and exits with 0 whether or not the checks hold; `everlearn.gate.checks` judges it.
+A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
+adapter onto the base from `AutoModelForCausalLM`, in float32: the registry's bytes, peft's reading of them and our own
+forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits with 0 whatever it says;
+`everlearn.gate.checks` judges it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
-from everlearn.training.rollouts import attempt
+from everlearn.training.rollouts import Solver, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,11 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SmokeReport:
-    """What the fresh process saw. `worst_gap` is in nats a token; lengths are means in tokens."""
+class FreshProcessReport:
+    """Result of the comparison. `worst_gap` is in nats a token; lengths are means in tokens.
+
+    `changed` says whether the adapter changes any answer of the base, `finite` whether all logits are finite.
+    """
 
     probes: int
     same_answers: int
@@ -54,15 +57,17 @@ class SmokeReport:
 def probe(
     base: Path, adapter: Path, problems: Sequence[Problem], *, domain: Domain, seed: int, threads: int
 ) -> list[Probe]:
-    """The trainer's side: greedy answers of the policy and their log-probabilities, in float32."""
+    """Return the trainer's greedy answer to each problem and its log-probability, in float32.
+
+    Raises:
+        ModelError: the base or the adapter cannot be used.
+    """
     torch.set_num_threads(threads)
     policy = load_policy(base, adapter)
     model = policy.merged()
-    groups = attempt(
-        policy, model, [problem.statement for problem in problems], domain=domain, group=1, seed=seed, greedy=True
-    )
+    solver = Solver(policy=policy, model=model, domain=domain)
     probes = []
-    for group in groups:
+    for group in attempt(solver, [problem.statement for problem in problems], group=1, seed=seed, greedy=True):
         answer = group.completions[0].ids
         with torch.no_grad():
             scores, mask = token_logprobs(model, [group.prompt], [answer])
@@ -71,51 +76,55 @@ def probe(
 
 
 @torch.no_grad()
-def check(base: Path, adapter: Path, probes: Sequence[Probe]) -> SmokeReport:
-    """The consumer's side, through transformers and peft alone."""
+def check(base: Path, adapter: Path, probes: Sequence[Probe]) -> FreshProcessReport:
+    """Answer the probes with transformers and peft alone, and compare with the trainer's answers."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
-    bare = [_generate(plain, item) for item in probes]
+    before = [_generate(plain, item) for item in probes]  # peft changes `plain` in place, so the base answers first
     model = PeftModel.from_pretrained(plain, adapter).eval()
-    gaps, same, finite, answers = [], 0, True, []
+    gaps, finite, after = [], True, []
     for item in probes:
-        ids = torch.tensor([item.prompt + item.answer])
-        logits = model(input_ids=ids).logits[0, len(item.prompt) - 1 : -1].float()
-        finite = finite and bool(torch.isfinite(logits).all())
-        scores = torch.log_softmax(logits, dim=-1).gather(1, ids[0, len(item.prompt) :, None])
-        gaps.append(abs(float(scores.sum()) - item.logprob) / len(item.answer))
-        answers.append(_generate(model, item))
-        same += answers[-1] == item.answer
-    return SmokeReport(
+        gap, is_finite = _compare(model, item)
+        gaps.append(gap)
+        finite = finite and is_finite
+        after.append(_generate(model, item))
+    return FreshProcessReport(
         probes=len(probes),
-        same_answers=same,
+        same_answers=sum(answer == item.answer for answer, item in zip(after, probes, strict=True)),
         worst_gap=max(gaps, default=0.0),
-        changed=bare != answers,
+        changed=before != after,
         finite=finite,
-        length_before=sum(map(len, bare)) / max(1, len(bare)),
-        length_after=sum(map(len, answers)) / max(1, len(answers)),
+        length_before=sum(map(len, before)) / max(1, len(before)),
+        length_after=sum(map(len, after)) / max(1, len(after)),
     )
 
 
-def _generate(model: torch.nn.Module, item: Probe) -> list[int]:
-    ids = torch.tensor([item.prompt])
-    out = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max(1, len(item.answer)),
-    )  # type: ignore[operator]  # fmt: skip
+def _compare(model: Any, item: Probe) -> tuple[float, bool]:
+    """Return the gap to the trainer's log-probability in nats a token, and whether all logits are finite."""
+    ids = torch.tensor([item.prompt + item.answer])
+    logits = model(input_ids=ids).logits[0, len(item.prompt) - 1 : -1].float()
+    scores = torch.log_softmax(logits, dim=-1).gather(1, ids[0, len(item.prompt) :, None])
+    return abs(float(scores.sum()) - item.logprob) / len(item.answer), bool(torch.isfinite(logits).all())
+
+
+def _generate(model: Any, item: Probe) -> list[int]:
+    """Return the greedy answer, at most as long as the trainer's."""
+    ids, longest = torch.tensor([item.prompt]), max(1, len(item.answer))
+    mask = torch.ones_like(ids)
+    out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=longest)
     return list(out[0, len(item.prompt) :].tolist())
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`BASE ADAPTER PROBES.jsonl` -> one line of JSON."""
+    """Read BASE, ADAPTER and PROBES.jsonl from the arguments, and print one line of JSON."""
     torch.set_num_threads(1)
     base, adapter, probes = map(Path, arguments)
     rows = [Probe(**json.loads(line)) for line in probes.read_text().splitlines()]
-    report = check(base, adapter, rows)
-    print(json.dumps(asdict(report)))  # noqa: T201 (the answer of this command)
+    print(json.dumps(asdict(check(base, adapter, rows))))  # noqa: T201 (the result of this command)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Group-relative policy optimization, as a few small functions.
+"""Group-relative policy optimization (GRPO), as small functions of log-probabilities and rewards.
 
-Shao et al. 2024 (arXiv 2402.03300), with the variants that later work found to matter, each a setting:
+Shao et al. 2024 (arXiv 2402.03300), with variants of later work, each a setting:
 
-    grpo      each answer counts the same, whatever its length (the original; with `scaled` advantages)
-    dr_grpo   a token counts the same in every step: sum / (answers * a constant length) (Liu et al. 2025, 2503.20783)
-    dapo      a token counts the same within its step, and the clip is asymmetric (Yu et al. 2025, 2503.14476)
-    sequence  one importance ratio an answer instead of one a token, with `grpo` (GSPO, Zheng et al. 2025, 2507.18071)
+    grpo      each answer has the same weight, whatever its length (the original; with `scaled` advantages)
+    dr_grpo   a token has the same weight in every step: sum / (answers * a constant length) (Liu et al. 2025, 2503.20783)
+    dapo      a token has the same weight within its step, and the clip is asymmetric (Yu et al. 2025, 2503.14476)
+    sequence  one importance ratio for each answer instead of each token, with `grpo` (GSPO, Zheng et al. 2025, 2507.18071)
 
-Beside them the importance weight between sampler and trainer, truncated (Yao et al. 2025, "Your efficient RL framework
-secretly brings you off-policy RL training"), and the k3 estimate of the divergence from the parent (Schulman 2020,
-"Approximating KL divergence"). The signs, clips and denominators are those of `trl`, which the tests compare with.
+Also the truncated importance weight between sampler and trainer (Yao et al. 2025, "Your efficient RL framework secretly
+brings you off-policy RL training"), and the k3 estimate of the divergence from the parent (Schulman 2020,
+"Approximating KL divergence"). Signs, clips and denominators are those of `trl`, which the tests compare with.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
 
 EPSILON = 1e-4
-"""Added to a group's standard deviation, as trl does."""
+"""Added to a group's standard deviation, as in trl."""
 
 
 def advantages(rewards: torch.Tensor, *, scaled: bool = False) -> torch.Tensor:
-    """(groups, answers) -> same: each reward less its group's mean; if `scaled`, over its standard deviation."""
+    """(groups, answers) -> same: each reward minus its group's mean; if `scaled`, over its standard deviation."""
     centred = rewards - rewards.mean(dim=1, keepdim=True)
     return centred / (rewards.std(dim=1, keepdim=True) + EPSILON) if scaled else centred
 
 
 def token_weights(lengths: torch.Tensor, *, settings: LearnSettings, answers: int, tokens: int) -> torch.Tensor:
-    """(answers of a batch,) -> (answers of a batch, 1): what each of their tokens counts in the loss of the whole step.
+    """(answers of a batch,) -> (answers of a batch, 1): the weight of each of their tokens in the loss of the step.
 
-    `answers` and `tokens` are those of the step, so that its loss is a plain sum, however it is cut into batches.
+    `answers` and `tokens` count the whole step, so that its loss is a plain sum however it is cut into batches.
     """
     if settings.loss == "grpo":
         return 1 / (answers * lengths.clamp(min=1)[:, None].float())
-    whole = tokens if settings.loss == "dapo" else answers * settings.loss_length
-    return torch.full((len(lengths), 1), 1 / whole)
+    denominator = tokens if settings.loss == "dapo" else answers * settings.loss_length
+    return torch.full((len(lengths), 1), 1 / denominator)
 
 
 def policy_loss(
@@ -51,7 +51,7 @@ def policy_loss(
     mask: torch.Tensor,
     settings: LearnSettings,
 ) -> torch.Tensor:
-    """(answers, tokens) -> same: the clipped surrogate of each token; what is masked is 0.
+    """(answers, tokens) -> same: the clipped surrogate loss of each token; 0 where masked.
 
     `new`, `old` and `sampler` are log-probabilities under the weights being trained, those at the start of the step,
     and the decoder's; `advantage` is (answers,).
@@ -66,10 +66,10 @@ def policy_loss(
 
 
 def divergence(new: torch.Tensor, old: torch.Tensor, parent: torch.Tensor, *, mask: torch.Tensor) -> torch.Tensor:
-    """(answers, tokens) -> same: the k3 estimate of KL(policy || parent) at each token; what is masked is 0.
+    """(answers, tokens) -> same: the k3 estimate of KL(policy || parent) at each token; 0 where masked.
 
-    Times the importance ratio, through which its gradient becomes that of the divergence itself (DeepSeek-V3.2, 2025,
-    arXiv 2512.02556): without it, even on policy, the estimate is unbiased and its gradient is not.
+    Multiplied by the importance ratio, which makes its gradient that of the divergence itself (DeepSeek-V3.2, 2025,
+    arXiv 2512.02556): without it the estimate is unbiased on policy, but its gradient is not.
     """
     gap = (parent - new) * mask
     return (torch.exp(gap) - gap - 1) * torch.exp((new - old) * mask)

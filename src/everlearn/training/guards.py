@@ -1,8 +1,8 @@
-"""Vital signs of a policy in training, and what stops a training that has lost its way.
+"""Guards: statistics of a step's rollouts, and the limits beyond which a training stops.
 
-A training stops by itself when log-probabilities are no numbers any more, when the policy is far from where it
-started, when it says the same whatever it is asked although it is not right, or when its answers do not end any more.
-What is left then is the newest adapter whose own answers still looked well, and the gate judges that.
+A training stops by itself when log-probabilities are not finite, when the policy is far from its start, when it
+collapses (low entropy while most answers are wrong), or when its answers no longer end. It then returns to the newest
+weights whose own answers passed all guards, and the gate judges those.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
     from everlearn.training.rollouts import Group
 
-LOOKED_AT = 4
-"""Groups of a step whose log-probabilities are computed under the start, too."""
+KL_GROUPS = 4
+"""Groups of a step from which the divergence is estimated: the others are not scored under the start's weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
-    """What the answers of one step say of the weights that gave them.
+class RolloutStatistics:
+    """Statistics of one step's answers.
 
     `kl` (divergence from the start) and `entropy` are estimates from the sampled tokens, in nats a token; `length` is
     the mean in tokens; `unended` and `right` are shares of the answers.
@@ -40,12 +40,12 @@ class Vitals:
     right: float
 
 
-def look(groups: Sequence[Group], *, start: Model, temperature: float) -> Vitals:
-    """The vital signs of the policy that sampled `groups`; `start` is the one with which its training began."""
+def rollout_statistics(groups: Sequence[Group], *, start: Model, temperature: float) -> RolloutStatistics:
+    """Return the statistics of `groups`; `start` is the policy at step 0, `temperature` that of sampling."""
     rows = [row for group in groups for row in group.completions]
     tokens = sum(len(row.ids) for row in rows)
-    return Vitals(
-        kl=_divergence(groups[:LOOKED_AT], start=start, temperature=temperature),
+    return RolloutStatistics(
+        kl=_divergence(groups[:KL_GROUPS], start=start, temperature=temperature),
         entropy=-sum(map(sum, (row.logprobs for row in rows))) / tokens,
         length=tokens / len(rows),
         unended=sum(not row.finished for row in rows) / len(rows),
@@ -55,7 +55,10 @@ def look(groups: Sequence[Group], *, start: Model, temperature: float) -> Vitals
 
 @torch.no_grad()
 def _divergence(groups: Sequence[Group], *, start: Model, temperature: float) -> float:
-    """The mean of log policy - log start over sampled tokens: what it estimates is never negative, it may be, a little."""
+    """Return the mean of log policy - log start over the sampled tokens.
+
+    An unbiased estimate of a divergence that is never negative; the estimate itself may be slightly below 0.
+    """
     rows = [row for group in groups for row in group.completions]
     before, mask = token_logprobs(
         start, [group.prompt for group in groups], [row.ids for row in rows], temperature=temperature
@@ -64,20 +67,20 @@ def _divergence(groups: Sequence[Group], *, start: Model, temperature: float) ->
     return float((now - before[mask]).mean())
 
 
-def alarm(vitals: Vitals, *, first: Vitals, settings: LearnSettings) -> str | None:
-    """Which guard fires, in words, or None. `first` are the vital signs at the start of the training."""
-    if not (math.isfinite(vitals.kl) and math.isfinite(vitals.entropy)):
-        return "log-probabilities are no numbers any more"
-    if vitals.kl > settings.max_kl:
-        return f"the policy is {vitals.kl:.2f} nats a token away from its start; max_kl is {settings.max_kl:g}"
-    if vitals.entropy < settings.min_entropy and vitals.right < 0.5:
+def triggered_guard(statistics: RolloutStatistics, *, first: RolloutStatistics, settings: LearnSettings) -> str | None:
+    """Return the reason of the guard that is triggered, or None. `first` are the statistics of step 0."""
+    if not (math.isfinite(statistics.kl) and math.isfinite(statistics.entropy)):
+        return "non-finite log-probabilities"
+    if statistics.kl > settings.max_kl:
+        return f"the policy is {statistics.kl:.2f} nats a token away from its start; max_kl is {settings.max_kl:g}"
+    if statistics.entropy < settings.min_entropy and statistics.right < 0.5:
         return (
-            f"entropy fell to {vitals.entropy:.4f} nats a token with {vitals.right:.0%} right; "
+            f"entropy fell to {statistics.entropy:.4f} nats a token with {statistics.right:.0%} right; "
             f"min_entropy is {settings.min_entropy:g}"
         )
-    if vitals.unended > first.unended + settings.max_unended:
+    if statistics.unended > first.unended + settings.max_unended:
         return (
-            f"{vitals.unended:.0%} of the answers do not end, {first.unended:.0%} at the start; "
+            f"{statistics.unended:.0%} of the answers do not end, {first.unended:.0%} at the start; "
             f"max_unended is {settings.max_unended:g}"
         )
     return None

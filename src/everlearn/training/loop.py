@@ -1,4 +1,4 @@
-"""The training loop's one step: choose rungs, sample and verify answers, take one GRPO step."""
+"""One step of training: choose problems, sample and verify answers, check the guards, take one GRPO step."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from everlearn.ladder.curriculum import Curriculum
 from everlearn.ladder.tree import CurvePoint, digest_of
 from everlearn.training.engines import collectives
 from everlearn.training.grpo import advantages, divergence, policy_loss, token_weights
-from everlearn.training.guards import Vitals, alarm, look
+from everlearn.training.guards import RolloutStatistics, rollout_statistics, triggered_guard
 from everlearn.training.memory_plan import plan
 from everlearn.training.models.llama import token_logprobs
-from everlearn.training.rollouts import attempt, batches, seed_of
+from everlearn.training.models.precision import use_bf16
+from everlearn.training.rollouts import Solver, attempt, batches, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,18 +32,14 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group, Judge
 
 
-def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices faster than float32 ones (AMX)."""
-    return bool(torch.cpu._is_amx_tile_supported())  # noqa: SLF001 (no public name for it yet)
-
-
 @dataclass(slots=True, kw_only=True)
 class TrainingRun:
-    """Everything that one optimizer step reads and changes.
+    """State of a training.
 
-    `start` is the policy with which the training began; `good` are the newest parameters whose own answers looked well.
-    `stopped` says which guard has ended the training. Answers are sampled by the `replicas` and judged by the `judge`, if
-    there are any; `recorded` are verdicts that were given up, to be the same when the training goes on.
+    `start` is the policy at step 0; `first` are the statistics of its answers. `good` holds the newest parameters whose
+    own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
+    answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
+    given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
     """
 
     policy: Policy
@@ -59,48 +56,48 @@ class TrainingRun:
     spent: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
     rewarded: list[dict[str, str]] = field(default_factory=list)
-    first: Vitals | None = None
+    first: RolloutStatistics | None = None
     good: list[torch.Tensor] = field(default_factory=list)
     stopped: str | None = None
-    ahead: Rollouts | None = None
+    prefetched: StepRollouts | None = None
     replicas: Replicas | None = None
     judge: Judge | None = None
     recorded: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def statement(self, digest: str) -> str:
-        """The problem with that digest, of tonight's ladder or of an earlier night's."""
+        """Return the statement of a problem of the ladder or of the replay."""
         return self.ladder.rungs[digest].statement if digest in self.ladder.rungs else self.replay[digest]
 
-    def refill(self) -> None:
-        """Sort what can be drawn into size classes, after the ladder has grown."""
+    def update_classes(self) -> None:
+        """Sort all problems into the curriculum's size classes; needed after the ladder has grown."""
         classes: dict[int, list[str]] = {}
         for digest in [*self.ladder.rungs, *self.replay]:
             classes.setdefault(self.domain.size(self.statement(digest)), []).append(digest)
         self.curriculum.classes = classes
 
     def parameters(self) -> list[torch.Tensor]:
-        """A copy of what is trained."""
+        """Return a copy of the trained parameters."""
         return [tensor.detach().clone() for tensor in self.policy.parameters()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rollouts:
-    """Verified answers of one step, and the merged copy of the weights that gave them."""
+class StepRollouts:
+    """Verified answers of one step, and the merged weights that sampled them."""
 
     groups: list[Group]
     model: Model
 
 
-def begin(
+def start_run(
     policy: Policy, ladder: Ladder, *, domain: Domain, settings: LearnSettings, seed: int, replay: Sequence[str] = ()
 ) -> TrainingRun:
-    """A run at step 0. The curriculum starts from the pass rates that the ladder brings."""
+    """Return a run at step 0, whose curriculum starts from the pass rates in the ladder."""
     curriculum = Curriculum(
         classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
     )
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed)
-    bf16 = has_fast_bf16() if settings.bf16 is None else settings.bf16
+    bf16 = use_bf16(settings.bf16)
     run = TrainingRun(
         policy=policy,
         start=policy.merged(bf16=bf16),
@@ -114,86 +111,105 @@ def begin(
         bf16=bf16,
     )
     run.good = run.parameters()
-    run.refill()
+    run.update_classes()
     return run
 
 
-def advance(run: TrainingRun, *, done: float, last: bool = False) -> CurvePoint:
-    """One step: rollouts, update, curve. `done` is the share of the budget that is spent, for the schedule.
+def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> CurvePoint:
+    """Take one step: rollouts, guards, update. `budget_used` is the share of the budget, for the learning rate.
 
-    With `staleness` 1, the answers of the next step are sampled meanwhile, unless this is the `last`. When a guard
-    fires, nothing is updated, and the policy is again what it was when it was well.
+    With `staleness` 1 the answers of the next step are sampled during the update, unless this step is the `last`. When
+    a guard is triggered, nothing is updated and the newest good parameters are restored.
     """
     started, settings = cpu_seconds(), run.settings
-    rollouts = run.ahead or roll(run)
+    rollouts = run.prefetched or sample_rollouts(run)
     groups = collectives.gather(rollouts.groups)
-    outcomes = _outcomes(run, groups)
+    outcomes = _record_outcomes(run, groups)
     run.curriculum.learn(outcomes)
-    vitals = collectives.agree(look(groups, start=run.start, temperature=settings.temperature))
-    run.first = run.first or vitals
-    run.stopped = alarm(vitals, first=run.first, settings=settings)
+    # All processes follow the statistics of the first: rounding must not let one of them stop alone.
+    statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, temperature=settings.temperature))
+    run.first = run.first or statistics
+    run.stopped = triggered_guard(statistics, first=run.first, settings=settings)
     useful = [group for group in groups if 0 < group.passed < len(group.answers)]
     loss = 0.0
     if run.stopped is None:
-        run.good = run.parameters()
-        model = current(run) if run.ahead else rollouts.model
-        run.step += 1
-        with ThreadPoolExecutor(max_workers=1) as aside:
-            ahead = aside.submit(roll, run, model=model) if settings.staleness and not last else None
-            loss = update(run, useful, model=model, done=done) if useful else 0.0
-            run.ahead = ahead.result() if ahead else None
+        loss = _update_and_prefetch(run, rollouts, useful, budget_used=budget_used, last=last)
     if run.stopped is not None:
-        _go_back(run)
+        _restore_good_parameters(run)
     run.spent += cpu_seconds() - started
     point = CurvePoint(
         step=run.step,
         cpu_seconds=run.spent,
-        reward=vitals.right,
+        reward=statistics.right,
         groups_used=len(useful),
         groups_sampled=len(groups),
-        kl=vitals.kl,
+        kl=statistics.kl,
         loss=loss,
         pass_by_size={size: passed / tried for size, (tried, passed) in sorted(outcomes.items())},
-        entropy=vitals.entropy,
-        length=vitals.length,
+        entropy=statistics.entropy,
+        length=statistics.length,
         stopped=run.stopped,
     )
     run.curve.append(point)
     return point
 
 
-def choose(run: TrainingRun) -> list[str]:
-    """The problems of the run's next step, a function of its seed, its step and the verdicts so far."""
+def _update_and_prefetch(
+    run: TrainingRun, rollouts: StepRollouts, useful: list[Group], *, budget_used: float, last: bool
+) -> float:
+    """Update on the useful groups while a second thread samples for the next step; return the loss."""
+    run.good = run.parameters()
+    # Prefetched answers come from older weights: the update starts from the current ones.
+    model = current_model(run) if run.prefetched else rollouts.model
+    run.step += 1
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        # The thread reads `model`, a merged copy, so the update may change the adapter meanwhile.
+        prefetch = executor.submit(sample_rollouts, run, model=model) if run.settings.staleness and not last else None
+        loss = update(run, useful, model=model, budget_used=budget_used) if useful else 0.0
+        run.prefetched = prefetch.result() if prefetch else None
+    return loss
+
+
+def choose_problems(run: TrainingRun) -> list[str]:
+    """Return the digests of the next step's problems, a function of seed, step and the verdicts so far."""
     return run.curriculum.choose(random.Random(seed_of(run.seed, "choose", run.step)), count=run.settings.prompts)
 
 
-def current(run: TrainingRun) -> Model:
-    """The policy as it is now, merged; the replicas have it, too."""
+def current_model(run: TrainingRun) -> Model:
+    """Return the merged weights of the current policy, after loading its adapter into the replicas."""
     if run.replicas is not None:
         run.replicas.load(run.policy, version=f"step-{run.step}")
     return run.policy.merged(bf16=run.bf16)
 
 
-def roll(run: TrainingRun, *, model: Model | None = None) -> Rollouts:
-    """This process's share of the answers of the run's next step, by `model` or by its policy as it is now."""
-    model = model or current(run)
+def solver_of(run: TrainingRun, model: Model) -> Solver:
+    """Return a solver that decodes with `model` in this process and judges with the run's judge."""
+    return Solver(policy=run.policy, model=model, domain=run.domain, judge=run.judge)
+
+
+def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRollouts:
+    """Return this process's share of the next step's answers, sampled by `model` or by the current policy."""
+    model = model or current_model(run)
+    solver = Solver(policy=run.policy, model=model, domain=run.domain, sampler=run.replicas, judge=run.judge)
+    statements = [run.statement(digest) for digest in collectives.share(choose_problems(run))]
     groups = attempt(
-        run.policy, model, [run.statement(digest) for digest in collectives.share(choose(run))], domain=run.domain,
-        group=run.settings.group, seed=seed_of(run.seed, run.step), temperature=run.settings.temperature,
-        sampler=run.replicas, judge=run.judge,
-    )  # fmt: skip
-    return Rollouts(groups=groups, model=model)
+        solver,
+        statements,
+        group=run.settings.group,
+        seed=seed_of(run.seed, run.step),
+        temperature=run.settings.temperature,
+    )
+    return StepRollouts(groups=groups, model=model)
 
 
-def _go_back(run: TrainingRun) -> None:
-    """To the parameters whose answers were the last to look well."""
+def _restore_good_parameters(run: TrainingRun) -> None:
     with torch.no_grad():
         for tensor, good in zip(run.policy.parameters(), run.good, strict=True):
             tensor.copy_(good)
 
 
-def _outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
-    """(rollouts, passes) by size class; what earned a reward goes on the record."""
+def _record_outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
+    """Return (rollouts, passes) by size class, and add the correct answers to `run.rewarded`."""
     outcomes: dict[int, tuple[int, int]] = {}
     for group in groups:
         size = run.domain.size(group.statement)
@@ -205,26 +221,27 @@ def _outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int,
     return outcomes
 
 
-def rate_at(done: float, *, step: int, settings: LearnSettings) -> float:
-    """The learning rate: a warm-up by steps, then a straight line down to the share `settings.decay` of it."""
+def learning_rate(budget_used: float, *, step: int, settings: LearnSettings) -> float:
+    """Return the learning rate: a linear warm-up by steps, then linear decay to the share `settings.decay`."""
     warm = min(1.0, (step + 1) / settings.warmup)
-    return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, done))
+    return settings.rate * warm * (1 - (1 - settings.decay) * min(1.0, budget_used))
 
 
-def update(run: TrainingRun, groups: list[Group], *, model: Model, done: float) -> float:
-    """One optimizer step on the informative groups; the loss. `model` is the policy's merged copy before the step.
+def update(run: TrainingRun, groups: list[Group], *, model: Model, budget_used: float) -> float:
+    """Take one optimizer step on the groups and return the loss. `model` is the policy merged before the step.
 
-    Several processes share the groups, and add up their gradients. Where the gradient is no number, there is no step, and the run is stopped.
+    Several processes share the groups and sum their gradients. A non-finite gradient changes nothing and stops the run.
     """
     settings = run.settings
     answers = settings.group * len(groups)
     tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
-    mine = collectives.share(sorted(groups, key=longest))
-    lengths = [settings.group * longest(group) for group in mine]
+    mine = collectives.share(sorted(groups, key=longest_answer))
+    lengths = [settings.group * longest_answer(group) for group in mine]
     prompt = max(len(group.prompt) for group in groups)
-    cut = plan(model, longest=max(map(longest, groups)) * settings.group, prompt=prompt, settings=settings)
-    trained, total = run.policy.trained(model, frugal=cut.frugal), 0.0
+    cut = plan(model, longest=max(map(longest_answer, groups)) * settings.group, prompt=prompt, settings=settings)
+    trained, total = run.policy.trained(model, checkpointing=cut.checkpointing), 0.0
     for batch in batches(lengths, budget=cut.tokens):
+        # The loss is normalized by the whole step's answers and tokens, so the batches' gradients simply add up.
         loss = _loss(run, [mine[index] for index in batch], model=trained, answers=answers, tokens=tokens)
         loss.backward()
         total += float(loss.detach())
@@ -232,27 +249,28 @@ def update(run: TrainingRun, groups: list[Group], *, model: Model, done: float) 
     norm = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
     if torch.isfinite(norm):
         for entry in run.optimizer.param_groups:
-            entry["lr"] = rate_at(done, step=run.step - 1, settings=settings)
+            entry["lr"] = learning_rate(budget_used, step=run.step - 1, settings=settings)
         run.optimizer.step()
     else:
-        run.stopped = "the gradient is no number any more"
+        run.stopped = "non-finite gradient"
     run.optimizer.zero_grad(set_to_none=True)
     return sum(collectives.gather([total]))
 
 
-def longest(group: Group) -> int:
-    """Tokens of the group's longest answer."""
+def longest_answer(group: Group) -> int:
+    """Return the number of tokens of the group's longest answer."""
     return max(len(row.ids) for row in group.completions)
 
 
 def _loss(run: TrainingRun, groups: list[Group], *, model: Model, answers: int, tokens: int) -> torch.Tensor:
-    """What one batch of groups adds to the loss of the step, the weighted divergence from the start included."""
+    """Return the part of the step's loss that one batch of groups adds, divergence from the start included."""
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
     rewards = torch.tensor([group.rewards for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     new, mask = token_logprobs(model, prompts, ids, temperature=settings.temperature)
+    # One optimizer step for each batch of rollouts: the policy before the step is the policy being differentiated.
     old, sampler = new.detach(), torch.zeros(mask.shape)
     sampler[mask] = torch.tensor([score for row in rows for score in row.logprobs])
     loss = policy_loss(new, old, sampler, gain, mask=mask, settings=settings)

@@ -1,4 +1,4 @@
-"""Rollouts: ask the policy a problem several times, read each answer, let the verifier judge it."""
+"""Rollouts: sample answers of a policy to problems, extract them from the text, and verify them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
 
+BATCH_TOKENS = 32_768
+"""Prompt tokens, padding included, that are decoded at once."""
+
 
 class Sampler(Protocol):
-    """Whoever answers prompts in the policy's stead, as `replicas.Replicas` do."""
+    """A remote rollout backend, such as `engines.vllm.Replicas`."""
 
     def complete(
         self,
@@ -33,25 +36,39 @@ class Sampler(Protocol):
         limits: Sequence[int],
         temperature: float = 1.0,
     ) -> list[list[Completion]]:
-        """`group` completions for each prompt, at most `limits[prompt]` tokens long; greedy without seeds."""
+        """Return `group` completions for each prompt, at most `limits[prompt]` tokens long; greedy without seeds."""
         ...
 
 
 Judge = Callable[[Sequence[tuple[str, str]]], "list[Verdict]"]
-"""(statement, answer) pairs -> their verdicts, in order, as `VerifierPool.verify_many` gives them."""
+"""Maps (statement, answer) pairs to their verdicts, in order, as `VerifierPool.verify_many` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:
-    """Who judges, and what could not be judged so far: a mapping that grows (`VerifierPool.recorded`)."""
+    """A judge (None: this process), and a growing record of the pairs that could not be judged in time."""
 
     judge: Judge | None
     recorded: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Solver:
+    """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
+
+    `model` is `policy.merged()` at the moment of sampling. Without `sampler` and `judge`, this process does both.
+    """
+
+    policy: Policy
+    model: Model
+    domain: Domain
+    sampler: Sampler | None = None
+    judge: Judge | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The answers sampled for one problem, and what the verifier said of each."""
+    """The answers sampled for one problem, with their verdicts."""
 
     statement: str
     prompt: list[int]
@@ -61,7 +78,7 @@ class Group:
 
     @property
     def rewards(self) -> list[float]:
-        """One for `CORRECT`, nothing for anything else."""
+        """One for `CORRECT`, zero for anything else."""
         return [float(verdict.is_correct) for verdict in self.verdicts]
 
     @property
@@ -74,7 +91,10 @@ class Group:
 def judging(
     domain: str, *, verifiers: int, recorded: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[Judges]:
-    """Warm verifiers in processes of their own while the block runs; with none of them, judge here."""
+    """Keep `verifiers` warm verifier processes while the block runs; with 0, this process judges.
+
+    `recorded` are verdicts that were given up in an earlier run; they are repeated instead of tried again.
+    """
     if not verifiers:
         yield Judges(judge=None, recorded={})
         return
@@ -83,13 +103,13 @@ def judging(
 
 
 def seed_of(*parts: object) -> int:
-    """A 64-bit seed from what names a random draw (run, step, problem, k), the same on every machine."""
+    """Return a 64-bit seed from the names of a random draw (run, step, problem, k), equal on every machine."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
-    """Indices in order of length, cut so that rows x longest stays within `budget` tokens (at least one row each)."""
+    """Return indices in order of length, cut so that rows x longest stays within `budget` (at least one row each)."""
     cut: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
         if cut and (len(cut[-1]) + 1) * lengths[index] <= budget:
@@ -100,82 +120,100 @@ def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
 
 
 def complete(
-    policy: Policy,
-    model: Model,
+    solver: Solver,
     prompts: Sequence[list[int]],
     *,
     group: int,
     seeds: Sequence[int] | None,
     temperature: float = 1.0,
     copying: bool = False,
-    budget: int = 32_768,
 ) -> list[list[Completion]]:
-    """Completions in the order of the prompts, decoded in batches of similar length.
+    """Decode completions in this process, in batches of similar length; return them in the order of the prompts.
 
-    An answer may be half as long again as its prompt, and 16 tokens more; `seeds` are ordered by prompt, and with
-    `copying` an answer may name only the markers of its prompt.
+    `seeds` are ordered by prompt; without them decoding is greedy. With `copying` an answer may use only the markers
+    of its prompt.
     """
     done: list[list[Completion]] = [[] for _ in prompts]
-    for batch in batches([len(prompt) * group for prompt in prompts], budget=budget):
-        drawn = decode(
-            model,
+    for batch in batches([len(prompt) * group for prompt in prompts], budget=BATCH_TOKENS):
+        completions = decode(
+            solver.model,
             [prompts[index] for index in batch],
             group=group,
             seeds=None if seeds is None else [seeds[i * group + k] for i in batch for k in range(group)],
-            end=policy.end,
-            limit=max(limit_of(prompts[index]) for index in batch),
+            end=solver.policy.end,
+            limit=max(token_limit(prompts[index]) for index in batch),
             temperature=temperature,
             copying=copying,
         )
-        for index, completions in zip(batch, drawn, strict=True):
-            done[index] = completions
+        for index, rows in zip(batch, completions, strict=True):
+            done[index] = rows
     return done
 
 
-def limit_of(prompt: Sequence[int]) -> int:
-    """Tokens that an answer may have: half as many again as its prompt, and 16 more."""
+def token_limit(prompt: Sequence[int]) -> int:
+    """Return how many tokens an answer may have: half as many again as its prompt, and 16 more."""
     return 16 + len(prompt) * 3 // 2
 
 
 def attempt(
-    policy: Policy,
-    model: Model,
+    solver: Solver,
     statements: Sequence[str],
     *,
-    domain: Domain,
     group: int,
     seed: int,
     greedy: bool = False,
     temperature: float = 1.0,
-    sampler: Sampler | None = None,
-    judge: Judge | None = None,
 ) -> list[Group]:
-    """`group` verified answers to each statement; `seed` names the draw (run and step).
+    """Return `group` verified answers to each statement. `seed` names the draw (run and step).
 
-    Answers are sampled from `model` or else by the `sampler`, and judged in this process or else by the `judge`.
+    Equal answers to one statement are verified once.
     """
+    domain, policy = solver.domain, solver.policy
     prompts = [
         policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))
         for statement in statements
     ]
-    numbers = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
-    seeds = None if greedy else numbers
-    if sampler is None:
-        drawn = complete(policy, model, prompts, group=group, seeds=seeds, temperature=temperature)
-    else:
-        limits = [limit_of(prompt) for prompt in prompts]
-        drawn = sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
-    counters.increment("rollouts", by=group * len(statements))
-    answers = [[domain.extract(policy.decode(row.ids)) for row in completions] for completions in drawn]
-    asked = [(statement, answer) for statement, each in zip(statements, answers, strict=True) for answer in each]
-    distinct = list(dict.fromkeys(asked))
-    judged = [domain.verify(*pair) for pair in distinct] if judge is None else judge(distinct)
-    verdicts = dict(zip(distinct, judged, strict=True))
-    counters.increment("verdicts", by=len(asked))
+    completions = _sample(
+        solver, statements, prompts, group=group, seed=None if greedy else seed, temperature=temperature
+    )
+    answers = [[domain.extract(policy.decode(row.ids)) for row in rows] for rows in completions]
+    verdicts = _verdicts(solver, statements, answers)
     return [
-        Group(
-            statement=statement, prompt=prompt, completions=completions, answers=each,
-            verdicts=[verdicts[statement, answer] for answer in each],
+        Group(statement=statement, prompt=prompt, completions=rows, answers=given, verdicts=judged)
+        for statement, prompt, rows, given, judged in zip(
+            statements, prompts, completions, answers, verdicts, strict=True
         )
-        for statement, prompt, completions, each in zip(statements, prompts, drawn, answers, strict=True)
-    ]  # fmt: skip
+    ]
+
+
+def _sample(
+    solver: Solver,
+    statements: Sequence[str],
+    prompts: list[list[int]],
+    *,
+    group: int,
+    seed: int | None,
+    temperature: float,
+) -> list[list[Completion]]:
+    seeds = None
+    if seed is not None:
+        seeds = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
+    if solver.sampler is None:
+        completions = complete(solver, prompts, group=group, seeds=seeds, temperature=temperature)
+    else:
+        limits = [token_limit(prompt) for prompt in prompts]
+        completions = solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
+    counters.increment("rollouts", by=group * len(statements))
+    return completions
+
+
+def _verdicts(solver: Solver, statements: Sequence[str], answers: list[list[str]]) -> list[list[Verdict]]:
+    pairs = [(statement, answer) for statement, given in zip(statements, answers, strict=True) for answer in given]
+    distinct = list(dict.fromkeys(pairs))
+    judged = [solver.domain.verify(*pair) for pair in distinct] if solver.judge is None else solver.judge(distinct)
+    verdict_of = dict(zip(distinct, judged, strict=True))
+    counters.increment("verdicts", by=len(pairs))
+    return [
+        [verdict_of[statement, answer] for answer in given]
+        for statement, given in zip(statements, answers, strict=True)
+    ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.training.job import GrowthJob
     from tests.everlearn.cli.conftest import Ended
 
 RULINGS = (Ruling.CORRECT, Ruling.WRONG, Ruling.CORRECT, Ruling.UNDECIDED)
@@ -34,13 +35,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             for each, ruling in zip(problems, RULINGS, strict=True)
         ]
 
-    def grow(base: Path, adapter: Path | None, roots: Any, **options: Any) -> Ladder:
-        calls.append({"base": base, "adapter": adapter, "roots": [each.statement for each in roots], **options})
+    def grow(job: GrowthJob, **options: Any) -> Ladder:
+        calls.append(
+            {"adapter": job.adapter, "roots": [each.statement for each in job.roots], "forbidden": job.forbidden}
+        )
         options["progress"](1, 2)
-        rung = Rung(digest="d", statement=roots[0].statement, parent=None, depth=0, move=None, rollouts=4, passed=1)
+        rung = Rung(digest="d", statement=job.roots[0].statement, parent=None, depth=0, move=None, rollouts=4, passed=1)
         return Ladder(rungs={"d": rung}, counts=Counter(root=1))
 
-    for name, function in (("evaluation", measure), ("job", grow)):
+    for name, function in (("evaluation", measure), ("ladder_growth", grow)):
         module = ModuleType(f"everlearn.training.{name}")
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -1,4 +1,4 @@
-"""A model small enough for every test, untrained; and the base that ships."""
+"""Fixtures: an untrained model small enough for every test, and the shipped base."""
 
 from __future__ import annotations
 

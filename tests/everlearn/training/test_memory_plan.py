@@ -51,13 +51,13 @@ def test_the_estimate_is_near_what_is_kept(policy: Policy, *, bf16: bool) -> Non
     guessed = bytes_per_token(model, prompt_share=share) * tokens
     measured = kept_bytes(model)
     assert 0.7 <= guessed / measured <= 1.5, (guessed / GIB, measured / GIB)
-    assert kept_bytes(policy.trained(policy.merged(bf16=bf16), frugal=True)) < measured / 2
+    assert kept_bytes(policy.trained(policy.merged(bf16=bf16), checkpointing=True)) < measured / 2
 
 
 def test_a_frugal_update_has_the_same_gradient(policy: Policy) -> None:
     found = []
-    for frugal in (False, True):
-        scores, _ = token_logprobs(policy.trained(policy.merged(), frugal=frugal), PROMPTS, ANSWERS)
+    for checkpointing in (False, True):
+        scores, _ = token_logprobs(policy.trained(policy.merged(), checkpointing=checkpointing), PROMPTS, ANSWERS)
         found.append(torch.autograd.grad(scores.sum(), policy.parameters()))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
@@ -69,7 +69,7 @@ def test_batches_get_smaller_before_layers_get_frugal(policy: Policy) -> None:
         plan(model, longest=800, prompt=30, settings=LearnSettings(memory_gib=memory))
         for memory in (8.0, 0.1, 0.01, 0.001)
     ]
-    assert [each.frugal for each in plans] == sorted(each.frugal for each in plans)
-    assert not plans[1].frugal
+    assert [each.checkpointing for each in plans] == sorted(each.checkpointing for each in plans)
+    assert not plans[1].checkpointing
     assert plans[1].tokens < plans[0].tokens == LearnSettings().tokens
-    assert plans[3].frugal
+    assert plans[3].checkpointing

@@ -1,4 +1,4 @@
-"""Killed anywhere, a training goes on to the same bits."""
+"""A training that is killed at any point resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from everlearn.domains.contract import load_domain
 from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
-from everlearn.training.job import train
+from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import advance, begin
+from everlearn.training.loop import start_run, train_step
 from everlearn.training.models.policy import load_policy
+from everlearn.training.trainer import train
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ STATEMENTS = [
     "2*exp(3*x) - x^4 + 1/x",
 ]
 SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0)
-OURS = str(Path("everlearn", "training"))
+PACKAGE = str(Path("everlearn", "training"))
 
 
 @pytest.fixture(scope="module")
@@ -41,43 +42,51 @@ def ladder() -> Ladder:
     return plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
 
 
-def climb(
+def train_adapter(
     base: Path, ladder: Ladder, workdir: Path, settings: LearnSettings = SETTINGS, *, verifiers: int = 0
 ) -> dict[str, Tensor]:
-    """The adapter of a whole training."""
+    """Train and return the adapter."""
     workdir.mkdir(exist_ok=True)
-    trained = train(
-        base, None, ladder, settings=settings, ladder_settings=LadderSettings(rollouts=1), seed=5, threads=1,
-        workdir=workdir, verifiers=verifiers,
-    )  # fmt: skip
-    assert sum(point.groups_used for point in trained.curve) >= 4  # or little would be shown
+    job = TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=ladder,
+        workdir=workdir,
+        settings=settings,
+        ladder_settings=LadderSettings(rollouts=1),
+        seed=5,
+        threads=1,
+        verifiers=verifiers,
+    )
+    trained = train(job)
+    assert sum(point.groups_used for point in trained.curve) >= 4  # else there would be nothing to compare
     return load_file(trained.adapter / "adapter_model.safetensors")
 
 
-def counted(limit: int | None, what: Any) -> int:
-    """How often functions of the learner were called while `what` ran; at the call `limit`, this process is killed."""
+def count_calls(action: Any, *, kill_at: int | None) -> int:
+    """Run `action` and return how often functions of the package were called; kill this process at call `kill_at`."""
     calls = 0
 
     def count(frame: Any, event: str, _: object) -> None:
         nonlocal calls
-        if event == "call" and OURS in frame.f_code.co_filename:
+        if event == "call" and PACKAGE in frame.f_code.co_filename:
             calls += 1
-            if calls == limit:
+            if calls == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)
     try:
-        what()
+        action()
     finally:
         sys.setprofile(None)
     return calls
 
 
-def killed_at(call: int, what: Any) -> None:
-    """Let a copy of this process begin `what` and be killed at that call."""
+def run_and_kill(action: Any, *, at_call: int) -> None:
+    """Run `action` in a forked process that is killed at that call."""
     child = os.fork()
-    if child == 0:  # pragma: no cover - seen by the parent only
-        counted(call, what)
+    if child == 0:  # pragma: no cover (only the parent reports)
+        count_calls(action, kill_at=at_call)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
@@ -90,39 +99,36 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("points", [4, pytest.param(24, marks=pytest.mark.slow)])
-def test_killed_at_any_call_it_goes_on_to_the_same_bits(
+def test_killed_at_any_call_it_resumes_to_the_same_bits(
     points: int, shipped: Path, ladder: Ladder, tmp_path: Path
 ) -> None:
     whole: list[dict[str, Tensor]] = []
-    calls = counted(None, lambda: whole.append(climb(shipped, ladder, tmp_path / "whole")))
+    calls = count_calls(lambda: whole.append(train_adapter(shipped, ladder, tmp_path / "whole")), kill_at=None)
     for point in range(points):
         workdir = tmp_path / str(point)
-        killed_at(calls * (2 * point + 1) // (2 * points), lambda at=workdir: climb(shipped, ladder, at))
-        assert same(climb(shipped, ladder, workdir), whole[0]), f"killed at call {point} of {points}"
+        call = calls * (2 * point + 1) // (2 * points)
+        run_and_kill(lambda at=workdir: train_adapter(shipped, ladder, at), at_call=call)
+        assert same(train_adapter(shipped, ladder, workdir), whole[0]), f"killed at call {point} of {points}"
 
 
-def test_training_twice_gives_the_same_bits_even_while_answers_are_sampled_ahead(
-    shipped: Path, ladder: Ladder, tmp_path: Path
-) -> None:
+def test_training_twice_gives_the_same_bits_with_staleness(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
     ahead = SETTINGS.model_copy(update={"staleness": 1})
-    first = climb(shipped, ladder, tmp_path / "first", ahead)
-    assert same(first, climb(shipped, ladder, tmp_path / "second", ahead))
-    assert not same(first, climb(shipped, ladder, tmp_path / "exact"))
+    first = train_adapter(shipped, ladder, tmp_path / "first", ahead)
+    assert same(first, train_adapter(shipped, ladder, tmp_path / "second", ahead))
+    assert not same(first, train_adapter(shipped, ladder, tmp_path / "exact"))
 
 
 def test_the_number_of_verifiers_changes_nothing(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
-    here = climb(shipped, ladder, tmp_path / "here")
+    here = train_adapter(shipped, ladder, tmp_path / "here")
     for verifiers in (1, 2):
-        assert same(here, climb(shipped, ladder, tmp_path / str(verifiers), verifiers=verifiers))
+        assert same(here, train_adapter(shipped, ladder, tmp_path / str(verifiers), verifiers=verifiers))
 
 
-def test_verdicts_that_were_given_up_are_the_same_when_the_training_goes_on(
-    shipped: Path, ladder: Ladder, tmp_path: Path
-) -> None:
-    run = begin(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
+def test_a_resumed_training_repeats_verdicts_that_were_given_up(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
+    run = start_run(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
     run.recorded = {"[statement, answer, 0]": {"reason": "no verdict within 5 seconds"}}
-    advance(run, done=0.0)
+    train_step(run, budget_used=0.0)
     save_checkpoint(run, tmp_path)
-    again = begin(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
+    again = start_run(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
     assert restore_checkpoint(again, tmp_path)
     assert again.recorded == run.recorded

@@ -45,7 +45,7 @@ Greedy pass rate on {items} fresh sums of so many terms (`python -m everlearn.tr
 """
 
 
-def ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> dict[int, float]:
+def measure_ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> dict[int, float]:
     """Greedy pass rate of the bare base by number of terms."""
     domain = load_domain("integration")
     rates = {}
@@ -57,7 +57,7 @@ def ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> 
     return rates
 
 
-def stated(base: Path) -> tuple[str, dict[int, float]]:
+def read_card(base: Path) -> tuple[str, dict[int, float]]:
     """The digest and the ability that the card states."""
     text = (base / "README.md").read_text()
     digest = re.search(r"`([0-9a-f]{64})`", text)
@@ -70,7 +70,7 @@ def stated(base: Path) -> tuple[str, dict[int, float]]:
 def write_card(base: Path, *, parameters: int) -> None:
     """Measure, and write the card."""
     told = CARD.format(
-        millions=parameters / 1e6, digest=fingerprint(base), items=ITEMS, ability=json.dumps(ability(base))
+        millions=parameters / 1e6, digest=fingerprint(base), items=ITEMS, ability=json.dumps(measure_ability(base))
     )
     (base / "README.md").write_text(told)
 

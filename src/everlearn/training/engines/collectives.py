@@ -1,10 +1,9 @@
-"""One training by several processes: each samples its share of the problems and learns from its share of the groups.
+"""Collective operations of the processes that share one training.
 
-    torchrun --nproc-per-node 2 -m everlearn.training.engines.torchrun job.json       (what `learn.processes: 2` runs)
-
-What travels is small: the verified answers, once to everybody, and the gradients of A and B, summed. Everything else is
-computed by all of them alike, so that curriculum, optimizer and adapter are the same everywhere without being sent.
-`gloo` on CPUs, `nccl` where there are GPUs. In a process on its own each function gives back what it was given.
+Each process samples its share of the problems and computes the gradient of its share of the groups. Two things are
+exchanged: the verified answers, once, and the gradients of A and B, summed. Everything else is computed alike by each
+process, so that curriculum, optimizer and adapter stay equal without being sent. `gloo` on CPUs, `nccl` on GPUs.
+Without a process group each function returns its input.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; 0 is the one that writes."""
+    """Return the number of this process, from 0; process 0 writes all files."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def share(items: Sequence[T]) -> list[T]:
-    """This process's part of a list: every `count()`th, so that a sorted list is shared out evenly."""
+    """Return this process's part of a list: every `count()`th item, so that a sorted list is divided evenly."""
     return list(items[rank() :: count()])
 
 
 def gather(items: list[T]) -> list[T]:
-    """The whole list, in its order, from everybody's `share` of it."""
+    """Return the whole list, in its order, from the `share` of each process."""
     if count() == 1:
         return items
     parts: list[Any] = [None] * count()
@@ -44,26 +43,27 @@ def gather(items: list[T]) -> list[T]:
     return [parts[index % count()][index // count()] for index in range(sum(map(len, parts)))]
 
 
-def agree(value: T) -> T:
-    """What the first process says."""
+def broadcast(value: T) -> T:
+    """Return the value of process 0."""
     if count() == 1:
         return value
-    said: list[Any] = [value]
-    distributed.broadcast_object_list(said, src=0)
-    return said[0]  # type: ignore[no-any-return]
+    values: list[Any] = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]  # type: ignore[no-any-return]
 
 
 def add_gradients(parameters: Sequence[torch.Tensor]) -> None:
-    """Everybody's gradients become their sum, in one message."""
+    """Replace the gradients of each process by their sum, in one message."""
     if count() == 1:
         return
-    flat = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in parameters])
+    # A process whose share of the groups was empty has no gradient; all messages must have the same length.
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
     distributed.all_reduce(flat)
-    for each, part in zip(parameters, flat.split([each.numel() for each in parameters]), strict=True):
-        each.grad = part.view_as(each)
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
 
 
 def wait_for_all() -> None:
-    """Until everybody is here."""
+    """Block until every process has called this."""
     if count() > 1:
         distributed.barrier()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from everlearn.training.models.any_causal_lm import Generic, Walk
+from everlearn.training.models.any_causal_lm import TransformersDecoder, TransformersModel
 from everlearn.training.models.llama import Llama, Model, positions_of, rotation
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def decode(
     markers that its prompt has.
     """
     state = (
-        Walk(model, prompts, group=group)
-        if isinstance(model, Generic)
-        else _State(model, prompts, group=group, limit=limit, copying=copying)
+        TransformersDecoder(model, prompts, group=group)
+        if isinstance(model, TransformersModel)
+        else _LlamaDecoder(model, prompts, group=group, limit=limit, copying=copying)
     )
     sources = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     rows = torch.arange(len(prompts) * group)
@@ -103,7 +103,7 @@ def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int
     return [rows[start : start + group] for start in range(0, len(rows), group)]
 
 
-class _State:
+class _LlamaDecoder:
     """Static buffers of one batch: the prompts' keys and values once, the answers' in place."""
 
     def __init__(self, model: Llama, prompts: Sequence[list[int]], *, group: int, limit: int, copying: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def linears(module: torch.nn.Module) -> list[str]:
+def adapted_modules(module: torch.nn.Module) -> list[str]:
     """The names of the linear layers that an adapter goes to: all but the output layer, in their order.
 
     Raises:
@@ -36,14 +36,14 @@ def linears(module: torch.nn.Module) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Generic:
-    """Weights by their names in the module, and the module; the rest as in `llama.Llama`, `frugal` without effect."""
+class TransformersModel:
+    """Weights by their names in the module, and the module; the rest as in `llama.Llama`, `checkpointing` without effect."""
 
     weights: Mapping[str, torch.Tensor]
     module: Any
     adapter: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     scale: float = 1.0
-    frugal: bool = False
+    checkpointing: bool = False
 
     @property
     def pad(self) -> int:
@@ -107,10 +107,10 @@ def pad_left(rows: Sequence[list[int]], *, pad: int) -> tuple[torch.Tensor, torc
     return ids, (torch.arange(width) >= width - torch.tensor([len(row) for row in rows])[:, None]).long()
 
 
-class Walk:
-    """One batch that is being decoded, as `decode._State`, with transformers' own cache of keys and values."""
+class TransformersDecoder:
+    """One batch that is being decoded, as `decode._LlamaDecoder`, with transformers' own cache of keys and values."""
 
-    def __init__(self, model: Generic, prompts: Sequence[list[int]], *, group: int) -> None:
+    def __init__(self, model: TransformersModel, prompts: Sequence[list[int]], *, group: int) -> None:
         self.model = model
         self.cache: Any = None
         ids, mask = pad_left(prompts, pad=model.pad)

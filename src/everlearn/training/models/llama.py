@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from everlearn.errors import ModelError
-from everlearn.training.models.any_causal_lm import Generic
+from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.autograd import adapted_linear, chosen_logprobs, rotate
 from everlearn.training.models.marked_llama import MarkedLlamaConfig, marked_positions
 
@@ -98,7 +98,7 @@ def rotation(positions: torch.Tensor, *, shape: Geometry) -> tuple[torch.Tensor,
 class Llama:
     """Weights by their names in a checkpoint (`model.layers.0.mlp.up_proj.weight`, …) and the geometry.
 
-    `adapter` are the pairs A, B that are merged into the weights and shall get gradients, times `scale`. A `frugal` one
+    `adapter` are the pairs A, B that are merged into the weights and shall get gradients, times `scale`. A `checkpointing` one
     keeps only the input of each layer for its backward pass, and computes the rest again.
     """
 
@@ -106,7 +106,7 @@ class Llama:
     shape: Geometry
     adapter: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     scale: float = 1.0
-    frugal: bool = False
+    checkpointing: bool = False
 
     def linear(self, x: torch.Tensor, layer: int, name: str) -> torch.Tensor:
         """(…, in) -> (…, out) through one linear of one layer."""
@@ -203,11 +203,15 @@ class Llama:
 
         x = self.embed(inputs)
         for layer, (k0, v0) in enumerate(prefix.cache):
-            x = checkpoint(below, x, k0, v0, layer, use_reentrant=False) if self.frugal else below(x, k0, v0, layer)
+            x = (
+                checkpoint(below, x, k0, v0, layer, use_reentrant=False)
+                if self.checkpointing
+                else below(x, k0, v0, layer)
+            )
         return self.norm(x, "model.norm.weight")
 
 
-Model = Llama | Generic
+Model = Llama | TransformersModel
 """A policy's forward pass: ours where it can be, else transformers'."""
 
 
@@ -241,7 +245,7 @@ def token_logprobs(
 
     `answers` holds the same number of answers for each prompt, ordered by prompt.
     """
-    if isinstance(model, Generic):
+    if isinstance(model, TransformersModel):
         return model.token_logprobs(prompts, answers, temperature=temperature)
     times = len(answers) // len(prompts)
     starts = [prompt[-1] for prompt in prompts for _ in range(times)]

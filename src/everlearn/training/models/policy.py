@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from everlearn.errors import ModelError
-from everlearn.training.models.any_causal_lm import Generic, linears
+from everlearn.training.models.any_causal_lm import TransformersModel, adapted_modules
 from everlearn.training.models.fingerprint import damaged, model_directory
 from everlearn.training.models.llama import Llama, Model, geometry, token_logprobs
 
@@ -73,9 +73,9 @@ class Policy:
             weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
         return replace(self.plain, weights=weights)
 
-    def trained(self, merged: Model, *, frugal: bool = False) -> Model:
+    def trained(self, merged: Model, *, checkpointing: bool = False) -> Model:
         """That copy with gradients to A and B."""
-        return replace(merged, adapter=self.lora, scale=self.alpha / self.rank, frugal=frugal)
+        return replace(merged, adapter=self.lora, scale=self.alpha / self.rank, checkpointing=checkpointing)
 
     def parameters(self) -> list[torch.Tensor]:
         """What is trained: A and B of each module, in a fixed order."""
@@ -126,7 +126,7 @@ def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alph
         stored = load_file(adapter / WEIGHTS)
     generator = torch.Generator().manual_seed(seed)
     lora = {}
-    for name in linears(model):
+    for name in adapted_modules(model):
         out, into = plain.weights[f"{name}.weight"].shape
         if adapter is None:
             bound = 1 / math.sqrt(into)
@@ -152,7 +152,7 @@ def _forward(module: Any, *, base: Path) -> Model:
         why = f"ours differs by {gap:.2g} nats"
     LOG.warning("%s: transformers' forward pass, several times slower than our own (%s)", base.name, why)
     weights = {name: tensor.detach() for name, tensor in module.named_parameters()}
-    return Generic(weights, module.eval().requires_grad_(requires_grad=False))
+    return TransformersModel(weights, module.eval().requires_grad_(requires_grad=False))
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Training by several processes is the same training."""
+"""Training by several processes gives the result of one."""
 
 from __future__ import annotations
 
@@ -17,28 +17,43 @@ from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, Ladder
 from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.engines import collectives
-from everlearn.training.job import train
+from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import begin, update
+from everlearn.training.loop import start_run, update
 from everlearn.training.models.policy import load_policy
-from everlearn.training.rollouts import attempt
+from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.trainer import train
 
 DOMAIN = load_domain("integration")
 STATEMENTS = ["3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x + 5", "4/x^3 - cos(3*x)", "2*exp(3*x)", "7*x^6"]
 SETTINGS = LearnSettings(bf16=False, prompts=6, group=4, max_norm=1e9, kl=0.05)
 
 
+def job_of(base: Path, ladder: Ladder, workdir: Path, *, settings: LearnSettings) -> TrainingJob:
+    return TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=ladder,
+        workdir=workdir,
+        settings=settings,
+        ladder_settings=LadderSettings(rollouts=2),
+        seed=5,
+        threads=1,
+    )
+
+
 def gradient(base: Path) -> torch.Tensor:
-    """The adapter's gradient in the first step on fixed groups, half of whose answers are called right."""
+    """Return the adapter's gradient in the first step on fixed groups."""
     torch.set_num_threads(1)
     policy = load_policy(base, rank=4, alpha=8, seed=3)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for _, b in policy.lora.values():
             b.normal_(0, 0.02, generator=generator)
-    run = begin(policy, Ladder(), domain=DOMAIN, settings=SETTINGS, seed=1)
+    run = start_run(policy, Ladder(), domain=DOMAIN, settings=SETTINGS, seed=1)
     model = policy.merged()
-    groups = attempt(policy, model, STATEMENTS, domain=DOMAIN, group=4, seed=2, temperature=1.5)
+    solver = Solver(policy=policy, model=model, domain=DOMAIN)
+    groups = attempt(solver, STATEMENTS, group=4, seed=2, temperature=1.5)
     seen: list[torch.Tensor] = []
 
     def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
@@ -46,7 +61,7 @@ def gradient(base: Path) -> torch.Tensor:
 
     run.optimizer.register_step_pre_hook(note)
     run.step = 1
-    update(run, [group for group in groups if 0 < group.passed < 4], model=model, done=0.0)
+    update(run, [group for group in groups if 0 < group.passed < 4], model=model, budget_used=0.0)
     return seen[0]
 
 
@@ -77,11 +92,12 @@ def test_two_processes_train_what_one_trains(shipped: Path, tmp_path: Path) -> N
         checkpoints: list[Path] = []
         workdir = tmp_path / str(processes)
         workdir.mkdir()
+        job = job_of(shipped, ladder, workdir, settings=settings)
         trained = train(
-            shipped, None, ladder, settings=settings, ladder_settings=LadderSettings(rollouts=2), seed=5, threads=1,
-            workdir=workdir, progress=lambda point, _, seen=points: seen.append(point),  # type: ignore[misc]
-            checkpointed=checkpoints.append,
-        )  # fmt: skip
+            job,
+            on_step=lambda point, _, seen=points: seen.append(point),  # type: ignore[misc]
+            on_checkpoint=checkpoints.append,
+        )
         assert [point.step for point in points] == [1, 2, 3]
         assert len(checkpoints) == 3
         assert [json.loads(line) for line in trained.rewarded.read_text().splitlines()]
@@ -91,15 +107,12 @@ def test_two_processes_train_what_one_trains(shipped: Path, tmp_path: Path) -> N
         torch.testing.assert_close(found[2][1][name], tensor, atol=2e-3, rtol=1e-2)
 
 
-def test_a_process_that_fails_is_told_with_what_to_do(tiny: Path, tmp_path: Path) -> None:
+def test_a_failed_process_is_reported_with_the_remedy(tmp_path: Path) -> None:
     settings = LearnSettings(processes=2, steps=1)
     with pytest.raises(EverlearnError, match="goes on from the newest checkpoint"):
-        train(
-            tmp_path / "no such base", None, Ladder(), settings=settings, ladder_settings=LadderSettings(), seed=1,
-            threads=1, workdir=tmp_path / "work",
-        )  # fmt: skip
+        train(job_of(tmp_path / "no such base", Ladder(), tmp_path / "work", settings=settings))
 
 
-def test_alone_everything_is_shared_with_nobody() -> None:
+def test_a_single_process_gets_back_its_input() -> None:
     assert collectives.share([1, 2, 3]) == collectives.gather([1, 2, 3]) == [1, 2, 3]
-    assert collectives.agree("word") == "word"
+    assert collectives.broadcast("word") == "word"

@@ -25,8 +25,8 @@ from everlearn.ladder.tree import Ladder
 from everlearn.settings import LearnSettings
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
-from everlearn.training.loop import advance, begin
-from everlearn.training.models.any_causal_lm import Generic
+from everlearn.training.loop import start_run, train_step
+from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
 
@@ -85,7 +85,7 @@ def test_another_architecture_gives_the_log_probabilities_and_gradients_of_trans
     with caplog.at_level(logging.INFO, logger="everlearn.learn"):
         policy = shaken(base)
     assert len([record for record in caplog.records if "transformers' forward pass" in record.message]) == 1
-    assert isinstance(policy.plain, Generic)
+    assert isinstance(policy.plain, TransformersModel)
     prompts, answers = prompts_of(policy), [[5, 6, 7], [9], [8, 11], [12, 13, 14, 15]]
     ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -133,10 +133,10 @@ def test_another_architecture_climbs_a_step_and_its_base_stays_as_it_was(tmp_pat
     policy = load_policy(write(OTHERS["qwen2, biases"], tmp_path / "base"), rank=4)
     before = {name: tensor.clone() for name, tensor in policy.base.items()}
     domain = load_domain("integration")
-    run = begin(
+    run = start_run(
         policy, Ladder(), domain=domain, settings=LearnSettings(prompts=2, group=2), seed=0, replay=["x", "2*x"]
     )
-    point = advance(run, done=0.0)
+    point = train_step(run, budget_used=0.0)
     assert point.groups_sampled == 2
     assert abs(point.kl) < 1e-4
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.base.items())

@@ -19,7 +19,7 @@ from everlearn.errors import ModelError
 from everlearn.training.base_model.pretrain import build_model
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
-from everlearn.training.models.any_causal_lm import Generic
+from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.marked_llama import marked_positions
@@ -189,7 +189,7 @@ def test_a_base_that_computes_something_else_than_we_do_runs_as_transformers_run
     shape = geometry(AutoConfig.from_pretrained(tiny))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("everlearn.training.models.policy.geometry", lambda _: shape)
-        assert isinstance(load_policy(base).plain, Generic)
+        assert isinstance(load_policy(base).plain, TransformersModel)
     assert re.search(r"transformers' forward pass, .* \(ours differs by 0\.\d+ nats\)", caplog.text)
 
 

@@ -1,0 +1,44 @@
+"""One process of a training by several; torchrun starts it with the path of a saved job.
+
+    python -m torch.distributed.run --standalone --nproc-per-node 2 -m everlearn.training.torchrun_worker JOB.json
+
+The first process (rank 0) prints the messages that `engines.torchrun` reads, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import cuda, distributed
+
+from everlearn.training.engines import collectives
+from everlearn.training.job import load_job
+from everlearn.training.trainer import train
+
+
+def main(path: Path) -> None:
+    """Join the process group, train, and print progress and result."""
+    distributed.init_process_group("nccl" if cuda.is_available() else "gloo")
+    trained = train(
+        load_job(path),
+        on_step=lambda point, steps: _print_message(point=asdict(point), steps=steps),
+        on_checkpoint=lambda checkpoint: _print_message(checkpoint=str(checkpoint)),
+    )
+    if collectives.rank() == 0:
+        trained.ladder.save(path.parent / "after.jsonl")
+    result = {"adapter": str(trained.adapter), "rewarded": str(trained.rewarded), "cpu_seconds": trained.cpu_seconds}
+    _print_message(trained=result | {"curve": [asdict(point) for point in trained.curve]})
+    distributed.destroy_process_group()
+
+
+def _print_message(**message: Any) -> None:
+    if collectives.rank() == 0:
+        print(json.dumps(message), flush=True)  # noqa: T201 (read by the process that started torchrun)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

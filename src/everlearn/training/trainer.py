@@ -1,0 +1,134 @@
+"""Train an adapter: the loop over steps, its checkpoints, and the pass rates after it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn.counters import cpu_seconds
+from everlearn.domains.contract import load_domain
+from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
+from everlearn.training.engines import collectives
+from everlearn.training.engines.torchrun import run_processes
+from everlearn.training.engines.vllm import Replicas
+from everlearn.training.job import Trained
+from everlearn.training.ladder_growth import extend, measure_rungs
+from everlearn.training.loop import solver_of, start_run, train_step
+from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.models.policy import load_policy
+from everlearn.training.rollouts import judging, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.ladder.tree import CurvePoint
+    from everlearn.training.job import TrainingJob
+    from everlearn.training.loop import TrainingRun
+
+    OnStep = Callable[[CurvePoint, int], None]
+    OnCheckpoint = Callable[[Path], None]
+
+
+LOG = logging.getLogger("everlearn.learn")
+
+
+def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnCheckpoint | None = None) -> Trained:
+    """Train a copy of the parent's adapter on the job's ladder, from the newest checkpoint in `job.workdir`.
+
+    With `settings.processes` above 1, that number of processes on this machine share the work (torchrun). Interrupted
+    at any point and called again with the same job, the result is the same, bit for bit on one machine.
+
+    Args:
+        job: the input.
+        on_step: called after each step with its curve point and the number of steps.
+        on_checkpoint: called with the directory of each new checkpoint.
+
+    Raises:
+        ModelError: the base or the adapter cannot be used.
+        ServiceError: all vLLM servers failed.
+        EverlearnError: a process of several failed.
+    """
+    if job.settings.processes > 1 and collectives.count() == 1:
+        return run_processes(job, on_step=on_step, on_checkpoint=on_checkpoint)
+    keep_freed_memory()
+    torch.set_num_threads(job.threads)
+    run = _prepare(job)
+    with judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges:
+        run.judge, run.recorded = judges.judge, judges.recorded
+        while run.step < job.settings.steps and run.stopped is None:
+            _regrow(run, job)
+            point = train_step(run, budget_used=run.step / job.settings.steps, last=run.step + 1 == job.settings.steps)
+            if on_step is not None:
+                on_step(point, job.settings.steps)
+            _checkpoint(run, job, on_checkpoint)
+        if run.stopped is not None:
+            LOG.warning("training stopped after step %d, back to the newest good weights: %s", run.step, run.stopped)
+        started = cpu_seconds()
+        _measure_after(run, job)
+    return _save_result(run, job.workdir, cpu=run.spent + cpu_seconds() - started)
+
+
+def _prepare(job: TrainingJob) -> TrainingRun:
+    """Return a run at step 0 or at the newest checkpoint."""
+    domain = load_domain(job.domain)
+    policy = load_policy(job.base, job.adapter, rank=job.settings.rank, alpha=job.settings.alpha, seed=job.seed)
+    allowed = [
+        problem.statement for problem in job.replay if domain.equivalence(problem.statement) not in job.forbidden
+    ]
+    run = start_run(policy, job.ladder.copy(), domain=domain, settings=job.settings, seed=job.seed, replay=allowed)
+    LOG.info(
+        "decoding in %s, %d threads, process %d of %d",
+        "bfloat16" if run.bf16 else "float32",
+        job.threads,
+        collectives.rank() + 1,
+        collectives.count(),
+    )
+    restore_checkpoint(run, job.workdir)
+    collectives.wait_for_all()  # the first process must not replace the checkpoint while another one still reads it
+    servers = job.rollouts
+    if servers.replicas and servers.adapters is not None:
+        run.replicas = Replicas(servers.replicas, end=policy.end, folder=servers.adapters, dtype=servers.dtype)
+    return run
+
+
+def _regrow(run: TrainingRun, job: TrainingJob) -> None:
+    """Extend the ladder with the current policy, every `settings.regrow` steps."""
+    if not (job.settings.regrow and run.step and run.step % job.settings.regrow == 0):
+        return
+    solver = solver_of(run, run.policy.merged(bf16=run.bf16))
+    seed = seed_of(job.seed, "regrow", run.step)
+    extend(run.ladder, solver, forbidden=job.forbidden, settings=job.ladder_settings, seed=seed)
+    run.update_classes()
+
+
+def _checkpoint(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
+    due = run.step % job.settings.checkpoint_every == 0 or run.step == job.settings.steps or run.stopped
+    if due and collectives.rank() == 0:
+        path = save_checkpoint(run, job.workdir)
+        if on_checkpoint is not None:
+            on_checkpoint(path)
+
+
+def _measure_after(run: TrainingRun, job: TrainingJob) -> None:
+    """Measure again the pass rate of every rung that was measured before the training."""
+    measure_rungs(
+        solver_of(run, run.policy.merged(bf16=run.bf16)),
+        run.ladder,
+        [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts],
+        rollouts=job.ladder_settings.rollouts,
+        temperature=job.ladder_settings.answer_temperature,
+        seed=seed_of(job.seed, "after"),
+        after=True,
+    )
+
+
+def _save_result(run: TrainingRun, workdir: Path, *, cpu: float) -> Trained:
+    rewarded, adapter = workdir / "rewarded.jsonl", workdir / "adapter"
+    if collectives.rank() == 0:
+        rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
+        run.policy.save(adapter)
+    return Trained(adapter=adapter, ladder=run.ladder, curve=tuple(run.curve), rewarded=rewarded, cpu_seconds=cpu)

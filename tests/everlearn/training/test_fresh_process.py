@@ -1,0 +1,85 @@
+"""The fresh process that compares published bytes with what was trained."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from everlearn.domains.contract import load_domain
+from everlearn.training.fresh_process import Probe, check, main, probe
+from everlearn.training.models.policy import load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOMAIN = load_domain("integration")
+PROBLEMS = [DOMAIN.problem(statement) for statement in ("3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x + 5")]
+
+
+def write_adapter(base: Path, path: Path, *, size: float) -> Path:
+    """Save an adapter whose B matrices are normal with that standard deviation."""
+    policy = load_policy(base, rank=4, alpha=8)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for _, b in policy.lora.values():
+            b.normal_(0, size, generator=generator)
+    return policy.save(path)
+
+
+@pytest.fixture(scope="module")
+def adapter(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapter(shipped, tmp_path_factory.mktemp("trained"), size=0.05)
+
+
+@pytest.fixture(scope="module")
+def probes(shipped: Path, adapter: Path) -> list[Probe]:
+    return probe(shipped, adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1)
+
+
+def write_probes(path: Path, probes: list[Probe]) -> Path:
+    path.write_text("".join(json.dumps(asdict(item)) + "\n" for item in probes))
+    return path
+
+
+@pytest.mark.parametrize("damage", [0, 2], ids=["as trained", "damaged"])
+def test_a_fresh_process_tells_trained_bytes_from_damaged_ones(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, damage: int
+) -> None:
+    shifted = [replace(item, logprob=item.logprob + damage * len(item.answer)) for item in probes]
+    path = write_probes(tmp_path / "probes.jsonl", shifted)
+    command = [sys.executable, "-m", "everlearn.training.fresh_process", str(shipped), str(adapter), str(path)]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    assert report["same_answers"] == report["probes"] == len(PROBLEMS)
+    assert (report["worst_gap"] <= 1e-3) is (damage == 0)
+
+
+def test_the_adapter_of_another_training_gives_other_answers(
+    shipped: Path, probes: list[Probe], tmp_path: Path
+) -> None:
+    report = check(shipped, write_adapter(shipped, tmp_path, size=0.5), probes)
+    assert report.same_answers < report.probes
+    assert report.worst_gap > 1e-3
+    assert report.changed
+    assert report.finite
+
+
+def test_an_adapter_without_effect_changes_nothing(shipped: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(shipped, tmp_path, size=0.0)
+    report = check(shipped, adapter, probe(shipped, adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1))
+    assert not report.changed
+    assert report.length_before == report.length_after
+    assert report.same_answers == report.probes
+
+
+def test_the_command_prints_the_report_as_one_line(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(shipped), str(adapter), str(write_probes(tmp_path / "probes.jsonl", probes))])
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == asdict(check(shipped, adapter, probes))

@@ -1,0 +1,104 @@
+"""Training a job: killed in the middle it resumes, and its ladder can grow during it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file
+
+from everlearn.domains.contract import load_domain
+from everlearn.settings import LadderSettings, LearnSettings
+from everlearn.training.job import GrowthJob, TrainingJob, load_job
+from everlearn.training.ladder_growth import grow, plant
+from everlearn.training.trainer import train
+
+if TYPE_CHECKING:
+    from everlearn.ladder.tree import CurvePoint, Ladder
+
+DOMAIN = load_domain("integration")
+LADDER = LadderSettings(rungs=24, depth=3, breadth=8, rollouts=2)
+LEARN = LearnSettings(steps=4, prompts=4, group=4, checkpoint_every=1, warmup=1)
+ROOTS = (DOMAIN.problem("3*x^2 - sin(2*x) + exp(x) + 1/(x+1) - 2*x*cos(x) + log(x) + 4/x^3 - cos(3*x)"),)
+
+
+@pytest.fixture(scope="module")
+def ladder(shipped: Path) -> Ladder:
+    return grow(GrowthJob(base=shipped, adapter=None, roots=ROOTS, settings=LADDER, seed=5, threads=1))
+
+
+def job_of(base: Path, ladder: Ladder, workdir: Path, *, settings: LearnSettings = LEARN) -> TrainingJob:
+    return TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=ladder,
+        workdir=workdir,
+        settings=settings,
+        ladder_settings=LADDER,
+        seed=5,
+        threads=1,
+    )
+
+
+def train_and_die(path: Path) -> None:
+    """Run a saved job in this process and kill it after the third step."""
+
+    def die(point: CurvePoint, _steps: int) -> None:
+        if point.step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(load_job(path), on_step=die)
+
+
+def test_killed_in_the_middle_it_resumes_to_the_same_bits(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
+    whole = load_file(train(job_of(shipped, ladder, tmp_path / "whole")).adapter / "adapter_model.safetensors")
+    job = job_of(shipped, ladder, tmp_path / "cut")
+    path = job.save(tmp_path / "cut" / "job.json")
+    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_trainer as t; t.train_and_die(Path(sys.argv[1]))"
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(Path(__file__).parent)],
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert killed.returncode == -signal.SIGKILL
+    steps: list[int] = []
+    resumed = train(job, on_step=lambda point, _: steps.append(point.step)).adapter
+    assert steps == [3, 4]
+    assert all(
+        (tensor == whole[name]).all() for name, tensor in load_file(resumed / "adapter_model.safetensors").items()
+    )
+
+
+def test_the_ladder_grows_during_the_training(shipped: Path, tmp_path: Path) -> None:
+    roots = plant([ROOTS[0].statement], domain=DOMAIN, forbidden=frozenset())
+    settings = LearnSettings(steps=2, prompts=2, group=2, regrow=1)
+    trained = train(job_of(shipped, roots, tmp_path, settings=settings))
+    assert len(roots.rungs) == 1, "the job's ladder is not changed"
+    assert len(trained.ladder.rungs) > 1
+
+
+def test_checkpoints_follow_the_setting_and_the_last_step(tiny: Path, tmp_path: Path) -> None:
+    ladder = plant(["3*x^2", "sin(x)"], domain=DOMAIN, forbidden=frozenset())
+    settings = LearnSettings(steps=3, prompts=1, group=2, checkpoint_every=2, max_unended=2.0)
+    steps: list[int] = []
+    train(
+        job_of(tiny, ladder, tmp_path, settings=settings),
+        on_checkpoint=lambda folder: steps.append(json.loads((folder / "run.json").read_text())["step"]),
+    )
+    assert steps == [2, 3]
+
+
+def test_a_forbidden_problem_is_never_replayed(tiny: Path, tmp_path: Path) -> None:
+    ladder = plant(["sin(x)"], domain=DOMAIN, forbidden=frozenset())
+    job = job_of(tiny, ladder, tmp_path, settings=LearnSettings(steps=1, prompts=4, group=2, max_unended=2.0))
+    replay = (DOMAIN.problem("3*x^2"), DOMAIN.problem("cos(x)"))
+    forbidden = frozenset({DOMAIN.equivalence("5*x^2")})
+    [point] = train(replace(job, replay=replay, forbidden=forbidden)).curve
+    assert point.groups_sampled == 2
