@@ -1,4 +1,4 @@
-"""A store that is away for a while costs a night time, and nothing else."""
+"""RetryingStore: operations succeed once an unreachable store answers again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LOOKS: dict[str, Callable[[Any, Path], Any]] = {
+OPERATIONS: dict[str, Callable[[Any, Path], Any]] = {
     "get": lambda store, _: store.get("a").data,
     "read": lambda store, _: b"".join(store.read("a")),
     "head": lambda store, _: store.head("a").size,
-    "list": lambda store, _: [each.key for each in store.list()],
+    "list": lambda store, _: [info.key for info in store.list()],
     "versions": lambda store, _: list(store.versions("a")),
     "now": lambda store, _: store.now() is not None,
     "create": lambda store, _: store.create("b", b"new"),
@@ -33,100 +33,100 @@ LOOKS: dict[str, Callable[[Any, Path], Any]] = {
 }
 
 
-class Away:
-    """A store that does not answer the next `times` calls; `after` says that it did what it was told."""
+class UnreachableStore:
+    """Fail the next `failures` calls, `after` the operation was carried out or instead of it."""
 
-    def __init__(self, inner: MemoryStore, *, times: int, after: bool = False) -> None:
+    def __init__(self, inner: MemoryStore, *, failures: int, after: bool = False) -> None:
         self._inner = inner
         self._after = after
-        self.times = times
+        self.failures = failures
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
+        method = getattr(self._inner, name)
 
         def call(*given: Any, **named: Any) -> Any:
             if name == "read":
                 return reading(*given, **named)
-            if self.times > 0:
-                self.times -= 1
+            if self.failures > 0:
+                self.failures -= 1
                 if self._after:
-                    found(*given, **named)
+                    method(*given, **named)
                 raise StoreDownError("no answer")
-            return found(*given, **named)
+            return method(*given, **named)
 
         def reading(*given: Any, **named: Any) -> Any:
-            if self.times > 0:
-                self.times -= 1
+            if self.failures > 0:
+                self.failures -= 1
                 raise StoreDownError("no answer")
-            yield from found(*given, **named)
+            yield from method(*given, **named)
 
         return call
 
 
 @pytest.fixture
-def full() -> MemoryStore:
+def filled() -> MemoryStore:
     store = MemoryStore()
-    store.create("a", b"what is there")
+    store.create("a", b"stored bytes")
     return store
 
 
-@pytest.mark.parametrize("name", LOOKS)
-def test_every_operation_waits_and_then_does_the_same(name: str, full: MemoryStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_is_retried_until_it_succeeds(name: str, filled: MemoryStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"a file")
     other = MemoryStore()
-    other.create("a", b"what is there")
+    other.create("a", b"stored bytes")
     pauses: list[float] = []
-    patient = RetryingStore(Away(full, times=3), sleep=pauses.append)
-    assert LOOKS[name](patient, tmp_path / "file") == LOOKS[name](other, tmp_path / "file")
+    retrying = RetryingStore(UnreachableStore(filled, failures=3), sleep=pauses.append)
+    assert OPERATIONS[name](retrying, tmp_path / "file") == OPERATIONS[name](other, tmp_path / "file")
     assert pauses == [1.0, 2.0, 4.0]
-    assert {each.key: each.etag for each in full.list()} == {each.key: each.etag for each in other.list()}
+    assert {info.key: info.etag for info in filled.list()} == {info.key: info.etag for info in other.list()}
 
 
-def test_patience_has_an_end(full: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_retries_end_after_the_timeout(filled: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
-    patient = RetryingStore(Away(full, times=10**9), timeout_s=600, sleep=pauses.append)
+    retrying = RetryingStore(UnreachableStore(filled, failures=10**9), timeout_s=600, sleep=pauses.append)
     with caplog.at_level("WARNING"), pytest.raises(StoreDownError):
-        patient.get("a")
+        retrying.get("a")
     assert 600 <= sum(pauses) < 631
     assert max(pauses) == 30
     assert "no answer; retry in 1 s, giving up after 10 min" in caplog.text
 
 
-def test_what_is_answered_is_not_asked_again(full: MemoryStore) -> None:
-    patient = RetryingStore(full, sleep=lambda _: pytest.fail("it waited"))
+def test_an_answered_request_is_not_retried(filled: MemoryStore) -> None:
+    retrying = RetryingStore(filled, sleep=lambda _: pytest.fail("slept"))
     with pytest.raises(NotFoundError):
-        patient.get("b")
+        retrying.get("b")
     with pytest.raises(ConflictError):
-        patient.create("a", b"other")
-    patient.require_conformance()
-    assert set(patient.probe().values()) == {None}
+        retrying.create("a", b"other")
+    retrying.require_conformance()
+    assert set(retrying.probe().values()) == {None}
 
 
-def test_bytes_that_were_cut_short_are_read_on_from_there(full: MemoryStore) -> None:
-    class CutShort(MemoryStore):
-        asked: list[int] = []  # noqa: RUF012 - one test
+def test_an_interrupted_read_resumes_at_its_offset(filled: MemoryStore) -> None:
+    class InterruptedStore(MemoryStore):
+        offsets: list[int] = []  # noqa: RUF012 - one test
 
         def read(self, key: str, *, start: int = 0) -> Iterator[bytes]:
-            self.asked.append(start)
-            yield full.get(key).data[start : start + 5]
-            if len(self.asked) < 3:
+            self.offsets.append(start)
+            yield filled.get(key).data[start : start + 5]
+            if len(self.offsets) < 3:
                 raise StoreDownError("cut short")
-            yield full.get(key).data[start + 5 :]
+            yield filled.get(key).data[start + 5 :]
 
-    store = CutShort()
-    assert b"".join(RetryingStore(store, sleep=lambda _: None).read("a")) == b"what is there"
-    assert store.asked == [0, 5, 10]
+    store = InterruptedStore()
+    assert b"".join(RetryingStore(store, sleep=lambda _: None).read("a")) == b"stored bytes"
+    assert store.offsets == [0, 5, 10]
 
 
-def test_a_write_whose_answer_was_lost_is_done_once() -> None:
+def test_a_write_with_a_lost_response_happens_once() -> None:
     inner = MemoryStore()
-    store = RetryingStore(Away(inner, times=0), sleep=lambda _: None)
+    store = RetryingStore(UnreachableStore(inner, failures=0), sleep=lambda _: None)
     registry = open_line(store)
-    for times in range(1, 4):
-        store._inner = Away(inner, times=times, after=True)
-        publish(registry, f"night {times}")
-        store._inner = Away(inner, times=times, after=True)
-        Workspace(store, "integration", "0" * 64, token=1).put("ladder", b"%d" % times)
+    for failures in range(1, 4):
+        store._inner = UnreachableStore(inner, failures=failures, after=True)
+        publish(registry, f"night {failures}")
+        store._inner = UnreachableStore(inner, failures=failures, after=True)
+        Workspace(store, "integration", "0" * 64, token=1).put("ladder", b"%d" % failures)
     state = open_line(inner).state()
     assert list(state.versions) == ["v0001", "v0002", "v0003"]
     assert len(state.history) == 3
