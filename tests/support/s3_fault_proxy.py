@@ -1,7 +1,7 @@
-"""A proxy in front of a real S3 server that spoils chosen requests, in every way in which a network can.
+"""A proxy in front of a real S3 server that injects network faults into chosen requests.
 
-Signatures survive: the client signs for the proxy's address, and the `Host` header is handed on as it came. Whatever
-is not spoiled goes to the server and comes back as it is.
+Signatures stay valid: the client signs for the proxy's address, and the `Host` header is forwarded unchanged, as is
+every request without a fault.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ SIGNED = {"authorization", "x-amz-date", "host"}
 
 
 class Fault(Enum):
-    """What happens to one request."""
+    """A fault of one request. The value describes it."""
 
-    SLOW_DOWN = "503 SlowDown, the server not asked"
-    CONFLICT = "409 ConditionalRequestConflict, the server not asked"
-    PRECONDITION = "412 PreconditionFailed, the server not asked"
-    SKEWED = "403 RequestTimeTooSkewed, the server not asked"
-    DENIED = "403 AccessDenied, the server not asked"
-    RESET_BEFORE = "connection reset, the server not asked"
-    CUT_ON_THE_WAY = "half of the request reaches the server"
-    RESET_AFTER = "done, and the answer dropped"
-    CUT_HEADERS = "done, and the answer ends within its headers"
-    CUT_BODY = "done, and half of the answer's body"
-    ERROR_INSIDE = "done, and an error in the body of a 200"
-    GATEWAY = "done, and 504 from a gateway"
-    IN_PIECES = "done, and the answer comes byte by byte"
-    TWICE = "done twice, as some gateways do, and the second answer"
-    SILENT = "done, and nothing said until the client gives up"
-    LATE = "done only after the client has given up"
+    SLOW_DOWN = "503 SlowDown, not forwarded"
+    CONFLICT = "409 ConditionalRequestConflict, not forwarded"
+    PRECONDITION = "412 PreconditionFailed, not forwarded"
+    SKEWED = "403 RequestTimeTooSkewed, not forwarded"
+    DENIED = "403 AccessDenied, not forwarded"
+    RESET_BEFORE = "connection reset, not forwarded"
+    CUT_ON_THE_WAY = "connection reset after half of the request was forwarded"
+    RESET_AFTER = "forwarded, response dropped"
+    CUT_HEADERS = "forwarded, response truncated within its headers"
+    CUT_BODY = "forwarded, response body truncated to a half"
+    ERROR_INSIDE = "forwarded, error document with status 200"
+    GATEWAY = "forwarded, 504 from a gateway"
+    IN_PIECES = "forwarded, response sent in small pieces"
+    TWICE = "forwarded twice, second response"
+    SILENT = "forwarded, no response until the client gives up"
+    LATE = "forwarded only after the client has given up"
 
 
 REFUSALS = {
@@ -66,13 +66,13 @@ REFUSALS = {
     Fault.DENIED: (403, "AccessDenied"),
 }
 UNPROCESSED_FAULTS = {*REFUSALS, Fault.RESET_BEFORE, Fault.CUT_ON_THE_WAY}
-HANGING_FAULTS = {Fault.SILENT, Fault.LATE}  # the client waits as long as it has patience
+HANGING_FAULTS = {Fault.SILENT, Fault.LATE}  # the client waits until its timeout
 IMMEDIATE_FAULTS = tuple(fault for fault in Fault if fault not in HANGING_FAULTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it came."""
+    """One request as received."""
 
     method: str
     path: str
@@ -80,14 +80,14 @@ class Request:
     body: bytes
 
     @property
-    def completes(self) -> bool:
-        """Whether it is to make an object of parts."""
+    def completes_upload(self) -> bool:
+        """Whether it completes a multipart upload."""
         return self.method == "POST" and "uploadId=" in self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One answer as it goes out. `length` is the size of the body that was, where none is sent (HEAD)."""
+    """One response to send. `length` is the Content-Length, which a response to HEAD has without a body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -107,10 +107,10 @@ Choose = Callable[[Request], Fault | None]
 
 @dataclass(slots=True)
 class Proxy:
-    """A running proxy. `choose` says what to do to a request; `requests` are all that came, in order.
+    """A running proxy. `choose` selects the fault of a request; `requests` are all received ones, in order.
 
-    `stripped_headers` are names of headers (lower case) that no request keeps: it is signed anew, with `keys`, as if the server
-    did not know them. `clock_offset` is what every answer's date is off.
+    Headers named in `stripped_headers` (lower case) are removed, and the request signed again with `keys`: this is a
+    server that ignores them. `clock_offset` is added to the date of every response.
     """
 
     keys: tuple[str, str]
@@ -125,37 +125,37 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}"
 
     def store(self, bucket: str, *, timeout_s: float = 60.0) -> S3Store:
-        """That bucket of the server behind, through this proxy."""
+        """Return the bucket as a `Store` behind this proxy."""
         return S3Store(bucket, endpoint_url=self.endpoint_url, keys=self.keys, timeout_s=timeout_s)
 
     @contextlib.contextmanager
     def faults(self, *faults: Fault | None, on: Callable[[Request], bool] = lambda _: True) -> Iterator[list[Request]]:
-        """Spoil the next requests that are `on` in these ways, one after the other; yields what comes meanwhile."""
-        rest, lock, first = list(faults), threading.Lock(), len(self.requests)
-        seen: list[Request] = []
+        """Inject these faults, one each, into the next requests for which `on` is true; yield the requests received."""
+        pending, lock, first = list(faults), threading.Lock(), len(self.requests)
+        received: list[Request] = []
 
-        def choose(asked: Request) -> Fault | None:
+        def choose(request: Request) -> Fault | None:
             with lock:
-                return rest.pop(0) if rest and on(asked) else None
+                return pending.pop(0) if pending and on(request) else None
 
         self.choose = choose
         try:
-            yield seen
+            yield received
         finally:
             self.choose = lambda _: None
-            seen += self.requests[first:]
+            received += self.requests[first:]
             self.requests.clear()
 
 
 @contextlib.contextmanager
 def run_proxy(server: S3Server) -> Iterator[Proxy]:
-    """A proxy on a free port in front of that server."""
+    """Run a proxy on a free port in front of the server."""
     proxy = Proxy(keys=(server.access_key, server.secret_key))
     address = urlsplit(server.endpoint_url)
-    place = (str(address.hostname), int(address.port or 0))
+    upstream_address = (str(address.hostname), int(address.port or 0))
 
     class Handler(_Handler):
-        upstream: ClassVar = place
+        upstream: ClassVar = upstream_address
         state: ClassVar = proxy
 
     with _Server(("127.0.0.1", 0), Handler) as listener:
@@ -170,7 +170,7 @@ def run_proxy(server: S3Server) -> Iterator[Proxy]:
 
 
 def disable_retry_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let boto3 try again at once, instead of after a while."""
+    """Let boto3 retry without a pause."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.0)
 
 
@@ -178,7 +178,7 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that hangs up is what many tests are about."""
+        """Write no traceback: many tests let the client hang up."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -189,98 +189,99 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_any(self) -> None:
+    def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        kept = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP]
-        asked = Request(method=self.command, path=self.path, headers=tuple(kept), body=body)
-        self.state.requests.append(asked)
-        if self.state.stripped_headers & {name.lower() for name, _ in kept}:
-            asked = self._without(asked, self.state.stripped_headers)
-        fault = self.state.choose(asked)
+        headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP]
+        request = Request(method=self.command, path=self.path, headers=tuple(headers), body=body)
+        self.state.requests.append(request)
+        if self.state.stripped_headers & {name.lower() for name, _ in headers}:
+            request = self._strip_headers(request)
+        fault = self.state.choose(request)
         if fault in REFUSALS:
             status, code = REFUSALS[fault]
-            self._say(_error(status, code, silent=self.command == "HEAD"))
+            self._send(_error(status, code, has_body=self.command != "HEAD"))
         elif fault is Fault.RESET_BEFORE:
             self._reset()
         elif fault is Fault.CUT_ON_THE_WAY:
-            self._forward_half(asked)
+            self._forward_half(request)
             self._reset()
         elif fault is Fault.LATE:
             self._wait_for_hangup()
-            self._forward(asked)
+            self._forward(request)
         else:
-            self._spoil(fault, asked, self._forward(asked))
+            self._respond(fault, request, self._forward(request))
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 - http.server asks for these names
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the names http.server requires
 
-    def _spoil(self, fault: Fault | None, asked: Request, answered: Response) -> None:
-        whole = answered.encode()
+    def _respond(self, fault: Fault | None, request: Request, response: Response) -> None:
+        data = response.encode()
         if fault is Fault.RESET_AFTER:
             self._reset()
         elif fault is Fault.CUT_HEADERS:
-            self._cut(whole[: whole.index(b"\r\n") + 2 + whole.index(b"\r\n\r\n") // 2])
+            self._send_and_close(data[: data.index(b"\r\n") + 2 + data.index(b"\r\n\r\n") // 2])
         elif fault is Fault.CUT_BODY:
-            self._cut(whole[: len(whole) - (len(answered.body) + 1) // 2])
-        elif fault is Fault.ERROR_INSIDE and answered.body:
-            self._say(_error(200, "InternalError", silent=False))
+            self._send_and_close(data[: len(data) - (len(response.body) + 1) // 2])
+        elif fault is Fault.ERROR_INSIDE and response.body:
+            self._send(_error(200, "InternalError", has_body=True))
         elif fault is Fault.GATEWAY:
-            self._say(_error(504, "", silent=self.command == "HEAD"))
+            self._send(_error(504, "", has_body=self.command != "HEAD"))
         elif fault is Fault.IN_PIECES:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for at in range(0, len(whole), max(1, len(whole) // 500)):
-                self.connection.sendall(whole[at : at + max(1, len(whole) // 500)])
+            size = max(1, len(data) // 500)
+            for start in range(0, len(data), size):
+                self.connection.sendall(data[start : start + size])
         elif fault is Fault.TWICE:
-            self._say(self._forward(asked))
+            self._send(self._forward(request))
         elif fault is Fault.SILENT:
             self._wait_for_hangup()
         else:
-            self._say(answered)
+            self._send(response)
 
-    def _forward(self, asked: Request) -> Response:
+    def _forward(self, request: Request) -> Response:
         connection = http.client.HTTPConnection(*self.upstream, timeout=60)
         try:
-            self._begin(connection, asked)
-            connection.endheaders(asked.body)
+            self._send_head(connection, request)
+            connection.endheaders(request.body)
             with connection.getresponse() as response:
                 body = response.read()
-                kept = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP]
-                length = int(response.getheader("Content-Length", len(body))) if asked.method == "HEAD" else len(body)
+                headers = [(name, value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP]
+                length = int(response.getheader("Content-Length", len(body))) if request.method == "HEAD" else len(body)
         finally:
             connection.close()
-        return Response(status=response.status, headers=self._dated(kept), body=body, length=length)
+        return Response(status=response.status, headers=self._shift_date(headers), body=body, length=length)
 
-    def _forward_half(self, asked: Request) -> None:
+    def _forward_half(self, request: Request) -> None:
         connection = http.client.HTTPConnection(*self.upstream, timeout=60)
-        self._begin(connection, asked)
-        connection.endheaders(asked.body[: len(asked.body) // 2] if asked.body else None)
+        self._send_head(connection, request)
+        connection.endheaders(request.body[: len(request.body) // 2] if request.body else None)
         connection.close()
 
-    def _without(self, asked: Request, stripped_headers: set[str]) -> Request:
-        kept = {name: value for name, value in asked.headers if name.lower() not in SIGNED | stripped_headers}
-        url = "http://{}:{}{}".format(*self.upstream, asked.path)
-        request = AWSRequest(method=asked.method, url=url, data=asked.body, headers=kept)
-        S3SigV4Auth(Credentials(*self.state.keys), "s3", "us-east-1").add_auth(request)
-        headers = (("Host", "{}:{}".format(*self.upstream)), *request.headers.items())
-        return replace(asked, headers=headers)
+    def _strip_headers(self, request: Request) -> Request:
+        removed = SIGNED | self.state.stripped_headers
+        headers = {name: value for name, value in request.headers if name.lower() not in removed}
+        url = "http://{}:{}{}".format(*self.upstream, request.path)
+        signed = AWSRequest(method=request.method, url=url, data=request.body, headers=headers)
+        S3SigV4Auth(Credentials(*self.state.keys), "s3", "us-east-1").add_auth(signed)
+        return replace(request, headers=(("Host", "{}:{}".format(*self.upstream)), *signed.headers.items()))
 
-    def _begin(self, connection: http.client.HTTPConnection, asked: Request) -> None:
-        connection.putrequest(asked.method, asked.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in asked.headers:
+    def _send_head(self, connection: http.client.HTTPConnection, request: Request) -> None:
+        connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers:
             connection.putheader(name, value)
-        connection.putheader("Content-Length", str(len(asked.body)))
+        connection.putheader("Content-Length", str(len(request.body)))
 
-    def _dated(self, headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        off = self.state.clock_offset
-        if off is None:
+    def _shift_date(self, headers: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        offset = self.state.clock_offset
+        if offset is None:
             return tuple(headers)
-        moved = [(name, value) for name, value in headers if name.lower() != "date"]
-        told = next(value for name, value in headers if name.lower() == "date")
-        return (*moved, ("Date", format_datetime(parsedate_to_datetime(told) + off, usegmt=True)))
+        others = [(name, value) for name, value in headers if name.lower() != "date"]
+        date = next(value for name, value in headers if name.lower() == "date")
+        return (*others, ("Date", format_datetime(parsedate_to_datetime(date) + offset, usegmt=True)))
 
-    def _say(self, answered: Response) -> None:
-        self.connection.sendall(answered.encode())
+    def _send(self, response: Response) -> None:
+        self.connection.sendall(response.encode())
 
-    def _cut(self, data: bytes) -> None:
+    def _send_and_close(self, data: bytes) -> None:
         self.connection.sendall(data)
         self.close_connection = True
 
@@ -294,8 +295,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def _error(status: int, code: str, *, silent: bool) -> Response:
-    body = b"" if silent else f"<Error><Code>{code}</Code><Message>spoilt</Message></Error>".encode()
+def _error(status: int, code: str, *, has_body: bool) -> Response:
+    body = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode() if has_body else b""
     now = datetime.now(tz=UTC) - (timedelta(hours=1) if code == "RequestTimeTooSkewed" else timedelta())
     headers = (("Content-Type", "application/xml"), ("Date", format_datetime(now, usegmt=True)))
     return Response(status=status, headers=headers, body=body, length=len(body))

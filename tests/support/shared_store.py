@@ -1,4 +1,4 @@
-"""A store that processes share, so that one of them can be killed at any of its steps; and what kills it."""
+"""A store shared by processes, and SIGKILL at a chosen operation of a store."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ if TYPE_CHECKING:
 
 
 WRITES = {"create", "replace", "put", "touch", "delete"}
-OPERATIONS = WRITES | {"get", "read", "head", "list"}  # others are made of these
+OPERATIONS = WRITES | {"get", "read", "head", "list"}  # the other methods call these
 
 
 class SharedStore(MemoryStore):
-    """A store in a file of its own. Each operation happens whole or not at all, whoever dies."""
+    """A store in a file. Each operation is atomic, even if the process is killed within it."""
 
     def __init__(self, path: Path, now: datetime) -> None:
         super().__init__(lambda: now)
         self._path = path
 
     def __getattribute__(self, name: str) -> Any:
-        found = object.__getattribute__(self, name)
+        attribute = object.__getattribute__(self, name)
         if name not in OPERATIONS:
-            return found
+            return attribute
 
-        def whole(*arguments: Any, **named: Any) -> Any:
+        def locked(*arguments: Any, **named: Any) -> Any:
             path: Path = object.__getattribute__(self, "_path")
             with path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 self._objects = pickle.loads(path.read_bytes()) if path.exists() else {}
-                answer = found(*arguments, **named)
+                result = attribute(*arguments, **named)
                 if name in WRITES:
                     fresh = path.with_suffix(".new")
                     fresh.write_bytes(pickle.dumps(self._objects))
-                    fresh.rename(path)
-            return answer
+                    fresh.rename(path)  # atomic: a killed process leaves the old file or the new one
+                return result
 
-        return whole
+        return locked
 
     def list(self, prefix: str = "") -> Iterator[Any]:
-        """Everything whose key begins with `prefix`."""
-        found = sorted(key for key in self._objects if key.startswith(prefix))
-        return iter([MemoryStore.head(self, key) for key in found])
+        """Yield the objects whose keys begin with `prefix`, read under the lock."""
+        keys = sorted(key for key in self._objects if key.startswith(prefix))
+        return iter([MemoryStore.head(self, key) for key in keys])
 
 
 def load_store(path: Path, now: datetime) -> MemoryStore:
-    """What those who worked on the store in that file have left, for this process alone."""
-    found = MemoryStore(lambda: now)
-    found._objects = pickle.loads(path.read_bytes())
-    return found
+    """Return a copy, for this process alone, of the store in that file."""
+    store = MemoryStore(lambda: now)
+    store._objects = pickle.loads(path.read_bytes())
+    return store
 
 
-class Steps:
-    """A store whose operations are counted; the process dies right before number `at`, or right after it."""
+class KillingStore:
+    """A store that kills the process right before operation number `at` (from 0), or right after it."""
 
     def __init__(self, inner: Store, *, at: int, after: bool) -> None:
         self._inner = inner
@@ -75,33 +75,33 @@ class Steps:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
 
-        def step(*arguments: Any, **named: Any) -> Any:
-            deadly = next(self._count) == self._at
-            if deadly and not self._after:
+        def operation(*arguments: Any, **named: Any) -> Any:
+            kills = next(self._count) == self._at
+            if kills and not self._after:
                 os.kill(os.getpid(), signal.SIGKILL)
             try:
                 return method(*arguments, **named)
             finally:
-                if deadly:
+                if kills:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        return step
+        return operation
 
 
 def killed_at(step: int, act: Callable[[Store], object], store: Callable[[], Store], *, after: bool) -> bool:
-    """Let a process do it that is killed at that operation of the store; whether it had so many."""
-    return not exits_normally(lambda: act(cast("Store", Steps(store(), at=step, after=after))))
+    """Run `act` in a process that is killed at operation `step`; return whether it had that many operations."""
+    return not exits_normally(lambda: act(cast("Store", KillingStore(store(), at=step, after=after))))
 
 
 def exits_normally(act: Callable[[], object]) -> bool:
-    """Whether a process that does it ends by itself, and not by SIGKILL."""
+    """Run `act` in a process; return whether it ended without SIGKILL. Fails if it ended with an error."""
     status = os.waitstatus_to_exitcode(os.waitpid(fork(act), 0)[1])
     assert status in {0, -signal.SIGKILL}
     return status == 0
 
 
 def fork(act: Callable[[], object]) -> int:
-    """The number of a process that does it and ends, with 1 after an error."""
+    """Run `act` in a new process; return its id. It exits with 1 after an error."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""A bucket that keeps older contents, as one with versioning does, and what tests do to it behind its back."""
+"""A store in memory with versioning, and the damage that tests do to its objects."""
 
 from __future__ import annotations
 
@@ -12,41 +12,43 @@ if TYPE_CHECKING:
 
 
 class VersionedStore(MemoryStore):
-    """A store in memory with the older contents of every key."""
+    """A store in memory that keeps the noncurrent contents of every key."""
 
     def __init__(self) -> None:
         super().__init__()
         self.older: dict[str, list[bytes]] = {}
 
     def _write(self, key: str, data: bytes) -> str:
-        if key in self._objects:
-            self.older.setdefault(key, []).append(self._objects[key][0])
+        self._archive(key)
         return super()._write(key, data)
 
     def delete(self, key: str) -> None:
-        """Remove; the contents stay among the older ones."""
-        if key in self._objects:
-            self.older.setdefault(key, []).append(self._objects[key][0])
+        """Delete the object; its bytes become a noncurrent content."""
+        self._archive(key)
         super().delete(key)
 
     def versions(self, key: str) -> Iterator[Blob]:
-        """Older contents, newest first."""
+        """Yield noncurrent contents, newest first."""
         return (Blob(data=data, etag="") for data in reversed(self.older.get(key, [])))
+
+    def _archive(self, key: str) -> None:
+        if key in self._objects:
+            self.older.setdefault(key, []).append(self._objects[key][0])
 
 
 def flip_bit(store: MemoryStore, key: str, *, at: int) -> None:
-    """Change one bit, and leave no older content behind."""
+    """Flip one bit of byte `at`, without a noncurrent content."""
     data, modified = store._objects[key]
-    bad = bytearray(data)
-    bad[at] ^= 1
-    store._objects[key] = (bytes(bad), modified)
+    damaged = bytearray(data)
+    damaged[at] ^= 1
+    store._objects[key] = (bytes(damaged), modified)
 
 
 def erase(store: MemoryStore, key: str) -> None:
-    """Remove for ever."""
+    """Delete without a noncurrent content."""
     del store._objects[key]
 
 
 def list_keys(store: MemoryStore, part: str = "") -> list[str]:
-    """All keys with `part` in them."""
+    """Return all keys that contain `part`."""
     return [info.key for info in store.list() if part in info.key]

@@ -1,4 +1,4 @@
-"""A bucket that keeps older contents: what was overwritten or deleted can be read, and a line restored from it."""
+"""Versioned buckets: noncurrent contents can be read, and a line restored from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD = f"{LINE}/HEAD"
 
 @pytest.fixture
 def versioned(s3_server: S3Server, bucket: str, s3_store: S3Store) -> S3Store:
-    """A fresh bucket with versioning."""
+    """Create a bucket with versioning."""
     client = boto3.client(
         "s3",
         endpoint_url=s3_server.endpoint_url,
@@ -34,7 +34,7 @@ def versioned(s3_server: S3Server, bucket: str, s3_store: S3Store) -> S3Store:
     return s3_store
 
 
-def test_older_contents_come_newest_first_and_are_those_of_that_key_only(versioned: S3Store) -> None:
+def test_noncurrent_contents_of_one_key_come_newest_first(versioned: S3Store) -> None:
     for data in (b"one", b"two", b"three"):
         versioned.put("a/HEAD", data)
         versioned.put("a/HEAD2", b"another")
@@ -44,25 +44,25 @@ def test_older_contents_come_newest_first_and_are_those_of_that_key_only(version
     assert list(versioned.versions("never")) == []
 
 
-def test_where_nothing_is_kept_there_is_nothing(s3_store: S3Store) -> None:
+def test_without_versioning_there_are_no_older_contents(s3_store: S3Store) -> None:
     for store in (s3_store, MemoryStore()):
         store.put("a", b"one")
         store.put("a", b"two")
         assert list(store.versions("a")) == []
 
 
-def test_a_line_whose_head_and_adapter_were_deleted_comes_back_from_the_buckets_memory(versioned: S3Store) -> None:
+def test_a_deleted_head_and_adapter_are_restored(versioned: S3Store) -> None:
     line = open_line(versioned)
     publish(line, "one")
     publish(line, "two")
     state = line.state()
-    lost = [info.key for info in versioned.list(f"{LINE}/objects/")]
-    for key in (HEAD, *lost):
+    deleted = [info.key for info in versioned.list(f"{LINE}/objects/")]
+    for key in (HEAD, *deleted):
         versioned.delete(key)
     findings = fsck(versioned, LINE, verifier=VERIFIER)
-    assert {fault.key for fault in findings.missing} == set(lost)
+    assert {fault.key for fault in findings.missing} == set(deleted)
     plan = plan_repair(versioned, findings, verifier=VERIFIER)
-    assert set(plan.put_back) == set(lost)
+    assert set(plan.put_back) == set(deleted)
     carry_out(versioned, plan)
     plan = plan_repair(versioned, fsck(versioned, LINE, verifier=VERIFIER), verifier=VERIFIER)
     assert plan.because == "the bucket holds an older HEAD that names it"
