@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one real S3 server a session, and a fresh bucket for each test that asks for one."""
+"""Fixtures for all tests: one real S3 server per session, and a fresh bucket per test that requests one."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 # Loaded once for all tests: imported into two conftests, each would start a Prefect server of its own.
 pytest_plugins = ["tests.support.prefect"]
 
-# The same examples every time, and no deadline: how long one takes on a busy machine says nothing about a law.
+# The same examples in every run, and no deadline: the duration of one on a busy machine says nothing about a property.
 settings.register_profile("everlearn", deadline=None, derandomize=True)
 settings.load_profile("everlearn")
 
-# A shell lets what it starts in the background ignore Ctrl-C; tests that press it are in front, however pytest runs.
+# A shell makes its background processes ignore SIGINT; tests that send it need the default handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # trl's; it is read when it is imported
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read by trl on import
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Server:
-    """A running server: where, and with which keys."""
+    """Endpoint and credentials of a running server."""
 
     endpoint_url: str
     access_key: str
     secret_key: str
 
     def create_bucket(self) -> str:
-        """A new, empty bucket."""
+        """Create an empty bucket and return its name."""
         name = f"test-{uuid.uuid4().hex[:16]}"
         client = boto3.client(
             "s3",
@@ -56,38 +56,38 @@ class S3Server:
         return name
 
     def store(self, bucket: str, *, timeout_s: float = 60.0) -> S3Store:
-        """That bucket as a `Store`."""
+        """Return the bucket as a `Store`."""
         keys = (self.access_key, self.secret_key)
         return S3Store(bucket, endpoint_url=self.endpoint_url, keys=keys, timeout_s=timeout_s)
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """SeaweedFS on free ports of this machine, stopped when the session ends."""
+    """Run SeaweedFS on free ports until the session ends."""
     with LocalS3(tmp_path_factory.mktemp("s3")) as server:
         yield S3Server(endpoint_url=server.endpoint_url, access_key=server.access_key, secret_key=server.secret_key)
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> str:
-    """The name of a fresh bucket."""
+    """Return the name of a fresh bucket."""
     return s3_server.create_bucket()
 
 
 @pytest.fixture
 def s3_store(s3_server: S3Server, bucket: str) -> S3Store:
-    """A fresh bucket as a `Store`."""
+    """Return a fresh bucket as a `Store`."""
     return s3_server.store(bucket)
 
 
 @pytest.fixture(scope="session")
 def proxy(s3_server: S3Server) -> Iterator[Proxy]:
-    """A proxy in front of that server, which spoils what it is told to."""
+    """Run a proxy in front of the server that injects faults on request."""
     with run_proxy(s3_server) as running:
         yield running
 
 
 @pytest.fixture
 def proxied_store(proxy: Proxy, bucket: str) -> S3Store:
-    """A fresh bucket as a `Store` behind the proxy."""
+    """Return a fresh bucket as a `Store` behind the proxy."""
     return proxy.store(bucket)

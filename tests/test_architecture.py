@@ -1,3 +1,5 @@
+"""Rules of the whole repository: imports, dependencies, lint and type checking, module length."""
+
 from __future__ import annotations
 
 import re
@@ -26,24 +28,24 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def test_every_import_goes_in_the_direction_of_the_design() -> None:
+def test_imports_follow_the_layers() -> None:
     lint = Path(sysconfig.get_path("scripts")) / "lint-imports"
     done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("module", LIGHT)
-def test_light_modules_stay_light(module: str) -> None:
+def test_light_modules_import_nothing_heavy(module: str) -> None:
     code = f"import {module}, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
-    ("folder", "why"), [("data", "data holds what we know"), ("infra", "infra says where it runs")]
+    ("folder", "reason"), [("data", "data/ holds data sets"), ("infra", "infra/ holds configuration")]
 )
-def test_some_folders_hold_no_python(folder: str, why: str) -> None:
-    assert not list((ROOT / folder).rglob("*.py")), why
+def test_data_and_infra_hold_no_python(folder: str, reason: str) -> None:
+    assert not list((ROOT / folder).rglob("*.py")), reason
 
 
 def test_tasks_are_declared_in_tasks_and_flows_in_flows() -> None:
@@ -51,15 +53,15 @@ def test_tasks_are_declared_in_tasks_and_flows_in_flows() -> None:
         for file in (ROOT / folder).rglob("*.py"):
             lines = file.read_text(encoding="utf-8").splitlines()
             assert not [line for line in lines if line.startswith(decorator)], (
-                f"{file}: {decorator} lives in {elsewhere}"
+                f"{file}: move {decorator} to {elsewhere}"
             )
 
 
-def test_the_lock_names_every_dependency_with_one_version(project: dict[str, Any]) -> None:
+def test_the_lock_pins_every_dependency(project: dict[str, Any]) -> None:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
-    wanted = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
-    names = {re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in wanted}
+    requirements = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
+    names = {re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in requirements}
     assert names <= locked
     assert all(line.count("==") == 1 and "+" not in line for line in lines)
 
@@ -68,7 +70,7 @@ def test_the_package_cannot_be_uploaded_by_accident(project: dict[str, Any]) -> 
     assert "Private :: Do Not Upload" in project["project"]["classifiers"]
 
 
-def test_every_ignored_rule_has_its_reason() -> None:
+def test_every_ignored_lint_rule_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     block = text.split("[tool.ruff.lint]")[1].split("[tool.ruff.lint.flake8-type-checking]")[0]
     rules = [line for line in block.splitlines() if line.strip().startswith('"') and not line.startswith('"')]
@@ -84,7 +86,7 @@ def test_no_module_is_hidden_from_the_type_checker(project: dict[str, Any]) -> N
     assert not [name for rule in settings["overrides"] for name in rule["module"] if name.startswith(ours)]
 
 
-def test_modules_stay_short_enough_to_be_read_at_one_sitting() -> None:
+def test_no_module_is_longer_than_350_lines() -> None:
     long = {
         str(file.relative_to(ROOT)): length
         for folder in ("src", "tasks", "flows")
