@@ -77,7 +77,7 @@ class Bench:
         name = str(self._candidates).encode()
         manifest = Manifest(
             files={"adapter_model.safetensors": registry.put_file(path)}, base_fingerprint="b" * 64,
-            parent=registry.known.champion, cycle_key=digest_of(b"cycle " + name), config={},
+            parent=registry.cached_state.champion, cycle_key=digest_of(b"cycle " + name), config={},
             data_digest=digest_of(b"data " + name), code_version="bench", created=datetime.now(tz=UTC),
         )  # fmt: skip
         return registry.publish(manifest, make_champion=True, actor="bench", reason="measured").version

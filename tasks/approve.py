@@ -55,7 +55,7 @@ def settle_version(
     """Approve or refuse a version. Return it and the champion after that."""
     registry = open_registry(settings)
     (registry.approve if approved else registry.refuse)(version, reason=reason, actor=actor)
-    return {"version": version, "champion": registry.known.champion}
+    return {"version": version, "champion": registry.cached_state.champion}
 
 
 def _open_form(line: str, version: str) -> None:

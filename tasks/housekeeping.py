@@ -23,7 +23,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from everlearn.errors import IntegrityError
 from everlearn.registry.connect import open_registry, open_store, open_verifier
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.maintenance.gc import collect, plan
+from everlearn.registry.maintenance.gc import collect
+from everlearn.registry.maintenance.gc_plan import plan_collection
 from tasks.artifact import artifact_key
 from tasks.night import step_task
 
@@ -61,7 +62,7 @@ def walk_line(settings: Settings) -> int:
 def collect_garbage(settings: Settings) -> int:
     """Remove unreferenced objects (`everlearn gc --yes`). Return how many; 0 while a publisher is active."""
     registry = open_registry(settings)
-    planned = plan(registry, settings.retention)
+    planned = plan_collection(registry, settings.retention)
     if planned.is_empty or planned.busy:
         return 0
     return len(collect(registry, settings.retention, actor="housekeeping", wait=time.sleep).removed)

@@ -15,7 +15,7 @@ from everlearn.errors import ModelError
 from everlearn.gate.decision import Against
 from everlearn.gate.evidence import Paired
 from everlearn.problem import Measurement, Ruling, Verdict
-from everlearn.registry.adapter_files import check_directory
+from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
 from tasks.learn import load_suites
 from tasks.night import as_json, step_task, timed_step

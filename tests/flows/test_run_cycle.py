@@ -20,7 +20,7 @@ from tests.support.night import write_shard
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
     from tests.support.prefect import Nights
 
 EVERY_STEP = ["open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate",

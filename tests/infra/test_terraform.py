@@ -165,10 +165,10 @@ def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_con
     forget(line, "gone")
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
     assert len(list(store.versions(f"{LINE}/HEAD"))) == line.state().sequence - 1
-    line._publisher.end()
+    line._heartbeat.end()
     cloud.direct().put(f"{LINE}/work/{'e' * 64}/index.json", b"{}")
     retention = RetentionSettings.model_construct(versions=0, minimum_age_hours=-1.0, work_days=-1.0)  # the young, too
-    done = collect(open_line(store), retention, actor="ada", wait=lambda _: None, lease=timedelta(seconds=1))
+    done = collect(open_line(store), retention, actor="ada", wait=lambda _: None, lifetime=timedelta(seconds=1))
     assert done.retired == ("v0003",)
     assert {f"{LINE}/work/{'e' * 64}/index.json"} < set(done.removed)
     assert fsck(store, LINE, verifier=VERIFIER).is_clean

@@ -48,8 +48,8 @@ def approve(
     if asks(yes=yes):
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
-    event = registry.known.history[-1]
-    ring(CHANGED, line=registry.line, payload=change(event, champion=registry.known.champion))
+    event = registry.cached_state.history[-1]
+    ring(CHANGED, line=registry.line, payload=change(event, champion=registry.cached_state.champion))
     settle(registry, formatting.of_event(event) | {"version": chosen}, told=[event.sentence], wait=None, as_json=json)
     close_forms(place, line=registry.line, version=chosen)
 

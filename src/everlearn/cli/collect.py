@@ -15,7 +15,8 @@ from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
-    from everlearn.registry.maintenance.gc import Collected, CollectionPlan
+    from everlearn.registry.maintenance.gc import Collected
+    from everlearn.registry.maintenance.gc_plan import CollectionPlan
 
 app = typer.Typer()
 SHOWN = 20
@@ -39,16 +40,19 @@ def gc(
         everlearn gc --yes
         everlearn gc --dry-run --json | jq .size
     """
-    from everlearn.registry.maintenance.gc import collect, plan
+    from everlearn.registry.maintenance.gc import collect
+    from everlearn.registry.maintenance.gc_plan import plan_collection
 
     place: Place = context.obj
     registry, retention = place.registry(), place.settings().retention
-    found = plan(registry, retention)
+    found = plan_collection(registry, retention)
     done: Collected | None = None
     if not dry_run and not found.is_empty:
         tell(_list(found))
         _ask(yes=yes)
-        tell(f"waiting {registry.lease.total_seconds():,.0f} s, in which whoever publishes may still claim something")
+        tell(
+            f"waiting {registry.heartbeat_lifetime.total_seconds():,.0f} s, in which whoever publishes may still claim something"
+        )
         done = collect(registry, retention, actor=getpass.getuser(), wait=time.sleep)
     answer(_facts(found, done), as_json=json, shown=_told(found, done))
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from everlearn.gate.decision import Decision
     from everlearn.registry.acknowledgements import Acknowledgement, Replica
-    from everlearn.registry.events import Event, State, VersionEntry
+    from everlearn.registry.events import Event
+    from everlearn.registry.line_state import State, VersionEntry
     from everlearn.registry.manifest import Manifest
     from everlearn.registry.versions import Registry
 

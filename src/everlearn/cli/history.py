@@ -160,7 +160,7 @@ def rollback(
     ring(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
-    flagged = registry.known.versions[done.left].data_digest
+    flagged = registry.cached_state.versions[done.left].data_digest
     told.append(f"the data of its night, {flagged[:16]}, is flagged for review")
     settle(registry, formatting.of_event(done.event) | {"flagged": flagged}, told=told, wait=wait, as_json=json)
 
@@ -188,7 +188,7 @@ def promote(
     if asks(yes=yes):
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
     entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
-    since = registry.known.history[before.sequence :]
+    since = registry.cached_state.history[before.sequence :]
     done = [event for event in since if event.kind is EventKind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = formatting.of_event(done[-1]) if done else {}
     if done:

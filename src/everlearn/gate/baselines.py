@@ -13,7 +13,7 @@ from everlearn.gate.decision import Against
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
 
 SKILL_METRIC = "skill"
 """Name of the manifest metric that ranks versions: the mean share of skill items answered correctly."""

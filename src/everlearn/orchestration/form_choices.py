@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from everlearn.registry.events import BASE
+from everlearn.registry.line_state import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
 
 LAST_GOOD = "last good"
 

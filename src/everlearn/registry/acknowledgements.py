@@ -20,7 +20,7 @@ from everlearn.errors import BadInputError, IntegrityError, NotFoundError, Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
     from everlearn.storage.protocol import Store
 

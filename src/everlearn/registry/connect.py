@@ -45,5 +45,5 @@ def open_registry(settings: Settings, *, store: Store | None = None) -> Registry
         clock=lambda: datetime.now(tz=UTC),
         signer=signer,
         verifier=verifier,
-        lease=timedelta(seconds=settings.retention.lease_seconds),
+        heartbeat_lifetime=timedelta(seconds=settings.retention.lease_seconds),
     )

@@ -1,28 +1,29 @@
-"""The event chain of one line in a store: walk it, and add to it by moving HEAD once.
+"""Event log: a line's chain of events in a store, read from HEAD and appended to by moving HEAD once.
 
     <line>/HEAD                     sequence and digest of the newest event, champion, newest snapshot; moved by If-Match
     <line>/events/<digest>.json     one sealed event each
-    <line>/objects/sha256/<digest>  snapshots among them: many events in one object, so that a walk is short
+    <line>/objects/sha256/<digest>  among others snapshots: many events in one object, to shorten a walk
 
-Nothing is visible before HEAD moves. The state is always folded from events, never stored: a snapshot is a shortcut
-to the same events, named by a sealed one. HEAD carries no signature, hence no belief: all it says beside the digest
-of the newest event is compared with that event and with the fold.
+An event is visible once HEAD names it. The state is folded from events, never stored: a snapshot holds the same events
+and is named by a sealed one. HEAD is unsigned and therefore not trusted: its fields are compared with the newest event
+and with the fold.
 
-Snapshots come in levels. Event 10 names one of the events 1 to 9, event 20 one of 10 to 19, event 100 one of all 99,
-event 110 one of 100 to 109, and so on; each lists those that hold what is before it. A history of n events is thus read
-from at most 9 snapshots and events for each digit of n, and each event is kept once a level. Snapshots of earlier
-versions of Everlearn, which held the whole history every time, are read as they are.
+Snapshots have levels. Event 10 names a snapshot of events 1 to 9, event 20 one of 10 to 19, event 100 one of 1 to 99,
+event 110 one of 100 to 109, and so on; each snapshot lists those of the history before it. A history of n events is
+read from at most 9 snapshots and events for each digit of n, and each event is stored once a level. Earlier versions of
+Everlearn stored the whole history in every snapshot; those are still readable.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.canonical_json import canonical, digest_of, parse
-from everlearn.errors import BadInputError, ConflictError, IntegrityError, NotFoundError, StoreDownError
-from everlearn.registry.events import Event, State, fold
+from everlearn.errors import ConflictError, IntegrityError, NotFoundError, StoreDownError
+from everlearn.registry.events import Draft, Event
+from everlearn.registry.line_state import State, fold
 from everlearn.registry.sealed_document import FORMAT, seal, unseal
 from everlearn.storage.objects import fetch, object_key, write_once
 
@@ -30,34 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from everlearn.registry.events import EventKind
     from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.storage.protocol import Store
 
 SNAPSHOT_EVERY = 10
-ATTEMPTS = 200
+ATTEMPTS = 200  # lost races before an append gives up
 READERS = 8
-DOWN_ATTEMPTS = 3
+DOWN_ATTEMPTS = 3  # unanswered moves of HEAD before an append gives up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """An event that somebody wants to add, before its place in the chain is known. BadInputError without a reason."""
-
-    kind: EventKind
-    actor: str
-    reason: str
-    cycle_key: str | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """The history is for those who ask later why."""
-        if not self.reason.strip():
-            raise BadInputError(f"{self.kind} without a reason: say why in a few words, the history keeps them")
-
-
-class Chain:
-    """One line's history in a store. Remembers what it has walked, so that only what is new is read."""
+class EventLog:
+    """The history of `line` in `store`. Caches the last state, so that only newer events are read again."""
 
     def __init__(
         self, store: Store, line: str, *, clock: Callable[[], datetime], signer: Signer | None, verifier: Verifier
@@ -67,30 +51,38 @@ class Chain:
         self._clock = clock
         self._signer = signer
         self._verifier = verifier
-        self._known = State()
+        self._cached = State()
 
     def state(self) -> State:
-        """The state at HEAD; the empty one where nothing was ever published."""
+        """Return the state at HEAD; the empty state for a line without HEAD.
+
+        Raises:
+            IntegrityError: HEAD or an event is missing or damaged, or HEAD is older than a state read before.
+        """
         return self._read()[0]
 
     def at(self, digest: str) -> State:
-        """The state after the event with that digest, whatever HEAD says. IntegrityError if it cannot be read."""
+        """Return the state after the event with that digest, independent of HEAD. Raises IntegrityError if unreadable."""
         return self._walk(digest, known=State())
 
     @property
-    def known(self) -> State:
-        """The state as last read or written, without asking the store."""
-        return self._known
+    def cached_state(self) -> State:
+        """The state as last read or written; no request is made."""
+        return self._cached
 
     def append(self, propose: Callable[[State], Draft | Event]) -> Event:
-        """Add what `propose` wants, given the state, and return the event; it is asked again after a lost race.
+        """Append the event that `propose` returns for the current state, and return it.
 
-        `propose` returns an event of the history where its intent is fulfilled already, and raises where the state
-        forbids it. After ConflictError or StoreDownError on HEAD the chain is read again: our own event in it is success.
-        Raises StoreDownError if that cannot be found out; then nothing is known, and the same call may be repeated.
+        `propose` is called again after a lost race. It returns an event of the history if its intent is fulfilled
+        already, and raises if the state forbids it. After ConflictError or StoreDownError on HEAD the log is read again:
+        finding our own event there is success.
+
+        Raises:
+            StoreDownError: It is unknown whether the event was committed; the same call may be repeated.
+            ConflictError: Too many races were lost in a row.
         """
         at = self._clock()
-        tried: set[str] = set()
+        tried: set[str] = set()  # digests of our events, any of which may have been committed
         down = 0
         for _ in range(ATTEMPTS):
             state, etag = self._read()
@@ -109,28 +101,56 @@ class Chain:
                 if down == DOWN_ATTEMPTS:
                     raise
                 continue
-            self._known = after
+            self._cached = after
             return event
         raise ConflictError(f"line {self._line}: lost {ATTEMPTS} races in a row; run the same command again")
 
+    def event(self, digest: str) -> Event:
+        """Return one event, verified. Raises IntegrityError if it is missing or damaged."""
+        name = self.event_key(digest)
+        data = fetch(self._store, name, digest=digest)
+        return Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
+
+    def event_key(self, digest: str) -> str:
+        """Return the key of the event with that digest."""
+        return f"{self._line}/events/{digest}.json"
+
+    def snapshot(self, digest: str) -> tuple[list[Event], list[str]]:
+        """Return the events of a snapshot, oldest first, and the digests of the snapshots before it, newest first."""
+        name = object_key(self._line, digest)
+        content = self._unseal(fetch(self._store, name, digest=digest), "snapshot", name)
+        try:
+            events = [Event.from_content(each["content"], digest=each["digest"]) for each in content["events"]]
+            return events, [str(each) for each in content.get("before", ())]
+        except (KeyError, TypeError) as error:
+            raise IntegrityError(
+                f"{name} is not a snapshot that this version of Everlearn can read ({error})"
+            ) from None
+
+    def head(self, state: State) -> dict[str, Any]:
+        """Return the content of HEAD for `state`."""
+        snapshot = next((event.snapshot for event in reversed(state.history) if event.snapshot), None)
+        place = {"format": FORMAT, "line": self._line, "sequence": state.sequence, "event": state.tip}
+        return place | {"champion": state.champion, "snapshot": snapshot}
+
     def _read(self) -> tuple[State, str | None]:
-        known = self._known  # before HEAD is read: what another thread learns meanwhile may be newer than that
+        known = self._cached  # taken before HEAD is read: another thread may cache a newer state meanwhile
         try:
             blob = self._store.get(f"{self._line}/HEAD")
         except NotFoundError:
             if known.tip is not None:
-                raise IntegrityError(f"{self._line}/HEAD is gone; run `everlearn fsck --repair`") from None
+                raise IntegrityError(f"{self._line}/HEAD is missing; run `everlearn fsck --repair`") from None
             return known, None
         head = parse(blob.data, name=f"{self._line}/HEAD")
         tip = str(head.get("event"))
         state = known if tip == known.tip else self._walk(tip, known=known)
         if head != self.head(state):
             raise IntegrityError(f"{self._line}/HEAD contradicts its own history; run `everlearn fsck --repair`")
-        self._known = state
+        self._cached = state
         return state, blob.etag
 
     def _walk(self, tip: str, *, known: State) -> State:
-        """The state at `tip`: what is known, and the events since, by themselves or from snapshots."""
+        """Return the state at `tip`: `known` and the events since, read one by one or from snapshots."""
         newest: list[Event] = []
         older: list[Event] = []
         digest: str | None = tip
@@ -142,33 +162,14 @@ class Chain:
             digest = event.previous
             if event.snapshot is not None and event.sequence > known.sequence + 1:
                 older, digest = self._snapshots(event.snapshot, after=known.sequence), None
+        # Snapshots may reach back beyond `known`; what is cached must not be folded twice.
         fresh = [event for event in (*older, *reversed(newest)) if event.sequence > known.sequence]
         if known.tip is not None and fresh[0].previous != known.tip:
             raise IntegrityError(f"{self._line}/HEAD shows another history than was read before")
         return fold(fresh, start=known)
 
-    def event(self, digest: str) -> Event:
-        """One event, verified."""
-        name = self.event_key(digest)
-        data = fetch(self._store, name, digest=digest)
-        return Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
-
-    def event_key(self, digest: str) -> str:
-        """Where that event lies."""
-        return f"{self._line}/events/{digest}.json"
-
-    def snapshot(self, digest: str) -> tuple[list[Event], list[str]]:
-        """The events in one snapshot, the oldest first, and the digests of those that hold what is before, newest first."""
-        name = object_key(self._line, digest)
-        content = self._unseal(fetch(self._store, name, digest=digest), "snapshot", name)
-        try:
-            events = [Event.from_content(each["content"], digest=each["digest"]) for each in content["events"]]
-            return events, [str(each) for each in content.get("before", ())]
-        except (KeyError, TypeError) as error:
-            raise IntegrityError(f"{name} is no snapshot that this version of Everlearn can read ({error})") from None
-
     def _snapshots(self, digest: str, *, after: int) -> list[Event]:
-        """The history in a snapshot and in those before it, unless it begins no later than after event `after`."""
+        """Return the events of a snapshot, with those of the snapshots before it if it begins later than `after` + 1."""
         events, before = self.snapshot(digest)
         if not before or events[0].sequence <= after + 1:
             return events
@@ -177,7 +178,7 @@ class Chain:
         return [event for part in (*reversed(older), events) for event in part]
 
     def _write(self, draft: Draft, *, state: State, at: datetime) -> tuple[Event, State]:
-        """Write the event as the next after `state`; not visible yet."""
+        """Write the event that follows `state`, and return it with the state after it. HEAD does not name it yet."""
         event = Event(
             sequence=state.sequence + 1,
             previous=state.tip,
@@ -188,17 +189,18 @@ class Chain:
             cycle_key=draft.cycle_key,
             detail=draft.detail,
         )
-        if held := span(event.sequence):
+        if held := snapshot_span(event.sequence):
             event = replace(event, snapshot=self._write_snapshot(state, held))
         data = seal(event.to_content(), purpose="event", line=self._line, signer=self._signer)
         name = self.event_key(digest_of(data))
+        # Read back and fold before writing: an event that readers would refuse must not reach the store.
         event = Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
         after = fold([event], start=state)
         write_once(self._store, name, data)
         return event, after
 
     def _write_snapshot(self, state: State, held: int) -> str:
-        """Keep the last `held` events, or more where the event before them names no snapshot that holds the others."""
+        """Write a snapshot of the last `held` events, more if the event before them names no snapshot; its digest."""
         first = state.sequence + 1 - held
         while first > 0 and state.history[first - 1].snapshot is None:
             first -= 1
@@ -213,23 +215,17 @@ class Chain:
     def _move(self, state: State, *, etag: str | None) -> None:
         data = canonical(self.head(state))
         if etag is None:
-            self._store.require_conformance()  # before the first event of a line: is atomicity more than a wish here?
+            self._store.require_conformance()  # before a line's first event: are conditional writes atomic here?
             self._store.create(f"{self._line}/HEAD", data)
         else:
             self._store.replace(f"{self._line}/HEAD", data, etag=etag)
-
-    def head(self, state: State) -> dict[str, Any]:
-        """What HEAD says when `state` is true."""
-        snapshot = next((event.snapshot for event in reversed(state.history) if event.snapshot), None)
-        place = {"format": FORMAT, "line": self._line, "sequence": state.sequence, "event": state.tip}
-        return place | {"champion": state.champion, "snapshot": snapshot}
 
     def _unseal(self, data: bytes, purpose: str, name: str) -> dict[str, Any]:
         return unseal(data, purpose=purpose, line=self._line, verifier=self._verifier, name=name)
 
 
-def span(sequence: int) -> int:
-    """How many events the snapshot holds that event `sequence` names: 30 → 10, 31 → 0 (it names none), 1200 → 100."""
+def snapshot_span(sequence: int) -> int:
+    """Return how many events the snapshot named by event `sequence` holds: 30 → 10, 1200 → 100, 31 → 0 (no snapshot)."""
     power = 1
     while sequence % (power * SNAPSHOT_EVERY) == 0:
         power *= SNAPSHOT_EVERY

@@ -24,14 +24,14 @@ from everlearn.canonical_json import canonical, parse
 from everlearn.errors import BadInputError, EverlearnError, IntegrityError
 from everlearn.registry.acknowledgements import acknowledge, check_name
 from everlearn.registry.delivery import Receipt
-from everlearn.registry.events import BASE
+from everlearn.registry.line_state import BASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
 CURRENT, MEMORY = "current", ".followed.json"

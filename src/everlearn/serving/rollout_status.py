@@ -47,7 +47,7 @@ class Outlook:
 
 def outlook(registry: Registry) -> Outlook:
     """How things are since `registry` last looked. Consumers that cannot be listed are no error: what is done is done."""
-    state = registry.known
+    state = registry.cached_state
     files, manifest = {}, None
     if state.champion:
         manifest = state.versions[state.champion].manifest

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from everlearn.registry.events import Event, State
+    from everlearn.registry.events import Event
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
 VERDICTS = {

@@ -11,7 +11,7 @@ import typer
 from everlearn.cli import collect
 from everlearn.errors import BadInputError
 from everlearn.local.process import wait_until
-from everlearn.registry.maintenance.gc import plan
+from everlearn.registry.maintenance.gc_plan import plan_collection
 from everlearn.settings import load
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def forgotten(params: Path, registry: Registry, publish: Callable[..., str]) -> 
     params.write_text(params.read_text(encoding="utf-8") + SHORT, encoding="utf-8")
     publish()
     key = f"{registry.line}/objects/sha256/{registry.put_object(b'forgotten').digest}"
-    registry._publisher.end()
+    registry._heartbeat.end()
     retention = load(params).retention
-    assert wait_until(lambda: not plan(registry, retention).is_empty, timeout_s=20)
+    assert wait_until(lambda: not plan_collection(registry, retention).is_empty, timeout_s=20)
     return key
 
 

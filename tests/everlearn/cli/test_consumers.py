@@ -57,7 +57,7 @@ def test_pull_refuses_a_history_that_is_older_than_it_is_told_or_remembers(
     assert everlearn("pull", "champion", "--to", to, "--at-least", "2").code == 0
     registry.store.put(f"{registry.line}/HEAD", old)
     ended = everlearn("pull", "champion", "--to", to)
-    assert (ended.code, "1 events, but 2 were there before" in ended.err) == (IntegrityError.exit_code, True)
+    assert (ended.code, "1 events, but 2 were seen before" in ended.err) == (IntegrityError.exit_code, True)
 
 
 def test_a_large_version_says_so_and_shows_how_far_it_is(

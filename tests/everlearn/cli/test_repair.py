@@ -7,8 +7,7 @@ import typer
 
 from everlearn.cli import repair
 from everlearn.errors import BadInputError, IntegrityError
-from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.events import EventKind
+from everlearn.registry.events import Draft, EventKind
 from everlearn.storage.protocol import Blob
 from everlearn.storage.s3 import S3Store
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from everlearn.registry.event_log import EventLog
     from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
 
@@ -99,7 +99,7 @@ def test_a_lost_head_is_put_back_as_far_as_it_is_proved_and_adopted_as_far_as_it
     ended = everlearn("fsck", "--repair")
     assert ended.code == 0
     assert "HEAD name event 1" in ended.err
-    assert "was written on top of it" in ended.err
+    assert "was appended to it" in ended.err
     assert f"everlearn fsck --adopt {tip[:12]}" in ended.out
     assert "done: let" in ended.out
     adopted = everlearn("fsck", "--adopt", tip[:12], "--json")
@@ -167,7 +167,7 @@ def test_the_history_tells_what_was_retired(
     manifest = registry.manifest("v0001")
     again = type(manifest)(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"cycle_key": "c" * 64})
     registry.publish(again, make_champion=False, actor="night", reason="not better")
-    chain: Chain = registry._chain
+    chain: EventLog = registry._log
     chain.append(
         lambda _: Draft(
             kind=EventKind.RETIRED, actor="gc", reason="the last 10 are kept", detail={"versions": ["v0002"]}

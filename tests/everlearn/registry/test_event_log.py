@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from everlearn.canonical_json import digest_of
 from everlearn.errors import IntegrityError
 from everlearn.registry import event_log
-from everlearn.registry.event_log import Chain, span
+from everlearn.registry.event_log import EventLog, snapshot_span
 from everlearn.registry.events import EventKind
 from everlearn.registry.sealed_document import seal
 from everlearn.storage.in_memory import MemoryStore
@@ -20,7 +20,7 @@ from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line
 
 if TYPE_CHECKING:
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
     from everlearn.storage.protocol import Blob
 
@@ -47,7 +47,7 @@ def history(store: MemoryStore) -> list[int]:
     return [event.sequence for event in open_line(store).state().history]
 
 
-def write_as_before(chained: Chain, state: State, held: int) -> str:
+def write_as_before(chained: EventLog, state: State, held: int) -> str:
     """How earlier versions of Everlearn wrote a snapshot: the whole history, every time."""
     assert held
     content = [{"content": event.to_content(), "digest": event.digest} for event in state.history]
@@ -60,7 +60,7 @@ def write_as_before(chained: Chain, state: State, held: int) -> str:
     ("sequence", "held"), [(1, 0), (9, 0), (10, 10), (15, 0), (90, 10), (100, 100), (1200, 100), (2000, 1000)]
 )
 def test_a_snapshot_holds_more_the_rounder_its_number_is(sequence: int, held: int) -> None:
-    assert span(sequence) == held
+    assert snapshot_span(sequence) == held
 
 
 def test_a_long_history_is_read_from_few_objects_and_kept_once_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_long_history_is_read_from_few_objects_and_kept_once_a_level(monkeypat
         store.reads.clear()
         assert history(store) == list(range(1, count + 1))
         assert len(store.reads) <= 2 + 3 * (1 + math.floor(math.log(count, 4)))
-    held = sum(len(Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest)[0])
+    held = sum(len(EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest)[0])
                for event in line.state().history if (digest := event.snapshot))  # fmt: skip
     assert held <= 90 * math.log(90, 4)
 
@@ -98,7 +98,7 @@ def test_a_line_with_the_snapshots_of_before_goes_on_with_those_of_today(
     store = Counting()
     with monkeypatch.context() as patch:
         patch.setattr(event_log, "SNAPSHOT_EVERY", every)
-        patch.setattr(Chain, "_write_snapshot", write_as_before)
+        patch.setattr(EventLog, "_write_snapshot", write_as_before)
         grow(open_line(store), to=25)
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", before)
     for count in range(25, 70):
@@ -113,14 +113,14 @@ def test_a_snapshot_that_is_none_is_refused(content: dict[str, object]) -> None:
     store = MemoryStore()
     data = seal(content, purpose="snapshot", line=LINE, signer=SIGNER)
     store.create(object_key(LINE, digest_of(data)), data)
-    with pytest.raises(IntegrityError, match="is no snapshot that this version of Everlearn can read"):
-        Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest_of(data))
+    with pytest.raises(IntegrityError, match="is not a snapshot that this version of Everlearn can read"):
+        EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest_of(data))
 
 
 def test_the_state_of_any_event_can_be_read_whatever_head_says() -> None:
     store = MemoryStore()
     line = open_line(store)
     grow(line, to=25)
-    chained = Chain(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
+    chained = EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
     for number in (1, 10, 17, 25):
         assert chained.at(str(line.state().tip_at(number))).history == line.state().history[:number]

@@ -53,7 +53,7 @@ def test_a_published_version_is_champion_and_tells_where_it_came_from(line: Regi
     assert line.resolve("champion") == entry
     assert line.manifest("champion") == manifest
     assert line.state().claimed == (manifest.data_digest,)
-    assert open_line(line._store).state() == line.state()
+    assert open_line(line.store).state() == line.state()
 
 
 def test_a_night_moves_head_once(store: MemoryStore, line: Registry) -> None:
@@ -103,7 +103,7 @@ def test_a_candidate_of_a_champion_that_was_rolled_back_is_refused(line: Registr
     publish(line, "one")
     heir = candidate(line, "heir", parent="v0001")
     roll_back(line)
-    with pytest.raises(StaleParentError, match="v0001, which is barred since"):
+    with pytest.raises(StaleParentError, match="v0001, which was barred since"):
         line.publish(heir, make_champion=False, actor="night", reason="better")
     unbarred = candidate(line, "other", parent=None)
     assert line.publish(unbarred, make_champion=True, actor="night", reason="better").version == "v0002"
@@ -155,7 +155,7 @@ def test_a_cycle_ends_in_one_way_only(line: Registry) -> None:
 
 
 def test_only_the_end_of_a_night_can_be_recorded(line: Registry) -> None:
-    with pytest.raises(RegistryError, match="published is not how a night without a version ends"):
+    with pytest.raises(RegistryError, match="a night without a version cannot end as published"):
         line.record(EventKind.PUBLISHED, cycle_key="k", reason="r", actor="night", detail={})
 
 
@@ -225,7 +225,7 @@ def test_rollback_refuses_a_target_made_for_another_base_model(line: Registry, m
     publish(line, "one")
     publish(line, "two")
     honest = line.manifest("v0001")
-    monkeypatch.setattr(line, "_manifest", lambda _: replace(honest, base_fingerprint="c" * 64))
+    monkeypatch.setattr(line._artifacts, "manifest", lambda _: replace(honest, base_fingerprint="c" * 64))
     with pytest.raises(IntegrityError, match="v0001 was made for another base model"):
         roll_back(line)
 
@@ -242,7 +242,7 @@ def test_nobody_rolls_back_twice_by_a_race(store: MemoryStore, line: Registry, m
         return original(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(line, "_rollback_target", late)
-    with pytest.raises(RegistryError, match="v0003 is no longer champion, v0002 is: somebody else was faster"):
+    with pytest.raises(RegistryError, match="v0003 is no longer champion, v0002 is: another writer was first"):
         roll_back(line)
     assert line.state().champion == "v0002"
 
@@ -338,8 +338,8 @@ def test_nothing_moves_without_a_reason(store: MemoryStore, line: Registry, reas
     publish(line, "one")
     publish(line, "two", champion=False)
     before = store.get(f"{LINE}/HEAD").data
-    with pytest.raises(BadInputError, match="rolled_back without a reason: say why"):
+    with pytest.raises(BadInputError, match="rolled_back without a reason: give a short one"):
         line.rollback(None, reason=reason, actor="ada")
-    with pytest.raises(BadInputError, match="promoted without a reason: say why"):
+    with pytest.raises(BadInputError, match="promoted without a reason: give a short one"):
         line.promote("v0002", reason=reason, actor="ada")
     assert store.get(f"{LINE}/HEAD").data == before

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.errors import RegistryError
-from everlearn.registry.event_log import Draft
-from everlearn.registry.events import EventKind
+from everlearn.registry.events import Draft, EventKind
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line, publish
 
@@ -38,7 +37,7 @@ def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Reg
 
 def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
     cut_short = Draft(kind=EventKind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
-    registry._chain.append(lambda _: cut_short)
+    registry._log.append(lambda _: cut_short)
     assert "v0002" in registry.state().waiting
     before = len(registry.state().history)
     registry.approve("v0002", reason="good", actor="Ada")
@@ -66,5 +65,5 @@ def test_what_was_refused_never_serves(registry: Registry) -> None:
 
 
 def test_a_champion_cannot_be_refused(registry: Registry) -> None:
-    with pytest.raises(RegistryError, match="v0001 does not wait for approval; `everlearn rollback`"):
+    with pytest.raises(RegistryError, match="v0001 does not await approval; use `everlearn rollback`"):
         registry.refuse("v0001", reason="no", actor="Ada")

@@ -16,7 +16,8 @@ import pytest
 
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.maintenance.gc import collect, plan
+from everlearn.registry.maintenance.gc import collect
+from everlearn.registry.maintenance.gc_plan import plan_collection
 from everlearn.settings import RetentionSettings
 from tests.support.line import LINE, VERIFIER, WHEN, adapter, candidate, open_line, publish
 from tests.support.shared_store import SharedStore, exits_normally, fork, killed_at, load_store
@@ -99,7 +100,7 @@ def test_killed_at_every_operation_the_line_is_sound_and_a_rerun_completes(
         sound(store, champions={champion}, to=tmp_path / "adapter")
         assert open_line(store).state().sequence == events
         assert not list(store.list(f"{LINE}/gc/"))
-        assert action is not gather or plan(open_line(store), RETENTION).is_empty
+        assert action is not gather or plan_collection(open_line(store), RETENTION).is_empty
         if not killed:
             break
         shutil.rmtree(tmp_path / "adapter")

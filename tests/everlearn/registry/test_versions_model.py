@@ -19,7 +19,7 @@ from everlearn.errors import EverlearnError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
-from everlearn.registry.publisher_lease import LEASE
+from everlearn.registry.publisher_heartbeat import LIFETIME
 from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.settings import RetentionSettings
 from everlearn.storage.in_memory import MemoryStore
@@ -67,7 +67,7 @@ class Model:
         return name in self.versions and not (self.versions[name].barred or self.versions[name].retired)
 
     def upload(self, night: str, now: datetime) -> None:
-        if night not in self.uploads or self.uploads[night] < now - LEASE:
+        if night not in self.uploads or self.uploads[night] < now - LIFETIME:
             self.uploads[night] = now
 
     def publishes(self, night: str, parent: str | None, *, champion: bool) -> bool | None:
@@ -155,7 +155,7 @@ class Line(RuleBasedStateMachine):
         self.model.upload(night, self.now)
         allowed = self.model.publishes(night, parent, champion=champion)
         if allowed is False:
-            self.model.claims.append(self.now + LEASE)
+            self.model.claims.append(self.now + LIFETIME)
             with pytest.raises(EverlearnError):
                 line.publish(manifest, make_champion=champion, actor="night", reason="r")
             return
@@ -178,7 +178,7 @@ class Line(RuleBasedStateMachine):
         """Upload, and die."""
         candidate(open_line(self.store), night)
         self.model.upload(night, self.now)
-        self.model.claims.append(self.now + LEASE)
+        self.model.claims.append(self.now + LIFETIME)
 
     @rule(choice=CHOICES, anew=st.booleans())
     def promote_what_can_be(self, choice: int, *, anew: bool) -> None:
@@ -238,7 +238,7 @@ class Line(RuleBasedStateMachine):
     @rule(anew=st.booleans())
     def gc(self, *, anew: bool) -> None:
         if any(until > self.now for until in self.model.claims):
-            with pytest.raises(EverlearnError, match="somebody is publishing"):
+            with pytest.raises(EverlearnError, match="a publication is running"):
                 collect(self.open(anew=anew), RETENTION, actor="ada", wait=self.pass_time)
             return
         self.model.collect(self.now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import pytest
 
 from everlearn.errors import EverlearnError
-from everlearn.registry.events import State, fold
+from everlearn.registry.line_state import State, fold
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.storage.s3 import S3Store
@@ -33,7 +33,7 @@ RACERS = 8
 PATIENCE_S = 300.0
 Intent = Literal["publish", "promote", "roll back"]
 KINDS = {"publish": EventKind.PUBLISHED, "promote": EventKind.PROMOTED, "roll back": EventKind.ROLLED_BACK}
-LOST = ("the night began at", "somebody else was faster", "is the champion already", "there is nothing to roll back")
+LOST = ("the night began at", "another writer was first", "is the champion already", "there is nothing to roll back")
 BARRED_SINCE = "is barred"  # where all intents are mixed, a rollback may bar what somebody promotes
 
 

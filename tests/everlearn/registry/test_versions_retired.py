@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.errors import IntegrityError, RegistryError, StaleParentError
-from everlearn.registry.event_log import Chain, Draft
+from everlearn.registry.event_log import EventLog
+from everlearn.registry.events import Draft
 from everlearn.registry.versions import EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, candidate, open_line, publish
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def retire(store: MemoryStore, *versions: str) -> None:
-    chain = Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+    chain = EventLog(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
     chain.append(lambda _: Draft(kind=EventKind.RETIRED, actor="gc", reason="old", detail={"versions": list(versions)}))
 
 
@@ -38,7 +39,7 @@ def line(store: MemoryStore) -> Registry:
 
 
 def test_it_can_neither_be_pulled_nor_promoted_nor_gone_back_to(line: Registry, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="v0002 is retired: its files are kept no longer"):
+    with pytest.raises(RegistryError, match="v0002 is retired: its files were removed"):
         line.pull("v0002", to=tmp_path / "adapter")
     with pytest.raises(RegistryError, match="v0002 is retired"):
         line.promote("v0002", reason="better", actor="ada")
@@ -49,7 +50,7 @@ def test_it_can_neither_be_pulled_nor_promoted_nor_gone_back_to(line: Registry, 
 
 def test_it_can_be_no_parent(line: Registry) -> None:
     manifest = candidate(line, "three", parent="v0002")
-    with pytest.raises(StaleParentError, match="which is retired since"):
+    with pytest.raises(StaleParentError, match="which was retired since"):
         line.publish(manifest, make_champion=False, actor="night", reason="better")
 
 

@@ -178,7 +178,7 @@ def test_a_reader_that_saw_more_refuses_an_older_head(store: MemoryStore) -> Non
     with pytest.raises(IntegrityError, match="HEAD shows an older or another history than was read before"):
         line.state()
     store.delete(f"{LINE}/HEAD")
-    with pytest.raises(IntegrityError, match="HEAD is gone"):
+    with pytest.raises(IntegrityError, match="HEAD is missing"):
         line.state()
 
 
@@ -242,7 +242,7 @@ def test_a_directory_remembers_how_far_the_history_had_come(store: MemoryStore, 
     to = open_line(store).pull("champion", to=tmp_path / "adapter")
     assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
     store.put(f"{LINE}/HEAD", old)
-    with pytest.raises(IntegrityError, match=r"HEAD is older than it must be: 3 events, but 4 were there before"):
+    with pytest.raises(IntegrityError, match=r"HEAD is older than it must be: 3 events, but 4 were seen before"):
         open_line(store).pull("champion", to=to)
     assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
 

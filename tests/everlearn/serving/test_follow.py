@@ -183,7 +183,7 @@ def test_an_older_head_is_not_followed(to: Path) -> None:
     publish(open_line(store), "two")
     follower(store, to).step()
     store.put("integration/HEAD", old)
-    with pytest.raises(IntegrityError, match="1 events, but 2 were there before"):
+    with pytest.raises(IntegrityError, match="1 events, but 2 were seen before"):
         follower(store, to).step()
     assert (to / CURRENT).readlink().name == "v0002"
 

@@ -1,4 +1,4 @@
-"""Maintenance of a line: check every byte (fsck), restore what was lost, remove what nothing needs (gc).
+"""Maintenance of a line: check every byte (fsck), restore what was lost, remove what is unreferenced (gc).
 
-Holds no rule on what a version is: that is `registry`. May import `registry`, `cycle` and below.
+Defines no rule about versions: those are in `registry`. May import `registry`, `cycle` and below.
 """

@@ -1,15 +1,15 @@
-"""Walk a line from end to end, every event, snapshot, manifest and byte, and name what does not hold.
+"""Consistency check of a line: every event, snapshot, manifest and byte, with the faults by name. Changes nothing.
 
     findings = fsck(store, "integration", verifier=verifier)
 
-    damaged        other bytes than the name says, a signature that does not count, a history that breaks a rule, a HEAD
-                   that is older than what was once committed
-    missing        needed by something that is there
-    unreferenced   needed by nothing: left by a crash or a lost race; no fault, and for `everlearn gc` to remove
-    orphan tips    events on top of the history that no HEAD is known to have named: lost races, unless somebody knows better
+    damaged        bytes that differ from their digest, an untrusted signature, a history that breaks a rule, a HEAD that
+                   is older than a committed event
+    missing        referred to, but not there
+    unreferenced   referred to by nothing: left by a crash or a lost race; not a fault, `everlearn gc` removes it
+    orphan tips    events after the history that no HEAD is known to have named: lost races, as far as is known
 
-Where an event is gone, its copy in a later snapshot shows the way on, so that one loss does not hide the next. Nothing
-is changed here: that is for restore.py.
+Where an event is missing, its copy in a later snapshot continues the walk, so that one loss does not hide the next.
+`restore` repairs what this finds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError, NotFoundError
-from everlearn.registry.events import Event, EventKind, fold
-from everlearn.registry.maintenance.head_evidence import Witness, witnesses
+from everlearn.registry.events import Event, EventKind
+from everlearn.registry.line_state import fold
+from everlearn.registry.maintenance.head_evidence import HeadEvidence, collect_evidence
 from everlearn.registry.maintenance.inventory import Inventory
 from everlearn.storage.objects import object_key
 
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
-WALKS = 3
-TOLD = ("parent", "data_digest", "base_fingerprint", "cycle_key")
+WALKS = 3  # attempts, while other processes move HEAD
+COMPARED = ("parent", "data_digest", "base_fingerprint", "cycle_key")  # stored in the manifest and in its event
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """What does not hold, and why."""
+    """A fault of one key, and why it is one."""
 
     key: str
     why: str
@@ -46,12 +47,13 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a walk has found.
+    """Result of a check.
 
-    `unreferenced` is empty while HEAD or the chain is broken: nobody knows then what is needed. `named` is the event
-    that HEAD names, None where it names none that is known; `trail` the history from there, or else from the newest
-    event that surely was committed, the newest first, as far as it could be followed. `witnesses` speak of events that
-    are there, those for the newest last.
+    unreferenced  empty while HEAD or the chain is broken: what is needed is unknown then
+    named         digest of the event that HEAD names; None if it names no known one
+    trail         the history, newest event first, as far as it could be followed: from `named`, or else from the newest
+                  event that was certainly committed
+    evidence      HEAD evidence for events that are there, newest event last
     """
 
     line: str
@@ -64,20 +66,20 @@ class Findings:
     orphan_tips: tuple[Event, ...]
     named: str | None
     trail: tuple[Event, ...]
-    witnesses: tuple[Witness, ...]
+    evidence: tuple[HeadEvidence, ...]
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything holds. What is merely unreferenced is no fault."""
+        """Whether there is no fault. Unreferenced objects and orphan tips are none."""
         return not (self.head or self.damaged or self.missing)
 
 
 def fsck(
     store: Store, line: str, *, verifier: Verifier, progress: Callable[[int, int], None] | None = None
 ) -> Findings:
-    """Walk the whole line. `progress` hears how many objects of how many are done.
+    """Check a whole line. `progress` gets the number of objects done and in total.
 
-    Others may work meanwhile: where something seems amiss and HEAD has moved, the walk is begun again.
+    Safe beside writers: if faults appear and HEAD has moved meanwhile, the check is repeated.
     """
     for _ in range(WALKS):
         walk = _Walk(store, line, verifier=verifier, progress=progress)
@@ -88,7 +90,7 @@ def fsck(
 
 
 def read_head(store: Store, line: str) -> bytes | None:
-    """HEAD as it is, None where there is none."""
+    """Return the bytes of HEAD; None if there is none."""
     try:
         return store.get(f"{line}/HEAD").data
     except NotFoundError:
@@ -96,39 +98,39 @@ def read_head(store: Store, line: str) -> bytes | None:
 
 
 class _Walk:
-    """One walk. The inventory says of a key why it does not hold, `_needed` who needs it; both together make a fault."""
+    """One check. The inventory holds the fault of each key, `_needed` why a key is needed; both together are a finding."""
 
     def __init__(
         self, store: Store, line: str, *, verifier: Verifier, progress: Callable[[int, int], None] | None
     ) -> None:
         self._store = store
         self._line = line
-        self.head = read_head(store, line)  # before the listing: what it names is listed then
+        self.head = read_head(store, line)  # before the listing, which then has everything that HEAD refers to
         self._held = Inventory(store, line, verifier=verifier, progress=progress)
-        self._chain = self._held.chain
+        self._log = self._held.log
         self._needed: dict[str, str] = {}
         self._spared: set[str] = set()
         self._head_faults: list[str] = []
 
     def run(self) -> Findings:
         self._held.read_events()
-        said = witnesses(self._store, self._line, self._held.events.values())
-        named = self._tip()
-        trail, is_whole = self._follow(named or self._presumed(said))
-        self._compare(trail, is_whole=is_whole)
-        self._listen(said, trail, is_whole=is_whole)
-        self._held.each(_published(trail), self._read_version)
+        evidence = collect_evidence(self._store, self._line, self._held.events.values())
+        named = self._event_of_head()
+        trail, is_whole = self._follow(named or self._newest_committed(evidence))
+        self._check_head(trail, is_whole=is_whole)
+        self._check_evidence(evidence, trail, is_whole=is_whole)
+        self._held.for_each(_published(trail), self._read_version)
         self._held.read_rest()
-        orphans = self._orphans(trail, {each.event for each in said})
+        orphans = self._orphans(trail, {each.event for each in evidence})
         surplus = self._held.sizes.keys() - self._needed.keys() - self._spared
-        surplus -= {self._chain.event_key(each.digest) for each in orphans}
+        surplus -= {self._log.event_key(each.digest) for each in orphans}
         return Findings(
             line=self._line,
             checked=len(self._held.sizes),
             size=sum(self._held.sizes.values()),
             head=tuple(Damage(key=f"{self._line}/HEAD", why=why) for why in self._head_faults),
             damaged=tuple(
-                Damage(key=key, why=why) for key, why in sorted(self._held.wrong.items()) if self._counts(key)
+                Damage(key=key, why=why) for key, why in sorted(self._held.faults.items()) if self._matters(key)
             ),
             missing=tuple(
                 Damage(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._held.sizes
@@ -137,11 +139,11 @@ class _Walk:
             orphan_tips=orphans,
             named=named,
             trail=tuple(trail),
-            witnesses=tuple(each for each in said if each.event in self._held.events),
+            evidence=tuple(each for each in evidence if each.event in self._held.events),
         )
 
-    def _tip(self) -> str | None:
-        """The event that HEAD names, if anything is known of it."""
+    def _event_of_head(self) -> str | None:
+        """Return the event that HEAD names, if it or a copy of it is there."""
         if self.head is None:
             return None
         try:
@@ -152,93 +154,93 @@ class _Walk:
         if isinstance(tip, str) and (tip in self._held.events or tip in self._held.copies):
             return tip
         if _DIGEST.fullmatch(str(tip)):
-            self._needed[self._chain.event_key(str(tip))] = "HEAD names it"
+            self._needed[self._log.event_key(str(tip))] = "HEAD names it"
         self._head_faults.append(f"{self._line}/HEAD names an event that is missing or damaged: {str(tip)[:64]}")
         return None
 
-    def _presumed(self, said: tuple[Witness, ...]) -> str | None:
-        """Where HEAD tells nothing: the newest event that surely was committed."""
-        return next((each.event for each in reversed(said) if each.event in self._held.events), None)
+    def _newest_committed(self, evidence: tuple[HeadEvidence, ...]) -> str | None:
+        """Return the newest event that is there and was certainly committed."""
+        return next((each.event for each in reversed(evidence) if each.event in self._held.events), None)
 
     def _follow(self, tip: str | None) -> tuple[list[Event], bool]:
-        """The history back from `tip`, the newest first, and whether it reaches the beginning."""
+        """Return the history back from `tip`, newest event first, and whether it reaches the first event."""
         trail: list[Event] = []
-        by = "HEAD names it"
+        why = "HEAD names it"
         while tip is not None:
-            self._needed.setdefault(self._chain.event_key(tip), by)
+            self._needed.setdefault(self._log.event_key(tip), why)
             event = self._held.events.get(tip) or self._held.copies.get(tip)
             if event is None or (trail and event.sequence >= trail[-1].sequence):
                 return trail, False
             trail.append(event)
             if event.snapshot is not None:
-                by = f"event {event.sequence} names it as the history before it"
-                self._needed.setdefault(object_key(self._line, event.snapshot), by)
-            tip, by = event.previous, f"event {event.sequence} follows on it"
+                why = f"event {event.sequence} names it as the history before it"
+                self._needed.setdefault(object_key(self._line, event.snapshot), why)
+            tip, why = event.previous, f"event {event.sequence} follows it"
         return trail, True
 
-    def _compare(self, trail: list[Event], *, is_whole: bool) -> None:
-        """What HEAD says with the fold; and whether a reader, who takes the way over the snapshots, gets there, too."""
+    def _check_head(self, trail: list[Event], *, is_whole: bool) -> None:
+        """Compare HEAD with the fold of the history, then read the history as readers do, through the snapshots."""
         if not is_whole or not trail:
             return
-        key = self._chain.event_key(trail[0].digest)
+        key = self._log.event_key(trail[0].digest)
         state = self._held.attempt(key, lambda: fold(reversed(trail)))
         if state is None or self.head is None or self._head_faults:
             return
-        if self.head != canonical(self._chain.head(state)):
+        if self.head != canonical(self._log.head(state)):
             self._head_faults.append(f"{self._line}/HEAD contradicts its own history")
-        if not self._faulty():
-            self._held.attempt(key, lambda: self._chain.at(trail[0].digest))
+        if not self._has_faults():
+            self._held.attempt(key, lambda: self._log.at(trail[0].digest))
 
-    def _listen(self, said: tuple[Witness, ...], trail: list[Event], *, is_whole: bool) -> None:
-        """Whether HEAD has all that was ever committed, as far as anybody can tell."""
+    def _check_evidence(self, evidence: tuple[HeadEvidence, ...], trail: list[Event], *, is_whole: bool) -> None:
+        """Report HEAD if there is evidence of a committed event that it does not include."""
         if self._head_faults:
             return
-        on_it = {event.digest for event in trail}
+        on_trail = {event.digest for event in trail}
         newest = trail[0].sequence if self.head is not None and trail else 0
         oldest = 0 if is_whole else trail[-1].sequence if trail else 0
-        off_it = [each for each in said if self.head is None or each.event not in on_it]
-        against = [each for each in off_it if each.sequence > newest or self._is_lost(each, since=oldest)]
+        off_trail = [each for each in evidence if self.head is None or each.event not in on_trail]
+        against = [each for each in off_trail if each.sequence > newest or self._is_lost(each, since=oldest)]
         if not against:
             return
         last = against[-1]
-        self._needed.setdefault(self._chain.event_key(last.event), last.says)
-        what = "is missing" if self.head is None else f"is at event {newest}: an older or another one was put there"
+        self._needed.setdefault(self._log.event_key(last.event), last.proof)
+        what = "is missing" if self.head is None else f"is at event {newest}: an older or another HEAD was put there"
         self._head_faults.append(
-            f"{self._line}/HEAD {what}; event {last.sequence} ({last.event[:12]}) was committed: {last.says}"
+            f"{self._line}/HEAD {what}; event {last.sequence} ({last.event[:12]}) was committed: {last.proof}"
         )
 
-    def _is_lost(self, witness: Witness, *, since: int) -> bool:
-        return witness.event in self._held.events and witness.sequence >= since
+    def _is_lost(self, evidence: HeadEvidence, *, since: int) -> bool:
+        return evidence.event in self._held.events and evidence.sequence >= since
 
     def _read_version(self, published: tuple[Event, bool]) -> None:
-        """The manifest of a published event, and what it needs; of a retired version nothing is needed any more."""
+        """Check the manifest of a published event, and add what it needs. A retired version needs nothing."""
         event, is_retired = published
         version = event.detail["version"]
         key = self._held.manifest_key(event.detail["manifest"])
         if is_retired:
             self._spared.add(key)
             return
-        self._needed[key] = f"{version} rests on it"
+        self._needed[key] = f"{version} needs it"
         manifest = self._held.manifest(event.detail["manifest"])
         if manifest is None:
             return
-        told = event.detail | {"cycle_key": event.cycle_key}
-        differs = [name for name in TOLD if getattr(manifest, name) != told.get(name)]
+        expected = event.detail | {"cycle_key": event.cycle_key}
+        differs = [name for name in COMPARED if getattr(manifest, name) != expected.get(name)]
         if differs:
-            self._held.wrong[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
+            self._held.faults[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
         named = [*manifest.files.items(), *((f"its {name}", ref) for name, ref in manifest.documents().items())]
         for name, ref in named:
             place = object_key(self._line, ref.digest)
             self._needed[place] = f"{version} needs it ({name})"
             if self._held.sizes.get(place, ref.size) != ref.size:
-                self._held.wrong[place] = f"{place} has another size than {version} says"
+                self._held.faults[place] = f"{place} differs in size from the manifest of {version}"
 
-    def _faulty(self) -> bool:
-        return bool(self._needed.keys() - self._held.sizes.keys() or self._needed.keys() & self._held.wrong.keys())
+    def _has_faults(self) -> bool:
+        return bool(self._needed.keys() - self._held.sizes.keys() or self._needed.keys() & self._held.faults.keys())
 
-    def _counts(self, key: str) -> bool:
-        """Whether it matters: what nobody needs may be a stranger's, unless it lies where other bytes belong."""
-        return key in self._needed or self._held.is_torn(key)
+    def _matters(self, key: str) -> bool:
+        """Whether a fault counts: the key is needed, or its bytes are wrong. An untrusted but intact document is neither."""
+        return key in self._needed or self._held.has_wrong_bytes(key)
 
     def _orphans(self, trail: list[Event], committed: set[str]) -> tuple[Event, ...]:
         committed = committed | {event.digest for event in trail}
@@ -248,7 +250,7 @@ class _Walk:
 
 
 def _published(trail: list[Event]) -> list[tuple[Event, bool]]:
-    """The events that published a version, and whether that was retired since."""
+    """Return the events that published a version, and whether that version was retired later."""
     retired = {name for event in trail if event.kind is EventKind.RETIRED for name in event.detail.get("versions", ())}
     published = [
         event for event in trail if event.kind is EventKind.PUBLISHED and {"version", "manifest"} <= event.detail.keys()

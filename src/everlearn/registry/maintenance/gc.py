@@ -1,108 +1,51 @@
-"""Remove what no version and no running publish can need. Listed first, always.
+"""Garbage collection: remove what neither a version nor a running publication needs.
 
-    found = plan(registry, retention)                       # reads only
+    found = plan_collection(registry, retention)                       # gc_plan.py: reads only
     done = collect(registry, retention, actor="ada", wait=time.sleep)
 
-Kept for ever: HEAD, events, manifests and snapshots, that is, everything that tells the history; the objects of every
-version that is not retired; what belongs to the open cycle. Retired are versions that never were champion and are not
-among the last few; an event says so before anything of theirs is removed. Data snapshots lie elsewhere and are not
-looked at.
+Safe beside publishers and readers, and after a crash at any point, by its order:
 
-The order makes it safe beside publishers and readers, whoever dies when: retire (an event), mark what would be removed,
-wait one lease time, say "sweeping" in the mark, list again and read HEAD and leases again, remove what is in both lists
-and was not touched since, take the mark away. Whatever is left by a crash is found by the next collection.
+1. record the retirement of versions in the history;
+2. write a mark with the keys that would be removed;
+3. wait for one heartbeat lifetime, so that every publisher either renews its heartbeat or expires;
+4. set the mark to "sweeping", then plan again and read the heartbeats again (publisher_heartbeat.py has the other half);
+5. remove what is in both plans and was not modified between them;
+6. delete the mark.
+
+The next collection completes one that was interrupted.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.lease import Lease
 from everlearn.cycle.record import current_cycle
-from everlearn.errors import ConflictError, CycleBusyError, IntegrityError, NotFoundError, RegistryError
-from everlearn.registry.maintenance.head_evidence import witnesses
-from everlearn.registry.publisher_lease import SWEEPING, Mark, claims, mark_key
-from everlearn.storage.objects import object_key
+from everlearn.errors import ConflictError, CycleBusyError, NotFoundError, RegistryError
+from everlearn.registry.maintenance.gc_plan import horizon, plan_collection, retirable
+from everlearn.registry.publisher_heartbeat import SWEEPING, CollectionMark, mark_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterator
+    from datetime import datetime, timedelta
 
-    from everlearn.registry.events import Event, State
+    from everlearn.registry.maintenance.gc_plan import CollectionPlan, Garbage
     from everlearn.registry.versions import Registry
     from everlearn.settings import RetentionSettings
-    from everlearn.storage.protocol import ObjectInfo, Store
+    from everlearn.storage.protocol import Store
 
-BATCH = 100
-SEALED = (b'{"content":{"before":', b'{"content":{"events":')
-_KEY = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """An object that nobody needs, and why not."""
-
-    key: str
-    size: int
-    modified: datetime
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionPlan:
-    """What could go. `retiring` are versions whose files would go with it; `busy` says who is publishing now, if anybody."""
-
-    line: str
-    at: datetime
-    retiring: tuple[str, ...]
-    items: tuple[Item, ...]
-    busy: str | None
-
-    @property
-    def size(self) -> int:
-        """Bytes that would be free."""
-        return sum(item.size for item in self.items)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.items or self.retiring)
+BATCH = 100  # deletions between two renewals of the mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What a collection did: versions retired, keys removed, unfinished uploads given up."""
+    """Result of a collection: retired versions, removed keys and their bytes, aborted multipart uploads."""
 
     retired: tuple[str, ...]
     removed: tuple[str, ...]
     size: int
     uploads: int
-
-
-def plan(registry: Registry, retention: RetentionSettings) -> CollectionPlan:
-    """What nobody needs, by the server's clock. IntegrityError where HEAD or a manifest does not hold: run fsck first."""
-    store, line = registry.store, registry.line
-    listed = [*store.list(f"{line}/objects/"), *store.list(f"{line}/work/")]  # before HEAD: what is new is not in it
-    now = store.now()
-    leases = claims(store, line)
-    horizon = min([now - timedelta(hours=retention.minimum_age_hours), *_open_since(store, line)])
-    state = registry.state()
-    _demand_newest(registry, state)
-    retiring = retirable(registry, state, keep=retention.versions, before=horizon)
-    needed = _needed(registry, state, without=retiring)
-    items = [*_objects(store, listed, needed=needed, line=line, before=horizon)]
-    items += _workspaces(store, listed, state=state, retiring=retiring, line=line, before=_work_ends(now, retention))
-    items += [
-        Item(key=lease.key, size=0, modified=lease.expires, why=f"the publisher {lease.holder} is dead")
-        for lease in leases
-        if lease.expires < horizon
-    ]
-    busy = next((f"{lease.holder}, until {lease.expires:%H:%M:%S}" for lease in leases if lease.expires > now), None)
-    return CollectionPlan(line=line, at=now, retiring=retiring, items=tuple(items), busy=busy)
 
 
 def collect(
@@ -111,187 +54,91 @@ def collect(
     *,
     actor: str,
     wait: Callable[[float], None],
-    lease: timedelta | None = None,
+    lifetime: timedelta | None = None,
 ) -> Collected:
-    """Remove what `plan` says, beside whoever works. `wait` lets seconds pass: one lease time.
+    """Retire versions and remove garbage. Repeating the call completes an interrupted collection.
 
-    RegistryError, and nothing removed, while somebody publishes or another collection runs. Repeating it completes it.
+    `wait` sleeps for a number of seconds; it is called once with `lifetime`, by default the registry's heartbeat
+    lifetime.
+
+    Raises:
+        RegistryError: A publication or another collection is running. Nothing was removed.
+        IntegrityError: HEAD or a manifest is damaged or old: run fsck first.
     """
-    lease = lease or registry.lease
-    first = plan(registry, retention)
-    _demand_quiet(first)
+    lifetime = lifetime or registry.heartbeat_lifetime
+    _require_idle(plan_collection(registry, retention))
     retired = registry.retire(
-        lambda state: retirable(registry, state, keep=retention.versions, before=_horizon(registry, retention)),
+        lambda state: retirable(registry, state, keep=retention.versions, before=horizon(registry, retention)),
         reason=f"not among the last {retention.versions}, and never champion",
         actor=actor,
     )
-    marked = plan(registry, retention)
-    mark = _Marked(registry.store, registry.line, lease=lease)
-    mark.set("marked", marked.items, until=lease)
+    marked = plan_collection(registry, retention)
+    mark = _MarkWriter(registry.store, registry.line, lifetime=lifetime)
+    mark.set("marked", marked.items, until=lifetime)
     try:
-        wait(lease.total_seconds())
-        mark.set(SWEEPING, marked.items, until=2 * lease)
-        again = plan(registry, retention)
-        _demand_quiet(again)
+        wait(lifetime.total_seconds())
+        mark.set(SWEEPING, marked.items, until=2 * lifetime)
+        again = plan_collection(registry, retention)
+        _require_idle(again)
         chosen = _unchanged(marked.items, again.items)
-        removed = [*_remove(registry.store, registry.line, chosen, mark=mark, lease=lease)]
-        uploads = registry.store.abort_uploads(f"{registry.line}/", before=_horizon(registry, retention))
+        removed = [*_remove(registry.store, registry.line, chosen, mark=mark)]
+        uploads = registry.store.abort_uploads(f"{registry.line}/", before=horizon(registry, retention))
     finally:
         mark.drop()
-    return Collected(
-        retired=retired, removed=tuple(item.key for item in removed), size=sum(i.size for i in removed), uploads=uploads
-    )
+    size = sum(item.size for item in removed)
+    return Collected(retired=retired, removed=tuple(item.key for item in removed), size=size, uploads=uploads)
 
 
-def retirable(registry: Registry, state: State, *, keep: int, before: datetime) -> tuple[str, ...]:
-    """Versions that retention lets go: never champion, not among the last `keep`, published before then."""
-    old = list(state.versions.values())
-    old = old[: max(0, len(old) - keep)]
-    fit = [entry for entry in old if not entry.retired and entry.version not in state.ever_champion]
-    return tuple(
-        entry.version
-        for entry in fit
-        if registry.store.head(f"{registry.line}/manifests/{entry.manifest}.json").modified < before
-    )
-
-
-def _horizon(registry: Registry, retention: RetentionSettings) -> datetime:
-    now = registry.store.now()
-    return min([now - timedelta(hours=retention.minimum_age_hours), *_open_since(registry.store, registry.line)])
-
-
-def _open_since(store: Store, line: str) -> list[datetime]:
-    """When the open cycle was opened, by the server's clock: it is a publish that runs."""
-    if current_cycle(store, line) is None:
-        return []
-    return [store.head(f"{line}/work/open.json").modified]
-
-
-def _work_ends(now: datetime, retention: RetentionSettings) -> datetime:
-    return now - max(timedelta(days=retention.work_days), timedelta(hours=retention.minimum_age_hours))
-
-
-def _demand_quiet(found: CollectionPlan) -> None:
-    if found.busy:
+def _require_idle(plan: CollectionPlan) -> None:
+    if plan.busy:
         raise RegistryError(
-            f"line {found.line}: somebody is publishing ({found.busy}); nothing was removed, run it again"
+            f"line {plan.line}: a publication is running ({plan.busy}); nothing was removed, run it again later"
         )
 
 
-def _demand_newest(registry: Registry, state: State) -> None:
-    """Refuse to work from an older HEAD than was once there: what it does not name may be what was lost."""
-    on_it = {event.digest for event in state.history}
-    beside = [*_beside(registry, on_it)]
-    for witness in witnesses(registry.store, registry.line, beside):
-        if witness.event not in on_it:
-            raise IntegrityError(
-                f"{registry.line}/HEAD is not the newest: event {witness.sequence} was committed ({witness.says}); "
-                "run `everlearn fsck --repair` before anything is removed"
-            )
-
-
-def _beside(registry: Registry, on_it: set[str]) -> Iterator[Event]:
-    for info in registry.store.list(f"{registry.line}/events/"):
-        digest = info.key.rpartition("/")[2].removesuffix(".json")
-        if digest not in on_it and _KEY.fullmatch(digest):
-            yield registry.event(digest)
-
-
-def _needed(registry: Registry, state: State, *, without: tuple[str, ...]) -> set[str]:
-    """Keys of objects that the history, or a version that is kept, names."""
-    found = {event.snapshot for event in state.history if event.snapshot}
-    for entry in state.versions.values():
-        if not entry.retired and entry.version not in without:
-            found |= {ref.digest for ref in registry.manifest(entry.version).references()}
-    return {object_key(registry.line, digest) for digest in found}
-
-
-def _objects(
-    store: Store, listed: Iterable[ObjectInfo], *, needed: set[str], line: str, before: datetime
-) -> Iterator[Item]:
-    for info in listed:
-        begins = info.key.startswith(object_key(line, ""))
-        if begins and info.key not in needed and info.modified < before and not _is_snapshot(store, info.key):
-            yield Item(key=info.key, size=info.size, modified=info.modified, why="no version needs it")
-
-
-def _is_snapshot(store: Store, key: str) -> bool:
-    """Whether it is a part of the history that no event names yet: a later event with the same past would."""
-    try:
-        return next(iter(store.read(key)), b"").startswith(SEALED)
-    except NotFoundError:
-        return True  # gone meanwhile: no business of ours
-
-
-def _workspaces(
-    store: Store,
-    listed: Iterable[ObjectInfo],
-    *,
-    state: State,
-    retiring: tuple[str, ...],
-    line: str,
-    before: datetime,
-) -> list[Item]:
-    """The work of cycles that ended long ago, but for those whose version is kept: later nights replay from it."""
-    held = defaultdict(list)
-    for info in listed:
-        key = info.key.removeprefix(f"{line}/work/").partition("/")[0]
-        if info.key.startswith(f"{line}/work/") and _KEY.fullmatch(key):
-            held[key].append(info)
-    opened = current_cycle(store, line)
-    kept = {entry.cycle_key for entry in state.versions.values() if not entry.retired and entry.version not in retiring}
-    kept |= {opened.key} if opened else set()
-    why = "its cycle ended long ago"
-    return [
-        Item(key=info.key, size=info.size, modified=info.modified, why=why)
-        for key, infos in sorted(held.items())
-        if key not in kept and max(info.modified for info in infos) < before
-        for info in sorted(infos, key=lambda info: not info.key.endswith("/index.json"))
-    ]
-
-
-def _unchanged(marked: tuple[Item, ...], again: tuple[Item, ...]) -> tuple[Item, ...]:
+def _unchanged(marked: tuple[Garbage, ...], again: tuple[Garbage, ...]) -> tuple[Garbage, ...]:
     before = {(item.key, item.modified) for item in marked}
     return tuple(item for item in again if (item.key, item.modified) in before)
 
 
-def _remove(store: Store, line: str, items: tuple[Item, ...], *, mark: _Marked, lease: timedelta) -> Iterator[Item]:
-    """Remove, the work of cycles only while no night runs; the mark is renewed as long as it goes on."""
+def _remove(store: Store, line: str, items: tuple[Garbage, ...], *, mark: _MarkWriter) -> Iterator[Garbage]:
+    """Remove the items and yield them, working files of cycles only if no cycle is running."""
     work = [item for item in items if item.key.startswith(f"{line}/work/")]
     others = [item for item in items if item not in set(work)]
-    yield from _remove_all(store, others, mark=mark, lease=lease, all_of=items)
+    yield from _remove_all(store, others, mark=mark, marked=items)
     if work:
         try:
             with Lease(store, line):
                 if current_cycle(store, line) is None:
-                    yield from _remove_all(store, work, mark=mark, lease=lease, all_of=items)
+                    yield from _remove_all(store, work, mark=mark, marked=items)
         except CycleBusyError:
             return
 
 
 def _remove_all(
-    store: Store, items: list[Item], *, mark: _Marked, lease: timedelta, all_of: tuple[Item, ...]
-) -> Iterator[Item]:
+    store: Store, items: list[Garbage], *, mark: _MarkWriter, marked: tuple[Garbage, ...]
+) -> Iterator[Garbage]:
     for at in range(0, len(items), BATCH):
-        mark.set(SWEEPING, all_of, until=2 * lease)
+        mark.set(SWEEPING, marked, until=2 * mark.lifetime)
         for item in items[at : at + BATCH]:
             store.delete(item.key)
             yield item
 
 
-class _Marked:
-    """The mark of one collection: the right to collect, moved by conditional writes only."""
+class _MarkWriter:
+    """The mark of one collection. Conditional writes make it a lock: one collection at a time."""
 
-    def __init__(self, store: Store, line: str, *, lease: timedelta) -> None:
+    def __init__(self, store: Store, line: str, *, lifetime: timedelta) -> None:
+        self.lifetime = lifetime
         self._store = store
         self._key = mark_key(line)
         self._line = line
-        self._lease = lease
         self._etag: str | None = None
 
-    def set(self, stage: str, items: tuple[Item, ...], *, until: timedelta) -> None:
+    def set(self, stage: str, items: tuple[Garbage, ...], *, until: timedelta) -> None:
+        """Write the mark, valid for `until` and one lifetime more. Raises RegistryError if it is not ours."""
         now = self._store.now()
-        mark = Mark(stage=stage, until=now + until + self._lease, keys=tuple(item.key for item in items))
+        mark = CollectionMark(stage=stage, until=now + until + self.lifetime, keys=tuple(item.key for item in items))
         try:
             if self._etag is None:
                 self._etag = self._begin(mark, now)
@@ -304,15 +151,15 @@ class _Marked:
             ) from None
 
     def drop(self) -> None:
-        """Let the next one begin at once."""
+        """Delete the mark, so that the next collection can begin at once."""
         if self._etag is not None:
             self._store.delete(self._key)
 
-    def _begin(self, mark: Mark, now: datetime) -> str:
+    def _begin(self, mark: CollectionMark, now: datetime) -> str:
         try:
             held = self._store.get(self._key)
         except NotFoundError:
             return self._store.create(self._key, mark.to_bytes())
-        if now < Mark.from_bytes(held.data, name=self._key).until:
-            raise RegistryError(f"line {self._line}: another `everlearn gc` is at work; run it again when it has ended")
+        if now < CollectionMark.from_bytes(held.data, name=self._key).until:
+            raise RegistryError(f"line {self._line}: another `everlearn gc` is running; run it again when it has ended")
         return self._store.replace(self._key, mark.to_bytes(), etag=held.etag)

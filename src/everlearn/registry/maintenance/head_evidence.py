@@ -1,10 +1,10 @@
-"""What proves that an event was committed, that is, that HEAD once named it.
+"""HEAD evidence: proofs that an event was committed, that is, that HEAD named it once.
 
-- An event was written on top of it: writers build only on what HEAD names, and sign what they build.
-- The bucket holds an older content of HEAD that names it.
+- A later event refers to it: writers append only to the event that HEAD names, and sign what they append.
+- The bucket keeps an older version of HEAD that names it.
 - A consumer has acknowledged it.
 
-The last two are unsigned. They only point at an event; its own digest and signature are checked by whoever uses them.
+The last two are unsigned: they only point at an event, whose own digest and signature have to be verified.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
-    """Somebody who says that the event with that digest and number was committed."""
+class HeadEvidence:
+    """Proof that the event with this digest and number was committed. `proof` is a clause for messages."""
 
     event: str
     sequence: int
-    says: str
+    proof: str
 
 
-def witnesses(store: Store, line: str, events: Iterable[Event]) -> tuple[Witness, ...]:
-    """All that can be found for a line whose verified events are `events`; those for the newest event last."""
-    found = [*_heads(store, line), *_consumers(store, line), *_followers(events)]
-    return tuple(sorted(found, key=lambda each: each.sequence))
+def collect_evidence(store: Store, line: str, events: Iterable[Event]) -> tuple[HeadEvidence, ...]:
+    """Return all evidence for a line, sorted by event number. `events` are its verified events."""
+    evidence = [*_from_old_heads(store, line), *_from_consumers(store, line), *_from_successors(events)]
+    return tuple(sorted(evidence, key=lambda each: each.sequence))
 
 
-def _followers(events: Iterable[Event]) -> Iterator[Witness]:
+def _from_successors(events: Iterable[Event]) -> Iterator[HeadEvidence]:
     for event in events:
         if event.previous is not None:
-            says = f"event {event.sequence} ({event.digest[:12]}) was written on top of it"
-            yield Witness(event=event.previous, sequence=event.sequence - 1, says=says)
+            proof = f"event {event.sequence} ({event.digest[:12]}) was appended to it"
+            yield HeadEvidence(event=event.previous, sequence=event.sequence - 1, proof=proof)
 
 
-def _heads(store: Store, line: str) -> Iterator[Witness]:
+def _from_old_heads(store: Store, line: str) -> Iterator[HeadEvidence]:
     name = f"{line}/HEAD"
     for blob in store.versions(name):
         try:
             head = parse(blob.data, name=name)
         except IntegrityError:
-            continue  # an older damage proves nothing
+            continue  # a damaged old HEAD proves nothing
         event, sequence = head.get("event"), head.get("sequence")
         if isinstance(event, str) and isinstance(sequence, int):
-            yield Witness(event=event, sequence=sequence, says="the bucket holds an older HEAD that names it")
+            yield HeadEvidence(event=event, sequence=sequence, proof="the bucket holds an older HEAD that names it")
 
 
-def _consumers(store: Store, line: str) -> Iterator[Witness]:
-    for name, said in acknowledgements(store, line).items():
-        if said is not None and said.event is not None:
-            yield Witness(event=said.event, sequence=said.sequence, says=f"{name} has acknowledged it")
+def _from_consumers(store: Store, line: str) -> Iterator[HeadEvidence]:
+    for name, note in acknowledgements(store, line).items():
+        if note is not None and note.event is not None:
+            yield HeadEvidence(event=note.event, sequence=note.sequence, proof=f"{name} has acknowledged it")

@@ -1,4 +1,7 @@
-"""Everything that a line holds, listed, read and verified; what cannot be, is remembered with its reason, not raised."""
+"""Inventory of a line: every event, snapshot, manifest and object, listed, read and verified.
+
+Faults are collected by key, not raised, so that one damaged object does not hide the next.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from everlearn.errors import IntegrityError, NotFoundError
-from everlearn.registry.event_log import READERS, Chain
+from everlearn.registry.event_log import READERS, EventLog
 from everlearn.registry.manifest import Manifest
 from everlearn.registry.sealed_document import unseal
 from everlearn.storage.objects import fetch, object_key
@@ -26,103 +29,102 @@ _NAMED = re.compile(r"(events/[0-9a-f]{64}\.json|manifests/[0-9a-f]{64}\.json|ob
 
 
 class Inventory:
-    """What lies under a line, at the moment when this is made.
+    """The keys of a line as listed at construction, and what has been read of them.
 
     sizes    bytes of each key
-    events   those that hold, by digest
-    copies   events as the snapshots tell them, by digest
-    wrong    why a key does not hold
+    events   verified events by digest
+    copies   events as snapshots hold them, by digest
+    faults   why a key failed verification, by key
     """
 
     def __init__(
         self, store: Store, line: str, *, verifier: Verifier, progress: Callable[[int, int], None] | None
     ) -> None:
-        self.chain = Chain(store, line, clock=lambda: datetime.now(tz=UTC), signer=None, verifier=verifier)
+        self.log = EventLog(store, line, clock=lambda: datetime.now(tz=UTC), signer=None, verifier=verifier)
         held = [info for part in ("events/", "manifests/", "objects/") for info in store.list(f"{line}/{part}")]
         self.sizes = {info.key: info.size for info in held}
         self.events: dict[str, Event] = {}
         self.copies: dict[str, Event] = {}
-        self.wrong: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
         self._store = store
         self._line = line
         self._verifier = verifier
         self._progress = progress
-        self._seen: set[str] = set()
+        self._read: set[str] = set()
 
     def read_events(self) -> None:
         """Read every event, and every snapshot that one of them names."""
-        self.each(self._named("events/"), self._read_event)
-        self.each({each.snapshot for each in self.events.values() if each.snapshot}, self._read_snapshot)
+        self.for_each(self._addressed("events/"), self._read_event)
+        self.for_each({each.snapshot for each in self.events.values() if each.snapshot}, self._read_snapshot)
 
     def read_rest(self) -> None:
-        """Compare all that was not read yet with the digest in its name."""
-        self.each(set(self._named("")) - self._seen, self._hash)
+        """Hash every key that was not read yet, and compare it with the digest in its name."""
+        self.for_each(set(self._addressed("")) - self._read, self._hash)
 
     def manifest(self, digest: str) -> Manifest | None:
-        """The manifest with that digest, if it holds."""
+        """Return the manifest with that digest; None if it is missing or damaged."""
         key = self.manifest_key(digest)
         return self.attempt(key, lambda: self._manifest(key, digest))
 
     def manifest_key(self, digest: str) -> str:
-        """Where that manifest lies."""
+        """Return the key of the manifest with that digest."""
         return f"{self._line}/manifests/{digest}.json"
 
-    def is_torn(self, key: str) -> bool:
-        """Whether there are other bytes under `key` than its name says."""
+    def has_wrong_bytes(self, key: str) -> bool:
+        """Whether the bytes under `key` differ from the digest in its name."""
         whole = hashlib.sha256()
         try:
             for part in self._store.read(key):
                 whole.update(part)
         except NotFoundError:
-            return False  # collected meanwhile
+            return False  # removed since it was listed
         return whole.hexdigest() != _digest(key)
 
-    def each(self, things: Iterable[T], look: Callable[[T], None]) -> None:
-        """Look at many things side by side; what is still waiting is dropped when one look fails."""
+    def for_each(self, values: Iterable[T], work: Callable[[T], None]) -> None:
+        """Call `work` for every value in a thread pool. The first exception cancels what has not begun, and is raised."""
         pool = ThreadPoolExecutor(READERS)
         try:
-            for _ in pool.map(look, things):
+            for _ in pool.map(work, values):
                 if self._progress is not None:
-                    self._progress(len(self._seen), len(self.sizes))
+                    self._progress(len(self._read), len(self.sizes))
         finally:
             pool.shutdown(cancel_futures=True)
 
     def attempt(self, key: str, read: Callable[[], T]) -> T | None:
-        """What `read` returns; None, and remembered, where `key` does not hold."""
-        self._seen.add(key)
+        """Return the result of `read`; on IntegrityError record it as the fault of `key`, and return None."""
+        self._read.add(key)
         try:
             return read()
         except IntegrityError as error:
             if key in self.sizes:
-                self.wrong[key] = str(error)
+                self.faults[key] = str(error)
             return None
 
     def _read_event(self, key: str) -> None:
-        event = self.attempt(key, lambda: self.chain.event(_digest(key)))
+        event = self.attempt(key, lambda: self.log.event(_digest(key)))
         if event is not None:
             self.events[event.digest] = event
 
     def _read_snapshot(self, digest: str) -> None:
         key = object_key(self._line, digest)
-        read = self.attempt(key, lambda: self.chain.snapshot(digest))
+        read = self.attempt(key, lambda: self.log.snapshot(digest))
         for event in read[0] if read else ():
             self.copies[event.digest] = event
             if event != self.events.get(event.digest, event):
-                self.wrong[key] = f"{key} tells event {event.sequence} otherwise than the event itself"
+                self.faults[key] = f"{key}: its copy of event {event.sequence} differs from the event itself"
 
     def _manifest(self, key: str, digest: str) -> Manifest:
         data = fetch(self._store, key, digest=digest)
-        return Manifest.from_content(
-            unseal(data, purpose="manifest", line=self._line, verifier=self._verifier, name=key)
-        )
+        content = unseal(data, purpose="manifest", line=self._line, verifier=self._verifier, name=key)
+        return Manifest.from_content(content)
 
     def _hash(self, key: str) -> None:
-        self._seen.add(key)
-        if self.is_torn(key):
-            self.wrong[key] = f"{key} is damaged: its bytes have another digest"
+        self._read.add(key)
+        if self.has_wrong_bytes(key):
+            self.faults[key] = f"{key} is damaged: its bytes have another digest"
 
-    def _named(self, part: str) -> list[str]:
-        """The keys below `part` that are named by a digest."""
+    def _addressed(self, part: str) -> list[str]:
+        """Return the keys below `part` whose name is a digest."""
         begin = f"{self._line}/"
         return [key for key in self.sizes if key.startswith(begin + part) and _NAMED.fullmatch(key[len(begin) :])]
 

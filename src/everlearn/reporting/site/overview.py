@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against
+from everlearn.registry.line_state import champion_after_each
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
 from everlearn.reporting.report import gate_groups, headline
 from everlearn.reporting.site import pictures
 from everlearn.reporting.site.pictures import Slot
-from everlearn.reporting.site.read_model import NIGHTS, serving
+from everlearn.reporting.site.read_model import NIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from everlearn.gate.decision import SuiteRow
-    from everlearn.registry.events import Event, State
+    from everlearn.registry.events import Event
+    from everlearn.registry.line_state import State
     from everlearn.reporting.site.read_model import Look, NightView, Reader
 
 MOST_SLOTS = 60  # events on the charts' axis
@@ -64,7 +66,7 @@ def overview(look: Look, reader: Reader) -> dict[str, Any]:
 
 def slots_of(state: State, reader: Reader) -> list[Slot]:
     """The newest events that the charts show, the oldest first."""
-    champions = serving(state)
+    champions = list(champion_after_each(state.history))
     events = [event for event in state.history if event.kind in DRAWN][-MOST_SLOTS:]
     nights = reader.nights(event for event in events if event.kind in NIGHTS)
     by_event = {night.event.digest: night for night in nights}
@@ -83,7 +85,7 @@ def champion_night(state: State, version: str | None, reader: Reader) -> NightVi
 
 def since(state: State) -> Event | None:
     """The event that made the champion what it is."""
-    champions = serving(state)
+    champions = list(champion_after_each(state.history))
     changes = [
         event
         for event, before, after in zip(state.history, [None, *champions], champions, strict=False)

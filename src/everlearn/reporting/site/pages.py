@@ -22,7 +22,8 @@ from everlearn.reporting.site.read_model import NIGHTS, Reader, name_of
 from everlearn.reporting.templating import template
 
 if TYPE_CHECKING:
-    from everlearn.registry.events import Event, State
+    from everlearn.registry.events import Event
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
     from everlearn.reporting.site.read_model import Look, NightView
 

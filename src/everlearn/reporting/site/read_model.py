@@ -16,7 +16,7 @@ from everlearn.cycle.record import OpenCycle, current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.gate.decision import Decision
-from everlearn.registry.events import Event, EventKind, State
+from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime
 from everlearn.storage.objects import object_key
@@ -24,6 +24,7 @@ from everlearn.storage.objects import object_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
 READERS = 8
@@ -173,24 +174,6 @@ def steps_of(metrics: Mapping[str, float]) -> tuple[StepTime, ...]:
     return tuple(
         StepTime(name=name, seconds=metrics.get(WALL + name, 0.0), cpu_seconds=metrics[CPU + name]) for name in names
     )
-
-
-def serving(state: State) -> list[str | None]:
-    """The champion after each event of the history; None is the base model alone."""
-    champions: list[str | None] = []
-    now: str | None = None
-    for event in state.history:
-        match event.kind:
-            case EventKind.PUBLISHED if event.detail["champion"]:
-                now = event.detail["version"]
-            case EventKind.PROMOTED:
-                now = event.detail["version"]
-            case EventKind.ROLLED_BACK:
-                now = event.detail["to"]
-            case _:
-                pass
-        champions.append(now)
-    return champions
 
 
 def _decision(plain: dict[str, Any] | None) -> tuple[Decision | None, tuple[str, ...]]:

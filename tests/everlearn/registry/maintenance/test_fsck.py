@@ -12,12 +12,12 @@ from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
-from everlearn.registry.event_log import Chain, Draft
-from everlearn.registry.events import Event, EventKind
+from everlearn.registry.artifacts import Artifacts
+from everlearn.registry.event_log import EventLog
+from everlearn.registry.events import Draft, Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.sealed_document import seal
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
-from everlearn.registry.versions import Registry
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
 from everlearn.storage.protocol import Blob
@@ -25,7 +25,7 @@ from tests.support.line import LINE, SIGNER, VERIFIER, WHEN, Clock, candidate, o
 from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys
 
 if TYPE_CHECKING:
-    from everlearn.registry.events import State
+    from everlearn.registry.line_state import State
     from everlearn.storage.s3 import S3Store
 
 HEAD = f"{LINE}/HEAD"
@@ -55,8 +55,8 @@ def walk(store: MemoryStore) -> Findings:
     return fsck(store, LINE, verifier=VERIFIER)
 
 
-def chained(store: MemoryStore) -> Chain:
-    return Chain(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
+def chained(store: MemoryStore) -> EventLog:
+    return EventLog(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
 
 
 def draft(reason: str = "r", kind: EventKind = EventKind.SUITE_CHANGED, **detail: Any) -> Draft:
@@ -112,9 +112,7 @@ def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> Non
             assert "HEAD is missing; event 4" in findings.head[0].why
         else:
             assert [fault.key for fault in findings.missing] == [key]
-            assert any(
-                word in findings.missing[0].why for word in ("needs it", "rests on it", "names it", "follows on it")
-            )
+            assert any(word in findings.missing[0].why for word in ("needs it", "names it", "follows it"))
         store._objects[key] = held
 
 
@@ -126,7 +124,7 @@ def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
     flip_bit(store, one, at=3)
     findings = walk(store)
     assert [fault.key for fault in findings.missing] == [f"{LINE}/events/{third}.json"]
-    assert findings.missing[0].why == "event 4 follows on it"
+    assert findings.missing[0].why == "event 4 follows it"
     assert [fault.key for fault in findings.damaged] == [one]
     assert "its bytes have another digest" in findings.damaged[0].why
 
@@ -158,7 +156,7 @@ def test_with_another_key_nothing_is_believed(store: MemoryStore) -> None:
 
 def test_one_document_by_a_stranger_is_named_where_it_is_needed(store: MemoryStore) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
-    forger = Chain(store, LINE, clock=Clock(), signer=stranger, verifier=Unsigned())
+    forger = EventLog(store, LINE, clock=Clock(), signer=stranger, verifier=Unsigned())
     state = chained(store).state()
     forged, after = forger._write(draft("forged"), state=state, at=WHEN)
     assert walk(store).is_clean
@@ -206,8 +204,8 @@ def test_an_older_head_is_found_out_by_what_was_written_on_top(store: MemoryStor
     chained(store).append(lambda _: draft("seven"))
     store._objects[HEAD] = (old, WHEN)
     findings = walk(store)
-    assert "HEAD is at event 5: an older or another one was put there; event 6" in findings.head[0].why
-    assert "was written on top of it" in findings.head[0].why
+    assert "HEAD is at event 5: an older or another HEAD was put there; event 6" in findings.head[0].why
+    assert "was appended to it" in findings.head[0].why
     assert [tip.sequence for tip in findings.orphan_tips] == [7]
 
 
@@ -249,7 +247,7 @@ def test_a_history_that_was_written_over_an_older_head_is_found_out(store: Memor
     store._objects[HEAD] = (old, WHEN)
     chained(store).append(lambda _: draft("another six"))
     chained(store).append(lambda _: draft("seven"))
-    assert "HEAD is at event 7: an older or another one was put there; event 6" in walk(store).head[0].why
+    assert "HEAD is at event 7: an older or another HEAD was put there; event 6" in walk(store).head[0].why
 
 
 def test_an_older_head_without_any_witness_is_what_nobody_can_know(store: MemoryStore) -> None:
@@ -305,15 +303,17 @@ def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, mon
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
-    monkeypatch.setattr(Registry, "_check_objects", lambda *_, **__: None)
+    monkeypatch.setattr(Artifacts, "check_objects", lambda *_, **__: None)
     line.publish(replace(manifest, files=files), make_champion=False, actor="night", reason="r")
-    assert {fault.why.partition("has another")[2] for fault in walk(store).damaged} == {" size than v0004 says"}
+    assert {fault.why.partition("differs in")[2] for fault in walk(store).damaged} == {
+        " size from the manifest of v0004"
+    }
 
 
 def test_a_snapshot_that_tells_an_event_otherwise_is_named(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
-    def lie(self: Chain, state: State, held: int) -> str:
+    def lie(self: EventLog, state: State, held: int) -> str:
         events = [replace(event, reason=f"nicer {held}") for event in state.history]
         content = [{"content": event.to_content(), "digest": event.digest} for event in events]
         data = seal({"events": content, "before": []}, purpose="snapshot", line=LINE, signer=SIGNER)
@@ -321,19 +321,19 @@ def test_a_snapshot_that_tells_an_event_otherwise_is_named(store: MemoryStore, m
         written.append(object_key(LINE, digest_of(data)))
         return digest_of(data)
 
-    monkeypatch.setattr(Chain, "_write_snapshot", lie)
+    monkeypatch.setattr(EventLog, "_write_snapshot", lie)
     chained(store).append(lambda _: draft())
     assert [fault.key for fault in walk(store).damaged] == written
 
 
 def test_a_snapshot_that_leaves_events_out_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def forget(self: Chain, state: State, held: int) -> str:
+    def forget(self: EventLog, state: State, held: int) -> str:
         content = [{"content": event.to_content(), "digest": event.digest} for event in state.history[held:]]
         data = seal({"events": content, "before": []}, purpose="snapshot", line=LINE, signer=SIGNER)
         self._store.create(object_key(LINE, digest_of(data)), data)
         return digest_of(data)
 
-    monkeypatch.setattr(Chain, "_write_snapshot", forget)
+    monkeypatch.setattr(EventLog, "_write_snapshot", forget)
     event = chained(store).append(lambda _: draft())
     assert "breaks the history" in walk(store).damaged[0].why
     assert walk(store).damaged[0].key == f"{LINE}/events/{event.digest}.json"

@@ -14,8 +14,9 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.errors import IntegrityError, RegistryError, SettingsError, StaleParentError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
-from everlearn.registry.maintenance.gc import Collected, collect, plan
-from everlearn.registry.publisher_lease import Mark, Publisher, claims, mark_key
+from everlearn.registry.maintenance.gc import Collected, collect
+from everlearn.registry.maintenance.gc_plan import plan_collection
+from everlearn.registry.publisher_heartbeat import CollectionMark, PublisherHeartbeat, mark_key, read_heartbeats
 from everlearn.registry.versions import EventKind
 from everlearn.settings import RetentionSettings, Settings, load
 from everlearn.storage.in_memory import MemoryStore
@@ -77,15 +78,15 @@ def test_what_no_version_needs_goes_when_it_is_old_enough(store: MemoryStore, li
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += DAY / 2
-    assert plan(line, RETENTION).is_empty
+    assert plan_collection(line, RETENTION).is_empty
     time.now += DAY
-    found = plan(line, RETENTION)
+    found = plan_collection(line, RETENTION)
     assert [item.why for item in found.items if "/objects/" in item.key] == ["no version needs it"]
     assert found.size == len(b"forgotten")
     done = run(line, time)
     assert (done.size, done.retired) == (len(b"forgotten"), ())
     assert objects(store) == 2
-    assert plan(line, RETENTION).is_empty
+    assert plan_collection(line, RETENTION).is_empty
 
 
 def test_versions_that_never_were_champion_are_retired_but_for_the_last(
@@ -96,7 +97,7 @@ def test_versions_that_never_were_champion_are_retired_but_for_the_last(
         publish(line, name, champion=False)
     heir = candidate(line, "heir", parent="v0002")
     time.now += 2 * DAY
-    assert plan(line, RETENTION).retiring == ("v0002",)
+    assert plan_collection(line, RETENTION).retiring == ("v0002",)
     assert run(line, time).retired == ("v0002",)
     assert line.state().history[-1].kind is EventKind.RETIRED
     assert [name for name, entry in line.state().versions.items() if entry.retired] == ["v0002"]
@@ -105,7 +106,7 @@ def test_versions_that_never_were_champion_are_retired_but_for_the_last(
         line.pull("v0002", to=tmp_path / "a")
     with pytest.raises(RegistryError, match="v0002 is retired"):
         line.promote("v0002", reason="r", actor="ada")
-    with pytest.raises(StaleParentError, match="v0002, which is retired since"):
+    with pytest.raises(StaleParentError, match="v0002, which was retired since"):
         line.publish(heir, make_champion=False, actor="night", reason="better")
     line.promote("v0003", reason="r", actor="ada")
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
@@ -117,11 +118,11 @@ def test_nothing_goes_while_somebody_publishes(store: MemoryStore, line: Registr
     time.now += 2 * DAY
     other = open_line(store)
     other.put_object(b"new")
-    assert plan(line, RETENTION).busy
-    with pytest.raises(RegistryError, match="somebody is publishing"):
+    assert plan_collection(line, RETENTION).busy
+    with pytest.raises(RegistryError, match="a publication is running"):
         run(line, time)
     time.now += DAY
-    with pytest.raises(RegistryError, match="somebody is publishing"):
+    with pytest.raises(RegistryError, match="a publication is running"):
         run(line, time, meanwhile=lambda: open_line(store).put_object(b"newer"))
     assert objects(store) == 5
     assert not list(store.list(f"{LINE}/gc/")), "the mark went with the refusal"
@@ -135,7 +136,7 @@ def test_what_was_used_again_meanwhile_stays(store: MemoryStore, line: Registry,
     def use() -> None:
         other = open_line(store)
         other.put_object(b"forgotten")
-        other._publisher.end()
+        other._heartbeat.end()
 
     assert not [key for key in run(line, time, meanwhile=use).removed if "/objects/" in key]
     assert objects(store) == 3
@@ -209,7 +210,7 @@ def test_what_vanishes_while_a_collection_looks_is_no_business_of_ours(
         return read(wanted, start=start)
 
     monkeypatch.setattr(store, "read", too_late)
-    assert [item.key for item in plan(line, RETENTION).items if "/objects/" in item.key] == []
+    assert [item.key for item in plan_collection(line, RETENTION).items if "/objects/" in item.key] == []
 
 
 def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:
@@ -220,7 +221,7 @@ def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registr
     store.put(f"{LINE}/HEAD", old)
     time.now += 2 * DAY
     with pytest.raises(IntegrityError, match=r"HEAD is not the newest: event 2 was committed"):
-        plan(open_line(store), RETENTION)
+        plan_collection(open_line(store), RETENTION)
 
 
 def test_a_snapshot_that_no_event_names_yet_is_kept(
@@ -228,7 +229,7 @@ def test_a_snapshot_that_no_event_names_yet_is_kept(
 ) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
     publish(line, "one")
-    monkeypatch.setattr(line._chain, "_move", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(line._log, "_move", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         publish(line, "two")
     time.now += 2 * DAY
@@ -243,13 +244,13 @@ def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: Time
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
-    with pytest.raises(RegistryError, match="another `everlearn gc` is at work"):
+    with pytest.raises(RegistryError, match="another `everlearn gc` is running"):
         run(line, time, meanwhile=lambda: run(open_line(store), time))
-    store.put(mark_key(LINE), Mark(stage="marked", until=time.now, keys=()).to_bytes())
+    store.put(mark_key(LINE), CollectionMark(stage="marked", until=time.now, keys=()).to_bytes())
     with pytest.raises(RegistryError, match="another `everlearn gc` has taken over"):
         run(line, time, meanwhile=lambda: store.put(mark_key(LINE), b"{}"))
     assert objects(store) == 3
-    with pytest.raises(IntegrityError, match="is no mark of a collection"):
+    with pytest.raises(IntegrityError, match="is not the mark of a collection"):
         run(line, time)
 
 
@@ -262,7 +263,7 @@ def test_a_publisher_whose_lease_ran_out_publishes_nothing(store: MemoryStore, l
         return original(key, data)
 
     store.create = slow  # type: ignore[method-assign]
-    with pytest.raises(RegistryError, match="lease has run out"):
+    with pytest.raises(RegistryError, match="heartbeat has expired"):
         line.publish(manifest, make_champion=True, actor="night", reason="better")
     store.create = original  # type: ignore[method-assign]
     assert open_line(store).state().sequence == 0
@@ -274,7 +275,7 @@ def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
 ) -> None:
     manifest = candidate(line, "one")
     key = f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}"
-    store.put(mark_key(LINE), Mark(stage="sweeping", until=time.now + DAY, keys=(key,)).to_bytes())
+    store.put(mark_key(LINE), CollectionMark(stage="sweeping", until=time.now + DAY, keys=(key,)).to_bytes())
     with pytest.raises(RegistryError, match="is removing an object that this version needs"):
         line.publish(manifest, make_champion=True, actor="night", reason="better")
     time.now += DAY
@@ -283,22 +284,22 @@ def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
 
 
 def test_a_lease_is_renewed_while_it_is_used_and_given_back(store: MemoryStore, time: Time) -> None:
-    publisher = Publisher(store, LINE, lease=timedelta(seconds=30), monotonic=lambda: time.now.timestamp())  # noqa: PLW0108 - read anew each time
+    publisher = PublisherHeartbeat(store, LINE, lifetime=timedelta(seconds=30), monotonic=lambda: time.now.timestamp())  # noqa: PLW0108 - read anew each time
     assert publisher.fresh_after is None
     publisher.end()
-    publisher.hold()
-    first = claims(store, LINE)[0]
+    publisher.keep_alive()
+    first = read_heartbeats(store, LINE)[0]
     time.wait(5)
-    publisher.hold()
-    assert claims(store, LINE) == (first,)
+    publisher.keep_alive()
+    assert read_heartbeats(store, LINE) == (first,)
     time.wait(10)
-    publisher.hold()
-    assert claims(store, LINE)[0].expires == first.expires + timedelta(seconds=15)
-    assert claims(store, LINE)[0].since == first.since
+    publisher.keep_alive()
+    assert read_heartbeats(store, LINE)[0].expires == first.expires + timedelta(seconds=15)
+    assert read_heartbeats(store, LINE)[0].since == first.since
     store.put(f"{LINE}/publishers/strange.json", b"?")
-    assert {claim.holder == "somebody" for claim in claims(store, LINE)} == {True, False}
+    assert {claim.holder == "unknown" for claim in read_heartbeats(store, LINE)} == {True, False}
     publisher.end()
-    assert len(claims(store, LINE)) == 1
+    assert len(read_heartbeats(store, LINE)) == 1
 
 
 def test_a_file_is_kept_as_bytes_are(store: MemoryStore, line: Registry, tmp_path: Path) -> None:

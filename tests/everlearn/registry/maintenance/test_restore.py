@@ -137,7 +137,7 @@ def test_without_any_proof_nothing_is_restored_and_the_way_out_is_named() -> Non
 def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(store: VersionedStore) -> None:
     last = str(open_line(store).state().tip)
     put_back(store, canonical(parse(store.get(HEAD).data, name="HEAD") | {"champion": "v0001"}))
-    with pytest.raises(IntegrityError, match=f"say so with --adopt {last[:12]}"):
+    with pytest.raises(IntegrityError, match=f"run --adopt {last[:12]}"):
         repair(store)
     adopt(store, last)
     assert (walk(store).is_clean, open_line(store).state().champion) == (True, "v0002")
@@ -145,7 +145,7 @@ def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(sto
 
 def test_between_two_histories_only_a_person_decides(store: VersionedStore) -> None:
     one, other = branch(store)
-    with pytest.raises(IntegrityError, match=r"has two histories: event 6 .* was committed .*, and event 6"):
+    with pytest.raises(IntegrityError, match=r"has two histories: event 6 .* was committed .*, and so was event 6"):
         repair(store)
     assert adopt(store, one.digest[:12]).sequence == 6
     assert open_line(store).state().tip == one.digest
@@ -189,12 +189,12 @@ def test_whoever_moves_head_meanwhile_is_not_overwritten(store: VersionedStore) 
     put_back(store, old)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     chained(store).append(lambda _: draft("six again"))
-    with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
+    with pytest.raises(ConflictError, match="was moved by another process meanwhile"):
         carry_out(store, plan)
     erase(store, HEAD)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     store.put(HEAD, old)
-    with pytest.raises(ConflictError, match="was moved by somebody else meanwhile"):
+    with pytest.raises(ConflictError, match="was moved by another process meanwhile"):
         carry_out(store, plan)
 
 
@@ -203,7 +203,7 @@ def test_an_older_content_that_is_gone_meanwhile_is_said(store: VersionedStore) 
     store.delete(key)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
     store.older.clear()
-    with pytest.raises(IntegrityError, match="the older content that held the right bytes is gone"):
+    with pytest.raises(IntegrityError, match="the older version with the right bytes is gone"):
         carry_out(store, plan)
 
 
@@ -237,5 +237,5 @@ def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(stor
 def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: VersionedStore) -> None:
     history = open_line(store).state().history
     erase(store, HEAD)
-    with pytest.raises(BadInputError, match="event 4, which follows on it, was committed, too; use --repair"):
+    with pytest.raises(BadInputError, match="event 4, which follows it, was committed, too; use --repair"):
         adopt(store, history[1].digest)

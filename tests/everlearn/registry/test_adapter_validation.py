@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from everlearn.errors import AdapterError, IntegrityError
-from everlearn.registry.adapter_files import CONFIG, MAX_CONFIG, MAX_HEADER, WEIGHTS, check_directory
+from everlearn.registry.adapter_validation import CONFIG, MAX_CONFIG, MAX_HEADER, WEIGHTS, check_directory
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import adapter, candidate, open_line
 

@@ -1,0 +1,92 @@
+"""Eligibility: which versions the history allows to be published, promoted, rolled back to or delivered.
+
+Pure rules over `State`. Whether the stored bytes of a version are intact is checked by `artifacts`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everlearn.errors import RegistryError, StaleParentError
+from everlearn.registry.line_state import BASE
+
+if TYPE_CHECKING:
+    from everlearn.registry.events import Event, EventKind
+    from everlearn.registry.line_state import State, VersionEntry
+    from everlearn.registry.manifest import Manifest
+
+CHAMPION = "champion"
+
+
+def resolve(ref: str, state: State, *, line: str) -> VersionEntry:
+    """Return the version that `ref` ("v0007" or "champion") names. Raises RegistryError if there is none."""
+    version = state.champion if ref == CHAMPION else ref
+    if version is None:
+        raise RegistryError(f"line {line} has no champion: the base model alone is in use; run `everlearn cycle`")
+    if version not in state.versions:
+        known = ", ".join(list(state.versions)[-5:]) or "none yet"
+        raise RegistryError(f"line {line} has no version {version!r}; the latest are: {known}")
+    return state.versions[version]
+
+
+def require_files(entry: VersionEntry) -> None:
+    """Raise RegistryError if the version is retired, so that its files may be gone."""
+    if entry.retired:
+        raise RegistryError(f"{entry.version} is retired: its files were removed; choose another version")
+
+
+def require_unbarred(entry: VersionEntry, state: State) -> None:
+    """Raise RegistryError if the version was rolled back or refused."""
+    if entry.barred:
+        good = [each for each in state.versions if not state.versions[each].barred]
+        raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
+
+
+def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:
+    """Check that a candidate may be published.
+
+    Raises:
+        StaleParentError: Its parent was retired or barred since the night began, or, if it is to become champion,
+            another version has become champion.
+        RegistryError: It was trained on another base model than the versions of this line.
+    """
+    parent = None if manifest.parent is None else resolve(manifest.parent, state, line=line)
+    if parent is not None and parent.retired:
+        raise StaleParentError(f"the night began at {parent.version}, which was retired since; run another cycle")
+    if parent is not None and parent.barred:
+        raise StaleParentError(f"the night began at {parent.version}, which was barred since; run another cycle")
+    if make_champion and manifest.parent != state.champion:
+        start, now = manifest.parent or "the base model", state.champion or "the base model"
+        raise StaleParentError(f"the night began at {start}, but {now} is champion now; run another cycle from there")
+    first = next(iter(state.versions.values()), None)
+    if first is not None and first.base_fingerprint != manifest.base_fingerprint:
+        raise RegistryError(f"line {line} belongs to another base model; publish under another line (store.line)")
+
+
+def ended(state: State, cycle_key: str, kind: EventKind) -> Event | None:
+    """Return the event of `kind` that ended a cycle; None if it is open. Raises RegistryError for another kind."""
+    event = state.cycles.get(cycle_key)
+    if event is not None and event.kind is not kind:
+        raise RegistryError(f"cycle {cycle_key[:12]} ended as {event.kind} before (event {event.sequence}), not {kind}")
+    return event
+
+
+def rollback_target(to: str | None, state: State, *, left: str | None, line: str) -> VersionEntry | None:
+    """Return the version to roll back to: `to`, or by default the last good champion; None is the base model.
+
+    `left` is the champion when the rollback was requested.
+
+    Raises:
+        RegistryError: There is no champion, it has changed since the request, or `to` is the champion or unknown.
+    """
+    if left is None:
+        raise RegistryError(f"line {line}: the base model alone is in use; there is nothing to roll back")
+    if state.champion != left:
+        now = state.champion or "the base model"
+        raise RegistryError(f"{left} is no longer champion, {now} is: another writer was first; check the history")
+    if to == BASE or (to is None and state.last_good is None):
+        return None
+    entry = resolve(to or str(state.last_good), state, line=line)
+    if entry.version == left:
+        raise RegistryError(f"{left} is the champion already; name an earlier version, or none for the last good one")
+    return entry
