@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.cycle.inputs import CycleInputs, cycle_key, freeze_inputs
+from everlearn.cycle.inputs import CycleInputs, cycle_key, freeze_inputs, freeze_settings, restore_settings
 from everlearn.cycle.record import End, close_cycle, current_cycle, open_cycle
 from everlearn.cycle.resume_limit import count_resume
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import CycleError
 from everlearn.registry.connect import open_registry, open_store
-from everlearn.settings import Settings
 from everlearn.telemetry import logs
 from everlearn.training.models.fingerprint import fingerprint
 from tasks.night import LOG, Night, step_task
 
 if TYPE_CHECKING:
     from everlearn.cycle.record import OpenCycle
+    from everlearn.settings import Settings
     from tasks.ingest import ClaimedSnapshot
 
 
@@ -56,7 +56,7 @@ def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
 def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
     """Freeze the inputs and settings of a new night and return it."""
     inputs = inputs_of(settings, data_digest=claim.data_digest)
-    notes = {"settings": settings.model_dump_json()}
+    notes = freeze_settings(settings)
     return _fenced(open_cycle(open_store(settings.store), settings.store.line, inputs, notes=notes), settings, token)
 
 
@@ -89,11 +89,7 @@ def end_night(night: Night, end: End | None) -> None:
 
 
 def _fenced(opened: OpenCycle, settings: Settings, token: int) -> Night:
-    """Return the night with its frozen key and settings, and shut out workers with an older token.
-
-    Only the store and the signing key come from today's settings: a bucket may have moved meanwhile.
-    """
-    frozen = Settings.model_validate_json(opened.notes["settings"])
-    frozen = frozen.model_copy(update={"store": settings.store, "signing": settings.signing})
+    """Return the night with its frozen key and settings, and shut out workers with an older token."""
+    frozen = restore_settings(opened.notes, current=settings)
     Workspace(open_store(settings.store), settings.store.line, opened.key, token=token).fence()
     return Night(settings=frozen, key=opened.key, inputs=opened.inputs, token=token, started=opened.opened.isoformat())

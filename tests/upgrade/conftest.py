@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings
     from tests.conftest import S3Server
 
-ARCHIVE = Path(__file__).with_name("bucket-0.1.0.tar.gz")
+ARCHIVES = sorted(Path(__file__).parent.glob("bucket-*.tar.gz"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +64,11 @@ class Upgraded:
         return Ended(code=int(ended.value.code or 0), out=self.capsys.readouterr().out)
 
 
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked archive; tests only read it."""
-    folder = tmp_path_factory.mktemp("release-0.1.0")
-    with tarfile.open(ARCHIVE) as tar:
+@pytest.fixture(scope="session", params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.gz"))
+def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unpacked archive; tests only read it."""
+    folder = tmp_path_factory.mktemp("archive")
+    with tarfile.open(request.param) as tar:
         tar.extractall(folder, filter="data")
     return folder
 

@@ -11,10 +11,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from everlearn.canonical_json import canonical, digest_of
+from everlearn.errors import CycleError
+from everlearn.settings import Settings
 
 if TYPE_CHECKING:
-    from everlearn.settings import Settings
+    from collections.abc import Mapping
 
 SECTIONS = frozenset({"domain", "threads", "ingest", "ladder", "learn", "rollouts"})
 """The settings and sections that change the weights."""
@@ -101,3 +105,27 @@ def config_digest(settings: Settings) -> str:
     for name, value in changed.items():
         always[name] = {**always.get(name, {}), **value} if isinstance(value, dict) else value
     return digest_of(canonical(always))
+
+
+def freeze_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings as notes of an open cycle."""
+    return {"settings": settings.model_dump_json()}
+
+
+def restore_settings(notes: Mapping[str, str], *, current: Settings) -> Settings:
+    """Return the settings that were frozen in `notes`, except where the bucket and the signing key are.
+
+    Those two come from `current`: the bucket may have moved to another server meanwhile.
+
+    Raises:
+        CycleError: another release froze a setting that this one does not know or does not accept.
+    """
+    try:
+        frozen = Settings.model_validate_json(notes["settings"])
+    except ValidationError as error:
+        names = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+        raise CycleError(
+            f"the open cycle was started by another version of Everlearn with settings that this one does not accept "
+            f"({names}); finish it with that version, or abandon it with `everlearn cycle --abandon`"
+        ) from None
+    return frozen.model_copy(update={"store": current.store, "signing": current.signing})

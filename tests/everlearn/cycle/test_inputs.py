@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.cycle.inputs import ALWAYS_INCLUDED, CycleInputs, config_digest, cycle_key, freeze_inputs
+from everlearn.cycle.inputs import (
+    ALWAYS_INCLUDED,
+    CycleInputs,
+    config_digest,
+    cycle_key,
+    freeze_inputs,
+    freeze_settings,
+    restore_settings,
+)
+from everlearn.errors import CycleError
 from everlearn.settings import Settings
 
 INPUTS = CycleInputs(data_digest="d", config_digest="c", parent="v0001", base_fingerprint="b", code_version="0.1.0")
@@ -70,3 +79,15 @@ def test_all_settings_of_release_0_1_0_are_still_there() -> None:
 def test_frozen_inputs_name_the_installed_release() -> None:
     inputs = freeze_inputs(Settings(), data_digest="d", parent=None, base_fingerprint="b")
     assert (inputs.config_digest, inputs.code_version) == (DEFAULT_DIGEST, version("everlearn"))
+
+
+def test_frozen_settings_come_back_with_the_store_of_today() -> None:
+    frozen = Settings.model_validate({"learn": {"seed": 3}, "store": {"region": "us-east-1"}})
+    moved = Settings.model_validate({"learn": {"seed": 4}, "store": {"region": "eu-west-1"}})
+    restored = restore_settings(freeze_settings(frozen), current=moved)
+    assert (restored.learn.seed, restored.store.region) == (3, "eu-west-1")
+
+
+def test_a_setting_of_a_newer_release_is_named() -> None:
+    with pytest.raises(CycleError, match=r"does not accept \(learn.magic\); finish it with that version"):
+        restore_settings({"settings": '{"learn": {"magic": 1}}'}, current=Settings())
