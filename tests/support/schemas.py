@@ -1,6 +1,6 @@
-"""What the standards themselves say of our documents: protobuf of in-toto and SLSA, the JSON schema of CycloneDX 1.6.
+"""Validate documents against the official definitions: protobuf of in-toto and SLSA, JSON schema of CycloneDX 1.6.
 
-Both are the official definitions, as their own packages ship them, and both refuse fields that they do not know.
+Both definitions come with the standards' own packages and refuse unknown fields.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ CYCLONEDX = JsonStrictValidator(SchemaVersion.V1_6)
 
 
 def faults_of_bom(written: bytes) -> str:
-    """What the schema has against it; empty where it is valid."""
+    """Return the schema violations; empty for a valid document."""
     return str(CYCLONEDX.validate_str(written.decode()) or "")
 
 
 def checked_provenance(written: bytes) -> Any:
-    """The parsed predicate, if the statement around it is one. What both specifications require is asked for by name."""
-    found = json_format.Parse(written, statement_pb2.Statement())
-    Statement.copy_from_pb(found).validate()
-    assert found.predicate_type == "https://slsa.dev/provenance/v1"
+    """Return the parsed SLSA predicate of a valid statement; fields that the specifications require are asserted."""
+    parsed = json_format.Parse(written, statement_pb2.Statement())
+    Statement.copy_from_pb(parsed).validate()
+    assert parsed.predicate_type == "https://slsa.dev/provenance/v1"
     predicate = json_format.Parse(json.dumps(json.loads(written)["predicate"]), provenance_pb2.Provenance())
     made, run = predicate.build_definition, predicate.run_details
     assert ":" in made.build_type

@@ -1,12 +1,13 @@
-"""Where a version came from, in the form that supply-chain tools read: SLSA v1 provenance in an in-toto statement.
+"""Provenance of a version: a SLSA v1 predicate in an in-toto statement, the form that supply-chain tools read.
 
-    subject       the adapter's files
-    depends on    the base model, the parent's manifest, the night's data, the code if its commit is known
-    run           the cycle, from when to when
+    subject        the adapter's files
+    dependencies   the base model, the parent's manifest, the night's data, the code if its commit is known
+    run            the cycle, its start and its end
 
-Everything in it comes from the manifest and from the run that made it, so the same night writes the same bytes. It is
-kept as an object that the manifest names, hence covered by the manifest's signature; it needs none of its own. See
-https://slsa.dev/spec/v1.0/provenance and https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md.
+Built with the models of `in-toto-attestation`. Every fact comes from the manifest and from the run, so the same night
+gives the same bytes. The statement is stored as an object that the signed manifest names, so it has no signature of its
+own. See https://slsa.dev/spec/v1.0/provenance and
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from everlearn.registry.manifest import Manifest
 
-STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:everlearn:night:v1"
 BUILDER = "urn:everlearn:cycle"
@@ -34,9 +34,11 @@ BASE_DIGEST = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRun:
-    """What a night knows beside its manifest: its line, its start, what it began at, and what is told of its parts.
+    """Facts about a night that its manifest does not hold.
 
-    `parent_manifest` is the digest of the parent's manifest, `commit` that of the code, `licence` the base model's.
+    parent_manifest   digest of the parent's manifest
+    commit            git commit of the code
+    licence           licence of the base model
     """
 
     line: str
@@ -47,65 +49,76 @@ class BuildRun:
 
 
 def statement(manifest: Manifest, *, run: BuildRun) -> dict[str, Any]:
-    """The provenance of a version, ready to be written as canonical JSON."""
-    return {
-        "_type": STATEMENT,
-        "subject": [{"name": name, "digest": {"sha256": ref.digest}} for name, ref in sorted(manifest.files.items())],
-        "predicateType": PREDICATE,
-        "predicate": {"buildDefinition": _definition(manifest, run), "runDetails": _details(manifest, run)},
-    }
+    """Return the provenance of a version as JSON values."""
+    from google.protobuf.json_format import MessageToDict  # with in_toto_attestation 0.2 s, for publishers only
+    from in_toto_attestation.v1.statement import Statement
+
+    files = sorted(manifest.files.items())
+    predicate = _predicate(manifest, run)
+    made = Statement([_resource(name, sha256=ref.digest) for name, ref in files], PREDICATE, predicate)
+    made.validate()
+    return {**MessageToDict(made.pb), "predicate": predicate}
 
 
-def rfc3339(moment: datetime) -> str:
-    """As both forms write time: whole seconds of UTC."""
-    return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+def whole_seconds(moment: datetime) -> datetime:
+    """Return `moment` in UTC without microseconds, the precision of both documents of a version."""
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def commit_of(file: Path) -> str | None:
-    """The git commit that this source file is part of; None unless it is sure: no git, not tracked, or code was changed."""
+    """Return the git commit of a source file; None without git, for an untracked file, or with uncommitted changes."""
     tracked = _git(file.parent, "ls-files", "--error-unmatch", "--", file.name)
     changed = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
     return _git(file.parent, "rev-parse", "HEAD") if tracked and changed == "" else None
 
 
-def _definition(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
-    return {
-        "buildType": BUILD_TYPE,
-        "externalParameters": {"line": run.line, "parent": manifest.parent or "base", "settings": manifest.config},
-        "internalParameters": {"cycleKey": manifest.cycle_key},
-        "resolvedDependencies": _dependencies(manifest, run),
-    }
+def _predicate(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
+    """Return the SLSA predicate as JSON values."""
+    from google.protobuf.json_format import MessageToDict
+    from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 
-
-def _dependencies(manifest: Manifest, run: BuildRun) -> list[dict[str, Any]]:
-    base = {"name": "base model", "digest": {"sha256": manifest.base_fingerprint}}
-    found: list[dict[str, Any]] = [base | {"annotations": {"digestOf": BASE_DIGEST}}]
-    if run.parent_manifest is not None:
-        found.append({"name": f"manifest of {manifest.parent}", "digest": {"sha256": run.parent_manifest}})
-    found.append({"name": "data snapshot", "digest": {"sha256": manifest.data_digest}})
-    if run.commit is not None:
-        found.append({"name": "code", "digest": {"gitCommit": run.commit}})
-    return found
-
-
-def _details(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
-    details: dict[str, Any] = {
-        "builder": {"id": BUILDER, "version": {"everlearn": manifest.code_version}},
-        "metadata": {
-            "invocationId": manifest.cycle_key,
-            "startedOn": rfc3339(run.started),
-            "finishedOn": rfc3339(manifest.created),
-        },
-    }
+    message = provenance_pb2.Provenance()
+    build, details = message.build_definition, message.run_details
+    build.build_type = BUILD_TYPE
+    build.external_parameters.update({"line": run.line, "parent": manifest.parent or "base"})
+    build.internal_parameters.update({"cycleKey": manifest.cycle_key})
+    build.resolved_dependencies.extend(_dependencies(manifest, run))
+    details.builder.id = BUILDER
+    details.builder.version["everlearn"] = manifest.code_version
+    details.metadata.invocation_id = manifest.cycle_key
+    details.metadata.started_on.FromDatetime(whole_seconds(run.started))
+    details.metadata.finished_on.FromDatetime(whole_seconds(manifest.created))
     if manifest.report is not None:
-        details["byproducts"] = [{"name": "report", "digest": {"sha256": manifest.report.digest}}]
-    return details
+        details.byproducts.append(_resource("report", sha256=manifest.report.digest))
+    predicate: dict[str, Any] = MessageToDict(message)
+    # Set after the conversion: a protobuf Struct holds every number as a double, which would round large seeds.
+    predicate["buildDefinition"]["externalParameters"]["settings"] = manifest.config
+    return predicate
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    """What git answers, None if it is not there or says no."""
+def _dependencies(manifest: Manifest, run: BuildRun) -> list[Any]:
+    """Return the resource descriptors of everything that the version was made from."""
+    base = _resource("base model", annotations={"digestOf": BASE_DIGEST}, sha256=manifest.base_fingerprint)
+    dependencies = [base]
+    if run.parent_manifest is not None:
+        dependencies.append(_resource(f"manifest of {manifest.parent}", sha256=run.parent_manifest))
+    dependencies.append(_resource("data snapshot", sha256=manifest.data_digest))
+    if run.commit is not None:
+        dependencies.append(_resource("code", gitCommit=run.commit))
+    return dependencies
+
+
+def _resource(name: str, *, annotations: dict[str, str] | None = None, **digest: str) -> Any:
+    """Return an in-toto ResourceDescriptor message."""
+    from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+
+    return ResourceDescriptor(name=name, digest=digest, annotations=annotations).pb
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return the output of a git command; None if git is not installed or the command fails."""
     git = shutil.which("git")
     if git is None:
         return None
-    done = subprocess.run([git, "-C", str(folder), *words], check=False, capture_output=True, text=True)
+    done = subprocess.run([git, "-C", str(folder), *arguments], check=False, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""The bill of materials, held against the official JSON schema of CycloneDX 1.6 (strict: unknown fields are refused)."""
+"""Validate bills of materials against the strict JSON schema of CycloneDX 1.6, which refuses unknown fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.schemas import faults_of_bom
 
 
 def references(bom: Any) -> list[str]:
-    """Every `bom-ref` in it."""
+    """Return every `bom-ref` in a document."""
     if isinstance(bom, dict):
         own = [bom["bom-ref"]] if "bom-ref" in bom else []
         return own + [each for value in bom.values() for each in references(value)]
@@ -25,7 +25,7 @@ def references(bom: Any) -> list[str]:
 
 @settings(max_examples=25)
 @given(night=NIGHTS)
-def test_every_bill_of_materials_is_valid_cyclonedx(night: Night) -> None:
+def test_bill_is_valid_cyclonedx(night: Night) -> None:
     manifest, run = night
     bom = bill(manifest, run=run)
     assert faults_of_bom(canonical(bom)) == ""
@@ -36,30 +36,28 @@ def test_every_bill_of_materials_is_valid_cyclonedx(night: Night) -> None:
 
 
 @given(night=NIGHTS)
-def test_the_same_night_writes_the_same_bill_and_serial_number(night: Night) -> None:
+def test_equal_manifests_give_equal_bills(night: Night) -> None:
     manifest, run = night
     assert canonical(bill(manifest, run=run)) == canonical(bill(backwards(manifest), run=run))
 
 
-def test_another_night_has_another_serial_number() -> None:
+def test_serial_number_depends_on_the_content() -> None:
     one, other = bill(MANIFEST, run=RUN)["serialNumber"], bill(FIRST, run=ALONE)["serialNumber"]
     assert one != other
     assert uuid.UUID(one).version == 5
 
 
 @pytest.mark.parametrize("change", [{"bomFormat": "x"}, {"colour": "red"}, {"serialNumber": "7"}, {"components": [{}]}])
-def test_the_check_itself_can_fail(change: dict[str, Any]) -> None:
+def test_schema_check_refuses_invalid_documents(change: dict[str, Any]) -> None:
     assert faults_of_bom(canonical(bill(MANIFEST, run=RUN) | change))
 
 
-def test_a_bill_names_files_base_parent_and_data_with_their_digests_and_licence() -> None:
+def test_bill_names_files_base_parent_data_and_licence() -> None:
     bom = bill(MANIFEST, run=RUN)
     adapter = bom["metadata"]["component"]
     assert adapter["type"] == "machine-learning-model"
     digests = {each["name"]: each["hashes"] for each in adapter["components"]}
-    assert digests == {
-        name: [{"alg": "SHA-256", "content": ref.digest}] for name, ref in MANIFEST.files.items()
-    }  # fmt: skip
+    assert digests == {name: [{"alg": "SHA-256", "content": ref.digest}] for name, ref in MANIFEST.files.items()}
     parts = {part["bom-ref"]: part for part in bom["components"]}
     assert {name: part["hashes"][0]["content"][0] for name, part in parts.items()} == {
         "base": "b",
@@ -68,10 +66,10 @@ def test_a_bill_names_files_base_parent_and_data_with_their_digests_and_licence(
     }
     assert parts["base"]["name"] == "base"
     assert parts["base"]["licenses"] == [{"license": {"name": "apache-2.0"}}]
-    assert bom["dependencies"][0] == {"ref": "adapter", "dependsOn": ["base", "parent", "data"]}
+    assert bom["dependencies"][0] == {"ref": "adapter", "dependsOn": ["base", "data", "parent"]}
 
 
-def test_the_model_card_tells_what_the_gate_measured() -> None:
+def test_model_card_holds_the_measurements_of_the_gate() -> None:
     card = bill(MANIFEST, run=RUN)["metadata"]["component"]["modelCard"]
     assert card["properties"] == [{"name": "everlearn:gate", "value": "PASS"}]
     assert card["modelParameters"]["task"] == "integration"
@@ -83,9 +81,9 @@ def test_the_model_card_tells_what_the_gate_measured() -> None:
     ]
 
 
-def test_what_a_first_night_does_not_know_is_left_out() -> None:
+def test_bill_of_a_first_version_omits_unknown_facts() -> None:
     bom = bill(FIRST, run=ALONE)
-    assert [part["bom-ref"] for part in bom["components"]] == ["base", "data"]
+    assert sorted(part["bom-ref"] for part in bom["components"]) == ["base", "data"]
     assert not json.dumps(bom).count("licenses")
     assert bom["metadata"]["component"]["modelCard"]["properties"][0]["value"] == "unknown"
 
@@ -101,5 +99,5 @@ def test_what_a_first_night_does_not_know_is_left_out() -> None:
         ("", None),
     ],
 )
-def test_the_licence_is_read_from_the_header_of_the_model_card_and_nowhere_else(card: str, licence: str | None) -> None:
+def test_licence_is_read_only_from_the_model_cards_header(card: str, licence: str | None) -> None:
     assert licence_of(card) == licence

@@ -1,4 +1,4 @@
-"""The provenance, held against the official protobuf definitions of in-toto and SLSA, which refuse unknown fields."""
+"""Validate provenance against the protobuf definitions of in-toto and SLSA, which refuse unknown fields."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 
 @given(night=NIGHTS)
-def test_every_provenance_is_a_valid_in_toto_statement_with_a_valid_slsa_predicate(night: Night) -> None:
+def test_provenance_is_a_valid_in_toto_and_slsa_document(night: Night) -> None:
     manifest, run = night
     checked_provenance(canonical(statement(manifest, run=run)))
 
 
+def test_settings_keep_their_integers_exactly() -> None:
+    made = statement(replace(MANIFEST, config={"seed": 2**63 - 1, "rate": 1.0}), run=RUN)
+    settings = made["predicate"]["buildDefinition"]["externalParameters"]["settings"]
+    assert canonical(settings) == b'{"rate":1.0,"seed":9223372036854775807}'
+
+
 @given(night=NIGHTS)
-def test_the_subjects_of_a_provenance_are_the_files_of_the_adapter(night: Night) -> None:
+def test_subjects_are_the_files_of_the_adapter(night: Night) -> None:
     manifest, run = night
     subjects = statement(manifest, run=run)["subject"]
     assert {each["name"]: each["digest"]["sha256"] for each in subjects} == {
@@ -37,12 +43,12 @@ def test_the_subjects_of_a_provenance_are_the_files_of_the_adapter(night: Night)
 
 
 @given(night=NIGHTS)
-def test_the_same_night_writes_the_same_provenance(night: Night) -> None:
+def test_equal_manifests_give_equal_provenance(night: Night) -> None:
     manifest, run = night
     assert canonical(statement(manifest, run=run)) == canonical(statement(backwards(manifest), run=run))
 
 
-def test_a_provenance_names_all_that_the_version_was_made_from() -> None:
+def test_provenance_names_everything_the_version_depends_on() -> None:
     found = checked_provenance(canonical(statement(MANIFEST, run=RUN)))
     resolved = {each.name: dict(each.digest) for each in found.build_definition.resolved_dependencies}
     assert resolved == {
@@ -60,7 +66,7 @@ def test_a_provenance_names_all_that_the_version_was_made_from() -> None:
     assert [dict(each.digest) for each in found.run_details.byproducts] == [{"sha256": "f" * 64}]
 
 
-def test_what_a_first_night_does_not_know_is_left_out() -> None:
+def test_provenance_of_a_first_version_omits_unknown_facts() -> None:
     found = checked_provenance(canonical(statement(FIRST, run=ALONE)))
     assert [each.name for each in found.build_definition.resolved_dependencies] == ["base model", "data snapshot"]
     assert not found.run_details.byproducts
@@ -69,23 +75,23 @@ def test_what_a_first_night_does_not_know_is_left_out() -> None:
 @pytest.mark.parametrize(
     "change", [{"subject": []}, {"colour": "red"}, {"_type": "https://in-toto.io/Statement/v2"}, {"predicateType": "x"}]
 )
-def test_the_check_itself_can_fail(change: dict[str, Any]) -> None:
+def test_definition_check_refuses_invalid_documents(change: dict[str, Any]) -> None:
     with pytest.raises((AssertionError, ValueError, json_format.ParseError)):
         checked_provenance(canonical(statement(MANIFEST, run=RUN) | change))
 
 
-def test_a_provenance_does_not_depend_on_the_references_to_it() -> None:
+def test_provenance_does_not_depend_on_references_to_it() -> None:
     ref = ObjectRef(digest="7" * 64, size=1)
     assert statement(replace(MANIFEST, provenance=ref, bom=ref), run=RUN) == statement(MANIFEST, run=RUN)
 
 
-def git(folder: Path, *words: str) -> str:
-    who = ("-c", "user.name=ada", "-c", "user.email=ada@localhost", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", "-C", str(folder), *who, *words], capture_output=True, text=True, check=True)
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=ada", "-c", "user.email=ada@localhost", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def test_the_commit_of_the_code_is_told_only_where_it_is_sure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_is_reported_only_for_committed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, other = tmp_path / "code.py", tmp_path / "other.py"
     code.write_text("1\n", encoding="utf-8")
     assert commit_of(code) is None  # no repository
@@ -94,9 +100,9 @@ def test_the_commit_of_the_code_is_told_only_where_it_is_sure(tmp_path: Path, mo
     git(tmp_path, "commit", "-qm", "one")
     other.write_text("1\n", encoding="utf-8")
     assert commit_of(code) == git(tmp_path, "rev-parse", "HEAD")
-    assert commit_of(other) is None  # not part of it
+    assert commit_of(other) is None  # untracked
     code.write_text("2\n", encoding="utf-8")
-    assert commit_of(code) is None  # changed since
+    assert commit_of(code) is None  # modified
     git(tmp_path, "commit", "-qam", "two")
     assert commit_of(code) == git(tmp_path, "rev-parse", "HEAD")
     monkeypatch.setattr(shutil, "which", lambda _: None)
