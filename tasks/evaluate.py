@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @step_task
 def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str, float]:
-    """Measure a version on a suite. Return `n`, a count for each ruling, and the `share` that is correct."""
+    """Measure a version on a suite, a file relative to the root directory of the settings. Return `n`, a count for each ruling, and the `share` that is correct."""
     from everlearn.training.evaluation import measure  # imports torch
 
-    problems = suites.load(suite, domain=settings.domain).problems
+    problems = suites.load(settings.resolve(suite), domain=settings.domain).problems
     with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as report_progress:
         adapter = None if version == "base" else open_registry(settings).pull(version, to=Path(folder) / "adapter")
         rows = measure(
-            settings.base.path,
+            settings.base_directory,
             adapter,
             problems,
             seed=settings.learn.seed,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
@@ -26,13 +25,13 @@ from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from everlearn.domains.contract import Domain
     from everlearn.settings import Settings
     from everlearn.storage.protocol import Store
 
 MAX_STATEMENT = 4000
-INBOX = Path(".everlearn/inbox")
-"""Where `everlearn ingest` puts what is handed in, a folder for each line, from where the deployments were made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +50,14 @@ def read_problems(settings: Settings, data: Path | None) -> str:
     if `data` holds none.
     """
     store, line = open_store(settings.store), settings.store.line
-    seen, inbox = _watermark(settings, store).sources, INBOX / line
-    if data is None and not bring_in(store, line):
-        LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox.absolute(), line)
+    seen, inbox = _watermark(settings, store).sources, settings.inbox_directory
+    if data is None and not bring_in(settings, store):
+        LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox, line)
         intake = rows.Intake(rows=(), sources=(), seen_files=0)
     else:
-        intake = rows.read(data or inbox, domain=settings.domain, load=partial(_own, settings), seen=seen)
+        intake = rows.read(
+            settings.resolve(data or inbox), domain=settings.domain, load=partial(_own, settings), seen=seen
+        )
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
     write_once(store, f"{line}/intake/{digest_of(content)}", content)
@@ -66,14 +67,14 @@ def read_problems(settings: Settings, data: Path | None) -> str:
 @step_task
 def find_unseen(settings: Settings) -> list[str]:
     """The digests of the shards that were handed in, here or in the bucket, and that no published night has seen."""
-    store, line = open_store(settings.store), settings.store.line
+    store = open_store(settings.store)
     seen = _watermark(settings, store).sources
-    return sorted({digest_of(path.read_bytes()) for path in bring_in(store, line)} - set(seen))
+    return sorted({digest_of(path.read_bytes()) for path in bring_in(settings, store)} - set(seen))
 
 
-def bring_in(store: Store, line: str) -> list[Path]:
+def bring_in(settings: Settings, store: Store) -> list[Path]:
     """The shards of the inbox, once those that wait in the bucket, below `<line>/inbox/`, are in it as well."""
-    inbox = INBOX / line
+    inbox, line = settings.inbox_directory, settings.store.line
     for each in store.list(f"{line}/inbox/"):
         here = inbox / f"{digest_of(f'{each.key} {each.etag}'.encode())[:16]}.jsonl"
         if each.key.endswith(rows.SUFFIXES) and not here.exists():

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tasks.night import Night
     from tasks.progress import ReportProgress
 
-SUITES = Path("data/suites")
-
 
 @step_task
 def freeze_suites(night: Night) -> bool:
@@ -41,7 +39,7 @@ def freeze_suites(night: Night) -> bool:
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
             domain, seed = load_domain(night.settings.domain), night.settings.learn.seed
-            shipped = [suites.load(path) for path in sorted(SUITES.glob("*.jsonl"))]
+            shipped = [suites.load(path) for path in sorted(night.settings.suites_directory.glob("*.jsonl"))]
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
             items = suites.equivalence_keys([item for suite in shipped for item in suite.problems], domain=domain)
@@ -151,7 +149,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     settings = night.settings
     roots, _ = roots_of(night)
     job = GrowthJob(
-        base=settings.base.path,
+        base=settings.base_directory,
         adapter=parent_adapter(night, folder / "parent"),
         roots=roots,
         forbidden=_forbidden(night),
@@ -177,7 +175,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         report(point.step, steps, f"{point.reward:.0%} of rollouts right, {point.cpu_seconds:.0f} CPU s")
 
     job = TrainingJob(
-        base=settings.base.path,
+        base=settings.base_directory,
         adapter=parent_adapter(night, folder / "parent"),
         ladder=ladder_of(work, "ladder"),
         domain=settings.domain,
@@ -188,7 +186,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         seed=settings.learn.seed,
         threads=settings.threads,
         verifiers=settings.verifiers,
-        rollouts=settings.rollouts,
+        rollouts=settings.rollout_backend,
         workdir=place,
     )
     return train(job, on_step=show, on_checkpoint=lambda path: work.put_tree("checkpoint", path))

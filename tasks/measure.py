@@ -67,7 +67,7 @@ def check_bytes(night: Night) -> None:
         with tempfile.TemporaryDirectory() as folder:
             probes = _write_probes(night, Path(folder))
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
-            base = night.settings.base.path.absolute()
+            base = night.settings.base_directory
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode < 0:
@@ -120,7 +120,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite) -> l
     settings = night.settings
     with progress(f"{policy} on {suite.name}") as report_progress:
         return measure(
-            settings.base.path,
+            settings.base_directory,
             adapter,
             suite.problems,
             seed=settings.learn.seed,
@@ -138,7 +138,7 @@ def _write_probes(night: Night, folder: Path) -> Path:
     trained = night.work.get_tree("trained", folder / "trained")
     problems = [problem for suite in load_suites(night) for problem in suite.problems[:PROBES_PER_SUITE]]
     domain, seed = load_domain(settings.domain), settings.learn.seed
-    probes = probe(settings.base.path, trained, problems, domain=domain, seed=seed, threads=settings.threads)
+    probes = probe(settings.base_directory, trained, problems, domain=domain, seed=seed, threads=settings.threads)
     path = folder / "probes.jsonl"
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in probes))
     return path

@@ -77,7 +77,7 @@ def find_ended_night(settings: Settings, claim: ClaimedSnapshot) -> dict[str, st
 def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
     """Return the inputs of a night that starts now, from the champion."""
     parent = open_registry(settings).state().champion
-    base = fingerprint(settings.base.path)
+    base = fingerprint(settings.base_directory)
     return freeze_inputs(settings, data_digest=data_digest, parent=parent, base_fingerprint=base)
 
 

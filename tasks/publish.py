@@ -178,7 +178,7 @@ def report_of(night: Night) -> ObjectRef:
 
 def run_of(night: Night) -> BuildRun:
     """Return what provenance and bill of materials say about the night besides its manifest."""
-    parent, card = night.inputs.parent, night.settings.base.path / "README.md"
+    parent, card = night.inputs.parent, night.settings.base_directory / "README.md"
     return BuildRun(
         line=night.line,
         started=datetime.fromisoformat(night.started),

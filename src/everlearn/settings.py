@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from everlearn.errors import SettingsError
 
@@ -65,6 +65,13 @@ class ModelSettings(Section):
     """The base model: a directory that `AutoModelForCausalLM` can load."""
 
     path: Path = Path("data/base")
+
+
+class DataSettings(Section):
+    """Folders with problems on this machine."""
+
+    suites: Path = Path("data/suites")
+    inbox: Path = Path(".everlearn/inbox")
 
 
 class IngestSettings(Section):
@@ -224,11 +231,54 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()
     learn: LearnSettings = LearnSettings()
     rollouts: RolloutSettings = RolloutSettings()
     gate: GateSettings = GateSettings()
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the root directory from the validation context, `{"root": path}`, if there is one."""
+        if context is not None:
+            self._root = context["root"]
+
+    @property
+    def root(self) -> Path:
+        """The directory that relative paths in the settings start from. It is not part of the dumped JSON."""
+        return self._root
+
+    def resolve(self, path: Path) -> Path:
+        """Return a path from the settings as an absolute one."""
+        return self._root / path
+
+    @property
+    def base_directory(self) -> Path:
+        """The folder of the base model."""
+        return self.resolve(self.base.path)
+
+    @property
+    def suites_directory(self) -> Path:
+        """The folder of the shipped suites."""
+        return self.resolve(self.data.suites)
+
+    @property
+    def inbox_directory(self) -> Path:
+        """The folder where new problems of the line wait for its next night."""
+        return self.resolve(self.data.inbox) / self.store.line
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the private key that signs versions."""
+        return self.resolve(self.signing.key_file)
+
+    @property
+    def rollout_backend(self) -> RolloutSettings:
+        """The section `rollouts` with an absolute path to its adapters."""
+        if self.rollouts.adapters is None:
+            return self.rollouts
+        return self.rollouts.model_copy(update={"adapters": self.resolve(self.rollouts.adapters)})
 
     @model_validator(mode="after")
     def _samples_in_one_way(self) -> Self:
@@ -260,9 +310,14 @@ def load(
     overlay = mapping(profiles.get(str(chosen)) or {}, where=f"{path}: profiles.{chosen}")
     values = merge(merge(merge(written, overlay), spoken), {"profile": chosen})
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context={"root": root_of(path)})
     except ValidationError as error:
         raise SettingsError(explain(error)) from None
+
+
+def root_of(path: Path) -> Path:
+    """Return the directory of a settings file; the working directory if there is no such file."""
+    return path.absolute().parent if path.is_file() else Path.cwd()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,23 +1,28 @@
 from __future__ import annotations
 
+import pickle
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from everlearn.canonical_json import canonical, digest_of
 from everlearn.errors import SettingsError
 from everlearn.settings import Settings, load, merge, names
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 trees = st.recursive(
     st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8
 )
 mappings = st.dictionaries(st.sampled_from("abc"), trees, max_size=3)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings with different root directories are not equal."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
@@ -108,6 +113,45 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 def test_all_sections_refuse_names_they_do_not_know() -> None:
     assert "learn.seed" in names(Settings)
     assert all("." in name or name in Settings.model_fields for name in names(Settings))
+
+
+def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "project" / "params.yaml"
+    path.parent.mkdir()
+    path.write_text("store: {line: math}\nrollouts: {adapters: shared}\nbase: {path: /models/base}", encoding="utf-8")
+    settings = load(Path("project/params.yaml"), environ={})
+    monkeypatch.chdir("/")
+    assert settings.root == path.parent
+    assert settings.base_directory == Path("/models/base")
+    assert settings.suites_directory == path.parent / "data" / "suites"
+    assert settings.inbox_directory == path.parent / ".everlearn" / "inbox" / "math"
+    assert settings.key_file == path.parent / ".everlearn" / "signing.pem"
+    assert settings.rollout_backend.adapters == path.parent / "shared"
+    assert Settings().rollout_backend == Settings().rollouts
+
+
+def test_without_a_file_paths_start_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(tmp_path / "elsewhere" / "none.yaml", environ={})
+    monkeypatch.chdir("/")
+    assert settings.root == tmp_path
+
+
+def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
+    settings = Settings.model_validate({}, context={"root": tmp_path / "there"})
+    assert settings.model_copy(update={"threads": 2}).root == tmp_path / "there"
+    assert pickle.loads(pickle.dumps(settings)).root == tmp_path / "there"
+    assert settings.model_dump() == Settings().model_dump()
+    assert Settings.model_validate_json(settings.model_dump_json()).root == tmp_path
+
+
+# Computed on revision 9353ed6, before the settings were split into modules.
+DIGEST = "a27120b61150786a8f059ab6cacd1821899ad4bd6eeb6e7edd1015a015cc2d6f"
+
+
+def test_no_setting_of_an_earlier_release_has_changed() -> None:
+    """The frozen settings of open nights and the keys of cycles rest on this."""
+    dumped = Settings().model_dump(mode="json", exclude={"data"})
+    assert digest_of(canonical(dumped)) == DIGEST
 
 
 @given(below=mappings, above=mappings)

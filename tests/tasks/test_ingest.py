@@ -14,7 +14,6 @@ from everlearn.errors import BadDataError, BadInputError, StoreDownError
 from everlearn.registry.connect import open_store
 from everlearn.storage.objects import fetch
 from tasks.ingest import (
-    INBOX,
     ClaimedSnapshot,
     claim_problems,
     load_counts,
@@ -48,10 +47,11 @@ def ingested(settings: Settings, data: Path) -> ClaimedSnapshot:
 def test_a_line_reads_its_own_inbox_and_an_empty_one_is_no_error(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_shard(tmp_path / INBOX / "another" / "a.jsonl", LONG)
+    inbox = tmp_path / ".everlearn" / "inbox"
+    monkeypatch.chdir("/")
+    write_shard(inbox / "another" / "a.jsonl", LONG)
     assert claim_problems.fn(settings, read_problems.fn(settings, None)).problems == 0
-    write_shard(tmp_path / INBOX / "integration" / "a.jsonl", LONG[:3])
+    write_shard(inbox / "integration" / "a.jsonl", LONG[:3])
     intake = read_problems.fn(settings, None)
     validate_problems.fn(settings, intake)
     assert claim_problems.fn(settings, intake).problems == 3

@@ -41,7 +41,7 @@ class Place:
     @property
     def inbox(self) -> Path:
         """Where problems wait for the next night of the line."""
-        return self.home / "inbox" / self.settings().store.line
+        return self.settings().inbox_directory
 
     def settings(self, *, profile: Profile | None = None) -> Settings:
         """The settings, with the address of the local S3 server where no other is set."""
@@ -96,9 +96,9 @@ class Place:
 
     def own_key(self) -> None:
         """Draw a key to sign with, unless there is one or the settings do without: for a line on the local server."""
-        chosen = self.settings().signing
-        if not (chosen.unsigned or chosen.trusted or chosen.key_file.exists()):
-            signing.create_key(chosen.key_file)
+        settings = self.settings()
+        if not (settings.signing.unsigned or settings.signing.trusted or settings.key_file.exists()):
+            signing.create_key(settings.key_file)
 
 
 def is_chosen(name: str) -> bool:

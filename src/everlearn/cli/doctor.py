@@ -98,7 +98,7 @@ def look_at_domain(place: Place) -> str:
 
 def look_at_base(place: Place) -> str:
     """The base model's files are there."""
-    path = place.settings().base.path
+    path = place.settings().base_directory
     missing = [name for name in BASE_FILES if not (path / name).is_file()]
     if missing or not list(path.glob("*.safetensors")):
         what = missing[0] if missing else "weights (*.safetensors)"
@@ -120,8 +120,9 @@ def look_at_s3(place: Place) -> str:
 
 def look_at_key(place: Place) -> str:
     """There is a key to sign with, or a trusted one to verify with."""
-    chosen = place.settings().signing
-    signer, _ = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    settings = place.settings()
+    chosen = settings.signing
+    signer, _ = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     if signer is None:
         if chosen.unsigned:
             return "unsigned, as the settings say"

@@ -61,8 +61,9 @@ def show(context: typer.Context, *, json: Json = False) -> None:
         everlearn keys show --json | jq -r .signs
     """
     place: Place = context.obj
-    chosen = place.settings().signing
-    signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    settings = place.settings()
+    chosen = settings.signing
+    signer, verifier = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     trusted = verifier.keys if isinstance(verifier, signing.Ed25519Verifier) else ()
     source = (signing.VARIABLE if os.environ.get(signing.VARIABLE) else str(chosen.key_file)) if signer else None
     facts = {"signs": signer and signer.key, "from": source, "trusted": list(trusted), "unsigned": chosen.unsigned}

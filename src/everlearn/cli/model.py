@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from everlearn.data.suites import Suite
     from everlearn.ladder.tree import Ladder
     from everlearn.problem import Measurement
-
-SUITES = Path("data/suites")
+    from everlearn.settings import Settings
 
 
 def adapter_of(place: Place, *, version: str) -> Path | None:
@@ -35,13 +34,14 @@ def adapter_of(place: Place, *, version: str) -> Path | None:
     return registry.pull(name, to=place.home / "versions" / name)
 
 
-def suite_of(name: str, *, domain: str) -> Suite:
+def suite_of(name: str, *, settings: Settings) -> Suite:
     """The suite in a file, or the one of that name below data/suites."""
-    path = Path(name) if Path(name).is_file() else SUITES / f"{name}.jsonl"
+    folder = settings.suites_directory
+    path = Path(name) if Path(name).is_file() else folder / f"{name}.jsonl"
     if not path.is_file():
-        known = ", ".join(sorted(each.stem for each in SUITES.glob("*.jsonl"))) or "none in this directory"
+        known = ", ".join(sorted(each.stem for each in folder.glob("*.jsonl"))) or f"none in {folder}"
         raise BadInputError(f"no suite is called {name!r} and no such file exists; the suites are: {known}")
-    return suites.load(path, domain=domain)
+    return suites.load(path, domain=settings.domain)
 
 
 def evaluate(place: Place, *, version: str, suite: Suite) -> list[Measurement]:
@@ -52,7 +52,7 @@ def evaluate(place: Place, *, version: str, suite: Suite) -> list[Measurement]:
     adapter = adapter_of(place, version=version)
     with bar(f"{version} on {suite.name}") as progress:
         return measure(
-            settings.base.path, adapter, suite.problems, seed=settings.learn.seed, threads=settings.threads,
+            settings.base_directory, adapter, suite.problems, seed=settings.learn.seed, threads=settings.threads,
             progress=progress,
         )  # fmt: skip
 
@@ -79,10 +79,12 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
     ]
     if not roots:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
-    kept = [problem for path in sorted(SUITES.glob("*.jsonl")) for problem in suites.load(path).problems]
+    kept = [
+        problem for path in sorted(settings.suites_directory.glob("*.jsonl")) for problem in suites.load(path).problems
+    ]
     with bar("growing") as progress:
         job = GrowthJob(
-            base=settings.base.path,
+            base=settings.base_directory,
             adapter=adapter_of(place, version=version),
             roots=tuple(roots),
             forbidden=suites.equivalence_keys(kept, domain=domain),

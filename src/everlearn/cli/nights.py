@@ -66,7 +66,9 @@ def cycle(
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
     with stoppable():
-        ended = run_cycle(CycleConfig(data=data or place.inbox, settings=place.settings(profile=profile)))
+        ended = run_cycle(
+            CycleConfig(data=data.absolute() if data else place.inbox, settings=place.settings(profile=profile))
+        )
     rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"everlearn report {ended['version']}")]
@@ -229,7 +231,7 @@ def evaluate(
     from everlearn.cli import model
 
     place: Place = context.obj
-    chosen = model.suite_of(suite, domain=place.settings().domain)
+    chosen = model.suite_of(suite, settings=place.settings())
     measured = model.evaluate(place, version=version, suite=chosen)
     facts = {"version": version, "suite": chosen.name, "suite_digest": chosen.digest} | model.summary(measured)
     rows = [(each.verdict.ruling, each.item, each.answer, each.verdict.reason) for each in measured]

@@ -62,13 +62,14 @@ def deploy(
         everlearn deploy --no-notify                                    # nobody is to be told any more
     """
     place: Place = context.obj
-    lines = line or [place.settings().store.line]
+    settings = place.settings()
+    lines = line or [settings.store.line]
     with client_of(place) as client:
         from everlearn.orchestration.deployments import apply, compare, read_plan
         from everlearn.orchestration.notifications import choose, target_of, targets
 
         chosen = choose(client, [target_of(url) for url in notify or ()], only=no_notify)
-        plans = [read_plan(file, line=each, directory=Path(), targets=chosen.ids) for each in lines]
+        plans = [read_plan(file, line=each, directory=settings.root, targets=chosen.ids) for each in lines]
         changes = {plan.line: (*chosen.changes, *compare(plan, client)) for plan in plans}
         facts = {name: [str(change) for change in found] for name, found in changes.items()}
         told = "\n".join(dict.fromkeys(each for found in facts.values() for each in found)) or "nothing to change"
@@ -80,7 +81,7 @@ def deploy(
         for said in chosen.settle(client):
             tell(said)
         for each in lines:
-            apply(read_plan(file, line=each, directory=Path(), targets=targets(client)), client)
+            apply(read_plan(file, line=each, directory=settings.root, targets=targets(client)), client)
             tell(f"line {each}: deployed")
 
 

@@ -113,15 +113,15 @@ def freeze_settings(settings: Settings) -> dict[str, str]:
 
 
 def restore_settings(notes: Mapping[str, str], *, current: Settings) -> Settings:
-    """Return the settings that were frozen in `notes`, except where the bucket and the signing key are.
+    """Return the settings that were frozen in `notes`, except where the bucket, the key and relative paths are.
 
-    Those two come from `current`: the bucket may have moved to another server meanwhile.
+    Those come from `current`: the bucket may have moved to another server meanwhile, the project to another directory.
 
     Raises:
         CycleError: another release froze a setting that this one does not know or does not accept.
     """
     try:
-        frozen = Settings.model_validate_json(notes["settings"])
+        frozen = Settings.model_validate_json(notes["settings"], context={"root": current.root})
     except ValidationError as error:
         names = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
         raise CycleError(

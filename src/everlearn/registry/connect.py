@@ -32,13 +32,13 @@ def open_patiently(settings: StoreSettings) -> RetryingStore:
 def open_verifier(settings: Settings) -> Verifier:
     """Whose signatures count. No private key is needed, only who is trusted."""
     chosen = settings.signing
-    return signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
+    return signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
 
 
 def open_registry(settings: Settings, *, store: Store | None = None) -> Registry:
     """The line's versions, signed and verified as the settings say. Nothing is read or written yet."""
     chosen = settings.signing
-    signer, verifier = signing.trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    signer, verifier = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     return Registry(
         store or open_store(settings.store),
         settings.store.line,

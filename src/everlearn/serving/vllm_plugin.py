@@ -79,7 +79,7 @@ def register() -> None:
         folder = settings.serving.adapters
         if folder is None:
             return
-        adapters = Adapters(open_registry(settings), folder)
+        adapters = Adapters(open_registry(settings), settings.resolve(folder))
     except EverlearnError as error:
         logger.error("vLLM is offered no versions: %s", error)  # noqa: TRY400 - told to a person, not a bug
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,9 +84,10 @@ def test_frozen_inputs_name_the_installed_release() -> None:
 
 def test_frozen_settings_come_back_with_the_store_of_today() -> None:
     frozen = Settings.model_validate({"learn": {"seed": 3}, "store": {"region": "us-east-1"}})
-    moved = Settings.model_validate({"learn": {"seed": 4}, "store": {"region": "eu-west-1"}})
+    there = {"root": Path("/there")}
+    moved = Settings.model_validate({"learn": {"seed": 4}, "store": {"region": "eu-west-1"}}, context=there)
     restored = restore_settings(freeze_settings(frozen), current=moved)
-    assert (restored.learn.seed, restored.store.region) == (3, "eu-west-1")
+    assert (restored.learn.seed, restored.store.region, restored.root) == (3, "eu-west-1", Path("/there"))
 
 
 def test_a_setting_of_a_newer_release_is_named() -> None:
