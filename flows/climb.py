@@ -14,10 +14,10 @@ from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.decide import name_baselines
-from tasks.learn import grow_ladder, train_adapter
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
 from tasks.night import log_context
 from tasks.open_night import join_night
+from tasks.train import grow_ladder, train_adapter
 
 if TYPE_CHECKING:
     from tasks.night import Night

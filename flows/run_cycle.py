@@ -19,21 +19,15 @@ from tasks.approve import request_approval
 from tasks.climb import await_climb, stop_climbs
 from tasks.decide import decide, name_baselines, recheck_rewards
 from tasks.emit_events import emit_night_ended
+from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.learn import freeze_suites
 from tasks.night import Night, hold_line
 from tasks.open_night import find_ended_night, open_night, resume_night
-from tasks.publish import (
-    close_night,
-    publish_night,
-    record_no_new_data,
-    record_nothing_to_learn,
-    show_history,
-    show_night,
-    write_report,
-)
+from tasks.publish import close_night, publish_night, record_no_new_data, record_nothing_to_learn
 from tasks.refresh_forms import refresh_forms
 from tasks.run_state import final_state, has_later_run
+from tasks.show_night import show_history, show_night
+from tasks.write_report import write_report
 
 REPLACED: dict[str, str | None] = {"end": "SKIPPED", "reason": "a later night is due as well and replaces this one"}
 

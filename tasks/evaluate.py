@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @step_task
 def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str, float]:
-    """Measure a version on a suite, a file relative to the root directory of the settings. Return `n`, a count for each ruling, and the `share` that is correct."""
+    """Measure a version on a suite. Return `n`, a count for each ruling, and the `share` that is correct.
+
+    A relative `suite` starts from the root directory of the settings.
+    """
     from everlearn.training.evaluation import measure  # imports torch
 
     problems = suites.load(settings.resolve(suite), domain=settings.domain).problems

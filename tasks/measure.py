@@ -17,7 +17,7 @@ from everlearn.gate.evidence import Paired
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
-from tasks.learn import load_suites
+from tasks.freeze_suites import load_suites
 from tasks.night import as_json, step_task, timed_step
 from tasks.progress import progress
 

@@ -1,67 +1,36 @@
-"""End a night: write its report, record one event in the history, and show the result in the dashboard."""
+"""End a night: record one event in the history, a published version or the verdict that there is none."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical
 from everlearn.cycle.inputs import cycle_key
 from everlearn.cycle.record import End
-from everlearn.domains.contract import load_domain
 from everlearn.errors import StaleParentError
 from everlearn.gate.baselines import SKILL_METRIC
 from everlearn.gate.decision import Outcome
 from everlearn.gate.publication import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
-from everlearn.ladder.tree import point_of
 from everlearn.registry.bill_of_materials import bill, licence_of
-from everlearn.registry.connect import open_patiently, open_registry, open_store
-from everlearn.registry.manifest import Manifest, ObjectRef
+from everlearn.registry.connect import open_registry
+from everlearn.registry.manifest import Manifest
 from everlearn.registry.provenance import BuildRun, commit_of, statement
 from everlearn.registry.versions import EventKind
-from everlearn.reporting.night_record import (
-    IngestCounts,
-    NightRecord,
-    item_sizes,
-    rates_by_size,
-    refused_proposals,
-    rung_sizes,
-    step_metrics,
-    training_notes,
-)
-from everlearn.reporting.report import gate_rows, headline, plain, render, summary_markdown
-from everlearn.storage.objects import object_key
-from tasks.artifact import artifact_key
+from everlearn.reporting.night_record import step_metrics
 from tasks.decide import decision_of
-from tasks.ingest import load_counts
-from tasks.learn import ladder_of, load_suites, roots_of
-from tasks.measure import files_of, pairs_of
-from tasks.night import Night, step_task, timed_step, times_of
+from tasks.measure import files_of
+from tasks.night import Night, step_task, times_of
 from tasks.open_night import end_night, inputs_of
+from tasks.write_report import report_of
 
 if TYPE_CHECKING:
     from everlearn.settings import Settings
     from tasks.ingest import ClaimedSnapshot
 
 ACTOR = "night"
-SHOWN_EVENTS = 50
-
-
-@step_task
-def write_report(night: Night) -> str:
-    """Render the night as one HTML page and keep it as an object. Return its digest."""
-    with timed_step(night, "report") as work:
-        if not work.has("report"):
-            record = record_of(night)
-            page = night.registry.put_object(render(record).encode())
-            work.put("record", record.to_json().encode())
-            work.put("report", json.dumps({"digest": page.digest, "size": page.size}).encode())
-        return report_of(night).digest
 
 
 @step_task
@@ -106,76 +75,6 @@ def record_no_new_data(settings: Settings, claim: ClaimedSnapshot) -> dict[str, 
     return {"end": str(End.NO_NEW_DATA), "version": None, "reason": reason, "cycle_key": key, "report": None}
 
 
-@step_task
-def show_night(night: Night) -> None:
-    """Show the night in the dashboard: summary, gate table, and a link to the report."""
-    record = NightRecord.from_json(night.work.get("record"))
-    create_markdown_artifact(
-        key=artifact_key("night", line=night.line), markdown=summary_markdown(record), description=headline(record)
-    )
-    create_table_artifact(
-        key=artifact_key("gate", line=night.line),
-        table=gate_rows(decision_of(night)),
-        description="Measurements of the gate",
-    )
-    key = object_key(night.line, report_of(night).digest)
-    link = open_store(night.settings.store).presigned_url(key, content_type="text/html")
-    create_link_artifact(
-        key=artifact_key("report", line=night.line),
-        link=link,
-        link_text="The night's report",
-        description="Valid for 7 days",
-    )
-
-
-@step_task
-def show_history(settings: Settings) -> None:
-    """Show the newest events of the line as a table in the dashboard. The table keeps its key from night to night."""
-    line, store = settings.store.line, open_patiently(settings.store)
-    state = open_registry(settings, store=store).state()
-    rows = [
-        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"
-        for event in reversed(state.history[-SHOWN_EVENTS:])
-    ]
-    champion = f"**{state.champion or 'The base model'}** serves line {line}."
-    head = f"{champion}\n\n| # | when (UTC) | event and reason | actor |\n| --- | --- | --- | --- |\n"
-    create_markdown_artifact(
-        key=artifact_key("history", line=line),
-        markdown=head + "\n".join(rows),
-        description=f"History of line {line}",
-    )
-
-
-def record_of(night: Night) -> NightRecord:
-    """Return the data of the night's report."""
-    work, decision = night.work, decision_of(night)
-    ladder, domain = ladder_of(work, "ladder after"), load_domain(night.settings.domain)
-    curve = tuple(point_of(point) for point in json.loads(work.get("curve")))
-    end = END_OF[decision.outcome]
-    return NightRecord(
-        line=night.line,
-        end=str(end),
-        started=datetime.fromisoformat(night.started),
-        cycle_key=night.key,
-        version=night.registry.state().next_version if end is End.PUBLISHED else None,
-        parent=night.inputs.parent,
-        decision=decision,
-        ladder=tuple(ladder.rungs.values()),
-        sizes=rung_sizes(ladder, domain=domain),
-        refused=refused_proposals(ladder),
-        curves=curve,
-        notes=training_notes(curve),
-        rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
-        steps=times_of(work),
-        ingest=_ingest_counts(night),
-    )
-
-
-def report_of(night: Night) -> ObjectRef:
-    """Return the report's object."""
-    return ObjectRef(**json.loads(night.work.get("report")))
-
-
 def run_of(night: Night) -> BuildRun:
     """Return what provenance and bill of materials say about the night besides its manifest."""
     parent, card = night.inputs.parent, night.settings.base_directory / "README.md"
@@ -204,17 +103,6 @@ def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     metrics = step_metrics(times_of(night.work))
     detail = {"report": report_of(night).digest, "decision": decision_of(night).to_dict(), "metrics": metrics}
     night.registry.record(kind, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
-
-
-def _ingest_counts(night: Night) -> IngestCounts:
-    counts: dict[str, Any] = load_counts(night.store, night.line, night.inputs.data_digest)
-    _, held_out = roots_of(night)
-    return IngestCounts(
-        accepted=counts["accepted"],
-        duplicates=counts["duplicates"],
-        held_out=len(held_out),
-        quarantined=counts["quarantined"],
-    )
 
 
 def _manifest(night: Night) -> Manifest:

@@ -17,12 +17,14 @@ from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
+from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.learn import freeze_suites, grow_ladder, replay_of, train_adapter
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, configure_logging, hold_line, timed_step, times_of
 from tasks.open_night import find_ended_night, open_night, resume_night
-from tasks.publish import close_night, publish_night, record_no_new_data, write_report
+from tasks.publish import close_night, publish_night, record_no_new_data
+from tasks.train import grow_ladder, replay_of, train_adapter
+from tasks.write_report import write_report
 from tests.support.line import candidate
 from tests.support.manifests import DECISION
 from tests.support.night import LONG, write_shard

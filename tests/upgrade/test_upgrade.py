@@ -17,12 +17,14 @@ from everlearn.gate.checks import run_checks
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.reporting.night_record import NightRecord
 from tasks.decide import decide, name_baselines, recheck_rewards
+from tasks.freeze_suites import freeze_suites
 from tasks.ingest import read_problems
-from tasks.learn import freeze_suites, grow_ladder, ladder_of, replay_of, train_adapter
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, hold_line
 from tasks.open_night import resume_night
-from tasks.publish import close_night, publish_night, write_report
+from tasks.publish import close_night, publish_night
+from tasks.train import grow_ladder, ladder_of, replay_of, train_adapter
+from tasks.write_report import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

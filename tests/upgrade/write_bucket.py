@@ -28,12 +28,14 @@ from everlearn.registry import signing
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
+from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.learn import freeze_suites, grow_ladder, train_adapter
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, hold_line
 from tasks.open_night import open_night
-from tasks.publish import close_night, publish_night, record_no_new_data, write_report
+from tasks.publish import close_night, publish_night, record_no_new_data
+from tasks.train import grow_ladder, train_adapter
+from tasks.write_report import write_report
 from tests.support.night import LONG, ROOT, write_shard, write_suite
 
 ENDS = {"PASS": "PUBLISHED", "FAIL": "REJECTED", "INSUFFICIENT": "INSUFFICIENT"}

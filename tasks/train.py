@@ -1,4 +1,4 @@
-"""Freeze the suites, grow the ladder and train the adapter. Each result is kept in the workspace and made once."""
+"""Grow the ladder and train the adapter. Each result is kept in the workspace and made once."""
 
 from __future__ import annotations
 
@@ -9,51 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
-from everlearn.data import suites
-from everlearn.data.snapshot import split, unrelated
 from everlearn.domains.contract import load_domain
 from everlearn.errors import NotFoundError
 from everlearn.ladder.replay import select_replay
 from everlearn.ladder.tree import load_ladder
-from tasks.ingest import load_snapshot
+from tasks.freeze_suites import forbidden_keys, roots_of
 from tasks.night import LOG, step_task, timed_step
 from tasks.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from everlearn.data.suites import Suite
     from everlearn.ladder.tree import CurvePoint, Ladder
     from everlearn.problem import Problem
     from everlearn.training.job import Trained
     from tasks.night import Night
     from tasks.progress import ReportProgress
-
-
-@step_task
-def freeze_suites(night: Night) -> bool:
-    """Freeze the night's suites before any ladder: held-out problems topped up as target, and the shipped suites.
-
-    Return False where nothing is left to train on: every new problem is held out or equivalent to a suite item.
-    """
-    with timed_step(night, "suites") as work:
-        if not work.has("suites"):
-            domain, seed = load_domain(night.settings.domain), night.settings.learn.seed
-            shipped = [suites.load(path) for path in sorted(night.settings.suites_directory.glob("*.jsonl"))]
-            entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
-            roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
-            items = suites.equivalence_keys([item for suite in shipped for item in suite.problems], domain=domain)
-            roots = unrelated(roots, domain=domain, forbidden=items)
-            if not roots:
-                return False
-            forbidden = items | suites.equivalence_keys(roots, domain=domain)
-            size = night.settings.ingest.min_target_items
-            target = suites.freeze_target(
-                held_out, domain=domain, size=size, forbidden=forbidden, seed=seed, like=roots
-            )
-            _keep_suites(work, [target, *shipped])
-            LOG.info("target suite: %d problems, %d of them held out", len(target.problems), len(held_out))
-    return True
 
 
 @step_task
@@ -87,21 +58,6 @@ def train_adapter(night: Night) -> None:
         work.drop("checkpoint")
 
 
-def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Return the problems to train towards (none equivalent to a suite item) and the held-out ones."""
-    entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
-    roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
-    domain = load_domain(night.settings.domain)
-    return unrelated(roots, domain=domain, forbidden=_forbidden(night)), held_out
-
-
-def load_suites(night: Night) -> tuple[Suite, ...]:
-    """Return the night's frozen suites."""
-    with tempfile.TemporaryDirectory() as folder:
-        night.work.get_tree("suites", Path(folder))
-        return tuple(suites.load(path) for path in sorted(Path(folder).glob("*.jsonl")))
-
-
 def ladder_of(work: Workspace, name: str) -> Ladder:
     """Return a ladder that is kept in a workspace."""
     with tempfile.TemporaryDirectory() as folder:
@@ -129,19 +85,6 @@ def _earlier_ladders(night: Night) -> Iterator[Ladder]:
             continue
 
 
-def _forbidden(night: Night) -> frozenset[str]:
-    """Return the equivalence keys of all suite items."""
-    items = [item for suite in load_suites(night) for item in suite.problems]
-    return suites.equivalence_keys(items, domain=load_domain(night.settings.domain))
-
-
-def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        for suite in frozen:
-            suite.save(Path(folder) / f"{suite.name}.jsonl")
-        work.put_tree("suites", Path(folder))
-
-
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     from everlearn.training.job import GrowthJob
     from everlearn.training.ladder_growth import grow  # imports torch
@@ -152,7 +95,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         base=settings.base_directory,
         adapter=parent_adapter(night, folder / "parent"),
         roots=roots,
-        forbidden=_forbidden(night),
+        forbidden=forbidden_keys(night),
         settings=settings.ladder,
         seed=settings.learn.seed,
         threads=settings.threads,
@@ -180,7 +123,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         ladder=ladder_of(work, "ladder"),
         domain=settings.domain,
         replay=tuple(replay_of(night)),
-        forbidden=_forbidden(night),
+        forbidden=forbidden_keys(night),
         settings=settings.learn,
         ladder_settings=settings.ladder,
         seed=settings.learn.seed,

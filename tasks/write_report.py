@@ -1,0 +1,85 @@
+"""Write the report of a night: one HTML page, and the data that it was rendered from."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from everlearn.cycle.record import End
+from everlearn.domains.contract import load_domain
+from everlearn.gate.publication import END_OF
+from everlearn.ladder.tree import point_of
+from everlearn.registry.manifest import ObjectRef
+from everlearn.reporting.night_record import (
+    IngestCounts,
+    NightRecord,
+    item_sizes,
+    rates_by_size,
+    refused_proposals,
+    rung_sizes,
+    training_notes,
+)
+from everlearn.reporting.report import render
+from tasks.decide import decision_of
+from tasks.freeze_suites import load_suites, roots_of
+from tasks.ingest import load_counts
+from tasks.measure import pairs_of
+from tasks.night import step_task, timed_step, times_of
+from tasks.train import ladder_of
+
+if TYPE_CHECKING:
+    from tasks.night import Night
+
+
+@step_task
+def write_report(night: Night) -> str:
+    """Render the night as one HTML page and keep it as an object. Return its digest."""
+    with timed_step(night, "report") as work:
+        if not work.has("report"):
+            record = record_of(night)
+            page = night.registry.put_object(render(record).encode())
+            work.put("record", record.to_json().encode())
+            work.put("report", json.dumps({"digest": page.digest, "size": page.size}).encode())
+        return report_of(night).digest
+
+
+def record_of(night: Night) -> NightRecord:
+    """Return the data of the night's report."""
+    work, decision = night.work, decision_of(night)
+    ladder, domain = ladder_of(work, "ladder after"), load_domain(night.settings.domain)
+    curve = tuple(point_of(point) for point in json.loads(work.get("curve")))
+    end = END_OF[decision.outcome]
+    return NightRecord(
+        line=night.line,
+        end=str(end),
+        started=datetime.fromisoformat(night.started),
+        cycle_key=night.key,
+        version=night.registry.state().next_version if end is End.PUBLISHED else None,
+        parent=night.inputs.parent,
+        decision=decision,
+        ladder=tuple(ladder.rungs.values()),
+        sizes=rung_sizes(ladder, domain=domain),
+        refused=refused_proposals(ladder),
+        curves=curve,
+        notes=training_notes(curve),
+        rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
+        steps=times_of(work),
+        ingest=_ingest_counts(night),
+    )
+
+
+def report_of(night: Night) -> ObjectRef:
+    """Return the report's object."""
+    return ObjectRef(**json.loads(night.work.get("report")))
+
+
+def _ingest_counts(night: Night) -> IngestCounts:
+    counts: dict[str, Any] = load_counts(night.store, night.line, night.inputs.data_digest)
+    _, held_out = roots_of(night)
+    return IngestCounts(
+        accepted=counts["accepted"],
+        duplicates=counts["duplicates"],
+        held_out=len(held_out),
+        quarantined=counts["quarantined"],
+    )
