@@ -32,8 +32,8 @@ from everlearn.errors import EverlearnError
 from everlearn.local import laptop
 from everlearn.local.process import wait_until
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.run_records import seen
-from everlearn.orchestration.schedules import begin, find_night
+from everlearn.orchestration.run_records import find_run_processes
+from everlearn.orchestration.schedules import find_night, start_night
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings, load
 
@@ -113,7 +113,7 @@ class Site:
     def begin(self) -> None:
         """Let a night begin."""
         with get_client(sync_client=True) as client:
-            begin(client, find_night(client, line=LINE))
+            start_night(client, find_night(client, line=LINE))
 
     def history(self) -> tuple[Event, ...]:
         """The line's events; the last ones known while S3 is away."""
@@ -146,7 +146,11 @@ class Site:
     def processes(self, name: str) -> list[int]:
         """Processes that run a night or a climb of ours, and are not frozen."""
         wanted = {str(run.id) for run in self.unended() if run.name.startswith(name)}
-        return [process.pid for run, process in seen() if run in wanted and not _is_frozen(process.pid)]
+        return [
+            process.pid
+            for run, process in find_run_processes().items()
+            if run in wanted and not _is_frozen(process.pid)
+        ]
 
     def is_whole(self) -> bool:
         """Whether servers, workers and every process that the night needs now are at work."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from prefect.events import emit_event
 
-from everlearn.orchestration.events_client import CHANGED, ENDED, resource_of
+from everlearn.orchestration.events_client import CHANGED, ENDED, line_resource
 from tasks.night import step_task
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def emit_night_ended(settings: Settings, ended: dict[str, str | None]) -> None:
     """Emit how a night ended and why. A skipped night is not an end."""
     if ended["end"] != "SKIPPED":
-        resource = resource_of(settings.store.line) | {"everlearn.end": str(ended["end"])}
+        resource = line_resource(settings.store.line) | {"everlearn.end": str(ended["end"])}
         emit_event(event=ENDED, resource=resource, payload=dict(ended))
 
 
@@ -29,4 +29,4 @@ def emit_night_ended(settings: Settings, ended: dict[str, str | None]) -> None:
 def emit_champion_changed(settings: Settings, *, what: str, actor: str, champion: str | None) -> None:
     """Emit that the champion changed: what was done, by which actor, and the version that serves now."""
     payload = {"what": what, "actor": actor, "champion": champion}
-    emit_event(event=CHANGED, resource=resource_of(settings.store.line), payload=payload)
+    emit_event(event=CHANGED, resource=line_resource(settings.store.line), payload=payload)

@@ -25,7 +25,7 @@ from everlearn.gate.decision import Decision, Outcome
 from everlearn.local.process import wait_until
 from everlearn.orchestration.approval_forms import close_forms
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.schedules import begin, find_night, hold
+from everlearn.orchestration.schedules import find_night, set_paused, start_night
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from flows.approve import approve
@@ -117,8 +117,8 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     (nights.folder / "params.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
     apply(read_plan(ROOT / "infra" / "prefect.yaml", line="deployed-asking", directory=nights.folder), client)
     nightly = find_night(client, line="deployed-asking")
-    hold(client, nightly, held=True)
-    version, run = publish(settings, "first"), begin(client, nightly)
+    set_paused(client, nightly, paused=True)
+    version, run = publish(settings, "first"), start_night(client, nightly)
     night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
     with monkeypatch.context() as within:
         within.setenv("PREFECT__FLOW_RUN_ID", str(run))  # where a worker runs the night

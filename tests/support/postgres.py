@@ -35,13 +35,13 @@ class Postgres:
 
     def create(self, name: str, *, owner: str = "prefect") -> str:
         """An empty database; its URL."""
-        self.say(f'CREATE DATABASE "{name}" OWNER "{owner}"')
+        self.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"')
         return self.url(name)
 
     def drop(self, name: str) -> None:
-        self.say(f'DROP DATABASE "{name}" WITH (FORCE)')
+        self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    def say(self, statement: str, *, name: str = "postgres") -> str:
+    def execute(self, statement: str, *, name: str = "postgres") -> str:
         """As its superuser."""
         return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", name, "-c", statement)
 
@@ -64,7 +64,7 @@ def postgres_server() -> Iterator[Postgres]:
         settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
         run([str(programs / "pg_ctl"), "-D", str(data), "-l", str(folder / "log"), "-o", settings, "-w", "start"])
         server = Postgres(programs=programs, folder=folder, port=port)
-        server.say(f"CREATE ROLE prefect LOGIN PASSWORD '{PASSWORD}'")
+        server.execute(f"CREATE ROLE prefect LOGIN PASSWORD '{PASSWORD}'")
         try:
             yield server
         finally:

@@ -13,7 +13,7 @@ from everlearn.cli.history import Yes, asks, change, confirm, said, settle
 from everlearn.cli.output import Json, tell
 from everlearn.cli.schedule import client_of
 from everlearn.errors import RegistryError, ServiceError
-from everlearn.orchestration.events_client import CHANGED, ring
+from everlearn.orchestration.events_client import CHANGED, emit
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
@@ -49,7 +49,7 @@ def approve(
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
     event = registry.cached_state.history[-1]
-    ring(CHANGED, line=registry.line, payload=change(event, champion=registry.cached_state.champion))
+    emit(CHANGED, line=registry.line, payload=change(event, champion=registry.cached_state.champion))
     settle(registry, formatting.of_event(event) | {"version": chosen}, told=[event.sentence], wait=None, as_json=json)
     close_forms(place, line=registry.line, version=chosen)
 

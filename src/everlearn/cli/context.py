@@ -77,9 +77,9 @@ class Place:
                 raise ServiceError(f"Prefect runs on {where} here; run `everlearn down`, then the same command again")
             return None
         if chosen is not None:
-            from everlearn.orchestration.postgres_check import examine
+            from everlearn.orchestration.postgres_check import check_database
 
-            examine(chosen)
+            check_database(chosen)
         if chosen == before:
             return None
         prefect.set_database(chosen)

@@ -15,7 +15,7 @@ import typer
 from everlearn.cli import formatting, waiting
 from everlearn.cli.output import Json, answer, table, tell
 from everlearn.errors import BadInputError, NotFoundError
-from everlearn.orchestration.events_client import CHANGED, ring
+from everlearn.orchestration.events_client import CHANGED, emit
 from everlearn.registry.events import EventKind
 from everlearn.serving.rollout_status import outlook
 
@@ -157,7 +157,7 @@ def rollback(
         confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
     told = [done.event.sentence]
-    ring(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
+    emit(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
     if done.barred:
         told.append(f"{done.left} is barred: it will be neither champion nor parent")
     flagged = registry.cached_state.versions[done.left].data_digest
@@ -192,7 +192,7 @@ def promote(
     done = [event for event in since if event.kind is EventKind.PROMOTED and event.detail["version"] == entry.version]
     facts: dict[str, Any] = formatting.of_event(done[-1]) if done else {}
     if done:
-        ring(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))
+        emit(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))
     told = done[-1].sentence if done else f"{entry.version} is the champion already: nothing was changed"
     settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
 

@@ -175,7 +175,7 @@ def ingest(
 
 def send(place: Place, shards: tuple[Path, ...]) -> None:
     """Put shards into the bucket, where they replace those of this machine, and say so to the Prefect server."""
-    from everlearn.orchestration.events_client import ARRIVED, ring
+    from everlearn.orchestration.events_client import ARRIVED, emit
     from everlearn.registry.connect import open_store
     from everlearn.storage.objects import write_once
 
@@ -185,7 +185,7 @@ def send(place: Place, shards: tuple[Path, ...]) -> None:
     for shard in shards:
         write_once(store, f"{chosen.line}/inbox/{shard.name}", shard.read_bytes())
         shard.unlink()
-    told = ring(ARRIVED, line=chosen.line, payload={"shards": len(shards)})
+    told = emit(ARRIVED, line=chosen.line, payload={"shards": len(shards)})
     tell("a night begins, if nights are deployed" if told else "no Prefect server was told: the next night finds them")
 
 

@@ -66,9 +66,9 @@ def deploy(
     lines = line or [settings.store.line]
     with client_of(place) as client:
         from everlearn.orchestration.deployments import apply, compare, read_plan
-        from everlearn.orchestration.notifications import choose, target_of, targets
+        from everlearn.orchestration.notifications import parse_target, plan_targets, read_target_ids
 
-        chosen = choose(client, [target_of(url) for url in notify or ()], only=no_notify)
+        chosen = plan_targets(client, [parse_target(url) for url in notify or ()], only=no_notify)
         plans = [read_plan(file, line=each, directory=settings.root, targets=chosen.ids) for each in lines]
         changes = {plan.line: (*chosen.changes, *compare(plan, client)) for plan in plans}
         facts = {name: [str(change) for change in found] for name, found in changes.items()}
@@ -78,10 +78,10 @@ def deploy(
             return
         if not yes and asks():
             typer.confirm("apply this?", err=True, abort=True)
-        for said in chosen.settle(client):
+        for said in chosen.apply(client):
             tell(said)
         for each in lines:
-            apply(read_plan(file, line=each, directory=settings.root, targets=targets(client)), client)
+            apply(read_plan(file, line=each, directory=settings.root, targets=read_target_ids(client)), client)
             tell(f"line {each}: deployed")
 
 
@@ -95,8 +95,8 @@ def show(context: typer.Context, *, line: Line = None, json: Json = False) -> No
         rows = [
             ("line", night.line),
             ("begins", f"{night.cron} {night.timezone}" if night.cron else "never"),
-            ("paused", "yes: no night begins by itself" if night.held else "no"),
-            *(("next", f"{each:%Y-%m-%d %H:%M} UTC") for each in night.coming),
+            ("paused", "yes: no night begins by itself" if night.paused else "no"),
+            *(("next", f"{each:%Y-%m-%d %H:%M} UTC") for each in night.next_runs),
             *((f"workers of pool {pool}", there or "none") for pool, there in night.workers.items()),
         ]
         answer(night.facts(), as_json=json, shown=table("", "", rows=rows))
@@ -116,9 +116,9 @@ def set_(
     everlearn schedule set "30 2 * * *" --timezone Europe/Berlin
     """
     with night_of(context, line) as (client, night):
-        from everlearn.orchestration.schedules import set_times
+        from everlearn.orchestration.schedules import set_schedule
 
-        set_times(client, night, cron=cron, timezone=timezone)
+        set_schedule(client, night, cron=cron, timezone=timezone)
         tell(f"line {night.line}: nights begin at {cron} {timezone}")
 
 
@@ -147,9 +147,9 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
     everlearn schedule run-now --line math
     """
     with night_of(context, line) as (client, night):
-        from everlearn.orchestration.schedules import begin
+        from everlearn.orchestration.schedules import start_night
 
-        run = begin(client, night)
+        run = start_night(client, night)
         waits = " and ".join(night.workers)
         answer(
             {"run": str(run)} | {"workers": night.workers},
@@ -161,7 +161,7 @@ def run_now(context: typer.Context, *, line: Line = None, json: Json = False) ->
 
 def warn(night: Any) -> None:
     """Name the pools whose runs wait in vain, and how to let them begin."""
-    for pool in night.unattended:
+    for pool in night.pools_without_workers:
         tell(f"no worker of pool {pool} is online: nothing runs there until `everlearn worker --pool {pool}`")
 
 
@@ -173,9 +173,9 @@ def asks() -> bool:
 def held(context: typer.Context, line: str | None, *, held: bool) -> None:
     """Pause or resume, and say so."""
     with night_of(context, line) as (client, night):
-        from everlearn.orchestration.schedules import hold
+        from everlearn.orchestration.schedules import set_paused
 
-        hold(client, night, held=held)
+        set_paused(client, night, paused=held)
         tell(f"line {night.line}: nights {'are paused' if held else 'begin by themselves'}")
 
 

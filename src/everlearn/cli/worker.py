@@ -14,7 +14,7 @@ import typer
 from everlearn.cli.output import tell
 from everlearn.cli.schedule import client_of
 from everlearn.errors import ServiceError
-from everlearn.orchestration.run_records import Running
+from everlearn.orchestration.run_records import RunRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,12 +47,12 @@ def worker(
     place: Place = context.obj
     pools = pool or POOLS
     with client_of(place) as client:
-        from everlearn.orchestration.workers import command, demand_pools
+        from everlearn.orchestration.workers import check_process_pools, worker_command
 
-        demand_pools(client, pools)
-        commands = {each: command(each, limit=limit) for each in pools}
+        check_process_pools(client, pools)
+        commands = {each: worker_command(each, limit=limit) for each in pools}
     tell(f"at work for {' and '.join(pools)}; Ctrl-C or SIGTERM ends it, and other workers take up what ran here")
-    runs = Running(folder=place.home / "runs")
+    runs = RunRecords(folder=place.home / "runs")
     bury(place, runs, pending=True)
     with stopped() as stop:
         keep(commands, stop=stop, look=lambda: bury(place, runs, pending=False))
@@ -103,19 +103,19 @@ def stopped() -> Iterator[threading.Event]:
             signal.signal(kind, handler)
 
 
-def bury(place: Place, runs: Running, *, pending: bool) -> None:
+def bury(place: Place, runs: RunRecords, *, pending: bool) -> None:
     """Remember what runs here, and let the server know what does no longer. One that does not answer is told later."""
-    runs.look()
+    runs.refresh()
     dead = runs.dead()
     if not dead:
         return
     try:
         with client_of(place) as client:
-            from everlearn.orchestration.workers import bury as bury_run
+            from everlearn.orchestration.workers import mark_crashed
 
             for run in dead:
-                name = bury_run(client, run, pending=pending)
-                runs.forget(run)
+                name = mark_crashed(client, run, pending=pending)
+                runs.delete(run)
                 if name is not None:
                     tell(f"{name}: its process lives no longer")
     except ServiceError as error:

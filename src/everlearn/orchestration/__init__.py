@@ -1,5 +1,5 @@
-"""Prefect as seen from this project: deployments, schedules, pools, workers, notifications, events.
+"""Prefect as seen from this project: deployments, schedules, work pools, workers, notifications, events.
 
-Holds no flow (`flows`) and no task (`tasks`). May import `local`, `telemetry` and below. The only package of
-`everlearn` that imports Prefect.
+Flows are in `flows`, tasks in `tasks`. This is the only package of `everlearn` that imports Prefect. May import `local`,
+`telemetry` and below.
 """

@@ -1,13 +1,14 @@
-"""Deployments as code: what infra/prefect.yaml says of a line, what the server has, and making the one the other.
+"""Deployments as code: read infra/prefect.yaml for a line, compare it with the server, and apply it.
 
     plan = read_plan(Path("infra/prefect.yaml"), line="math", directory=Path("/srv/everlearn"))
     with get_client(sync_client=True) as client:
         for change in compare(plan, client):
             print(change)
-    apply(plan)
+        apply(plan, client)
 
-Prefect's own `deploy` applies them; here they are compared before, because it does not say what it will change. When
-nights begin is written at the first deployment and left alone after that: it belongs to `everlearn schedule`.
+`prefect deploy` does the deploying, but does not report beforehand what it will change, so the comparison is made here.
+Schedules are written at the first deployment only: later they belong to `everlearn schedule`. A deployment of the line
+that the file no longer names is deleted.
 """
 
 from __future__ import annotations
@@ -22,14 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from prefect.events.schemas.automations import Automation, AutomationCore
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
-from everlearn.orchestration import pools
-from everlearn.orchestration.notifications import NOBODY, addressed
-from everlearn.orchestration.schedules import await_nights, read_times
+from everlearn.orchestration import work_pools
+from everlearn.orchestration.automations import (
+    apply_automations,
+    compare_automations,
+    find_automation,
+    read_automations,
+)
+from everlearn.orchestration.notifications import PLACEHOLDER
+from everlearn.orchestration.schedules import TAG, emit_awaited, line_tag, parse_schedule
 from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
@@ -38,16 +44,19 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events.schemas.automations import AutomationCore
 
-FILE = Path("infra/prefect.yaml")
+ENTRYPOINTS = "flows."
+"""The package that every entry point of ours is in."""
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentPlan:
-    """What one line wants of the server. `deployments` are Prefect's own entries, `environ` what their gaps are filled with.
+    """The wanted state of the server for one line.
 
-    `unwanted` are names of automations that must not be there.
+    `deployments` are entries of Prefect's file by `flow/deployment` name, `environ` the values of its placeholders, and
+    `unwanted` the names of automations to delete.
     """
 
     line: str
@@ -64,65 +73,72 @@ class DeploymentPlan:
 
 
 def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ...] = ()) -> DeploymentPlan:
-    """The deployments in `file` for one line, and the automations in the files beside it. BadInputError if they are none.
+    """Read the deployments in `file` for one line, and the automations in the files next to it.
 
-    Notifications go to all `targets` (notify.py); without one there are none, and those of before are unwanted.
+    `directory` is where the flows run, `targets` are the ids of the notification targets; without a target there are no
+    notifications, and existing ones are unwanted.
+
+    Raises:
+        BadInputError: A file is missing or invalid, or a schedule is.
     """
     environ = {"EVERLEARN_STORE__LINE": line, "EVERLEARN_DIRECTORY": str(directory.absolute())}
     try:
         text = file.read_text(encoding="utf-8")
-        written = yaml.safe_load(_VARIABLE.sub(lambda found: environ.get(found[1], found[0]), text))
-        deployments = {f"{_flow(each['entrypoint'])}/{each['name']}": each for each in written["deployments"]}
+        content = yaml.safe_load(_VARIABLE.sub(lambda match: environ.get(match[1], match[0]), text))
+        deployments = {f"{_flow_name(each['entrypoint'])}/{each['name']}": each for each in content["deployments"]}
     except OSError as error:
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise BadInputError(f"{file} is no list of deployments as Prefect wants it ({error})") from None
-    _check_times(file, deployments)
-    wanted = _read_automations(file.with_name("automations.yaml"))
-    told = _read_automations(file.with_name("notifications.yaml"), targets=targets or (NOBODY,))
+        raise BadInputError(f"{file} is not a list of Prefect deployments ({error})") from None
+    _check_schedules(file, deployments)
+    automations = read_automations(file.with_name("automations.yaml"))
+    notifications = read_automations(file.with_name("notifications.yaml"), targets=targets or (PLACEHOLDER,))
     return DeploymentPlan(
         line=line,
         file=file,
         environ=environ,
         deployments=deployments,
-        automations=wanted | told if targets else wanted,
-        unwanted=frozenset() if targets else frozenset(told),
+        automations=automations | notifications if targets else automations,
+        unwanted=frozenset() if targets else frozenset(notifications),
     )
 
 
 def compare(plan: DeploymentPlan, client: SyncPrefectClient) -> tuple[ServerChange, ...]:
-    """What applying the plan would change on the server; nothing where it was applied before."""
-    lacking = (ServerChange(name=name) for name in pools.missing(client, queues=plan.queues))
+    """Return what `apply` would change on the server; empty if the plan was applied before."""
     return (
-        *lacking,
-        *_new_deployments(plan, client),
-        *_lost_triggers(plan, client),
-        *_new_automations(plan, client),
-        *(ServerChange(name=f"automation {each.name}", gone=True) for each in _unwanted(plan, client)),
+        *(ServerChange(name=name) for name in work_pools.missing_queues(client, plan.queues)),
+        *_changed_deployments(plan, client),
+        *_missing_triggers(plan, client),
+        *(ServerChange(name=name, gone=True) for name in _stale_deployments(plan, client)),
+        *compare_automations(client, plan.automations, unwanted=plan.unwanted),
     )
 
 
 def apply(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
-    """Make the server have what the plan says. ServiceError with Prefect's own words if it refuses."""
-    pools.ensure(client, queues=plan.queues)
-    _apply_automations(plan, client)
-    _apply_deployments(plan, client)
-    await_nights(client)
+    """Bring the server into the state of the plan. ServiceError with Prefect's output if it refuses."""
+    work_pools.create_queues(client, plan.queues)
+    apply_automations(client, plan.automations, unwanted=plan.unwanted)
+    _deploy(plan, client)
+    for deployment in _stale_deployments(plan, client).values():
+        # The server keeps the automations of a deployment's triggers when the deployment is deleted.
+        client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
+        client.delete_deployment(deployment.id)
+    emit_awaited(client)
 
 
-def _apply_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
-    kept = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
-    written = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
-    for name, entry in zip(plan.deployments, written["deployments"], strict=True):
-        if name in kept:
-            entry["schedules"] = [_entry_of(each) for each in kept[name].schedules]
-            entry["paused"] = kept[name].paused
+def _deploy(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
+    """Run `prefect deploy` on a copy of the file that has the server's present schedules."""
+    existing = {name: found for name in plan.deployments if (found := _find(client, name)) is not None}
+    content = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
+    for name, entry in zip(plan.deployments, content["deployments"], strict=True):
+        if name in existing:
+            entry["schedules"] = [_schedule_entry(each) for each in existing[name].schedules]
+            entry["paused"] = existing[name].paused
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
-        file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
             env=os.environ | plan.environ | {"PREFECT_API_URL": str(client.api_url)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -133,93 +149,53 @@ def _apply_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
 
 
-def _apply_automations(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
-    for name, wanted in plan.automations.items():
-        there = _find_automation(client, name)
-        if there is None:
-            client.create_automation(wanted)
-        elif _differs(there, wanted):
-            client.update_automation(there.id, wanted)
-    for each in _unwanted(plan, client):
-        client.delete_automation(each.id)
-
-
-def _new_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
+def _changed_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
     for name, entry in plan.deployments.items():
-        found = _find(client, name)
-        if found is None:
+        deployment = _find(client, name)
+        if deployment is None:
             yield ServerChange(name=name)
             continue
-        has, wants = _facts_of(found), _facts(entry)
+        current, wanted = _fields_on_server(deployment), _fields_in_file(entry)
         yield from (
-            ServerChange(name=name, field=field, before=has[field], after=wants[field])
-            for field in wants
-            if has[field] != wants[field]
+            ServerChange(name=name, field=field, before=current[field], after=wanted[field])
+            for field in wanted
+            if current[field] != wanted[field]
         )
 
 
-def _lost_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
-    """Prefect makes an automation of each trigger of a deployment, under a name of its own."""
+def _missing_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
+    """Prefect creates an automation with a name of its own for each trigger of a deployment."""
     for entry in plan.deployments.values():
         for number, _ in enumerate(entry.get("triggers") or (), start=1):
             name = f"{entry['name']}__automation_{number}"
-            if _find_automation(client, name) is None:
+            if find_automation(client, name) is None:
                 yield ServerChange(name=f"automation {name}")
 
 
-def _new_automations(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
-    for name, wanted in plan.automations.items():
-        found = _find_automation(client, name)
-        if found is None:
-            yield ServerChange(name=f"automation {name}")
-        elif _differs(found, wanted):
-            yield ServerChange(
-                name=f"automation {name}", field="definition", before="another", after="that of the file"
-            )
+def _stale_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
+    """Return the deployments of the plan's line that the plan does not name.
+
+    A server may be shared with other lines and other projects, so each mark of ours is required: both tags, an entry
+    point in `flows`, and a name that ends with the line.
+    """
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, line_tag(plan.line)]))
+    ours = {
+        f"{_flow_name(each.entrypoint)}/{each.name}": each
+        for each in client.read_deployments(deployment_filter=tagged)
+        if each.entrypoint and each.entrypoint.startswith(ENTRYPOINTS) and each.name.endswith(f"-{plan.line}")
+    }
+    return {name: ours[name] for name in sorted(ours.keys() - plan.deployments.keys())}
 
 
-def _unwanted(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[Automation]:
-    """What tells people where nobody is to be told: it would fail each time."""
-    for name in sorted(plan.unwanted):
-        yield from client.read_automations_by_name(name)
-
-
-def _check_times(file: Path, deployments: dict[str, dict[str, Any]]) -> None:
-    """BadInputError names the deployment whose times are none."""
+def _check_schedules(file: Path, deployments: dict[str, dict[str, Any]]) -> None:
+    """Raise BadInputError with the deployment's name for an invalid schedule."""
     for name, entry in deployments.items():
-        for each in entry.get("schedules") or ():
+        for schedule in entry.get("schedules") or ():
             try:
-                if "cron" in each:
-                    read_times(each["cron"], each.get("timezone", "UTC"))
+                if "cron" in schedule:
+                    parse_schedule(schedule["cron"], schedule.get("timezone", "UTC"))
             except BadInputError as error:
-                raise BadInputError(f"{file}: {name}: {error}; mend it there") from None
-
-
-def _read_automations(file: Path, *, targets: tuple[UUID, ...] = ()) -> dict[str, AutomationCore]:
-    """By name; none where there is no such file."""
-    try:
-        written = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
-        read = [AutomationCore.model_validate(addressed(each, targets) if targets else each) for each in written]
-    except (yaml.YAMLError, ValidationError, TypeError, KeyError) as error:
-        raise BadInputError(f"{file} is no list of automations as Prefect wants it ({error})") from None
-    return {each.name: each for each in read}
-
-
-def _find_automation(client: SyncPrefectClient, name: str) -> Automation | None:
-    return next(iter(client.read_automations_by_name(name)), None)
-
-
-def _differs(found: Automation, wanted: AutomationCore) -> bool:
-    """Whether the server has another definition; whether it is switched on is left to people."""
-    parts = {"description", "trigger", "actions"}
-    return bool(_plain(found, parts) != _plain(wanted, parts))
-
-
-def _plain(automation: AutomationCore, parts: set[str]) -> Any:
-    """The definition without the ids that the server gives. Sets stay sets: as JSON they have no order to rely on."""
-    told = automation.model_dump(include=parts)
-    told["trigger"].pop("id", None)
-    return told
+                raise BadInputError(f"{file}: {name}: {error}; correct it there") from None
 
 
 def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -229,8 +205,8 @@ def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
         return None
 
 
-def _facts(entry: dict[str, Any]) -> dict[str, Any]:
-    """What of an entry in the file can be compared."""
+def _fields_in_file(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the comparable fields of an entry in the file."""
     pool, limit = entry["work_pool"], entry.get("concurrency_limit") or {}
     return {
         "entrypoint": entry["entrypoint"],
@@ -243,26 +219,26 @@ def _facts(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _facts_of(found: DeploymentResponse) -> dict[str, Any]:
-    """The same of a deployment on the server."""
-    limit = found.global_concurrency_limit
+def _fields_on_server(deployment: DeploymentResponse) -> dict[str, Any]:
+    """Return the same fields of a deployment on the server."""
+    limit = deployment.global_concurrency_limit
     return {
-        "entrypoint": found.entrypoint,
-        "description": found.description,
-        "tags": sorted(found.tags),
-        "parameters": found.parameters,
-        "work queue": f"{found.work_pool_name}/{found.work_queue_name}",
-        "environment": (found.job_variables or {}).get("env", {}),
+        "entrypoint": deployment.entrypoint,
+        "description": deployment.description,
+        "tags": sorted(deployment.tags),
+        "parameters": deployment.parameters,
+        "work queue": f"{deployment.work_pool_name}/{deployment.work_queue_name}",
+        "environment": (deployment.job_variables or {}).get("env", {}),
         "runs at once": limit.limit if limit else None,
     }
 
 
-def _entry_of(schedule: Any) -> dict[str, Any]:
-    """A schedule of the server as an entry of the file."""
-    told: dict[str, Any] = schedule.schedule.model_dump(mode="json", exclude_none=True)
-    return told | {"active": schedule.active} | ({"slug": schedule.slug} if schedule.slug else {})
+def _schedule_entry(schedule: Any) -> dict[str, Any]:
+    """Return a schedule of the server as an entry of the file."""
+    entry: dict[str, Any] = schedule.schedule.model_dump(mode="json", exclude_none=True)
+    return entry | {"active": schedule.active} | ({"slug": schedule.slug} if schedule.slug else {})
 
 
-def _flow(entrypoint: str) -> str:
-    """The name of the flow: `flows.roll_back.roll_back` is `roll-back`."""
+def _flow_name(entrypoint: str) -> str:
+    """Return the flow's name: `roll-back` for `flows.roll_back.roll_back`."""
     return entrypoint.rpartition(".")[2].replace("_", "-")

@@ -1,8 +1,8 @@
-"""Tell a Prefect server that something has happened, without Prefect's code: a command must not wait a second for that.
+"""Emit events to a Prefect server over plain HTTP: importing Prefect would delay a command by a second.
 
-    ring(CHANGED, line="math", payload={"what": "rolled back v0008 to v0007", "actor": "ada", "champion": "v0007"})
+    emit(CHANGED, line="math", payload={"what": "rolled back v0008 to v0007", "actor": "ada", "champion": "v0007"})
 
-Where PREFECT_API_URL names no server, or one that does not answer within two seconds, nothing is told and nothing fails.
+Without PREFECT_API_URL, or without an answer within two seconds, no event is emitted and no error is raised.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-LOG = logging.getLogger("everlearn.bell")
 ENDED, AWAITED = "everlearn.night.ended", "everlearn.night.awaited"
 CHANGED, ARRIVED = "everlearn.champion.changed", "everlearn.data.arrived"
-PATIENCE_S = 2.0
+TIMEOUT_S = 2.0
+logger = logging.getLogger("everlearn.bell")
 
 
-def resource_of(line: str) -> dict[str, str]:
-    """What the events of a line are about."""
+def line_resource(line: str) -> dict[str, str]:
+    """Return the resource to which all events of a line belong."""
     return {"prefect.resource.id": f"everlearn.line.{line}", "prefect.resource.name": line}
 
 
-def message(event: str, *, line: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """What a server is told: that this has happened to the line just now."""
+def event_body(event: str, *, line: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the event as JSON for Prefect's API, with a new id and the present time."""
     now = datetime.now(tz=UTC).isoformat()
-    return {"id": str(uuid.uuid4()), "occurred": now, "event": event, "resource": resource_of(line), "payload": payload}
+    resource = line_resource(line)
+    return {"id": str(uuid.uuid4()), "occurred": now, "event": event, "resource": resource, "payload": payload}
 
 
-def ring(event: str, *, line: str, payload: dict[str, Any]) -> bool:
-    """Whether the server has taken the event."""
+def emit(event: str, *, line: str, payload: dict[str, Any]) -> bool:
+    """Send an event to the server at PREFECT_API_URL; return whether the server accepted it."""
     url = urlsplit(os.environ.get("PREFECT_API_URL", ""))
     if url.scheme not in {"http", "https"}:
         return False
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    told = [message(event, line=line, payload=payload)]
-    connection = kind(url.netloc, timeout=PATIENCE_S)
+    connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = connect(url.netloc, timeout=TIMEOUT_S)
     try:
+        body = json.dumps([event_body(event, line=line, payload=payload)])
         headers = {"Content-Type": "application/json"} | _credentials()
-        connection.request("POST", f"{url.path}/events", body=json.dumps(told), headers=headers)
+        connection.request("POST", f"{url.path}/events", body=body, headers=headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        LOG.info("%s does not answer (%s): nobody is told", url.netloc, error)
+        logger.info("Prefect at %s does not answer (%s): event not emitted", url.netloc, error)
         return False
     finally:
         connection.close()
     if status >= http.client.MULTIPLE_CHOICES:
-        LOG.warning("%s refuses the event (HTTP %d): nobody is told", url.hostname, status)
+        logger.warning("Prefect at %s refuses the event (HTTP %d): event not emitted", url.hostname, status)
         return False
     return True
 
 
 def _credentials() -> dict[str, str]:
-    """What a server of one's own asks for (name:password), or else Prefect Cloud (a key)."""
-    word = os.environ.get("PREFECT_API_AUTH_STRING")
-    if word:
-        return {"Authorization": f"Basic {base64.b64encode(word.encode()).decode()}"}
+    """Return the Authorization header: basic for a self-hosted server with a password, bearer for Prefect Cloud."""
+    password = os.environ.get("PREFECT_API_AUTH_STRING")
+    if password:
+        return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"}
     key = os.environ.get("PREFECT_API_KEY")
     return {"Authorization": f"Bearer {key}"} if key else {}

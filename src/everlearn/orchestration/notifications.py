@@ -1,9 +1,9 @@
-"""Where notifications go: each target is a block of Prefect's, which keeps the secret, and is known by what it is for.
+"""Notification targets: Slack, e-mail and webhook blocks of Prefect, which store the address as a secret.
 
-chosen = choose(client, [target_of("https://hooks.slack.com/services/…")])   # or sendgrid://KEY:from/to, or a webhook
-chosen.changes                                        # what would be kept, replaced or forgotten
-chosen.settle(client)
-targets(client)                                       # the ids of the blocks, for the actions of automations
+plan = plan_targets(client, [parse_target("https://hooks.slack.com/services/…")])   # or sendgrid://KEY:from/to, or a webhook
+plan.changes                     # what would be created, replaced or deleted
+plan.apply(client)
+read_target_ids(client)          # the ids of the blocks, for the actions of automations
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 NAME = "everlearn"
 KINDS: tuple[type[Block], ...] = (SlackWebhook, SendgridEmail, CustomWebhookNotificationBlock)
 SLACK = "hooks.slack.com"
-NOBODY = UUID(int=0)
-"""Stands for a target that is not kept yet, so that a plan can be shown."""
+PLACEHOLDER = UUID(int=0)
+"""Stands for the id of a target that is not saved yet, so that a plan can be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
-    """Who is told from now on: `kept` are blocks of the server, `new` those to keep there, `gone` those to forget.
+class TargetPlan:
+    """Notification targets by name, such as slack-webhook/everlearn: one of each kind.
 
-    Each is known by what it is, such as slack-webhook/everlearn: a target is there once of each kind.
+    `kept` are on the server already, `new` are to be saved there, `gone` are to be deleted. A target in both `kept` and
+    `new` is replaced.
     """
 
     kept: dict[str, UUID]
@@ -48,13 +49,13 @@ class Targets:
 
     @property
     def ids(self) -> tuple[UUID, ...]:
-        """For the actions of automations, always in one order; NOBODY stands for what is not kept yet."""
-        known = dict.fromkeys(self.new, NOBODY) | self.kept
-        return tuple(known[name] for name in map(_name_of, KINDS) if name in known)
+        """Ids of the targets in a fixed order, for the actions of automations; PLACEHOLDER for those not saved yet."""
+        ids = dict.fromkeys(self.new, PLACEHOLDER) | self.kept
+        return tuple(ids[name] for name in map(_name_of, KINDS) if name in ids)
 
     @property
     def changes(self) -> tuple[ServerChange, ...]:
-        """What settling this would change on the server, without any secret."""
+        """What `apply` would change on the server, without secrets."""
         return (
             *(
                 ServerChange(name=f"target {name}", field="address", before="another", after="that of --notify")
@@ -65,75 +66,76 @@ class Targets:
             *(ServerChange(name=f"target {name}", gone=True) for name in self.gone),
         )
 
-    def settle(self, client: SyncPrefectClient) -> list[str]:
-        """Keep and forget; in words."""
+    def apply(self, client: SyncPrefectClient) -> list[str]:
+        """Save and delete targets; return a sentence for each change."""
         for block in self.new.values():
             block.save(NAME, overwrite=True)
         for block_id in self.gone.values():
             client.delete_block_document(block_id)
-        said = [f"notifications go to {name}" for name in self.new]
-        return said + [f"notifications no longer go to {name}" for name in self.gone]
+        saved = [f"notifications go to {name}" for name in self.new]
+        return saved + [f"notifications no longer go to {name}" for name in self.gone]
 
 
-def choose(client: SyncPrefectClient, wanted: Sequence[Block] = (), *, only: bool = False) -> Targets:
-    """Those `wanted`, each in place of the one of its kind, and what the server has already, unless `only`."""
-    there = _there(client)
+def plan_targets(client: SyncPrefectClient, wanted: Sequence[Block] = (), *, only: bool = False) -> TargetPlan:
+    """Plan to add the `wanted` targets, each replacing the one of its kind; with `only`, to delete all others."""
+    existing = _read_targets(client)
     named = {_name_of(type(block)): block for block in wanted}
-    gone = {name: found.id for name, found in there.items() if only and name not in named}
-    return Targets(
-        kept={name: found.id for name, found in there.items() if name not in gone},
-        new={name: block for name, block in named.items() if name not in there or not _is(there[name], block)},
+    gone = {name: document.id for name, document in existing.items() if only and name not in named}
+    return TargetPlan(
+        kept={name: document.id for name, document in existing.items() if name not in gone},
+        new={name: block for name, block in named.items() if name not in existing or not _equal(existing[name], block)},
         gone=gone,
     )
 
 
-def targets(client: SyncPrefectClient) -> tuple[UUID, ...]:
-    """The targets that the server knows."""
-    return tuple(found.id for found in _there(client).values())
+def read_target_ids(client: SyncPrefectClient) -> tuple[UUID, ...]:
+    """Return the block ids of the targets on the server."""
+    return tuple(document.id for document in _read_targets(client).values())
 
 
-def _there(client: SyncPrefectClient) -> dict[str, BlockDocument]:
-    found = {}
-    for kind in KINDS:
-        slug = kind.get_block_type_slug()
-        try:
-            found[_name_of(kind)] = client.read_block_document_by_name(NAME, slug, include_secrets=True)
-        except ObjectNotFound:
-            continue
-    return found
-
-
-def _is(found: BlockDocument, block: Block) -> bool:
-    """Whether the server has that very address."""
-    return type(block).model_validate(found.data).model_dump() == block.model_dump()
-
-
-def _name_of(kind: type[Block]) -> str:
-    return f"{kind.get_block_type_slug()}/{NAME}"
-
-
-def addressed(automation: dict[str, Any], ids: tuple[UUID, ...]) -> dict[str, Any]:
-    """An automation of infra/notifications.yaml whose messages go to all targets."""
-    actions = [action | {"block_document_id": str(each)} for action in automation["actions"] for each in ids]
+def with_targets(automation: dict[str, Any], ids: tuple[UUID, ...]) -> dict[str, Any]:
+    """Return an automation of infra/notifications.yaml with each action repeated for each target."""
+    actions = [action | {"block_document_id": str(target)} for action in automation["actions"] for target in ids]
     return automation | {"actions": actions}
 
 
-def target_of(url: str) -> Block:
-    """What an address means; nothing is kept yet. BadInputError if it is none."""
+def parse_target(url: str) -> Block:
+    """Return the unsaved block for an address. BadInputError if the address is not supported."""
     parts = urlsplit(url)
-    wrong = BadInputError(
-        "--notify wants https://hooks.slack.com/…, sendgrid://KEY:sender@domain/receiver@domain, or the http(s) URL of a webhook"
+    unsupported = BadInputError(
+        "--notify takes https://hooks.slack.com/…, sendgrid://KEY:sender@domain/receiver@domain, or the http(s) URL of a webhook"
     )
     if parts.scheme in {"http", "https"} and parts.hostname:
         if parts.hostname == SLACK:
             return SlackWebhook(url=SecretStr(url))
         message = {"subject": "{{subject}}", "text": "{{body}}"}
-        hidden = SecretDict({"address": url})  # `url` itself is no secret field: the server shows it to everybody
-        return CustomWebhookNotificationBlock(name=NAME, url="{{address}}", json_data=message, secrets=hidden)
+        # The block's `url` is not a secret field: the server shows it. So the address goes into `secrets`.
+        secrets = SecretDict({"address": url})
+        return CustomWebhookNotificationBlock(name=NAME, url="{{address}}", json_data=message, secrets=secrets)
     if parts.scheme != "sendgrid" or not parts.netloc.count("@") or not parts.path.strip("/"):
-        raise wrong
+        raise unsupported
     key, _, sender = parts.netloc.partition(":")
-    receivers = [each for each in parts.path.split("/") if each]
-    if not key or "@" not in sender or not all("@" in each for each in receivers):
-        raise wrong
+    receivers = [receiver for receiver in parts.path.split("/") if receiver]
+    if not key or "@" not in sender or not all("@" in receiver for receiver in receivers):
+        raise unsupported
     return SendgridEmail(api_key=SecretStr(key), sender_email=sender, to_emails=receivers)
+
+
+def _read_targets(client: SyncPrefectClient) -> dict[str, BlockDocument]:
+    documents = {}
+    for kind in KINDS:
+        slug = kind.get_block_type_slug()
+        try:
+            documents[_name_of(kind)] = client.read_block_document_by_name(NAME, slug, include_secrets=True)
+        except ObjectNotFound:
+            continue
+    return documents
+
+
+def _equal(document: BlockDocument, block: Block) -> bool:
+    """Return whether the server has this very address."""
+    return type(block).model_validate(document.data).model_dump() == block.model_dump()
+
+
+def _name_of(kind: type[Block]) -> str:
+    return f"{kind.get_block_type_slug()}/{NAME}"

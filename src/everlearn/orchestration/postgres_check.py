@@ -1,9 +1,9 @@
-"""The Postgres that a Prefect server is to run on, looked at before anything is started.
+"""Check a Postgres database before a Prefect server is started on it.
 
-    found = examine(PostgresUrl.parse("postgresql://prefect:secret@db.example/prefect"))    # "PostgreSQL 15.18, …"
+    check_database(PostgresUrl.parse("postgresql://prefect:secret@db.example/prefect"))    # "PostgreSQL 15.18, …"
 
-Prefect's server makes and migrates its tables itself when it starts; what it cannot do without is asked for here, so
-that the answer is one sentence instead of the end of a log.
+Prefect's server creates and migrates its tables when it starts. Its requirements are checked before, so that a fault is
+reported in one sentence instead of at the end of a log.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from everlearn.errors import ServiceError
 if TYPE_CHECKING:
     from everlearn.local.postgres_url import PostgresUrl
 
-OLDEST = 13
-"""Major version from which a database's owner may create pg_trgm without being superuser."""
-PATIENCE_S = 10.0
-_ASKED = """
+MIN_MAJOR = 13
+"""From this version on, the owner of a database may create pg_trgm without being superuser."""
+TIMEOUT_S = 10.0
+_QUERY = """
     SELECT current_setting('server_version_num')::int / 10000 AS major,
            current_setting('server_version') AS version,
            current_user AS role,
@@ -40,8 +40,8 @@ _ASKED = """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the database says of itself. `revision` is that of Prefect's tables in it, None where there are none."""
+class DatabaseFacts:
+    """Properties of a database. `revision` is the migration of Prefect's tables in it, None if there are none."""
 
     major: int
     version: str
@@ -55,67 +55,69 @@ class Facts:
     revision: str | None
 
 
-def examine(database: PostgresUrl) -> str:
-    """What is there, for people. ServiceError names what a Prefect server would lack, and what to do."""
+def check_database(database: PostgresUrl) -> str:
+    """Return a description of the database. ServiceError if it is unreachable or does not meet a requirement."""
     try:
-        facts = asyncio.run(asyncio.wait_for(_ask(database), PATIENCE_S))
+        facts = asyncio.run(asyncio.wait_for(_read_facts(database), TIMEOUT_S))
     except asyncpg.InvalidCatalogNameError:
-        raise ServiceError(f"{database.redacted}: no such database; create it (`createdb`), or name another") from None
+        raise ServiceError(
+            f"{database.redacted}: there is no such database; create it (`createdb`), or name another"
+        ) from None
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise ServiceError(
-            f"{database.redacted} refuses: {error}; mend user and password (percent-encoded), or pg_hba.conf there"
+            f"{database.redacted} refuses the login: {error}; correct user and password (percent-encoded), or pg_hba.conf on that server"
         ) from None
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         raise ServiceError(
-            f"{database.redacted} does not answer as a Postgres ({error or 'no answer in time'}); start it, or mend the address"
+            f"{database.redacted} does not answer as Postgres ({error or 'timeout'}); start it, or correct the address"
         ) from None
-    fault = lack(facts)
+    fault = find_fault(facts)
     if fault is not None:
         raise ServiceError(f"{database.redacted}: {fault}")
-    return f"PostgreSQL {facts.version}, {'with the tables of a server' if facts.revision else 'empty'}"
+    content = "with Prefect's tables" if facts.revision else "empty"
+    return f"PostgreSQL {facts.version}, {content}"
 
 
-def lack(facts: Facts) -> str | None:
-    """The first thing that is missing, and its remedy."""
+def find_fault(facts: DatabaseFacts) -> str | None:
+    """Return the first requirement that is not met, with the remedy; None if all are."""
     role, name = facts.role, facts.name
-    foreign = facts.revision is not None and not _knows(facts.revision)
+    is_foreign = facts.revision is not None and not _has_migration(facts.revision)
     faults = (
-        (facts.major < OLDEST, f"PostgreSQL {facts.version} is too old; {OLDEST} is needed at least"),
-        (facts.read_only, "it cannot be written to; name the primary server"),
+        (facts.major < MIN_MAJOR, f"PostgreSQL {facts.version} is too old; at least {MIN_MAJOR} is needed"),
+        (facts.read_only, "it is read-only; name the primary server"),
         (
             not facts.may_create_tables,
-            f"{role} may not create tables; run there: ALTER DATABASE {name} OWNER TO {role}",
+            f"{role} may not create tables; run on that server: ALTER DATABASE {name} OWNER TO {role}",
         ),
         (
             not (facts.has_trigrams or facts.uses_trigrams),
-            "the extension pg_trgm is not installed there; install Postgres's contrib package on that server",
+            "the extension pg_trgm is not installed; install Postgres's contrib package on that server",
         ),
         (
             not (facts.may_extend or facts.uses_trigrams),
-            f"{role} may not create the extension pg_trgm; run there as superuser: CREATE EXTENSION pg_trgm",
+            f"{role} may not create the extension pg_trgm; run on that server as superuser: CREATE EXTENSION pg_trgm",
         ),
         (
-            foreign,
-            f"its tables are those of another version of Prefect (revision {facts.revision}); install that here, or name an empty database",
+            is_foreign,
+            f"its tables belong to another version of Prefect (revision {facts.revision}); install that version here, or name an empty database",
         ),
     )
-    return next((fault for amiss, fault in faults if amiss), None)
+    return next((fault for is_missing, fault in faults if is_missing), None)
 
 
-async def _ask(database: PostgresUrl) -> Facts:
-    connection: Any = await asyncpg.connect(database.url, timeout=PATIENCE_S)
+async def _read_facts(database: PostgresUrl) -> DatabaseFacts:
+    connection: Any = await asyncpg.connect(database.url, timeout=TIMEOUT_S)
     try:
-        found = dict(await connection.fetchrow(_ASKED))
-        used = found.pop("is_used")
-        return Facts(
-            **found, revision=await connection.fetchval("SELECT version_num FROM alembic_version") if used else None
-        )
+        row = dict(await connection.fetchrow(_QUERY))
+        is_used = row.pop("is_used")
+        revision = await connection.fetchval("SELECT version_num FROM alembic_version") if is_used else None
+        return DatabaseFacts(**row, revision=revision)
     finally:
         await connection.close()
 
 
-def _knows(revision: str) -> bool:
-    """Whether Prefect, as it is installed here, has a migration of that name."""
+def _has_migration(revision: str) -> bool:
+    """Return whether the installed Prefect has the migration `revision`."""
     (prefect,) = find_spec("prefect").submodule_search_locations  # type: ignore[union-attr, misc]
-    places = Path(prefect) / "server" / "database" / "_migrations" / "versions" / "postgresql"
-    return any(f'revision = "{revision}"' in each.read_text(encoding="utf-8") for each in places.glob("*.py"))
+    migrations = Path(prefect) / "server" / "database" / "_migrations" / "versions" / "postgresql"
+    return any(f'revision = "{revision}"' in file.read_text(encoding="utf-8") for file in migrations.glob("*.py"))

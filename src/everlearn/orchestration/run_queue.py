@@ -1,4 +1,4 @@
-"""How long the nights of a line wait for a worker, as Prefect's server knows it; for `everlearn metrics`."""
+"""Waiting times of the nights of a line, read from Prefect's server for `everlearn metrics`."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from everlearn.telemetry.prometheus import Queue
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-WAITS = [StateType.SCHEDULED, StateType.PENDING]
+WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
 
 def read_queue(client: SyncPrefectClient, *, line: str) -> Queue:
-    """The nights of a line that wait, run, or ran last. None wait where nothing is deployed."""
+    """Return how many nights of a line wait and run, and for how long; all zero if the line is not deployed."""
     now = datetime.now(tz=UTC)
-    nights = DeploymentFilter(name=DeploymentFilterName(any_=[f"nightly-{line}"]))
-    due = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITS)),
+    nightly = DeploymentFilter(name=DeploymentFilterName(any_=[f"nightly-{line}"]))
+    is_due = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
         expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
     )
-    running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
-    begun = FlowRunFilter(start_time=FlowRunFilterStartTime(is_null_=False))
-    waiting = client.read_flow_runs(flow_run_filter=due, deployment_filter=nights)
+    is_running = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])))
+    has_started = FlowRunFilter(start_time=FlowRunFilterStartTime(is_null_=False))
+    waiting = client.read_flow_runs(flow_run_filter=is_due, deployment_filter=nightly)
     newest = client.read_flow_runs(
-        flow_run_filter=begun, deployment_filter=nights, sort=FlowRunSort.START_TIME_DESC, limit=1
+        flow_run_filter=has_started, deployment_filter=nightly, sort=FlowRunSort.START_TIME_DESC, limit=1
     )
     return Queue(
-        wait_s=next((_between(each.expected_start_time, each.start_time) for each in newest), None),
-        oldest_s=max((_between(each.expected_start_time, now) for each in waiting), default=0.0),
+        wait_s=next((_seconds(run.expected_start_time, run.start_time) for run in newest), None),
+        oldest_s=max((_seconds(run.expected_start_time, now) for run in waiting), default=0.0),
         waiting=len(waiting),
-        late=sum(each.state_name == "Late" for each in waiting),
-        running=len(client.read_flow_runs(flow_run_filter=running, deployment_filter=nights)),
+        late=sum(run.state_name == "Late" for run in waiting),
+        running=len(client.read_flow_runs(flow_run_filter=is_running, deployment_filter=nightly)),
     )
 
 
-def _between(due: datetime | None, then: datetime | None) -> float:
-    """Seconds from when a run was due; never less than none, since a run may begin a moment early."""
-    return max(0.0, (then - due).total_seconds()) if due and then else 0.0
+def _seconds(due: datetime | None, end: datetime | None) -> float:
+    """Return the seconds from `due` to `end`, at least 0: a run may start a moment early."""
+    return max(0.0, (end - due).total_seconds()) if due and end else 0.0

@@ -1,11 +1,11 @@
-"""When the nights of a line begin: read it, set it, hold it, and begin one now.
+"""Schedules of the nights of a line: read, set, pause and resume them, and start a night now.
 
     with get_client(sync_client=True) as client:
         night = find_night(client, line="math")
-        set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+        set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
 
-A schedule is Prefect's own. In a time zone with daylight saving a night that would begin in the hour that is left out
-begins before it, and one in the hour that comes twice begins in the first: one night a day, always.
+The schedules are Prefect's. In a time zone with daylight saving there is one night a day: a night in the skipped hour
+starts before it, a night in the repeated hour starts in the first of the two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError
-from everlearn.orchestration.events_client import AWAITED, message
+from everlearn.orchestration.events_client import AWAITED, event_body
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,98 +43,106 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 SLUG = "nightly"
+TAG = "everlearn"
+"""The tag of every deployment of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledNight:
     """The deployment that runs the nights of a line.
 
-    `held` is whether its schedule is paused; `coming` in UTC; `workers` counts those online in each pool of the line.
+    `cron` is None if there is no cron schedule; `next_runs` are in UTC; `workers` counts the online workers of each
+    pool on which deployments of the line run.
     """
 
     line: str
     deployment: UUID
     cron: str | None
     timezone: str | None
-    held: bool
-    coming: tuple[datetime, ...] = ()
+    paused: bool
+    next_runs: tuple[datetime, ...] = ()
     workers: dict[str, int] = field(default_factory=dict)
 
     @property
-    def unattended(self) -> tuple[str, ...]:
-        """Pools of the line for which no worker is there."""
-        return tuple(pool for pool, there in self.workers.items() if not there)
+    def pools_without_workers(self) -> tuple[str, ...]:
+        """Pools of the line without an online worker."""
+        return tuple(pool for pool, online in self.workers.items() if not online)
 
     def facts(self) -> dict[str, Any]:
-        """For programs."""
-        told = {"line": self.line, "cron": self.cron, "timezone": self.timezone, "paused": self.held}
-        return told | {"next": [each.isoformat() for each in self.coming], "workers": self.workers}
+        """Return the JSON output of `everlearn schedule show`."""
+        schedule = {"line": self.line, "cron": self.cron, "timezone": self.timezone, "paused": self.paused}
+        return schedule | {"next": [moment.isoformat() for moment in self.next_runs], "workers": self.workers}
+
+
+def line_tag(line: str) -> str:
+    """Return the tag of every deployment of a line."""
+    return f"line:{line}"
 
 
 def find_night(client: SyncPrefectClient, *, line: str) -> ScheduledNight:
-    """The nightly deployment of a line. BadInputError if it was never deployed."""
-    found = _deployment(client, line)
-    schedule = next((each for each in found.schedules if each.slug in {SLUG, None}), None)
+    """Return the nightly deployment of a line. BadInputError if the line was never deployed."""
+    deployment = _read_deployment(client, line)
+    schedule = next((each for each in deployment.schedules if each.slug in {SLUG, None}), None)
     cron = schedule.schedule if schedule and isinstance(schedule.schedule, CronSchedule) else None
     return ScheduledNight(
         line=line,
-        deployment=found.id,
+        deployment=deployment.id,
         cron=cron.cron if cron else None,
         timezone=(cron.timezone or "UTC") if cron else None,
-        held=found.paused or schedule is None or not schedule.active,
-        coming=_coming(client, found.id),
-        workers={pool: _online(client, pool) for pool in _pools(client, line)},
+        paused=deployment.paused or schedule is None or not schedule.active,
+        next_runs=_read_next_runs(client, deployment.id),
+        workers={pool: _count_online(client, pool) for pool in _pools(client, line)},
     )
 
 
-def read_times(cron: object, timezone: object) -> CronSchedule:
-    """Those times as Prefect keeps them. BadInputError if they are none."""
+def parse_schedule(cron: object, timezone: object) -> CronSchedule:
+    """Return a cron schedule. BadInputError if the expression or the time zone is invalid."""
     try:
         return CronSchedule.model_validate({"cron": cron, "timezone": timezone})
     except (ValidationError, ValueError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise BadInputError(f"{cron!r} in {timezone!r} is no time at which nights can begin: {said}") from None
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise BadInputError(f"{cron!r} in {timezone!r} is not a valid schedule: {reason}") from None
 
 
-def set_times(client: SyncPrefectClient, night: ScheduledNight, *, cron: str, timezone: str) -> None:
-    """Let nights begin then, and no longer at other times. BadInputError if these are no times."""
-    times = read_times(cron, timezone)
-    before = client.read_deployment(night.deployment).schedules
-    for each in before:
-        client.delete_deployment_schedule(night.deployment, each.id)
+def set_schedule(client: SyncPrefectClient, night: ScheduledNight, *, cron: str, timezone: str) -> None:
+    """Replace the schedules of a line's nights. BadInputError if the new one is invalid."""
+    schedule = parse_schedule(cron, timezone)
+    for previous in client.read_deployment(night.deployment).schedules:
+        client.delete_deployment_schedule(night.deployment, previous.id)
     client.create_deployment_schedules(
-        night.deployment, [DeploymentScheduleCreate(schedule=times, active=not night.held, slug=SLUG)]
+        night.deployment, [DeploymentScheduleCreate(schedule=schedule, active=not night.paused, slug=SLUG)]
     )
 
 
-def hold(client: SyncPrefectClient, night: ScheduledNight, *, held: bool) -> None:
-    """Let no night begin by itself from now on; or let them again."""
-    (client.pause_deployment if held else client.resume_deployment)(night.deployment)
-    if not held:
-        await_nights(client)
+def set_paused(client: SyncPrefectClient, night: ScheduledNight, *, paused: bool) -> None:
+    """Pause or resume the scheduled nights of a line."""
+    (client.pause_deployment if paused else client.resume_deployment)(night.deployment)
+    if not paused:
+        emit_awaited(client)
 
 
-def await_nights(client: SyncPrefectClient) -> None:
-    """Say of each line whose nights are not held that a verdict is awaited: 26 hours without one raise an alarm.
+def emit_awaited(client: SyncPrefectClient) -> None:
+    """Emit the event `everlearn.night.awaited` for each line whose nights are not paused.
 
-    What is awaited already stays so since the first word, and a verdict begins the next 26 hours. All lines are named,
-    because the server forgets for which of them an automation waits when that automation is changed.
+    It starts the 26 hours after which a line without a verdict raises an alarm; for a line that is awaited already, the
+    26 hours go on. The event is emitted for all lines, because the server forgets what an automation waits for when the
+    automation is changed.
     """
-    nightly = DeploymentFilter(tags=DeploymentFilterTags(all_=["everlearn"]))
-    found = client.read_deployments(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=["run-cycle"])), deployment_filter=nightly
+    deployments = client.read_deployments(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=["run-cycle"])),
+        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
     )
-    lines = [each.name.removeprefix(f"{SLUG}-") for each in found if not each.paused]
-    told = [message(AWAITED, line=line, payload={}) for line in lines]
-    client.request("POST", "/events", json=told).raise_for_status()
+    lines = [each.name.removeprefix(f"{SLUG}-") for each in deployments if not each.paused]
+    events = [event_body(AWAITED, line=line, payload={}) for line in lines]
+    client.request("POST", "/events", json=events).raise_for_status()
 
 
-def begin(client: SyncPrefectClient, night: ScheduledNight) -> UUID:
-    """Let a night begin now; the id of its run."""
+def start_night(client: SyncPrefectClient, night: ScheduledNight) -> UUID:
+    """Create a run of the nightly deployment that is due now; return the run's id."""
     return client.create_flow_run_from_deployment(night.deployment, tags=["asked for"]).id
 
 
-def _deployment(client: SyncPrefectClient, line: str) -> DeploymentResponse:
+def _read_deployment(client: SyncPrefectClient, line: str) -> DeploymentResponse:
     try:
         return client.read_deployment_by_name(f"run-cycle/nightly-{line}")
     except ObjectNotFound:
@@ -142,20 +150,20 @@ def _deployment(client: SyncPrefectClient, line: str) -> DeploymentResponse:
 
 
 def _pools(client: SyncPrefectClient, line: str) -> list[str]:
-    """The pools on which deployments of a line run."""
-    mine = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{line}"]))
-    found = client.read_deployments(deployment_filter=mine)
-    return sorted({each.work_pool_name for each in found if each.work_pool_name})
+    """Return the work pools on which deployments of the line run."""
+    of_line = DeploymentFilter(tags=DeploymentFilterTags(all_=[line_tag(line)]))
+    deployments = client.read_deployments(deployment_filter=of_line)
+    return sorted({each.work_pool_name for each in deployments if each.work_pool_name})
 
 
-def _online(client: SyncPrefectClient, pool: str) -> int:
-    """How many workers have given a sign of life to a pool within the last minute and a half."""
-    mine = WorkerFilter(status=WorkerFilterStatus(any_=[WorkerStatus.ONLINE]))
-    return len(client.read_workers_for_work_pool(pool, worker_filter=mine))
+def _count_online(client: SyncPrefectClient, pool: str) -> int:
+    """Count the workers of a pool that sent a heartbeat within the last 90 s."""
+    online = WorkerFilter(status=WorkerFilterStatus(any_=[WorkerStatus.ONLINE]))
+    return len(client.read_workers_for_work_pool(pool, worker_filter=online))
 
 
-def _coming(client: SyncPrefectClient, deployment: UUID) -> tuple[datetime, ...]:
-    """The next moments for which the server has written down a run."""
+def _read_next_runs(client: SyncPrefectClient, deployment: UUID) -> tuple[datetime, ...]:
+    """Return the start times, in UTC, of the next three runs that the server has scheduled."""
     runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
@@ -164,4 +172,4 @@ def _coming(client: SyncPrefectClient, deployment: UUID) -> tuple[datetime, ...]
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
         limit=3,
     )
-    return tuple(each.expected_start_time.astimezone(UTC) for each in runs if each.expected_start_time)
+    return tuple(run.expected_start_time.astimezone(UTC) for run in runs if run.expected_start_time)

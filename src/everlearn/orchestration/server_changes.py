@@ -1,4 +1,4 @@
-"""One difference between what is wanted of a Prefect server and what it has, as a line of a diff."""
+"""One difference between a plan and the state of a Prefect server, printed as a line of a diff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerChange:
-    """What is new, other or gone on the server once a plan is applied."""
+    """An object to create (no `field`), a field to change, or an object to delete (`gone`)."""
 
     name: str
     field: str | None = None
@@ -17,7 +17,7 @@ class ServerChange:
     gone: bool = False
 
     def __str__(self) -> str:
-        """As a line of a diff."""
+        """Return a line that begins with `+`, `~` or `-`."""
         if self.gone:
             return f"- {self.name}"
         if self.field is None:

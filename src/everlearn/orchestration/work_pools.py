@@ -1,7 +1,7 @@
-"""Where runs go on a server: work pools with their queues, and of the pool `gpu` no more runs at once than there are GPUs.
+"""Create the work pools and queues of the deployments. Pool `gpu` runs at most as many runs as there are GPUs.
 
-The limit is the pool's own: it counts runs. Leases of a global concurrency limit live in the server's memory, and when it
-is killed, their slots stay taken for ever.
+The limit is the pool's own, which counts runs. A global concurrency limit would keep its leases in the server's memory,
+so that their slots stay taken after the server was killed.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-FIRST = 1
-"""Priority of the queue that goes before all others of its pool."""
-GPU, GPUS = "gpu", 1
-"""The pool with a limit, and the one that it begins with: `prefect work-pool update gpu --concurrency-limit N`."""
+HIGHEST_PRIORITY = 1
+GPU_POOL, INITIAL_GPUS = "gpu", 1
+"""Later: `prefect work-pool update gpu --concurrency-limit N`."""
 
 
-def missing(client: SyncPrefectClient, *, queues: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """What is not there yet, in words; `queues` are pairs of pool and queue."""
+def missing_queues(client: SyncPrefectClient, queues: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the names of the queues that the server lacks; `queues` are pairs of pool and queue."""
     for pool, queue in sorted(queues):
         if not _has_queue(client, pool, queue):
             yield f"work queue {pool}/{queue}"
 
 
-def ensure(client: SyncPrefectClient, *, queues: Iterable[tuple[str, str]]) -> None:
-    """Make what is missing; what is there stays as somebody has set it."""
+def create_queues(client: SyncPrefectClient, queues: Iterable[tuple[str, str]]) -> None:
+    """Create the pools and queues that the server lacks; existing ones keep their settings."""
     for pool, queue in sorted(queues):
         if not _has_pool(client, pool):
-            limit = GPUS if pool == GPU else None
+            limit = INITIAL_GPUS if pool == GPU_POOL else None
             client.create_work_pool(WorkPoolCreate(name=pool, type="process", concurrency_limit=limit))
         if not _has_queue(client, pool, queue):
-            client.create_work_queue(name=queue, work_pool_name=pool, priority=FIRST)
+            client.create_work_queue(name=queue, work_pool_name=pool, priority=HIGHEST_PRIORITY)
 
 
 def _has_pool(client: SyncPrefectClient, pool: str) -> bool:

@@ -1,4 +1,4 @@
-"""Workers of this machine: which commands run them, and telling the server which runs have died with them."""
+"""Worker processes of this machine, and the runs that died with them."""
 
 from __future__ import annotations
 
@@ -18,42 +18,43 @@ if TYPE_CHECKING:
 
     from prefect.client.orchestration import SyncPrefectClient
 
-ALIVE = {StateType.RUNNING, StateType.CANCELLING}
+ACTIVE = {StateType.RUNNING, StateType.CANCELLING}
 
 
-def command(pool: str, *, limit: int | None) -> list[str]:
-    """What runs a worker of that pool, as a module of this very interpreter."""
-    most = ["--limit", str(limit)] if limit else []
+def worker_command(pool: str, *, limit: int | None) -> list[str]:
+    """Return the command line of a worker of `pool` with at most `limit` runs at once, for this Python interpreter."""
+    options = ["--limit", str(limit)] if limit else []
     name = f"{socket.gethostname()}-{pool}"
-    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name, *most]
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name, *options]
 
 
-def demand_pools(client: SyncPrefectClient, pools: Sequence[str]) -> None:
-    """BadInputError names a pool that is not there, or that no process can serve."""
-    for pool in pools:
+def check_process_pools(client: SyncPrefectClient, pools: Sequence[str]) -> None:
+    """Raise BadInputError if a work pool is missing or is not of type `process`."""
+    for name in pools:
         try:
-            found = client.read_work_pool(pool)
+            pool = client.read_work_pool(name)
         except ObjectNotFound:
-            raise BadInputError(f"the server has no work pool {pool!r}; run `everlearn deploy` first") from None
-        if found.type != "process":
+            raise BadInputError(f"the server has no work pool {name!r}; run `everlearn deploy` first") from None
+        if pool.type != "process":
             raise BadInputError(
-                f"work pool {pool!r} is of type {found.type}: its workers do not run here, but as infra/kubernetes says"
+                f"work pool {name!r} is of type {pool.type}: start its workers as infra/kubernetes/README.md describes"
             )
 
 
-def bury(client: SyncPrefectClient, run: str, *, pending: bool) -> str | None:
-    """Tell the server that a run's process lives no longer; the run's name, or None where there is nothing to tell.
+def mark_crashed(client: SyncPrefectClient, run: str, *, pending: bool) -> str | None:
+    """Set a run whose process has ended to CRASHED, or to CANCELLED if it was being cancelled.
 
-    A night among them is taken up again at once, by the automation for those that crash. While a worker is still about
-    to start a run, it does so in one process after another: `pending` says that no worker is any more.
+    Returns the run's name, or None if the run has ended already or is unknown. The automation for crashed nights starts
+    a new run. A PENDING run is marked only if `pending`: while a worker is running, it may be about to start that run,
+    which takes it several processes.
     """
     try:
-        found = client.read_flow_run(UUID(run))
+        flow_run = client.read_flow_run(UUID(run))
     except ObjectNotFound:
         return None
-    if found.state_type not in ALIVE and not (pending and found.state_type is StateType.PENDING):
+    if flow_run.state_type not in ACTIVE and not (pending and flow_run.state_type is StateType.PENDING):
         return None
-    cancelled = found.state_type is StateType.CANCELLING
-    message = f"Its process on {socket.gethostname()} lives no longer."
-    client.set_flow_run_state(found.id, (Cancelled if cancelled else Crashed)(message=message), force=True)
-    return found.name
+    state = Cancelled if flow_run.state_type is StateType.CANCELLING else Crashed
+    message = f"Its process on {socket.gethostname()} has ended."
+    client.set_flow_run_state(flow_run.id, state(message=message), force=True)
+    return flow_run.name

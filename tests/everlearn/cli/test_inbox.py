@@ -71,7 +71,7 @@ def test_problems_can_be_handed_in_where_every_worker_finds_them(
 ) -> None:
     shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2")
     for told, said in ((False, "no Prefect server was told"), (True, "a night begins")):
-        monkeypatch.setattr("everlearn.orchestration.events_client.ring", lambda *_, told=told, **__: told)
+        monkeypatch.setattr("everlearn.orchestration.events_client.emit", lambda *_, told=told, **__: told)
         assert said in everlearn("ingest", str(shard), "--bucket").err
     held = list(registry.store.list(f"{registry.line}/inbox/"))
     assert [registry.store.get(each.key).data for each in held] == [shard.read_bytes()]

@@ -151,7 +151,7 @@ def test_a_postgres_is_looked_at_first_and_remembered(
 ) -> None:
     looked: list[PostgresUrl] = []
     monkeypatch.setattr(LocalS3, "start", planned)  # it is not what this is about, and takes seconds
-    monkeypatch.setattr("everlearn.orchestration.postgres_check.examine", looked.append)
+    monkeypatch.setattr("everlearn.orchestration.postgres_check.check_database", looked.append)
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--postgres", URL, at=state)

@@ -43,7 +43,7 @@ from everlearn.errors import BadInputError, ServiceError
 from everlearn.orchestration.api_client import connect
 from everlearn.orchestration.deployments import DeploymentPlan, apply, compare, read_plan
 from everlearn.orchestration.events_client import ARRIVED
-from everlearn.orchestration.schedules import ScheduledNight, begin, find_night, hold, set_times
+from everlearn.orchestration.schedules import ScheduledNight, find_night, set_paused, set_schedule, start_night
 from everlearn.registry.connect import open_registry, open_store
 from tests.support.night import ROOT
 
@@ -149,18 +149,18 @@ def test_times_that_were_set_stay_when_the_line_is_deployed_again(
     deployed: DeploymentPlan, client: SyncPrefectClient
 ) -> None:
     night = find_night(client, line=deployed.line)
-    assert (night.cron, night.timezone, night.held) == ("0 2 * * *", "UTC", False)
-    set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
-    hold(client, night, held=True)
+    assert (night.cron, night.timezone, night.paused) == ("0 2 * * *", "UTC", False)
+    set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+    set_paused(client, night, paused=True)
     apply(deployed, client)
     night = find_night(client, line=deployed.line)
-    assert (night.cron, night.timezone, night.held) == ("30 2 * * *", "Europe/Berlin", True)
-    hold(client, night, held=False)
-    assert not find_night(client, line=deployed.line).held
+    assert (night.cron, night.timezone, night.paused) == ("30 2 * * *", "Europe/Berlin", True)
+    set_paused(client, night, paused=False)
+    assert not find_night(client, line=deployed.line).paused
 
 
 def test_a_night_can_be_asked_for_now(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
-    run = client.read_flow_run(begin(client, find_night(client, line=deployed.line)))
+    run = client.read_flow_run(start_night(client, find_night(client, line=deployed.line)))
     client.delete_flow_run(run.id)  # another test's workers would take it
     assert run.work_pool_name == "cpu"
     assert f"line:{deployed.line}" in run.tags
@@ -172,8 +172,8 @@ def test_what_is_no_time_is_refused_before_anything_is_changed(
 ) -> None:
     night = find_night(client, line=deployed.line)
     with pytest.raises(BadInputError, match="is no time at which nights can begin"):
-        set_times(client, night, cron=cron, timezone=zone)
-    assert replace(find_night(client, line=deployed.line), coming=night.coming) == night
+        set_schedule(client, night, cron=cron, timezone=zone)
+    assert replace(find_night(client, line=deployed.line), next_runs=night.next_runs) == night
 
 
 def test_a_line_that_was_never_deployed_is_named_with_the_remedy(client: SyncPrefectClient) -> None:
@@ -298,7 +298,7 @@ def test_a_run_that_no_worker_takes_is_told_within_a_minute(
 ) -> None:
     wanted = client.read_automations_by_name("everlearn: a run that no worker takes")[0]
     due = time.monotonic()
-    run = begin(client, find_night(client, line=deployed.line))
+    run = start_night(client, find_night(client, line=deployed.line))
     try:
         while not told(client, wanted.id, run):
             assert time.monotonic() < due + 60
@@ -333,7 +333,7 @@ def test_nights_that_were_missed_are_caught_up_once(
 def test_a_schedule_fires_and_the_night_climbs_on_the_gpu_pool(
     night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    set_times(client, night, cron="* * * * *", timezone="UTC")
+    set_schedule(client, night, cron="* * * * *", timezone="UTC")
     wait(lambda: bool(history(nights, night)), worker=nights)
     assert history(nights, night)[0] in {"published", "rejected"}, "a night with its verdict"
     (climb,) = climbs(client, night)
@@ -344,7 +344,7 @@ def test_a_schedule_fires_and_the_night_climbs_on_the_gpu_pool(
 def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
     night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    run = begin(client, night)
+    run = start_night(client, night)
     killed: list[int] = []
 
     def once_it_has_ended() -> bool:
@@ -368,7 +368,7 @@ def test_a_night_that_is_killed_goes_on_by_itself_and_ends_once(
 def test_a_climb_that_is_killed_is_begun_again_for_the_same_night(
     night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    run = begin(client, night)
+    run = start_night(client, night)
     killed: list[int] = []
 
     def once_it_has_ended() -> bool:
@@ -389,7 +389,7 @@ def test_a_climb_that_is_killed_is_begun_again_for_the_same_night(
 def test_a_night_whose_workers_are_stopped_goes_on_with_the_next_ones(
     night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    run = begin(client, night)
+    run = start_night(client, night)
     wait(lambda: "ladder" in work(nights, night), worker=nights)
     assert client.read_flow_run(run).state_name == "Crashed", "whoever stops a worker says what died with it"
     wait(lambda: bool(history(nights, night)), worker=nights)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.orchestration.events_client import CHANGED, ring
+from everlearn.orchestration.events_client import CHANGED, emit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,34 +36,34 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
 
 
 @pytest.mark.usefixtures("server")
-def test_an_event_tells_what_happened_to_which_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ring(CHANGED, line="math", payload={"what": "rolled back"})
+def test_an_event_names_the_line_and_carries_the_payload(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert emit(CHANGED, line="math", payload={"what": "rolled back"})
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
-    assert ring(CHANGED, line="math", payload={"what": "promoted"})
-    (path, nobody, (event,)), (_, who, _) = SEEN
-    assert (path, nobody, who) == ("/api/events", None, "Bearer secret")
+    assert emit(CHANGED, line="math", payload={"what": "promoted"})
+    (path, anonymous, (event,)), (_, authorization, _) = SEEN
+    assert (path, anonymous, authorization) == ("/api/events", None, "Bearer secret")
     assert event["event"] == "everlearn.champion.changed"
     assert event["resource"]["prefect.resource.id"] == "everlearn.line.math"
     assert event["payload"] == {"what": "rolled back"}
 
 
 @pytest.mark.usefixtures("server")
-def test_a_server_with_a_password_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_a_server_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_KEY", "secret")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:pass")
-    assert ring(CHANGED, line="math", payload={})
-    assert [who for _, who, _ in SEEN] == ["Basic YWRtaW46cGFzcw=="]
+    assert emit(CHANGED, line="math", payload={})
+    assert [authorization for _, authorization, _ in SEEN] == ["Basic YWRtaW46cGFzcw=="]
 
 
-def test_a_server_that_refuses_is_named(
+def test_a_refusal_is_logged(
     server: HTTPServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server.RequestHandlerClass, "do_POST", lambda handler: handler.send_error(401))
-    assert not ring(CHANGED, line="math", payload={})
-    assert "refuses the event (HTTP 401): nobody is told" in caplog.text
+    assert not emit(CHANGED, line="math", payload={})
+    assert "refuses the event (HTTP 401): event not emitted" in caplog.text
 
 
 @pytest.mark.parametrize("url", ["", "nowhere", "http://127.0.0.1:9/api", "https://127.0.0.1:9/api"])
-def test_where_nobody_listens_nothing_fails(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_no_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url)
-    assert not ring(CHANGED, line="math", payload={})
+    assert not emit(CHANGED, line="math", payload={})

@@ -23,7 +23,7 @@ from everlearn.cycle.record import current_cycle
 from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.schedules import find_night, set_times
+from everlearn.orchestration.schedules import find_night, set_schedule
 from everlearn.registry.connect import open_registry
 from tasks.ingest import load_snapshot
 from tests.support.hosts import Ear, Host, Network, network, refusal
@@ -114,7 +114,7 @@ def test_two_lines_at_once_on_two_hosts_end_each_with_its_own_verdict(site: Site
         due = datetime.now(tz=UTC) + timedelta(minutes=1, seconds=30)
         for line in LINES:
             night = find_night(site.client, line=line)
-            set_times(site.client, night, cron=f"{due.minute} {due.hour} * * *", timezone="UTC")
+            set_schedule(site.client, night, cron=f"{due.minute} {due.hour} * * *", timezone="UTC")
         for host in hosts:
             stack.enter_context(at_work(host, site.environ))
         deadline = time.monotonic() + PATIENCE_S

@@ -16,8 +16,8 @@ from prefect.states import Crashed, Failed, Running
 from everlearn.errors import BadInputError
 from everlearn.local.process import wait_until
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.events_client import CHANGED, ring
-from everlearn.orchestration.notifications import choose, target_of, targets
+from everlearn.orchestration.events_client import CHANGED, emit
+from everlearn.orchestration.notifications import parse_target, plan_targets, read_target_ids
 from everlearn.settings import Settings
 from flows.run_cycle import run_cycle
 from tasks.emit_events import emit_champion_changed, emit_night_ended
@@ -93,15 +93,15 @@ def file(tmp_path: Path) -> Path:
 def sink(client: SyncPrefectClient, file: Path) -> Iterator[Sink]:
     """Where all notifications go, with the automations that send them."""
     found = Sink()
-    said = choose(client, [target_of(found.url)]).settle(client)
+    said = plan_targets(client, [parse_target(found.url)]).apply(client)
     assert said == ["notifications go to custom-webhook/everlearn"]
-    plan = read_plan(file, line="told", directory=ROOT, targets=targets(client))
+    plan = read_plan(file, line="told", directory=ROOT, targets=read_target_ids(client))
     told = [each for name, each in plan.automations.items() if name.startswith("everlearn tells")]
     made = [client.create_automation(each) for each in told]
     yield found
     for automation in made:
         client.delete_automation(automation)
-    for block in targets(client):
+    for block in read_target_ids(client):
         client.delete_block_document(block)
     found.close()
 
@@ -115,7 +115,7 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
     emit_night_ended.fn(settings, {"end": "SKIPPED", "version": None, "reason": "a later one"})
     emit_champion_changed.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
     told = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
-    assert ring(CHANGED, line="told", payload=told)
+    assert emit(CHANGED, line="told", payload=told)
     states: tuple[State[Any], ...] = (Crashed(message="out of memory"), Failed(message="make room"))
     for state in states:
         run = client.create_flow_run(run_cycle, parameters={}, state=Running())
@@ -135,7 +135,7 @@ def test_each_thing_that_happens_is_told_with_what_to_do(
 
 @pytest.mark.slow
 def test_a_line_whose_first_night_never_ends_is_told_of(sink: Sink, client: SyncPrefectClient, file: Path) -> None:
-    plan = read_plan(file, line="first-night", directory=ROOT, targets=targets(client))
+    plan = read_plan(file, line="first-night", directory=ROOT, targets=read_target_ids(client))
     apply(plan, client)
     assert sink.heard("A line has had no verdict for 26 hours", "has ended for 26 hours: first-night")
 
@@ -163,8 +163,8 @@ def test_a_target_that_does_not_answer_harms_no_night_and_the_server_says_so(
 
 
 def test_the_address_of_a_webhook_is_kept_as_a_secret(client: SyncPrefectClient) -> None:
-    choose(client, [target_of("https://example.org/hook?token=s3cret")]).settle(client)
-    (block,) = targets(client)
+    plan_targets(client, [parse_target("https://example.org/hook?token=s3cret")]).apply(client)
+    (block,) = read_target_ids(client)
     shown = client.read_block_document(block, include_secrets=False)
     client.delete_block_document(block)
     assert "s3cret" not in str(shown.data)
@@ -184,10 +184,10 @@ def test_without_a_target_nothing_is_sent_and_nothing_is_deployed_for_it() -> No
     ],
 )
 def test_a_target_is_known_by_its_address(url: str, kind: str) -> None:
-    assert type(target_of(url)).__name__ == kind
+    assert type(parse_target(url)).__name__ == kind
 
 
 @pytest.mark.parametrize("url", ["", "example.org", "ftp://example.org", "sendgrid://KEY/ada@example.org", "https://"])
 def test_what_is_no_target_is_refused_with_what_would_be_one(url: str) -> None:
     with pytest.raises(BadInputError, match="--notify wants"):
-        target_of(url)
+        parse_target(url)

@@ -19,7 +19,7 @@ from everlearn.errors import BadInputError
 from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
-from everlearn.orchestration.schedules import begin, find_night, hold, set_times
+from everlearn.orchestration.schedules import find_night, set_paused, set_schedule, start_night
 from everlearn.registry.connect import open_registry
 from tests.everlearn.orchestration.test_deployments import history, wait
 from tests.support.night import LONG, ROOT, write_shard, write_suite
@@ -96,12 +96,12 @@ def ran(production: Production) -> Production:
     """One night has begun by its schedule and has ended; then the schedule was changed, and held."""
     with production.client() as client:
         night = find_night(client, line=LINE)
-        set_times(client, night, cron="* * * * *", timezone="UTC")
+        set_schedule(client, night, cron="* * * * *", timezone="UTC")
         wait(
             lambda: bool(nights_of(client)), worker=production.nights
         )  # the run, not only its verdict: then it is closed
-        set_times(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
-        hold(client, night, held=True)
+        set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+        set_paused(client, night, paused=True)
     return production
 
 
@@ -111,7 +111,7 @@ def test_a_night_begins_by_its_schedule_and_its_server_keeps_all_in_postgres(ran
         names = nights_of(client)
         assert history(ran.nights, find_night(client, line=LINE))[0] in {"published", "rejected"}
     assert any(name.endswith((" · FAIL", " PASS", " INSUFFICIENT")) for name in names), names
-    assert int(ran.postgres.say("SELECT count(*) FROM flow_run", name="prefect")) >= len(names)
+    assert int(ran.postgres.execute("SELECT count(*) FROM flow_run", name="prefect")) >= len(names)
     assert not list(Path(ran.server.directory).rglob("*.db")), "no SQLite beside it"
 
 
@@ -127,10 +127,10 @@ def test_a_backup_brings_back_deployments_schedules_and_the_history_of_runs(ran:
     with ran.client() as client:
         assert kept_by(client) == before
         night = find_night(client, line=LINE)
-        assert (night.cron, night.timezone, night.held) == ("30 2 * * *", "Europe/Berlin", True)
-        hold(client, night, held=False)
-        assert not find_night(client, line=LINE).held, "it can be written to"
-        hold(client, night, held=True)
+        assert (night.cron, night.timezone, night.paused) == ("30 2 * * *", "Europe/Berlin", True)
+        set_paused(client, night, paused=False)
+        assert not find_night(client, line=LINE).paused, "it can be written to"
+        set_paused(client, night, paused=True)
     assert any(name.startswith("night 20") for name, _ in before["runs"].values())
 
 
@@ -149,10 +149,10 @@ def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on
     ran.hand_in("b.jsonl", MORE)
     with ran.client() as client:
         night = find_night(client, line=LINE)
-        assert (night.cron, night.held) == ("0 2 * * *", False), "the times of a first deployment"
-        begin(client, night)
+        assert (night.cron, night.paused) == ("0 2 * * *", False), "the times of a first deployment"
+        start_night(client, night)
         wait(lambda: len(history(ran.nights, night)) > len(before.history), worker=ran.nights)
-        hold(client, night, held=True)
+        set_paused(client, night, paused=True)
     after = open_registry(ran.nights.settings(line=LINE)).state()
     assert after.history[: len(before.history)] == before.history
     assert len({event.cycle_key for event in after.history}) == len(after.history)

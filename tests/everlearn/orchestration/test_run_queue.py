@@ -1,4 +1,4 @@
-"""How long nights wait, asked of a real server on which nobody works."""
+"""Waiting times of nights, read from a real Prefect server without workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINE = "queued"
 
 @pytest.fixture
 def place(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Settings of a line on a real bucket, for the exporter."""
+    """Return the place of a line on a real bucket, for the exporter."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     store = f"{{bucket: {bucket}, endpoint_url: '{s3_server.endpoint_url}', line: {LINE}}}"
@@ -35,11 +35,11 @@ def place(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def exported(place: Place) -> dict[str, float]:
-    """What a scrape would give of the line's single numbers."""
+    """Return the metrics of one sample that a scrape yields."""
     return {family.name: family.samples[0].value for family in collector(place).collect() if family.samples}
 
 
-def test_nights_that_wait_run_and_ran_are_told_apart(
+def test_waiting_running_and_ended_nights_are_counted(
     prefect_url: str, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
@@ -47,8 +47,8 @@ def test_nights_that_wait_run_and_ran_are_told_apart(
         assert read_queue(client, line=LINE).waiting == 0
         apply(read_plan(ROOT / "infra" / "prefect.yaml", line=LINE, directory=ROOT), client)
         nightly = client.read_deployment_by_name(f"run-cycle/nightly-{LINE}").id
-        quiet = read_queue(client, line=LINE)
-        assert (quiet.wait_s, quiet.oldest_s, quiet.running) == (None, 0.0, 0)
+        empty = read_queue(client, line=LINE)
+        assert (empty.wait_s, empty.oldest_s, empty.running) == (None, 0.0, 0)
 
         due = datetime.now(tz=UTC) - timedelta(minutes=10)
         old, late, tonight = (
@@ -57,13 +57,13 @@ def test_nights_that_wait_run_and_ran_are_told_apart(
         client.set_flow_run_state(late, Late(scheduled_time=due), force=True)
         client.set_flow_run_state(old, Running(), force=True)
         client.set_flow_run_state(old, Completed(), force=True)
-        told = exported(place)
-        assert (told["everlearn_up"], told["everlearn_prefect_up"], told["everlearn_nights_late"]) == (1, 1, 1)
-        seen = queue_of(LINE)
-        assert (seen.waiting, seen.late, seen.running) == (2, 1, 0)
-        assert 600 <= seen.oldest_s < 900
-        assert seen.wait_s is not None
-        assert 600 <= seen.wait_s < 900
+        metrics = exported(place)
+        assert (metrics["everlearn_up"], metrics["everlearn_prefect_up"], metrics["everlearn_nights_late"]) == (1, 1, 1)
+        queue = queue_of(LINE)
+        assert (queue.waiting, queue.late, queue.running) == (2, 1, 0)
+        assert 600 <= queue.oldest_s < 900
+        assert queue.wait_s is not None
+        assert 600 <= queue.wait_s < 900
         client.set_flow_run_state(tonight, Running(), force=True)
         assert (read_queue(client, line=LINE).waiting, read_queue(client, line=LINE).running) == (1, 1)
         assert read_queue(client, line="another").waiting == 0

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from everlearn.cli import app, schedule
 from everlearn.errors import BadInputError
-from everlearn.orchestration.notifications import targets
+from everlearn.orchestration.notifications import read_target_ids
 from tests.support.night import ROOT
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(ev
     assert "+ target custom-webhook/everlearn\n" in looked
     assert "+ automation everlearn tells: a night has ended" in looked
     with get_client(sync_client=True) as client:
-        assert targets(client) == (), "a look keeps nothing"
+        assert read_target_ids(client) == (), "a look keeps nothing"
         told = everlearn(*words)
         assert told.stderr.startswith("notifications go to custom-webhook/everlearn\n")
         assert "a-secret-path" not in looked + told.output
-        (block,) = targets(client)
+        (block,) = read_target_ids(client)
         assert everlearn(*words).stdout == "nothing to change\n", "it goes there already"
         client.delete_block_document(block)
         assert "- automation everlearn tells: a night has ended\n" in everlearn(*ASKED).stdout, "it would fail"
@@ -97,7 +97,7 @@ def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everl
     assert {line[:2] for line in looked.splitlines()} == {"- "}
     assert "- target custom-webhook/everlearn\n- automation everlearn tells: a line without a verdict" in looked
     with get_client(sync_client=True) as client:
-        assert targets(client) == ()
+        assert read_target_ids(client) == ()
         assert not [each for each in client.read_automations() if each.name.startswith("everlearn tells")]
     assert everlearn(*ASKED, "--no-notify").stdout == "nothing to change\n"
 

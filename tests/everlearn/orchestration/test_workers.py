@@ -1,4 +1,4 @@
-"""`everlearn worker` as a user types it, against a real Prefect server; and what it does when a worker ends."""
+"""`everlearn worker` on a real Prefect server, and the report of runs whose process has ended."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from everlearn.cli import app, worker
 from everlearn.cli.context import Place
 from everlearn.errors import BadInputError
 from everlearn.local.process import Process, wait_until
-from everlearn.orchestration.run_records import Running as Runs
-from everlearn.orchestration.workers import bury
+from everlearn.orchestration.run_records import RunRecords
+from everlearn.orchestration.workers import mark_crashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Command = Callable[..., Result]
 
-NOBODY = Process(pid=2**22 + 1, began=1)
+ENDED = Process(pid=2**22 + 1, began=1)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def make_pool(client: SyncPrefectClient, *, type: str) -> str:  # noqa: A002 - P
 
 
 def make_run(client: SyncPrefectClient, state: State[Any]) -> str:
-    """A run that the server believes to be in that state."""
+    """Create a run in a state; return its id."""
 
     @flow(name="idle")
     def idle() -> None: ...
@@ -66,25 +66,23 @@ def make_run(client: SyncPrefectClient, state: State[Any]) -> str:
     return str(client.create_flow_run(idle, state=state).id)
 
 
-def test_a_pool_that_no_worker_here_can_serve_is_named_with_the_remedy(
-    everlearn: Command, client: SyncPrefectClient
-) -> None:
-    lost = everlearn("worker", "--pool", "nowhere").exception
-    assert isinstance(lost, BadInputError)
-    assert "no work pool 'nowhere'; run `everlearn deploy`" in str(lost)
+def test_an_unsuitable_pool_is_named_with_the_remedy(everlearn: Command, client: SyncPrefectClient) -> None:
+    missing = everlearn("worker", "--pool", "nowhere").exception
+    assert isinstance(missing, BadInputError)
+    assert "no work pool 'nowhere'; run `everlearn deploy`" in str(missing)
     other = everlearn("worker", "--pool", make_pool(client, type="prefect-agent")).exception
     assert isinstance(other, BadInputError)
     assert "is of type prefect-agent" in str(other)
 
 
-def test_workers_are_at_work_until_sigterm_and_the_dead_of_an_earlier_crash_are_reported(
+def test_workers_run_until_sigterm_and_report_dead_runs(
     everlearn: Command, client: SyncPrefectClient, tmp_path: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     pool, run = make_pool(client, type="process"), make_run(client, Pending())
     (tmp_path / "runs").mkdir()
     for each in (run, make_run(client, Completed())):
-        NOBODY.save(tmp_path / "runs" / f"{each}.json")
+        ENDED.save(tmp_path / "runs" / f"{each}.json")
 
     online: list[Any] = []
 
@@ -106,7 +104,7 @@ def test_workers_are_at_work_until_sigterm_and_the_dead_of_an_earlier_crash_are_
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_a_worker_that_ends_by_itself_is_started_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_that_ends_is_restarted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stop, book = threading.Event(), tmp_path / "starts"
     words = [sys.executable, "-c", f"open({str(book)!r}, 'a').write('x')"]
 
@@ -118,30 +116,30 @@ def test_a_worker_that_ends_by_itself_is_started_again(tmp_path: Path, capfd: py
     assert "the worker of pool gpu has ended (0); starting it again" in capfd.readouterr().err
 
 
-def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('deaf', 'w'); time.sleep(60)"
+def test_a_worker_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)"
     monkeypatch.chdir(tmp_path)
-    with worker.ending([sys.executable, "-c", deaf], patience_s=0.2) as process:
-        assert wait_until((tmp_path / "deaf").exists, timeout_s=30)
+    with worker.ending([sys.executable, "-c", code], patience_s=0.2) as process:
+        assert wait_until((tmp_path / "ready").exists, timeout_s=30)
     assert process.returncode == -signal.SIGKILL
 
 
-def test_what_died_is_told_to_the_server_once_and_what_ended_is_left_alone(client: SyncPrefectClient) -> None:
+def test_only_active_runs_are_marked_crashed_and_only_once(client: SyncPrefectClient) -> None:
     states: tuple[State[Any], ...] = (Running(), Cancelling(), Completed(), Pending())
     running, cancelling, done, waiting = (make_run(client, state) for state in states)
-    assert bury(client, running, pending=False)
-    assert bury(client, cancelling, pending=False)
-    assert [bury(client, each, pending=False) for each in (running, cancelling, done, waiting)] == [None] * 4
-    assert bury(client, str(uuid.uuid4()), pending=True) is None
+    assert mark_crashed(client, running, pending=False)
+    assert mark_crashed(client, cancelling, pending=False)
+    assert [mark_crashed(client, each, pending=False) for each in (running, cancelling, done, waiting)] == [None] * 4
+    assert mark_crashed(client, str(uuid.uuid4()), pending=True) is None
     names = [client.read_flow_run(uuid.UUID(each)).state_name for each in (running, cancelling, done, waiting)]
     assert names == ["Crashed", "Cancelled", "Completed", "Pending"]
 
 
-def test_a_server_that_is_away_is_told_later(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    runs = Runs(folder=tmp_path / "runs")
-    runs.folder.mkdir()
-    NOBODY.save(runs.folder / f"{uuid.uuid4()}.json")
+def test_dead_runs_are_reported_later_if_the_server_is_away(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    records = RunRecords(folder=tmp_path / "runs")
+    records.folder.mkdir()
+    ENDED.save(records.folder / f"{uuid.uuid4()}.json")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        worker.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), runs, pending=True)
+        worker.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), records, pending=True)
     assert "are found there by their silence" in capfd.readouterr().err
-    assert len(runs.dead()) == 1
+    assert len(records.dead()) == 1
