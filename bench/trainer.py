@@ -230,7 +230,7 @@ def summary(seen: dict[str, list[dict[str, float]]], ours: Ours, size: Size) -> 
     best = min(trl, key=lambda name: median(trl[name]))
     dtype = torch.bfloat16 if ours.run.bf16 else torch.float32
     peak = matmul_peak(dtype)
-    linear = sum(tensor.numel() for name, tensor in ours.run.policy.base.items() if "norm" not in name)
+    linear = sum(tensor.numel() for name, tensor in ours.run.policy.base_weights.items() if "norm" not in name)
     tokens = size.answers * size.tokens
     decode_s, update_s = (median(row[part] for row in seen["everlearn"]) for part in ("decode", "update"))
     return {

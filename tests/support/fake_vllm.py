@@ -1,4 +1,8 @@
-"""What `everlearn.training.engines.vllm` asks of vLLM, answered by our own decoder; and every way in which a replica can fail."""
+"""A fake of the part of vLLM's API that `everlearn.training.engines.vllm` uses, with our own decoder and with faults.
+
+Faults: `resets` and `dies` close connections, `hangs` never answers, `breaks` returns 500, `forgets` loses its adapters,
+`babbles` returns other JSON, `shortens` returns too few tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from safetensors.torch import load_file
 
+from everlearn.registry.adapter_validation import WEIGHTS
 from everlearn.training.engines.decode import decode
 from everlearn.training.models.llama import token_logprobs
-from everlearn.training.models.policy import WEIGHTS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,12 +37,15 @@ class _Server(ThreadingHTTPServer):
     fake: FakeVllm
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: who asked has gone, which is what a test is about."""
+        """Print nothing: clients that disconnect are part of the tests."""
 
 
 @dataclass(slots=True)
 class FakeVllm:
-    """One replica on a free port. Once it has answered `sound` requests for tokens, it shows its `fault`."""
+    """One replica on a free port, with a `fault` after `sound` completed requests.
+
+    `shift` is added to every log-probability; `raw` reports them before the temperature; `stale` keeps the first adapter.
+    """
 
     policy: Policy
     fault: str | None = None
@@ -48,7 +55,7 @@ class FakeVllm:
     stale: bool = False
     models: dict[str, Model] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     answered: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,7 +80,7 @@ class FakeVllm:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def break_down(self, fault: str, *, after: int = 0) -> None:
-        """Show `fault` once `after` more requests for tokens are answered."""
+        """Set a fault that starts after `after` more completed requests."""
         self.fault, self.sound = fault, self.answered + after
 
     def load(self, name: str, path: str) -> tuple[int, object]:
@@ -101,7 +108,7 @@ class FakeVllm:
         return 200, "Success"
 
     def failure(self) -> str | None:
-        """What to do with the next request for tokens; counts it as answered where nothing is wrong."""
+        """Return the fault for the next completion request, or None and count it as answered."""
         with self.lock:
             if self.fault is not None and self.answered >= self.sound:
                 return self.fault
@@ -109,15 +116,20 @@ class FakeVllm:
             return None
 
     def complete(self, body: dict[str, Any], *, shortened: bool) -> tuple[int, object]:
-        self.asked.append(body)
+        self.requests.append(body)
         model = self.models.get(body["model"])
         if model is None:
             return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
-        prompt, seed, warmth = body["prompt"], body["seed"], body["temperature"] or 1.0
+        prompt, seed, temperature = body["prompt"], body["seed"], body["temperature"] or 1.0
         [[drawn]] = decode(
-            model, [prompt], group=1, seeds=None if seed is None else [seed],
-            end=self.policy.end, limit=body["max_tokens"], temperature=warmth,
-        )  # fmt: skip
+            model,
+            [prompt],
+            group=1,
+            seeds=None if seed is None else [seed],
+            end=self.policy.end,
+            limit=body["max_tokens"],
+            temperature=temperature,
+        )
         logprobs = [score + self.shift for score in drawn.logprobs]
         if self.raw:
             logprobs = token_logprobs(model, [prompt], [drawn.ids])[0][0].tolist()
@@ -151,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "dies":
             with contextlib.suppress(threading.BrokenBarrierError):
-                self.fake.dying.wait(10)  # what it was asked is lost at once
+                self.fake.dying.wait(10)  # so that several requests are lost at once
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
             self.close_connection = True
@@ -167,12 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fake.models.clear()
             self._answer(*self.fake.complete(body, shortened=fault == "shortens"))
 
-    def _answer(self, status: int, told: object) -> None:
-        data = json.dumps(told).encode()
+    def _answer(self, status: int, content: object) -> None:
+        data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: a test shows what went wrong."""
+        """Print nothing: a failing test shows the cause."""

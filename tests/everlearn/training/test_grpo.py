@@ -1,4 +1,4 @@
-"""The update: what the mathematics promises."""
+"""The mathematics of the update, as properties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ variants = st.sampled_from(
 
 
 def drawn(counts: list[int], seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """New and old log-probabilities, advantages and the mask of answers of those lengths."""
+    """Return new and old log-probabilities, advantages and the mask for answers of those lengths."""
     generator = torch.Generator().manual_seed(seed)
     shape = (len(counts), max(counts))
     new = -torch.rand(shape, generator=generator) * 3
@@ -34,25 +34,25 @@ def drawn(counts: list[int], seed: int) -> tuple[torch.Tensor, torch.Tensor, tor
 
 @given(rewards, st.booleans())
 def test_advantages_of_a_group_sum_to_zero(given_rewards: torch.Tensor, scaled: bool) -> None:  # noqa: FBT001
-    found = advantages(given_rewards, scaled=scaled).sum(1)
-    torch.testing.assert_close(found, torch.zeros(len(given_rewards)), atol=1e-5, rtol=0)
+    total = advantages(given_rewards, scaled=scaled).sum(1)
+    torch.testing.assert_close(total, torch.zeros(len(given_rewards)), atol=1e-5, rtol=0)
 
 
 @given(rewards, st.booleans())
-def test_a_group_without_variance_teaches_nothing(given_rewards: torch.Tensor, scaled: bool) -> None:  # noqa: FBT001
-    dull = given_rewards.amax(dim=1) == given_rewards.amin(dim=1)
-    assert torch.equal(advantages(given_rewards, scaled=scaled)[dull], torch.zeros(int(dull.sum()), 4))
+def test_a_group_without_variance_has_zero_advantages(given_rewards: torch.Tensor, scaled: bool) -> None:  # noqa: FBT001
+    constant = given_rewards.amax(dim=1) == given_rewards.amin(dim=1)
+    assert torch.equal(advantages(given_rewards, scaled=scaled)[constant], torch.zeros(int(constant.sum()), 4))
 
 
 @given(rewards)
-def test_scaled_advantages_of_a_group_have_unit_variance_or_none(given_rewards: torch.Tensor) -> None:
-    lively = given_rewards.amax(dim=1) > given_rewards.amin(dim=1)
+def test_scaled_advantages_have_unit_variance_or_none(given_rewards: torch.Tensor) -> None:
+    varied = given_rewards.amax(dim=1) > given_rewards.amin(dim=1)
     spread = advantages(given_rewards, scaled=True).std(dim=1)
-    torch.testing.assert_close(spread, lively.float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(spread, varied.float(), atol=1e-3, rtol=0)
 
 
 @given(lengths, st.integers(0, 99), variants)
-def test_what_is_masked_never_counts(counts: list[int], seed: int, settings: LearnSettings) -> None:
+def test_masked_tokens_have_no_effect(counts: list[int], seed: int, settings: LearnSettings) -> None:
     new, old, gain, mask = drawn(counts, seed)
     noise = torch.where(mask, 0.0, torch.nan_to_num(old - 40))
     plain = policy_loss(new, old, old, gain, mask=mask, settings=settings)
@@ -62,7 +62,7 @@ def test_what_is_masked_never_counts(counts: list[int], seed: int, settings: Lea
 
 
 @given(lengths, st.integers(0, 99), variants, st.integers(1, 11))
-def test_however_a_step_is_cut_into_batches_its_loss_is_the_same(
+def test_the_loss_does_not_depend_on_the_cut_into_batches(
     counts: list[int], seed: int, settings: LearnSettings, cut: int
 ) -> None:
     new, old, gain, mask = drawn(counts, seed)
@@ -76,7 +76,7 @@ def test_however_a_step_is_cut_into_batches_its_loss_is_the_same(
 
 
 @given(lengths)
-def test_every_answer_or_every_token_counts_the_same_as_the_loss_says(counts: list[int]) -> None:
+def test_answers_or_tokens_have_the_weight_of_the_loss(counts: list[int]) -> None:
     sizes = torch.tensor(counts)
     by = {
         loss: token_weights(
@@ -89,12 +89,12 @@ def test_every_answer_or_every_token_counts_the_same_as_the_loss_says(counts: li
     torch.testing.assert_close((by["dapo"] * sizes).sum(), torch.tensor(1.0))
 
 
-def test_one_ratio_an_answer_needs_the_loss_that_weighs_answers() -> None:
+def test_a_sequence_level_ratio_needs_the_grpo_loss() -> None:
     with pytest.raises(ValidationError, match="needs loss: grpo"):
         LearnSettings(importance="sequence")
 
 
-def test_on_policy_the_gradient_is_that_of_reinforce() -> None:
+def test_the_on_policy_gradient_is_that_of_reinforce() -> None:
     new = torch.tensor([[-1.0, -2.0], [-0.5, -3.0]], requires_grad=True)
     mask = torch.tensor([[True, True], [True, False]])
     gain = torch.tensor([0.5, -0.5])
@@ -103,7 +103,7 @@ def test_on_policy_the_gradient_is_that_of_reinforce() -> None:
     assert torch.equal(new.grad, -gain[:, None] * mask)
 
 
-def test_beyond_the_clip_there_is_no_more_gradient() -> None:
+def test_the_gradient_beyond_the_clip_is_zero() -> None:
     old = torch.tensor([[-1.0], [-1.0]])
     new = torch.tensor([[-0.5], [-1.5]], requires_grad=True)
     policy_loss(new, old, old, torch.tensor([1.0, -1.0]), mask=torch.ones(2, 1), settings=SETTINGS).sum().backward()
@@ -111,7 +111,7 @@ def test_beyond_the_clip_there_is_no_more_gradient() -> None:
     assert torch.equal(new.grad, torch.zeros(2, 1))
 
 
-def test_importance_weights_between_sampler_and_trainer_are_truncated() -> None:
+def test_importance_weights_of_the_sampler_are_truncated() -> None:
     old = torch.tensor([[-1.0]])
     losses = [
         policy_loss(old, old, old - gap, torch.ones(1), mask=torch.ones(1, 1), settings=SETTINGS)
@@ -121,13 +121,13 @@ def test_importance_weights_between_sampler_and_trainer_are_truncated() -> None:
 
 
 @given(st.lists(st.floats(-5, 0), min_size=3, max_size=3), st.lists(st.floats(-5, 0), min_size=3, max_size=3))
-def test_divergence_is_never_negative_and_zero_for_the_parent_itself(new: list[float], parent: list[float]) -> None:
+def test_the_divergence_is_positive_and_zero_for_the_parent(new: list[float], parent: list[float]) -> None:
     mask, ours, theirs = torch.ones(1, 3), torch.tensor([new]), torch.tensor([parent])
     assert float(divergence(ours, ours, theirs, mask=mask).min()) >= -1e-6
     assert float(divergence(ours, ours, ours, mask=mask).sum()) == 0.0
 
 
-def test_the_mean_gradient_of_the_divergence_is_that_of_the_divergence_itself() -> None:
+def test_the_divergence_estimate_has_an_unbiased_gradient() -> None:
     logits = torch.tensor([0.3, -0.7, 1.1], requires_grad=True)
     parent = torch.log_softmax(torch.tensor([-0.2, 0.4, 0.1]), 0)
     policy = torch.log_softmax(logits, 0)

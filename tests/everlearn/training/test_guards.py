@@ -47,7 +47,7 @@ def test_a_guard_names_the_value_and_its_limit(change: dict[str, float], reason:
     assert reason in str(triggered_guard(dataclasses.replace(GOOD, **change), first=GOOD, settings=SETTINGS))
 
 
-def test_no_guard_stops_a_good_policy_or_one_that_is_certain_and_right() -> None:
+def test_no_guard_stops_a_good_or_a_certain_and_right_policy() -> None:
     certain = dataclasses.replace(GOOD, entropy=1e-5, right=0.97)
     assert triggered_guard(GOOD, first=GOOD, settings=SETTINGS) is None
     assert triggered_guard(certain, first=GOOD, settings=SETTINGS) is None

@@ -1,4 +1,4 @@
-"""How an update is cut to fit into memory."""
+"""The memory plan of an update."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ANSWERS = [[5 + (row + at) % 40 for at in range(48)] for row in range(16)]
 
 
 def kept_bytes(model: Model) -> int:
-    """Bytes that the forward pass of an update has kept for its backward pass, beside the weights."""
+    """Return the bytes that the forward pass of an update keeps for its backward pass, without the weights."""
     seen: dict[int, int] = {}
-    alive: list[torch.Tensor] = []  # so that no address is used twice
+    alive: list[torch.Tensor] = []  # so that no address is reused
     weights = {tensor.untyped_storage().data_ptr() for tensor in model.weights.values()}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -44,17 +44,17 @@ def policy(shipped: Path) -> Policy:
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_estimate_is_near_what_is_kept(policy: Policy, *, bf16: bool) -> None:
+def test_the_estimate_is_near_the_measured_bytes(policy: Policy, *, bf16: bool) -> None:
     model = policy.trained(policy.merged(bf16=bf16))
     tokens = sum(map(len, ANSWERS))
     share = sum(map(len, PROMPTS)) * len(ANSWERS) / len(PROMPTS) / tokens
-    guessed = bytes_per_token(model, prompt_share=share) * tokens
+    estimated = bytes_per_token(model, prompt_share=share) * tokens
     measured = kept_bytes(model)
-    assert 0.7 <= guessed / measured <= 1.5, (guessed / GIB, measured / GIB)
+    assert 0.7 <= estimated / measured <= 1.5, (estimated / GIB, measured / GIB)
     assert kept_bytes(policy.trained(policy.merged(bf16=bf16), checkpointing=True)) < measured / 2
 
 
-def test_a_frugal_update_has_the_same_gradient(policy: Policy) -> None:
+def test_activation_checkpointing_gives_the_same_gradient(policy: Policy) -> None:
     found = []
     for checkpointing in (False, True):
         scores, _ = token_logprobs(policy.trained(policy.merged(), checkpointing=checkpointing), PROMPTS, ANSWERS)
@@ -63,7 +63,7 @@ def test_a_frugal_update_has_the_same_gradient(policy: Policy) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_batches_get_smaller_before_layers_get_frugal(policy: Policy) -> None:
+def test_batches_shrink_before_layers_are_checkpointed(policy: Policy) -> None:
     model = policy.merged()
     plans = [
         plan(model, longest=800, prompt=30, settings=LearnSettings(memory_gib=memory))

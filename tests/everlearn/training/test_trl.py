@@ -1,4 +1,4 @@
-"""Hugging Face's `trl` as an oracle: of the same batch it computes the same log-probabilities, loss and gradients."""
+"""Hugging Face's `trl` as an oracle: log-probabilities, loss and gradients of one batch agree."""
 
 from __future__ import annotations
 
@@ -39,16 +39,22 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = build_tokenizer()
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
     LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 
 
 def shake(policy: Policy, *, seed: int) -> None:
-    """Let the adapter be another one."""
+    """Fill B with random numbers that depend on the seed."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, b in policy.lora.values():
@@ -56,20 +62,20 @@ def shake(policy: Policy, *, seed: int) -> None:
 
 
 def batch(policy: Policy) -> tuple[list[list[int]], list[list[int]], torch.Tensor]:
-    """Three prompts, `GROUP` answers to each of many lengths, and their rewards."""
+    """Return three prompts, `GROUP` answers of different lengths to each, and their rewards."""
     rng = random.Random(3)
     prompts, answers = [], []
     for size in (1, 2, 3):
         prompts.append(policy.encode(demonstrate_solution(rng, size=size)[0]))
-        told = [demonstrate_solution(rng, size=rng.randint(1, 4))[1] for _ in range(GROUP)]
-        answers += [[*policy.encode(answer)[1:], policy.end] for answer in told]
+        texts = [demonstrate_solution(rng, size=rng.randint(1, 4))[1] for _ in range(GROUP)]
+        answers += [[*policy.encode(answer)[1:], policy.end] for answer in texts]
     return prompts, answers, torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 1], [0.0, 1, 1, 1]])
 
 
 def their_gradients(
     base: Path, policy: Policy, settings: LearnSettings, old: torch.Tensor, *, start: Path, folder: Path
 ) -> tuple[torch.Tensor, float, dict[str, torch.Tensor]]:
-    """Log-probabilities, loss and gradients of GRPOTrainer for a policy whose training began with `start`."""
+    """Return log-probabilities, loss and gradients of GRPOTrainer for a policy whose training started at `start`."""
     from datasets import Dataset
     from peft import PeftModel
     from trl import GRPOConfig, GRPOTrainer
@@ -85,14 +91,14 @@ def their_gradients(
         epsilon=settings.clip_low, epsilon_high=settings.clip_high, disable_dropout=True,
     )  # fmt: skip
     texts = [policy.tokenizer.decode(prompt) for prompt in prompts for _ in range(GROUP)]
-    told = {
+    rollouts = {
         "prompt_ids": [prompt for prompt in prompts for _ in range(GROUP)],
         "completion_ids": answers,
         "logprobs": None,
     }
     trainer: Any = GRPOTrainer(
         model=model, processing_class=policy.tokenizer, args=config, train_dataset=Dataset.from_dict({"prompt": texts}),
-        reward_funcs=lambda **_: rewards.flatten().tolist(), rollout_func=lambda _prompts, _trainer: told,
+        reward_funcs=lambda **_: rewards.flatten().tolist(), rollout_func=lambda _prompts, _trainer: rollouts,
     )  # fmt: skip
     trainer.model.train()
     trainable = dict(trainer.model.named_parameters())
@@ -123,8 +129,8 @@ def their_gradients(
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.filterwarnings("ignore")  # trl's and datasets' own, of their own code
-def test_log_probabilities_loss_and_gradients_are_those_of_trl(name: str, plain: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # of trl and datasets
+def test_log_probabilities_loss_and_gradients_equal_trl(name: str, plain: Path, tmp_path: Path) -> None:
     settings, policy = VARIANTS[name], load_policy(plain, rank=4, alpha=8)
     shake(policy, seed=1)
     start, parent = policy.save(tmp_path / "start"), policy.merged()

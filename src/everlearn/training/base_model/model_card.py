@@ -79,4 +79,4 @@ if __name__ == "__main__":
     from everlearn.training.models.policy import load_policy
 
     directory = Path(sys.argv[1])
-    write_card(directory, parameters=sum(tensor.numel() for tensor in load_policy(directory).base.values()))
+    write_card(directory, parameters=sum(tensor.numel() for tensor in load_policy(directory).base_weights.values()))

@@ -1,8 +1,8 @@
-"""Decoding with a static KV cache: prompts computed once a group, answers sampled side by side.
+"""Local decoding with a static KV cache: prompts are computed once a group, all answers are sampled in one batch.
 
-The rotated keys and values of a prompt are read by all of its group in one matrix product; those of the answers live
-in tensors allocated once, in float32. Groups that are done leave the batch. Each row draws one random number a token
-from its own seed, so that those of a rollout depend neither on its neighbours nor on the number of workers.
+The rotated keys and values of a prompt are read by its whole group in one matrix product; those of the answers are in
+float32 tensors, allocated once. Finished groups leave the batch. Each row draws one random number a token from its own
+seed, so that a rollout depends neither on the rest of the batch nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BLOCK = 16
-"""Steps between two looks at which groups are done; random numbers are drawn for as many steps at once."""
+"""Steps between two removals of finished groups; random numbers are drawn for this many steps at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One sampled answer: its tokens (the end token included, if it came), their log-probabilities at the sampler."""
+    """One sampled answer: its tokens (with the end token, if reached) and their log-probabilities at the sampler."""
 
     ids: list[int]
     logprobs: list[float]
@@ -44,17 +44,17 @@ def decode(
     temperature: float = 1.0,
     copying: bool = False,
 ) -> list[list[Completion]]:
-    """`group` completions for each prompt, at most `limit` tokens long; greedy when `seeds` is None.
+    """Return `group` completions for each prompt, at most `limit` tokens long; greedy when `seeds` is None.
 
-    `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may name only those
-    markers that its prompt has.
+    `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may use only the markers
+    of its prompt.
     """
-    state = (
+    decoder = (
         TransformersDecoder(model, prompts, group=group)
         if isinstance(model, TransformersModel)
         else _LlamaDecoder(model, prompts, group=group, limit=limit, copying=copying)
     )
-    sources = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+    generators = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     rows = torch.arange(len(prompts) * group)
     tokens = torch.full((len(rows), limit), model.pad)
     scores = torch.zeros(len(rows), limit)
@@ -66,13 +66,13 @@ def decode(
             if step:
                 keep = alive.view(-1, group).any(dim=1)
                 if not keep.all():
-                    state.keep(keep)
-                    kept = keep.repeat_interleave(group)
-                    rows, token, alive = rows[kept], token[kept], alive[kept]
-            if sources is not None:
-                drawn = torch.from_numpy(np.stack([sources[row].random(BLOCK) for row in rows.tolist()]))
-        logp = torch.log_softmax(state.advance(token, step) / temperature, dim=-1)
-        choice = logp.argmax(dim=-1) if sources is None else _pick(logp, drawn[:, step % BLOCK])
+                    decoder.keep(keep)
+                    kept_rows = keep.repeat_interleave(group)
+                    rows, token, alive = rows[kept_rows], token[kept_rows], alive[kept_rows]
+            if generators is not None:
+                drawn = torch.from_numpy(np.stack([generators[row].random(BLOCK) for row in rows.tolist()]))
+        logp = torch.log_softmax(decoder.advance(token, step) / temperature, dim=-1)
+        choice = logp.argmax(dim=-1) if generators is None else _pick(logp, drawn[:, step % BLOCK])
         token = torch.where(alive, choice, model.pad)
         tokens[rows, step] = token
         scores[rows, step] = logp.gather(1, token[:, None])[:, 0]
@@ -83,16 +83,18 @@ def decode(
 
 
 def _pick(logp: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """(rows, vocabulary), (rows,) numbers in [0, 1) -> (rows,): the token at which the cumulated probability passes them.
+    """(rows, vocabulary), (rows,) numbers in [0, 1) -> (rows,): sample tokens by inverting the cumulative distribution.
 
-    What has no probability is never picked.
+    A token of probability 0 is never sampled.
     """
     cumulated = torch.cumsum(logp.exp(), dim=-1, dtype=torch.float64)
+    # The sum is 1 only up to rounding: scaled, and kept below it, the threshold always falls on a token.
     threshold = drawn * cumulated[:, -1] * (1 - 1e-12)
     return torch.searchsorted(cumulated, threshold[:, None], right=True)[:, 0]
 
 
 def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int) -> list[list[Completion]]:
+    """Cut each row after its end token, and return the rows by group."""
     ended = tokens == end
     finished = ended.any(1)
     lengths = torch.where(finished, ended.int().argmax(1) + 1, tokens.shape[1]).tolist()
@@ -104,14 +106,14 @@ def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int
 
 
 class _LlamaDecoder:
-    """Static buffers of one batch: the prompts' keys and values once, the answers' in place."""
+    """State of one batch: keys and values of the prompts, once a group, and buffers for those of the answers."""
 
     def __init__(self, model: Llama, prompts: Sequence[list[int]], *, group: int, limit: int, copying: bool) -> None:
         self.model, self.group = model, group
         prefix = model.prefix([prompt[:-1] for prompt in prompts])
         self.last = prefix.last.repeat_interleave(group)
-        hidden = torch.zeros(prefix.real.shape).masked_fill(~prefix.real, -1e30)
-        self.hidden = hidden[:, None, None, :]
+        padding = torch.zeros(prefix.real.shape).masked_fill(~prefix.real, -1e30)
+        self.padding = padding[:, None, None, :]
         shape = (len(prompts) * group, model.shape.heads, limit, model.shape.head_dim)
         self.layers = [
             (k.transpose(2, 3).contiguous(), v.contiguous(), torch.empty(shape), torch.empty(shape))
@@ -120,7 +122,7 @@ class _LlamaDecoder:
         self.banned = self._absent_markers(prompts) if copying and model.shape.markers is not None else None
 
     def _absent_markers(self, prompts: Sequence[list[int]]) -> torch.Tensor:
-        """(rows, vocabulary): minus infinity at markers that the row's prompt does not have."""
+        """(rows, vocabulary): minus infinity at the markers that are not in the row's prompt, else 0."""
         config = self.model.shape.markers
         assert config is not None  # noqa: S101
         markers = set(range(config.first_marker, config.first_marker + config.markers))
@@ -130,33 +132,34 @@ class _LlamaDecoder:
         return banned.repeat_interleave(self.group, dim=0)
 
     def keep(self, groups: torch.Tensor) -> None:
-        """Let the other groups go."""
+        """Drop the groups whose entry in `groups` (a mask) is False."""
         rows = groups.repeat_interleave(self.group)
-        self.last, self.hidden = self.last[rows], self.hidden[groups]
+        self.last, self.padding = self.last[rows], self.padding[groups]
         self.layers = [(k0[groups], v0[groups], keys[rows], values[rows]) for k0, v0, keys, values in self.layers]
         self.banned = None if self.banned is None else self.banned[rows]
 
     def advance(self, token: torch.Tensor, step: int) -> torch.Tensor:
-        """One token a row -> logits (rows, vocabulary)."""
+        """(rows,) tokens -> logits of the next ones (rows, vocabulary)."""
         positions = positions_of(token[:, None], shape=self.model.shape, last=self.last)
         self.last = positions[:, 0]
-        turn = rotation(positions, shape=self.model.shape)
+        cos_sin = rotation(positions, shape=self.model.shape)
         x = self.model.embed(token[:, None])
         for layer, (k0, v0, keys, values) in enumerate(self.layers):
-            q, k, v = self.model.heads(x, layer, turn)
+            q, k, v = self.model.project_heads(x, layer, cos_sin)
             keys[:, :, step], values[:, :, step] = k[:, :, 0], v[:, :, 0]
-            mixed = self._attend(q, k0, v0, keys[:, :, : step + 1], values[:, :, : step + 1])
-            x = self.model.finish(x, mixed, layer)
+            attended = self._attend(q, k0, v0, keys[:, :, : step + 1], values[:, :, : step + 1])
+            x = self.model.finish_layer(x, attended, layer)
         logits = self.model.logits(x)[:, 0]
         return logits if self.banned is None else logits + self.banned
 
     def _attend(
         self, q: torch.Tensor, k0: torch.Tensor, v0: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
     ) -> torch.Tensor:
-        """(rows, heads, 1, head_dim) -> same, over the group's prompt and the row's own tokens."""
+        """(rows, heads, 1, head_dim) -> same: attention to the group's prompt and to the row's own tokens."""
         q = q * self.model.shape.head_dim**-0.5
+        # The prompt's keys and values exist once a group, so its rows are the columns of one product: (groups, heads, group).
         grouped = q[:, :, 0].unflatten(0, (-1, self.group)).transpose(1, 2)
-        shared = (grouped @ k0 + self.hidden).transpose(1, 2).flatten(0, 1)[:, :, None]
+        shared = (grouped @ k0 + self.padding).transpose(1, 2).flatten(0, 1)[:, :, None]
         own = q @ keys.transpose(2, 3)
         weight = torch.softmax(torch.cat((shared, own), dim=-1), dim=-1)
         width = shared.shape[-1]

@@ -1,4 +1,4 @@
-"""Models: the policy (base and adapter), forward passes, and the fingerprint of a base model.
+"""Models: the policy (base and adapter), forward passes, adapter files, and the fingerprint of a base model.
 
-May import `domains`, `errors` and nothing else of `training`.
+May import `registry`, `domains` and below, and nothing else of `training`.
 """

@@ -1,10 +1,10 @@
 """A Llama whose rotary positions follow index markers: a term and its antiderivative stand at the same positions.
 
 A marker token `m` moves the position to `stride * (m + 1)`; every other token is one further than the token before
-it; padding on the left does not count. So position says *which term and where in it*, whatever the length of the
+it; padding on the left does not count. So a position encodes *which term and where in it*, whatever the length of the
 question, and attention from an answer to its question stays short. Everything else is `LlamaForCausalLM`.
 
-The positions are derived from `input_ids` inside `forward`. With a KV cache the last position of each row travels on
+The positions are derived from `input_ids` inside `forward`. With a KV cache the last position of each row is stored on
 the cache object, and `generate` refreshes it from the whole prompt before each step, so beams may be reordered.
 """
 
@@ -32,6 +32,7 @@ def marked_positions(ids: torch.Tensor, *, config: MarkedLlamaConfig, last: torc
     """(rows, tokens) -> same: the rotary position of each token; `last` (rows,) are the positions before these."""
     places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     marker = ids - config.first_marker
+    # `start`: place of the newest marker at or before each token, -1 before the first one.
     is_marker = (marker >= 0) & (marker < config.markers)
     start = torch.where(is_marker, places, -1).cummax(dim=1).values
     block = config.stride * (marker.gather(1, start.clamp(min=0)) + 1)
@@ -56,7 +57,7 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """As `LlamaForCausalLM.forward`; needs `input_ids`, since embeddings do not tell where the markers are."""
+        """Run `LlamaForCausalLM.forward` at marked positions; `input_ids` are required, since they show the markers."""
         if input_ids is None:
             message = "marked_llama derives positions from input_ids; inputs_embeds alone cannot be used"
             raise ValueError(message)
@@ -74,7 +75,7 @@ class MarkedLlamaForCausalLM(LlamaForCausalLM):
         return output
 
     def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's, after refreshing the cached positions from the whole sequence."""
+        """Prepare the inputs of a step, after refreshing the cached positions from the whole sequence."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, **kwargs)  # type: ignore[misc]
         cache = inputs.get("past_key_values")
         seen = cache.get_seq_length() if cache is not None else 0

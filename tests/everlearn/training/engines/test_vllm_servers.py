@@ -1,6 +1,6 @@
-"""Rollouts from two real vLLM servers with SmolLM2-135M-Instruct; one of them is killed in the middle.
+"""Rollouts from two real vLLM servers with SmolLM2-135M-Instruct, one of which is killed during a request.
 
-`tests/support/vllm.py` says how to make the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/training/engines
+`tests/support/vllm.py` describes the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/training/engines
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ GROUP = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """A policy and the servers that answer for it."""
+    """A policy and the servers that sample for it."""
 
     policy: Policy
     servers: tuple[Server, Server]
@@ -70,17 +70,17 @@ class Cluster:
         )
 
     def gap(self, drawn: list[list[Completion]], model: Model, *, temperature: float) -> float:
-        """The largest difference in nats between what the servers say of a token and what our forward pass says."""
+        """Return the largest difference between the servers' log-probability of a token and ours, in nats."""
         rows = [completion for group in drawn for completion in group]
         prompts = [self.policy.encode(question) for question in QUESTIONS]
         with torch.no_grad():
             ours, mask = token_logprobs(model, prompts, [row.ids for row in rows], temperature=temperature)
-        told = torch.cat([torch.tensor(row.logprobs) for row in rows])
-        return float((ours[mask] - told).abs().max())
+        theirs = torch.cat([torch.tensor(row.logprobs) for row in rows])
+        return float((ours[mask] - theirs).abs().max())
 
 
 def shake(policy: Policy, *, seed: int) -> None:
-    """Make the adapter change something, by other weights for another seed."""
+    """Fill B with random numbers, so that the adapter has an effect that depends on the seed."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, b in policy.lora.values():
@@ -103,25 +103,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(policy=policy, servers=(one, two), replicas=replicas)
 
 
-def test_real_servers_answer_with_each_version_and_with_our_log_probabilities(cluster: Cluster) -> None:
+def test_real_servers_give_our_log_probabilities_for_each_version(cluster: Cluster) -> None:
     policy, models = cluster.policy, []
     for seed in (1, 2):
         shake(policy, seed=seed)
         cluster.replicas.load(policy, version=f"v{seed}")
         models.append(policy.merged())
-        for first_seed, asked, told in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
-            drawn = cluster.complete(limit=24, temperature=asked, first_seed=first_seed)
-            assert cluster.gap(drawn, models[-1], temperature=told) < 0.001
+        for first_seed, requested, reported in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
+            drawn = cluster.complete(limit=24, temperature=requested, first_seed=first_seed)
+            assert cluster.gap(drawn, models[-1], temperature=reported) < 0.001
             rows = [completion for group in drawn for completion in group]
             assert all(row.finished == (row.ids[-1] == policy.end) == (policy.end in row.ids) for row in rows)
             assert all(row.finished or len(row.ids) == 24 for row in rows)
             if seed == 2:
-                assert cluster.gap(drawn, models[0], temperature=told) > 0.1
+                assert cluster.gap(drawn, models[0], temperature=reported) > 0.1
     assert len(cluster.replicas.alive) == 2
-    assert all(server.written() for server in cluster.servers)
+    assert all(server.generated_tokens() for server in cluster.servers)
 
 
-def test_an_answer_ends_with_the_end_token_and_its_log_probability(cluster: Cluster) -> None:
+def test_an_answer_includes_the_end_token_and_its_log_probability(cluster: Cluster) -> None:
     with torch.no_grad():
         for _, b in cluster.policy.lora.values():
             b.zero_()
@@ -134,21 +134,21 @@ def test_an_answer_ends_with_the_end_token_and_its_log_probability(cluster: Clus
     assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
 
 
-def test_what_a_killed_server_was_asked_is_redone_by_the_other(
+def test_requests_of_a_killed_server_are_redone_by_the_other(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last test here: it leaves one server."""
+    """Must be the last test of this file: it leaves one server."""
     shake(cluster.policy, seed=3)
     cluster.replicas.load(cluster.policy, version="v3")
     survivor, victim = cluster.servers
-    before = victim.written()
+    before = victim.generated_tokens()
 
-    def kill_in_the_middle() -> None:
-        while victim.written() < before + 50:
+    def kill_during_request() -> None:
+        while victim.generated_tokens() < before + 50:
             time.sleep(0.02)
         victim.kill()
 
-    killer = threading.Thread(target=kill_in_the_middle, daemon=True)
+    killer = threading.Thread(target=kill_during_request, daemon=True)
     killer.start()
     drawn = cluster.complete(limit=80, temperature=1.0)
     killer.join()

@@ -22,7 +22,7 @@ STATEMENTS = ["3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x + 5"]
 SETTINGS = LearnSettings(steps=3, prompts=2, group=4, warmup=1, temperature=1.3, bf16=False)
 
 
-def test_each_step_samples_with_its_own_weights_despite_a_lost_replica(
+def test_each_step_samples_its_own_weights_despite_a_lost_replica(
     shipped: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ladder = plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())

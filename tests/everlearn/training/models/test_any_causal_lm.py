@@ -1,4 +1,4 @@
-"""Bases that are no plain Llama: the log says so, and what is computed is the same as transformers' and peft's."""
+"""Bases of other architectures: results equal those of transformers and peft, and the log names the reason."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OTHERS: dict[str, PretrainedConfig] = {
 
 
 def write(config: PretrainedConfig, path: Path) -> Path:
-    """An untrained model of that architecture, with the default tokenizer."""
+    """Write an untrained model of that architecture with the default tokenizer."""
     tokenizer = build_tokenizer()
     config.vocab_size = len(tokenizer)
     config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, tokenizer.eos_token_id, None
@@ -64,7 +64,7 @@ def write(config: PretrainedConfig, path: Path) -> Path:
 
 
 def shaken(base: Path) -> Policy:
-    """A policy whose adapter changes something."""
+    """Return a policy whose adapter has an effect."""
     policy = load_policy(base, rank=4, alpha=8)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -78,14 +78,14 @@ def prompts_of(policy: Policy) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_architecture_gives_the_log_probabilities_and_gradients_of_transformers_and_peft(
+def test_log_probabilities_and_gradients_equal_those_of_peft(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     base = write(OTHERS[name], tmp_path / "base")
     with caplog.at_level(logging.INFO, logger="everlearn.learn"):
         policy = shaken(base)
     assert len([record for record in caplog.records if "transformers' forward pass" in record.message]) == 1
-    assert isinstance(policy.plain, TransformersModel)
+    assert isinstance(policy.base_model, TransformersModel)
     prompts, answers = prompts_of(policy), [[5, 6, 7], [9], [8, 11], [12, 13, 14, 15]]
     ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -102,8 +102,8 @@ def test_another_architecture_gives_the_log_probabilities_and_gradients_of_trans
     of = {parameter_name: parameter.grad for parameter_name, parameter in theirs.named_parameters()}
     for module, pair in zip(sorted(policy.lora), zip(gradients[::2], gradients[1::2], strict=True), strict=True):
         for side, gradient in zip("AB", pair, strict=True):
-            theirs_of_it = of[f"base_model.model.{module}.lora_{side}.default.weight"]
-            torch.testing.assert_close(gradient, theirs_of_it, atol=1e-5, rtol=1e-4)
+            expected_gradient = of[f"base_model.model.{module}.lora_{side}.default.weight"]
+            torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -118,20 +118,20 @@ def test_another_architecture_decodes_as_generate_does(name: str, tmp_path: Path
         assert row.ids == theirs[0, len(prompt) :].tolist()
 
 
-def test_what_another_architecture_samples_is_reported_with_its_log_probabilities(tmp_path: Path) -> None:
+def test_samples_are_reported_with_their_log_probabilities(tmp_path: Path) -> None:
     policy = shaken(write(OTHERS["qwen2, biases"], tmp_path / "base"))
     prompts = [*prompts_of(policy), [3]]
     drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=60, temperature=0.7)
     rows = [completion for group in drawn for completion in group]
-    assert len({len(row.ids) for row in rows}) > 1, "some leave before others"
+    assert len({len(row.ids) for row in rows}) > 1, "groups must end at different steps"
     scores, mask = token_logprobs(policy.merged(), prompts, [row.ids for row in rows], temperature=0.7)
     for row, score, real in zip(rows, scores, mask, strict=True):
         torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_another_architecture_climbs_a_step_and_its_base_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_training_step_leaves_the_base_unchanged(tmp_path: Path) -> None:
     policy = load_policy(write(OTHERS["qwen2, biases"], tmp_path / "base"), rank=4)
-    before = {name: tensor.clone() for name, tensor in policy.base.items()}
+    before = {name: tensor.clone() for name, tensor in policy.base_weights.items()}
     domain = load_domain("integration")
     run = start_run(
         policy, Ladder(), domain=domain, settings=LearnSettings(prompts=2, group=2), seed=0, replay=["x", "2*x"]
@@ -139,7 +139,7 @@ def test_another_architecture_climbs_a_step_and_its_base_stays_as_it_was(tmp_pat
     point = train_step(run, budget_used=0.0)
     assert point.groups_sampled == 2
     assert abs(point.kl) < 1e-4
-    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base.items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base_weights.items())
 
 
 def test_a_base_without_linear_layers_is_refused(tmp_path: Path) -> None:

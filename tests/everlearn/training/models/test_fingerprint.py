@@ -1,4 +1,4 @@
-"""What a base model is, as one digest, and what is refused as none."""
+"""The fingerprint of a base model, and damaged models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "chat_template.jinja", "tokenizer.json"])
-def test_whatever_decides_an_answer_is_in_it(base: Path, name: str) -> None:
+def test_every_file_that_decides_an_answer_changes_it(base: Path, name: str) -> None:
     before = fingerprint(base)
     (base / "README.md").write_text("about it")
     assert fingerprint(base) == before
@@ -36,13 +36,13 @@ def test_whatever_decides_an_answer_is_in_it(base: Path, name: str) -> None:
     assert fingerprint(base) != before
 
 
-def test_without_a_model_the_remedy_is_named(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no config\.json\. Point `base\.path` at a model directory"):
         fingerprint(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "why"),
+    ("name", "content", "reason"),
     [
         ("model.safetensors", b"", "cut short"),
         ("model.safetensors", WEIGHTS[:20], "cut short"),
@@ -55,7 +55,7 @@ def test_without_a_model_the_remedy_is_named(tmp_path: Path) -> None:
         ("tokenizer.json", b"\xff", "damaged"),
     ],
 )
-def test_a_damaged_file_is_named_with_the_remedy(base: Path, name: str, content: bytes, why: str) -> None:
+def test_a_damaged_file_is_reported_with_the_remedy(base: Path, name: str, content: bytes, reason: str) -> None:
     (base / name).write_bytes(content)
-    with pytest.raises(ModelError, match=re.escape(str(base / name)) + rf".*{why}.*restore it"):
+    with pytest.raises(ModelError, match=re.escape(str(base / name)) + rf".*{reason}.*restore it"):
         fingerprint(base)

@@ -1,4 +1,4 @@
-"""Our forward pass, transformers', peft's and the decoder say the same of the same weights."""
+"""Our forward pass, transformers', peft's and the decoder give equal numbers for equal weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def shaken(base: Path, *, rank: int = 4) -> Policy:
-    """A policy whose adapter changes something."""
+    """Return a policy whose adapter has an effect."""
     policy = load_policy(base, rank=rank, alpha=8)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -40,11 +40,11 @@ def shaken(base: Path, *, rank: int = 4) -> Policy:
 
 
 def pairs(policy: Policy, *, count: int = 3) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts and answers of different lengths, as tokens."""
+    """Return prompts and answers of different lengths, as tokens."""
     rng = random.Random(3)
-    told = [demonstrate_solution(rng, size=size) for size in range(1, count + 1)]
-    prompts = [policy.encode(asked) for asked, _ in told]
-    return prompts, [[*policy.encode(answer)[1:], policy.end] for _, answer in told]
+    texts = [demonstrate_solution(rng, size=size) for size in range(1, count + 1)]
+    prompts = [policy.encode(prompt) for prompt, _ in texts]
+    return prompts, [[*policy.encode(answer)[1:], policy.end] for _, answer in texts]
 
 
 def reference(model: torch.nn.Module, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -53,9 +53,7 @@ def reference(model: torch.nn.Module, prompt: list[int], answer: list[int]) -> t
     return torch.log_softmax(logits, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
 
 
-def test_a_batch_of_shared_prompts_gives_the_log_probabilities_of_transformers_and_peft(
-    tiny: Path, tmp_path: Path
-) -> None:
+def test_a_batch_of_shared_prompts_equals_peft(tiny: Path, tmp_path: Path) -> None:
     policy = shaken(tiny)
     prompts, answers = pairs(policy)
     twice = [answer for answer in answers for _ in range(2)]
@@ -95,12 +93,18 @@ def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> N
         assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.03, abs=0.03), index
 
 
-def test_a_plain_llama_with_grouped_heads_gives_the_same_as_transformers() -> None:
+def test_a_plain_llama_with_grouped_heads_equals_transformers() -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, pad_token_id=0, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
     model = LlamaForCausalLM(config).eval()
     prompts, answers = [[3, 4, 5], [6, 7, 8, 9, 10]], [[11, 12], [13, 14, 15]]
     ours, mask = token_logprobs(Llama(model.state_dict(), geometry(config)), prompts, answers)
@@ -109,7 +113,7 @@ def test_a_plain_llama_with_grouped_heads_gives_the_same_as_transformers() -> No
         torch.testing.assert_close(ours[row][mask[row]], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_greedy_decoding_equals_generate_with_left_padding_and_cache(shipped: Path) -> None:
+def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -> None:
     policy = load_policy(shipped)
     prompts, _ = pairs(policy, count=5)
     ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=80)
@@ -121,7 +125,7 @@ def test_greedy_decoding_equals_generate_with_left_padding_and_cache(shipped: Pa
         assert completion[0].ids == theirs[row, : len(completion[0].ids)].tolist()
 
 
-def test_the_decoder_reports_the_log_probabilities_of_what_it_sampled(tiny: Path) -> None:
+def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
     drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=20, temperature=0.7)
@@ -131,7 +135,7 @@ def test_the_decoder_reports_the_log_probabilities_of_what_it_sampled(tiny: Path
         torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
 
 
-def test_what_a_rollout_draws_does_not_depend_on_its_neighbours(tiny: Path) -> None:
+def test_a_rollout_does_not_depend_on_the_rest_of_its_batch(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
     together = decode(policy.merged(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], end=policy.end, limit=12)
@@ -139,27 +143,27 @@ def test_what_a_rollout_draws_does_not_depend_on_its_neighbours(tiny: Path) -> N
     assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
 
 
-def test_a_copying_answer_names_only_the_markers_of_its_prompt(tiny: Path) -> None:
+def test_a_copying_answer_uses_only_the_markers_of_its_prompt(tiny: Path) -> None:
     policy = shaken(tiny)
     prompt = policy.encode("DROP <3> + x <7> - x =")
-    named = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
+    markers = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
     drawn = decode(
         policy.merged(), [prompt], group=16, seeds=range(16), end=policy.end, limit=20, temperature=3.0, copying=True
     )
-    used = {token for row in drawn[0] for token in row.ids} & named
+    used = {token for row in drawn[0] for token in row.ids} & markers
     assert used <= set(prompt)
     assert used
 
 
-def test_positions_follow_the_markers_whatever_is_padded_or_cached(tiny: Path) -> None:
+def test_positions_follow_markers_with_padding_and_cache(tiny: Path) -> None:
     policy = load_policy(tiny)
-    assert isinstance(policy.plain, Llama)
-    config = policy.plain.shape.markers
+    assert isinstance(policy.base_model, Llama)
+    config = policy.base_model.shape.markers
     assert config is not None
     ids = torch.tensor([policy.encode("INT <0> + x <2> - x =")])
     whole = marked_positions(ids, config=config)
     assert whole[0].tolist() == [0, 1, 24, 25, 26, 72, 73, 74, 75]
-    padded = torch.nn.functional.pad(ids, (3, 0), value=policy.plain.pad)
+    padded = torch.nn.functional.pad(ids, (3, 0), value=policy.base_model.pad)
     assert marked_positions(padded, config=config)[0, 3:].tolist() == whole[0].tolist()
     halves = [
         marked_positions(ids[:, :4], config=config),
@@ -168,38 +172,38 @@ def test_positions_follow_the_markers_whatever_is_padded_or_cached(tiny: Path) -
     assert torch.equal(torch.cat(halves, 1), whole)
 
 
-def test_embeddings_alone_are_refused_since_they_do_not_tell_where_markers_are(tiny: Path) -> None:
+def test_embeddings_without_token_ids_are_refused(tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     with pytest.raises(ValueError, match="derives positions from input_ids"):
         model(inputs_embeds=torch.zeros(1, 2, 32))
 
 
-def test_a_base_that_is_no_plain_llama_is_refused_by_what_is_wrong() -> None:
+def test_an_unsupported_config_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match="attention_bias"):
         geometry(LlamaConfig(attention_bias=True))
 
 
-def test_a_base_that_computes_something_else_than_we_do_runs_as_transformers_runs_it(
+def test_a_base_with_other_numbers_uses_the_pass_of_transformers(
     tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     base = shutil.copytree(tiny, tmp_path / "base")
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.9}))
-    assert isinstance(load_policy(base).plain, Llama)
+    assert isinstance(load_policy(base).base_model, Llama)
     shape = geometry(AutoConfig.from_pretrained(tiny))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("everlearn.training.models.policy.geometry", lambda _: shape)
-        assert isinstance(load_policy(base).plain, TransformersModel)
+        assert isinstance(load_policy(base).base_model, TransformersModel)
     assert re.search(r"transformers' forward pass, .* \(ours differs by 0\.\d+ nats\)", caplog.text)
 
 
-def test_a_missing_base_says_how_to_get_one(tmp_path: Path) -> None:
+def test_a_missing_base_is_reported_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="base model missing"):
         fingerprint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_base_is_refused_before_and_when_it_is_loaded(name: str, shipped: Path, tmp_path: Path) -> None:
+def test_a_damaged_base_is_refused_by_fingerprint_and_loading(name: str, shipped: Path, tmp_path: Path) -> None:
     base = shutil.copytree(shipped, tmp_path / "base")
     whole = (base / name).read_bytes()
     (base / name).write_bytes(whole[: len(whole) // 2])
@@ -214,16 +218,16 @@ def test_an_adapter_for_another_base_is_refused(tiny: Path, shipped: Path, tmp_p
         load_policy(shipped, adapter)
 
 
-def test_a_full_disk_is_the_error_that_the_command_line_knows(tiny: Path, tmp_path: Path) -> None:
+def test_a_full_disk_raises_oserror(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "adapter_model.safetensors").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as full:
         shaken(tiny).save(tmp_path)
     assert full.value.errno == errno.ENOSPC
 
 
-def test_merging_again_and_again_does_not_touch_the_base(tiny: Path) -> None:
+def test_repeated_merging_leaves_the_base_unchanged(tiny: Path) -> None:
     policy = shaken(tiny)
-    before = {name: tensor.clone() for name, tensor in policy.base.items()}
+    before = {name: tensor.clone() for name, tensor in policy.base_weights.items()}
     for _ in range(50):
         policy.merged()
-    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base.items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in policy.base_weights.items())
