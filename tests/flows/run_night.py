@@ -1,7 +1,7 @@
-"""One tiny night in a process of its own, so that a test can kill it: `run_night.py CONFIG.json` prints how it ended.
+"""Run one tiny night as a process that a test can kill: `run_night.py CONFIG.json` prints the end of the night.
 
-With EVERLEARN_TEST_DIE_AT=NAME the process is killed (SIGKILL) just after the work has got that result, or, for
-`publish` and `close`, just after that was done.
+With EVERLEARN_TEST_DIE_AT=NAME the process is killed (SIGKILL) right after the workspace holds that result, or, for
+`publish`, `record` and `open`, right after that call.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
 from everlearn.registry.versions import Registry
 from flows.run_cycle import CycleConfig, run_cycle
-from tasks import open_night as opening
+from tasks import open_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def dying_after(act: Callable[..., Any], *, when: Callable[..., bool]) -> Callable[..., Any]:
-    """`act`, and then SIGKILL if `when` says so of its arguments."""
+    """Wrap `act` so that SIGKILL follows it where `when` holds for its arguments."""
 
-    def act_and_die(*given: Any, **named: Any) -> Any:
-        result = act(*given, **named)
-        if when(*given):
+    def act_and_die(*args: Any, **kwargs: Any) -> Any:
+        result = act(*args, **kwargs)
+        if when(*args):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
@@ -36,13 +36,13 @@ def dying_after(act: Callable[..., Any], *, when: Callable[..., bool]) -> Callab
 
 
 def die_at(name: str) -> None:
-    """Arm this process."""
-    keep: Any = dying_after(Workspace._set, when=lambda _work, kept, _files: kept == name)
-    always = {"publish": (Registry, "publish"), "record": (Registry, "record"), "open": (opening, "open_cycle")}
-    Workspace._set = keep  # type: ignore[method-assign]
-    if name in always:
-        place, attribute = always[name]
-        setattr(place, attribute, dying_after(getattr(place, attribute), when=lambda *_: True))
+    """Let this process be killed at that point."""
+    set_and_die: Any = dying_after(Workspace._set, when=lambda _work, result, _files: result == name)
+    calls = {"publish": (Registry, "publish"), "record": (Registry, "record"), "open": (open_night, "open_cycle")}
+    Workspace._set = set_and_die  # type: ignore[method-assign]
+    if name in calls:
+        owner, attribute = calls[name]
+        setattr(owner, attribute, dying_after(getattr(owner, attribute), when=lambda *_: True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A version that passed the gate, and somebody's word for it: the form, and nobody's answer."""
+"""Approval of a version that passed the gate: the form, its answers, and decisions made elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from everlearn.cli.approve import close_forms as close_from_the_command_line
+from everlearn.cli.approve import close_forms as close_from_cli
 from everlearn.cli.context import Place
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.gate.decision import Decision, Outcome
@@ -29,7 +29,7 @@ from everlearn.orchestration.schedules import find_night, set_paused, start_nigh
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from flows.approve import approve
-from tasks import approve as asking
+from tasks import approve as approve_tasks
 from tasks.approve import request_approval
 from tasks.night import Night
 from tests.support.line import BASE_MODEL, candidate
@@ -65,39 +65,39 @@ def client(settings: Settings) -> Iterator[SyncPrefectClient]:
 
 
 def publish(settings: Settings, name: str) -> str:
-    """A version that passed its gate, and waits."""
+    """Publish a version that passed its gate and waits for approval."""
     registry = open_registry(settings)
     decision = Decision(outcome=Outcome.PASS, rows=(), checks=(), reasons=("target improved",)).to_dict()
     manifest = replace(candidate(registry, name, parent=registry.state().champion), decision=decision)
     return registry.publish(manifest, make_champion=False, actor="night", reason=f"{name} is better").version
 
 
-def ask(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
-    """A run that waits for the form about that version."""
+def open_form(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
+    """Create a run that waits for the form about that version."""
     made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False)
     deployment = made.apply()
-    given = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
+    parameters = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
     tags = ["line:asking", version]
-    return client.create_flow_run_from_deployment(deployment, parameters=given, tags=tags).id
+    return client.create_flow_run_from_deployment(deployment, parameters=parameters, tags=tags).id
 
 
 def work_on(client: SyncPrefectClient, run: UUID) -> str | None:
-    """What a worker does with the run, and the name of the state that it is in after that."""
+    """Execute the run as a worker does. Return the name of its state after that."""
     with contextlib.suppress(Pause):
         run_flow(approve, flow_run=client.read_flow_run(run), return_type="state")
     return client.read_flow_run(run).state_name
 
 
 @pytest.mark.parametrize(("decision", "serves"), [("approve", "v0001"), ("refuse", None)])
-def test_a_version_waits_until_somebody_says_what_shall_become_of_it(
+def test_the_answer_to_the_form_decides_about_the_version(
     client: SyncPrefectClient, settings: Settings, decision: str, serves: str | None
 ) -> None:
-    run = ask(client, settings, publish(settings, "first"))
+    run = open_form(client, settings, publish(settings, "first"))
     assert work_on(client, run) == "Suspended"
-    assert open_registry(settings).state().champion is None, "until then the champion stays"
+    assert open_registry(settings).state().champion is None, "the champion stays until then"
 
-    said = {"decision": decision, "reason": "I have read its report", "who": "Ada"}
-    client.resume_flow_run(run, run_input=said)
+    answer = {"decision": decision, "reason": "I have read its report", "who": "Ada"}
+    client.resume_flow_run(run, run_input=answer)
 
     assert work_on(client, run) == "Completed"
     state = open_registry(settings).state()
@@ -110,7 +110,7 @@ def test_a_version_waits_until_somebody_says_what_shall_become_of_it(
 
 
 @pytest.mark.slow
-def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serves(
+def test_a_deployed_night_requests_approval_with_a_form(
     client: SyncPrefectClient, settings: Settings, nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "deployed-asking"})})
@@ -121,14 +121,14 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     version, run = publish(settings, "first"), start_night(client, nightly)
     night = Night(settings=settings, key="k" * 64, inputs=INPUTS, token=1, started="2026-01-02T00:00:00+00:00")
     with monkeypatch.context() as within:
-        within.setenv("PREFECT__FLOW_RUN_ID", str(run))  # where a worker runs the night
+        within.setenv("PREFECT__FLOW_RUN_ID", str(run))  # as in a worker
         ended = request_approval.fn(night, {"end": "PUBLISHED", "version": version})
     client.delete_flow_run(run)
     assert ended["waits_for"] == "approval"
     about = FlowRunFilter(tags=FlowRunFilterTags(all_=["line:deployed-asking", version]))
     (form,) = client.read_flow_runs(flow_run_filter=about)
 
-    take_what_is_first(nights)
+    run_worker_once(nights)
     assert client.read_flow_run(form.id).state_name == "Suspended"
     assert open_registry(settings).state().champion is None
     answer = {"decision": "approve", "reason": "I have read its report", "who": "Ada"}
@@ -136,17 +136,17 @@ def test_a_night_of_a_deployed_line_asks_by_a_form_and_its_answer_says_who_serve
     assert wait_until(
         lambda: client.resume_flow_run(form.id, run_input=answer).status is SetStateStatus.ACCEPT, timeout_s=60
     )
-    take_what_is_first(nights)
+    run_worker_once(nights)
 
     assert client.read_flow_run(form.id).state_name == "Completed"
     state = open_registry(settings).state()
     assert (state.champion, state.waiting) == (version, ())
-    said = [(event.actor, event.reason) for event in state.history if event.kind is EventKind.APPROVED]
-    assert said == [("Ada", "I have read its report")]
+    approvals = [(event.actor, event.reason) for event in state.history if event.kind is EventKind.APPROVED]
+    assert approvals == [("Ada", "I have read its report")]
 
 
-def take_what_is_first(nights: Nights) -> None:
-    """A worker takes what is due in the queue for which people wait, and ends."""
+def run_worker_once(nights: Nights) -> None:
+    """Let a worker execute the runs that are due in the queue `first`, and end."""
     environ = os.environ | {"PREFECT_HOME": str(nights.folder / "prefect"), "PYTHONPATH": os.pathsep.join(sys.path)}
     environ |= {"PREFECT_API_URL": nights.prefect_url}
     command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--run-once"]
@@ -155,10 +155,8 @@ def take_what_is_first(nights: Nights) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_an_answer_that_says_nothing_is_refused_and_the_form_stays(
-    client: SyncPrefectClient, settings: Settings
-) -> None:
-    run = ask(client, settings, publish(settings, "first"))
+def test_an_invalid_answer_is_refused_and_the_form_stays(client: SyncPrefectClient, settings: Settings) -> None:
+    run = open_form(client, settings, publish(settings, "first"))
     work_on(client, run)
     for wrong in (
         {"decision": "maybe", "reason": "well …", "who": "Ada"},
@@ -168,31 +166,29 @@ def test_an_answer_that_says_nothing_is_refused_and_the_form_stays(
         assert client.read_flow_run(run).state_name == "Suspended"
 
 
-def test_the_form_shows_what_to_judge_by(client: SyncPrefectClient, settings: Settings) -> None:
-    run = ask(client, settings, publish(settings, "first"))
+def test_the_form_shows_the_result_of_the_gate(client: SyncPrefectClient, settings: Settings) -> None:
+    run = open_form(client, settings, publish(settings, "first"))
     work_on(client, run)
     inputs = client._client.post(f"/flow_runs/{run}/input/filter", json={"prefix": "", "limit": 10}).text
     assert "**v0001** of line asking passed the gate against the base model, and waits" in inputs
 
 
-def test_a_form_about_what_was_decided_elsewhere_is_taken_away(
+def test_a_form_is_cancelled_after_a_decision_elsewhere(
     client: SyncPrefectClient, settings: Settings, nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = ask(client, settings, publish(settings, "first"))
+    run = open_form(client, settings, publish(settings, "first"))
     work_on(client, run)
     assert close_forms(line="asking", version="v0009") == 0
     monkeypatch.setenv("PREFECT_API_URL", nights.prefect_url)
-    close_from_the_command_line(
-        Place(home=nights.folder, params=nights.folder / "p.yaml"), line="asking", version="v0001"
-    )
+    close_from_cli(Place(home=nights.folder, params=nights.folder / "p.yaml"), line="asking", version="v0001")
     assert client.read_flow_run(run).state_name == "Cancelled"
-    open_registry(settings).approve("v0001", reason="by hand", actor="Ada")
-    late = ask(client, settings, "v0001")
+    open_registry(settings).approve("v0001", reason="read it", actor="Ada")
+    late = open_form(client, settings, "v0001")
     assert work_on(client, late) == "Failed"
     assert "does not wait for approval; waiting: none" in str(client.read_flow_run(late).state)
 
 
-def test_a_night_asks_only_where_the_line_says_so(
+def test_approval_is_requested_only_where_it_is_required(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended: dict[str, str | None] = {"end": "PUBLISHED", "version": publish(settings, "first")}
@@ -204,7 +200,7 @@ def test_a_night_asks_only_where_the_line_says_so(
         assert request_approval.fn(night, {"end": "REJECTED", "version": None}) == {"end": "REJECTED", "version": None}
         assert request_approval.fn(night, ended)["waits_for"] == "approval"
         assert "everlearn approve v0001" in caplog.text
-        monkeypatch.setattr(asking, "deployment", type("Runtime", (), {"id": "a deployment"}))
+        monkeypatch.setattr(approve_tasks, "deployment", type("Runtime", (), {"id": "a deployment"}))
         lost = settings.model_copy(update={"store": settings.store.model_copy(update={"line": "never-deployed"})})
         assert request_approval.fn(replace(night, settings=lost), ended)["waits_for"] == "approval"
     assert "run `everlearn deploy`" in caplog.text

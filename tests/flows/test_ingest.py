@@ -1,4 +1,4 @@
-"""New problems in the bucket let a night begin: one, however many arrive."""
+"""New problems in the bucket start one night, however many arrive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
         APILogWorker.drain_all(timeout=5)
 
 
-def test_one_night_begins_for_all_that_has_arrived(settings: Settings) -> None:
+def test_one_night_starts_for_all_new_shards(settings: Settings) -> None:
     config = IngestConfig(settings=settings)
     assert ingest(config) == {"unseen": 0, "begun": 0}
 
@@ -45,12 +45,12 @@ def test_one_night_begins_for_all_that_has_arrived(settings: Settings) -> None:
     made: Any = run_cycle.to_deployment("nightly-arrivals", enforce_parameter_schema=False)
     deployment = made.apply()
     assert ingest(config) == {"unseen": 2, "begun": 1}
-    assert ingest(config) == {"unseen": 2, "begun": 0}, "the night that waits takes all of it"
+    assert ingest(config) == {"unseen": 2, "begun": 0}, "the night that waits reads all of them"
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
         assert [run.tags for run in runs] == [["new data"]]
         client.delete_flow_run(runs[0].id)
-        assert ingest(config)["begun"] == 0, "no second night for the same shards, whatever became of the first"
+        assert ingest(config)["begun"] == 0, "no second night for the same shards, whatever the first one ended as"
         store.create("arrivals/inbox/2.jsonl", b'{"problem": "9*x"}\n')
         assert ingest(config) == {"unseen": 3, "begun": 1}
         client.delete_deployment(deployment)

@@ -1,4 +1,4 @@
-"""What a night writes for machines."""
+"""Structured log records of a night."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
-def test_every_line_of_a_night_says_whose_it_is_and_none_shows_a_secret(
-    nights: Nights, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_log_records_have_their_run_and_no_secret(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "json")
     ran = nights.run()
     assert ran.code == 0

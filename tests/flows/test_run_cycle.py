@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from everlearn.registry.line_state import State
     from tests.support.prefect import Nights
 
-EVERY_STEP = ["open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate",
-              "check/bytes", "check/rewards", "decision", "record", "report"]  # fmt: skip
+EVERY_STEP = [
+    *("open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate"),
+    *("check/bytes", "check/rewards", "decision", "record", "report"),
+]
 
 
 def state_of(nights: Nights) -> State:
@@ -38,15 +40,15 @@ def adapter_of(nights: Nights, key: str) -> bytes:
     return Workspace(nights.server.store(nights.bucket), "integration", key).get("files")
 
 
-def asked(nights: Nights, what: str) -> list[dict[str, Any]]:
-    request = urllib.request.Request(f"{nights.prefect_url}/{what}/filter", data=b"{}", method="POST")
+def read_all(nights: Nights, kind: str) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"{nights.prefect_url}/{kind}/filter", data=b"{}", method="POST")
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
-    return found
+    with urllib.request.urlopen(request) as response:
+        rows: list[dict[str, Any]] = json.load(response)
+    return rows
 
 
-def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nights: Nights) -> None:
+def test_a_killed_night_resumes_ends_once_and_is_then_skipped(nights: Nights) -> None:
     assert nights.run(die_at="checkpoint").was_killed
     opened = current_cycle(nights.server.store(nights.bucket), "integration")
     assert opened is not None
@@ -61,23 +63,23 @@ def test_a_night_that_is_killed_goes_on_ends_once_and_is_skipped_after_that(nigh
     assert current_cycle(nights.server.store(nights.bucket), "integration") is None
     (nights.data / "late.jsonl").unlink()
     assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
-    assert any("night that was opened" in line["message"] for line in asked(nights, "logs"))
-    names = {run["name"] for run in asked(nights, "flow_runs")}
+    assert any("night that was opened" in line["message"] for line in read_all(nights, "logs"))
+    names = {run["name"] for run in read_all(nights, "flow_runs")}
     assert any(name.startswith("night 20") and name.endswith("· line integration") for name in names)
-    assert any(name.endswith((" FAIL", " PASS", " INSUFFICIENT")) for name in names), "the verdict is in the name"
-    tags = {tag for run in asked(nights, "flow_runs") for tag in run["tags"]}
-    assert tags & {"FAIL", "PASS", "INSUFFICIENT"}, "and a tag to look for"
-    told = {run["state"]["message"] for run in asked(nights, "flow_runs")}
-    assert any(str(ended["reason"]) in str(each) for each in told)
+    assert any(name.endswith((" FAIL", " PASS", " INSUFFICIENT")) for name in names), "the name holds the verdict"
+    tags = {tag for run in read_all(nights, "flow_runs") for tag in run["tags"]}
+    assert tags & {"FAIL", "PASS", "INSUFFICIENT"}, "and so do the tags"
+    messages = {run["state"]["message"] for run in read_all(nights, "flow_runs")}
+    assert any(str(ended["reason"]) in str(message) for message in messages)
     assert {"night-integration", "gate-integration", "report-integration", "history-integration"} <= {
-        a["key"] for a in asked(nights, "artifacts")
+        a["key"] for a in read_all(nights, "artifacts")
     }
-    bars = [a for a in asked(nights, "artifacts") if a["type"] == "progress"]
-    full = {each["description"].partition(":")[0] for each in bars if each["data"] == 100}
+    bars = [a for a in read_all(nights, "artifacts") if a["type"] == "progress"]
+    full = {bar["description"].partition(":")[0] for bar in bars if bar["data"] == 100}
     assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= full
 
 
-def test_a_second_night_at_the_same_time_is_told_to_wait(nights: Nights) -> None:
+def test_a_second_night_at_the_same_time_is_refused(nights: Nights) -> None:
     with Lease(nights.server.store(nights.bucket), "integration"):
         ran = nights.run()
     assert ran.code
@@ -85,7 +87,7 @@ def test_a_second_night_at_the_same_time_is_told_to_wait(nights: Nights) -> None
     assert "Traceback" not in ran.said
 
 
-def test_a_missing_directory_and_too_many_bad_rows_end_with_one_message_each(nights: Nights, tmp_path: Path) -> None:
+def test_wrong_data_ends_with_one_message(nights: Nights, tmp_path: Path) -> None:
     lost = nights.run(data=tmp_path / "nowhere")
     bad = nights.run(data=write_shard(tmp_path / "bad" / "a.jsonl", ["x", "2 +* x"]))
     assert lost.said.splitlines()[-1].startswith(f"everlearn: {tmp_path / 'nowhere'} does not exist")
@@ -94,15 +96,15 @@ def test_a_missing_directory_and_too_many_bad_rows_end_with_one_message_each(nig
     assert state_of(nights).history == ()
 
 
-def test_one_problem_that_is_kin_to_a_suite_item_is_nothing_to_learn_from(nights: Nights, tmp_path: Path) -> None:
-    ended = nights.run(data=write_shard(tmp_path / "kin" / "a.jsonl", ["6*cos(2*x)"])).ended
+def test_problems_equivalent_to_suite_items_are_insufficient(nights: Nights, tmp_path: Path) -> None:
+    ended = nights.run(data=write_shard(tmp_path / "equivalent" / "a.jsonl", ["6*cos(2*x)"])).ended
     assert ended["end"] == "INSUFFICIENT"
     assert [event.kind for event in state_of(nights).history] == [EventKind.INSUFFICIENT]
     assert current_cycle(nights.server.store(nights.bucket), "integration") is None
 
 
 @pytest.mark.slow
-def test_a_night_that_is_killed_at_every_step_makes_the_same_adapter(nights: Nights) -> None:
+def test_a_night_killed_at_every_step_makes_the_same_adapter(nights: Nights) -> None:
     for name in EVERY_STEP:
         ran = nights.run(die_at=name)
         assert ran.was_killed, (name, ran.said[-1000:])

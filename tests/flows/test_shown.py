@@ -1,4 +1,4 @@
-"""What the dashboard shows of a run, asked of a real server: its verdict, and how far it is."""
+"""The dashboard of a real server shows the verdict of a run and the progress of its steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks import progress as bars
+from tasks import progress as progress_module
 from tasks.progress import progress
 from tasks.run_state import final_state
 
@@ -45,20 +45,20 @@ def ending(ended: dict[str, str | None]) -> dict[str, str | None]:
         ("SKIPPED", None, "skipped"),
     ],
 )
-def test_a_verdict_is_a_tag_of_the_run_beside_those_that_it_had(
+def test_the_verdict_is_added_to_the_tags_of_the_run(
     client: SyncPrefectClient, end: str, version: str | None, verdict: str
 ) -> None:
     with tags("line:shown"):
-        state = ending({"end": end, "version": version, "reason": "of that"}, return_state=True)
+        state = ending({"end": end, "version": version, "reason": "a reason"}, return_state=True)
     run = client.read_flow_run(run_of(state.state_details.flow_run_id))
     assert sorted(run.tags) == sorted(["line:shown", verdict])
     assert run.name.endswith(f" · {version} {verdict}" if version else f" · {verdict}")
     assert run.state is not None
-    assert (run.state.name, run.state.message) == ("Completed", f"{end}: of that")
+    assert (run.state.name, run.state.message) == ("Completed", f"{end}: a reason")
 
 
-def test_a_bar_grows_while_a_step_is_at_work(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bars, "SECONDS_BETWEEN_LINES", -1.0)
+def test_the_progress_bar_is_updated_during_a_step(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", -1.0)
     seen: list[list[tuple[object, str | None]]] = []
 
     @task
@@ -67,21 +67,21 @@ def test_a_bar_grows_while_a_step_is_at_work(client: SyncPrefectClient, monkeypa
             type=ArtifactFilterType(any_=["progress"]),
             flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(str(flow_run.id))]),
         )
-        with progress("training") as tell:
+        with progress("training") as report_progress:
             for done in (1, 2, 4):
-                tell(done, 4, f"loss 0.{done}")
-                seen.append([(each.data, each.description) for each in client.read_artifacts(artifact_filter=mine)])
+                report_progress(done, 4, f"loss 0.{done}")
+                seen.append([(bar.data, bar.description) for bar in client.read_artifacts(artifact_filter=mine)])
 
-    @flow(name="climbing", persist_result=False)
-    def climbing() -> None:
+    @flow(name="training", persist_result=False)
+    def training() -> None:
         train()
 
-    climbing()
+    training()
     assert seen == [
         [(25.0, "training: 1 of 4 loss 0.1")],
         [(50.0, "training: 2 of 4 loss 0.2")],
         [(100.0, "training: 4 of 4 loss 0.4")],
-    ], "one bar, that tells how far it is"
+    ], "one bar, updated with the progress"
 
 
 def run_of(found: UUID | None) -> UUID:

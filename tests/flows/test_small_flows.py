@@ -1,4 +1,4 @@
-"""The flows beside the night: take a version back, promote one, and measure one."""
+"""The flows besides the night: roll back, promote, evaluate and housekeeping."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", nights.server.secret_key)
     with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
         yield nights.settings()
-        APILogWorker.drain_all(timeout=5)  # what is still to be logged needs the server of this session
+        APILogWorker.drain_all(timeout=5)  # pending log records need the server of this session
 
 
-def test_the_champion_is_taken_back_once(settings: Settings) -> None:
+def test_roll_back_returns_to_the_base_model_once(settings: Settings) -> None:
     publish(open_registry(settings), "first")
     config = RollBackConfig(reason="answers got longer", settings=settings)
     assert roll_back(config) == {"left": "v0001", "to": None}
@@ -69,7 +69,7 @@ def test_the_champion_is_taken_back_once(settings: Settings) -> None:
         roll_back(config)
 
 
-def test_a_version_is_promoted_and_what_was_taken_back_is_not(settings: Settings) -> None:
+def test_a_rolled_back_version_cannot_be_promoted(settings: Settings) -> None:
     registry = open_registry(settings)
     publish(registry, "first")
     publish(registry, "second", champion=False)
@@ -81,7 +81,7 @@ def test_a_version_is_promoted_and_what_was_taken_back_is_not(settings: Settings
         promote(config)
 
 
-def test_a_flow_can_wait_for_consumers_and_names_those_that_are_late(settings: Settings) -> None:
+def test_a_flow_names_consumers_that_did_not_follow(settings: Settings) -> None:
     registry = open_registry(settings)
     publish(registry, "first")
     acknowledge(registry, consumer="there", version="v0001", sequence=1, at=datetime.now(tz=UTC))
@@ -97,15 +97,15 @@ def deploy(flow: Any, name: str, *, tags: Sequence[str] = ()) -> UUID:
 
 
 def form_of(deployment: UUID, field: str) -> list[str] | None:
-    """What the form of a deployment offers."""
+    """Return the choices in the form of a deployment."""
     with get_client(sync_client=True) as client:
         schema: Any = client.read_deployment(deployment).parameter_openapi_schema
     (config,) = (part for part in schema["definitions"].values() if field in part["properties"])
-    offered: list[str] | None = config["properties"][field].get("enum")
-    return offered
+    choices: list[str] | None = config["properties"][field].get("enum")
+    return choices
 
 
-def test_publishing_lets_the_forms_offer_the_versions_that_there_are(settings: Settings) -> None:
+def test_forms_offer_the_versions_that_exist(settings: Settings) -> None:
     back, forth = deploy(roll_back, "roll-back"), deploy(promote, "promote")
     registry = open_registry(settings)
     for name in ("first", "second", "third"):
@@ -124,13 +124,13 @@ def test_publishing_lets_the_forms_offer_the_versions_that_there_are(settings: S
                 client.create_flow_run_from_deployment(back, parameters={"config": {"reason": "worse", "to": wrong}})
 
 
-def test_what_a_form_let_through_is_checked_again_when_the_flow_runs(settings: Settings) -> None:
+def test_a_flow_checks_the_selected_version_again(settings: Settings) -> None:
     publish(open_registry(settings), "first")
     with pytest.raises(RegistryError, match="has no version 'v0009'"):
         roll_back(RollBackConfig(reason="worse", to="v0009", settings=settings))
 
 
-def test_a_deployment_for_another_line_is_left_alone(settings: Settings) -> None:
+def test_forms_of_another_line_are_not_changed(settings: Settings) -> None:
     other = {"env": {"EVERLEARN_STORE__LINE": "addition"}}
     another = deploy(roll_back, "for-addition")
     with get_client(sync_client=True) as client:
@@ -140,28 +140,28 @@ def test_a_deployment_for_another_line_is_left_alone(settings: Settings) -> None
     assert form_of(another, "to") is None
 
 
-def test_a_prefect_that_does_not_answer_fails_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_forms_are_not_refreshed_without_prefect(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     publish(open_registry(settings), "first")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), caplog.at_level("WARNING"):
         assert refresh_forms.fn(settings) == 0
     assert "could not be refreshed" in caplog.text
 
 
-def test_a_line_that_does_not_answer_fails_no_publish(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_forms_are_not_refreshed_without_the_store(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     away = settings.store.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     with caplog.at_level("WARNING"):
         assert refresh_forms.fn(settings.model_copy(update={"store": away})) == 0
     assert "does not answer" in caplog.text
 
 
-def test_the_form_asks_for_nothing_but_what_a_person_decides() -> None:
+def test_the_form_has_no_field_for_settings() -> None:
     schema = parameter_schema(roll_back).model_dump_for_openapi()
     assert list(schema["definitions"]) == ["RollBackConfig"]
-    asked = schema["definitions"]["RollBackConfig"]["properties"]
-    assert list(asked) == ["reason", "to", "keep", "verify", "wait_s", "actor"]
+    fields = schema["definitions"]["RollBackConfig"]["properties"]
+    assert list(fields) == ["reason", "to", "keep", "verify", "wait_s", "actor"]
 
 
-def test_every_deployment_names_a_flow_that_exists() -> None:
+def test_every_deployment_names_an_existing_flow() -> None:
     deployments = yaml.safe_load((ROOT / "infra" / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     for each in deployments:
         module, name = each["entrypoint"].rsplit(".", 1)
@@ -169,7 +169,7 @@ def test_every_deployment_names_a_flow_that_exists() -> None:
 
 
 @pytest.mark.slow
-def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, nights: Nights) -> None:
+def test_a_worker_rolls_back_through_the_deployment(settings: Settings, nights: Nights) -> None:
     environ = os.environ | {
         "PREFECT_API_URL": nights.prefect_url,
         "PREFECT_HOME": str(nights.folder / "prefect"),
@@ -201,7 +201,7 @@ def test_a_deployment_takes_a_version_back_in_a_worker(settings: Settings, night
     assert open_registry(settings).state().champion == "v0001"
 
 
-def test_housekeeping_walks_a_line_and_leaves_alone_what_is_damaged(settings: Settings) -> None:
+def test_housekeeping_removes_nothing_from_a_damaged_line(settings: Settings) -> None:
     registry = open_registry(settings)
     publish(registry, "first")
     assert housekeeping(HousekeepingConfig(settings=settings)) == {"walked": 4, "removed": 0, "forgotten": 0}
@@ -211,7 +211,7 @@ def test_housekeeping_walks_a_line_and_leaves_alone_what_is_damaged(settings: Se
         housekeeping(HousekeepingConfig(settings=settings))
 
 
-def test_old_runs_of_a_line_are_forgotten_and_its_last_ones_are_not(settings: Settings) -> None:
+def test_old_runs_are_deleted_except_the_newest_ones(settings: Settings) -> None:
     mine = deploy(roll_back, "of-this-line", tags=["line:integration"])
     other = deploy(roll_back, "of-another-line", tags=["line:addition"])
     now = datetime.now(tz=UTC)
@@ -219,32 +219,32 @@ def test_old_runs_of_a_line_are_forgotten_and_its_last_ones_are_not(settings: Se
         others = [ended_run(client, other) for _ in range(12)]
         ended = [ended_run(client, mine) for _ in range(13)]
         waiting = client.create_flow_run_from_deployment(mine, parameters={"config": {"reason": "worse"}}).id
-        for days, forgotten in ((1, 0), (89, 0), (91, 3), (91, 0)):
-            assert forget_runs.fn(settings, at=now + timedelta(days=days)) == forgotten, days
+        for days, deleted in ((1, 0), (89, 0), (91, 3), (91, 0)):
+            assert forget_runs.fn(settings, at=now + timedelta(days=days)) == deleted, days
         kept = {each.id for each in client.read_flow_runs(limit=200)}
     assert kept & {*others, *ended, waiting} == {*others, *ended[3:], waiting}
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "6.9", "soon"])
-def test_a_retention_that_would_hide_the_last_week_is_refused(days: str) -> None:
+def test_a_run_retention_below_a_week_is_refused(days: str) -> None:
     with pytest.raises(SettingsError, match=r"setting retention\.run_days"):
         load(environ={"EVERLEARN_RETENTION__RUN_DAYS": days})
 
 
 def ended_run(client: SyncPrefectClient, deployment: UUID) -> UUID:
-    """A run that has ended just now."""
+    """Create a run that has just ended."""
     run = client.create_flow_run_from_deployment(deployment, parameters={"config": {"reason": "worse"}}).id
     client.set_flow_run_state(run, Completed(), force=True)
     return run
 
 
-def test_the_base_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:
+def test_the_base_model_is_measured_on_a_suite(settings: Settings, nights: Nights) -> None:
     suite = nights.folder / "data" / "suites" / "short.jsonl"
     found = evaluate(EvaluateConfig(version="base", suite=suite, settings=settings))
     assert found["n"] == found["correct"] + found["wrong"] + found["undecided"] == 12
     assert found["share"] > 0.5
 
 
-def test_a_misspelt_parameter_of_a_flow_is_refused() -> None:
+def test_a_misspelt_flow_parameter_is_refused() -> None:
     with pytest.raises(ValidationError, match="suit"):
         EvaluateConfig.model_validate({"suit": ROOT})

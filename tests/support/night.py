@@ -1,4 +1,4 @@
-"""A night small enough for a test: the real base, a real bucket, and settings for seconds instead of minutes."""
+"""Settings and data of a night that takes seconds, on the real base model and a real bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = [f"{a}*cos({b}*x)" for a in range(2, 6) for b in range(2, 5)]
 
 
 def tiny(server: S3Server, bucket: str, *, line: str = "integration", **changes: Any) -> Settings:
-    """Settings of a night of some seconds on that bucket."""
+    """Return the settings of a night of some seconds on that bucket."""
     plain: dict[str, Any] = {
         "store": {"bucket": bucket, "endpoint_url": server.endpoint_url, "line": line},
         "signing": {"unsigned": True},
@@ -32,14 +32,14 @@ def tiny(server: S3Server, bucket: str, *, line: str = "integration", **changes:
 
 
 def write_shard(path: Path, problems: Iterable[str]) -> Path:
-    """One shard of problems; its directory."""
+    """Write one shard of problems. Return its directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"problem": problem}) + "\n" for problem in problems), encoding="utf-8")
     return path.parent
 
 
 def write_suite(folder: Path) -> None:
-    """A skill suite of a dozen short problems, where a night that runs in `folder` looks for suites."""
+    """Write a skill suite of a dozen short problems into the default suites directory below `folder`."""
     header = {"suite": "short", "kind": "skill"}
     lines = [header, *({"id": f"s{number}", "statement": text} for number, text in enumerate(SHORT))]
     path = folder / "data" / "suites" / "short.jsonl"

@@ -1,4 +1,4 @@
-"""Steps run as plain functions (`.fn`) on a real bucket; whole flows are tested in tests/flows."""
+"""Tasks run as plain functions (`.fn`) on a real bucket; whole flows are tested in tests/flows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A tiny night on a fresh bucket, with the keys where boto3 looks, in a directory with one skill suite."""
+    """Settings of a tiny night on a fresh bucket, in a directory with one skill suite, with credentials in the environment."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     monkeypatch.chdir(tmp_path)

@@ -12,12 +12,12 @@ LINES = st.from_regex(StoreSettings.model_fields["line"].metadata[0].pattern, fu
 
 
 @given(LINES, LINES)
-def test_every_line_has_keys_of_its_own_that_prefect_takes(one: str, other: str) -> None:
+def test_keys_are_valid_and_unique_for_each_line(one: str, other: str) -> None:
     keys = [artifact_key("night", line=line) for line in (one, other)]
     assert all(re.fullmatch("[a-z0-9-]+", key) for key in keys)
     assert (keys[0] == keys[1]) is (one == other)
 
 
-def test_lines_that_differ_in_a_sign_only_do_not_share_a_key() -> None:
+def test_lines_with_similar_names_have_different_keys() -> None:
     assert len({artifact_key("gate", line=line) for line in ("a.b", "a_b", "a-b")}) == 3
     assert artifact_key("gate", line="a-b") == "gate-a-b"

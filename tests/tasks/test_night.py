@@ -43,22 +43,22 @@ def claimed(settings: Settings, data: Path) -> ClaimedSnapshot:
     return claim_problems.fn(settings, intake)
 
 
-def climbed(night: Night) -> tuple[tuple[str, str], ...]:
-    """Everything up to the gate's decision."""
+def train_and_measure(night: Night) -> tuple[tuple[str, str], ...]:
+    """Run every step up to the decision of the gate. Return the baselines."""
     assert freeze_suites.fn(night)
     assert grow_ladder.fn(night) > 0
     train_adapter.fn(night)
     upload_candidate.fn(night)
     baselines = name_baselines.fn(night)
-    for who in ("parent", "candidate", *(name for _, name in baselines)):
-        measure_suites.fn(night, who)
+    for policy in ("parent", "candidate", *(baseline for _, baseline in baselines)):
+        measure_suites.fn(night, policy)
     check_bytes.fn(night)
     recheck_rewards.fn(night)
     return baselines
 
 
 def let_pass(night: Night) -> None:
-    """Two steps of training prove nothing; what happens after a PASS is what is tested."""
+    """Replace the outcome by PASS: two training steps prove nothing, and the test is about what follows a PASS."""
     night.work.put("decision", replace(decision_of(night), outcome=Outcome.PASS).to_json().encode())
 
 
@@ -67,11 +67,11 @@ def documents(settings: Settings, version: str) -> dict[str, bytes]:
     return {name: registry.get_object(ref) for name, ref in registry.manifest(version).documents().items()}
 
 
-def rests_on(settings: Settings, version: str) -> set[str]:
-    """What a version was made from, as its valid provenance tells; its bill of materials is valid, too."""
-    told = documents(settings, version)
-    assert faults_of_bom(told["bom"]) == ""
-    return {each.name for each in checked_provenance(told["provenance"]).build_definition.resolved_dependencies}
+def dependencies(settings: Settings, version: str) -> set[str]:
+    """Return the dependencies in a version's provenance, and check that its documents are valid."""
+    stored = documents(settings, version)
+    assert faults_of_bom(stored["bom"]) == ""
+    return {each.name for each in checked_provenance(stored["provenance"]).build_definition.resolved_dependencies}
 
 
 @pytest.mark.slow
@@ -81,9 +81,9 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         claim = claimed(settings, data)
         assert find_ended_night.fn(settings, claim) is None
         night = open_night.fn(settings, token, claim)
-        assert climbed(night) == ()
+        assert train_and_measure(night) == ()
         times = times_of(night.work)
-        assert climbed(night) == ()  # nothing is done again
+        assert train_and_measure(night) == ()  # no step is repeated
         assert times_of(night.work) == times
 
         assert decide.fn(night, ()) in set(Outcome)
@@ -95,7 +95,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         assert (ended["end"], ended["version"], ended["report"]) == ("PUBLISHED", "v0001", page)
         resumed = resume_night.fn(settings, token)
         assert resumed == night
-        assert publish_night.fn(night, "PASS") == ended  # as after a crash before the night was closed
+        assert publish_night.fn(night, "PASS") == ended  # as after a crash before the night is closed
         close_night.fn(night, "PUBLISHED")
         assert resume_night.fn(settings, token) is None
         record = NightRecord.from_json(night.work.get("record"))
@@ -112,19 +112,19 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         assert skipped["end"] == "SKIPPED"
 
         write_shard(tmp_path / "new" / "b.jsonl", LONG)
-        news = claimed(settings, data)
-        assert news.problems == len(LONG) - 15
-        second = open_night.fn(settings, token, news)
+        added = claimed(settings, data)
+        assert added.problems == len(LONG) - 15
+        second = open_night.fn(settings, token, added)
         assert second.inputs.parent == "v0001"
         assert len(replay_of(second)) > 0
-        assert climbed(second) == (("base", "base"),)
+        assert train_and_measure(second) == (("base", "base"),)
         assert decide.fn(second, (("base", "base"),)) in set(Outcome)
         assert {row.against for row in decision_of(second).rows} == {Against.PARENT, Against.BASE}
         let_pass(second)
         write_report.fn(second)
         assert publish_night.fn(second, "PASS")["version"] == "v0002"
         close_night.fn(second, "PUBLISHED")
-    assert rests_on(settings, "v0002") >= {"base model", "manifest of v0001", "data snapshot"}
+    assert dependencies(settings, "v0002") >= {"base model", "manifest of v0001", "data snapshot"}
     kinds = [event.kind for event in open_registry(settings).state().history]
     assert kinds == [EventKind.PUBLISHED, EventKind.NO_NEW_DATA, EventKind.PUBLISHED]
 
@@ -136,14 +136,12 @@ def night(settings: Settings, tmp_path: Path) -> Night:
         return open_night.fn(settings, token, claimed(settings, data))
 
 
-def test_a_night_goes_on_with_the_settings_it_began_with_wherever_the_store_is_now(
-    night: Night, settings: Settings
-) -> None:
+def test_a_resumed_night_keeps_its_frozen_settings(night: Night, settings: Settings) -> None:
     moved = settings.store.model_copy(update={"region": "eu-west-1"})
     changed = settings.model_copy(update={"threads": 7, "store": moved})
-    found = resume_night.fn(changed, night.token)
-    assert found is not None
-    assert (found.key, found.settings.threads, found.settings.store.region) == (night.key, 1, "eu-west-1")
+    resumed = resume_night.fn(changed, night.token)
+    assert resumed is not None
+    assert (resumed.key, resumed.settings.threads, resumed.settings.store.region) == (night.key, 1, "eu-west-1")
 
 
 def test_a_late_worker_cannot_write(night: Night, settings: Settings) -> None:
@@ -153,7 +151,7 @@ def test_a_late_worker_cannot_write(night: Night, settings: Settings) -> None:
         night.work.put("ladder", b"late")
 
 
-def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(night: Night) -> None:
+def test_only_the_first_finished_execution_is_timed(night: Night) -> None:
     with pytest.raises(ZeroDivisionError), timed_step(night, "half"):
         _ = 1 / 0
     for _ in range(2):
@@ -163,7 +161,7 @@ def test_a_step_that_fails_keeps_no_time_and_a_finished_one_keeps_its_first(nigh
     assert (spent.name, spent.seconds >= 0) == ("whole", True)
 
 
-def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night, settings: Settings) -> None:
+def test_a_rejected_night_keeps_its_step_times_in_its_event(night: Night, settings: Settings) -> None:
     with timed_step(night, "ladder"):
         pass
     night.work.put("report", json.dumps({"digest": "0" * 64, "size": 1}).encode())
@@ -174,40 +172,43 @@ def test_what_a_night_without_a_version_took_is_kept_with_its_event(night: Night
     assert {"cpu_seconds/ladder", "seconds/ladder"} <= set(event.detail["metrics"])
 
 
-def test_a_step_keeps_what_it_did_and_its_lines_know_the_cycle(night: Night) -> None:
+def test_a_timed_step_keeps_counters_and_logs_the_cycle(night: Night) -> None:
     counters.increment("rollouts", by=5)
     with timed_step(night, "counted") as work:
         counters.increment("rollouts", by=8)
         counters.increment("verdicts", by=3)
         assert logs.fields()["cycle"] == night.key
     assert logs.fields() == {}
-    kept = json.loads(work.get("time/counted"))
-    assert (kept["rollouts"], kept["verdicts"]) == (8, 3)
+    counts = json.loads(work.get("time/counted"))
+    assert (counts["rollouts"], counts["verdicts"]) == (8, 3)
 
 
-def test_whoever_holds_a_line_logs_its_name(settings: Settings) -> None:
+def test_log_records_have_the_line_while_it_is_held(settings: Settings) -> None:
     with hold_line(settings):
-        assert logs.fields() == {"line": "integration"}  # no run here: a flow has one
+        assert logs.fields() == {"line": "integration"}  # only a flow has a run
     assert logs.fields() == {}
 
 
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])
-def test_an_answerable_error_is_logged_without_a_traceback_and_a_bug_with_one(name: str) -> None:
+def test_expected_errors_are_logged_without_a_traceback(name: str) -> None:
     configure_logging()
     configure_logging()
     logger = logging.getLogger(name)
-    for error, told in ((BadInputError("name another file"), "name another file"), (KeyError("a bug"), "failed: %r")):
+    for error, message in (
+        (BadInputError("name another file"), "name another file"),
+        (KeyError("a bug"), "failed: %r"),
+    ):
         record = logger.makeRecord(name, 40, "", 1, "failed: %r", (), (type(error), error, None))
         assert logger.filter(record)
         assert (record.exc_info is None) is isinstance(error, BadInputError)
-        assert record.getMessage() == told
+        assert record.getMessage() == message
 
 
-def test_the_line_lies_where_the_settings_say(night: Night, settings: Settings) -> None:
+def test_the_workspace_is_stored_below_the_line(night: Night, settings: Settings) -> None:
     assert open_store(night.settings.store).get(f"integration/work/{night.key}/index.json").data
 
 
-def test_a_published_night_tells_where_it_came_from_and_what_it_is_made_of(night: Night, settings: Settings) -> None:
+def test_a_published_night_has_provenance_and_materials(night: Night, settings: Settings) -> None:
     registry = open_registry(settings)
     made = candidate(registry, "one", report=True)
     assert made.report is not None
@@ -216,11 +217,11 @@ def test_a_published_night_tells_where_it_came_from_and_what_it_is_made_of(night
     night.work.put("decision", DECISION.to_json().encode())
     ended = publish_night.fn(night, "PASS")
     assert publish_night.fn(night, "PASS") == ended
-    told = documents(settings, "v0001")
-    assert faults_of_bom(told["bom"]) == ""
-    provenance = checked_provenance(told["provenance"])
+    stored = documents(settings, "v0001")
+    assert faults_of_bom(stored["bom"]) == ""
+    provenance = checked_provenance(stored["provenance"])
     resolved = {each.name: each.digest["sha256"] for each in provenance.build_definition.resolved_dependencies[:2]}
     assert resolved == {"base model": night.inputs.base_fingerprint, "data snapshot": night.inputs.data_digest}
     assert provenance.run_details.metadata.invocation_id == night.key
-    subjects = {each["name"]: each["digest"]["sha256"] for each in json.loads(told["provenance"])["subject"]}
+    subjects = {each["name"]: each["digest"]["sha256"] for each in json.loads(stored["provenance"])["subject"]}
     assert subjects == {name: ref.digest for name, ref in made.files.items()}

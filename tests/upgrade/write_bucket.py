@@ -1,10 +1,10 @@
-"""Write a bucket that holds one of everything, as the revision that runs this writes it: `python -m tests.upgrade.write_bucket OUT`.
+"""Write a test archive of a bucket with the code of this revision: `python -m tests.upgrade.write_bucket OUT`.
 
-OUT is a gzipped tar archive. Below `bucket/` it holds every object by its key; beside that, the signing key, the data
-that the nights read, and a delivered adapter. `tests/upgrade/test_upgrade.py` reads it with the code of today.
+OUT is a gzipped tar archive. It holds every object by its key below `bucket/`, the signing key, the data that the
+nights read, and a delivered adapter. `tests/upgrade/test_upgrade.py` reads it with the code of later revisions.
 
 Lines: `history` has published, promoted, approved, rolled back, barred, unbarred, rejected, insufficient and empty
-nights; `cut-before` has a night that was killed before it trained, `cut-during` one that was killed after its first
+nights; `cut-before` has a night that was killed before training, `cut-during` one that was killed after its first
 checkpoint.
 """
 
@@ -42,11 +42,11 @@ ENDS = {"PASS": "PUBLISHED", "FAIL": "REJECTED", "INSUFFICIENT": "INSUFFICIENT"}
 
 
 class CutError(BaseException):
-    """The night is cut off here."""
+    """The process is killed here."""
 
 
 def settings_of(server: LocalS3, line: str, **changes: Any) -> Settings:
-    """A night of seconds. All paths are relative, as in a user's params.yaml."""
+    """Return the settings of a night of seconds. All paths are relative, as in a user's params.yaml."""
     plain: dict[str, Any] = {
         "store": {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "line": line},
         "signing": {"key_file": "signing.pem"},
@@ -59,14 +59,14 @@ def settings_of(server: LocalS3, line: str, **changes: Any) -> Settings:
 
 
 def opened(settings: Settings, token: int, data: Path) -> Night:
-    """A night with the problems in `data`."""
+    """Open a night with the problems in `data`."""
     intake = read_problems.fn(settings, data)
     validate_problems.fn(settings, intake)
     return open_night.fn(settings, token, claim_problems.fn(settings, intake))
 
 
 def night(settings: Settings, data: Path, outcome: str) -> None:
-    """One whole night whose gate is made to say `outcome`: two steps of training prove nothing."""
+    """Run one whole night with the outcome replaced by `outcome`: two training steps prove nothing."""
     with hold_line(settings) as token:
         tonight = opened(settings, token, data)
         freeze_suites.fn(tonight)
@@ -74,28 +74,28 @@ def night(settings: Settings, data: Path, outcome: str) -> None:
         train_adapter.fn(tonight)
         upload_candidate.fn(tonight)
         baselines = name_baselines.fn(tonight)
-        for who in ("parent", "candidate", *(name for _, name in baselines)):
-            measure_suites.fn(tonight, who)
+        for policy in ("parent", "candidate", *(baseline for _, baseline in baselines)):
+            measure_suites.fn(tonight, policy)
         check_bytes.fn(tonight)
         recheck_rewards.fn(tonight)
         decide.fn(tonight, baselines)
-        said = replace(decision_of(tonight), outcome=Outcome(outcome))
-        tonight.work.put("decision", said.to_json().encode())
+        decision = replace(decision_of(tonight), outcome=Outcome(outcome))
+        tonight.work.put("decision", decision.to_json().encode())
         write_report.fn(tonight)
         publish_night.fn(tonight, outcome)
         close_night.fn(tonight, ENDS[outcome])
 
 
 def cut_night(settings: Settings, data: Path, at: str) -> None:
-    """A night that ends like a killed process once its work holds `at`."""
-    keep = Workspace._set
+    """Run a night that ends like a killed process once its workspace holds `at`."""
+    set_result = Workspace._set
 
-    def keep_and_cut(work: Workspace, name: str, files: dict[str, str]) -> None:
-        keep(work, name, files)
+    def set_and_cut(work: Workspace, name: str, files: dict[str, str]) -> None:
+        set_result(work, name, files)
         if name == at:
             raise CutError
 
-    with suppress(CutError), mock.patch.object(Workspace, "_set", keep_and_cut), hold_line(settings) as token:
+    with suppress(CutError), mock.patch.object(Workspace, "_set", set_and_cut), hold_line(settings) as token:
         tonight = opened(settings, token, data)
         freeze_suites.fn(tonight)
         grow_ladder.fn(tonight)
@@ -103,14 +103,14 @@ def cut_night(settings: Settings, data: Path, at: str) -> None:
 
 
 def nothing_new(settings: Settings, data: Path) -> None:
-    """A night that finds nothing that no published night has seen."""
+    """Run a night that finds no new problem."""
     with hold_line(settings):
         intake = read_problems.fn(settings, data)
         record_no_new_data.fn(settings, claim_problems.fn(settings, intake))
 
 
 def fill(server: LocalS3, folder: Path) -> None:
-    """Everything that the archive holds, on that server and in that folder."""
+    """Create the content of the archive on that server and in that folder."""
     line = settings_of(server, "history")
     shards = [write_shard(folder / "new" / str(n) / "a.jsonl", LONG[5 * n : 5 * n + 5]) for n in range(5)]
     night(line, shards[0], "PASS")
@@ -120,12 +120,12 @@ def fill(server: LocalS3, folder: Path) -> None:
     registry.rollback(reason="kept answering in French", actor="op")
     night(line, shards[2], "FAIL")
     night(line, shards[3], "INSUFFICIENT")
-    asks = settings_of(server, "history", gate={"require_approval": True})
-    night(asks, shards[4], "PASS")
+    with_approval = settings_of(server, "history", gate={"require_approval": True})
+    night(with_approval, shards[4], "PASS")
     registry = open_registry(line)
     registry.approve("v0003", reason="read the report", actor="op")
     registry.promote("v0001", reason="compare", actor="op")
-    night(asks, write_shard(folder / "new" / "5" / "a.jsonl", ["x^3*exp(x)", *LONG[2:9]]), "PASS")
+    night(with_approval, write_shard(folder / "new" / "5" / "a.jsonl", ["x^3*exp(x)", *LONG[2:9]]), "PASS")
     registry.refuse("v0004", reason="not yet", actor="op")
     registry.pull("champion", to=folder / "delivered")
     cut_night(settings_of(server, "cut-before"), shards[0], "ladder")

@@ -23,7 +23,7 @@ ELSEWHERE = replace(HERE, host="another-machine")
 
 
 class Watch:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now: datetime = WHEN
@@ -46,7 +46,7 @@ def lease(store: MemoryStore, watch: Watch, *, holder: Holder = HERE) -> Lease:
     return Lease(store, LINE, holder=holder, ttl_s=60, clock=watch)
 
 
-def test_one_at_a_time_and_the_message_says_who(store: MemoryStore, watch: Watch) -> None:
+def test_a_second_holder_is_refused_with_the_first_ones_name(store: MemoryStore, watch: Watch) -> None:
     assert lease(store, watch).acquire() == 1
     with pytest.raises(CycleBusyError, match=rf"process {HERE.pid} on {HERE.host} is at work.*expires in 60 s"):
         lease(store, watch, holder=ELSEWHERE).acquire()
@@ -59,7 +59,7 @@ def test_every_new_holder_gets_a_greater_token(store: MemoryStore, watch: Watch)
     assert lease(store, watch, holder=ELSEWHERE).acquire() == 2
 
 
-def test_a_claim_that_was_not_renewed_in_time_is_taken_over(store: MemoryStore, watch: Watch) -> None:
+def test_an_expired_lease_is_taken_over(store: MemoryStore, watch: Watch) -> None:
     late = lease(store, watch, holder=ELSEWHERE)
     late.acquire()
     watch.now += timedelta(seconds=61)
@@ -71,7 +71,7 @@ def test_a_claim_that_was_not_renewed_in_time_is_taken_over(store: MemoryStore, 
         lease(store, watch, holder=ELSEWHERE).acquire()
 
 
-def test_a_claim_that_is_renewed_lasts(store: MemoryStore, watch: Watch) -> None:
+def test_a_renewed_lease_does_not_expire(store: MemoryStore, watch: Watch) -> None:
     held = lease(store, watch, holder=ELSEWHERE)
     held.acquire()
     watch.now += timedelta(seconds=50)
@@ -81,7 +81,7 @@ def test_a_claim_that_is_renewed_lasts(store: MemoryStore, watch: Watch) -> None
         lease(store, watch).acquire()
 
 
-def test_nobody_waits_for_a_process_of_this_machine_that_is_dead(store: MemoryStore, watch: Watch) -> None:
+def test_the_lease_of_a_dead_local_process_is_free(store: MemoryStore, watch: Watch) -> None:
     code = "from everlearn.cycle.lease import Holder; h = Holder.this_process(); print(h.pid, h.began)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     pid, began = map(int, done.stdout.split())
@@ -90,13 +90,13 @@ def test_nobody_waits_for_a_process_of_this_machine_that_is_dead(store: MemorySt
     assert lease(store, watch).acquire() == 2
 
 
-def test_a_process_of_an_earlier_boot_is_dead() -> None:
+def test_a_process_of_an_earlier_boot_is_known_dead() -> None:
     assert replace(HERE, boot="earlier").is_known_dead()
     assert not replace(HERE, boot="earlier", host="another-machine").is_known_dead()
     assert not HERE.is_known_dead()
 
 
-def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
+def test_one_of_two_simultaneous_holders_is_refused(watch: Watch) -> None:
     class Slow(MemoryStore):
         def get(self, key: str) -> Blob:
             try:
@@ -113,7 +113,7 @@ def test_of_two_that_come_at_once_one_is_refused(watch: Watch) -> None:
     assert first.token == 1
 
 
-def test_it_is_renewed_in_the_background_until_it_is_left(store: MemoryStore) -> None:
+def test_a_lease_is_renewed_in_the_background(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
         begun = store.get(f"{LINE}/work/lease.json").etag
         assert wait_until(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, timeout_s=10)
@@ -121,7 +121,7 @@ def test_it_is_renewed_in_the_background_until_it_is_left(store: MemoryStore) ->
     assert Lease(store, LINE, holder=ELSEWHERE).acquire() == held.token + 1
 
 
-def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
+def test_renewal_survives_a_short_store_outage() -> None:
     class Away(MemoryStore):
         failures = 0
 
@@ -137,7 +137,7 @@ def test_a_store_that_is_away_for_a_moment_does_no_harm() -> None:
         assert wait_until(lambda: store.get(f"{LINE}/work/lease.json").etag != begun, timeout_s=10)
 
 
-def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
+def test_a_renewal_with_a_lost_response_keeps_the_lease(watch: Watch) -> None:
     class Cut(MemoryStore):
         cut = False
 
@@ -161,7 +161,7 @@ def test_a_renewal_whose_answer_was_lost_is_still_ours(watch: Watch) -> None:
         lease(store, watch, holder=ELSEWHERE).acquire()
 
 
-def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended() -> None:
+def test_a_failed_release_does_not_hide_the_error_of_the_block() -> None:
     class Gone(MemoryStore):
         def replace(self, key: str, data: bytes, *, etag: str) -> str:
             raise StoreDownError("no answer")
@@ -173,13 +173,13 @@ def test_a_store_that_is_away_at_the_end_does_not_hide_how_the_work_ended() -> N
 def test_a_lost_lease_is_no_longer_renewed(store: MemoryStore) -> None:
     with Lease(store, LINE, ttl_s=0.06) as held:
         other = Lease(store, LINE, holder=ELSEWHERE)
-        assert wait_until(lambda: takes_over(other, store), timeout_s=10)
+        assert wait_until(lambda: overwrite(other, store), timeout_s=10)
         assert wait_until(lambda: not held._thread.is_alive(), timeout_s=10)
     other.renew()
 
 
-def takes_over(other: Lease, store: MemoryStore) -> bool:
-    """Write over the lease, whoever holds it, as if it had expired."""
+def overwrite(other: Lease, store: MemoryStore) -> bool:
+    """Overwrite the lease as if it had expired."""
     key = f"{LINE}/work/lease.json"
     try:
         other._take(7, lambda data: store.replace(key, data, etag=store.get(key).etag))
@@ -188,26 +188,26 @@ def takes_over(other: Lease, store: MemoryStore) -> bool:
     return True
 
 
-def test_a_damaged_lease_is_told(store: MemoryStore) -> None:
+def test_a_damaged_lease_is_an_integrity_error(store: MemoryStore) -> None:
     store.put(f"{LINE}/work/lease.json", b"{")
     with pytest.raises(IntegrityError, match="the lease of the line is damaged"):
         Lease(store, LINE).acquire()
 
 
-def test_what_runs_unattended_waits_for_the_claim_of_a_silent_machine_to_end(store: MemoryStore) -> None:
+def test_an_unattended_run_waits_for_a_lease_to_expire(store: MemoryStore) -> None:
     Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.4).acquire()
     with Lease(store, LINE, holder=HERE, ttl_s=0.4, waits=True) as taken:
         assert taken.token == 2
 
 
-def test_a_holder_that_gives_a_sign_of_life_is_not_waited_for(store: MemoryStore) -> None:
+def test_a_holder_that_renews_is_not_waited_for(store: MemoryStore) -> None:
     with Lease(store, LINE, holder=ELSEWHERE, ttl_s=0.6):
         late = Lease(store, LINE, holder=HERE, ttl_s=0.6, waits=True)
         with pytest.raises(CycleBusyError), late:
             pass
 
 
-def test_nothing_is_waited_for_where_nobody_is(store: MemoryStore) -> None:
+def test_a_free_lease_is_taken_at_once(store: MemoryStore) -> None:
     with Lease(store, LINE, holder=HERE, waits=True) as taken:
         assert taken.token == 1
 

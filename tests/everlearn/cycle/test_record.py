@@ -25,7 +25,7 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
-def test_a_rerun_resumes_the_open_night_whatever_arrived_meanwhile(store: MemoryStore) -> None:
+def test_a_rerun_resumes_the_open_cycle(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS, notes={"snapshot": "s"}, clock=Clock())
     assert (opened.key, opened.resumed, opened.notes) == (cycle_key(INPUTS), False, {"snapshot": "s"})
     again = open_cycle(store, LINE, OTHER, notes={"snapshot": "other"})
@@ -33,7 +33,7 @@ def test_a_rerun_resumes_the_open_night_whatever_arrived_meanwhile(store: Memory
     assert current_cycle(store, LINE) == again
 
 
-def test_a_night_that_has_ended_lets_the_next_begin(store: MemoryStore) -> None:
+def test_the_next_cycle_can_open_after_the_last_ended(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS)
     close_cycle(store, opened, end=End.REJECTED)
     close_cycle(store, opened, end=End.REJECTED)
@@ -42,14 +42,14 @@ def test_a_night_that_has_ended_lets_the_next_begin(store: MemoryStore) -> None:
     assert (following.key, following.resumed) == (cycle_key(OTHER), False)
 
 
-def test_a_night_that_cannot_go_on_is_given_up_by_hand(store: MemoryStore) -> None:
+def test_an_open_cycle_can_be_abandoned(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS)
     assert abandon_cycle(store, LINE) == replace(opened, resumed=True)
     assert abandon_cycle(store, LINE) is None
     assert not open_cycle(store, LINE, OTHER).resumed
 
 
-def test_a_night_at_work_is_not_given_up(store: MemoryStore) -> None:
+def test_a_running_cycle_is_not_abandoned(store: MemoryStore) -> None:
     open_cycle(store, LINE, INPUTS)
     elsewhere = replace(Holder.this_process(), host="another machine")
     with Lease(store, LINE, holder=elsewhere), pytest.raises(CycleBusyError):
@@ -57,20 +57,20 @@ def test_a_night_at_work_is_not_given_up(store: MemoryStore) -> None:
     assert current_cycle(store, LINE) is not None
 
 
-def test_an_abandoned_night_can_be_begun_again(store: MemoryStore) -> None:
+def test_an_abandoned_cycle_can_be_opened_again(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS, clock=Clock())
     close_cycle(store, opened, end=None)
     assert b"ABANDONED" in store.get(f"{LINE}/work/open.json").data
     assert not open_cycle(store, LINE, INPUTS).resumed
 
 
-def test_no_night_is_open_on_a_new_line(store: MemoryStore) -> None:
+def test_no_cycle_is_open_on_a_new_line(store: MemoryStore) -> None:
     assert current_cycle(store, LINE) is None
     with pytest.raises(CycleError, match="is not the open one"):
         close_cycle(store, OPEN, end=None)
 
 
-def test_a_late_worker_cannot_close_the_night_of_another(store: MemoryStore) -> None:
+def test_a_late_worker_cannot_close_another_cycle(store: MemoryStore) -> None:
     late = open_cycle(store, LINE, INPUTS)
     close_cycle(store, late, end=End.PUBLISHED)
     open_cycle(store, LINE, OTHER)
@@ -78,7 +78,7 @@ def test_a_late_worker_cannot_close_the_night_of_another(store: MemoryStore) -> 
         close_cycle(store, late, end=None)
 
 
-def test_of_two_that_open_at_once_both_get_the_same_night() -> None:
+def test_two_simultaneous_openers_get_the_same_cycle() -> None:
     class Raced(MemoryStore):
         def create(self, key: str, data: bytes) -> str:
             if key.endswith("open.json") and not list(self.list(key)):
@@ -89,10 +89,10 @@ def test_of_two_that_open_at_once_both_get_the_same_night() -> None:
     assert (opened.key, opened.resumed) == (cycle_key(OTHER), True)
 
 
-def test_of_two_that_close_at_once_one_is_told() -> None:
+def test_one_of_two_simultaneous_closers_is_refused() -> None:
     class Raced(MemoryStore):
         def replace(self, key: str, data: bytes, *, etag: str) -> str:
-            raise ConflictError("somebody else")
+            raise ConflictError("another writer")
 
     store = Raced()
     opened = open_cycle(store, LINE, INPUTS)
@@ -107,7 +107,7 @@ def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
     assert current_cycle(s3_store, LINE) is None
 
 
-def test_a_record_of_another_version_is_told(store: MemoryStore) -> None:
+def test_a_record_with_unknown_fields_is_refused(store: MemoryStore) -> None:
     store.put(f"{LINE}/work/open.json", b'{"colour":"red"}')
     with pytest.raises(CycleError, match="started by another version of Everlearn"):
         open_cycle(store, LINE, INPUTS)

@@ -31,7 +31,7 @@ def work(store: MemoryStore) -> Workspace:
     return Workspace(store, LINE, KEY, token=1)
 
 
-def test_a_result_is_there_for_any_worker(store: MemoryStore, work: Workspace) -> None:
+def test_any_worker_can_read_a_result(store: MemoryStore, work: Workspace) -> None:
     assert not work.has("ladder")
     work.put("ladder", b"rungs")
     reader = Workspace(store, LINE, KEY)
@@ -40,7 +40,7 @@ def test_a_result_is_there_for_any_worker(store: MemoryStore, work: Workspace) -
     assert reader.names() == ("ladder",)
 
 
-def test_a_result_can_be_put_again_and_dropped(work: Workspace) -> None:
+def test_a_result_can_be_replaced_and_dropped(work: Workspace) -> None:
     work.put("ladder", b"rungs")
     work.put("ladder", b"more rungs")
     assert work.get("ladder") == b"more rungs"
@@ -49,9 +49,7 @@ def test_a_result_can_be_put_again_and_dropped(work: Workspace) -> None:
     assert work.names() == ()
 
 
-def test_a_checkpoint_that_was_replaced_leaves_nothing_behind(
-    store: MemoryStore, work: Workspace, tmp_path: Path
-) -> None:
+def test_a_replaced_checkpoint_leaves_no_bytes_behind(store: MemoryStore, work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "same").write_bytes(b"the ladder")
     work.put("ladder", b"the ladder")
     for step in range(5):
@@ -59,16 +57,16 @@ def test_a_checkpoint_that_was_replaced_leaves_nothing_behind(
         work.put_tree("checkpoint", tmp_path)
         assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 2
     work.drop("checkpoint")
-    assert work.get("ladder") == b"the ladder", "what another result needs stays"
+    assert work.get("ladder") == b"the ladder", "bytes of another result are kept"
     assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 1
 
 
-def test_what_is_not_there_yet_is_said_so(work: Workspace) -> None:
+def test_a_missing_result_is_not_found(work: Workspace) -> None:
     with pytest.raises(NotFoundError, match="has no result 'ladder' yet"):
         work.get("ladder")
 
 
-def test_a_directory_comes_back_as_it_was(work: Workspace, tmp_path: Path) -> None:
+def test_a_directory_is_restored_unchanged(work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "from" / "deep").mkdir(parents=True)
     (tmp_path / "from" / "a.bin").write_bytes(b"a")
     (tmp_path / "from" / "deep" / "b.bin").write_bytes(b"b")
@@ -84,7 +82,7 @@ def test_an_empty_directory_is_a_result(work: Workspace, tmp_path: Path) -> None
     assert list(work.get_tree("nothing", tmp_path / "to").iterdir()) == []
 
 
-def test_a_late_worker_cannot_write_whatever_it_believes(store: MemoryStore, work: Workspace, tmp_path: Path) -> None:
+def test_an_older_token_cannot_write(store: MemoryStore, work: Workspace, tmp_path: Path) -> None:
     work.put("ladder", b"by the first")
     Workspace(store, LINE, KEY, token=2).fence()
     attempts: tuple[Callable[[], None], ...] = (
@@ -104,7 +102,7 @@ def test_a_reader_cannot_write(store: MemoryStore) -> None:
         Workspace(store, LINE, KEY).put("ladder", b"rungs")
 
 
-def test_two_steps_at_the_same_time_both_keep_their_results(work: Workspace, store: MemoryStore) -> None:
+def test_two_simultaneous_steps_keep_both_results(work: Workspace, store: MemoryStore) -> None:
     other = Workspace(store, LINE, KEY, token=1)
     original = work._write
 
@@ -118,9 +116,9 @@ def test_two_steps_at_the_same_time_both_keep_their_results(work: Workspace, sto
     assert work.names() == ("mine", "other")
 
 
-def test_an_index_that_changes_all_the_time_is_given_up(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_stop_after_too_many_conflicts(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object) -> None:
-        raise ConflictError("somebody else")
+        raise ConflictError("another writer")
 
     monkeypatch.setattr(module, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(work, "_write", lost)
@@ -128,7 +126,7 @@ def test_an_index_that_changes_all_the_time_is_given_up(work: Workspace, monkeyp
         work.put("ladder", b"rungs")
 
 
-def test_a_damaged_result_is_never_used(store: MemoryStore, work: Workspace) -> None:
+def test_a_damaged_result_is_an_integrity_error(store: MemoryStore, work: Workspace) -> None:
     work.put("ladder", b"rungs")
     key = next(info.key for info in store.list() if "/sha256/" in info.key)
     store.put(key, b"wrong")
@@ -137,7 +135,7 @@ def test_a_damaged_result_is_never_used(store: MemoryStore, work: Workspace) -> 
 
 
 @pytest.mark.parametrize("path", ["../up", "/etc/x", "a/../../up", ""])
-def test_nothing_is_written_outside_the_directory(
+def test_paths_outside_the_directory_are_refused(
     store: MemoryStore, work: Workspace, tmp_path: Path, path: str
 ) -> None:
     work.put("ladder", b"rungs")
@@ -147,7 +145,7 @@ def test_nothing_is_written_outside_the_directory(
         work.get_tree("evil", tmp_path / "to")
 
 
-def test_a_place_that_cannot_be_written_is_told(work: Workspace, tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_named(work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "a").write_bytes(b"a")
     work.put_tree("tree", tmp_path / "from")
