@@ -33,10 +33,10 @@ def defined_parents() -> dict[str, str]:
     bases = [(node.name, ast.unparse(base).rpartition(".")[2]) for node in classes for base in node.bases]
     parents: dict[str, str] = {}
     while True:
-        found = {name: base for name, base in bases if name == "EverlearnError" or base in parents}
-        if found == parents:
+        derived = {name: base for name, base in bases if name == "EverlearnError" or base in parents}
+        if derived == parents:
             return parents
-        parents = found
+        parents = derived
 
 
 def test_the_drawn_error_tree_is_complete() -> None:
