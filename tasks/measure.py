@@ -70,7 +70,7 @@ def check_bytes(night: Night) -> None:
             base = night.settings.base_directory
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode < 0:
+        if done.returncode < 0:  # out of memory, or stopped with its parent: says nothing about the adapter
             raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
         report = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-2000:]}
         work.put("check/bytes", as_json(report))

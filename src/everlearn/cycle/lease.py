@@ -84,7 +84,10 @@ def last_renewal(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime |
 
 
 class Lease:
-    """Lease of `line`, valid for `ttl_s` seconds. As a context manager it is renewed in the background until released."""
+    """Lease of `line`, valid for `ttl_s` seconds. As a context manager it is renewed in the background until released.
+
+    With `waits`, entering the context first waits for another holder to show that it is alive, or to expire.
+    """
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ class Lease:
         self._ttl_s = ttl_s
         self._clock = clock
         self._etag = ""
-        self._mutex = threading.Lock()
+        self._mutex = threading.Lock()  # the renewing thread and `release` both use the ETag
         self._done = threading.Event()
 
     def acquire(self) -> int:
@@ -116,11 +119,13 @@ class Lease:
             return self._take(1, lambda data: self._store.create(self._key, data))
         record = _Record.from_bytes(held.data)
         self._refuse_if_busy(record)
+        # Both writes are conditional: of two runs that read the same record, one fails.
         return self._take(record.token + 1, lambda data: self._store.replace(self._key, data, etag=held.etag))
 
     def await_renewal(self) -> None:
         """Wait until the other holder renews the lease, which shows that it is alive, or until the lease expires."""
         held = self._held_by_other()
+        # A renewal moves the expiry time, a takeover the token: any change shows a live process.
         while held is not None and held == (latest := self._held_by_other()) and latest[0] > self._clock():
             self._done.wait(min(1.0, self._ttl_s / 20))
 

@@ -106,6 +106,7 @@ class Workspace:
             raise CycleBusyError(f"the workspace of cycle {self.key[:12]} was opened for reading only")
         for _ in range(MAX_ATTEMPTS):
             index, etag = self._read()
+            # The token is compared and written in the same conditional write, so no older worker slips in between.
             if index.token > self._token:
                 raise CycleBusyError(f"cycle {self.key[:12]} was taken over by another run; this one must not write")
             after = _Index(token=self._token, names=change(index.names))
