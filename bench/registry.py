@@ -34,7 +34,7 @@ import boto3
 from everlearn.canonical_json import digest_of
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.manifest import Manifest
-from everlearn.registry.signing import create_key, trust
+from everlearn.registry.signing import create_key, signer_and_verifier
 from everlearn.registry.versions import Registry
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.s3 import S3Store
@@ -68,7 +68,7 @@ class Bench:
 
     def registry(self, store: Store, *, line: str = "bench") -> Registry:
         """A line as a fresh process would open it."""
-        signer, verifier = trust(key_file=self.key, trusted=(), unsigned=False)
+        signer, verifier = signer_and_verifier(key_file=self.key, trusted=(), unsigned=False)
         return Registry(store, line, clock=lambda: datetime.now(tz=UTC), signer=signer, verifier=verifier)
 
     def publish(self, registry: Registry, path: Path) -> str:

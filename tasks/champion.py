@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prefect.artifacts import create_markdown_artifact
 
 from everlearn.errors import LateError
-from everlearn.registry.acknowledgements import wait_for_all
+from everlearn.registry.acknowledgements import wait_until_followed
 from everlearn.registry.connect import open_registry
 from everlearn.serving.rollout_status import outlook
 from tasks.artifact import artifact_key
@@ -57,7 +57,7 @@ def await_consumers(settings: Settings, *, timeout_s: float) -> None:
     Raises:
         LateError: some consumers have not followed in time. The message names them.
     """
-    late = wait_for_all(open_registry(settings), patience_s=timeout_s) if timeout_s else ()
+    late = wait_until_followed(open_registry(settings), timeout_s=timeout_s) if timeout_s else ()
     if late:
         names = ", ".join(each.consumer for each in late)
         raise LateError(f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check them")

@@ -17,7 +17,7 @@ from everlearn import counters
 from everlearn.cycle.lease import Lease
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
-from everlearn.registry.connect import open_patiently, open_registry, open_store
+from everlearn.registry.connect import open_registry, open_retrying_store, open_store
 from everlearn.reporting.night_record import StepTime
 from everlearn.telemetry import logs
 
@@ -59,7 +59,7 @@ class Night:
     @property
     def store(self) -> Store:
         """The bucket, with retries while the server is down for minutes."""
-        return open_patiently(self.settings.store)
+        return open_retrying_store(self.settings.store)
 
     @property
     def registry(self) -> Registry:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from everlearn.registry.connect import open_patiently, open_registry, open_store
+from everlearn.registry.connect import open_registry, open_retrying_store, open_store
 from everlearn.reporting.night_record import NightRecord
 from everlearn.reporting.report import gate_rows, headline, plain, summary_markdown
 from everlearn.storage.objects import object_key
@@ -47,7 +47,7 @@ def show_night(night: Night) -> None:
 @step_task
 def show_history(settings: Settings) -> None:
     """Show the newest events of the line as a table in the dashboard. The table keeps its key from night to night."""
-    line, store = settings.store.line, open_patiently(settings.store)
+    line, store = settings.store.line, open_retrying_store(settings.store)
     state = open_registry(settings, store=store).state()
     rows = [
         f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"

@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "peft", "great_expectations", "prefect", "dvc", "pandas", "scipy", "sympy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "great_expectations",
+    "prefect",
+    "dvc",
+    "pandas",
+    "scipy",
+    "sympy",
+    "cyclonedx",
+    "in_toto_attestation",
+)
 LIGHT = (
     "everlearn.registry.versions",
     "everlearn.cli",

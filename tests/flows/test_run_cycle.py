@@ -12,7 +12,7 @@ from everlearn.cycle.lease import Lease
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.registry.events import EventKind
-from everlearn.registry.signing import trust
+from everlearn.registry.signing import signer_and_verifier
 from everlearn.registry.versions import Registry
 from tests.support.line import Clock
 from tests.support.night import write_shard
@@ -31,7 +31,7 @@ EVERY_STEP = [
 
 def state_of(nights: Nights) -> State:
     chosen = nights.settings().signing
-    signer, verifier = trust(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    signer, verifier = signer_and_verifier(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     store = nights.server.store(nights.bucket)
     return Registry(store, "integration", clock=Clock(), signer=signer, verifier=verifier).state()
 

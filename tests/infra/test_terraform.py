@@ -26,7 +26,7 @@ from everlearn.cycle.record import abandon_cycle, current_cycle, open_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError, StoreError
 from everlearn.local.seaweedfs import LocalS3
-from everlearn.registry.acknowledgements import acknowledge, forget, replicas
+from everlearn.registry.acknowledgements import acknowledge, forget_consumer, replicas
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
 from everlearn.settings import RetentionSettings
@@ -162,7 +162,7 @@ def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_con
     line.store.touch(next(iter(line.store.list(f"{LINE}/objects/"))).key)
     trained(store)
     cloud.direct().put(f"{LINE}/consumers/gone.json", b"{}")
-    forget(line, "gone")
+    forget_consumer(line, "gone")
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
     assert len(list(store.versions(f"{LINE}/HEAD"))) == line.state().sequence - 1
     line._heartbeat.end()

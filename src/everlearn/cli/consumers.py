@@ -15,7 +15,7 @@ import typer
 
 from everlearn.cli import formatting
 from everlearn.cli.output import Json, answer, errors, table, tell
-from everlearn.registry.acknowledgements import acknowledge, check_name, forget
+from everlearn.registry.acknowledgements import acknowledge, check_consumer_name, forget_consumer
 from everlearn.registry.acknowledgements import replicas as all_replicas
 from everlearn.registry.delivery import Receipt
 
@@ -63,7 +63,7 @@ def pull(
     """
     place: Place = context.obj
     if consumer:
-        check_name(consumer)
+        check_consumer_name(consumer)
     registry = place.registry()
     name = registry.resolve(version).version
     with progress_of(registry, name) as arrived:
@@ -156,7 +156,7 @@ def replicas(
     place: Place = context.obj
     registry = place.registry()
     if forget_:
-        forget(registry, forget_)
+        forget_consumer(registry, forget_)
     found = all_replicas(registry)
     facts = [
         {

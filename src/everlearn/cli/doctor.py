@@ -122,7 +122,9 @@ def look_at_key(place: Place) -> str:
     """There is a key to sign with, or a trusted one to verify with."""
     settings = place.settings()
     chosen = settings.signing
-    signer, _ = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    signer, _ = signing.signer_and_verifier(
+        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
+    )
     if signer is None:
         if chosen.unsigned:
             return "unsigned, as the settings say"

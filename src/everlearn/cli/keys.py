@@ -43,7 +43,7 @@ def new(
 
         everlearn keys new .everlearn/signing.pem
     """
-    made = signing.create_key(file, anew=True)
+    made = signing.create_key(file, must_be_new=True)
     answer({"file": str(file), "public": made.key}, as_json=json, shown=made.key)
     tell(
         f"{file} holds the private key: name it in signing.key_file, or put its content into {signing.VARIABLE}; "
@@ -63,7 +63,9 @@ def show(context: typer.Context, *, json: Json = False) -> None:
     place: Place = context.obj
     settings = place.settings()
     chosen = settings.signing
-    signer, verifier = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    signer, verifier = signing.signer_and_verifier(
+        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
+    )
     trusted = verifier.keys if isinstance(verifier, signing.Ed25519Verifier) else ()
     source = (signing.VARIABLE if os.environ.get(signing.VARIABLE) else str(chosen.key_file)) if signer else None
     facts = {"signs": signer and signer.key, "from": source, "trusted": list(trusted), "unsigned": chosen.unsigned}

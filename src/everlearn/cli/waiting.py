@@ -9,7 +9,7 @@ import typer
 
 from everlearn.cli.output import tell
 from everlearn.errors import LateError
-from everlearn.registry.acknowledgements import wait_for_all
+from everlearn.registry.acknowledgements import wait_until_followed
 
 if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
@@ -29,7 +29,7 @@ def duration(text: str) -> float:
 def wait(registry: Registry, *, patience_s: float) -> None:
     """Wait until every consumer has acknowledged the champion. LateError names those that have not."""
     tell(f"waiting up to {patience_s:g} s until all consumers have followed")
-    late = wait_for_all(registry, patience_s=patience_s)
+    late = wait_until_followed(registry, timeout_s=patience_s)
     if late:
         names = ", ".join(each.consumer for each in late)
         raise LateError(

@@ -1,9 +1,9 @@
-"""Who serves what: each consumer says which version it has taken up, and a rollback can wait until all have.
+"""Acknowledgements: which version each consumer serves, and waiting until all serve the champion.
 
-    <line>/consumers/<name>.json   consumer, version, digest of its manifest, the newest event it has seen, when
+    <line>/consumers/<name>.json   consumer, version, digest of its manifest, newest event seen, time
 
-A consumer writes its own and no other. They are notes, not documents: unsigned, believed by nobody who verifies, and
-written over each time. What `fsck` takes from one is only where to look for an event that is signed.
+Each consumer overwrites its own record. The records are unsigned and never trusted: `fsck` takes from them only which
+signed event to look for.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledgement:
-    """What one consumer has taken up. `version` and `manifest` None mean the base model alone.
+    """What one consumer serves. `version` and `manifest` None mean the base model without an adapter.
 
-    `sequence` and `event` are those of the newest event that it had seen then.
+    `sequence` and `event` are number and digest of the newest event that the consumer had seen.
     """
 
     consumer: str
@@ -43,26 +43,26 @@ class Acknowledgement:
     at: datetime
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """Return the record as canonical JSON."""
         return canonical(asdict(self) | {"at": self.at.isoformat()})
 
     @classmethod
     def from_bytes(cls, data: bytes, *, name: str) -> Self:
-        """Inverse of `to_bytes`. IntegrityError if it is none."""
+        """Return the record in `data`: the inverse of `to_bytes`. Raises IntegrityError for any other bytes."""
         content = parse(data, name=name)
         try:
-            said = cls(**content | {"at": datetime.fromisoformat(content["at"])})
+            made = cls(**content | {"at": datetime.fromisoformat(content["at"])})
         except (KeyError, TypeError, ValueError):
-            raise IntegrityError(f"{name} is no acknowledgement") from None
-        texts = (said.consumer, said.version or "", said.manifest or "", said.event or "")
-        if type(said.sequence) is not int or not all(isinstance(each, str) for each in texts):
-            raise IntegrityError(f"{name} is no acknowledgement")
-        return said
+            raise IntegrityError(f"{name} is not an acknowledgement: a field is missing, unknown or invalid") from None
+        texts = (made.consumer, made.version or "", made.manifest or "", made.event or "")
+        if type(made.sequence) is not int or not all(isinstance(each, str) for each in texts):
+            raise IntegrityError(f"{name} is not an acknowledgement: a field has the wrong type")
+        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A consumer as the line sees it. `acknowledged` is None where what it wrote cannot be read."""
+    """A consumer of a line. `acknowledged` is None if its record cannot be read."""
 
     consumer: str
     acknowledged: Acknowledgement | None
@@ -70,66 +70,72 @@ class Replica:
 
     @property
     def serves(self) -> str | None:
-        """The version; None is the base model, or nothing that is known."""
+        """The version that it serves; None is the base model, or unknown."""
         return self.acknowledged.version if self.acknowledged else None
 
 
-def check_name(consumer: str) -> str:
-    """`consumer`, if it can be the name of one. BadInputError if not."""
+def check_consumer_name(consumer: str) -> str:
+    """Return `consumer`. Raises BadInputError if it cannot be part of a key."""
     if not _NAME.fullmatch(consumer):
-        raise BadInputError(f"{consumer!r} is no name of a consumer: letters, digits, dots, dashes, at most 100")
+        raise BadInputError(
+            f"{consumer!r} is not a valid consumer name: use letters, digits, dots, dashes and underscores, at most 100"
+        )
     return consumer
 
 
 def acknowledge(registry: Registry, *, consumer: str, version: str | None, sequence: int, at: datetime) -> None:
-    """Say that `consumer` has taken up `version` (None: the base model), having seen `sequence` events."""
+    """Record that `consumer` serves `version` (None: the base model) and has seen `sequence` events."""
     state = registry.state()
-    said = Acknowledgement(
-        consumer=check_name(consumer),
+    note = Acknowledgement(
+        consumer=check_consumer_name(consumer),
         version=version,
         manifest=state.versions[version].manifest if version else None,
         sequence=sequence,
         event=state.tip_at(sequence),
         at=at,
     )
-    registry.store.put(_key(registry.line, consumer), said.to_bytes())
+    registry.store.put(_key(registry.line, consumer), note.to_bytes())
 
 
 def acknowledgements(store: Store, line: str) -> dict[str, Acknowledgement | None]:
-    """By consumer, what each has said last; None where that cannot be read."""
+    """Return the record of each consumer by name; None for one that cannot be read."""
     prefix = f"{line}/consumers/"
     names = [info.key.removeprefix(prefix).removesuffix(".json") for info in store.list(prefix)]
     return {name: _read(store, _key(line, name)) for name in names}
 
 
 def replicas(registry: Registry, *, state: State | None = None) -> tuple[Replica, ...]:
-    """Every consumer that has ever said something, and whether it is behind the champion."""
+    """Return every consumer with a record, by name, and whether it serves another version than the champion."""
     state = state or registry.state()
     wanted = state.versions[state.champion].manifest if state.champion else None
-    said = acknowledgements(registry.store, registry.line)
+    notes = acknowledgements(registry.store, registry.line)
     return tuple(
-        Replica(consumer=name, acknowledged=each, behind=each is None or each.manifest != wanted)
-        for name, each in sorted(said.items())
+        Replica(consumer=name, acknowledged=note, behind=note is None or note.manifest != wanted)
+        for name, note in sorted(notes.items())
     )
 
 
-def forget(registry: Registry, consumer: str) -> None:
-    """Remove what a consumer has said that is no more, so that nobody waits for it. BadInputError if it is unknown."""
-    key = _key(registry.line, check_name(consumer))
+def forget_consumer(registry: Registry, consumer: str) -> None:
+    """Delete a consumer's record, so that rollbacks no longer wait for it. Raises BadInputError if it has none."""
+    key = _key(registry.line, check_consumer_name(consumer))
     if _read(registry.store, key) is None and consumer not in acknowledgements(registry.store, registry.line):
         raise BadInputError(f"no consumer of line {registry.line} is called {consumer!r}; see `everlearn replicas`")
     registry.store.delete(key)
 
 
-def wait_for_all(
+def wait_until_followed(
     registry: Registry,
     *,
-    patience_s: float,
+    timeout_s: float,
     clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Replica, ...]:
-    """Wait until nobody is behind; those who still are when patience ends. A store that is away is waited for, too."""
-    end = clock() + patience_s
+    """Wait until every consumer serves the champion, and return those that are still behind at the timeout.
+
+    Raises:
+        StoreDownError: The store does not answer at the timeout. Until then it is polled again.
+    """
+    end = clock() + timeout_s
     while True:
         try:
             late = tuple(each for each in replicas(registry) if each.behind)
@@ -139,7 +145,7 @@ def wait_for_all(
         else:
             if not late or clock() >= end:
                 return late
-        pause(POLL_S)
+        sleep(POLL_S)
 
 
 def _read(store: Store, key: str) -> Acknowledgement | None:

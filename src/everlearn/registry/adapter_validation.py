@@ -1,12 +1,12 @@
-"""What may be in an adapter: two files, and in them nothing but finite numbers of the shapes that LoRA has.
+"""Validate adapter files before upload and before delivery: two files with finite numbers in the shapes of LoRA.
 
     adapter_model.safetensors   pairs A (rank, in) and B (out, rank) for modules of the base; float32, float16, bfloat16
-    adapter_config.json         the settings of peft's LORA, each by a name that is known here
+    adapter_config.json         known settings of `peft.LoraConfig`
 
-A safetensors file is a header length, a JSON header and the numbers (https://github.com/huggingface/safetensors); it
-cannot carry code, and this reads it without any library that could. Whatever is not understood is refused by name: by
-a publisher before the upload, by every reader before the delivery. Leaves out whether the module names and shapes are
-those of the base; whoever loads both sees that.
+A safetensors file is a header length, a JSON header and the numbers (https://github.com/huggingface/safetensors). It is
+parsed here without torch or peft, because a consumer that only pulls has neither, and because the file is untrusted:
+anything that is not understood is refused. Whether module names and shapes fit the base model is checked where both are
+loaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ MAX_HEADER = 16 * 1024**2
 MAX_CONFIG = 64 * 1024
 BLOCK = 4 * 1024**2
 EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
-"""How a number of each kind is read, and the bits that are all set in NaN and infinity only (IEEE 754, bfloat16)."""
-_Ranks = frozenset[Any]
+"""For each dtype the integer type to read it as, and its exponent bits: all set only in NaN and infinity (IEEE 754)."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])\.weight")
 KNOWN = frozenset({
     "alora_invocation_tokens", "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias",
@@ -43,9 +42,9 @@ KNOWN = frozenset({
     "revision", "runtime_config", "target_modules", "target_parameters", "task_type", "trainable_token_indices",
     "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config",
 })  # fmt: skip
-"""Settings of `peft.LoraConfig` (peft 0.21.2)."""
+"""Names of the settings of `peft.LoraConfig` (peft 0.21.2)."""
 MUST_BE = {"peft_type": "LORA", "auto_mapping": None, "modules_to_save": None, "megatron_config": None}
-"""Settings through which peft would import a class by its name, or load weights that are not a pair."""
+"""Settings by which peft would import a class by name, or load weights other than LoRA pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,80 +57,87 @@ class _Tensor:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise AdapterError unless these are exactly the two files."""
-    found = set(names)
-    extra, missing = sorted(found - {WEIGHTS, CONFIG}), sorted({WEIGHTS, CONFIG} - found)
+    """Raise AdapterError unless `names` are exactly the two files of an adapter."""
+    present = set(names)
+    extra, missing = sorted(present - {WEIGHTS, CONFIG}), sorted({WEIGHTS, CONFIG} - present)
     if extra:
-        raise AdapterError(f"{extra[0]!r} has no place in an adapter, which is {WEIGHTS} and {CONFIG}; remove it")
+        raise AdapterError(f"{extra[0]!r} is not part of an adapter, which is {WEIGHTS} and {CONFIG}; remove it")
     if missing:
         raise AdapterError(f"the adapter has no {missing[0]}; publish both {WEIGHTS} and {CONFIG}")
 
 
 def check_directory(folder: Path) -> None:
-    """Raise AdapterError, by name and reason, unless `folder` holds an adapter and nothing else."""
+    """Check that `folder` holds a valid adapter and nothing else.
+
+    Raises:
+        AdapterError: With the file, tensor or setting that is invalid.
+    """
     paths = {path.name: path for path in folder.iterdir()}
     for name, path in sorted(paths.items()):
         if path.is_symlink() or not path.is_file():
-            raise AdapterError(f"{name!r} is no plain file; an adapter holds no links and no directories")
+            raise AdapterError(f"{name!r} is not a regular file; an adapter must not contain links or directories")
     check_names(paths)
-    rank_of = _check_config(paths[CONFIG])
-    _check_weights(paths[WEIGHTS], rank_of=rank_of)
+    ranks = _check_config(paths[CONFIG])
+    _check_weights(paths[WEIGHTS], ranks=ranks)
 
 
-def _check_config(path: Path) -> _Ranks:
-    """The ranks that the settings allow."""
+def _check_config(path: Path) -> frozenset[int]:
+    """Check the settings, and return the ranks that they allow."""
     if path.stat().st_size > MAX_CONFIG:
         raise AdapterError(f"{CONFIG} is larger than {MAX_CONFIG // 1024} KiB")
     settings = _object(path.read_bytes(), name=CONFIG)
     unknown = sorted(settings.keys() - KNOWN)
     if unknown:
-        raise AdapterError(f"{CONFIG}: no setting of LoRA is called {unknown[0]!r}")
+        raise AdapterError(f"{CONFIG}: unknown LoRA setting {unknown[0]!r}; remove it")
     for name, value in MUST_BE.items():
         if settings.get(name) != value:
-            raise AdapterError(f"{CONFIG}: {name} is {settings.get(name)!r}, and {value!r} alone can be served")
+            raise AdapterError(f"{CONFIG}: {name} is {settings.get(name)!r}, but only {value!r} is allowed")
     pattern = settings.get("rank_pattern") or {}
     ranks = [settings.get("r"), *(pattern.values() if isinstance(pattern, dict) else [None])]
     if not all(isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 for rank in ranks):
-        raise AdapterError(f"{CONFIG}: r and the values of rank_pattern have to be whole numbers above 0")
+        raise AdapterError(f"{CONFIG}: r and the values of rank_pattern must be integers above 0")
     alpha = settings.get("lora_alpha")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
-        raise AdapterError(f"{CONFIG}: lora_alpha has to be a finite number, not {alpha!r}")
+        raise AdapterError(f"{CONFIG}: lora_alpha must be a finite number, not {alpha!r}")
     return frozenset(ranks)
 
 
-def _check_weights(path: Path, *, rank_of: _Ranks) -> None:
+def _check_weights(path: Path, *, ranks: frozenset[int]) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER, size - 8):
-            raise AdapterError(f"{WEIGHTS}: its header would be {length} bytes long; the file is damaged")
+            raise AdapterError(
+                f"{WEIGHTS}: header length {length} is not between 2 and {min(MAX_HEADER, size - 8)}; the file is damaged"
+            )
         tensors = _tensors(_object(file.read(length), name=f"{WEIGHTS}, header"))
         _check_layout(tensors, room=size - 8 - length)
-        _check_pairs(tensors, ranks=rank_of)
+        _check_pairs(tensors, ranks=ranks)
         for tensor in tensors:
             _check_finite(file, tensor, start=8 + length)
 
 
 def _tensors(header: dict[str, Any]) -> list[_Tensor]:
-    """What the header names, in the order in which it lies in the file."""
+    """Return the tensors of the header in file order."""
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise AdapterError(f"{WEIGHTS}: its metadata is no mapping of texts")
-    return sorted((_tensor(name, said) for name, said in header.items()), key=lambda each: (each.begin, each.end))
+        raise AdapterError(f"{WEIGHTS}: its metadata must map strings to strings")
+    return sorted((_tensor(name, entry) for name, entry in header.items()), key=lambda each: (each.begin, each.end))
 
 
-def _tensor(name: str, said: Any) -> _Tensor:
-    if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
-        raise AdapterError(f"{WEIGHTS}: {name!r} is not described by dtype, shape and data_offsets")
-    shape, offsets = said["shape"], said["data_offsets"]
-    if said["dtype"] not in tuple(EXPONENT):
-        raise AdapterError(f"{WEIGHTS}: {name!r} holds {said['dtype']!r}; use one of {', '.join(EXPONENT)}")
-    if not _whole(shape, count=2) or not _whole(offsets, count=2) or 0 in shape:
-        raise AdapterError(f"{WEIGHTS}: {name!r} has the shape {shape!r} at {offsets!r}, which no pair of LoRA has")
-    return _Tensor(name, said["dtype"], tuple(shape), *offsets)
+def _tensor(name: str, entry: Any) -> _Tensor:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise AdapterError(f"{WEIGHTS}: {name!r} must have exactly dtype, shape and data_offsets")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if entry["dtype"] not in tuple(EXPONENT):
+        raise AdapterError(f"{WEIGHTS}: {name!r} has dtype {entry['dtype']!r}; use one of {', '.join(EXPONENT)}")
+    if not _are_sizes(shape, count=2) or not _are_sizes(offsets, count=2) or 0 in shape:
+        raise AdapterError(f"{WEIGHTS}: {name!r} has shape {shape!r} at offsets {offsets!r}; LoRA weights are matrices")
+    return _Tensor(name, entry["dtype"], tuple(shape), *offsets)
 
 
-def _whole(values: Any, *, count: int) -> bool:
+def _are_sizes(values: Any, *, count: int) -> bool:
+    """Whether `values` is a list of `count` integers from 0 to 2**48."""
     return (
         isinstance(values, list)
         and len(values) == count
@@ -140,33 +146,33 @@ def _whole(values: Any, *, count: int) -> bool:
 
 
 def _check_layout(tensors: list[_Tensor], *, room: int) -> None:
-    """Each tensor as long as its shape says, one behind the other, to the end of the file."""
+    """Check that each tensor has the length of its shape, and that together they fill the file without gaps."""
     at = 0
     for tensor in tensors:
         width = np.dtype(EXPONENT[tensor.dtype][0]).itemsize
         if tensor.begin != at or tensor.end - tensor.begin != math.prod(tensor.shape) * width:
             raise AdapterError(
-                f"{WEIGHTS}: {tensor.name!r} lies at {tensor.begin} to {tensor.end}, not where it should"
+                f"{WEIGHTS}: {tensor.name!r} is at bytes {tensor.begin} to {tensor.end}, not where its shape and order put it"
             )
         at = tensor.end
     if at != room:
-        raise AdapterError(f"{WEIGHTS}: the numbers take {at} bytes and the file has {room} for them; it is damaged")
+        raise AdapterError(f"{WEIGHTS}: the tensors take {at} bytes, but the file has {room}; it is damaged")
 
 
-def _check_pairs(tensors: list[_Tensor], *, ranks: _Ranks) -> None:
-    """Every module with A and B, of one rank that the settings name."""
+def _check_pairs(tensors: list[_Tensor], *, ranks: frozenset[int]) -> None:
+    """Check that every module has A and B of one rank that the settings allow."""
     sides: dict[str, dict[str, int]] = {}
     for tensor in tensors:
-        found = _TENSOR.fullmatch(tensor.name)
-        if found is None:
-            raise AdapterError(f"{WEIGHTS}: {tensor.name!r} is no weight of LoRA")
-        sides.setdefault(found["module"], {})[found["side"]] = tensor.shape[0 if found["side"] == "A" else 1]
+        match = _TENSOR.fullmatch(tensor.name)
+        if match is None:
+            raise AdapterError(f"{WEIGHTS}: {tensor.name!r} is not a LoRA weight")
+        sides.setdefault(match["module"], {})[match["side"]] = tensor.shape[0 if match["side"] == "A" else 1]
     if not sides:
         raise AdapterError(f"{WEIGHTS} holds no weights")
     for module, rank in sorted(sides.items()):
         if rank.keys() != {"A", "B"} or rank["A"] != rank["B"] or rank["A"] not in ranks:
             raise AdapterError(
-                f"{WEIGHTS}: module {module} has the ranks {rank}; A and B have to agree with each other and with {CONFIG}"
+                f"{WEIGHTS}: module {module} has the ranks {rank}; A and B must agree with each other and with {CONFIG}"
             )
 
 
@@ -178,22 +184,22 @@ def _check_finite(file: BinaryIO, tensor: _Tensor, *, start: int) -> None:
         block = file.read(min(BLOCK, left))
         left -= len(block)
         if bool(np.any((np.frombuffer(block, dtype=kind) & exponent) == exponent)):
-            raise AdapterError(f"{WEIGHTS}: {tensor.name!r} holds NaN or infinity")
+            raise AdapterError(f"{WEIGHTS}: {tensor.name!r} contains NaN or infinity")
 
 
 def _object(data: bytes, *, name: str) -> dict[str, Any]:
-    """A JSON object in which no key comes twice."""
+    """Return a JSON object. Raises AdapterError for other JSON, and for duplicate keys, which parsers read differently."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            raise AdapterError(f"{name}: a key comes twice")
+            raise AdapterError(f"{name}: duplicate key")
         return made
 
     try:
         value = json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{name} cannot be read as JSON ({error})") from None
+        raise AdapterError(f"{name} is not valid JSON ({error})") from None
     if not isinstance(value, dict):
-        raise AdapterError(f"{name} is no JSON object")
+        raise AdapterError(f"{name} is not a JSON object")
     return value

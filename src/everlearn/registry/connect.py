@@ -1,4 +1,4 @@
-"""From settings to the line that they name: the store, and the registry in it, as every process opens them."""
+"""Open the store and the registry that the settings name."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ if TYPE_CHECKING:
 
 
 def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
-    """The bucket. StoreDownError when no server is named: `everlearn up` starts one and names it."""
+    """Return the bucket. Raises StoreDownError if no server is configured."""
     if settings.endpoint_url is None:
         raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
     return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
 
 
-def open_patiently(settings: StoreSettings) -> RetryingStore:
-    """The same for work that nobody watches: it waits for a server that does not answer."""
+def open_retrying_store(settings: StoreSettings) -> RetryingStore:
+    """Return the bucket for unattended work: requests are retried while the server does not answer."""
     return RetryingStore(open_store(settings))
 
 
 def open_verifier(settings: Settings) -> Verifier:
-    """Whose signatures count. No private key is needed, only who is trusted."""
+    """Return the verifier of the trusted keys. Needs no private key."""
     chosen = settings.signing
-    return signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
+    return signing.signer_and_verifier(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
 
 
 def open_registry(settings: Settings, *, store: Store | None = None) -> Registry:
-    """The line's versions, signed and verified as the settings say. Nothing is read or written yet."""
+    """Return the registry of the configured line. Nothing is read or written yet."""
     chosen = settings.signing
-    signer, verifier = signing.trust(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
+    signer, verifier = signing.signer_and_verifier(
+        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
+    )
     return Registry(
         store or open_store(settings.store),
         settings.store.line,

@@ -1,11 +1,10 @@
-"""Delivering a version into a directory: whole or not at all, and never anything that was not verified.
+"""Delivery of a version into a directory: all files or none, and only verified bytes.
 
-    adapter/                          what consumers read: the files and a receipt, swapped in by one system call
-    .adapter.partial/<manifest>/      what has arrived so far; a delivery that was cut short goes on from there
+    adapter/                          read by consumers: the files and a receipt, swapped in with one system call
+    .adapter.partial/<manifest>/      files that have arrived; an interrupted delivery continues from them
 
-Files are streamed, flushed to disk and verified before the swap. The receipt says which version it is, and how far the
-line's history had come when that was read: an older HEAD is not believed after that. Where the files are right
-already, nothing is touched.
+Files are streamed, verified and flushed to disk before the swap. The receipt holds the version and the number of events
+in the history at that time, so that an older HEAD is refused later. A directory that is right already is not touched.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a directory holds: the file `everlearn.json` in it. `sequence` is that of the newest event seen."""
+    """Content of the file `everlearn.json` in a delivered directory. `sequence` is the number of the newest event seen."""
 
     line: str
     version: str
@@ -42,12 +41,12 @@ class Receipt:
     sequence: int = 0
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
+        """Return the receipt as canonical JSON."""
         return canonical(asdict(self))
 
     @classmethod
     def of(cls, directory: Path) -> Self | None:
-        """The receipt in `directory`; None where there is none that can be read: then nothing is remembered."""
+        """Return the receipt in `directory`; None if there is none or it cannot be read."""
         try:
             data = (directory / RECEIPT).read_bytes()
             return cls(**parse(data, name=RECEIPT))
@@ -63,22 +62,24 @@ def deliver(
     fetch: Callable[[ObjectRef, Path], None],
     check: Callable[[Path], None] = lambda _: None,
 ) -> Path:
-    """Let directory `to` hold exactly these files and the receipt.
+    """Make directory `to` hold exactly these files and the receipt, and return it.
 
-    `fetch` completes a file, of which a part may be there, and raises unless all of it is verified; `check` raises
-    IntegrityError unless all of them together may be delivered. Raises BadInputError when `to` is a file, or a
-    directory with something in it that was not delivered by us.
+    `fetch` completes a file, of which a part may be there, and raises unless it is verified. `check` raises
+    IntegrityError unless the directory with all files may be delivered.
+
+    Raises:
+        BadInputError: `to` is a file or link, holds files of another origin, or cannot be written.
     """
     to = to.absolute()
     _check_target(to)
-    beside = to.with_name(f".{to.name}.partial")
-    if not beside.exists() and _holds(to, files, receipt) and receipt.sequence <= _remembered(to):
+    staging = to.with_name(f".{to.name}.partial")
+    if not staging.exists() and _is_delivered(to, files, receipt) and receipt.sequence <= _sequence_of(to):
         return to
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        with _held(beside) as partial:
-            if _holds(to, files, receipt):
-                _remember(to, receipt, draft=partial / RECEIPT)
+        with _locked(staging) as partial:
+            if _is_delivered(to, files, receipt):
+                _raise_sequence(to, receipt, draft=partial / RECEIPT)
             else:
                 _replace(to, files, receipt=receipt, partial=partial, fetch=fetch, check=check)
             shutil.rmtree(partial)
@@ -88,10 +89,10 @@ def deliver(
 
 
 def swap(fresh: Path, target: Path) -> None:
-    """Put directory `fresh` in the place of `target`; what was there is where `fresh` was.
+    """Exchange directory `fresh` with `target`.
 
-    Atomic where the file system can exchange two names (all common ones on Linux); elsewhere `target` is missing for
-    the moment between two renames.
+    Atomic if the file system supports RENAME_EXCHANGE, as all common ones on Linux do; otherwise `target` is missing
+    between two renames.
     """
     if not target.exists():
         fresh.rename(target)
@@ -116,7 +117,7 @@ def _replace(
     fetch: Callable[[ObjectRef, Path], None],
     check: Callable[[Path], None],
 ) -> None:
-    """Complete what has arrived, and swap it in. What cannot be verified, or not be written, is not kept."""
+    """Complete the files in `partial`, and swap them in. On failure to verify or to write, `partial` is removed."""
     arriving = partial / receipt.manifest
     try:
         for other in partial.iterdir():
@@ -130,7 +131,9 @@ def _replace(
         check(arriving)
         _write(arriving / RECEIPT, receipt.to_bytes())
         _sync(arriving)
-        fresh = arriving.rename(partial / "fresh")  # the old files come to lie here, where nothing is ever continued
+        fresh = arriving.rename(
+            partial / "fresh"
+        )  # after the swap the old files are here, a name that no delivery continues from
         swap(fresh, to)
         _sync(to.parent)
     except (OSError, IntegrityError):
@@ -138,28 +141,28 @@ def _replace(
         raise
 
 
-def _remember(to: Path, receipt: Receipt, *, draft: Path) -> None:
-    """Raise the sequence in the receipt, never lower it."""
-    if _remembered(to) < receipt.sequence:
+def _raise_sequence(to: Path, receipt: Receipt, *, draft: Path) -> None:
+    """Set the sequence in the receipt if it is higher."""
+    if _sequence_of(to) < receipt.sequence:
         _write(draft, receipt.to_bytes())
         draft.replace(to / RECEIPT)
 
 
-def _remembered(to: Path) -> int:
+def _sequence_of(to: Path) -> int:
     held = Receipt.of(to)
     return held.sequence if held else 0
 
 
 @contextlib.contextmanager
-def _held(directory: Path) -> Iterator[Path]:
-    """`directory`, made if need be, for one delivery at a time; the kernel lets go of it when a process dies."""
+def _locked(directory: Path) -> Iterator[Path]:
+    """Create `directory` and lock it for one delivery at a time. The kernel releases the lock of a dead process."""
     while True:
         directory.mkdir(exist_ok=True)
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not directory.exists() or not os.path.samestat(os.fstat(descriptor), directory.stat()):
-                continue  # whoever held it has just finished and removed it
+                continue  # the previous holder removed it: the lock is on a directory without a name
             yield directory
             return
         finally:
@@ -168,13 +171,13 @@ def _held(directory: Path) -> Iterator[Path]:
 
 def _check_target(to: Path) -> None:
     if to.is_symlink() or (to.exists() and not to.is_dir()):
-        raise BadInputError(f"{to} is no directory; name one that does not exist, or that an earlier pull made")
+        raise BadInputError(f"{to} is not a directory; choose one that does not exist, or one from an earlier pull")
     if to.is_dir() and any(to.iterdir()) and not (to / RECEIPT).is_file():
-        raise BadInputError(f"{to} holds files that no pull has put there; choose another directory")
+        raise BadInputError(f"{to} holds files that were not pulled; choose another directory")
 
 
-def _holds(to: Path, files: dict[str, ObjectRef], receipt: Receipt) -> bool:
-    """Whether everything but the receipt's sequence is right already."""
+def _is_delivered(to: Path, files: dict[str, ObjectRef], receipt: Receipt) -> bool:
+    """Whether `to` has these files and this receipt, its sequence aside."""
     held = Receipt.of(to)
     if held is None or replace(held, sequence=0) != replace(receipt, sequence=0):
         return False

@@ -1,7 +1,7 @@
-"""What a version is: its files by digest, and everything needed to say where they came from.
+"""Manifest of a version: its files by digest, and where they come from.
 
-A manifest does not know its version number (the event that publishes it gives one), so that the loser of a race
-rewrites nothing but that event.
+A manifest does not hold its version number, which the publishing event assigns: after a lost race only that event has to
+be rewritten.
 """
 
 from __future__ import annotations
@@ -16,30 +16,39 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
-LATER = ("provenance", "bom")  # fields that manifests of earlier versions of Everlearn do not have
+ADDED_LATER = ("provenance", "bom")  # fields that manifests of the first versions of Everlearn do not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """Immutable bytes of a line: their SHA-256, their length, and how a store knows them that got them in parts."""
+    """Reference to an immutable object: SHA-256, size in bytes, and the store's checksum of a multipart upload.
+
+    Raises:
+        IntegrityError: `digest` is not a SHA-256 digest, so that no key can be built from it.
+    """
 
     digest: str
     size: int
     composite: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise IntegrityError for what can be no digest, so that no key is ever built from it."""
+        """Check the digest."""
         if not _DIGEST.fullmatch(str(self.digest)):
-            raise IntegrityError(f"{self.digest!r} is no SHA-256 digest")
+            raise IntegrityError(f"{self.digest!r} is not a SHA-256 digest: expected 64 lower-case hexadecimal digits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A candidate, complete. `files` are what consumers receive; `parent` is a version's name, or None for the base.
+    """A candidate or version.
 
-    `decision` is what the gate said, in its own JSON; `metrics` are finite numbers. `report`, `provenance` (SLSA) and
-    `bom` (CycloneDX) tell of it, are kept as long, and are never delivered. Raises BadInputError for a file
-    name that is a path, or of a kind that can carry code.
+    files                    what consumers receive, by file name
+    parent                   name of the version that training began from; None is the base model
+    decision                 the gate's decision as JSON
+    metrics                  finite numbers
+    report, provenance, bom  documents about the version (SLSA, CycloneDX), kept with it but never delivered
+
+    Raises:
+        BadInputError: A file name is a path, or of a type that can hold code.
     """
 
     files: dict[str, ObjectRef]
@@ -57,42 +66,50 @@ class Manifest:
     bom: ObjectRef | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what must not be delivered."""
+        """Check the file names."""
         for name in self.files:
             if not _NAME.fullmatch(name) or not name.endswith(SUFFIXES):
-                raise BadInputError(f"{name!r} cannot be published: plain names ending in {', '.join(SUFFIXES)} only")
+                raise BadInputError(
+                    f"{name!r} cannot be published: use a plain file name that ends in {', '.join(SUFFIXES)}"
+                )
 
     def to_content(self) -> dict[str, Any]:
-        """As JSON values, for a sealed document."""
+        """Return the manifest as JSON values. Absent optional fields are left out, so that old digests stay the same."""
         content = asdict(self) | {"created": self.created.isoformat()}
-        for name in LATER:
+        for name in ADDED_LATER:
             if content[name] is None:
-                del content[name]  # as it was before there were any: old manifests keep their digests
-        told = (content.get(name) or {} for name in ("report", *LATER))
-        for ref in (*content["files"].values(), *told):
+                del content[name]
+        documents = (content.get(name) or {} for name in ("report", *ADDED_LATER))
+        for ref in (*content["files"].values(), *documents):
             if not ref.get("composite"):
-                ref.pop("composite", None)  # the same
+                ref.pop("composite", None)
         return content
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> Self:
-        """Inverse of `to_content`. IntegrityError for fields it does not know."""
+        """Return the manifest with this content: the inverse of `to_content`.
+
+        Raises:
+            IntegrityError: A field is missing, unknown or invalid.
+        """
         try:
-            told = {"report": content["report"]} | {name: content.get(name) for name in LATER}
+            documents = {"report": content["report"]} | {name: content.get(name) for name in ADDED_LATER}
             known = {
                 "files": {name: ObjectRef(**ref) for name, ref in content["files"].items()},
                 "created": datetime.fromisoformat(content["created"]),
             }
-            refs = {name: None if ref is None else ObjectRef(**ref) for name, ref in told.items()}
+            refs = {name: None if ref is None else ObjectRef(**ref) for name, ref in documents.items()}
             return cls(**content | known | refs)
         except (KeyError, TypeError, ValueError, AttributeError, BadInputError) as error:
-            raise IntegrityError(f"a manifest that this version of Everlearn cannot read: {error}") from None
+            raise IntegrityError(
+                f"this version of Everlearn cannot read the manifest: {error}; install a newer one"
+            ) from None
 
     def references(self) -> tuple[ObjectRef, ...]:
-        """Every object that has to be there."""
+        """Return every object that the version needs: files and documents."""
         return (*self.files.values(), *self.documents().values())
 
     def documents(self) -> dict[str, ObjectRef]:
-        """What tells of the version and is no part of it: report, provenance, bill of materials, as far as there are any."""
-        told = {"report": self.report, "provenance": self.provenance, "bom": self.bom}
-        return {name: ref for name, ref in told.items() if ref is not None}
+        """Return the documents about the version by field name: report, provenance and bill of materials, if present."""
+        documents = {"report": self.report, "provenance": self.provenance, "bom": self.bom}
+        return {name: ref for name, ref in documents.items() if ref is not None}

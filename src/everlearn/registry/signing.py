@@ -1,12 +1,12 @@
-"""Keys and signatures: Ed25519. The only module that knows cryptography.
+"""Signing keys and signatures: Ed25519. The only module that imports cryptography.
 
-    signer, verifier = trust(key_file=Path(".everlearn/signing.pem"), trusted=())     # a line of one's own
-    _, verifier = trust(trusted=("9f3a…",))                                           # a consumer
-    signer, verifier = trust(unsigned=True)                                           # said out loud
+    signer, verifier = signer_and_verifier(key_file=Path(".everlearn/signing.pem"))   # a publisher
+    _, verifier = signer_and_verifier(trusted=("9f3a…",))                             # a consumer
+    signer, verifier = signer_and_verifier(unsigned=True)                             # an unsigned line
 
-The private key comes from the variable EVERLEARN_SIGNING_KEY (PEM) or from a file. A key's name is its public half in
-hexadecimal. Verification fails closed: no signature, a key that nobody trusts, another algorithm, a wrong value are
-all refused, and only `unsigned=True` gives that up.
+The private key comes from the variable EVERLEARN_SIGNING_KEY (PEM) or from a file. A key is named by its public half in
+hexadecimal. Verification fails closed: a missing signature, an untrusted key, another algorithm and a wrong value are
+all refused, unless `unsigned=True`.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ VARIABLE = "EVERLEARN_SIGNING_KEY"
 
 
 class Ed25519Signer:
-    """Signs with one private key."""
+    """Signs with one private key. `key` is its public half in hexadecimal."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
         self.key = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     def sign(self, message: bytes) -> dict[str, str]:
-        """Algorithm, public key and signature."""
+        """Return algorithm, public key and value of a signature over `message`."""
         return {"algorithm": ALGORITHM, "key": self.key, "value": self._private.sign(message).hex()}
 
 
 class Ed25519Verifier:
-    """Counts only signatures by one of the `trusted` public keys (hexadecimal). SettingsError if one is no key."""
+    """Accepts signatures of the `trusted` public keys (hexadecimal). Raises SettingsError for an invalid key."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
         self._trusted = {key.lower(): _public(key) for key in trusted}
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The trusted public keys, each once."""
+        """The trusted public keys, without duplicates."""
         return tuple(self._trusted)
 
     def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
-        """Raise IntegrityError unless one of the trusted keys has signed `message`."""
+        """Raise IntegrityError unless a trusted key has signed `message`."""
         if not isinstance(signature, dict) or set(signature) != {"algorithm", "key", "value"}:
-            raise IntegrityError(f"{name} is not signed; only a line that is set to be unsigned may be read like that")
+            raise IntegrityError(f"{name} is not signed; unsigned documents need signing.unsigned")
         if signature["algorithm"] != ALGORITHM or str(signature["key"]) not in self._trusted:
             raise IntegrityError(
                 f"{name} is signed with a key that is not trusted here ({str(signature['key'])[:16]}…); "
@@ -74,22 +74,23 @@ class Ed25519Verifier:
 
 
 class Unsigned:
-    """Asks for no signature: digests and the chain still hold, but anybody who can write can also forge."""
+    """Accepts documents without a valid signature. Digests are still checked, but any writer can forge documents."""
 
     def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
-        """Let everything pass."""
+        """Accept everything."""
 
 
-def trust(
+def signer_and_verifier(
     *,
     key_file: Path | None = None,
     trusted: Iterable[str] = (),
     unsigned: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[Ed25519Signer | None, Ed25519Verifier | Unsigned]:
-    """Who signs, and whose signatures count: our own key's and the `trusted` ones'.
+    """Return the signer of our private key, if there is one, and the verifier of its public half and the trusted keys.
 
-    Raises SettingsError when there is neither a key nor a trusted one, and unsigned lines were not allowed.
+    Raises:
+        SettingsError: There is neither a private nor a trusted key, and `unsigned` is false; or a key is invalid.
     """
     if unsigned:
         return None, Unsigned()
@@ -102,28 +103,33 @@ def trust(
     keys = [*trusted, *([signer.key] if signer else [])]
     if not keys:
         raise SettingsError(
-            "no key to sign or to verify with: `everlearn up` draws one for a line on this machine; else draw one with "
-            f"`everlearn keys new {key_file or 'FILE'}` (signing.key_file, or its content in {VARIABLE}), name the public "
+            "no key to sign or to verify with: `everlearn up` creates one for a line on this machine; else create one with "
+            f"`everlearn keys new {key_file or 'FILE'}` (signing.key_file, or its content in {VARIABLE}), list the public "
             "keys of others in signing.trusted, or set signing.unsigned to true"
         )
     return signer, Ed25519Verifier(keys)
 
 
 def read_key(pem: bytes, *, name: str) -> Ed25519Signer:
-    """The signer of a PEM text. SettingsError, naming its source and never its content, if it is none."""
+    """Return the signer of a private key in PEM.
+
+    Raises:
+        SettingsError: It is not an unencrypted Ed25519 key. The message has `name`, never the content.
+    """
     try:
         private = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise SettingsError(f"{name} holds no unencrypted private key in PEM; write a new one") from None
+        raise SettingsError(f"{name} holds no unencrypted private key in PEM; create a new one") from None
     if not isinstance(private, Ed25519PrivateKey):
-        raise SettingsError(f"{name} holds a key of another kind; Ed25519 is needed")
+        raise SettingsError(f"{name} holds a key of another type; Ed25519 is needed")
     return Ed25519Signer(private)
 
 
-def create_key(path: Path, *, anew: bool = False) -> Ed25519Signer:
-    """Draw a key and write it to `path`, readable by its owner only. What is there is never overwritten.
+def create_key(path: Path, *, must_be_new: bool = False) -> Ed25519Signer:
+    """Create a private key at `path`, readable by its owner only, or read the one that is there.
 
-    An existing key is read instead, unless it was to be a new one: then SettingsError.
+    Raises:
+        SettingsError: `must_be_new`, and the file exists. It is never overwritten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     private = Ed25519PrivateKey.generate()
@@ -132,10 +138,10 @@ def create_key(path: Path, *, anew: bool = False) -> Ed25519Signer:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(pem)
     try:
-        os.link(draft, path)  # whole or not at all, and never over a key that is there
+        os.link(draft, path)  # atomic, and fails if the file exists, unlike a rename
     except FileExistsError:
-        if anew:
-            raise SettingsError(f"{path} is there already and is not overwritten; name another file") from None
+        if must_be_new:
+            raise SettingsError(f"{path} exists and is not overwritten; choose another file") from None
         return read_key(path.read_bytes(), name=str(path))
     finally:
         draft.unlink()
@@ -143,9 +149,9 @@ def create_key(path: Path, *, anew: bool = False) -> Ed25519Signer:
 
 
 def _value(written: str) -> bytes:
-    """A signature as its signer wrote it. ValueError for the same in capitals, too: no byte of a document is free."""
+    """Return the bytes of a signature. Raises ValueError unless `written` is their one canonical spelling."""
     value = binascii.unhexlify(written)
-    if value.hex() != written:
+    if value.hex() != written:  # capitals decode, too, but would make two documents with one meaning
         raise ValueError(written)
     return value
 
@@ -154,4 +160,4 @@ def _public(key: str) -> Ed25519PublicKey:
     try:
         return Ed25519PublicKey.from_public_bytes(binascii.unhexlify(key))
     except ValueError:
-        raise SettingsError(f"signing.trusted: {key!r} is no Ed25519 public key (64 hexadecimal digits)") from None
+        raise SettingsError(f"signing.trusted: {key!r} is not an Ed25519 public key (64 hexadecimal digits)") from None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import BadInputError, EverlearnError, IntegrityError
-from everlearn.registry.acknowledgements import acknowledge, check_name
+from everlearn.registry.acknowledgements import acknowledge, check_consumer_name
 from everlearn.registry.delivery import Receipt
 from everlearn.registry.line_state import BASE
 
@@ -88,7 +88,7 @@ class Follower:
         self._to = to.absolute()
         self._now = now
         self._command = split(command) if command else []
-        self._consumer = check_name(consumer) if consumer else None
+        self._consumer = check_consumer_name(consumer) if consumer else None
         self._keep = keep
         self._followed = Followed.of(self._to)
         self._is_verified = False

@@ -32,7 +32,7 @@ def test_keys_new_overwrites_nothing(everlearn: Callable[..., Ended], tmp_path: 
     facts = everlearn("keys", "new", str(file), "--json").facts
     ended = everlearn("keys", "new", str(file))
     assert ended.code == SettingsError.exit_code
-    assert f"{file} is there already and is not overwritten" in ended.err
+    assert f"{file} exists and is not overwritten" in ended.err
     assert facts == {"file": str(file), "public": create_key(file).key}
 
 

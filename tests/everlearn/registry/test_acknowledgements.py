@@ -13,10 +13,10 @@ from everlearn.registry.acknowledgements import (
     Acknowledgement,
     acknowledge,
     acknowledgements,
-    check_name,
-    forget,
+    check_consumer_name,
+    forget_consumer,
     replicas,
-    wait_for_all,
+    wait_until_followed,
 )
 from everlearn.registry.events import EventKind
 from everlearn.storage.in_memory import MemoryStore
@@ -83,14 +83,14 @@ def test_an_acknowledgement_names_the_digests_that_it_is_about() -> None:
 )
 def test_what_is_written_can_be_read(consumer: str, version: str | None, sequence: int) -> None:
     said = Acknowledgement(
-        consumer=check_name(consumer), version=version, manifest=None, sequence=sequence, event=None, at=WHEN
+        consumer=check_consumer_name(consumer), version=version, manifest=None, sequence=sequence, event=None, at=WHEN
     )
     assert Acknowledgement.from_bytes(said.to_bytes(), name="x") == said
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../HEAD", ".hidden", "a b", "x" * 101])
 def test_a_name_that_is_a_path_is_refused(name: str) -> None:
-    with pytest.raises(BadInputError, match="is no name of a consumer"):
+    with pytest.raises(BadInputError, match="is not a valid consumer name"):
         say(line_of_two(), name, "v0001")
 
 
@@ -120,17 +120,17 @@ def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consu
     assert behind(store) == {"broken": True, "here": False}
     with pytest.raises(IntegrityError):
         Acknowledgement.from_bytes(data, name="x")
-    forget(open_line(store), "broken")
+    forget_consumer(open_line(store), "broken")
     assert behind(store) == {"here": False}
 
 
 def test_who_is_no_more_can_be_forgotten_but_only_who_was_there() -> None:
     store = line_of_two()
     say(store, "here", "v0001")
-    forget(open_line(store), "here")
+    forget_consumer(open_line(store), "here")
     assert behind(store) == {}
     with pytest.raises(BadInputError, match="no consumer of line integration is called 'here'"):
-        forget(open_line(store), "here")
+        forget_consumer(open_line(store), "here")
 
 
 def test_waiting_ends_when_the_last_one_has_followed() -> None:
@@ -138,8 +138,8 @@ def test_waiting_ends_when_the_last_one_has_followed() -> None:
     say(store, "a", "v0001")
     say(store, "b", "v0001")
     follow = iter("ab")
-    late = wait_for_all(
-        open_line(store), patience_s=1e9, clock=lambda: 0.0, pause=lambda _: say(store, next(follow), "v0002")
+    late = wait_until_followed(
+        open_line(store), timeout_s=1e9, clock=lambda: 0.0, sleep=lambda _: say(store, next(follow), "v0002")
     )
     assert late == ()
     assert list(follow) == []
@@ -150,7 +150,7 @@ def test_who_does_not_follow_in_time_is_named() -> None:
     say(store, "a", "v0001")
     say(store, "b", "v0002")
     ticks = itertools.count()
-    late = wait_for_all(open_line(store), patience_s=3, clock=lambda: float(next(ticks)), pause=lambda _: None)
+    late = wait_until_followed(open_line(store), timeout_s=3, clock=lambda: float(next(ticks)), sleep=lambda _: None)
     assert [each.consumer for each in late] == ["a"]
 
 
@@ -164,7 +164,7 @@ def test_a_store_that_is_away_is_waited_for_but_not_for_ever() -> None:
                 raise StoreDownError("no answer")
             return super().get(key)
 
-    assert wait_for_all(open_line(Away()), patience_s=9, clock=lambda: 0.0, pause=lambda _: None) == ()
+    assert wait_until_followed(open_line(Away()), timeout_s=9, clock=lambda: 0.0, sleep=lambda _: None) == ()
     ticks = itertools.count()
     with pytest.raises(StoreDownError):
-        wait_for_all(open_line(Away()), patience_s=1, clock=lambda: float(next(ticks)), pause=lambda _: None)
+        wait_until_followed(open_line(Away()), timeout_s=1, clock=lambda: float(next(ticks)), sleep=lambda _: None)

@@ -74,7 +74,7 @@ def test_two_plain_files_pass(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["adapter_model.bin", "tokenizer.json", "run.py", "..data"])
 def test_an_extra_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes(pickle.dumps({}))
-    with pytest.raises(AdapterError, match=f"'{name}' has no place in an adapter"):
+    with pytest.raises(AdapterError, match=f"'{name}' is not part of an adapter"):
         check_directory(folder)
 
 
@@ -88,52 +88,52 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 def test_links_and_directories_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / WEIGHTS).rename(tmp_path / "elsewhere")
     (folder / WEIGHTS).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is no plain file"):
+    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is not a regular file"):
         check_directory(folder)
     (folder / WEIGHTS).unlink()
     (folder / WEIGHTS).mkdir()
-    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is no plain file"):
+    with pytest.raises(AdapterError, match=f"'{WEIGHTS}' is not a regular file"):
         check_directory(folder)
 
 
 @pytest.mark.parametrize(
     ("weights", "why"),
     [
-        (b"", "its header would be 0 bytes long"),
-        (pickle.dumps({"weight": [1.0]}), "its header would be"),
-        (save(ONES)[:40], "its header would be"),
-        (struct.pack("<Q", MAX_HEADER + 1) + b"{}" * MAX_HEADER, f"its header would be {MAX_HEADER + 1} bytes long"),
-        (described(b"no JSON"), "header cannot be read as JSON"),
-        (described(b"[" * 100_000), "header cannot be read as JSON"),
-        (described([]), "header is no JSON object"),
-        (described(b'{"a": 1, "a": 2}'), "a key comes twice"),
-        (described({"__metadata__": {"format": 1}}), "metadata is no mapping of texts"),
-        (described({"__metadata__": []}), "metadata is no mapping of texts"),
+        (b"", "header length 0 is not"),
+        (pickle.dumps({"weight": [1.0]}), "header length"),
+        (save(ONES)[:40], "header length"),
+        (struct.pack("<Q", MAX_HEADER + 1) + b"{}" * MAX_HEADER, f"header length {MAX_HEADER + 1} bytes long"),
+        (described(b"no JSON"), "header is not valid JSON"),
+        (described(b"[" * 100_000), "header is not valid JSON"),
+        (described([]), "header is not a JSON object"),
+        (described(b'{"a": 1, "a": 2}'), "duplicate key"),
+        (described({"__metadata__": {"format": 1}}), "metadata must map strings to strings"),
+        (described({"__metadata__": []}), "metadata must map strings to strings"),
         (described({}), "holds no weights"),
-        (described({A: 1}), "is not described by"),
-        (described({A: {"dtype": "F32", "shape": [2, 4]}}), "is not described by"),
-        (pair(extra=1), "is not described by"),
-        (pair(dtype="F64"), "holds 'F64'"),
-        (pair(dtype=["F32"]), r"holds \['F32'\]"),
-        (pair(shape=[8]), "no pair of LoRA has"),
-        (pair(shape=[0, 4]), "no pair of LoRA has"),
-        (pair(shape=[-2, -4]), "no pair of LoRA has"),
-        (pair(shape=[True, 8]), "no pair of LoRA has"),
-        (pair(shape=[2**50, 4]), "no pair of LoRA has"),
-        (pair(shape="24"), "no pair of LoRA has"),
-        (pair(data_offsets=[0, 33]), "not where it should"),
-        (pair(data_offsets=[32, 64]), "not where it should"),
-        (pair(dtype="F16"), "not where it should"),
-        (pair() + b"more", "the numbers take 64 bytes and the file has 68"),
-        (save({"base_model.model.m.weight": ONES[A]}), "is no weight of LoRA"),
-        (save({"base_model.model.../m.lora_A.weight": ONES[A]}), "is no weight of LoRA"),
-        (save({"embed_tokens": ONES[A]}), "is no weight of LoRA"),
-        (save({A: ONES[A]}), "A and B have to agree"),
-        (save({A: ONES[A], B: np.ones((4, 1), np.float32)}), "A and B have to agree"),
+        (described({A: 1}), "must have exactly dtype"),
+        (described({A: {"dtype": "F32", "shape": [2, 4]}}), "must have exactly dtype"),
+        (pair(extra=1), "must have exactly dtype"),
+        (pair(dtype="F64"), "has dtype 'F64'"),
+        (pair(dtype=["F32"]), r"has dtype \['F32'\]"),
+        (pair(shape=[8]), "LoRA weights are matrices"),
+        (pair(shape=[0, 4]), "LoRA weights are matrices"),
+        (pair(shape=[-2, -4]), "LoRA weights are matrices"),
+        (pair(shape=[True, 8]), "LoRA weights are matrices"),
+        (pair(shape=[2**50, 4]), "LoRA weights are matrices"),
+        (pair(shape="24"), "LoRA weights are matrices"),
+        (pair(data_offsets=[0, 33]), "not where its shape"),
+        (pair(data_offsets=[32, 64]), "not where its shape"),
+        (pair(dtype="F16"), "not where its shape"),
+        (pair() + b"more", "the tensors take 64 bytes, but the file has 68"),
+        (save({"base_model.model.m.weight": ONES[A]}), "is not a LoRA weight"),
+        (save({"base_model.model.../m.lora_A.weight": ONES[A]}), "is not a LoRA weight"),
+        (save({"embed_tokens": ONES[A]}), "is not a LoRA weight"),
+        (save({A: ONES[A]}), "A and B must agree"),
+        (save({A: ONES[A], B: np.ones((4, 1), np.float32)}), "A and B must agree"),
         (save({A: np.ones((3, 4), np.float32), B: np.ones((4, 3), np.float32)}), "with adapter_config.json"),
-        (save({A: ONES[A], B: np.full((4, 2), np.nan, np.float32)}), "lora_B.weight' holds NaN or infinity"),
-        (save({A: ONES[A] * -np.inf, B: ONES[B]}), "lora_A.weight' holds NaN or infinity"),
-        (save({A: np.full((2, 4), np.inf, np.float16), B: ONES[B]}), "holds NaN or infinity"),
+        (save({A: ONES[A], B: np.full((4, 2), np.nan, np.float32)}), "lora_B.weight' contains NaN or infinity"),
+        (save({A: ONES[A] * -np.inf, B: ONES[B]}), "lora_A.weight' contains NaN or infinity"),
+        (save({A: np.full((2, 4), np.inf, np.float16), B: ONES[B]}), "contains NaN or infinity"),
     ],
 )
 def test_weights_that_are_no_pairs_of_finite_numbers_are_refused(folder: Path, weights: bytes, why: str) -> None:
@@ -145,11 +145,11 @@ def test_weights_that_are_no_pairs_of_finite_numbers_are_refused(folder: Path, w
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (b"", "cannot be read as JSON"),
-        (b"[]", "is no JSON object"),
-        (b'{"r": 1, "r": 2}', "a key comes twice"),
+        (b"", "is not valid JSON"),
+        (b"[]", "is not a JSON object"),
+        (b'{"r": 1, "r": 2}', "duplicate key"),
         (b" " * (MAX_CONFIG + 1), "is larger than 64 KiB"),
-        (b"\xff", "cannot be read as JSON"),
+        (b"\xff", "is not valid JSON"),
     ],
 )
 def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, why: str) -> None:
@@ -161,8 +161,8 @@ def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, w
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"trust_remote_code": True}, "no setting of LoRA is called 'trust_remote_code'"),
-        ({"peft_type": "PROMPT_TUNING"}, "peft_type is 'PROMPT_TUNING', and 'LORA' alone"),
+        ({"trust_remote_code": True}, "unknown LoRA setting 'trust_remote_code'"),
+        ({"peft_type": "PROMPT_TUNING"}, "peft_type is 'PROMPT_TUNING', but only 'LORA' is allowed"),
         ({"auto_mapping": {"parent_library": "os"}}, "auto_mapping is"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
         ({"r": 0}, "r and the values of rank_pattern"),
@@ -170,9 +170,9 @@ def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, w
         ({"r": None}, "r and the values of rank_pattern"),
         ({"rank_pattern": [2]}, "r and the values of rank_pattern"),
         ({"rank_pattern": {"m": "2"}}, "r and the values of rank_pattern"),
-        ({"lora_alpha": float("nan")}, "lora_alpha has to be a finite number"),
-        ({"lora_alpha": True}, "lora_alpha has to be a finite number"),
-        ({"lora_alpha": "16"}, "lora_alpha has to be a finite number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha must be a finite number"),
+        ({"lora_alpha": True}, "lora_alpha must be a finite number"),
+        ({"lora_alpha": "16"}, "lora_alpha must be a finite number"),
     ],
 )
 def test_settings_that_peft_would_act_on_otherwise_are_refused(folder: Path, changes: dict[str, Any], why: str) -> None:

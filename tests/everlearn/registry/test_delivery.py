@@ -113,12 +113,12 @@ def test_a_file_system_that_cannot_exchange_two_names_gets_two_renames(
 
 def test_somebody_elses_files_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BadInputError, match="holds files that no pull has put there"):
+    with pytest.raises(BadInputError, match="holds files that were not pulled"):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path, fetch=fetch)
-    with pytest.raises(BadInputError, match="is no directory"):
+    with pytest.raises(BadInputError, match="is not a directory"):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "notes.txt", fetch=fetch)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BadInputError, match="is no directory"):
+    with pytest.raises(BadInputError, match="is not a directory"):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "link", fetch=fetch)
 
 

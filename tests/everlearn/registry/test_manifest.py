@@ -67,7 +67,7 @@ def test_a_file_that_is_a_path_or_can_carry_code_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("digest", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
 def test_what_is_no_digest_never_becomes_a_key(digest: str) -> None:
-    with pytest.raises(IntegrityError, match="is no SHA-256 digest"):
+    with pytest.raises(IntegrityError, match="is not a SHA-256 digest"):
         ObjectRef(digest=digest, size=1)
 
 
@@ -90,5 +90,5 @@ def test_a_manifest_that_cannot_be_understood_is_refused(change: dict[str, Any])
 def test_a_manifest_without_a_field_is_refused() -> None:
     content = MANIFEST.to_content()
     del content["report"]
-    with pytest.raises(IntegrityError, match="cannot read: 'report'"):
+    with pytest.raises(IntegrityError, match="cannot read the manifest: 'report'"):
         Manifest.from_content(content)

@@ -9,7 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from everlearn.errors import IntegrityError, SettingsError
-from everlearn.registry.signing import VARIABLE, Ed25519Signer, Ed25519Verifier, Unsigned, create_key, read_key, trust
+from everlearn.registry.signing import (
+    VARIABLE,
+    Ed25519Signer,
+    Ed25519Verifier,
+    Unsigned,
+    create_key,
+    read_key,
+    signer_and_verifier,
+)
 from tests.support.line import SIGNER, VERIFIER
 
 if TYPE_CHECKING:
@@ -50,12 +58,12 @@ def test_a_value_that_is_no_text_is_refused() -> None:
 
 
 def test_a_line_without_signatures_has_to_be_asked_for() -> None:
-    signer, verifier = trust(unsigned=True)
+    signer, verifier = signer_and_verifier(unsigned=True)
     assert signer is None
     assert isinstance(verifier, Unsigned)
     verifier.check(b"message", None, name="it")
     with pytest.raises(SettingsError, match=r"set signing\.unsigned to true"):
-        trust(environ={})
+        signer_and_verifier(environ={})
 
 
 def test_a_key_is_drawn_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -64,31 +72,31 @@ def test_a_key_is_drawn_once_and_readable_by_its_owner_only(tmp_path: Path) -> N
     assert first.key == again.key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in path.parent.iterdir()] == ["signing.pem"]
-    signer, verifier = trust(key_file=path, environ={})
+    signer, verifier = signer_and_verifier(key_file=path, environ={})
     assert signer is not None
     verifier.check(b"message", signer.sign(b"message"), name="it")
 
 
 def test_a_key_that_is_to_be_new_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "signing.pem"
-    create_key(path, anew=True)
+    create_key(path, must_be_new=True)
     before = path.read_bytes()
-    with pytest.raises(SettingsError, match=r"signing\.pem is there already and is not overwritten"):
-        create_key(path, anew=True)
+    with pytest.raises(SettingsError, match=r"signing\.pem exists and is not overwritten"):
+        create_key(path, must_be_new=True)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_after_a_rotation_documents_of_the_old_key_still_count_until_it_is_trusted_no_more(tmp_path: Path) -> None:
     old, new = create_key(tmp_path / "old.pem"), create_key(tmp_path / "new.pem")
-    signer, both = trust(key_file=tmp_path / "new.pem", trusted=(old.key.upper(),), environ={})
+    signer, both = signer_and_verifier(key_file=tmp_path / "new.pem", trusted=(old.key.upper(),), environ={})
     assert signer is not None
     assert signer.key == new.key
     assert isinstance(both, Ed25519Verifier)
     assert both.keys == (old.key, new.key)
     for key in (old, new):
         both.check(b"message", key.sign(b"message"), name="it")
-    _, later = trust(key_file=tmp_path / "new.pem", environ={})
+    _, later = signer_and_verifier(key_file=tmp_path / "new.pem", environ={})
     with pytest.raises(IntegrityError, match="it is signed with a key that is not trusted here"):
         later.check(b"message", old.sign(b"message"), name="it")
 
@@ -96,20 +104,22 @@ def test_after_a_rotation_documents_of_the_old_key_still_count_until_it_is_trust
 def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     create_key(tmp_path / "file.pem")
     other = create_key(tmp_path / "other.pem")
-    signer, _ = trust(key_file=tmp_path / "file.pem", environ={VARIABLE: (tmp_path / "other.pem").read_text()})
+    signer, _ = signer_and_verifier(
+        key_file=tmp_path / "file.pem", environ={VARIABLE: (tmp_path / "other.pem").read_text()}
+    )
     assert signer is not None
     assert signer.key == other.key
 
 
 def test_a_consumer_needs_no_private_key(tmp_path: Path) -> None:
-    signer, verifier = trust(key_file=tmp_path / "none", trusted=(SIGNER.key,), environ={})
+    signer, verifier = signer_and_verifier(key_file=tmp_path / "none", trusted=(SIGNER.key,), environ={})
     assert signer is None
     verifier.check(b"message", SIGNER.sign(b"message"), name="it")
 
 
 @pytest.mark.parametrize("key", ["", "zz", "ab" * 31, "not a key"])
 def test_a_public_key_that_is_none_is_named(key: str) -> None:
-    with pytest.raises(SettingsError, match=r"signing\.trusted: .* is no Ed25519 public key"):
+    with pytest.raises(SettingsError, match=r"signing\.trusted: .* is not an Ed25519 public key"):
         Ed25519Verifier([key])
 
 
