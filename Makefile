@@ -38,8 +38,9 @@ check: install ## format, lint, types, architecture: a few seconds
 format: install ## format the code and mend what ruff can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-docs: install ## write docs/cli.md from the help of the commands
+docs: install ## write docs/cli.md and docs/settings.md from the code
 	@TERM=dumb $(BIN)/python -m typer everlearn.cli utils docs --name everlearn --title "The command line" > docs/cli.md
+	@$(BIN)/python -m everlearn.settings.reference > docs/settings.md
 
 lock: install ## write requirements.lock from what is installed
 	@$(PIP) freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/' | grep -v '^#' > requirements.lock

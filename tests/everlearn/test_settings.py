@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,12 +15,9 @@ from pydantic import ValidationError
 
 from everlearn.canonical_json import canonical, digest_of
 from everlearn.errors import SettingsError
-from everlearn.settings import Settings, load, merge, names
-
-trees = st.recursive(
-    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3), max_leaves=8
-)
-mappings = st.dictionaries(st.sampled_from("abc"), trees, max_size=3)
+from everlearn.settings import Settings, load
+from everlearn.settings.layers import setting_names
+from everlearn.settings.reference import settings_page
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
-def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+def test_without_a_file_the_defaults_apply(tmp_path: Path) -> None:
     assert load(tmp_path / "none.yaml", environ={}) == Settings()
 
 
@@ -35,7 +36,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     assert load(path, environ={}) == Settings()
 
 
-def test_a_profile_wins_over_the_file_and_the_environment_over_both(tmp_path: Path) -> None:
+def test_environment_wins_over_profile_over_file(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(
         "learn: {seed: 1}\nthreads: 1\ngate: {alpha: 0.01}\nprofiles: {nightly: {learn: {seed: 2}, threads: 2}}",
@@ -46,19 +47,19 @@ def test_a_profile_wins_over_the_file_and_the_environment_over_both(tmp_path: Pa
     assert (night.profile, night.learn.seed, night.threads, night.gate.alpha) == ("nightly", 2, 3, 0.01)
 
 
-def test_the_environment_can_choose_the_profile_and_the_command_line_overrules_it(tmp_path: Path) -> None:
+def test_profile_from_argument_wins_over_environment(tmp_path: Path) -> None:
     environ = {"EVERLEARN_PROFILE": "nightly"}
     assert load(tmp_path / "none", environ=environ).profile == "nightly"
     assert load(tmp_path / "none", profile="quick", environ=environ).profile == "quick"
 
 
-def test_a_secret_in_the_environment_is_no_setting(tmp_path: Path) -> None:
+def test_secrets_in_the_environment_are_not_settings(tmp_path: Path) -> None:
     assert (
         load(tmp_path / "none", environ={"EVERLEARN_SIGNING_KEY": "pem", "EVERLEARN_DIRECTORY": "/srv"}) == Settings()
     )
 
 
-def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERLEARN_STORE__BUCKET", "elsewhere")
     assert load(tmp_path / "none").store.bucket == "elsewhere"
 
@@ -66,15 +67,15 @@ def test_the_process_environment_is_read_when_none_is_given(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"EVERLEARN_LEARN__SED": "1"}, "no setting is called learn.sed; did you mean learn.seed?"),
-        ({"EVERLEARN_ZZZZZZZZ": "1"}, "no setting is called zzzzzzzz; the settings are domain"),
+        ({"EVERLEARN_LEARN__SED": "1"}, "unknown setting learn.sed; did you mean learn.seed?"),
+        ({"EVERLEARN_ZZZZZZZZ": "1"}, "unknown setting zzzzzzzz; the settings are domain"),
         ({"EVERLEARN_GATE__ALPHA": "much"}, "setting gate.alpha"),
         ({"EVERLEARN_GATE": ""}, "setting gate"),
         ({"EVERLEARN_PROFILE": "qick"}, "setting profile"),
-        ({"EVERLEARN_THREADS": "[1"}, "EVERLEARN_THREADS='[1' is no YAML value"),
+        ({"EVERLEARN_THREADS": "[1"}, "EVERLEARN_THREADS='[1' is not a YAML value"),
     ],
 )
-def test_what_is_wrong_is_named(environ: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
         load(tmp_path / "none", environ=environ)
 
@@ -86,7 +87,7 @@ def test_what_is_wrong_is_named(environ: dict[str, str], message: str, tmp_path:
         (b"- a list", "expected `name: value` lines, found list"),
         (b"profiles: 7", "profiles: expected `name: value` lines, found int"),
         (b"profiles: {quick: 7}", "profiles.quick: expected `name: value` lines"),
-        (b"profiles: {qick: {}}", "no profile is called 'qick'"),
+        (b"profiles: {qick: {}}", "unknown profile 'qick'"),
         (b"profiles: {quick: {threads: 0}}", "setting threads"),
         (b"learn: {importance: sequence}", "it needs loss: grpo"),
         (b"rollouts: {replicas: ['http://one']}", "set adapters"),
@@ -94,8 +95,9 @@ def test_what_is_wrong_is_named(environ: dict[str, str], message: str, tmp_path:
             b"rollouts: {replicas: ['http://one'], adapters: /a}\nlearn: {processes: 2}",
             "sampled by rollouts.replicas or by learn.processes",
         ),
-        (b"a: [", "cannot be read as YAML"),
-        (b"\xff\xfe\x00", "cannot be read as YAML"),
+        (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
+        (b"a: [", "is not readable as YAML"),
+        (b"\xff\xfe\x00", "is not readable as YAML"),
     ],
 )
 def test_a_bad_file_is_refused(text: bytes, message: str, tmp_path: Path) -> None:
@@ -105,14 +107,14 @@ def test_a_bad_file_is_refused(text: bytes, message: str, tmp_path: Path) -> Non
         load(path, environ={})
 
 
-def test_settings_cannot_be_changed_afterwards() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().threads = 2  # type: ignore[misc]
 
 
-def test_all_sections_refuse_names_they_do_not_know() -> None:
-    assert "learn.seed" in names(Settings)
-    assert all("." in name or name in Settings.model_fields for name in names(Settings))
+def test_setting_names_are_dotted() -> None:
+    assert "learn.seed" in setting_names()
+    assert all("." in name or name in Settings.model_fields for name in setting_names())
 
 
 def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,11 +156,87 @@ def test_no_setting_of_an_earlier_release_has_changed() -> None:
     assert digest_of(canonical(dumped)) == DIGEST
 
 
-@given(below=mappings, above=mappings)
-def test_merging_keeps_every_name_and_lets_the_upper_value_win(
-    below: dict[str, object], above: dict[str, object]
+LAYERED = {
+    "ladder.rungs": st.integers(1, 9),
+    "ladder.depth": st.integers(1, 9),
+    "learn.seed": st.integers(0, 9),
+    "threads": st.integers(1, 9),
+    "learn.bf16": st.sampled_from([True, False, None]),
+    "rollouts.adapters": st.sampled_from(["here", "there", None]),
+    "signing.trusted": st.lists(st.sampled_from("abc"), max_size=2),
+}
+layers = st.fixed_dictionaries({}, optional=LAYERED)
+
+
+def nested(layer: dict[str, object]) -> dict[str, object]:
+    tree: dict[str, object] = {}
+    for dotted, value in layer.items():
+        *section, name = dotted.split(".")
+        inner: dict[str, object] = tree.setdefault(section[0], {}) if section else tree  # type: ignore[assignment]
+        inner[name] = value
+    return tree
+
+
+@given(in_file=layers, in_profile=layers, in_environment=layers)
+def test_the_upper_layer_wins_setting_by_setting(
+    in_file: dict[str, object], in_profile: dict[str, object], in_environment: dict[str, object]
 ) -> None:
-    merged = merge(below, above)
-    assert merged.keys() == below.keys() | above.keys()
-    assert merge(merged, above) == merged
-    assert all(merged[name] == value for name, value in above.items() if not isinstance(value, dict))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_text(json.dumps(nested(in_file) | {"profiles": {"nightly": nested(in_profile)}}), encoding="utf-8")
+        environ = {
+            f"EVERLEARN_{dotted.replace('.', '__').upper()}": json.dumps(value)
+            for dotted, value in in_environment.items()
+        }
+        settings = load(path, profile="nightly", environ=environ)
+        expected = nested(in_file | in_profile | in_environment) | {"profile": "nightly"}
+        assert settings == Settings.model_validate(expected, context={"root": Path(folder)})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "section", "name", "expected"),
+    [
+        ("LEARN__STALENESS", "1", "learn", "staleness", 1),
+        ("LEARN__BF16", "yes", "learn", "bf16", True),
+        ("LEARN__BF16", "~", "learn", "bf16", None),
+        ("LEARN__BF16", "", "learn", "bf16", None),
+        ("ROLLOUTS__ADAPTERS", "/shared/adapters", "rollouts", "adapters", Path("/shared/adapters")),
+        ("SIGNING__TRUSTED", "[a, b]", "signing", "trusted", ("a", "b")),
+        ("LEARN", "{seed: 4, steps: 2}", "learn", "seed", 4),
+        ("learn__seed", "4", "learn", "seed", 4),
+    ],
+)
+def test_values_of_variables_are_yaml(variable: str, value: str, section: str, name: str, expected: object) -> None:
+    settings = load(environ={f"EVERLEARN_{variable}": value})
+    assert getattr(getattr(settings, section), name) == expected
+
+
+def test_names_in_a_file_are_case_sensitive(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("Learn: {seed: 1}", encoding="utf-8")
+    with pytest.raises(SettingsError, match="unknown setting Learn"):
+        load(environ={})
+
+
+def test_frozen_settings_do_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Settings().model_dump_json()
+    monkeypatch.setenv("EVERLEARN_LEARN__SEED", "7")
+    assert Settings.model_validate_json(frozen).learn.seed == 0
+    assert type(load()) is Settings
+
+
+def test_every_setting_is_described() -> None:
+    page = settings_page()
+    assert "| None |" not in page
+    for name in setting_names():
+        assert f"| `{name}` |" in page
+        assert f"| `EVERLEARN_{name.replace('.', '__').upper()}` |" in page
+
+
+def test_the_settings_page_is_current() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == settings_page(), "run `make docs`"
+
+
+def test_importing_the_settings_does_not_import_pydantic_settings() -> None:
+    code = "import everlearn.settings, sys; sys.exit('pydantic_settings' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -21,7 +21,7 @@ def test_a_misspelt_setting_is_one_message_and_exit_code_2(everlearn: Callable[.
     params.write_text("learn: {sed: 1}", encoding="utf-8")
     ended = everlearn("status")
     assert ended.code == SettingsError.exit_code
-    assert ended.err == "no setting is called learn.sed; did you mean learn.seed?\n"
+    assert ended.err == "unknown setting learn.sed; did you mean learn.seed?\n"
     assert ended.out == ""
 
 

@@ -1,0 +1,102 @@
+"""All settings of a line in one frozen model, and the directory that their relative paths start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from everlearn.settings.sections import (
+    DataSettings,
+    GateSettings,
+    IngestSettings,
+    ModelSettings,
+    RetentionSettings,
+    Section,
+    ServingSettings,
+    SigningSettings,
+    StoreSettings,
+)
+from everlearn.settings.training_sections import LadderSettings, LearnSettings, RolloutSettings
+
+Profile = Literal["quick", "nightly"]
+
+
+class Settings(Section):
+    """Settings that belong to no section."""
+
+    domain: str = Field(default="integration", description="Kind of problems, by the name of its installed plugin.")
+    profile: Profile = Field(
+        default="quick", description="Overlay from `profiles` in params.yaml: minutes, or a whole night."
+    )
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads of each process that decodes or trains. Part of the cycle's key."
+    )
+    verifiers: int = Field(
+        default=1,
+        ge=0,
+        description="Processes that judge answers. 0: the training process judges, for domains that cannot hang or crash.",
+    )
+    store: StoreSettings = StoreSettings()
+    signing: SigningSettings = SigningSettings()
+    retention: RetentionSettings = RetentionSettings()
+    serving: ServingSettings = ServingSettings()
+    base: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    ingest: IngestSettings = IngestSettings()
+    ladder: LadderSettings = LadderSettings()
+    learn: LearnSettings = LearnSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    gate: GateSettings = GateSettings()
+    # Not a field: the frozen settings of a night may be read in another directory than they were written in.
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the root directory from the validation context, `{"root": path}`, if there is one."""
+        if context is not None:
+            self._root = context["root"]
+
+    @property
+    def root(self) -> Path:
+        """The directory that relative paths in the settings start from. It is not part of the dumped JSON."""
+        return self._root
+
+    def resolve(self, path: Path) -> Path:
+        """Return a path from the settings as an absolute one."""
+        return self._root / path
+
+    @property
+    def base_directory(self) -> Path:
+        """The folder of the base model."""
+        return self.resolve(self.base.path)
+
+    @property
+    def suites_directory(self) -> Path:
+        """The folder of the shipped suites."""
+        return self.resolve(self.data.suites)
+
+    @property
+    def inbox_directory(self) -> Path:
+        """The folder where new problems of the line wait for its next night."""
+        return self.resolve(self.data.inbox) / self.store.line
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the private key that signs versions."""
+        return self.resolve(self.signing.key_file)
+
+    @property
+    def rollout_backend(self) -> RolloutSettings:
+        """The section `rollouts` with an absolute path to its adapters."""
+        if self.rollouts.adapters is None:
+            return self.rollouts
+        return self.rollouts.model_copy(update={"adapters": self.resolve(self.rollouts.adapters)})
+
+    @model_validator(mode="after")
+    def _has_one_rollout_backend(self) -> Self:
+        if self.rollouts.replicas and self.learn.processes > 1:
+            raise ValueError(
+                "answers are sampled by rollouts.replicas or by learn.processes: set one of them, not both"
+            )
+        return self

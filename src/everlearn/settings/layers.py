@@ -1,0 +1,113 @@
+"""Read the settings: the environment over the profile over params.yaml, and check every name.
+
+pydantic-settings finds and lays the layers over each other. It is imported when settings are read, because many modules
+need only their types. Written here: the choice of the profile, and the refusal of unknown variables, which
+pydantic-settings ignores.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from everlearn.errors import SettingsError
+from everlearn.settings.all_settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from everlearn.settings.all_settings import Profile
+
+# PyYAML's parser in C is ten times as fast; wheels have it, a build from source may not.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def load(
+    path: Path = Path("params.yaml"),
+    *,
+    profile: Profile | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read `path` if it exists, and lay the profile and the environment over it.
+
+    The profile is `profile`, else `EVERLEARN_PROFILE`, else `profile` in the file, else quick.
+
+    Raises:
+        SettingsError: the file is not readable, a name is unknown or a value is out of range. The message names the
+            setting and, where one is similar, the name that was probably meant.
+    """
+    from pydantic_settings import InitSettingsSource
+
+    from everlearn.settings.environment import Environment, LayeredSettings
+
+    in_file = read_yaml(path) if path.is_file() else {}
+    profiles = _mapping(in_file.pop("profiles", {}), where=f"{path}: profiles")
+    unknown = set(profiles) - {"quick", "nightly"}
+    if unknown:
+        raise SettingsError(f"{path}: unknown profile {min(unknown)!r}; the profiles are quick and nightly")
+    in_environment = Environment(os.environ if environ is None else environ)()
+    chosen = profile or in_environment.get("profile") or in_file.get("profile") or "quick"
+    overlay = _mapping(profiles.get(str(chosen)) or {}, where=f"{path}: profiles.{chosen}")
+    layers = ({"profile": chosen}, in_environment, overlay, in_file)  # the first one wins
+    sources = tuple(InitSettingsSource(LayeredSettings, layer) for layer in layers)
+    try:
+        layered = LayeredSettings(_build_sources=(sources, {}))
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    # A plain model from here on: reading it back from JSON must not read the environment again.
+    return Settings.model_validate(dict(layered), context={"root": root_of(path)})
+
+
+def root_of(path: Path) -> Path:
+    """Return the directory of a settings file; the working directory if there is no such file."""
+    return path.absolute().parent if path.is_file() else Path.cwd()
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the top-level mapping of a YAML file. SettingsError if there is none."""
+    try:
+        content = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} is not readable as YAML: {error}. Correct it or name another file.") from None
+    return dict(_mapping({} if content is None else content, where=str(path)))
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML document. yaml.YAMLError if it is none."""
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader in both cases
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Return the dotted names of all settings in the order of their declaration."""
+    dotted: list[str] = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            dotted += setting_names(kind, f"{prefix}{name}.")
+        else:
+            dotted.append(prefix + name)
+    return dotted
+
+
+def _mapping(value: Any, *, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: expected `name: value` lines, found {type(value).__name__}")
+    return value
+
+
+def _explain(error: ValidationError) -> str:
+    """Return the first error with the setting's name as the user wrote it, and the remedy."""
+    import difflib
+
+    first = error.errors(include_url=False)[0]
+    dotted = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"setting {dotted}: {first['msg']} (got {first['input']!r})"
+    names = setting_names()
+    close = difflib.get_close_matches(dotted, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(names)}"
+    return f"unknown setting {dotted}; {hint}"

@@ -1,0 +1,182 @@
+"""Sections of the settings about data, storage, signing, serving, the gate and retention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown names."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoreSettings(Section):
+    """The bucket with all versions of a line, on any S3 server that supports conditional writes."""
+
+    bucket: str = Field(default="everlearn", min_length=3, description="Name of the S3 bucket.")
+    endpoint_url: str | None = Field(
+        default=None,
+        description="URL of the S3 server. Without one, the local server of `everlearn up` is used.",
+    )
+    region: str = Field(default="us-east-1", description="AWS region, used to sign requests.")
+    line: str = Field(
+        default="integration",
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        description="Name of the line, which is the prefix of all its keys in the bucket. One line per base model.",
+    )
+
+
+class SigningSettings(Section):
+    """Signatures of published versions (Ed25519). The private key itself is not a setting."""
+
+    key_file: Path = Field(
+        default=Path(".everlearn/signing.pem"),
+        description=(
+            "PEM file with the private key that signs versions. EVERLEARN_SIGNING_KEY with the content of such a file "
+            "replaces it. Its public key is always trusted."
+        ),
+    )
+    trusted: tuple[str, ...] = Field(
+        default=(), description="Public keys, in hexadecimal, whose signatures are accepted as well."
+    )
+    unsigned: bool = Field(
+        default=False,
+        description="Neither sign nor verify. Anyone who can write to the bucket can then forge a version.",
+    )
+
+
+class ServingSettings(Section):
+    """The vLLM plugin, which serves versions of the line by name."""
+
+    adapters: Path | None = Field(
+        default=None,
+        description="Folder into which the plugin delivers versions, one folder each. Without it, the plugin is off.",
+    )
+
+
+class ModelSettings(Section):
+    """The base model."""
+
+    path: Path = Field(
+        default=Path("data/base"),
+        description="Folder of a causal language model that transformers can load, with its tokenizer.",
+    )
+
+
+class DataSettings(Section):
+    """Folders with problems on this machine."""
+
+    suites: Path = Field(
+        default=Path("data/suites"),
+        description="Folder of the suites (*.jsonl) that every candidate is measured on, besides the night's target.",
+    )
+    inbox: Path = Field(
+        default=Path(".everlearn/inbox"),
+        description="Folder with one folder per line, where `everlearn ingest` puts problems for the next night.",
+    )
+
+
+class IngestSettings(Section):
+    """Validation and split of new problems. Part of the cycle's key."""
+
+    max_bad_share: float = Field(
+        default=0.2, ge=0.0, le=1.0, description="Share of invalid rows above which new data is refused as a whole."
+    )
+    holdout_share: float = Field(
+        default=0.2,
+        gt=0.0,
+        lt=1.0,
+        description="Share of new problems that is held out for the target suite and never trained on.",
+    )
+    min_target_items: int = Field(
+        default=200,
+        ge=1,
+        description="Number of problems in the target suite. Too few held-out ones are topped up with generated ones.",
+    )
+
+
+class GateSettings(Section):
+    """The statistical test that decides about a candidate. Margins and gains are shares: 0.03 is three points of 100.
+
+    The margin of a suite is the largest loss that counts as none. A suite too small to decide its margin gets the
+    smallest margin that it can decide, up to `widest_margin`.
+    """
+
+    alpha: float = Field(
+        default=0.05, gt=0.0, lt=0.5, description="Significance level: the largest p-value that proves a claim."
+    )
+    power: float = Field(
+        default=0.8,
+        gt=0.5,
+        lt=1.0,
+        description="Probability with which a suite has to detect a loss of its margin. Determines the margin it can decide.",
+    )
+    discordance: float = Field(
+        default=0.1,
+        gt=0.0,
+        le=1.0,
+        description="Share of items expected to be answered right by only one of the two models. Used for the power.",
+    )
+    target_margin: float = Field(default=0.05, gt=0.0, lt=1.0, description="Margin of target suites.")
+    skill_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of skill suites.")
+    general_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of general suites.")
+    widest_margin: float = Field(
+        default=0.05, gt=0.0, lt=1.0, description="Upper limit of the margin that a small suite may get."
+    )
+    worthwhile_gain: float = Field(
+        default=0.02,
+        gt=0.0,
+        lt=1.0,
+        description="Gain that matters. A candidate proved to gain less on every target is rejected.",
+    )
+    ceiling: float = Field(
+        default=0.98,
+        gt=0.0,
+        le=1.0,
+        description="Share of right answers of the parent from which a target suite leaves nothing to gain.",
+    )
+    require_approval: bool = Field(
+        default=False,
+        description="Publish a version that passed, but make it champion only after `everlearn approve` or the form.",
+    )
+    approval_hours: float = Field(
+        default=24.0, gt=0.0, description="Hours that the approval form in the Prefect dashboard stays open."
+    )
+
+
+class RetentionSettings(Section):
+    """Garbage collection with `everlearn gc` and the flow `housekeeping`. Ages are measured by the S3 server's clock."""
+
+    versions: int = Field(
+        default=10,
+        ge=0,
+        description="Number of newest versions to keep. Versions that were champion are kept besides, always.",
+    )
+    minimum_age_hours: float = Field(
+        default=24.0,
+        gt=0.0,
+        description="Hours before an unreferenced object may be removed. At least twice `lease_seconds`.",
+    )
+    work_days: float = Field(
+        default=30.0, ge=0.0, description="Days to keep the workspace of an ended night: ladder, checkpoints, results."
+    )
+    lease_seconds: float = Field(
+        default=900.0,
+        gt=0.0,
+        description="Seconds without a renewed lease after which a process that publishes counts as dead.",
+    )
+    run_days: float = Field(
+        default=90.0, ge=7.0, description="Days to keep the line's runs and their logs on the Prefect server."
+    )
+
+    @model_validator(mode="after")
+    def _outlives_publishers(self) -> Self:
+        if self.minimum_age_hours * 3600 < 2 * self.lease_seconds:
+            raise ValueError(
+                "minimum_age_hours must be at least twice lease_seconds, or a publisher could lose objects"
+            )
+        return self

@@ -1,0 +1,143 @@
+"""Sections of the settings about the ladder, the training and its rollouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from everlearn.settings.sections import Section
+
+
+class LadderSettings(Section):
+    """The ladder of easier variants that the model derives from new problems. Part of the cycle's key."""
+
+    rungs: int = Field(default=480, ge=1, description="Largest number of variants in the ladder.")
+    depth: int = Field(default=6, ge=1, description="Number of layers of variants below the new problems.")
+    breadth: int = Field(default=60, ge=1, description="Problems per layer for which variants are proposed.")
+    tries: int = Field(default=1, ge=1, description="Variants proposed per problem and move.")
+    temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of proposed variants.")
+    rollouts: int = Field(default=4, ge=1, description="Answers per rung from which its pass rate is measured.")
+    answer_temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of those answers.")
+
+
+class LearnSettings(Section):
+    """The training of the LoRA adapter with GRPO (docs/learner.md). Part of the cycle's key."""
+
+    seed: int = Field(default=0, ge=0, description="Seed of everything random in a night.")
+    steps: int = Field(default=30, ge=1, description="Number of training steps.")
+    prompts: int = Field(default=32, ge=1, description="Problems per step.")
+    group: int = Field(default=8, ge=2, description="Answers sampled per problem of a step.")
+    temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of training answers.")
+    curriculum: Literal["measured", "uniform"] = Field(
+        default="measured",
+        description="Choice of problems: `measured` prefers those with a medium pass rate, `uniform` draws evenly.",
+    )
+    replay: float = Field(
+        default=0.3,
+        ge=0.0,
+        lt=1.0,
+        description="Share of a step for mastered problems, from this ladder and earlier nights, against forgetting.",
+    )
+    frontier: float = Field(
+        default=0.15,
+        ge=0.0,
+        le=1.0,
+        description="Least share, of the rest of a step, for the easiest size class that is not solved yet.",
+    )
+    regrow: int = Field(
+        default=0, ge=0, description="Steps after which the current policy extends the ladder again; 0: never."
+    )
+    rank: int = Field(default=16, ge=1, description="Rank of a new LoRA adapter.")
+    alpha: int = Field(
+        default=32, ge=1, description="LoRA scaling of a new adapter; updates are scaled by alpha / rank."
+    )
+    rate: float = Field(default=1.5e-3, gt=0.0, description="Peak learning rate of AdamW.")
+    warmup: int = Field(default=5, ge=1, description="Steps of linear warm-up of the learning rate.")
+    decay: float = Field(
+        default=0.3,
+        ge=0.0,
+        le=1.0,
+        description="Share of the peak learning rate at the last step, reached linearly; 1: no decay.",
+    )
+    loss: Literal["dapo", "dr_grpo", "grpo"] = Field(
+        default="dapo", description="Weighting of tokens in the loss. docs/learner.md has the formulas and papers."
+    )
+    loss_length: int = Field(
+        default=128, ge=1, description="Constant answer length, in tokens, that `dr_grpo` divides by."
+    )
+    importance: Literal["token", "sequence"] = Field(
+        default="token",
+        description="Importance ratio per token, or per answer (`sequence`: GSPO, only with `loss: grpo`).",
+    )
+    scale_rewards: bool = Field(
+        default=False, description="Divide advantages by the standard deviation of their group (original GRPO)."
+    )
+    clip_low: float = Field(
+        default=0.2, gt=0.0, lt=1.0, description="The importance ratio is clipped below 1 - clip_low."
+    )
+    clip_high: float = Field(default=0.28, gt=0.0, description="The importance ratio is clipped above 1 + clip_high.")
+    truncate: float = Field(
+        default=2.0,
+        ge=1.0,
+        description="Upper limit of the weight that corrects sampler against trainer probabilities.",
+    )
+    kl: float = Field(default=0.0, ge=0.0, description="Weight of the divergence from the parent in the loss; 0: none.")
+    max_norm: float = Field(default=1.0, gt=0.0, description="Norm to which gradients are clipped.")
+    tokens: int = Field(default=16_384, ge=1, description="Largest number of answer tokens per batch of an update.")
+    memory_gib: float = Field(
+        default=4.0, gt=0.0, description="Memory of an update in GiB; batches are made smaller to stay below it."
+    )
+    bf16: bool | None = Field(
+        default=None, description="Decode and train in bfloat16. By default, where the CPU multiplies it faster."
+    )
+    checkpoint_every: int = Field(
+        default=1, ge=1, description="Steps between checkpoints; a killed training repeats the steps since the last."
+    )
+    max_kl: float = Field(
+        default=3.0, gt=0.0, description="Guard: divergence from the start, in nats per token, that stops the training."
+    )
+    min_entropy: float = Field(
+        default=1e-3,
+        ge=0.0,
+        description="Guard: entropy, in nats per token, below which the training stops while most answers are wrong.",
+    )
+    max_unended: float = Field(
+        default=0.5,
+        gt=0.0,
+        description="Guard: growth of the share of answers without an end, since the first step, that stops the training.",
+    )
+    staleness: Literal[0, 1] = Field(
+        default=0,
+        description="1: sample the answers of the next step during an update, with weights one step older (faster).",
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Processes on this machine that train together, each with `threads` threads."
+    )
+
+    @model_validator(mode="after")
+    def _sequence_needs_grpo(self) -> Self:
+        if self.importance == "sequence" and self.loss != "grpo":
+            raise ValueError("importance: sequence uses one ratio per answer, so it needs loss: grpo")
+        return self
+
+
+class RolloutSettings(Section):
+    """Rollout backend: without `replicas` this machine samples, otherwise vLLM servers do. Part of the cycle's key."""
+
+    replicas: tuple[str, ...] = Field(default=(), description="Base URLs of the vLLM servers, `http://gpu-1:8000`.")
+    adapters: Path | None = Field(
+        default=None,
+        description="Folder shared with the servers, at the same path there. Each step's adapter is written to it.",
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="bfloat16",
+        description="Type that the servers compute in. Decides how far their log-probabilities may differ from ours.",
+    )
+
+    @model_validator(mode="after")
+    def _replicas_need_a_folder(self) -> Self:
+        if self.replicas and self.adapters is None:
+            raise ValueError("replicas read adapters from a folder that they share with this machine: set adapters")
+        return self
