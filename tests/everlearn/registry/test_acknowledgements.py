@@ -41,7 +41,7 @@ def say(store: MemoryStore, consumer: str, version: str | None, sequence: int = 
     acknowledge(open_line(store), consumer=consumer, version=version, sequence=sequence, at=WHEN)
 
 
-def test_who_serves_the_champion_is_up_to_date_and_who_serves_another_is_behind() -> None:
+def test_replica_of_another_version_is_behind() -> None:
     store = line_of_two()
     assert behind(store) == {}
     say(store, "here", "v0002")
@@ -54,14 +54,14 @@ def test_who_serves_the_champion_is_up_to_date_and_who_serves_another_is_behind(
     assert behind(store) == {"here": True, "nowhere": False, "there": True}
 
 
-def test_a_night_without_a_version_leaves_nobody_behind() -> None:
+def test_cycle_without_a_version_leaves_no_replica_behind() -> None:
     store = line_of_two()
     say(store, "here", "v0002")
     open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     assert behind(store) == {"here": False}
 
 
-def test_an_acknowledgement_names_the_digests_that_it_is_about() -> None:
+def test_acknowledgement_holds_the_digests() -> None:
     store = line_of_two()
     say(store, "here", "v0001", sequence=1)
     state = open_line(store).state()
@@ -81,7 +81,7 @@ def test_an_acknowledgement_names_the_digests_that_it_is_about() -> None:
     version=st.none() | st.just("v0001"),
     sequence=st.integers(0, 10**9),
 )
-def test_what_is_written_can_be_read(consumer: str, version: str | None, sequence: int) -> None:
+def test_acknowledgement_survives_json(consumer: str, version: str | None, sequence: int) -> None:
     said = Acknowledgement(
         consumer=check_consumer_name(consumer), version=version, manifest=None, sequence=sequence, event=None, at=WHEN
     )
@@ -89,7 +89,7 @@ def test_what_is_written_can_be_read(consumer: str, version: str | None, sequenc
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../HEAD", ".hidden", "a b", "x" * 101])
-def test_a_name_that_is_a_path_is_refused(name: str) -> None:
+def test_consumer_name_must_not_be_a_path(name: str) -> None:
     with pytest.raises(BadInputError, match="is not a valid consumer name"):
         say(line_of_two(), name, "v0001")
 
@@ -113,7 +113,7 @@ def altered(**changes: object) -> bytes:
         altered(more=1),
     ],
 )
-def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consumer_as_behind(data: bytes) -> None:
+def test_unreadable_acknowledgement_counts_as_behind(data: bytes) -> None:
     store = line_of_two()
     say(store, "here", "v0002")
     store.put("integration/consumers/broken.json", data)
@@ -124,7 +124,7 @@ def test_an_acknowledgement_that_cannot_be_read_harms_nobody_and_shows_its_consu
     assert behind(store) == {"here": False}
 
 
-def test_who_is_no_more_can_be_forgotten_but_only_who_was_there() -> None:
+def test_only_a_known_consumer_can_be_forgotten() -> None:
     store = line_of_two()
     say(store, "here", "v0001")
     forget_consumer(open_line(store), "here")
@@ -133,7 +133,7 @@ def test_who_is_no_more_can_be_forgotten_but_only_who_was_there() -> None:
         forget_consumer(open_line(store), "here")
 
 
-def test_waiting_ends_when_the_last_one_has_followed() -> None:
+def test_waiting_ends_when_the_last_consumer_has_followed() -> None:
     store = line_of_two()
     say(store, "a", "v0001")
     say(store, "b", "v0001")
@@ -145,7 +145,7 @@ def test_waiting_ends_when_the_last_one_has_followed() -> None:
     assert list(follow) == []
 
 
-def test_who_does_not_follow_in_time_is_named() -> None:
+def test_late_consumers_are_returned_at_the_timeout() -> None:
     store = line_of_two()
     say(store, "a", "v0001")
     say(store, "b", "v0002")
@@ -154,7 +154,7 @@ def test_who_does_not_follow_in_time_is_named() -> None:
     assert [each.consumer for each in late] == ["a"]
 
 
-def test_a_store_that_is_away_is_waited_for_but_not_for_ever() -> None:
+def test_unreachable_store_is_polled_until_the_timeout() -> None:
     class Away(MemoryStore):
         misses = 3
 

@@ -57,7 +57,7 @@ def pair(**changes: Any) -> bytes:
     return described(header, numbers=np.ones(16, np.float32).tobytes())
 
 
-def test_what_peft_writes_is_an_adapter(tmp_path: Path) -> None:
+def test_adapter_written_by_peft_is_valid(tmp_path: Path) -> None:
     shape = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
     config = LoraConfig(r=4, rank_pattern={"v_proj": 2}, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -67,19 +67,19 @@ def test_what_peft_writes_is_an_adapter(tmp_path: Path) -> None:
         check_directory(tmp_path / str(dtype))
 
 
-def test_two_plain_files_pass(folder: Path) -> None:
+def test_minimal_adapter_is_valid(folder: Path) -> None:
     check_directory(folder)
 
 
 @pytest.mark.parametrize("name", ["adapter_model.bin", "tokenizer.json", "run.py", "..data"])
-def test_an_extra_file_is_refused(folder: Path, name: str) -> None:
+def test_extra_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes(pickle.dumps({}))
     with pytest.raises(AdapterError, match=f"'{name}' is not part of an adapter"):
         check_directory(folder)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_missing_file_is_reported(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(AdapterError, match=f"the adapter has no {name}"):
         check_directory(folder)
@@ -136,7 +136,7 @@ def test_links_and_directories_are_refused(folder: Path, tmp_path: Path) -> None
         (save({A: np.full((2, 4), np.inf, np.float16), B: ONES[B]}), "contains NaN or infinity"),
     ],
 )
-def test_weights_that_are_no_pairs_of_finite_numbers_are_refused(folder: Path, weights: bytes, why: str) -> None:
+def test_invalid_weights_are_refused(folder: Path, weights: bytes, why: str) -> None:
     fill(folder, weights=weights)
     with pytest.raises(AdapterError, match=why):
         check_directory(folder)
@@ -152,7 +152,7 @@ def test_weights_that_are_no_pairs_of_finite_numbers_are_refused(folder: Path, w
         (b"\xff", "is not valid JSON"),
     ],
 )
-def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, why: str) -> None:
+def test_unreadable_settings_are_refused(folder: Path, config: bytes, why: str) -> None:
     fill(folder, config=config)
     with pytest.raises(AdapterError, match=why):
         check_directory(folder)
@@ -175,14 +175,14 @@ def test_settings_that_cannot_be_read_are_refused(folder: Path, config: bytes, w
         ({"lora_alpha": "16"}, "lora_alpha must be a finite number"),
     ],
 )
-def test_settings_that_peft_would_act_on_otherwise_are_refused(folder: Path, changes: dict[str, Any], why: str) -> None:
+def test_unsafe_settings_are_refused(folder: Path, changes: dict[str, Any], why: str) -> None:
     fill(folder, config=json.dumps(SETTINGS | changes).encode())
     with pytest.raises(AdapterError, match=why):
         check_directory(folder)
 
 
 @given(at=st.integers(0, len(save(ONES)) - 1), value=st.integers(0, 255), cut=st.booleans())
-def test_no_byte_of_the_header_can_be_such_that_something_else_than_a_refusal_happens(
+def test_any_changed_header_raises_only_adapter_error(
     at: int, value: int, tmp_path_factory: pytest.TempPathFactory, *, cut: bool
 ) -> None:
     data = bytearray(save(ONES))
@@ -195,7 +195,7 @@ def test_no_byte_of_the_header_can_be_such_that_something_else_than_a_refusal_ha
     assert not cut
 
 
-def test_a_version_that_is_no_adapter_is_not_delivered(tmp_path: Path) -> None:
+def test_version_with_an_invalid_adapter_is_not_delivered(tmp_path: Path) -> None:
     registry = open_line(MemoryStore())
     manifest = candidate(registry, "one")
     manifest.files[WEIGHTS] = registry.put_object(adapter("one") + b"more")

@@ -40,7 +40,7 @@ def content(to: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in to.iterdir()}
 
 
-def test_the_directory_holds_exactly_the_files_and_a_receipt(tmp_path: Path) -> None:
+def test_directory_holds_exactly_the_files_and_a_receipt(tmp_path: Path) -> None:
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "new" / "adapter", fetch=fetch)
     assert content(to) == {
         "adapter_model.safetensors": b"one",
@@ -50,13 +50,13 @@ def test_the_directory_holds_exactly_the_files_and_a_receipt(tmp_path: Path) -> 
     assert [path.name for path in to.parent.iterdir()] == ["adapter"]
 
 
-def test_a_directory_may_be_there_already_if_it_is_empty(tmp_path: Path) -> None:
+def test_empty_target_directory_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
     assert len(content(to)) == 3
 
 
-def test_what_is_right_already_is_left_alone(tmp_path: Path) -> None:
+def test_correct_directory_is_not_touched(tmp_path: Path) -> None:
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
     inode = to.stat().st_ino
     assert deliver(files(b"one"), receipt=RECEIPT_1, to=to, fetch=never) == to
@@ -64,7 +64,7 @@ def test_what_is_right_already_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "extra"])
-def test_what_was_changed_since_is_put_right(tmp_path: Path, damage: str) -> None:
+def test_changed_directory_is_corrected(tmp_path: Path, damage: str) -> None:
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
     right = content(to)
     match damage:
@@ -78,7 +78,7 @@ def test_what_was_changed_since_is_put_right(tmp_path: Path, damage: str) -> Non
     assert content(to) == right
 
 
-def test_another_version_takes_its_place_whole(tmp_path: Path) -> None:
+def test_another_version_replaces_the_directory_atomically(tmp_path: Path) -> None:
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
     with (to / "adapter_model.safetensors").open("rb") as reader:
         deliver(files(b"two"), receipt=RECEIPT_2, to=to, fetch=fetch)
@@ -87,7 +87,7 @@ def test_another_version_takes_its_place_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_what_cannot_be_verified_changes_nothing(tmp_path: Path) -> None:
+def test_failed_verification_changes_nothing(tmp_path: Path) -> None:
     to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
     with pytest.raises(IntegrityError):
         deliver(files(b"two"), receipt=RECEIPT_2, to=to, fetch=never)
@@ -96,7 +96,7 @@ def test_what_cannot_be_verified_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exchange", ["refused", "unknown"])
-def test_a_file_system_that_cannot_exchange_two_names_gets_two_renames(
+def test_without_rename_exchange_two_renames_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str
 ) -> None:
     class OldLibrary:
@@ -111,7 +111,7 @@ def test_a_file_system_that_cannot_exchange_two_names_gets_two_renames(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_somebody_elses_files_are_never_removed(tmp_path: Path) -> None:
+def test_files_of_another_origin_are_never_removed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(BadInputError, match="holds files that were not pulled"):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path, fetch=fetch)
@@ -122,7 +122,7 @@ def test_somebody_elses_files_are_never_removed(tmp_path: Path) -> None:
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "link", fetch=fetch)
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_and_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -140,7 +140,7 @@ def cut_short(ref: ObjectRef, path: Path) -> None:
     fetch(ref, path)
 
 
-def test_a_delivery_that_was_cut_short_goes_on_with_what_has_arrived(tmp_path: Path) -> None:
+def test_interrupted_delivery_continues_with_arrived_bytes(tmp_path: Path) -> None:
     with pytest.raises(StoreDownError):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=cut_short)
     assert not (tmp_path / "adapter").exists()
@@ -155,7 +155,7 @@ def test_a_delivery_that_was_cut_short_goes_on_with_what_has_arrived(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_what_arrived_of_another_version_or_was_put_there_by_somebody_is_not_delivered(tmp_path: Path) -> None:
+def test_stray_and_partial_files_are_not_delivered(tmp_path: Path) -> None:
     with pytest.raises(StoreDownError):
         deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=cut_short)
     partial = tmp_path / ".adapter.partial"
@@ -168,9 +168,7 @@ def test_what_arrived_of_another_version_or_was_put_there_by_somebody_is_not_del
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_two_deliveries_into_one_directory_come_one_after_the_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deliveries_into_one_directory_are_serialized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
     begun, may_end, lock = threading.Semaphore(0), threading.Event(), fcntl.flock
 
@@ -199,7 +197,7 @@ def test_two_deliveries_into_one_directory_come_one_after_the_other(
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
-def test_the_receipt_remembers_the_highest_sequence_and_nothing_else_is_touched(tmp_path: Path) -> None:
+def test_receipt_keeps_the_highest_sequence(tmp_path: Path) -> None:
     to = deliver(files(b"one"), receipt=replace(RECEIPT_1, sequence=3), to=tmp_path / "adapter", fetch=fetch)
     inode = to.stat().st_ino
     for sequence, remembered in ((5, 5), (4, 5)):
@@ -210,13 +208,13 @@ def test_the_receipt_remembers_the_highest_sequence_and_nothing_else_is_touched(
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"a":1}', b"[]"])
-def test_a_receipt_that_cannot_be_read_remembers_nothing(tmp_path: Path, data: bytes) -> None:
+def test_unreadable_receipt_is_ignored(tmp_path: Path, data: bytes) -> None:
     (tmp_path / RECEIPT).write_bytes(data)
     assert Receipt.of(tmp_path) is None
     deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path, fetch=fetch)
     assert Receipt.of(tmp_path) == RECEIPT_1
 
 
-def test_the_receipt_names_the_version() -> None:
+def test_receipt_format_is_stable() -> None:
     assert RECEIPT_1.to_bytes() == b'{"line":"integration","manifest":"m","sequence":0,"version":"v0001"}'
     assert delivery.RECEIPT == "everlearn.json"

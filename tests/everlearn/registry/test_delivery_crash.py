@@ -72,9 +72,7 @@ def line_of(*names: str) -> MemoryStore:
 
 
 @pytest.mark.parametrize("before", [None, "v0001"])
-def test_a_reader_sees_the_old_version_whole_or_the_new_one_wherever_a_pull_is_killed(
-    tmp_path: Path, before: str | None
-) -> None:
+def test_killed_pull_leaves_one_whole_version(tmp_path: Path, before: str | None) -> None:
     store = line_of("one", "two")
     seen: list[str | None] = []
     for step in itertools.count():
@@ -93,7 +91,7 @@ def test_a_reader_sees_the_old_version_whole_or_the_new_one_wherever_a_pull_is_k
     assert set(seen) == {before, "v0002"}
 
 
-def test_the_link_names_a_version_that_is_whole_wherever_a_watch_is_killed(tmp_path: Path) -> None:
+def test_killed_watch_leaves_a_link_to_a_whole_version(tmp_path: Path) -> None:
     seen: list[str | None] = []
     for step in itertools.count():
         to = tmp_path / str(step)
@@ -116,7 +114,7 @@ def follow(store: MemoryStore, to: Path) -> None:
     Follower(open_line(store), to, now=lambda: WHEN).step()
 
 
-def test_a_large_version_is_never_in_memory_as_a_whole(s3_store: S3Store, tmp_path: Path) -> None:
+def test_large_version_is_streamed(s3_store: S3Store, tmp_path: Path) -> None:
     line = open_line(s3_store)
     large = adapter("large", width=6 << 20)
     manifest = candidate(line, "large")

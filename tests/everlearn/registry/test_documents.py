@@ -65,7 +65,7 @@ def published(store: MemoryStore) -> Manifest:
     return manifest
 
 
-def test_what_tells_of_a_version_is_never_delivered(store: MemoryStore, tmp_path: Path) -> None:
+def test_documents_are_never_delivered(store: MemoryStore, tmp_path: Path) -> None:
     manifest = published(store)
     assert open_line(store).manifest("champion") == manifest
     there = open_line(store).pull("champion", to=tmp_path / "adapter")
@@ -73,7 +73,7 @@ def test_what_tells_of_a_version_is_never_delivered(store: MemoryStore, tmp_path
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_version_is_not_published_before_all_that_tells_of_it_is_there(store: MemoryStore, name: str) -> None:
+def test_version_with_a_missing_document_is_not_published(store: MemoryStore, name: str) -> None:
     line = open_line(store)
     manifest = told(line)
     key = object_key(LINE, manifest.documents()[name].digest)
@@ -84,7 +84,7 @@ def test_a_version_is_not_published_before_all_that_tells_of_it_is_there(store: 
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_fsck_names_what_tells_of_a_version_where_it_is_missing_or_damaged(store: MemoryStore, name: str) -> None:
+def test_fsck_reports_missing_or_damaged_documents(store: MemoryStore, name: str) -> None:
     key = object_key(LINE, published(store).documents()[name].digest)
     good = store.get(key).data
     store.put(key, good[:-1] + b"!")
@@ -94,7 +94,7 @@ def test_fsck_names_what_tells_of_a_version_where_it_is_missing_or_damaged(store
     assert [(fault.key, fault.why) for fault in missing] == [(key, f"v0001 needs it (its {name})")]
 
 
-def test_a_collection_keeps_what_tells_of_a_version(store: MemoryStore, time: Time) -> None:
+def test_collection_keeps_documents(store: MemoryStore, time: Time) -> None:
     manifest = published(store)
     open_line(store).put_object(b"forgotten")
     time.now += timedelta(days=400)

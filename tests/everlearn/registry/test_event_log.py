@@ -59,11 +59,11 @@ def write_as_before(chained: EventLog, state: State, held: int) -> str:
 @pytest.mark.parametrize(
     ("sequence", "held"), [(1, 0), (9, 0), (10, 10), (15, 0), (90, 10), (100, 100), (1200, 100), (2000, 1000)]
 )
-def test_a_snapshot_holds_more_the_rounder_its_number_is(sequence: int, held: int) -> None:
+def test_snapshot_span_grows_with_the_level(sequence: int, held: int) -> None:
     assert snapshot_span(sequence) == held
 
 
-def test_a_long_history_is_read_from_few_objects_and_kept_once_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_history_is_read_from_few_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 4)
     store = Counting()
     line = open_line(store)
@@ -79,7 +79,7 @@ def test_a_long_history_is_read_from_few_objects_and_kept_once_a_level(monkeypat
 
 @settings(max_examples=20)
 @given(first=st.integers(0, 40), jumps=st.lists(st.integers(1, 20), max_size=5))
-def test_a_reader_sees_the_same_however_far_it_was_behind(first: int, jumps: list[int]) -> None:
+def test_reader_state_does_not_depend_on_its_cache(first: int, jumps: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(event_log, "SNAPSHOT_EVERY", 3)
         store = MemoryStore()
@@ -92,7 +92,7 @@ def test_a_reader_sees_the_same_however_far_it_was_behind(first: int, jumps: lis
 
 
 @pytest.mark.parametrize(("every", "before"), [(10, 4), (7, 3), (4, 4)])
-def test_a_line_with_the_snapshots_of_before_goes_on_with_those_of_today(
+def test_line_with_old_snapshots_continues_with_new_ones(
     every: int, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Counting()
@@ -109,7 +109,7 @@ def test_a_line_with_the_snapshots_of_before_goes_on_with_those_of_today(
 
 
 @pytest.mark.parametrize("content", [{}, {"events": 7}, {"events": [{}]}, {"events": [], "before": 7}])
-def test_a_snapshot_that_is_none_is_refused(content: dict[str, object]) -> None:
+def test_invalid_snapshot_is_refused(content: dict[str, object]) -> None:
     store = MemoryStore()
     data = seal(content, purpose="snapshot", line=LINE, signer=SIGNER)
     store.create(object_key(LINE, digest_of(data)), data)
@@ -117,7 +117,7 @@ def test_a_snapshot_that_is_none_is_refused(content: dict[str, object]) -> None:
         EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest_of(data))
 
 
-def test_the_state_of_any_event_can_be_read_whatever_head_says() -> None:
+def test_state_of_any_event_can_be_read() -> None:
     store = MemoryStore()
     line = open_line(store)
     grow(line, to=25)

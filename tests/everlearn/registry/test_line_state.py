@@ -94,12 +94,12 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events=histories(), cut=st.integers(min_value=0, max_value=12))
-def test_folding_in_two_parts_is_folding_at_once(events: list[Event], cut: int) -> None:
+def test_fold_in_two_parts_equals_one_fold(events: list[Event], cut: int) -> None:
     assert fold(events[cut:], start=fold(events[:cut])) == fold(events)
 
 
 @given(events=histories())
-def test_folding_changes_nothing_that_was_there_before(events: list[Event]) -> None:
+def test_fold_does_not_change_earlier_states(events: list[Event]) -> None:
     states = [fold(events[:count]) for count in range(len(events) + 1)]
     for number, event in enumerate(events):
         before = states[number]
@@ -108,7 +108,7 @@ def test_folding_changes_nothing_that_was_there_before(events: list[Event]) -> N
 
 
 @given(events=histories())
-def test_the_history_is_whole_and_versions_have_no_gap(events: list[Event]) -> None:
+def test_history_is_whole_and_versions_have_no_gap(events: list[Event]) -> None:
     state = fold(events)
     assert state.history == tuple(events)
     assert list(state.versions) == [version_name(number + 1) for number in range(len(state.versions))]
@@ -117,7 +117,7 @@ def test_the_history_is_whole_and_versions_have_no_gap(events: list[Event]) -> N
 
 
 @given(events=histories())
-def test_the_next_rollback_never_goes_to_a_barred_version_nor_to_the_champion(events: list[Event]) -> None:
+def test_last_good_is_neither_barred_nor_champion(events: list[Event]) -> None:
     state = fold(events)
     assert state.last_good is None or state.last_good not in {state.champion, *state.barred}
     assert state.champions[0] is None
@@ -125,7 +125,7 @@ def test_the_next_rollback_never_goes_to_a_barred_version_nor_to_the_champion(ev
 
 
 @given(events=histories())
-def test_rolling_back_again_and_again_ends_at_the_base_model(events: list[Event]) -> None:
+def test_repeated_rollbacks_end_at_the_base_model(events: list[Event]) -> None:
     state = fold(events)
     while state.champion is not None:
         further = add(state, rolled_back(state, state.last_good, barred=False))
@@ -134,13 +134,13 @@ def test_rolling_back_again_and_again_ends_at_the_base_model(events: list[Event]
 
 
 @given(events=histories())
-def test_the_watermark_is_the_data_of_the_published_nights(events: list[Event]) -> None:
+def test_watermark_is_the_data_of_published_nights(events: list[Event]) -> None:
     kept = [event.detail["data_digest"] for event in events if event.kind is EventKind.PUBLISHED]
     assert list(fold(events).claimed) == kept
 
 
 @given(events=histories())
-def test_what_was_ever_champion_is_remembered_once_and_never_retired(events: list[Event]) -> None:
+def test_ever_champion_has_each_champion_once(events: list[Event]) -> None:
     seen = [fold(events[:count]).champion for count in range(len(events) + 1)]
     state = fold(events)
     assert list(state.ever_champion) == list(dict.fromkeys(each for each in seen if each))
@@ -149,7 +149,7 @@ def test_what_was_ever_champion_is_remembered_once_and_never_retired(events: lis
 
 
 @given(events=histories())
-def test_what_is_retired_stays_retired_and_comes_back_by_no_way(events: list[Event]) -> None:
+def test_retired_version_never_returns(events: list[Event]) -> None:
     state = fold(events)
     named = [each for event in events if event.kind is EventKind.RETIRED for each in event.detail["versions"]]
     assert [each for each in state.versions if state.versions[each].retired] == sorted(named)
@@ -163,7 +163,7 @@ def test_what_is_retired_stays_retired_and_comes_back_by_no_way(events: list[Eve
 
 
 @given(events=histories())
-def test_retiring_changes_no_champion_no_watermark_and_no_number(events: list[Event]) -> None:
+def test_retiring_changes_no_champion_or_watermark(events: list[Event]) -> None:
     state = fold(events)
     for version, entry in state.versions.items():
         if entry.retired or version in state.ever_champion:
@@ -189,33 +189,33 @@ def test_champion_after_each_event_is_that_of_the_fold(events: list[Event]) -> N
     assert list(champion_after_each(events)) == [fold(events[: n + 1]).champion for n in range(len(events))]
 
 
-def test_a_rollback_bars_what_it_leaves_and_flags_its_data() -> None:
+def test_rollback_bars_the_version_and_flags_its_data() -> None:
     state = line_of(2)
     after_it = add(state, rolled_back(state, "v0001"))
     assert (after_it.champion, after_it.barred, after_it.flagged) == ("v0001", ("v0002",), ("d v0002",))
     assert add(state, rolled_back(state, "v0001", barred=False)).barred == ()
 
 
-def test_going_back_goes_further_back_the_next_time_even_if_nothing_was_barred() -> None:
+def test_next_rollback_goes_further_back_without_barring() -> None:
     state = line_of(3)
     state = add(state, rolled_back(state, "v0002", barred=False))
     assert state.last_good == "v0001"
 
 
-def test_going_back_to_what_never_was_champion_leaves_the_way_further_back() -> None:
+def test_rollback_to_a_new_champion_keeps_earlier_ones() -> None:
     state = line_of(1)
     state = add(state, published(state, champion=False))
     state = add(state, published(state))
     assert add(state, rolled_back(state, "v0002")).champions == (None, "v0001", "v0002")
 
 
-def test_a_promoted_version_can_be_left_again_for_the_one_before_it() -> None:
+def test_promotion_can_be_rolled_back() -> None:
     state = line_of(2)
     state = add(state, after(state, EventKind.PROMOTED, version="v0001"))
     assert (state.champion, state.last_good) == ("v0001", "v0002")
 
 
-def test_barring_and_approving_are_remembered() -> None:
+def test_barred_and_approved_are_recorded() -> None:
     state = line_of(1)
     state = add(state, after(state, EventKind.BARRED, version="v0001"))
     state = add(state, after(state, EventKind.APPROVED, version="v0001"))
@@ -223,7 +223,7 @@ def test_barring_and_approving_are_remembered() -> None:
     assert not add(state, after(state, EventKind.UNBARRED, version="v0001")).versions["v0001"].barred
 
 
-def test_a_cycle_is_found_by_its_key() -> None:
+def test_cycle_is_found_by_its_key() -> None:
     state = line_of(1)
     state = add(state, after(state, EventKind.REJECTED, cycle_key="other"))
     assert state.version_of("c 0") == state.versions["v0001"]
@@ -257,7 +257,7 @@ def test_a_cycle_is_found_by_its_key() -> None:
         ),
     ],
 )
-def test_a_history_that_breaks_a_rule_is_refused(change: dict[str, Any], why: str) -> None:
+def test_history_that_breaks_a_rule_is_refused(change: dict[str, Any], why: str) -> None:
     state = line_of(2)
     event = replace(after(state, EventKind.SUITE_CHANGED), **change)
     with pytest.raises(IntegrityError, match=why):

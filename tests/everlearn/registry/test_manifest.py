@@ -31,11 +31,11 @@ MANIFEST = Manifest(
         replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2")),
     ],
 )
-def test_a_manifest_survives_json(manifest: Manifest) -> None:
+def test_manifest_survives_json(manifest: Manifest) -> None:
     assert Manifest.from_content(parse(canonical(manifest.to_content()), name="it")) == manifest
 
 
-def test_a_manifest_refers_to_its_files_and_its_report() -> None:
+def test_manifest_references_files_and_documents() -> None:
     report = ObjectRef(digest="c" * 64, size=9)
     assert MANIFEST.references() == (REF,)
     assert replace(MANIFEST, report=report).references() == (REF, report)
@@ -45,7 +45,7 @@ def test_a_manifest_refers_to_its_files_and_its_report() -> None:
     assert told.documents() == {"report": report, "bom": bom}
 
 
-def test_a_manifest_of_before_there_was_provenance_is_read_and_keeps_its_digest() -> None:
+def test_manifest_without_provenance_keeps_its_digest() -> None:
     files = {"adapter_model.safetensors": {"digest": "a" * 64, "size": 3}}
     old = {
         "base_fingerprint": "b", "code_version": "0.1.0", "config": {"seed": 7}, "created": WHEN.isoformat(),
@@ -60,13 +60,13 @@ def test_a_manifest_of_before_there_was_provenance_is_read_and_keeps_its_digest(
     "name",
     ["../x.json", "/etc/x.json", "a/b.json", ".hidden.json", "", "x.pkl", "adapter_model.bin", "model.pt", "x.json\n"],
 )
-def test_a_file_that_is_a_path_or_can_carry_code_is_refused(name: str) -> None:
+def test_unsafe_file_names_are_refused(name: str) -> None:
     with pytest.raises(BadInputError, match="cannot be published"):
         replace(MANIFEST, files={name: REF})
 
 
 @pytest.mark.parametrize("digest", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
-def test_what_is_no_digest_never_becomes_a_key(digest: str) -> None:
+def test_object_reference_needs_a_sha256_digest(digest: str) -> None:
     with pytest.raises(IntegrityError, match="is not a SHA-256 digest"):
         ObjectRef(digest=digest, size=1)
 
@@ -82,12 +82,12 @@ def test_what_is_no_digest_never_becomes_a_key(digest: str) -> None:
     ],
     ids=["pickle", "no size", "list", "date", "unknown field"],
 )
-def test_a_manifest_that_cannot_be_understood_is_refused(change: dict[str, Any]) -> None:
+def test_invalid_manifest_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError, match="cannot read"):
         Manifest.from_content(MANIFEST.to_content() | change)
 
 
-def test_a_manifest_without_a_field_is_refused() -> None:
+def test_manifest_with_a_missing_field_is_refused() -> None:
     content = MANIFEST.to_content()
     del content["report"]
     with pytest.raises(IntegrityError, match="cannot read the manifest: 'report'"):

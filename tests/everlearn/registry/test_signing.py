@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STRANGER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 
 
-def test_a_signature_of_a_trusted_key_counts() -> None:
+def test_signature_of_a_trusted_key_is_accepted() -> None:
     VERIFIER.check(b"message", SIGNER.sign(b"message"), name="it")
 
 
@@ -46,18 +46,18 @@ def test_a_signature_of_a_trusted_key_counts() -> None:
         (SIGNER.sign(b"message") | {"value": ""}, "it was changed after it was signed"),
     ],
 )
-def test_anything_else_is_refused(signature: Any, why: str) -> None:
+def test_invalid_signatures_are_refused(signature: Any, why: str) -> None:
     with pytest.raises(IntegrityError, match=why):
         VERIFIER.check(b"message", signature, name="it")
 
 
-def test_a_value_that_is_no_text_is_refused() -> None:
+def test_signature_value_must_be_text() -> None:
     signature: dict[str, object] = {**SIGNER.sign(b"message"), "value": 7}
     with pytest.raises(IntegrityError, match="was changed"):
         VERIFIER.check(b"message", signature, name="it")  # type: ignore[arg-type]
 
 
-def test_a_line_without_signatures_has_to_be_asked_for() -> None:
+def test_unsigned_lines_need_an_explicit_setting() -> None:
     signer, verifier = signer_and_verifier(unsigned=True)
     assert signer is None
     assert isinstance(verifier, Unsigned)
@@ -66,7 +66,7 @@ def test_a_line_without_signatures_has_to_be_asked_for() -> None:
         signer_and_verifier(environ={})
 
 
-def test_a_key_is_drawn_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
+def test_key_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "signing.pem"
     first, again = create_key(path), create_key(path)
     assert first.key == again.key
@@ -77,7 +77,7 @@ def test_a_key_is_drawn_once_and_readable_by_its_owner_only(tmp_path: Path) -> N
     verifier.check(b"message", signer.sign(b"message"), name="it")
 
 
-def test_a_key_that_is_to_be_new_overwrites_nothing(tmp_path: Path) -> None:
+def test_new_key_never_overwrites_a_file(tmp_path: Path) -> None:
     path = tmp_path / "signing.pem"
     create_key(path, must_be_new=True)
     before = path.read_bytes()
@@ -87,7 +87,7 @@ def test_a_key_that_is_to_be_new_overwrites_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_after_a_rotation_documents_of_the_old_key_still_count_until_it_is_trusted_no_more(tmp_path: Path) -> None:
+def test_rotated_key_is_accepted_while_trusted(tmp_path: Path) -> None:
     old, new = create_key(tmp_path / "old.pem"), create_key(tmp_path / "new.pem")
     signer, both = signer_and_verifier(key_file=tmp_path / "new.pem", trusted=(old.key.upper(),), environ={})
     assert signer is not None
@@ -101,7 +101,7 @@ def test_after_a_rotation_documents_of_the_old_key_still_count_until_it_is_trust
         later.check(b"message", old.sign(b"message"), name="it")
 
 
-def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+def test_key_of_the_environment_precedes_the_file(tmp_path: Path) -> None:
     create_key(tmp_path / "file.pem")
     other = create_key(tmp_path / "other.pem")
     signer, _ = signer_and_verifier(
@@ -111,25 +111,25 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     assert signer.key == other.key
 
 
-def test_a_consumer_needs_no_private_key(tmp_path: Path) -> None:
+def test_consumer_needs_no_private_key(tmp_path: Path) -> None:
     signer, verifier = signer_and_verifier(key_file=tmp_path / "none", trusted=(SIGNER.key,), environ={})
     assert signer is None
     verifier.check(b"message", SIGNER.sign(b"message"), name="it")
 
 
 @pytest.mark.parametrize("key", ["", "zz", "ab" * 31, "not a key"])
-def test_a_public_key_that_is_none_is_named(key: str) -> None:
+def test_invalid_public_key_is_reported(key: str) -> None:
     with pytest.raises(SettingsError, match=r"signing\.trusted: .* is not an Ed25519 public key"):
         Ed25519Verifier([key])
 
 
-def test_a_key_file_without_a_key_is_named_and_never_shown() -> None:
+def test_invalid_key_file_is_named_but_never_shown() -> None:
     with pytest.raises(SettingsError, match=r"key\.pem holds no unencrypted private key") as caught:
         read_key(b"secret words", name="key.pem")
     assert "secret words" not in str(caught.value)
 
 
-def test_a_key_of_another_kind_is_refused() -> None:
+def test_key_of_another_type_is_refused() -> None:
     pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(SettingsError, match="Ed25519 is needed"):
         read_key(pem, name="key.pem")

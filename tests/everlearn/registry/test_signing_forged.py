@@ -99,7 +99,7 @@ FORGERIES: dict[str, tuple[Callable[[MemoryStore], bytes], str]] = {
 
 
 @pytest.mark.parametrize("how", FORGERIES)
-def test_a_forged_event_is_refused_by_name(store: MemoryStore, how: str) -> None:
+def test_forged_event_is_refused(store: MemoryStore, how: str) -> None:
     forge, why = FORGERIES[how]
     name = plant_event(store, forge(store))
     with pytest.raises(IntegrityError, match=why) as caught:
@@ -119,7 +119,7 @@ def test_a_forged_event_is_refused_by_name(store: MemoryStore, how: str) -> None
     ],
     ids=["another line", "another purpose", "an event", "wrong key", "never signed", "stripped"],
 )
-def test_a_forged_manifest_is_refused_by_name_even_where_an_event_was_tricked_into_naming_it(
+def test_forged_manifest_is_refused_even_if_an_event_names_it(
     store: MemoryStore, forge: Callable[[MemoryStore], bytes], why: str
 ) -> None:
     data = forge(store)
@@ -133,7 +133,7 @@ def test_a_forged_manifest_is_refused_by_name_even_where_an_event_was_tricked_in
     assert str(caught.value).startswith(name)
 
 
-def test_every_event_says_line_purpose_place_and_what_was_before_it_under_its_signature(store: MemoryStore) -> None:
+def test_signature_covers_line_purpose_and_predecessor(store: MemoryStore) -> None:
     first = tip_of(store)
     publish(opened(store), "two")
     content = parse(event_of(store), name="it")["content"]
@@ -143,7 +143,7 @@ def test_every_event_says_line_purpose_place_and_what_was_before_it_under_its_si
     assert (head["sequence"], head["event"]) == (2, digest_of(event_of(store)))
 
 
-def test_a_line_that_was_never_signed_is_read_only_where_that_is_said_out_loud() -> None:
+def test_unsigned_line_needs_an_unsigned_verifier() -> None:
     store = MemoryStore()
     publish(opened(store, signer=None, verifier=Unsigned()), "one")
     assert opened(store, signer=None, verifier=Unsigned()).state().champion == "v0001"
@@ -151,7 +151,7 @@ def test_a_line_that_was_never_signed_is_read_only_where_that_is_said_out_loud()
         opened(store).state()
 
 
-def test_a_line_goes_on_under_a_new_key_and_its_old_versions_still_count() -> None:
+def test_line_continues_under_a_new_key() -> None:
     store, new = MemoryStore(), STRANGER
     publish(open_line(store), "one")
     both = Ed25519Verifier([SIGNER.key, new.key])

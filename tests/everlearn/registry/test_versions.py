@@ -38,7 +38,7 @@ def roll_back(line: Registry, to: str | None = None, *, keep: bool = False) -> t
     return done.left, done.to
 
 
-def test_a_new_line_is_empty_and_says_so(line: Registry) -> None:
+def test_new_line_is_empty(line: Registry) -> None:
     assert line.state().sequence == 0
     with pytest.raises(RegistryError, match="has no champion: the base model alone is in use"):
         line.resolve("champion")
@@ -46,7 +46,7 @@ def test_a_new_line_is_empty_and_says_so(line: Registry) -> None:
         line.resolve("v0001")
 
 
-def test_a_published_version_is_champion_and_tells_where_it_came_from(line: Registry) -> None:
+def test_published_version_is_champion_with_its_origin(line: Registry) -> None:
     manifest = candidate(line, "one", report=True)
     entry = line.publish(manifest, make_champion=True, actor="night", reason="31 points better")
     assert (entry.version, entry.parent, entry.actor, entry.reason) == ("v0001", None, "night", "31 points better")
@@ -56,13 +56,13 @@ def test_a_published_version_is_champion_and_tells_where_it_came_from(line: Regi
     assert open_line(line.store).state() == line.state()
 
 
-def test_a_night_moves_head_once(store: MemoryStore, line: Registry) -> None:
+def test_publishing_moves_head_once(store: MemoryStore, line: Registry) -> None:
     publish(line, "one")
     assert line.state().sequence == 1
     assert [event.kind for event in line.state().history] == [EventKind.PUBLISHED]
 
 
-def test_publishing_again_changes_nothing(store: MemoryStore, line: Registry) -> None:
+def test_publishing_the_same_cycle_again_changes_nothing(store: MemoryStore, line: Registry) -> None:
     manifest = candidate(line, "one")
     first = line.publish(manifest, make_champion=True, actor="night", reason="better")
     held = {info.key: info.etag for info in store.list()}
@@ -71,7 +71,7 @@ def test_publishing_again_changes_nothing(store: MemoryStore, line: Registry) ->
     assert {info.key: info.etag for info in store.list()} == held
 
 
-def test_a_version_can_wait_without_becoming_champion(line: Registry) -> None:
+def test_version_can_be_published_without_becoming_champion(line: Registry) -> None:
     publish(line, "one")
     publish(line, "two", champion=False)
     assert line.state().champion == "v0001"
@@ -85,13 +85,13 @@ def test_promoting_the_champion_changes_nothing(line: Registry) -> None:
     assert line.state().sequence == 1
 
 
-def test_the_same_bytes_are_kept_once(store: MemoryStore, line: Registry) -> None:
+def test_equal_bytes_are_stored_once(store: MemoryStore, line: Registry) -> None:
     assert line.put_object(b"bytes") == line.put_object(b"bytes")
     assert len(list(store.list(f"{LINE}/objects/"))) == 1
     assert line.get_object(line.put_object(b"bytes")) == b"bytes"
 
 
-def test_a_candidate_that_began_elsewhere_does_not_become_champion(line: Registry) -> None:
+def test_candidate_of_another_parent_does_not_become_champion(line: Registry) -> None:
     late = candidate(line, "late")
     publish(line, "one")
     with pytest.raises(StaleParentError, match=r"began at the base model, but v0001 is champion now; run another"):
@@ -99,7 +99,7 @@ def test_a_candidate_that_began_elsewhere_does_not_become_champion(line: Registr
     assert line.publish(late, make_champion=False, actor="night", reason="for review").version == "v0002"
 
 
-def test_a_candidate_of_a_champion_that_was_rolled_back_is_refused(line: Registry) -> None:
+def test_candidate_whose_parent_was_rolled_back_is_refused(line: Registry) -> None:
     publish(line, "one")
     heir = candidate(line, "heir", parent="v0001")
     roll_back(line)
@@ -109,7 +109,7 @@ def test_a_candidate_of_a_champion_that_was_rolled_back_is_refused(line: Registr
     assert line.publish(unbarred, make_champion=True, actor="night", reason="better").version == "v0002"
 
 
-def test_a_candidate_of_a_champion_that_was_left_but_kept_names_the_base(line: Registry) -> None:
+def test_candidate_after_a_rollback_to_base_names_the_base(line: Registry) -> None:
     publish(line, "one")
     heir = candidate(line, "heir", parent="v0001")
     roll_back(line, keep=True)
@@ -117,14 +117,14 @@ def test_a_candidate_of_a_champion_that_was_left_but_kept_names_the_base(line: R
         line.publish(heir, make_champion=True, actor="night", reason="better")
 
 
-def test_a_line_belongs_to_one_base_model(line: Registry) -> None:
+def test_line_belongs_to_one_base_model(line: Registry) -> None:
     publish(line, "one")
     stranger = candidate(line, "stranger", parent="v0001", base="c" * 64)
     with pytest.raises(RegistryError, match="belongs to another base model"):
         line.publish(stranger, make_champion=True, actor="night", reason="better")
 
 
-def test_a_candidate_whose_objects_are_missing_is_refused(store: MemoryStore, line: Registry) -> None:
+def test_candidate_with_missing_objects_is_refused(store: MemoryStore, line: Registry) -> None:
     manifest = candidate(line, "one")
     store.delete(f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}")
     with pytest.raises(IntegrityError, match="is missing"):
@@ -132,7 +132,7 @@ def test_a_candidate_whose_objects_are_missing_is_refused(store: MemoryStore, li
     assert line.state().sequence == 0
 
 
-def test_nights_without_a_version_are_in_the_history_once(line: Registry) -> None:
+def test_cycles_without_a_version_are_recorded_once(line: Registry) -> None:
     for kind in (EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA):
         for _ in range(2):
             event = line.record(kind, cycle_key=str(kind), reason="7 lost", actor="night", detail={"p_value": 0.5})
@@ -145,7 +145,7 @@ def test_nights_without_a_version_are_in_the_history_once(line: Registry) -> Non
     assert line.state().claimed == ()
 
 
-def test_a_cycle_ends_in_one_way_only(line: Registry) -> None:
+def test_cycle_ends_in_one_way_only(line: Registry) -> None:
     manifest = candidate(line, "one")
     line.record(EventKind.REJECTED, cycle_key=manifest.cycle_key, reason="worse", actor="night", detail={})
     with pytest.raises(RegistryError, match="ended as rejected before"):
@@ -154,12 +154,12 @@ def test_a_cycle_ends_in_one_way_only(line: Registry) -> None:
         line.record(EventKind.INSUFFICIENT, cycle_key=manifest.cycle_key, reason="?", actor="night", detail={})
 
 
-def test_only_the_end_of_a_night_can_be_recorded(line: Registry) -> None:
+def test_only_the_end_of_a_cycle_can_be_recorded(line: Registry) -> None:
     with pytest.raises(RegistryError, match="a night without a version cannot end as published"):
         line.record(EventKind.PUBLISHED, cycle_key="k", reason="r", actor="night", detail={})
 
 
-def test_rollback_goes_back_through_the_good_champions_to_the_base_model(line: Registry) -> None:
+def test_rollbacks_return_through_good_champions_to_the_base(line: Registry) -> None:
     for name in ("one", "two", "three"):
         publish(line, name)
     flagged = [line.state().versions[each].data_digest for each in ("v0003", "v0002", "v0001")]
@@ -172,14 +172,14 @@ def test_rollback_goes_back_through_the_good_champions_to_the_base_model(line: R
         roll_back(line)
 
 
-def test_rollback_goes_where_it_is_told(line: Registry) -> None:
+def test_rollback_accepts_an_explicit_target(line: Registry) -> None:
     for name in ("one", "two", "three"):
         publish(line, name)
     assert roll_back(line, "v0001") == ("v0003", "v0001")
     assert roll_back(line, BASE) == ("v0001", None)
 
 
-def test_the_version_that_is_left_can_be_kept(line: Registry) -> None:
+def test_rollback_can_keep_the_version_it_leaves(line: Registry) -> None:
     publish(line, "one")
     publish(line, "two")
     assert roll_back(line, keep=True) == ("v0002", "v0001")
@@ -187,7 +187,7 @@ def test_the_version_that_is_left_can_be_kept(line: Registry) -> None:
     assert line.promote("v0002", reason="it was not the adapter", actor="ada").version == "v0002"
 
 
-def test_a_barred_version_never_comes_back(line: Registry) -> None:
+def test_barred_version_never_becomes_champion_again(line: Registry) -> None:
     publish(line, "one")
     publish(line, "two")
     roll_back(line)
@@ -198,14 +198,14 @@ def test_a_barred_version_never_comes_back(line: Registry) -> None:
         line.promote("v0001", reason="r", actor="ada")
 
 
-def test_rolling_back_to_the_champion_is_refused(line: Registry) -> None:
+def test_rollback_to_the_champion_is_refused(line: Registry) -> None:
     publish(line, "one")
     for ref in ("v0001", "champion"):
         with pytest.raises(RegistryError, match="v0001 is the champion already"):
             roll_back(line, ref)
 
 
-def test_rollback_refuses_a_target_that_consumers_could_not_load(store: MemoryStore, line: Registry) -> None:
+def test_rollback_refuses_a_target_that_cannot_be_loaded(store: MemoryStore, line: Registry) -> None:
     publish(line, "one")
     publish(line, "two")
     key = f"{LINE}/objects/sha256/{line.manifest('v0001').files['adapter_model.safetensors'].digest}"
@@ -221,7 +221,7 @@ def test_rollback_refuses_a_target_that_consumers_could_not_load(store: MemorySt
     assert roll_back(line, BASE) == ("v0002", None)
 
 
-def test_rollback_refuses_a_target_made_for_another_base_model(line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_refuses_a_target_of_another_base_model(line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(line, "one")
     publish(line, "two")
     honest = line.manifest("v0001")
@@ -230,7 +230,9 @@ def test_rollback_refuses_a_target_made_for_another_base_model(line: Registry, m
         roll_back(line)
 
 
-def test_nobody_rolls_back_twice_by_a_race(store: MemoryStore, line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_race_does_not_roll_back_twice(
+    store: MemoryStore, line: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("one", "two", "three"):
         publish(line, name)
     other = open_line(store)
@@ -247,7 +249,7 @@ def test_nobody_rolls_back_twice_by_a_race(store: MemoryStore, line: Registry, m
     assert line.state().champion == "v0002"
 
 
-def test_two_lines_in_one_bucket_know_nothing_of_each_other(store: MemoryStore, line: Registry) -> None:
+def test_lines_in_one_bucket_are_independent(store: MemoryStore, line: Registry) -> None:
     publish(line, "one")
     other = Registry(store, "algebra", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
     assert other.state().sequence == 0
@@ -256,7 +258,7 @@ def test_two_lines_in_one_bucket_know_nothing_of_each_other(store: MemoryStore, 
     assert other.state().champion is None
 
 
-def test_a_line_without_signatures_works_for_those_who_ask_for_it(store: MemoryStore, line: Registry) -> None:
+def test_unsigned_line_works_with_an_unsigned_verifier(store: MemoryStore, line: Registry) -> None:
     unsigned = Registry(store, LINE, clock=Clock(), signer=None, verifier=Unsigned())
     publish(unsigned, "one")
     assert unsigned.state().champion == "v0001"
@@ -264,14 +266,14 @@ def test_a_line_without_signatures_works_for_those_who_ask_for_it(store: MemoryS
         line.state()
 
 
-def test_a_publisher_without_a_key_is_stopped_before_anything_is_visible(store: MemoryStore) -> None:
+def test_publisher_without_a_key_publishes_nothing(store: MemoryStore) -> None:
     keyless = Registry(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
     with pytest.raises(IntegrityError, match="is not signed"):
         publish(keyless, "one")
     assert keyless.state().sequence == 0
 
 
-def test_a_store_that_ignores_conditions_is_refused_at_the_first_write() -> None:
+def test_store_that_ignores_conditions_is_refused() -> None:
     class Careless(MemoryStore):
         def create(self, key: str, data: bytes) -> str:
             return self.put(key, data)
@@ -282,7 +284,7 @@ def test_a_store_that_ignores_conditions_is_refused_at_the_first_write() -> None
     assert line.state().sequence == 0
 
 
-def test_snapshots_make_a_long_history_short_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshots_shorten_reading_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 4)
     reads: list[str] = []
 
@@ -304,7 +306,7 @@ def test_snapshots_make_a_long_history_short_to_read(monkeypatch: pytest.MonkeyP
     assert reads == [f"{LINE}/HEAD"]
 
 
-def test_a_reader_that_knows_the_history_reads_only_what_is_new(
+def test_reader_with_a_cached_state_reads_only_new_events(
     store: MemoryStore, line: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 3)
@@ -315,14 +317,14 @@ def test_a_reader_that_knows_the_history_reads_only_what_is_new(
             assert reader.state() == line.state()
 
 
-def test_the_registry_is_light() -> None:
+def test_registry_imports_no_heavy_package() -> None:
     heavy = ("torch", "great_expectations", "prefect", "boto3", "cryptography", "transformers")
     code = f"import sys, everlearn.registry.versions, everlearn.cycle.record; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_a_version_comes_back_from_a_real_server_byte_by_byte(s3_store: S3Store, tmp_path: Path) -> None:
+def test_version_survives_a_real_server_byte_by_byte(s3_store: S3Store, tmp_path: Path) -> None:
     line = open_line(s3_store)
     publish(line, "one")
     publish(line, "two")
@@ -334,7 +336,7 @@ def test_a_version_comes_back_from_a_real_server_byte_by_byte(s3_store: S3Store,
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n\t "])
-def test_nothing_moves_without_a_reason(store: MemoryStore, line: Registry, reason: str) -> None:
+def test_blank_reason_is_refused(store: MemoryStore, line: Registry, reason: str) -> None:
     publish(line, "one")
     publish(line, "two", champion=False)
     before = store.get(f"{LINE}/HEAD").data

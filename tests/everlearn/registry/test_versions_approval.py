@@ -25,7 +25,7 @@ def registry() -> Registry:
     return line
 
 
-def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Registry) -> None:
+def test_approved_version_becomes_champion_with_actor_and_reason(registry: Registry) -> None:
     assert registry.state().waiting == ("v0002", "v0003")
     registry.approve("v0003", reason="I have read its report", actor="Ada")
     state = registry.state()
@@ -35,7 +35,7 @@ def test_what_was_approved_serves_and_the_history_says_who_and_why(registry: Reg
     assert (promoted.kind, promoted.reason) == (EventKind.PROMOTED, "approved: I have read its report")
 
 
-def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: Registry) -> None:
+def test_repeated_approval_completes_an_interrupted_one(registry: Registry) -> None:
     cut_short = Draft(kind=EventKind.APPROVED, actor="Ada", reason="good", detail={"version": "v0002"})
     registry._log.append(lambda _: cut_short)
     assert "v0002" in registry.state().waiting
@@ -45,7 +45,7 @@ def test_an_approval_that_was_cut_short_is_finished_by_the_same_call(registry: R
     assert [event.kind for event in registry.state().history[before:]] == [EventKind.PROMOTED], "approved once"
 
 
-def test_an_old_approval_that_is_repeated_changes_nothing(registry: Registry) -> None:
+def test_repeating_an_old_approval_changes_nothing(registry: Registry) -> None:
     for version in ("v0002", "v0003"):
         registry.approve(version, reason="good", actor="Ada")
     before = len(registry.state().history)
@@ -54,7 +54,7 @@ def test_an_old_approval_that_is_repeated_changes_nothing(registry: Registry) ->
     assert len(registry.state().history) == before
 
 
-def test_what_was_refused_never_serves(registry: Registry) -> None:
+def test_refused_version_never_becomes_champion(registry: Registry) -> None:
     for _ in range(2):
         assert registry.refuse("v0002", reason="too long", actor="Ada").barred
     state = registry.state()
@@ -64,6 +64,6 @@ def test_what_was_refused_never_serves(registry: Registry) -> None:
         registry.approve("v0002", reason="after all", actor="Ada")
 
 
-def test_a_champion_cannot_be_refused(registry: Registry) -> None:
+def test_champion_cannot_be_refused(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="v0001 does not await approval; use `everlearn rollback`"):
         registry.refuse("v0001", reason="no", actor="Ada")

@@ -72,7 +72,7 @@ def run(action: Callable[[Registry], None], store: MemoryStore, *, at: int, faul
     ("action", "champion"),
     [(publish_three, "v0003"), (promote_one, "v0001"), (roll_back_once, "v0001"), (reject, "v0002")],
 )
-def test_a_fault_at_any_write_leaves_one_champion_whole_and_a_rerun_completes(
+def test_fault_at_any_write_leaves_one_whole_champion(
     action: Callable[[Registry], None], champion: str, fault: Fault, tmp_path: Path
 ) -> None:
     names = {"v0001": "one", "v0002": "two", "v0003": "three"}
@@ -94,7 +94,7 @@ def test_a_fault_at_any_write_leaves_one_champion_whole_and_a_rerun_completes(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_the_first_night_leaves_a_new_line_or_a_whole_one(fault: Fault) -> None:
+def test_fault_in_the_first_night_leaves_no_partial_line(fault: Fault) -> None:
     for at in itertools.count():
         store = MemoryStore()
         writes = run(publish_one, store, at=at, fault=fault)
@@ -107,7 +107,7 @@ def test_a_fault_in_the_first_night_leaves_a_new_line_or_a_whole_one(fault: Faul
     assert 4 <= at < ENOUGH
 
 
-def test_a_lost_answer_is_found_again_without_a_second_event() -> None:
+def test_lost_answer_does_not_cause_a_second_event() -> None:
     """The server committed HEAD, and the connection was cut: the same call goes on and succeeds."""
     store = line_of_two()
     faulty = Faulty(store, at=2, fault="down after")  # the snapshot, the event, HEAD
@@ -116,7 +116,7 @@ def test_a_lost_answer_is_found_again_without_a_second_event() -> None:
     assert open_line(store).state().sequence == 3
 
 
-def test_a_head_that_never_moves_is_given_up_with_the_stores_own_words() -> None:
+def test_unmovable_head_raises_the_error_of_the_store() -> None:
     class NoHead(MemoryStore):
         def replace(self, key: str, data: bytes, *, etag: str) -> str:
             if key.endswith("HEAD"):
@@ -136,7 +136,7 @@ def publish_two(line: Registry) -> None:
     line.publish(manifest, make_champion=True, actor="night", reason="better")
 
 
-def test_a_race_that_is_always_lost_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_lost_races_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unlucky(MemoryStore):
         def create(self, key: str, data: bytes) -> str:
             if key.endswith("HEAD"):
@@ -148,7 +148,7 @@ def test_a_race_that_is_always_lost_ends(monkeypatch: pytest.MonkeyPatch) -> Non
         publish(open_line(Unlucky()), "one")
 
 
-def test_other_bytes_under_the_name_of_an_object_are_never_taken_for_it() -> None:
+def test_wrong_bytes_under_a_digest_are_never_accepted() -> None:
     store = MemoryStore()
     line = open_line(store)
     ref = line.put_object(b"right")
@@ -159,7 +159,7 @@ def test_other_bytes_under_the_name_of_an_object_are_never_taken_for_it() -> Non
             line.put_object(b"right")
 
 
-def test_somebody_elses_rollback_is_not_taken_for_ours() -> None:
+def test_rollback_of_another_process_is_not_taken_for_ours() -> None:
     store = line_of_two()
     line = open_line(store)
     done = line.rollback(reason="worse", actor="ada")

@@ -95,7 +95,7 @@ def void(_: object) -> None:
     """Forget an answer."""
 
 
-def test_what_is_done_is_done_once_and_the_history_is_one_chain(
+def test_operations_take_effect_once_despite_faults(
     weather: random.Random, proxied_store: S3Store, direct: S3Store, tmp_path: Path
 ) -> None:
     steps: list[tuple[EventKind, Callable[[Registry], None]]] = [
@@ -118,9 +118,7 @@ def test_what_is_done_is_done_once_and_the_history_is_one_chain(
     assert len(findings.trail) == len(steps)
 
 
-def test_one_fault_at_the_move_of_head_never_publishes_twice_and_never_denies_what_was_done(
-    proxy: Proxy, proxied_store: S3Store, direct: S3Store
-) -> None:
+def test_fault_at_the_move_of_head_never_publishes_twice(proxy: Proxy, proxied_store: S3Store, direct: S3Store) -> None:
     line = open_line(proxied_store)
     publishing("one", parent=None)(line)
     for number, fault in enumerate(AT_HEAD, start=2):
@@ -133,9 +131,7 @@ def test_one_fault_at_the_move_of_head_never_publishes_twice_and_never_denies_wh
 
 
 @pytest.mark.parametrize("fault", [pytest.param(Fault.SILENT, marks=pytest.mark.slow), Fault.LATE])
-def test_a_move_of_head_that_lands_after_its_writer_gave_up_is_one_move_all_the_same(
-    fault: Fault, proxy: Proxy, bucket: str, direct: S3Store
-) -> None:
+def test_late_move_of_head_counts_once(fault: Fault, proxy: Proxy, bucket: str, direct: S3Store) -> None:
     publishing("one", parent=None)(open_line(direct))
     hasty = proxy.store(bucket, timeout_s=1.0)
     with proxy.faults(fault, on=lambda asked: asked.method == "PUT" and asked.path.endswith("/HEAD")) as seen:
@@ -145,7 +141,7 @@ def test_a_move_of_head_that_lands_after_its_writer_gave_up_is_one_move_all_the_
     assert fsck(direct, LINE, verifier=VERIFIER).is_clean
 
 
-def test_two_that_work_at_once_in_bad_weather_both_get_their_way(
+def test_two_concurrent_writers_succeed_despite_faults(
     proxy: Proxy, proxied_store: S3Store, direct: S3Store, bucket: str
 ) -> None:
     publishing("one", parent=None)(open_line(direct))
@@ -181,7 +177,7 @@ class Vanishing(MemoryStore):
         return super().create(key, data)
 
 
-def test_an_object_that_is_collected_between_two_looks_is_written_after_all(tmp_path: Path) -> None:
+def test_object_removed_during_an_upload_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(b"weights")
     line = open_line(Vanishing())
@@ -190,7 +186,7 @@ def test_an_object_that_is_collected_between_two_looks_is_written_after_all(tmp_
     assert line.get_object(line.put_file(path)) == b"weights"
 
 
-def test_a_store_that_contradicts_itself_is_not_taken_for_damage() -> None:
+def test_inconsistent_store_is_not_reported_as_damage() -> None:
     store = Vanishing()
     store.times = 3
     with pytest.raises(StoreDownError, match="is reported as existing, and cannot be read"):

@@ -86,7 +86,7 @@ ACTIONS = [(publish_four, "v0004", 4), (promote_one, "v0001", 4), (roll_back, "v
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("action", "champion", "events"), ACTIONS)
-def test_killed_at_every_operation_the_line_is_sound_and_a_rerun_completes(
+def test_killed_at_any_operation_a_rerun_completes(
     action: Callable[[Store], None], champion: str, events: int, tmp_path: Path, *, after: bool
 ) -> None:
     fill(SharedStore(tmp_path / "begin", WHEN))
@@ -108,7 +108,7 @@ def test_killed_at_every_operation_the_line_is_sound_and_a_rerun_completes(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_every_operation_a_pull_delivers_all_or_nothing(tmp_path: Path, *, after: bool) -> None:
+def test_killed_pull_delivers_all_or_nothing(tmp_path: Path, *, after: bool) -> None:
     fill(SharedStore(tmp_path / "line", WHEN))
     for step in itertools.count():
         to = tmp_path / f"adapter{step}"
@@ -120,7 +120,7 @@ def test_killed_at_every_operation_a_pull_delivers_all_or_nothing(tmp_path: Path
     assert step >= 5
 
 
-def test_what_a_killed_publisher_leaves_is_collected_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_killed_publishers_are_collected(tmp_path: Path) -> None:
     store = SharedStore(tmp_path / "line", WHEN)
     fill(store)
     assert killed_at(8, publish_four, lambda: store, after=True)
@@ -136,9 +136,7 @@ def test_what_a_killed_publisher_leaves_is_collected_and_nothing_else(tmp_path: 
     assert not list(late.list(f"{LINE}/publishers/"))
 
 
-def test_kill_9_around_the_moment_of_publishing_on_a_real_server(
-    s3_server: S3Server, bucket: str, tmp_path: Path
-) -> None:
+def test_killed_around_publishing_on_a_real_server(s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
     fill(s3_server.store(bucket))
     chosen = [(13, True), (22, False), (31, True)]
     open_bucket = partial(s3_server.store, bucket)
@@ -151,7 +149,7 @@ def test_kill_9_around_the_moment_of_publishing_on_a_real_server(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", [publish_four, promote_one, roll_back])
-def test_killed_at_every_operation_on_a_real_server(
+def test_killed_at_any_operation_on_a_real_server(
     s3_server: S3Server, tmp_path: Path, action: Callable[[Store], None]
 ) -> None:
     for step in itertools.count():

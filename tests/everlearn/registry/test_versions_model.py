@@ -295,6 +295,6 @@ def _snapshot_at_every_third_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 3)
 
 
-def test_whatever_is_done_in_whatever_order_registry_and_model_say_the_same() -> None:
+def test_registry_agrees_with_its_model() -> None:
     chosen = settings(max_examples=60, stateful_step_count=50, deadline=None, derandomize=True)
     run_state_machine_as_test(Line, settings=chosen)

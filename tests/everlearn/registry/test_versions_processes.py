@@ -145,16 +145,14 @@ def judge_round(number: int, found: list[Event], told: dict[tuple[str, str], str
         assert planned[0] != "promote" or all(told[str(racer), f"round {number}"] is None for racer in range(RACERS))
 
 
-def test_of_eight_processes_one_wins_each_round_and_the_history_tells_all(tmp_path: Path) -> None:
+def test_one_of_eight_processes_wins_each_round(tmp_path: Path) -> None:
     open_store = partial(SharedStore, tmp_path / "line", WHEN)
     told = run(multiprocessing.get_context("forkserver"), open_store, rounds=25, within=tmp_path)
     judge(open_store(), told, rounds=25)
 
 
 @pytest.mark.slow
-def test_of_eight_processes_one_wins_each_of_200_rounds_on_a_real_server(
-    s3_server: S3Server, bucket: str, tmp_path: Path
-) -> None:
+def test_one_of_eight_processes_wins_each_of_200_rounds(s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
     keys = (s3_server.access_key, s3_server.secret_key)
     open_store = partial(S3Store, bucket, endpoint_url=s3_server.endpoint_url, keys=keys)
     told = run(multiprocessing.get_context("spawn"), open_store, rounds=200, within=tmp_path)

@@ -28,7 +28,7 @@ def store(request: pytest.FixtureRequest) -> Store:
     return found
 
 
-def test_of_many_who_would_be_champion_one_wins_each_round(store: Store) -> None:
+def test_one_of_many_publishers_becomes_champion_each_round(store: Store) -> None:
     rounds = 4
     for number in range(rounds):
         parent = open_line(store).state().champion
@@ -52,7 +52,7 @@ def test_of_many_who_would_be_champion_one_wins_each_round(store: Store) -> None
     assert [event.kind for event in state.history] == [EventKind.PUBLISHED] * rounds
 
 
-def test_all_who_only_publish_get_a_version_of_their_own(store: Store) -> None:
+def test_concurrent_publishers_get_distinct_versions(store: Store) -> None:
     start = threading.Barrier(WRITERS)
 
     def compete(writer: int) -> list[str]:

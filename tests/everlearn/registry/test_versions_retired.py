@@ -38,7 +38,7 @@ def line(store: MemoryStore) -> Registry:
     return open_line(store)
 
 
-def test_it_can_neither_be_pulled_nor_promoted_nor_gone_back_to(line: Registry, tmp_path: Path) -> None:
+def test_retired_version_cannot_be_pulled_or_promoted(line: Registry, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="v0002 is retired: its files were removed"):
         line.pull("v0002", to=tmp_path / "adapter")
     with pytest.raises(RegistryError, match="v0002 is retired"):
@@ -48,19 +48,19 @@ def test_it_can_neither_be_pulled_nor_promoted_nor_gone_back_to(line: Registry, 
     assert not (tmp_path / "adapter").exists()
 
 
-def test_it_can_be_no_parent(line: Registry) -> None:
+def test_retired_version_cannot_be_a_parent(line: Registry) -> None:
     manifest = candidate(line, "three", parent="v0002")
     with pytest.raises(StaleParentError, match="which was retired since"):
         line.publish(manifest, make_champion=False, actor="night", reason="better")
 
 
-def test_its_number_is_not_given_again_and_its_data_stays_claimed(line: Registry) -> None:
+def test_retired_number_and_data_stay_claimed(line: Registry) -> None:
     claimed = line.state().claimed
     assert publish(line, "three") == "v0003"
     assert line.state().claimed[: len(claimed)] == claimed
 
 
-def test_what_was_ever_champion_cannot_be_retired(store: MemoryStore, line: Registry) -> None:
+def test_former_champion_cannot_be_retired(store: MemoryStore, line: Registry) -> None:
     publish(line, "three")
     for version in ("v0001", "v0003"):
         with pytest.raises(IntegrityError, match=f"{version} was champion once"):

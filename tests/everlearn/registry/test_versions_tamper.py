@@ -82,12 +82,12 @@ def delivered_right(store: MemoryStore, to: Path) -> str | None:
     return None
 
 
-def test_a_delivery_rests_on_head_events_a_snapshot_a_manifest_and_objects(store: MemoryStore) -> None:
+def test_delivery_reads_every_kind_of_key(store: MemoryStore) -> None:
     kinds = [key.split("/")[1] for key in needed(store)]
     assert kinds == ["HEAD", "events", "events", "objects", "manifests", "objects", "objects"]
 
 
-def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> None:
+def test_any_flipped_byte_is_detected(store: MemoryStore, tmp_path: Path) -> None:
     for key in needed(store):
         good = store.get(key).data
         for position in range(0, len(good), max(1, len(good) // 40)):
@@ -103,9 +103,7 @@ def test_any_flipped_byte_is_found_out(store: MemoryStore, tmp_path: Path) -> No
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whichever_bit_is_flipped_a_delivery_is_right_or_refused_and_fsck_names_the_key(
-    store: MemoryStore, tmp_path: Path, data: st.DataObject
-) -> None:
+def test_flipped_bits_never_reach_a_delivery(store: MemoryStore, tmp_path: Path, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(list_keys(store)))
     at = data.draw(st.integers(0, store.head(key).size - 1))
     held = store._objects[key]
@@ -133,7 +131,7 @@ def test_anything_missing_is_named(store: MemoryStore, tmp_path: Path) -> None:
     "change",
     [{"champion": "v0001"}, {"champion": None}, {"sequence": 2}, {"snapshot": None}, {"line": "x"}, {"more": 1}],
 )
-def test_a_head_that_says_something_else_than_its_history_is_refused(
+def test_head_that_contradicts_its_history_is_refused(
     store: MemoryStore, tmp_path: Path, change: dict[str, object]
 ) -> None:
     head = parse(store.get(f"{LINE}/HEAD").data, name="HEAD")
@@ -142,13 +140,13 @@ def test_a_head_that_says_something_else_than_its_history_is_refused(
 
 
 @pytest.mark.parametrize("event", [None, 7, "../../secret"])
-def test_a_head_that_points_to_no_event_is_refused(store: MemoryStore, tmp_path: Path, event: object) -> None:
+def test_head_that_names_no_event_is_refused(store: MemoryStore, tmp_path: Path, event: object) -> None:
     head = parse(store.get(f"{LINE}/HEAD").data, name="HEAD")
     store.put(f"{LINE}/HEAD", canonical(head | {"event": event}))
     refused(store, tmp_path / "adapter")
 
 
-def test_two_adapters_cannot_be_swapped(store: MemoryStore, tmp_path: Path) -> None:
+def test_swapped_adapters_are_refused(store: MemoryStore, tmp_path: Path) -> None:
     line = open_line(store)
     name = "adapter_model.safetensors"
     one, three = (f"{LINE}/objects/sha256/{line.manifest(each).files[name].digest}" for each in ("v0001", "v0003"))
@@ -158,7 +156,7 @@ def test_two_adapters_cannot_be_swapped(store: MemoryStore, tmp_path: Path) -> N
     assert "its bytes have another digest" in refused(store, tmp_path / "adapter")
 
 
-def test_an_event_by_a_stranger_is_refused(store: MemoryStore, tmp_path: Path) -> None:
+def test_event_signed_with_an_untrusted_key_is_refused(store: MemoryStore, tmp_path: Path) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 
     class Credulous:
@@ -170,7 +168,7 @@ def test_an_event_by_a_stranger_is_refused(store: MemoryStore, tmp_path: Path) -
     assert "signed with a key that is not trusted here" in refused(store, tmp_path / "adapter")
 
 
-def test_a_reader_that_saw_more_refuses_an_older_head(store: MemoryStore) -> None:
+def test_reader_refuses_a_head_older_than_its_cache(store: MemoryStore) -> None:
     old = store.get(f"{LINE}/HEAD").data
     line = open_line(store)
     line.rollback(reason="worse", actor="ada")
@@ -182,7 +180,7 @@ def test_a_reader_that_saw_more_refuses_an_older_head(store: MemoryStore) -> Non
         line.state()
 
 
-def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore) -> None:
+def test_reader_refuses_another_history_of_equal_length(store: MemoryStore) -> None:
     old = store.get(f"{LINE}/HEAD")
     line = open_line(store)
     line.rollback(reason="worse", actor="ada")
@@ -192,7 +190,7 @@ def test_a_reader_refuses_another_history_of_the_same_length(store: MemoryStore)
         line.state()
 
 
-def test_a_reader_refuses_another_history_that_has_grown_longer(store: MemoryStore) -> None:
+def test_reader_refuses_another_longer_history(store: MemoryStore) -> None:
     old = store.get(f"{LINE}/HEAD")
     line = open_line(store)
     line.rollback(reason="worse", actor="ada")
@@ -203,7 +201,7 @@ def test_a_reader_refuses_another_history_that_has_grown_longer(store: MemorySto
         line.state()
 
 
-def test_a_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
+def test_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
     line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([stranger.key]))
     with pytest.raises(IntegrityError, match="signed with a key that is not trusted here"):
@@ -211,7 +209,7 @@ def test_a_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: 
     assert not (tmp_path / "adapter").exists()
 
 
-def test_an_unsigned_document_is_refused_where_signatures_are_asked_for(store: MemoryStore, tmp_path: Path) -> None:
+def test_unsigned_document_is_refused_on_a_signed_line(store: MemoryStore, tmp_path: Path) -> None:
     class Credulous:
         def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
             pass
@@ -220,7 +218,7 @@ def test_an_unsigned_document_is_refused_where_signatures_are_asked_for(store: M
     assert "is not signed" in refused(store, tmp_path / "adapter")
 
 
-def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_path: Path) -> None:
+def test_document_of_another_line_is_refused(store: MemoryStore, tmp_path: Path) -> None:
     other = Registry(store, "other", clock=Clock(), signer=SIGNER, verifier=VERIFIER)
     publish(other, "one")
     for key in [each for each in list_keys(store) if each.startswith("other/")]:
@@ -228,7 +226,7 @@ def test_a_document_of_another_line_proves_nothing_here(store: MemoryStore, tmp_
     assert "belongs elsewhere" in refused(store, tmp_path / "adapter")
 
 
-def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: MemoryStore, tmp_path: Path) -> None:
+def test_removed_event_is_detected_by_readers_and_fsck(store: MemoryStore, tmp_path: Path) -> None:
     first = open_line(store).state().history[0].digest
     key = f"{LINE}/events/{first}.json"
     erase(store, key)
@@ -236,7 +234,7 @@ def test_a_removed_event_is_missed_by_whoever_walks_over_it_and_by_fsck(store: M
     assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).missing] == [key]
 
 
-def test_a_directory_remembers_how_far_the_history_had_come(store: MemoryStore, tmp_path: Path) -> None:
+def test_delivered_directory_refuses_an_older_head(store: MemoryStore, tmp_path: Path) -> None:
     old = store.get(f"{LINE}/HEAD").data
     open_line(store).rollback(reason="worse", actor="ada")
     to = open_line(store).pull("champion", to=tmp_path / "adapter")
@@ -247,9 +245,7 @@ def test_a_directory_remembers_how_far_the_history_had_come(store: MemoryStore, 
     assert (to / "adapter_model.safetensors").read_bytes() == adapter("two")
 
 
-def test_an_older_head_is_refused_by_whoever_is_told_how_far_the_history_had_come(
-    store: MemoryStore, tmp_path: Path
-) -> None:
+def test_at_least_refuses_an_older_head(store: MemoryStore, tmp_path: Path) -> None:
     line = open_line(store)
     line.pull("champion", to=tmp_path / "adapter", at_least=3)
     with pytest.raises(IntegrityError, match="HEAD is older than it must be: 3 events, but 4"):
@@ -257,7 +253,7 @@ def test_an_older_head_is_refused_by_whoever_is_told_how_far_the_history_had_com
     assert not (tmp_path / "another").exists()
 
 
-def test_an_older_head_without_any_witness_is_what_no_reader_can_know(store: MemoryStore, tmp_path: Path) -> None:
+def test_older_head_without_evidence_fools_a_new_reader(store: MemoryStore, tmp_path: Path) -> None:
     old = store.get(f"{LINE}/HEAD").data
     open_line(store).rollback(reason="worse", actor="ada")
     store.put(f"{LINE}/HEAD", old)

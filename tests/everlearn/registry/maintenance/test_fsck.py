@@ -80,7 +80,7 @@ def acknowledge(store: MemoryStore, event: Event) -> None:
     store.put(f"{LINE}/consumers/web.json", said.to_bytes())
 
 
-def test_a_sound_line_is_clean_and_everything_in_it_is_needed(store: MemoryStore) -> None:
+def test_sound_line_is_clean(store: MemoryStore) -> None:
     findings = walk(store)
     assert findings.is_clean
     assert (findings.unreferenced, findings.orphan_tips) == ((), ())
@@ -89,11 +89,11 @@ def test_a_sound_line_is_clean_and_everything_in_it_is_needed(store: MemoryStore
     assert findings.size == sum(info.size for info in store.list()) - store.head(HEAD).size
 
 
-def test_a_line_where_nothing_happened_is_clean() -> None:
+def test_empty_line_is_clean() -> None:
     assert walk(MemoryStore()).is_clean
 
 
-def test_any_flipped_byte_of_anything_is_named(store: MemoryStore) -> None:
+def test_fsck_reports_any_flipped_byte(store: MemoryStore) -> None:
     for key in list_keys(store):
         size = store.head(key).size
         for position in range(0, size, max(1, size // 10)):
@@ -103,7 +103,7 @@ def test_any_flipped_byte_of_anything_is_named(store: MemoryStore) -> None:
     assert walk(store).is_clean
 
 
-def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> None:
+def test_fsck_reports_missing_keys_and_what_needs_them(store: MemoryStore) -> None:
     for key in list_keys(store):
         held = store._objects[key]
         erase(store, key)
@@ -116,7 +116,7 @@ def test_anything_missing_is_named_with_what_needs_it(store: MemoryStore) -> Non
         store._objects[key] = held
 
 
-def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
+def test_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
     line = open_line(store)
     one = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
     third = line.state().history[2].digest
@@ -129,7 +129,7 @@ def test_one_lost_event_hides_no_other_fault(store: MemoryStore) -> None:
     assert "its bytes have another digest" in findings.damaged[0].why
 
 
-def test_where_the_chain_is_broken_for_good_the_rest_is_walked_and_nothing_called_unneeded(store: MemoryStore) -> None:
+def test_broken_chain_reports_nothing_as_unreferenced(store: MemoryStore) -> None:
     events = open_line(store).state().history
     for key in (f"{LINE}/events/{events[2].digest}.json", object_key(LINE, str(events[3].snapshot))):
         erase(store, key)
@@ -139,7 +139,7 @@ def test_where_the_chain_is_broken_for_good_the_rest_is_walked_and_nothing_calle
     assert (findings.head, findings.unreferenced) == ((), ())
 
 
-def test_swapped_adapters_are_both_named(store: MemoryStore) -> None:
+def test_fsck_reports_both_swapped_adapters(store: MemoryStore) -> None:
     line = open_line(store)
     name = "adapter_model.safetensors"
     one, two = (object_key(LINE, line.manifest(each).files[name].digest) for each in ("v0001", "v0002"))
@@ -147,14 +147,14 @@ def test_swapped_adapters_are_both_named(store: MemoryStore) -> None:
     assert named(walk(store)) == {one, two}
 
 
-def test_with_another_key_nothing_is_believed(store: MemoryStore) -> None:
+def test_untrusted_key_makes_everything_damaged(store: MemoryStore) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
     findings = fsck(store, LINE, verifier=Ed25519Verifier([stranger.key]))
     assert not findings.is_clean
     assert "names an event that is missing or damaged" in findings.head[0].why
 
 
-def test_one_document_by_a_stranger_is_named_where_it_is_needed(store: MemoryStore) -> None:
+def test_untrusted_document_counts_only_if_needed(store: MemoryStore) -> None:
     stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
     forger = EventLog(store, LINE, clock=Clock(), signer=stranger, verifier=Unsigned())
     state = chained(store).state()
@@ -167,7 +167,7 @@ def test_one_document_by_a_stranger_is_named_where_it_is_needed(store: MemorySto
     assert "signed with a key that is not trusted here" in findings.damaged[0].why
 
 
-def test_what_is_left_over_is_named_and_no_fault(store: MemoryStore) -> None:
+def test_unreferenced_objects_are_listed_without_fault(store: MemoryStore) -> None:
     line = open_line(store)
     report = line.put_object(b"of a night that crashed")
     store.put(f"{LINE}/objects/README", b"a stranger's")
@@ -176,13 +176,13 @@ def test_what_is_left_over_is_named_and_no_fault(store: MemoryStore) -> None:
     assert findings.unreferenced == (f"{LINE}/objects/README", object_key(LINE, report.digest))
 
 
-def test_damage_is_a_fault_even_where_nobody_needs_it_since_the_same_bytes_may_come_again(store: MemoryStore) -> None:
+def test_damaged_unreferenced_object_is_a_fault(store: MemoryStore) -> None:
     key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
     flip_bit(store, key, at=0)
     assert named(walk(store)) == {key}
 
 
-def test_an_event_on_top_that_no_head_named_is_a_lost_race(store: MemoryStore) -> None:
+def test_event_that_no_head_named_is_an_orphan_tip(store: MemoryStore) -> None:
     lost = lose_a_race(store)
     findings = walk(store)
     assert findings.is_clean
@@ -190,7 +190,7 @@ def test_an_event_on_top_that_no_head_named_is_a_lost_race(store: MemoryStore) -
     assert f"{LINE}/events/{lost.digest}.json" not in findings.unreferenced
 
 
-def test_the_very_first_event_can_be_a_lost_race() -> None:
+def test_first_event_can_be_an_orphan_tip() -> None:
     store = MemoryStore()
     lost = lose_a_race(store)
     findings = walk(store)
@@ -198,7 +198,7 @@ def test_the_very_first_event_can_be_a_lost_race() -> None:
     assert findings.orphan_tips == (lost,)
 
 
-def test_an_older_head_is_found_out_by_what_was_written_on_top(store: MemoryStore) -> None:
+def test_older_head_is_detected_by_a_later_event(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     chained(store).append(lambda _: draft("six"))
     chained(store).append(lambda _: draft("seven"))
@@ -209,7 +209,7 @@ def test_an_older_head_is_found_out_by_what_was_written_on_top(store: MemoryStor
     assert [tip.sequence for tip in findings.orphan_tips] == [7]
 
 
-def test_an_older_head_is_found_out_by_a_consumer(store: MemoryStore) -> None:
+def test_older_head_is_detected_by_an_acknowledgement(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     acknowledge(store, chained(store).append(lambda _: draft("six")))
     assert walk(store).is_clean
@@ -218,7 +218,7 @@ def test_an_older_head_is_found_out_by_a_consumer(store: MemoryStore) -> None:
     assert walk(store).head[0].why.endswith("web has acknowledged it")
 
 
-def test_an_older_head_is_found_out_by_the_buckets_own_memory() -> None:
+def test_older_head_is_detected_by_bucket_versions() -> None:
     store = VersionedStore()
     fill(store)
     old = store.get(HEAD).data
@@ -230,7 +230,7 @@ def test_an_older_head_is_found_out_by_the_buckets_own_memory() -> None:
     assert walk(store).head[0].why.endswith("the bucket holds an older HEAD that names it")
 
 
-def test_an_older_head_is_found_out_even_if_what_it_hides_was_removed(store: MemoryStore) -> None:
+def test_older_head_is_detected_without_the_hidden_event(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     event = chained(store).append(lambda _: draft("six"))
     acknowledge(store, event)
@@ -241,7 +241,7 @@ def test_an_older_head_is_found_out_even_if_what_it_hides_was_removed(store: Mem
     assert "event 6" in findings.head[0].why
 
 
-def test_a_history_that_was_written_over_an_older_head_is_found_out(store: MemoryStore) -> None:
+def test_history_on_top_of_an_older_head_is_detected(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     acknowledge(store, chained(store).append(lambda _: draft("six")))
     store._objects[HEAD] = (old, WHEN)
@@ -250,7 +250,7 @@ def test_a_history_that_was_written_over_an_older_head_is_found_out(store: Memor
     assert "HEAD is at event 7: an older or another HEAD was put there; event 6" in walk(store).head[0].why
 
 
-def test_an_older_head_without_any_witness_is_what_nobody_can_know(store: MemoryStore) -> None:
+def test_older_head_without_evidence_is_undetectable(store: MemoryStore) -> None:
     old = store.get(HEAD).data
     event = chained(store).append(lambda _: draft("six"))
     store._objects[HEAD] = (old, WHEN)
@@ -259,18 +259,18 @@ def test_an_older_head_without_any_witness_is_what_nobody_can_know(store: Memory
     assert findings.orphan_tips == (event,)
 
 
-def test_a_note_of_a_consumer_that_cannot_be_read_proves_nothing(store: MemoryStore) -> None:
+def test_unreadable_acknowledgement_is_no_evidence(store: MemoryStore) -> None:
     store.put(f"{LINE}/consumers/web.json", b"{}")
     assert walk(store).is_clean
 
 
 @pytest.mark.parametrize("change", [{"champion": "v0001"}, {"sequence": 2}, {"snapshot": None}, {"line": "x"}])
-def test_a_head_that_contradicts_its_history_is_named(store: MemoryStore, change: dict[str, object]) -> None:
+def test_fsck_reports_a_head_that_contradicts_its_history(store: MemoryStore, change: dict[str, object]) -> None:
     store.put(HEAD, canonical(parse(store.get(HEAD).data, name="HEAD") | change))
     assert [fault.why for fault in walk(store).head] == [f"{HEAD} contradicts its own history"]
 
 
-def test_of_a_retired_version_nothing_is_needed(store: MemoryStore) -> None:
+def test_retired_version_needs_no_objects(store: MemoryStore) -> None:
     line = open_line(store)
     version = publish(line, "four", champion=False)
     manifest = line.resolve(version).manifest
@@ -284,7 +284,7 @@ def test_of_a_retired_version_nothing_is_needed(store: MemoryStore) -> None:
     assert walk(store).is_clean
 
 
-def test_a_manifest_that_tells_another_story_than_its_event_is_named(store: MemoryStore) -> None:
+def test_manifest_that_differs_from_its_event_is_damaged(store: MemoryStore) -> None:
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     data = seal(manifest.to_content(), purpose="manifest", line=LINE, signer=SIGNER)
@@ -299,7 +299,7 @@ def test_a_manifest_that_tells_another_story_than_its_event_is_named(store: Memo
     assert findings.damaged[0].why.endswith("and the event that published v0004 differ in parent, data_digest")
 
 
-def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifest_with_a_wrong_size_is_detected(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
@@ -310,7 +310,7 @@ def test_a_manifest_that_names_another_size_is_found_out(store: MemoryStore, mon
     }
 
 
-def test_a_snapshot_that_tells_an_event_otherwise_is_named(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_with_a_differing_event_is_damaged(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
 
     def lie(self: EventLog, state: State, held: int) -> str:
@@ -326,7 +326,7 @@ def test_a_snapshot_that_tells_an_event_otherwise_is_named(store: MemoryStore, m
     assert [fault.key for fault in walk(store).damaged] == written
 
 
-def test_a_snapshot_that_leaves_events_out_is_found_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_with_missing_events_is_detected(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def forget(self: EventLog, state: State, held: int) -> str:
         content = [{"content": event.to_content(), "digest": event.digest} for event in state.history[held:]]
         data = seal({"events": content, "before": []}, purpose="snapshot", line=LINE, signer=SIGNER)
@@ -339,9 +339,7 @@ def test_a_snapshot_that_leaves_events_out_is_found_out(store: MemoryStore, monk
     assert walk(store).damaged[0].key == f"{LINE}/events/{event.digest}.json"
 
 
-def test_a_history_that_breaks_a_rule_is_named_even_if_it_is_signed(
-    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signed_history_that_breaks_a_rule_is_damaged(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     state = chained(store).state()
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -354,7 +352,7 @@ def test_a_history_that_breaks_a_rule_is_named_even_if_it_is_signed(
     assert "v0009 does not exist" in findings.damaged[0].why
 
 
-def test_a_line_that_moves_on_during_the_walk_is_walked_again(store: MemoryStore) -> None:
+def test_check_is_repeated_if_head_moves(store: MemoryStore) -> None:
     class Moving(MemoryStore):
         """Another process publishes and collects while the events are listed."""
 
@@ -379,7 +377,7 @@ def test_a_line_that_moves_on_during_the_walk_is_walked_again(store: MemoryStore
     assert (Moving.walks, findings.trail[0].sequence) == (2, 7)
 
 
-def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) -> None:
+def test_check_is_repeated_a_limited_number_of_times(store: MemoryStore) -> None:
     class Restless(VersionedStore):
         """Something is missing, and HEAD moves with every look at it."""
 
@@ -397,7 +395,7 @@ def test_a_line_that_never_rests_is_walked_a_few_times_only(store: MemoryStore) 
     assert Restless.looks == 6
 
 
-def test_what_is_collected_during_the_walk_is_no_fault(store: MemoryStore) -> None:
+def test_objects_collected_during_the_check_are_no_fault(store: MemoryStore) -> None:
     key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
 
     class Collecting(VersionedStore):
@@ -411,7 +409,7 @@ def test_what_is_collected_during_the_walk_is_no_fault(store: MemoryStore) -> No
     assert walk(other).is_clean
 
 
-def test_progress_is_told_and_a_store_that_goes_away_ends_the_walk(store: MemoryStore) -> None:
+def test_check_reports_progress_and_stops_with_the_store(store: MemoryStore) -> None:
     told: list[tuple[int, int]] = []
     fsck(store, LINE, verifier=VERIFIER, progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (len(list_keys(store)) - 1, len(list_keys(store)) - 1)
@@ -429,7 +427,7 @@ def test_progress_is_told_and_a_store_that_goes_away_ends_the_walk(store: Memory
         walk(other)
 
 
-def test_a_line_on_a_real_server_is_walked_to_the_last_byte(s3_store: S3Store) -> None:
+def test_fsck_reads_every_byte_on_a_real_server(s3_store: S3Store) -> None:
     line = open_line(s3_store)
     publish(line, "one")
     publish(line, "two")

@@ -74,7 +74,7 @@ def objects(store: MemoryStore) -> int:
     return len(list(store.list(f"{LINE}/objects/")))
 
 
-def test_what_no_version_needs_goes_when_it_is_old_enough(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += DAY / 2
@@ -89,7 +89,7 @@ def test_what_no_version_needs_goes_when_it_is_old_enough(store: MemoryStore, li
     assert plan_collection(line, RETENTION).is_empty
 
 
-def test_versions_that_never_were_champion_are_retired_but_for_the_last(
+def test_old_versions_that_were_never_champion_are_retired(
     store: MemoryStore, line: Registry, time: Time, tmp_path: Path
 ) -> None:
     publish(line, "one")
@@ -112,7 +112,7 @@ def test_versions_that_never_were_champion_are_retired_but_for_the_last(
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
 
 
-def test_nothing_goes_while_somebody_publishes(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_nothing_is_removed_during_a_publication(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
@@ -128,7 +128,7 @@ def test_nothing_goes_while_somebody_publishes(store: MemoryStore, line: Registr
     assert not list(store.list(f"{LINE}/gc/")), "the mark went with the refusal"
 
 
-def test_what_was_used_again_meanwhile_stays(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_object_used_again_during_a_collection_stays(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
@@ -142,7 +142,7 @@ def test_what_was_used_again_meanwhile_stays(store: MemoryStore, line: Registry,
     assert objects(store) == 3
 
 
-def test_what_an_open_cycle_has_uploaded_is_never_touched(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_uploads_of_an_open_cycle_stay(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     cycle = open_cycle(store, LINE, INPUTS)
     time.now += timedelta(hours=1)
@@ -158,9 +158,7 @@ def work_of(store: MemoryStore, key: str) -> None:
     Workspace(store, LINE, key, token=token).put("ladder", key.encode())
 
 
-def test_the_work_of_cycles_that_ended_long_ago_goes_but_not_that_of_versions(
-    store: MemoryStore, line: Registry, time: Time
-) -> None:
+def test_work_of_old_cycles_without_a_version_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     kept = line.state().versions["v0001"].cycle_key
     work_of(store, kept)
@@ -177,7 +175,7 @@ def test_the_work_of_cycles_that_ended_long_ago_goes_but_not_that_of_versions(
     assert Workspace(store, LINE, kept).get("ladder") == kept.encode()
 
 
-def test_work_stays_while_a_night_runs(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_work_stays_while_a_cycle_runs(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     work_of(store, "0" * 64)
     lease = Lease(store, LINE)
@@ -197,7 +195,7 @@ def test_work_stays_while_a_night_runs(store: MemoryStore, line: Registry, time:
     assert len(run(line, time).removed) == 2
 
 
-def test_what_vanishes_while_a_collection_looks_is_no_business_of_ours(
+def test_object_that_vanishes_during_planning_is_ignored(
     store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(line, "one")
@@ -213,7 +211,7 @@ def test_what_vanishes_while_a_collection_looks_is_no_business_of_ours(
     assert [item.key for item in plan_collection(line, RETENTION).items if "/objects/" in item.key] == []
 
 
-def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_nothing_is_removed_with_an_older_head(store: MemoryStore, line: Registry, time: Time) -> None:
     publish(line, "one")
     old = store.get(f"{LINE}/HEAD").data
     publish(line, "two")
@@ -224,7 +222,7 @@ def test_from_an_older_head_nothing_is_removed(store: MemoryStore, line: Registr
         plan_collection(open_line(store), RETENTION)
 
 
-def test_a_snapshot_that_no_event_names_yet_is_kept(
+def test_snapshot_of_a_pending_event_stays(
     store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
@@ -254,7 +252,7 @@ def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: Time
         run(line, time)
 
 
-def test_a_publisher_whose_lease_ran_out_publishes_nothing(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_expired_heartbeat_stops_the_publication(store: MemoryStore, line: Registry, time: Time) -> None:
     manifest = candidate(line, "one")
     original = store.create
 
@@ -270,9 +268,7 @@ def test_a_publisher_whose_lease_ran_out_publishes_nothing(store: MemoryStore, l
     assert line.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
 
 
-def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
-    store: MemoryStore, line: Registry, time: Time
-) -> None:
+def test_publisher_stops_if_a_collection_removes_its_objects(store: MemoryStore, line: Registry, time: Time) -> None:
     manifest = candidate(line, "one")
     key = f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}"
     store.put(mark_key(LINE), CollectionMark(stage="sweeping", until=time.now + DAY, keys=(key,)).to_bytes())
@@ -283,7 +279,7 @@ def test_a_publisher_gives_way_to_a_collection_that_removes_what_it_needs(
     assert later.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
 
 
-def test_a_lease_is_renewed_while_it_is_used_and_given_back(store: MemoryStore, time: Time) -> None:
+def test_heartbeat_is_renewed_in_use_and_deleted_at_the_end(store: MemoryStore, time: Time) -> None:
     publisher = PublisherHeartbeat(store, LINE, lifetime=timedelta(seconds=30), monotonic=lambda: time.now.timestamp())  # noqa: PLW0108 - read anew each time
     assert publisher.fresh_after is None
     publisher.end()
@@ -302,7 +298,7 @@ def test_a_lease_is_renewed_while_it_is_used_and_given_back(store: MemoryStore, 
     assert len(read_heartbeats(store, LINE)) == 1
 
 
-def test_a_file_is_kept_as_bytes_are(store: MemoryStore, line: Registry, tmp_path: Path) -> None:
+def test_file_and_bytes_give_the_same_reference(store: MemoryStore, line: Registry, tmp_path: Path) -> None:
     path = tmp_path / "adapter"
     path.write_bytes(b"large")
     sent: list[int] = []
@@ -310,7 +306,7 @@ def test_a_file_is_kept_as_bytes_are(store: MemoryStore, line: Registry, tmp_pat
     assert sent == [5]
 
 
-def test_two_who_retire_the_same_version_do_it_once(store: MemoryStore, line: Registry) -> None:
+def test_version_is_retired_once(store: MemoryStore, line: Registry) -> None:
     publish(line, "one")
     publish(line, "two", champion=False)
     answers = iter([("v0002",), ()])
@@ -318,7 +314,7 @@ def test_two_who_retire_the_same_version_do_it_once(store: MemoryStore, line: Re
     assert line.state().sequence == 2
 
 
-def test_what_is_kept_by_default_is_in_params_and_an_unsafe_age_is_refused(tmp_path: Path) -> None:
+def test_retention_defaults_are_in_params_and_safe(tmp_path: Path) -> None:
     assert RetentionSettings() == Settings().retention == load(environ={}).retention
     with pytest.raises(SettingsError, match="at least twice lease_seconds"):
         load(tmp_path / "none", environ={"EVERLEARN_RETENTION__MINIMUM_AGE_HOURS": "0.1"})

@@ -69,11 +69,11 @@ def branch(store: VersionedStore) -> tuple[Event, Event]:
     return one, other
 
 
-def test_where_nothing_is_lost_there_is_nothing_to_repair(store: VersionedStore) -> None:
+def test_sound_line_needs_no_repair(store: VersionedStore) -> None:
     assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
 
 
-def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: VersionedStore) -> None:
+def test_lost_head_is_restored_from_bucket_versions(store: VersionedStore) -> None:
     good = store.get(HEAD).data
     store.delete(HEAD)
     plan = repair(store)
@@ -82,7 +82,7 @@ def test_a_lost_head_comes_back_from_the_buckets_own_memory(store: VersionedStor
     assert walk(store).is_clean
 
 
-def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: VersionedStore) -> None:
+def test_damaged_head_is_restored_from_an_acknowledgement(store: VersionedStore) -> None:
     good = store.get(HEAD).data
     acknowledge(store, open_line(store).state().history[-1])
     put_back(store, good[:-9])
@@ -90,7 +90,7 @@ def test_a_damaged_head_comes_back_from_what_a_consumer_has_acknowledged(store: 
     assert store.get(HEAD).data == good
 
 
-def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: VersionedStore) -> None:
+def test_lost_head_is_restored_from_a_later_event(store: VersionedStore) -> None:
     last = open_line(store).state().history[-1]
     erase(store, HEAD)
     plan = repair(store)
@@ -103,7 +103,7 @@ def test_without_other_proof_head_goes_where_an_event_was_written_on_top(store: 
     assert walk(store).orphan_tips == ()
 
 
-def test_an_older_head_goes_forward_to_what_was_committed(store: VersionedStore) -> None:
+def test_older_head_is_moved_forward_to_the_committed_event(store: VersionedStore) -> None:
     reader = open_line(store)
     old = store.get(HEAD).data
     for reason in ("six", "seven"):
@@ -116,7 +116,7 @@ def test_an_older_head_goes_forward_to_what_was_committed(store: VersionedStore)
     assert reader.state().sequence == 7
 
 
-def test_a_lost_race_is_never_restored_by_itself(store: VersionedStore) -> None:
+def test_lost_race_is_never_restored_automatically(store: VersionedStore) -> None:
     lost = lose_a_race(store)
     assert plan_repair(store, walk(store), verifier=VERIFIER).is_empty
     erase(store, HEAD)
@@ -124,7 +124,7 @@ def test_a_lost_race_is_never_restored_by_itself(store: VersionedStore) -> None:
     assert [tip.digest for tip in walk(store).orphan_tips] == [lost.digest]
 
 
-def test_without_any_proof_nothing_is_restored_and_the_way_out_is_named() -> None:
+def test_without_proof_nothing_is_restored() -> None:
     store = VersionedStore()
     event = chained(store).append(lambda _: draft("first"))
     flip_bit(store, HEAD, at=1)
@@ -134,7 +134,7 @@ def test_without_any_proof_nothing_is_restored_and_the_way_out_is_named() -> Non
     assert walk(store).is_clean
 
 
-def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(store: VersionedStore) -> None:
+def test_damaged_head_is_not_moved_behind_its_event(store: VersionedStore) -> None:
     last = str(open_line(store).state().tip)
     put_back(store, canonical(parse(store.get(HEAD).data, name="HEAD") | {"champion": "v0001"}))
     with pytest.raises(IntegrityError, match=f"run --adopt {last[:12]}"):
@@ -143,7 +143,7 @@ def test_a_head_that_is_damaged_but_names_an_event_is_not_moved_back_past_it(sto
     assert (walk(store).is_clean, open_line(store).state().champion) == (True, "v0002")
 
 
-def test_between_two_histories_only_a_person_decides(store: VersionedStore) -> None:
+def test_two_histories_need_a_decision(store: VersionedStore) -> None:
     one, other = branch(store)
     with pytest.raises(IntegrityError, match=r"has two histories: event 6 .* was committed .*, and so was event 6"):
         repair(store)
@@ -154,7 +154,7 @@ def test_between_two_histories_only_a_person_decides(store: VersionedStore) -> N
     assert other.digest != one.digest
 
 
-def test_what_was_removed_or_damaged_comes_back_from_an_older_content(store: VersionedStore) -> None:
+def test_lost_objects_are_restored_from_bucket_versions(store: VersionedStore) -> None:
     before = {key: store.get(key).data for key in list_keys(store)}
     for key in before:
         store.delete(key)
@@ -166,7 +166,7 @@ def test_what_was_removed_or_damaged_comes_back_from_an_older_content(store: Ver
             assert {each: store.get(each).data for each in list_keys(store)} == before
 
 
-def test_first_the_events_then_the_head_that_rests_on_them(store: VersionedStore) -> None:
+def test_events_are_restored_before_head(store: VersionedStore) -> None:
     fourth = open_line(store).state().history[3].digest
     for key in (HEAD, f"{LINE}/events/{fourth}.json"):
         store.delete(key)
@@ -175,14 +175,14 @@ def test_first_the_events_then_the_head_that_rests_on_them(store: VersionedStore
     assert walk(store).is_clean
 
 
-def test_what_nobody_holds_any_more_stays_missing(store: VersionedStore) -> None:
+def test_object_without_old_versions_stays_missing(store: VersionedStore) -> None:
     key = object_key(LINE, next(iter(open_line(store).manifest("v0001").files.values())).digest)
     erase(store, key)
     assert repair(store).is_empty
     assert [fault.key for fault in walk(store).missing] == [key]
 
 
-def test_whoever_moves_head_meanwhile_is_not_overwritten(store: VersionedStore) -> None:
+def test_concurrent_move_of_head_is_not_overwritten(store: VersionedStore) -> None:
     old = store.get(HEAD).data
     chained(store).append(lambda _: draft("six"))
     chained(store).append(lambda _: draft("seven"))
@@ -198,7 +198,7 @@ def test_whoever_moves_head_meanwhile_is_not_overwritten(store: VersionedStore) 
         carry_out(store, plan)
 
 
-def test_an_older_content_that_is_gone_meanwhile_is_said(store: VersionedStore) -> None:
+def test_vanished_old_version_is_reported(store: VersionedStore) -> None:
     key = list_keys(store, "/manifests/")[0]
     store.delete(key)
     plan = plan_repair(store, walk(store), verifier=VERIFIER)
@@ -208,12 +208,12 @@ def test_an_older_content_that_is_gone_meanwhile_is_said(store: VersionedStore) 
 
 
 @pytest.mark.parametrize("digest", ["", "3", "not a digest at all"])
-def test_only_an_event_that_is_known_can_be_adopted(store: VersionedStore, digest: str) -> None:
+def test_only_known_events_can_be_adopted(store: VersionedStore, digest: str) -> None:
     with pytest.raises(BadInputError, match="names no event that could be adopted"):
         adopt(store, digest)
 
 
-def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: VersionedStore) -> None:
+def test_sound_head_is_moved_neither_sideways_nor_back(store: VersionedStore) -> None:
     lost = lose_a_race(store)
     sixth = chained(store).append(lambda _: draft("six"))
     with pytest.raises(BadInputError, match="lost its race: another event 6 was committed"):
@@ -224,7 +224,7 @@ def test_a_sound_head_is_not_moved_to_the_loser_of_a_race_nor_back(store: Versio
         adopt(store, str(sixth.previous))
 
 
-def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(store: VersionedStore) -> None:
+def test_unreadable_later_events_do_not_block_adoption(store: VersionedStore) -> None:
     history = open_line(store).state().history
     erase(store, HEAD)
     erase(store, object_key(LINE, str(history[3].snapshot)))
@@ -234,7 +234,7 @@ def test_what_follows_but_cannot_be_read_any_more_does_not_stand_in_the_way(stor
     assert adopt(store, history[1].digest).sequence == 2
 
 
-def test_nobody_adopts_what_is_only_a_part_of_what_was_committed(store: VersionedStore) -> None:
+def test_adoption_of_a_committed_prefix_is_refused(store: VersionedStore) -> None:
     history = open_line(store).state().history
     erase(store, HEAD)
     with pytest.raises(BadInputError, match="event 4, which follows it, was committed, too; use --repair"):
