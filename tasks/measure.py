@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError
 from everlearn.gate.decision import Against
-from everlearn.gate.evidence import Paired
+from everlearn.gate.evidence import PairedSuite
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
@@ -99,11 +99,11 @@ def measured(night: Night, policy: str) -> dict[str, tuple[Measurement, ...]]:
         return {path.stem: _read_measurements(path) for path in files}
 
 
-def pairs_of(night: Night, policy: str, against: str) -> list[Paired]:
+def pairs_of(night: Night, policy: str, against: str) -> list[PairedSuite]:
     """Return the answers of `policy` and of the candidate, paired by suite."""
     before, after = measured(night, policy), measured(night, CANDIDATE)
     return [
-        Paired(
+        PairedSuite(
             suite=suite.name,
             kind=suite.kind,
             before=before[suite.name],

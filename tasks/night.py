@@ -96,7 +96,7 @@ def timed_step(night: Night, name: str) -> Iterator[Workspace]:
     """
     work = night.work
     wall, cpu, before = time.monotonic(), counters.cpu_seconds(), counters.snapshot()
-    with logs.bound(cycle=night.key):
+    with logs.log_context(cycle=night.key):
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
@@ -121,14 +121,14 @@ def as_json(value: Any) -> bytes:
 def log_context(settings: Settings) -> Iterator[None]:
     """Configure logging, and add line and run to every log record of the block."""
     configure_logging()
-    with logs.bound(line=settings.store.line, run=flow_run.id):
+    with logs.log_context(line=settings.store.line, run=flow_run.id):
         yield
 
 
 def configure_logging() -> None:
     """Apply the log format of EVERLEARN_LOG, and log expected errors as one sentence without a traceback."""
     LOG.setLevel(logging.INFO)
-    logs.dress_all("", "everlearn", "prefect", "prefect.flow_runs", "prefect.task_runs")
+    logs.apply_format("", "everlearn", "prefect", "prefect.flow_runs", "prefect.task_runs")
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
         if _shorten_expected_error not in logger.filters:

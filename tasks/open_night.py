@@ -30,7 +30,7 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     opened = current_cycle(open_store(settings.store), settings.store.line)
     if opened is None:
         return None
-    with logs.bound(cycle=opened.key):
+    with logs.log_context(cycle=opened.key):
         LOG.info("resuming the night that was opened %s, cycle %s", opened.opened, opened.key[:12])
     night = _fenced(opened, settings, token)
     count_resume(night.work, counter="resumed")

@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from everlearn.registry.connect import open_registry, open_retrying_store, open_store
 from everlearn.reporting.night_record import NightRecord
-from everlearn.reporting.report import gate_rows, headline, plain, summary_markdown
+from everlearn.reporting.report import escape_markdown, gate_rows, headline, summary_markdown
 from everlearn.storage.objects import object_key
 from tasks.artifact import artifact_key
 from tasks.decide import decision_of
@@ -50,7 +50,7 @@ def show_history(settings: Settings) -> None:
     line, store = settings.store.line, open_retrying_store(settings.store)
     state = open_registry(settings, store=store).state()
     rows = [
-        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {plain(event.sentence)} | {plain(event.actor)} |"
+        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {escape_markdown(event.sentence)} | {escape_markdown(event.actor)} |"
         for event in reversed(state.history[-SHOWN_EVENTS:])
     ]
     champion = f"**{state.champion or 'The base model'}** serves line {line}."

@@ -17,8 +17,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from everlearn.cycle.record import End
-from everlearn.telemetry.line_health import LastNight, Seen, Step, SuiteRate
-from everlearn.telemetry.prometheus import Metrics, Queue, Reading
+from everlearn.telemetry.line_health import GatedNight, LineHealth, StepUsage, SuiteRate
+from everlearn.telemetry.prometheus import CachedQuery, LineCollector, QueueStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,21 +29,21 @@ ALERTS: list[dict[str, Any]] = yaml.safe_load((INFRA / "prometheus-rules.yml").r
 PANELS = {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in DASHBOARD["panels"]}
 QUERIES = {**PANELS, **{rule["alert"]: [rule["expr"]] for rule in ALERTS}}
 OF_PROMETHEUS = {"up"}
-EVERYTHING = Seen(
+EVERYTHING = LineHealth(
     champion=2, versions=3, barred=1, verdicts=dict.fromkeys(End, 1), rollbacks=1, since_verdict=60.0, open_age=5.0,
     lease_age=1.0,
-    last=LastNight(
+    last_night=GatedNight(
         end=End.PUBLISHED,
-        steps=(Step(name="train", seconds=10.0, cpu_seconds=9.0, rollouts=100, verdicts=90),),
+        steps=(StepUsage(name="train", seconds=10.0, cpu_seconds=9.0, rollouts=100, verdicts=90),),
         rates=(SuiteRate(suite="target", kind="target", against="parent", before=0.1, after=0.8),),
     ),
 )  # fmt: skip
-QUEUE = Queue(wait_s=3.0, oldest_s=0.0, waiting=0, late=0, running=1)
+QUEUE = QueueStatus(wait_s=3.0, oldest_s=0.0, waiting=0, late=0, running=1)
 
 
 def exported() -> dict[str, set[str]]:
     """Every sample that there can be, with the names of its labels."""
-    told = Metrics("math", seen=Reading(lambda: EVERYTHING), queue=Reading(lambda: QUEUE))
+    told = LineCollector("math", health=CachedQuery(lambda: EVERYTHING), queue=CachedQuery(lambda: QUEUE))
     return {sample.name: set(sample.labels) for family in told.collect() for sample in family.samples}
 
 

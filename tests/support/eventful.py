@@ -11,7 +11,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
 from everlearn.cycle.workspace import Workspace
-from everlearn.gate.judgement import Against, Check, Decision, Paired, SuiteKind, judge
+from everlearn.gate.judgement import Against, Check, Decision, PairedSuite, SuiteKind, judge
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.versions import EventKind, Registry
@@ -144,13 +144,13 @@ class Eventful:
         )
 
 
-def paired(name: str, kind: SuiteKind, shares: tuple[float, float], *, n: int, draw: random.Random) -> Paired:
+def paired(name: str, kind: SuiteKind, shares: tuple[float, float], *, n: int, draw: random.Random) -> PairedSuite:
     """A suite of n items with these shares right before and after; what was right mostly stays so."""
     order = draw.sample(range(n), n)
     before, after = (
         tuple(measured(name, number, right=order[number] < share * n) for number in range(n)) for share in shares
     )
-    return Paired(suite=name, kind=kind, before=before, after=after)
+    return PairedSuite(suite=name, kind=kind, before=before, after=after)
 
 
 def measured(name: str, number: int, *, right: bool) -> Measurement:

@@ -177,16 +177,16 @@ def test_a_timed_step_keeps_counters_and_logs_the_cycle(night: Night) -> None:
     with timed_step(night, "counted") as work:
         counters.increment("rollouts", by=8)
         counters.increment("verdicts", by=3)
-        assert logs.fields()["cycle"] == night.key
-    assert logs.fields() == {}
+        assert logs.context_fields()["cycle"] == night.key
+    assert logs.context_fields() == {}
     counts = json.loads(work.get("time/counted"))
     assert (counts["rollouts"], counts["verdicts"]) == (8, 3)
 
 
 def test_log_records_have_the_line_while_it_is_held(settings: Settings) -> None:
     with hold_line(settings):
-        assert logs.fields() == {"line": "integration"}  # only a flow has a run
-    assert logs.fields() == {}
+        assert logs.context_fields() == {"line": "integration"}  # only a flow has a run
+    assert logs.context_fields() == {}
 
 
 @pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.task_runs"])

@@ -59,7 +59,7 @@ def narrate() -> None:
     from everlearn.telemetry import logs
 
     handler = logging.StreamHandler()
-    handler.setFormatter(logs.formatter("%(asctime)s  %(message)s", dates="%H:%M:%S", terminal=sys.stderr.isatty()))
+    handler.setFormatter(logs.formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S", terminal=sys.stderr.isatty()))
     logger = logging.getLogger("everlearn")
     logger.handlers = [each for each in logger.handlers if type(each) is not logging.StreamHandler] + [handler]
     logger.setLevel(logging.INFO)

@@ -15,7 +15,7 @@ from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
-    from everlearn.telemetry.prometheus import Queue
+    from everlearn.telemetry.prometheus import QueueStatus
 
 app = typer.Typer()
 TIMEOUT_S = 3.0
@@ -61,18 +61,18 @@ def metrics(
 def collector(place: Place) -> Any:
     """What is asked at every scrape: the line of the settings, and Prefect if a server is named."""
     from everlearn.registry.connect import open_registry, open_store
-    from everlearn.telemetry.line_health import Observer
-    from everlearn.telemetry.prometheus import Metrics, Reading
+    from everlearn.telemetry.line_health import HealthReader
+    from everlearn.telemetry.prometheus import CachedQuery, LineCollector
 
     place.connect()
     settings = place.settings()
     line = settings.store.line
-    observer = Observer(open_registry(settings, store=open_store(settings.store, timeout_s=TIMEOUT_S)))
-    queue = Reading(lambda: queue_of(line)) if os.environ.get("PREFECT_API_URL") else None
-    return Metrics(line, seen=Reading(lambda: observer.look(now=datetime.now(tz=UTC))), queue=queue)
+    reader = HealthReader(open_registry(settings, store=open_store(settings.store, timeout_s=TIMEOUT_S)))
+    queue = CachedQuery(lambda: queue_of(line)) if os.environ.get("PREFECT_API_URL") else None
+    return LineCollector(line, health=CachedQuery(lambda: reader.read(now=datetime.now(tz=UTC))), queue=queue)
 
 
-def queue_of(line: str) -> Queue:
+def queue_of(line: str) -> QueueStatus:
     """What Prefect says of the line's nights. ServiceError if it does not answer."""
     from everlearn.orchestration.api_client import connect
     from everlearn.orchestration.run_queue import read_queue  # Prefect is imported when it is asked first

@@ -1,6 +1,6 @@
-"""What the gate says, with everything needed to see why: outcome, sentences, one row a suite, one check a fact.
+"""The gate's decision as data: outcome, reasons, one row per suite and baseline, one entry per check.
 
-Plain frozen data with a JSON round trip, so that a manifest, a report and an artifact all show the same decision.
+Frozen dataclasses with a JSON round trip, so that manifest, report and artifact show the same decision.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from everlearn.errors import BadInputError
 
 
 class Outcome(StrEnum):
-    """What a gate can say. `INSUFFICIENT` (it could not tell) is neither a pass nor a failure."""
+    """Outcome of the gate. `INSUFFICIENT`: the data decide neither PASS nor FAIL."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, no secret
+    PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
     INSUFFICIENT = "INSUFFICIENT"
 
 
 class Against(StrEnum):
-    """Whom the candidate is compared with. Only `PARENT` may carry a PASS; the others watch for a slow decline."""
+    """The baseline of a comparison. An improvement counts against `PARENT` only; the others detect a slow decline."""
 
     PARENT = "parent"
     CHAMPION = "champion"
@@ -33,7 +33,7 @@ class Against(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A fact beside the statistics: the same bytes came back, no NaN, the adapter changes the output."""
+    """A deterministic check: uploaded bytes are equal, no NaN, the adapter changes the output."""
 
     name: str
     passed: bool
@@ -42,15 +42,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteRow:
-    """One suite against one opponent. All shares are of 1; a gain is positive, a loss is negative.
+    """One suite against one baseline. Shares lie in 0..1; a gain is positive, a loss negative.
 
     before, after   share of items answered correctly
-    won, lost       changed items as counted for the proof: an `UNDECIDED` answer is held against the candidate
+    won, lost       changed items, with an `UNDECIDED` answer counted against the candidate
     undecided       items where either answer was `UNDECIDED`
-    low, high       where the true gain lies, each end at confidence 1 - alpha; `UNDECIDED` widens both
-    bound           the largest loss that the data allow, -low; it has to stay within `margin`
-    p_value         of "no improvement", where improvement is asked for (a target against the parent)
-    power           chance that this many items show an unchanged model to be within the margin
+    low, high       confidence bounds of the true gain, each at 1 - alpha; `UNDECIDED` widens both
+    bound           upper bound of the loss, -low; must not exceed `margin`
+    p_value         of "no improvement", for targets against the parent; None elsewhere
+    power           probability that this many items show an unchanged model to be within the margin
     """
 
     suite: str
@@ -74,7 +74,7 @@ class SuiteRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """PASS, FAIL or INSUFFICIENT, the reasons as sentences, and the rows and checks that they rest on."""
+    """Outcome, the reasons as sentences, and the rows and checks that support them."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
@@ -87,17 +87,17 @@ class Decision:
         return self.outcome is Outcome.PASS
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON has them."""
+        """Return JSON-serializable values."""
         plain = asdict(self)
         return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks")}
 
     def to_json(self) -> str:
-        """One JSON object, with keys in a fixed order, so that equal decisions are equal bytes."""
+        """Return one JSON object with sorted keys: equal decisions give equal bytes."""
         return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Decision:
-        """Inverse of `to_dict`. Raises BadInputError naming what is missing or unknown."""
+        """Inverse of `to_dict`. Raises BadInputError that names the missing or unknown field."""
         try:
             return cls(
                 outcome=Outcome(plain["outcome"]),
@@ -110,11 +110,11 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Decision:
-        """Inverse of `to_json`. Raises BadInputError when the text is no decision."""
+        """Inverse of `to_json`. Raises BadInputError if the text is not a decision."""
         try:
             plain = json.loads(text)
         except ValueError as error:
-            raise BadInputError(f"not a gate decision: no JSON ({error})") from None
+            raise BadInputError(f"not a gate decision: invalid JSON ({error})") from None
         return cls.from_dict(plain)
 
 

@@ -1,14 +1,13 @@
-"""Statistics for two policies measured on the same items: exact where they can be, never a bootstrap.
+"""One-sided tests and bounds for two policies measured on the same items: exact where possible, never a bootstrap.
 
-Everything is one-sided and about counts. `won` items were wrong before and right after, `lost` ones the reverse; the
-loss is (lost - won) / n. Items that share a root are not independent, so `items` may be fewer than were measured
-(`independent_items`), and the counts are scaled with it. Leaves out: early stopping, which needs a confidence sequence
-and must never be mixed with these tests.
+`won` items were wrong before and right after, `lost` items the reverse; the loss is (lost - won) / n. Items that share
+a root are not independent, so `items` may be smaller than the number measured (`independent_items`), and the counts
+are scaled with it. Sequential testing (early stopping) is not covered and must not be combined with these tests.
 """
 
 from __future__ import annotations
 
-from math import comb, inf, sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -18,44 +17,49 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NORMAL = NormalDist()
-_HALVINGS = 60  # of an interval at most 2 wide: far below what a float of this size can tell
+_HALVINGS = 60  # the interval is at most 2 wide: 2 / 2^60 is below the resolution of a float of this size
 
 
 def mcnemar(*, won: int, lost: int) -> float:
-    """Chance of at least `won` wins among the changed items if winning and losing were equally likely (exact)."""
+    """Return the exact McNemar p-value: P(at least `won` wins) if wins and losses are equally likely."""
+    from scipy.stats import binomtest  # takes about a second to import: only a gate that measures pays for it
+
     changed = won + lost
-    return float(sum(comb(changed, wins) for wins in range(won, changed + 1)) / 2**changed)
+    return float(binomtest(won, changed, alternative="greater").pvalue) if changed else 1.0
 
 
 def sign_flip(gains: Sequence[int]) -> float:
-    """Chance of a total gain at least as large if each root's gain could as well have been its opposite.
+    """Return the exact p-value of the one-sided sign-flip test over roots.
 
-    `gains` holds wins minus losses for each root. The distribution over all 2^roots flips is computed exactly by
-    convolution, so there is no sampling error, no seed, and one more win can only lower the answer: the total is at
-    least as large just when the flipped roots' own gains sum to at most zero. With one item a root this is `mcnemar`.
+    `gains` holds wins minus losses of each root. The result is the probability of a total gain at least as large if
+    the sign of each root's gain is random. With one item per root this equals `mcnemar`.
     """
+    # The distribution over all 2^roots sign patterns is computed by convolution: no sampling error and no seed. The
+    # total is at least as large exactly where the gains whose signs were flipped sum to at most zero, so one more win
+    # can only lower the p-value.
     losses = sum(-gain for gain in gains if gain < 0)
-    chances = np.zeros(sum(abs(gain) for gain in gains) + 1)  # (sum of the flipped gains, from -losses) -> chance
+    chances = np.zeros(sum(abs(gain) for gain in gains) + 1)  # index: sum of the flipped gains + losses
     chances[losses] = 1.0
     for gain in gains:
-        chances = (chances + np.roll(chances, gain)) / 2  # cannot wrap round: the sums stay within the array
+        chances = (chances + np.roll(chances, gain)) / 2  # cannot wrap round: all sums lie within the array
     return min(1.0, float(chances[: losses + 1].sum()))
 
 
 def independent_items(sizes: Sequence[int]) -> float:
-    """How many independent items roots of these sizes are worth if all items of a root stand or fall together.
+    """Return the effective sample size of roots with these numbers of items (Kish, intra-root correlation 1).
 
-    Kish's effective size, the worst case of a design effect. It looks at no outcome, so no outcome can hurt through it.
+    It depends on the sizes only, never on the measured outcomes.
     """
     return sum(sizes) ** 2 / sum(size * size for size in sizes)
 
 
 def score(delta: float, *, won: float, lost: float, items: float) -> float:
-    """Tango's statistic for a true loss of `delta`: about normal, negative where the loss seen is smaller.
+    """Return Tango's score statistic for a true loss of `delta`: about normal, negative for a smaller observed loss.
 
     T. Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design", Statistics in Medicine 17 (1998) 891-908; `rare` is the restricted estimate of the smaller cell.
+    design", Statistics in Medicine 17 (1998) 891-908.
     """
+    # `rare` is the restricted maximum-likelihood estimate of the smaller cell: the larger root of a quadratic equation.
     a = 2 * items
     b = (2 * items - lost + won) * delta - lost - won
     c = -won * delta * (1 - delta)
@@ -68,10 +72,10 @@ def score(delta: float, *, won: float, lost: float, items: float) -> float:
 
 
 def largest_loss(*, won: float, lost: float, items: float, alpha: float) -> float:
-    """Upper bound of the loss at confidence 1 - alpha: Tango's score bound, exact where nothing changed.
+    """Return the upper bound of the loss at confidence 1 - alpha: Tango's score bound.
 
-    No discordant pair is no proof: the bound is then 1 - alpha^(1/items), the loss that would still have shown nothing
-    with chance alpha ("rule of three": about 3 / items). No items at all bound nothing: 1.
+    Without discordant pairs the bound is 1 - alpha^(1/items), the largest loss that shows no change with probability
+    alpha ("rule of three": about 3 / items). Without items it is 1.
     """
     if items == 0:
         return 1.0
@@ -79,7 +83,7 @@ def largest_loss(*, won: float, lost: float, items: float, alpha: float) -> floa
         return 1 - float(alpha ** (1 / items))
     threshold = _NORMAL.inv_cdf(alpha)
     low, high = (lost - won) / items, 1.0
-    for _ in range(_HALVINGS):
+    for _ in range(_HALVINGS):  # bisection: the score falls as delta rises
         middle = (low + high) / 2
         if score(middle, won=won, lost=lost, items=items) > threshold:
             low = middle
@@ -89,7 +93,7 @@ def largest_loss(*, won: float, lost: float, items: float, alpha: float) -> floa
 
 
 def decidable_margin(n: float, *, discordance: float, power: float, alpha: float) -> float:
-    """The smallest margin that `n` items decide: an unchanged policy shows non-inferiority with chance `power`.
+    """Return the smallest margin within which `n` items show an unchanged policy to be non-inferior with this power.
 
     1,550 items for 2 points, 690 for 3, 250 for 5 at 80 % power, 10 % discordance and alpha 5 %.
     """
@@ -97,23 +101,23 @@ def decidable_margin(n: float, *, discordance: float, power: float, alpha: float
 
 
 def items_needed(margin: float, *, discordance: float, power: float, alpha: float) -> int:
-    """How many items decide that margin: the inverse of `decidable_margin`."""
+    """Return the sample size that decides `margin`: the inverse of `decidable_margin`."""
     return int(discordance * (_effect(power=power, alpha=alpha) / margin) ** 2) + 1
 
 
 def power_of(n: float, *, margin: float, discordance: float, alpha: float) -> float:
-    """Chance that `n` items show an unchanged policy to be within `margin`."""
+    """Return the probability that `n` items show an unchanged policy to be within `margin`."""
     return _NORMAL.cdf(margin * sqrt(n / discordance) + _NORMAL.inv_cdf(alpha))
 
 
 def holm(p_values: Sequence[float], *, alpha: float) -> list[bool]:
-    """Which of several claims stand when any one of them may carry the night (Holm 1979), in the order given."""
-    stands = [False] * len(p_values)
+    """Return which hypotheses Holm's step-down procedure (1979) rejects, in the order given."""
+    rejected = [False] * len(p_values)
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if p_values[index] > alpha / (len(p_values) - rank):
             break
-        stands[index] = True
-    return stands
+        rejected[index] = True
+    return rejected
 
 
 def _effect(*, power: float, alpha: float) -> float:

@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from everlearn.telemetry.prometheus import Queue
+from everlearn.telemetry.prometheus import QueueStatus
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
 
-def read_queue(client: SyncPrefectClient, *, line: str) -> Queue:
+def read_queue(client: SyncPrefectClient, *, line: str) -> QueueStatus:
     """Return how many nights of a line wait and run, and for how long; all zero if the line is not deployed."""
     now = datetime.now(tz=UTC)
     nightly = DeploymentFilter(name=DeploymentFilterName(any_=[f"nightly-{line}"]))
@@ -39,7 +39,7 @@ def read_queue(client: SyncPrefectClient, *, line: str) -> Queue:
     newest = client.read_flow_runs(
         flow_run_filter=has_started, deployment_filter=nightly, sort=FlowRunSort.START_TIME_DESC, limit=1
     )
-    return Queue(
+    return QueueStatus(
         wait_s=next((_seconds(run.expected_start_time, run.start_time) for run in newest), None),
         oldest_s=max((_seconds(run.expected_start_time, now) for run in waiting), default=0.0),
         waiting=len(waiting),

@@ -1,4 +1,4 @@
-"""Small pictures as inline SVG: no library, no script, no font, coloured by the page's own CSS variables.
+"""Small history_charts as inline SVG: no library, no script, no font, coloured by the page's own CSS variables.
 
 Drawn about 400 units wide, so that text keeps its size on a phone. Every text goes through `Markup.format`, which
 escapes it. `--p` (0 to 1) on an element says how far along the page's colour ramp it lies.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from everlearn.data.suites import Suite
     from everlearn.domains.contract import Domain
-    from everlearn.gate.evidence import Paired
+    from everlearn.gate.evidence import PairedSuite
     from everlearn.ladder.tree import Ladder
 
 
@@ -94,7 +94,7 @@ class NightRecord:
             raise BadInputError(f"not a night record: {error}. Was it written by another version?") from None
 
 
-def rates_by_size(pairs: Iterable[Paired], *, sizes: Mapping[str, int]) -> tuple[SizeRate, ...]:
+def rates_by_size(pairs: Iterable[PairedSuite], *, sizes: Mapping[str, int]) -> tuple[SizeRate, ...]:
     """Greedy pass rates of suite items by the size of their problem; `sizes` maps item ids to sizes.
 
     Items whose size is not given are left out.

@@ -30,11 +30,11 @@ __all__ = [
     "NightRecord",
     "SizeRate",
     "StepTime",
+    "escape_markdown",
     "gate_groups",
     "gate_markdown",
     "gate_rows",
     "headline",
-    "plain",
     "rates_by_size",
     "render",
     "summary_markdown",
@@ -88,26 +88,28 @@ def headline(night: NightRecord) -> str:
 
 def summary_markdown(night: NightRecord) -> str:
     """Header, reasons and gate table as markdown; every text that came from outside is escaped."""
-    about = f"line `{_code(night.line)}`, {plain(night.end)}, version {plain(night.version or 'none')}"
+    about = (
+        f"line `{_code(night.line)}`, {escape_markdown(night.end)}, version {escape_markdown(night.version or 'none')}"
+    )
     counts = (
         f"{night.ingest.accepted} accepted, {night.ingest.duplicates} duplicates, {_quarantined(night)} quarantined"
     )
     parts = [
-        f"## {plain(headline(night))}",
+        f"## {escape_markdown(headline(night))}",
         f"{about}, {night.started:%Y-%m-%d %H:%M} UTC, cycle `{_code(night.cycle_key[:12])}`",
         f"Problems: {counts}. Ladder: {len(night.ladder)} rungs.",
     ]
     if night.decision:
         parts.append(gate_markdown(night.decision))
     if night.steps:
-        parts.append(", ".join(f"{plain(step.name)} {step.seconds:.0f} s" for step in night.steps))
-    parts += [plain(note) for note in night.notes]
+        parts.append(", ".join(f"{escape_markdown(step.name)} {step.seconds:.0f} s" for step in night.steps))
+    parts += [escape_markdown(note) for note in night.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def gate_markdown(decision: Decision) -> str:
     """Outcome, reasons and table of the gate."""
-    reasons = "\n".join(f"- {plain(reason)}" for reason in decision.reasons)
+    reasons = "\n".join(f"- {escape_markdown(reason)}" for reason in decision.reasons)
     parts = [f"**Gate: {decision.outcome}**", reasons, _markdown_table(gate_rows(decision))]
     return "\n\n".join(part for part in parts if part)
 
@@ -198,11 +200,15 @@ def _quarantined(night: NightRecord) -> int:
 def _markdown_table(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([plain(str(cell)) for cell in row.values()] for row in rows)]
+    lines = [
+        list(rows[0]),
+        ["---"] * len(rows[0]),
+        *([escape_markdown(str(cell)) for cell in row.values()] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that markdown shows as it is: no markup, no HTML, no line break."""
     return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
 

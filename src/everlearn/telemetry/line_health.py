@@ -1,9 +1,9 @@
-"""How a line is doing, read from nothing but what is durable: its history, the work of its last night, its lease.
+"""The health of a line, read from durable state only: its history, the work of its last night, its lease.
 
-    observer = Observer(open_registry(settings))
-    seen = observer.look(now=datetime.now(tz=UTC))      # StoreDownError, IntegrityError: nothing is made up
+    reader = HealthReader(open_registry(settings))
+    health = reader.read(now=datetime.now(tz=UTC))
 
-Ages are in seconds, shares are of 1. What there is none of is None, or left out.
+Ages are in seconds, shares lie in 0..1, and a missing value is None.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ VERDICTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What one step of the last night took and did."""
+class StepUsage:
+    """Time and work of one step of the last night."""
 
     name: str
     seconds: float
@@ -57,17 +57,17 @@ class SuiteRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastNight:
-    """The newest night that reached the gate. Its steps are forgotten when `everlearn gc` removes its work."""
+class GatedNight:
+    """The newest night that reached the gate. `steps` is empty once `everlearn gc` has removed its work."""
 
     end: End
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StepUsage, ...] = ()
     rates: tuple[SuiteRate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """One look. `champion` is the number of the version that serves, 0 for the base model alone."""
+class LineHealth:
+    """State of a line at one moment. `champion` is the number of the champion version, 0 for the base model."""
 
     champion: int
     versions: int
@@ -75,60 +75,65 @@ class Seen:
     verdicts: Mapping[End, int]
     rollbacks: int
     since_verdict: float | None
-    last: LastNight | None
+    last_night: GatedNight | None
     open_age: float | None
     lease_age: float | None
 
 
-class Observer:
-    """Looks at one line again and again, and reads only what is new."""
+class HealthReader:
+    """Reads the health of one line repeatedly, and the last night only when it has changed."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._last: tuple[str, LastNight] | None = None
+        self._last: tuple[str, GatedNight] | None = None
 
-    def look(self, *, now: datetime) -> Seen:
-        """How the line is doing. StoreDownError where S3 does not answer."""
+    def read(self, *, now: datetime) -> LineHealth:
+        """Return the current health.
+
+        Raises:
+            StoreDownError: the store does not respond.
+            IntegrityError: the history is damaged.
+        """
         state, store, line = self._registry.state(), self._registry.store, self._registry.line
         ended = [event for event in state.history if event.kind in VERDICTS]
         kinds = Counter(event.kind for event in state.history)
-        cycle, sign = current_cycle(store, line), last_renewal(store, line)
-        return Seen(
+        cycle, renewed = current_cycle(store, line), last_renewal(store, line)
+        return LineHealth(
             champion=int(state.champion[1:]) if state.champion else 0,
             versions=len(state.versions),
             barred=len(state.barred),
             verdicts={end: kinds[kind] for kind, end in VERDICTS.items()},
             rollbacks=kinds[EventKind.ROLLED_BACK],
             since_verdict=(now - ended[-1].at).total_seconds() if ended else None,
-            last=self._night(state, ended),
+            last_night=self._last_night(state, ended),
             open_age=(now - cycle.opened).total_seconds() if cycle else None,
-            lease_age=(now - sign).total_seconds() if sign else None,
+            lease_age=(now - renewed).total_seconds() if renewed else None,
         )
 
-    def _night(self, state: State, ended: list[Event]) -> LastNight | None:
-        """The last of `ended` that went through the gate; read once, since it does not change any more."""
+    def _last_night(self, state: State, ended: list[Event]) -> GatedNight | None:
+        """Return the newest of `ended` that reached the gate, cached because it is immutable."""
         event = next((event for event in reversed(ended) if event.kind is not EventKind.NO_NEW_DATA), None)
         if event is None or event.cycle_key is None:
             return None
         if self._last is None or self._last[0] != event.cycle_key:
             entry = state.version_of(event.cycle_key)
             decision = self._registry.manifest(entry.version).decision if entry else event.detail.get("decision", {})
-            night = LastNight(end=VERDICTS[event.kind], steps=self._steps(event.cycle_key), rates=_rates(decision))
+            night = GatedNight(end=VERDICTS[event.kind], steps=self._steps(event.cycle_key), rates=_rates(decision))
             self._last = (event.cycle_key, night)
         return self._last[1]
 
-    def _steps(self, key: str) -> tuple[Step, ...]:
+    def _steps(self, key: str) -> tuple[StepUsage, ...]:
         work = Workspace(self._registry.store, self._registry.line, key)
-        told = [json.loads(work.get(name)) for name in work.names() if name.startswith("time/")]
+        steps = [json.loads(work.get(name)) for name in work.names() if name.startswith("time/")]
         return tuple(
-            Step(
-                name=each["name"],
-                seconds=each["seconds"],
-                cpu_seconds=each["cpu_seconds"],
-                rollouts=each.get("rollouts", 0),  # nights of earlier versions counted none
-                verdicts=each.get("verdicts", 0),
+            StepUsage(
+                name=step["name"],
+                seconds=step["seconds"],
+                cpu_seconds=step["cpu_seconds"],
+                rollouts=step.get("rollouts", 0),  # earlier releases did not record it
+                verdicts=step.get("verdicts", 0),
             )
-            for each in sorted(told, key=lambda each: float(each["ended"]))
+            for step in sorted(steps, key=lambda step: float(step["ended"]))
         )
 
 

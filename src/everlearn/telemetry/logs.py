@@ -1,12 +1,12 @@
-"""What is logged: every line knows its line of adapters, its cycle and its run; as text, or as JSON for machines.
+"""Log formatting: text or JSON, with line, cycle and run as context fields and secrets redacted.
 
-    with bound(line="math", run="7c0e…"):
+    with log_context(line="math", run="7c0e…"):
         LOG.info("ladder: %d rungs", 480)
 
-    EVERLEARN_LOG=json      one JSON object a line: time, level, logger, message, line, cycle, run, and exception
-    EVERLEARN_LOG=text      the default. At a terminal the fields are left out: there is one line, one night, one run
+    EVERLEARN_LOG=json      one JSON object per record: time, level, logger, message, line, cycle, run, exception
+    EVERLEARN_LOG=text      the default; context fields are appended unless the output is a terminal
 
-The value of a variable that holds a secret is never shown, whoever logs it.
+The values of secret environment variables are replaced in every record.
 """
 
 from __future__ import annotations
@@ -27,57 +27,60 @@ if TYPE_CHECKING:
 VARIABLE = "EVERLEARN_LOG"
 FIELDS = ("line", "cycle", "run")
 SECRETS = (
-    "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "EVERLEARN_SIGNING_KEY", "PREFECT_API_AUTH_STRING",
-    "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_API_KEY",
-)  # fmt: skip
-HIDDEN = "***"
-SHORTEST = 8
-"""A shorter value is no secret, and hiding it would spoil every line that has it by chance."""
-_BOUND: ContextVar[dict[str, str]] = ContextVar("everlearn_log", default={})  # noqa: B039 - never changed, only replaced
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "EVERLEARN_SIGNING_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_DATABASE_CONNECTION_URL",
+    "PREFECT_API_KEY",
+)
+REDACTED = "***"
+MIN_SECRET_LENGTH = 8  # replacing shorter values would garble ordinary text
+_CONTEXT: ContextVar[dict[str, str]] = ContextVar("everlearn_log", default={})  # noqa: B039 - never mutated, only replaced
 
 
 @contextlib.contextmanager
-def bound(*, line: str | None = None, cycle: str | None = None, run: str | None = None) -> Iterator[None]:
-    """Let every line that is logged in here carry these fields; None changes nothing."""
+def log_context(*, line: str | None = None, cycle: str | None = None, run: str | None = None) -> Iterator[None]:
+    """Add these fields to every record logged inside the block; None leaves a field unchanged."""
     given = {name: value for name, value in (("line", line), ("cycle", cycle), ("run", run)) if value}
-    before = _BOUND.get()
-    _BOUND.set(before | given)
+    before = _CONTEXT.get()
+    _CONTEXT.set(before | given)
     try:
         yield
     finally:
-        _BOUND.set(before)
+        _CONTEXT.set(before)
 
 
-def fields() -> dict[str, str]:
-    """What a line that is logged now would carry."""
-    return dict(_BOUND.get())
+def context_fields() -> dict[str, str]:
+    """Return the context fields of a record logged now."""
+    return dict(_CONTEXT.get())
 
 
-def hide(text: str) -> str:
-    """The text without the values of secret variables."""
+def redact(text: str) -> str:
+    """Replace the values of secret environment variables in a text."""
     for name in SECRETS:
         value = os.environ.get(name, "").strip()
-        if len(value) >= SHORTEST:
-            text = text.replace(value, HIDDEN).replace(value.replace("\n", "\\n"), HIDDEN)
+        if len(value) >= MIN_SECRET_LENGTH:
+            text = text.replace(value, REDACTED).replace(value.replace("\n", "\\n"), REDACTED)
     return text
 
 
-class Text(logging.Formatter):
-    """The line as it is, and behind it the fields, unless somebody looks on at a terminal."""
+class TextFormatter(logging.Formatter):
+    """Text records; the context fields follow the first line unless the output is a terminal."""
 
-    def __init__(self, form: str, *, dates: str | None = None, terminal: bool = False) -> None:
-        super().__init__(form, datefmt=dates)
+    def __init__(self, fmt: str, *, datefmt: str | None = None, terminal: bool = False) -> None:
+        super().__init__(fmt, datefmt=datefmt)
         self.terminal = terminal
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback where there is one."""
-        told = "" if self.terminal else "".join(f" {name}={value}" for name, value in fields().items())
+        """Format a record, with its traceback if it has one."""
+        context = "" if self.terminal else "".join(f" {name}={value}" for name, value in context_fields().items())
         first, mark, rest = super().format(record).partition("\n")
-        return hide(f"{first}{told}{mark}{rest}")
+        return redact(f"{first}{context}{mark}{rest}")
 
 
-class Json(JsonFormatter):
-    """One JSON object a line."""
+class JsonLogFormatter(JsonFormatter):
+    """One JSON object per record and line."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -89,29 +92,29 @@ class Json(JsonFormatter):
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        """The object, with all the fields: null where there is none."""
-        for name, value in (dict.fromkeys(FIELDS) | fields()).items():
+        """Format a record; missing context fields are null."""
+        for name, value in (dict.fromkeys(FIELDS) | context_fields()).items():
             setattr(record, name, value)
-        return hide(super().format(record))
+        return redact(super().format(record))
 
 
-def formatter(form: str, *, dates: str | None = None, terminal: bool = False) -> logging.Formatter:
-    """The one that EVERLEARN_LOG asks for. SettingsError if it asks for something else."""
-    return Json() if wants_json() else Text(form, dates=dates, terminal=terminal)
+def formatter(fmt: str, *, datefmt: str | None = None, terminal: bool = False) -> logging.Formatter:
+    """Return the formatter that EVERLEARN_LOG selects. Raises SettingsError for an unknown format."""
+    return JsonLogFormatter() if is_json() else TextFormatter(fmt, datefmt=datefmt, terminal=terminal)
 
 
-def wants_json() -> bool:
-    """Whether machines read the log. SettingsError where the variable says neither."""
-    told = os.environ.get(VARIABLE, "text")
-    if told not in {"json", "text"}:
-        raise SettingsError(f"{VARIABLE}={told!r}: it is json or text")
-    return told == "json"
+def is_json() -> bool:
+    """Return whether EVERLEARN_LOG selects JSON. Raises SettingsError for an unknown format."""
+    selected = os.environ.get(VARIABLE, "text")
+    if selected not in {"json", "text"}:
+        raise SettingsError(f"{VARIABLE}={selected!r} is unknown; set it to json or text")
+    return selected == "json"
 
 
-def dress_all(*names: str) -> None:
-    """Let what these loggers write to a stream be as EVERLEARN_LOG asks, whoever set them up. "" is the root."""
-    if wants_json():
+def apply_format(*names: str) -> None:
+    """Set the JSON formatter on the stream handlers of these loggers if EVERLEARN_LOG selects it. "" is the root logger."""
+    if is_json():
         for name in names:
             for handler in logging.getLogger(name or None).handlers:
                 if isinstance(handler, logging.StreamHandler):
-                    handler.setFormatter(Json())
+                    handler.setFormatter(JsonLogFormatter())

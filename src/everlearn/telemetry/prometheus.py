@@ -1,10 +1,10 @@
-"""A line's metrics for Prometheus: what `observation.py` sees and what Prefect says of the queue, at every scrape.
+"""Prometheus metrics of one line: its health (`line_health`) and its run queue in Prefect, read at each scrape.
 
-    line = Reading(lambda: observer.look(now=…))            # cached for some seconds, and never waited for longer
-    registry.register(Metrics("math", seen=line, queue=Reading(ask_prefect)))
+    health = CachedQuery(lambda: reader.read(now=…))
+    registry.register(LineCollector("math", health=health, queue=CachedQuery(query_prefect)))
 
-Nothing is counted here: a restart loses nothing, and two exporters say the same. Where S3 does not answer, a scrape says
-`everlearn_up 0` after a few seconds at most, and nothing else of the line.
+Counters are derived from durable state, so a restart loses nothing and two exporters agree. While S3 does not respond,
+a scrape returns only `everlearn_up 0`, after a few seconds at most.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from everlearn.telemetry.line_health import LastNight, Seen
+    from everlearn.telemetry.line_health import GatedNight, LineHealth
 
 LOG = logging.getLogger("everlearn.metrics")
 TTL_S = 5.0
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """What Prefect says of a line's nights. `wait_s` is how long the newest one to begin had waited for a worker.
+class QueueStatus:
+    """A line's runs in Prefect.
 
-    `oldest_s` is for how long the night has been due that waits longest, 0 where none does; `late` those that Prefect
-    itself calls late.
+    wait_s      seconds that the most recently started run waited for a worker
+    oldest_s    seconds since the oldest waiting run was due; 0 without one
+    waiting     runs that are due and not started; `late` of them are in Prefect's state Late
     """
 
     wait_s: float | None
@@ -49,136 +50,140 @@ class Queue:
     running: int
 
 
-class Reading(Generic[T]):
-    """An answer of something that may be slow or away: asked again after `ttl_s`, waited for `patience_s` at most."""
+class CachedQuery(Generic[T]):
+    """The result of a slow or unreliable query, cached for `ttl_s` seconds; callers wait at most `timeout_s` seconds."""
 
     def __init__(
         self,
-        ask: Callable[[], T],
+        query: Callable[[], T],
         *,
         ttl_s: float = TTL_S,
-        patience_s: float = PATIENCE_S,
+        timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask, self._clock = ask, clock
-        self._ttl_s, self._patience_s = ttl_s, patience_s
+        self._query, self._clock = query, clock
+        self._ttl_s, self._timeout_s = ttl_s, timeout_s
         self._lock = threading.Lock()
-        self._asked: Future[T] | None = None
-        self._until = 0.0
+        self._pending: Future[T] | None = None
+        self._expires = 0.0
 
     def get(self) -> T | None:
-        """The answer; None where there is none in time, or only an error that a user can answer. Others pass."""
+        """Return the result, or None after a timeout or an EverlearnError. Other exceptions propagate."""
         with self._lock:
-            if self._asked is None or (self._asked.done() and self._clock() >= self._until):
-                self._asked, self._until = self._begin(), self._clock() + self._ttl_s
-            asked = self._asked
-        if not wait([asked], timeout=self._patience_s).done:
+            if self._pending is None or (self._pending.done() and self._clock() >= self._expires):
+                self._pending, self._expires = self._start(), self._clock() + self._ttl_s
+            pending = self._pending
+        if not wait([pending], timeout=self._timeout_s).done:
             return None
         try:
-            return asked.result()
+            return pending.result()
         except EverlearnError as error:
             LOG.warning("%s", error)
             return None
 
-    def _begin(self) -> Future[T]:
-        """Ask in a thread that holds nobody up when the process ends."""
+    def _start(self) -> Future[T]:
+        """Run the query in a daemon thread, which does not delay the end of the process."""
         future: Future[T] = Future()
 
         def run() -> None:
             try:
-                future.set_result(self._ask())
-            except BaseException as error:  # noqa: BLE001 - handed on to whoever reads the answer
+                future.set_result(self._query())
+            except BaseException as error:  # noqa: BLE001 - raised again by result()
                 future.set_exception(error)
 
-        context = contextvars.copy_context()  # with what Prefect keeps there: its settings
+        context = contextvars.copy_context()  # carries Prefect's settings into the thread
         threading.Thread(target=context.run, args=(run,), name="metrics", daemon=True).start()
         return future
 
 
-class Metrics:
-    """A collector of prometheus_client for one line. Without `queue`, nobody is asked for it."""
+class LineCollector:
+    """A prometheus_client collector for one line; without `queue` it exports no queue metrics."""
 
-    def __init__(self, line: str, *, seen: Reading[Seen], queue: Reading[Queue] | None = None) -> None:
-        self._line, self._seen, self._queue = line, seen, queue
+    def __init__(
+        self, line: str, *, health: CachedQuery[LineHealth], queue: CachedQuery[QueueStatus] | None = None
+    ) -> None:
+        self._line, self._health, self._queue = line, health, queue
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric that there is now."""
-        seen = self._seen.get()
-        yield self._gauge("up", "Whether the line's history could be read from S3.", float(seen is not None))
-        if seen is not None:
-            yield from self._line_of(seen)
-            if seen.last is not None:
-                yield from self._last_night(seen.last)
+        """Yield the metrics that are available now."""
+        health = self._health.get()
+        yield self._gauge("up", "Whether the line's history could be read from S3.", float(health is not None))
+        if health is not None:
+            yield from self._line_metrics(health)
+            if health.last_night is not None:
+                yield from self._night_metrics(health.last_night)
         if self._queue is not None:
             queue = self._queue.get()
-            yield self._gauge("prefect_up", "Whether Prefect's server answered.", float(queue is not None))
+            yield self._gauge("prefect_up", "Whether the Prefect server responded.", float(queue is not None))
             if queue is not None:
-                yield from self._queue_of(queue)
+                yield from self._queue_metrics(queue)
 
-    def _line_of(self, seen: Seen) -> Iterator[Metric]:
-        verdicts = CounterMetricFamily("everlearn_verdicts", "Nights that ended, by end.", labels=["line", "end"])
-        for end, number in seen.verdicts.items():
+    def _line_metrics(self, health: LineHealth) -> Iterator[Metric]:
+        verdicts = CounterMetricFamily("everlearn_verdicts", "Nights that ended, by result.", labels=["line", "end"])
+        for end, number in health.verdicts.items():
             verdicts.add_metric([self._line, str(end)], number)
         yield verdicts
-        rollbacks = CounterMetricFamily("everlearn_rollbacks", "Champions that were taken back.", labels=["line"])
-        rollbacks.add_metric([self._line], seen.rollbacks)
+        rollbacks = CounterMetricFamily("everlearn_rollbacks", "Rollbacks of the champion.", labels=["line"])
+        rollbacks.add_metric([self._line], health.rollbacks)
         yield rollbacks
-        yield self._gauge("champion", "Number of the version that serves; 0 is the base model alone.", seen.champion)
-        yield self._gauge("versions", "Versions ever published.", seen.versions)
-        yield self._gauge("versions_barred", "Versions that must not serve again.", seen.barred)
+        yield self._gauge("champion", "Number of the champion version; 0 is the base model.", health.champion)
+        yield self._gauge("versions", "Published versions.", health.versions)
+        yield self._gauge("versions_barred", "Barred versions.", health.barred)
         yield self._gauge(
-            "cycle_open", "Whether a night is open: running, or to be taken up.", seen.open_age is not None
+            "cycle_open", "Whether a night is open: running or waiting to be resumed.", health.open_age is not None
         )
-        yield self._gauge("lease_held", "Whether a process holds the line.", seen.lease_age is not None)
-        for name, told, age in (
-            ("seconds_since_verdict", "Since the last night ended.", seen.since_verdict),
-            ("cycle_open_seconds", "Since the open night was opened.", seen.open_age),
-            ("lease_age_seconds", "Since the holder of the line last gave a sign of life.", seen.lease_age),
+        yield self._gauge("lease_held", "Whether a process holds the lease of the line.", health.lease_age is not None)
+        for name, text, age in (
+            ("seconds_since_verdict", "Seconds since the last night ended.", health.since_verdict),
+            ("cycle_open_seconds", "Seconds since the open night was opened.", health.open_age),
+            ("lease_age_seconds", "Seconds since the lease was last renewed.", health.lease_age),
         ):
             if age is not None:
-                yield self._gauge(name, told, age)
+                yield self._gauge(name, text, age)
 
-    def _last_night(self, last: LastNight) -> Iterator[Metric]:
-        for name, told, values in (
-            ("step_seconds", "Wall clock of each step of the last night.", [step.seconds for step in last.steps]),
+    def _night_metrics(self, night: GatedNight) -> Iterator[Metric]:
+        for name, text, values in (
+            ("step_seconds", "Wall clock of each step of the last night.", [step.seconds for step in night.steps]),
             (
                 "step_cpu_seconds",
-                "CPU time of each step, child processes too.",
-                [step.cpu_seconds for step in last.steps],
+                "CPU time of each step, child processes included.",
+                [step.cpu_seconds for step in night.steps],
             ),
-            ("step_rollouts", "Answers sampled in each step.", [step.rollouts for step in last.steps]),
-            ("step_verdicts", "Answers judged in each step.", [step.verdicts for step in last.steps]),
+            ("step_rollouts", "Answers sampled in each step.", [step.rollouts for step in night.steps]),
+            ("step_verdicts", "Answers judged in each step.", [step.verdicts for step in night.steps]),
         ):
-            family = GaugeMetricFamily(f"everlearn_{name}", told, labels=["line", "step"])
-            for step, value in zip(last.steps, values, strict=True):
+            family = GaugeMetricFamily(f"everlearn_{name}", text, labels=["line", "step"])
+            for step, value in zip(night.steps, values, strict=True):
                 family.add_metric([self._line, step.name], value)
             yield family
-        busy = sum(step.seconds for step in last.steps if step.verdicts)
+        busy = sum(step.seconds for step in night.steps if step.verdicts)
         if busy:
             for name in ("rollouts", "verdicts"):
-                done = sum(getattr(step, name) for step in last.steps)
+                done = sum(getattr(step, name) for step in night.steps)
                 yield self._gauge(
-                    f"{name}_per_second", f"{name} of the last night, over its steps with any.", done / busy
+                    f"{name}_per_second",
+                    f"{name} per second of the last night, over the steps that judged answers.",
+                    done / busy,
                 )
         rates = GaugeMetricFamily(
             "everlearn_pass_rate",
-            "Share of a suite that was right, before the last night and after it.",
+            "Share of a suite answered correctly before and after the last night.",
             labels=["line", "suite", "kind", "against", "when"],
         )
-        for rate in last.rates:
+        for rate in night.rates:
             for when, share in (("before", rate.before), ("after", rate.after)):
                 rates.add_metric([self._line, rate.suite, rate.kind, rate.against, when], share)
         yield rates
 
-    def _queue_of(self, queue: Queue) -> Iterator[Metric]:
+    def _queue_metrics(self, queue: QueueStatus) -> Iterator[Metric]:
         if queue.wait_s is not None:
-            yield self._gauge("queue_wait_seconds", "How long the newest night waited for a worker.", queue.wait_s)
-        yield self._gauge("queue_oldest_seconds", "How long the night is due that waits longest.", queue.oldest_s)
-        yield self._gauge("nights_waiting", "Nights that are due and have not begun.", queue.waiting)
-        yield self._gauge("nights_late", "Nights that Prefect calls late.", queue.late)
-        yield self._gauge("nights_running", "Nights that run.", queue.running)
+            yield self._gauge("queue_wait_seconds", "Seconds that the newest night waited for a worker.", queue.wait_s)
+        yield self._gauge("queue_oldest_seconds", "Seconds since the oldest waiting night was due.", queue.oldest_s)
+        yield self._gauge("nights_waiting", "Nights that are due and have not started.", queue.waiting)
+        yield self._gauge("nights_late", "Nights in Prefect's state Late.", queue.late)
+        yield self._gauge("nights_running", "Running nights.", queue.running)
 
-    def _gauge(self, name: str, told: str, value: float) -> GaugeMetricFamily:
-        family = GaugeMetricFamily(f"everlearn_{name}", told, labels=["line"])
+    def _gauge(self, name: str, text: str, value: float) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"everlearn_{name}", text, labels=["line"])
         family.add_metric([self._line], value)
         return family

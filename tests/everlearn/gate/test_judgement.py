@@ -1,4 +1,4 @@
-"""The gate's statistics, its laws, and what it says."""
+"""The gate's statistics against textbook values, the laws of its decisions, and its sentences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from everlearn.gate.judgement import (
     Check,
     Decision,
     Outcome,
-    Paired,
+    PairedSuite,
     Suite,
     SuiteKind,
     gate_key,
@@ -34,7 +34,7 @@ ALPHABET = st.sampled_from("+-?")
 
 
 def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ...]:
-    """`+-?` → CORRECT, WRONG, UNDECIDED; items share `roots` roots in turn, or are their own."""
+    """Map `+-?` to CORRECT, WRONG, UNDECIDED; assign items to `roots` roots in turn, or one root each."""
     return tuple(
         Measurement(
             item=f"i{k}",
@@ -48,16 +48,16 @@ def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ..
 
 def pair(
     before: str, after: str, *, suite: str = "target", kind: SuiteKind = SuiteKind.TARGET, **more: object
-) -> Paired:
+) -> PairedSuite:
     roots = more.pop("roots", None)
     against = more.pop("against", Against.PARENT)
     assert isinstance(against, Against)
     assert roots is None or isinstance(roots, int)
     sides = {"before": measured(before, roots=roots), "after": measured(after, roots=roots)}
-    return Paired(suite=suite, kind=kind, against=against, **sides)
+    return PairedSuite(suite=suite, kind=kind, against=against, **sides)
 
 
-def decide(*pairs: Paired, **more: float) -> Decision:
+def decide(*pairs: PairedSuite, **more: float) -> Decision:
     return judge(pairs, settings=GateSettings.model_validate(more))
 
 
@@ -65,7 +65,7 @@ IMPROVED = pair("-" * 100, "+" * 50 + "-" * 50)
 
 
 @st.composite
-def nights(draw: st.DrawFn) -> list[Paired]:
+def nights(draw: st.DrawFn) -> list[PairedSuite]:
     pairs = []
     for index in range(draw(st.integers(1, 3))):
         rows = draw(st.lists(st.tuples(ALPHABET, ALPHABET), min_size=1, max_size=8))
@@ -78,33 +78,40 @@ def nights(draw: st.DrawFn) -> list[Paired]:
 
 
 @pytest.mark.parametrize(("margin", "items"), [(0.02, 1550), (0.03, 690), (0.05, 250)])
-def test_the_sizes_of_the_design_decide_their_margins(margin: float, items: int) -> None:
+def test_the_designed_suite_sizes_decide_their_margins(margin: float, items: int) -> None:
     assert statistics.items_needed(margin, discordance=0.1, power=0.8, alpha=0.05) == pytest.approx(items, rel=0.01)
     assert statistics.decidable_margin(items, discordance=0.1, power=0.8, alpha=0.05) == pytest.approx(margin, rel=0.01)
     assert statistics.power_of(items, margin=margin, discordance=0.1, alpha=0.05) == pytest.approx(0.8, abs=0.01)
 
 
-def test_no_items_decide_nothing() -> None:
+def test_an_empty_suite_is_insufficient() -> None:
     assert statistics.decidable_margin(0, discordance=0.1, power=0.8, alpha=0.05) == 1.0
     assert statistics.largest_loss(won=0, lost=0, items=0, alpha=0.05) == 1.0
     assert decide(pair("", "")).outcome is Outcome.INSUFFICIENT
 
 
 @given(st.lists(st.integers(-4, 4), max_size=8))
-def test_the_sign_flip_test_equals_the_enumeration_of_all_flips(gains: list[int]) -> None:
+def test_sign_flip_equals_enumeration_of_all_sign_patterns(gains: list[int]) -> None:
     flips = list(itertools.product((1, -1), repeat=len(gains)))
     large = sum(sum(s * g for s, g in zip(signs, gains, strict=True)) >= sum(gains) for signs in flips)
     assert isclose(statistics.sign_flip(gains), large / len(flips))
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5))
-def test_with_one_item_a_root_the_sign_flip_test_is_mcnemar(won: int, lost: int, same: int) -> None:
+def test_sign_flip_with_one_item_per_root_is_mcnemar(won: int, lost: int, same: int) -> None:
     gains = [1] * won + [-1] * lost + [0] * same
     assert isclose(statistics.sign_flip(gains), statistics.mcnemar(won=won, lost=lost), rel_tol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("won", "lost", "p"), [(0, 0, 1.0), (0, 3, 1.0), (5, 0, 1 / 32), (9, 1, 11 / 1024), (15, 5, 21700 / 2**20)]
+)
+def test_mcnemar_equals_binomial_tail(won: int, lost: int, p: float) -> None:
+    assert statistics.mcnemar(won=won, lost=lost) == pytest.approx(p, rel=1e-12)
+
+
 @pytest.mark.parametrize(("won", "lost"), [(0, 1), (2, 9)])
-def test_tango_is_the_inverse_of_its_own_score(won: int, lost: int) -> None:
+def test_tango_bounds_invert_the_score(won: int, lost: int) -> None:
     upper = statistics.largest_loss(won=won, lost=lost, items=44, alpha=0.025)
     lower = -statistics.largest_loss(won=lost, lost=won, items=44, alpha=0.025)
     assert statistics.score(upper, won=won, lost=lost, items=44) == pytest.approx(-1.96, abs=1e-3)
@@ -112,12 +119,12 @@ def test_tango_is_the_inverse_of_its_own_score(won: int, lost: int) -> None:
     assert lower < (lost - won) / 44 < upper
 
 
-def test_a_score_without_variance_is_no_number_to_trust() -> None:
+def test_score_without_variance_is_zero_or_infinite() -> None:
     assert statistics.score(1.0, won=0, lost=10, items=10) == 0.0
     assert statistics.score(1.0, won=0, lost=5, items=10) == -float("inf")
 
 
-def test_no_discordant_pair_is_no_proof_until_there_are_enough() -> None:
+def test_no_discordant_pair_needs_enough_items_to_pass() -> None:
     assert statistics.largest_loss(won=0, lost=0, items=100, alpha=0.05) == pytest.approx(0.0295, abs=1e-4)
     few = pair("+" * 40, "+" * 40, suite="skill", kind=SuiteKind.SKILL)
     many = pair("+" * 400, "+" * 400, suite="skill", kind=SuiteKind.SKILL)
@@ -127,7 +134,7 @@ def test_no_discordant_pair_is_no_proof_until_there_are_enough() -> None:
 
 @pytest.mark.parametrize(("n", "margin"), [(100, 0.05), (250, 0.05)])
 @pytest.mark.parametrize("won_rate", [0.0, 0.01, 0.05, 0.1])
-def test_a_true_loss_of_the_margin_passes_at_most_as_often_as_alpha(n: int, margin: float, won_rate: float) -> None:
+def test_true_loss_of_margin_passes_at_most_at_rate_alpha(n: int, margin: float, won_rate: float) -> None:
     rng = np.random.default_rng(7)
     counts = rng.multinomial(n, [won_rate, won_rate + margin, 1 - 2 * won_rate - margin], size=4000)
     kinds, times = np.unique(counts[:, :2], axis=0, return_counts=True)
@@ -135,21 +142,21 @@ def test_a_true_loss_of_the_margin_passes_at_most_as_often_as_alpha(n: int, marg
     assert times[np.array(bounds) <= margin].sum() / 4000 <= 0.05 + 3 * (0.05 * 0.95 / 4000) ** 0.5
 
 
-def test_an_unchanged_target_improves_at_most_as_often_as_alpha() -> None:
+def test_unchanged_target_improves_at_most_at_rate_alpha() -> None:
     chance = sum(
         comb(60, won) / 2**60 for won in range(61) if statistics.mcnemar(won=won, lost=60 - won) <= SETTINGS.alpha
     )
     assert chance <= SETTINGS.alpha
 
 
-def test_holm_asks_less_of_the_second_claim_and_stops_at_the_first_that_falls() -> None:
+def test_holm_rejects_step_down_until_the_first_failure() -> None:
     assert statistics.holm([0.03, 0.02], alpha=0.05) == [True, True]
     assert statistics.holm([0.04, 0.03], alpha=0.05) == [False, False]
     assert statistics.holm([0.5, 0.01], alpha=0.05) == [False, True]
     assert statistics.holm([], alpha=0.05) == []
 
 
-def test_a_small_suite_gets_the_margin_it_can_decide_up_to_the_widest() -> None:
+def test_small_suite_gets_the_margin_it_can_decide() -> None:
     assert margin_for(SuiteKind.SKILL, 5000, settings=SETTINGS) == SETTINGS.skill_margin
     assert margin_for(SuiteKind.SKILL, 690, settings=SETTINGS) == pytest.approx(0.03, abs=1e-3)
     assert margin_for(SuiteKind.SKILL, 10, settings=SETTINGS) == SETTINGS.widest_margin
@@ -157,32 +164,32 @@ def test_a_small_suite_gets_the_margin_it_can_decide_up_to_the_widest() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(nights(), st.data())
-def test_one_more_win_never_hurts(night: list[Paired], data: st.DataObject) -> None:
+def test_one_more_win_never_hurts(night: list[PairedSuite], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(night) - 1))
     old = night[index]
     item = data.draw(st.integers(0, len(old.after) - 1))
     right = Verdict(ruling=Ruling.CORRECT, reason="now")
-    spoken = old.after[item]
-    better = Measurement(item=spoken.item, root=spoken.root, verdict=right, answer="+")
+    previous = old.after[item]
+    better = Measurement(item=previous.item, root=previous.root, verdict=right, answer="+")
     after = (*old.after[:item], better, *old.after[item + 1 :])
-    new = Paired(suite=old.suite, kind=old.kind, before=old.before, after=after)
+    new = PairedSuite(suite=old.suite, kind=old.kind, before=old.before, after=after)
     changed = [*night[:index], new, *night[index + 1 :]]
     assert RANK[judge(changed, settings=SETTINGS).outcome] >= RANK[judge(night, settings=SETTINGS).outcome]
 
 
 @settings(max_examples=80, deadline=None)
 @given(nights())
-def test_swapping_before_and_after_never_passes_both_ways(night: list[Paired]) -> None:
-    swapped = [Paired(suite=p.suite, kind=p.kind, before=p.after, after=p.before) for p in night]
+def test_swapped_sides_never_both_pass(night: list[PairedSuite]) -> None:
+    swapped = [PairedSuite(suite=p.suite, kind=p.kind, before=p.after, after=p.before) for p in night]
     assert not (judge(night, settings=SETTINGS).passed and judge(swapped, settings=SETTINGS).passed)
 
 
 @settings(max_examples=40, deadline=None)
 @given(nights(), st.randoms(use_true_random=False))
-def test_the_order_of_items_does_not_matter(night: list[Paired], rng: object) -> None:
+def test_item_order_does_not_change_the_decision(night: list[PairedSuite], rng: object) -> None:
     assert hasattr(rng, "sample")
     mixed = [
-        Paired(suite=p.suite, kind=p.kind, before=tuple(rng.sample(p.before, len(p.before))), after=p.after)
+        PairedSuite(suite=p.suite, kind=p.kind, before=tuple(rng.sample(p.before, len(p.before))), after=p.after)
         for p in night
     ]
     ours, theirs = judge(night, settings=SETTINGS), judge(mixed, settings=SETTINGS)
@@ -191,7 +198,7 @@ def test_the_order_of_items_does_not_matter(night: list[Paired], rng: object) ->
 
 @settings(max_examples=40, deadline=None)
 @given(nights(), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
-def test_a_wider_margin_never_hurts(night: list[Paired], one: float, other: float) -> None:
+def test_a_wider_margin_never_hurts(night: list[PairedSuite], one: float, other: float) -> None:
     ranks = [
         RANK[judge(night, settings=GateSettings(skill_margin=m, target_margin=m, general_margin=m)).outcome]
         for m in sorted((one, other))
@@ -201,18 +208,20 @@ def test_a_wider_margin_never_hurts(night: list[Paired], one: float, other: floa
 
 @settings(max_examples=60, deadline=None)
 @given(nights())
-def test_an_undecided_answer_never_makes_a_pass_or_a_failure(night: list[Paired]) -> None:
+def test_undecided_answers_never_cause_pass_or_fail(night: list[PairedSuite]) -> None:
     ours = judge(night, settings=SETTINGS).outcome
     for sign in "+-":
-        told = [Paired(suite=p.suite, kind=p.kind, before=p.before, after=measured_again(p.after, sign)) for p in night]
-        theirs = judge(told, settings=SETTINGS).outcome
+        decided = [
+            PairedSuite(suite=p.suite, kind=p.kind, before=p.before, after=measured_again(p.after, sign)) for p in night
+        ]
+        theirs = judge(decided, settings=SETTINGS).outcome
         assert not (ours is Outcome.PASS and sign == "+" and theirs is not Outcome.PASS)
         assert not (ours is Outcome.FAIL and sign == "-" and theirs is not Outcome.FAIL)
 
 
 def measured_again(side: tuple[Measurement, ...], sign: str) -> tuple[Measurement, ...]:
-    """The undecided answers, now ruled `sign`."""
-    verdict = Verdict(ruling=RULINGS[sign], reason="at last")
+    """Replace every undecided verdict by the one that `sign` stands for."""
+    verdict = Verdict(ruling=RULINGS[sign], reason="resolved")
     return tuple(
         Measurement(item=m.item, root=m.root, verdict=verdict, answer=m.answer)
         if m.verdict.ruling is Ruling.UNDECIDED
@@ -221,58 +230,58 @@ def measured_again(side: tuple[Measurement, ...], sign: str) -> tuple[Measuremen
     )
 
 
-def test_an_improved_target_with_skills_held_passes_and_says_so() -> None:
+def test_improved_target_with_skills_held_passes() -> None:
     decision = decide(IMPROVED, pair("+" * 700, "+" * 698 + "--", suite="skill", kind=SuiteKind.SKILL))
     assert decision.passed
     assert decision.rows[0].sentence.startswith("improved: 50 won and 0 lost of 100, p = ")
-    told = "no worse: 0 won and 2 lost of 700; the true loss is at most 0.9 points, and 3.0 are allowed"
-    assert decision.rows[1].sentence == told
+    expected = "no worse: 0 won and 2 lost of 700; the true loss is at most 0.9 points, and 3.0 are allowed"
+    assert decision.rows[1].sentence == expected
 
 
-def test_one_target_may_carry_another_that_only_held() -> None:
+def test_one_improved_target_suffices() -> None:
     decision = decide(IMPROVED, pair("-" * 200, "-" * 200, suite="other"))
     assert decision.passed
     assert "another target improved" in decision.rows[1].sentence
 
 
-def test_a_lost_skill_fails_the_night_however_much_the_target_gained() -> None:
+def test_lost_skill_fails_despite_target_gain() -> None:
     decision = decide(IMPROVED, pair("+" * 300, "+" * 250 + "-" * 50, suite="skill", kind=SuiteKind.SKILL))
     assert decision.outcome is Outcome.FAIL
     assert decision.reasons[0].startswith("skill against the parent: got worse: 0 won and 50 lost of 300")
 
 
-def test_a_target_that_got_worse_within_its_margin_still_fails() -> None:
+def test_worse_target_fails_even_within_its_margin() -> None:
     worse = pair("+" * 900 + "-" * 100, "+" * 890 + "-" * 110, suite="other")
     assert decide(IMPROVED, worse).outcome is Outcome.FAIL
 
 
-def test_a_skill_that_got_worse_within_its_margin_passes() -> None:
+def test_worse_skill_within_its_margin_passes() -> None:
     worse = pair("+" * 2000, "+" * 1990 + "-" * 10, suite="skill", kind=SuiteKind.SKILL)
     assert decide(IMPROVED, worse).passed
 
 
-def test_a_target_proved_to_gain_too_little_fails_and_an_open_one_is_insufficient() -> None:
+def test_small_gain_fails_and_unclear_gain_is_insufficient() -> None:
     assert "did not improve" in decide(pair("-" * 400, "-" * 400)).reasons[0]
     assert decide(pair("-" * 400, "-" * 400)).outcome is Outcome.FAIL
     opened = decide(pair("-" * 100, "+" * 3 + "-" * 97))
     assert opened.outcome is Outcome.INSUFFICIENT
-    assert "could not tell whether it improved" in opened.reasons[0]
+    assert "improvement inconclusive" in opened.reasons[0]
 
 
-def test_a_parent_at_the_ceiling_leaves_nothing_to_gain() -> None:
+def test_parent_at_the_ceiling_is_insufficient() -> None:
     decision = decide(pair("+" * 495 + "-" * 5, "+" * 500))
     assert decision.outcome is Outcome.INSUFFICIENT
-    assert decision.reasons[0].startswith("nothing to gain")
+    assert decision.reasons[0].startswith("no room for improvement")
 
 
-def test_no_target_is_no_pass() -> None:
+def test_without_a_target_the_outcome_is_insufficient() -> None:
     decision = decide(pair("+" * 700, "+" * 700, suite="skill", kind=SuiteKind.SKILL))
     assert decision.outcome is Outcome.INSUFFICIENT
     assert "no target suite" in decision.reasons[0]
     assert decide().outcome is Outcome.INSUFFICIENT
 
 
-def test_the_best_version_ever_can_stop_a_night_but_never_carry_it() -> None:
+def test_only_the_parent_comparison_can_show_improvement() -> None:
     base = pair("-" * 100, "+" * 60 + "-" * 40, against=Against.BASE)
     assert decide(base).outcome is Outcome.INSUFFICIENT
     assert decide(base).rows[0].p_value is None
@@ -286,14 +295,14 @@ def test_items_of_one_root_count_as_one() -> None:
     assert statistics.independent_items([1, 1, 1]) == 3
 
 
-def test_undecided_is_counted_and_held_against_the_claim_but_the_same_answer_is_a_tie() -> None:
+def test_undecided_counts_against_the_claim_unless_texts_match() -> None:
     row = decide(pair("-?-?" + "-" * 96, "??+-" + "+" * 96)).rows[0]
     assert row.undecided == 3
     assert (row.won, row.lost) == (97, 1)
     assert "3 undecided" in row.sentence
 
 
-def test_a_failed_check_fails_the_night() -> None:
+def test_failed_check_fails_the_night() -> None:
     check = Check(name="finite", passed=False, sentence="3 log-probabilities are NaN")
     decision = judge([IMPROVED], settings=SETTINGS, checks=[check])
     assert decision.outcome is Outcome.FAIL
@@ -302,28 +311,28 @@ def test_a_failed_check_fails_the_night() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(nights())
-def test_a_decision_survives_json(night: list[Paired]) -> None:
+def test_decision_round_trips_through_json(night: list[PairedSuite]) -> None:
     decision = judge(night, settings=SETTINGS, checks=[Check(name="bytes", passed=True, sentence="equal")])
     assert Decision.from_json(decision.to_json()) == decision
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"outcome": "MAYBE", "reasons": [], "rows": [], "checks": []}'])
-def test_what_is_no_decision_is_refused(text: str) -> None:
+def test_invalid_decision_text_is_rejected(text: str) -> None:
     with pytest.raises(BadInputError, match="not a gate decision"):
         Decision.from_json(text)
 
 
-def test_measurements_of_different_items_are_refused() -> None:
+def test_mismatched_measurements_are_rejected() -> None:
     with pytest.raises(BadInputError, match="not the same items"):
         pair("++", "+")
     one = measured("+")
     with pytest.raises(BadInputError, match="measured twice"):
-        Paired(suite="s", kind=SuiteKind.SKILL, before=one * 2, after=one * 2)
+        PairedSuite(suite="s", kind=SuiteKind.SKILL, before=one * 2, after=one * 2)
     with pytest.raises(BadInputError, match="target against parent twice"):
         decide(IMPROVED, IMPROVED)
 
 
-def test_the_gates_key_depends_on_candidate_suites_and_settings_only() -> None:
+def test_gate_key_covers_candidate_suites_and_settings() -> None:
     suites = [
         Suite(name=n, kind=SuiteKind.SKILL, problems=(Problem(id="1", domain="d", statement=n),)) for n in ("a", "b")
     ]

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from everlearn.errors import BadInputError
-from everlearn.gate.judgement import Against, Check, Decision, Paired, SuiteKind, judge
+from everlearn.gate.judgement import Against, Check, Decision, PairedSuite, SuiteKind, judge
 from everlearn.ladder import rendering
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
@@ -40,9 +40,9 @@ def measured(answers: str) -> tuple[Measurement, ...]:
 
 
 def decision(after: str = "+" * 50 + "-" * 50, *, skill: str = "+" * 700) -> Decision:
-    target = Paired(suite="hard", kind=SuiteKind.TARGET, before=measured("-" * 100), after=measured(after))
+    target = PairedSuite(suite="hard", kind=SuiteKind.TARGET, before=measured("-" * 100), after=measured(after))
     base = replace(target, against=Against.BASE)
-    old = Paired(suite="short", kind=SuiteKind.SKILL, before=measured("+" * 700), after=measured(skill))
+    old = PairedSuite(suite="short", kind=SuiteKind.SKILL, before=measured("+" * 700), after=measured(skill))
     checks = [Check(name="bytes", passed=True, sentence=f"equal {EVIL}")]
     return judge([target, old, base], settings=GateSettings(), checks=checks)
 
@@ -166,7 +166,7 @@ def test_a_rejected_night_leads_with_its_reasons() -> None:
 def test_the_headline_says_how_the_night_ended() -> None:
     assert headline(FULL) == "v0002 passed: hard 0.0% → 50.0%. 1 old skill held."
     assert headline(BARE) == "The night ended as NO_NEW_DATA: nothing was measured."
-    target = Paired(
+    target = PairedSuite(
         suite="hard", kind=SuiteKind.TARGET, before=measured("-" * 100), after=measured("+" * 50 + "-" * 50)
     )
     alone = replace(FULL, version=None, decision=judge([target], settings=GateSettings()))
@@ -216,7 +216,7 @@ def test_what_is_no_night_is_refused(text: str) -> None:
 
 
 def test_rates_by_size_count_only_items_whose_size_is_known() -> None:
-    pair = Paired(suite="s", kind=SuiteKind.SKILL, before=measured("+--+"), after=measured("++-+"))
+    pair = PairedSuite(suite="s", kind=SuiteKind.SKILL, before=measured("+--+"), after=measured("++-+"))
     rates = rates_by_size([pair], sizes={"i0": 2, "i1": 2, "i2": 1})
     assert rates == (SizeRate(size=1, n=1, before=0, after=0), SizeRate(size=2, n=2, before=0.5, after=1))
 

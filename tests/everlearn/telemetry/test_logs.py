@@ -31,9 +31,9 @@ def test_every_line_is_an_object_that_knows_line_cycle_and_run(
     heard: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "json")
-    logs.dress_all("everlearn.test")
-    with logs.bound(line="math", run="7c0e"):
-        with logs.bound(cycle="abc"):
+    logs.apply_format("everlearn.test")
+    with logs.log_context(line="math", run="7c0e"):
+        with logs.log_context(cycle="abc"):
             LOG.info("ladder: %d rungs, größer", 480)
         LOG.info("done")
     LOG.warning("outside")
@@ -46,12 +46,12 @@ def test_every_line_is_an_object_that_knows_line_cycle_and_run(
     assert (first["line"], first["cycle"], first["run"]) == ("math", "abc", "7c0e")
     assert (second["line"], second["cycle"]) == ("math", None)
     assert (third["line"], third["run"]) == (None, None)
-    assert logs.fields() == {}
+    assert logs.context_fields() == {}
 
 
 def test_an_error_is_one_object_too(heard: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "json")
-    logs.dress_all("everlearn.test")
+    logs.apply_format("everlearn.test")
     try:
         _ = 1 / 0
     except ZeroDivisionError:
@@ -62,7 +62,7 @@ def test_an_error_is_one_object_too(heard: io.StringIO, monkeypatch: pytest.Monk
 
 def test_text_is_left_to_whoever_set_it_up(heard: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVERLEARN_LOG", raising=False)
-    logs.dress_all("everlearn.test")
+    logs.apply_format("everlearn.test")
     LOG.info("as it was")
     assert heard.getvalue() == "as it was\n"
 
@@ -70,8 +70,8 @@ def test_text_is_left_to_whoever_set_it_up(heard: io.StringIO, monkeypatch: pyte
 @pytest.mark.parametrize(("terminal", "told"), [(True, "hello\nworld"), (False, "hello line=math cycle=abc\nworld")])
 def test_in_text_the_fields_stand_behind_the_line_unless_somebody_looks_on(terminal: bool, told: str) -> None:  # noqa: FBT001
     record = LOG.makeRecord("x", logging.INFO, "", 1, "hello\nworld", (), None)
-    with logs.bound(line="math", cycle="abc"):
-        assert logs.Text("%(message)s", terminal=terminal).format(record) == told
+    with logs.log_context(line="math", cycle="abc"):
+        assert logs.TextFormatter("%(message)s", terminal=terminal).format(record) == told
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -89,7 +89,7 @@ def test_the_value_of_a_secret_variable_is_never_shown(form: str, monkeypatch: p
 def test_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "xml")
     with pytest.raises(SettingsError, match="json or text"):
-        logs.wants_json()
+        logs.is_json()
 
 
 def test_a_command_narrates_in_the_form_that_is_asked_for(

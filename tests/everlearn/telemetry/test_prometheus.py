@@ -20,8 +20,8 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.errors import StoreDownError
 from everlearn.registry.versions import EventKind
 from everlearn.storage.s3 import S3Store
-from everlearn.telemetry.line_health import Observer
-from everlearn.telemetry.prometheus import Metrics, Queue, Reading
+from everlearn.telemetry.line_health import HealthReader
+from everlearn.telemetry.prometheus import CachedQuery, LineCollector, QueueStatus
 from tests.support.line import LINE, WHEN, candidate, open_line, publish
 from tests.support.manifests import DECISION
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
-QUEUE = Queue(wait_s=4.0, oldest_s=7.0, waiting=2, late=1, running=1)
+QUEUE = QueueStatus(wait_s=4.0, oldest_s=7.0, waiting=2, late=1, running=1)
 Samples = dict[tuple[str, ...], float]
 
 
-def scraped(collector: Metrics) -> Samples:
+def scraped(collector: LineCollector) -> Samples:
     """What a scrape over HTTP gives: name and values of labels but the line's, by the labels' names, to the number."""
     registry = CollectorRegistry()
     registry.register(collector)
@@ -55,9 +55,9 @@ def scraped(collector: Metrics) -> Samples:
     }
 
 
-def watched(line: Registry, *, now: datetime, patience_s: float = 5.0, **more: Any) -> Metrics:
-    observer = Observer(line)
-    return Metrics(LINE, seen=Reading(lambda: observer.look(now=now), patience_s=patience_s), **more)
+def watched(line: Registry, *, now: datetime, timeout_s: float = 5.0, **more: Any) -> LineCollector:
+    reader = HealthReader(line)
+    return LineCollector(LINE, health=CachedQuery(lambda: reader.read(now=now), timeout_s=timeout_s), **more)
 
 
 def test_a_line_that_was_never_used_has_the_base_model_and_no_verdict(s3_store: S3Store) -> None:
@@ -87,7 +87,7 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
     opened = open_cycle(s3_store, LINE, INPUTS, clock=lambda: at)
 
     with Lease(s3_store, LINE, clock=lambda: at):
-        found = scraped(watched(line, now=at + timedelta(seconds=90), queue=Reading(lambda: QUEUE)))
+        found = scraped(watched(line, now=at + timedelta(seconds=90), queue=CachedQuery(lambda: QUEUE)))
     assert (found["up",], found["champion",], found["versions",], found["versions_barred",]) == (1, 1, 2, 1)
     verdicts = {end: found["verdicts_total", end] for end in ("PUBLISHED", "REJECTED", "INSUFFICIENT", "NO_NEW_DATA")}
     assert verdicts == {"PUBLISHED": 2, "REJECTED": 1, "INSUFFICIENT": 0, "NO_NEW_DATA": 1}
@@ -111,33 +111,35 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
 
 def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store) -> None:
     line = open_line(s3_store)
-    observer = Observer(line)
+    reader = HealthReader(line)
     publish(line, "one")
-    first = observer.look(now=WHEN)
-    assert observer.look(now=WHEN).last is first.last
+    first = reader.read(now=WHEN)
+    assert reader.read(now=WHEN).last_night is first.last_night
     line.record(EventKind.INSUFFICIENT, cycle_key="e" * 64, reason="could not tell", actor="night", detail={})
-    last = observer.look(now=WHEN).last
+    last = reader.read(now=WHEN).last_night
     assert last is not None
     assert (last.end, last.steps, last.rates) == (End.INSUFFICIENT, (), ())
 
 
 def test_while_the_store_is_away_a_scrape_says_so_and_nothing_else(s3_store: S3Store) -> None:
     away = S3Store("gone", endpoint_url="http://127.0.0.1:9", keys=("key", "secret"), timeout_s=1.0)
-    collector = watched(open_line(away), now=WHEN, patience_s=0.2)
+    collector = watched(open_line(away), now=WHEN, timeout_s=0.2)
     began = time.monotonic()
     assert scraped(collector) == {("up",): 0}
     assert time.monotonic() - began < 10
 
 
 def test_while_prefect_is_away_the_line_is_told_all_the_same(s3_store: S3Store) -> None:
-    def refuse() -> Queue:
+    def refuse() -> QueueStatus:
         raise StoreDownError("no answer")
 
-    found = scraped(watched(open_line(s3_store), now=WHEN, queue=Reading(refuse)))
+    found = scraped(watched(open_line(s3_store), now=WHEN, queue=CachedQuery(refuse)))
     assert (found["up",], found["prefect_up",]) == (1, 0)
     assert ("nights_waiting",) not in found
-    idle = Queue(wait_s=None, oldest_s=0.0, waiting=0, late=0, running=0)
-    assert ("queue_wait_seconds",) not in scraped(watched(open_line(s3_store), now=WHEN, queue=Reading(lambda: idle)))
+    idle = QueueStatus(wait_s=None, oldest_s=0.0, waiting=0, late=0, running=0)
+    assert ("queue_wait_seconds",) not in scraped(
+        watched(open_line(s3_store), now=WHEN, queue=CachedQuery(lambda: idle))
+    )
 
 
 def counting() -> tuple[list[int], Callable[[], int]]:
@@ -153,7 +155,7 @@ def counting() -> tuple[list[int], Callable[[], int]]:
 def test_an_answer_is_kept_for_a_moment_and_then_asked_for_again() -> None:
     now = [0.0]
     asked, ask = counting()
-    reading = Reading(ask, ttl_s=5.0, clock=lambda: now[0])
+    reading = CachedQuery(ask, ttl_s=5.0, clock=lambda: now[0])
     assert [reading.get(), reading.get()] == [1, 1]
     now[0] = 5.0
     assert reading.get() == 2
@@ -168,10 +170,10 @@ def test_an_answer_that_does_not_come_is_not_waited_for_nor_asked_for_twice() ->
         free.wait()
         return ask()
 
-    reading = Reading(hang, ttl_s=0.0, patience_s=0.05)
+    reading = CachedQuery(hang, ttl_s=0.0, timeout_s=0.05)
     assert [reading.get(), reading.get()] == [None, None]
     free.set()
-    patient = Reading(hang, ttl_s=0.0)
+    patient = CachedQuery(hang, ttl_s=0.0)
     assert patient.get() is not None
     assert len(asked) <= 3
 
@@ -181,4 +183,4 @@ def test_a_bug_is_not_taken_for_an_outage() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        Reading(broken).get()
+        CachedQuery(broken).get()

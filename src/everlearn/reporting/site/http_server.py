@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from everlearn.errors import EverlearnError, ServiceError
-from everlearn.reporting.site.pages import Site, sorry
+from everlearn.reporting.site.pages import Site, error_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,23 +75,23 @@ class Front:
         except EverlearnError as error:
             self._site = None
             LOG.warning("%s: %s", path, error)
-            return Answer(status=HTTPStatus.SERVICE_UNAVAILABLE, body=sorry(str(error)))
+            return Answer(status=HTTPStatus.SERVICE_UNAVAILABLE, body=error_page(str(error)))
         except Exception:
             LOG.exception("%s", path)
             reason = "This is a bug of ours; the log of the site says more."
-            return Answer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=sorry(reason))
+            return Answer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=error_page(reason))
         if body is None:
-            return Answer(status=HTTPStatus.NOT_FOUND, body=sorry("The line has no such page.", title="Not found"))
+            return Answer(status=HTTPStatus.NOT_FOUND, body=error_page("The line has no such page.", title="Not found"))
         return Answer(status=HTTPStatus.OK, body=body)
 
     def _page(self, path: str) -> bytes | None:
         if self._site is None:
             self._site = Site(self.open_line())
-        look = self._site.reader.look()
-        if look.stamp != self._stamp or len(self._kept) >= MOST_KEPT:
-            self._kept, self._stamp = {}, look.stamp
+        snapshot = self._site.reader.snapshot()
+        if snapshot.stamp != self._stamp or len(self._kept) >= MOST_KEPT:
+            self._kept, self._stamp = {}, snapshot.stamp
         if path not in self._kept:
-            self._kept[path] = self._site.page(path, look=look)
+            self._kept[path] = self._site.page(path, snapshot=snapshot)
         return self._kept[path]
 
 
@@ -156,5 +156,5 @@ class _Handler(BaseHTTPRequestHandler):
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         if host not in NAMES:
             reason = f"Open it as http://{HOST}: other names are refused, so that no web page can read it through one."
-            return Answer(status=HTTPStatus.MISDIRECTED_REQUEST, body=sorry(reason, title="Wrong name"))
+            return Answer(status=HTTPStatus.MISDIRECTED_REQUEST, body=error_page(reason, title="Wrong name"))
         return self.find(unquote(urlsplit(self.path).path))

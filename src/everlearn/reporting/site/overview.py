@@ -11,9 +11,9 @@ from everlearn.registry.line_state import champion_after_each
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
 from everlearn.reporting.report import gate_groups, headline
-from everlearn.reporting.site import pictures
-from everlearn.reporting.site.pictures import Slot
-from everlearn.reporting.site.read_model import NIGHTS
+from everlearn.reporting.site import history_charts
+from everlearn.reporting.site.history_charts import Slot
+from everlearn.reporting.site.read_model import NIGHT_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from everlearn.gate.decision import SuiteRow
     from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
-    from everlearn.reporting.site.read_model import Look, NightView, Reader
+    from everlearn.reporting.site.read_model import LineReader, LineSnapshot, NightView
 
 MOST_SLOTS = 60  # events on the charts' axis
 MOST_STEPS = 5  # steps with a colour of their own
 NARROW, BROAD = 400, 860
-DRAWN = NIGHTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
+DRAWN = NIGHT_EVENTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +40,23 @@ class Chart:
     legend: tuple[tuple[str, str], ...]
 
 
-def overview(look: Look, reader: Reader) -> dict[str, Any]:
+def overview(snapshot: LineSnapshot, reader: LineReader) -> dict[str, Any]:
     """Everything that the template of the first page asks for."""
-    slots = slots_of(look.state, reader)
+    slots = slots_of(snapshot.state, reader)
     nights = [slot.night for slot in slots if slot.night]
     last = nights[-1] if nights else None
-    serving_now = champion_night(look.state, look.state.champion, reader)
+    serving_now = champion_night(snapshot.state, snapshot.state.champion, reader)
     return {
-        "look": look,
-        "entry": look.state.versions.get(look.state.champion or ""),
-        "since": since(look.state),
-        "ended": sum(event.kind in NIGHTS for event in look.state.history),
+        "snapshot": snapshot,
+        "entry": snapshot.state.versions.get(snapshot.state.champion or ""),
+        "since": since(snapshot.state),
+        "ended": sum(event.kind in NIGHT_EVENTS for event in snapshot.state.history),
         "last": last,
         "headline": headline(reader.known(last)) if last else None,
         "groups": list(gate_groups(last.decision)) if last else [],
         "strip": forest_strip,
         "drawn": len(slots),
-        "timeline": timeline(slots, reader, look.state) if slots else None,
+        "timeline": timeline(slots, reader, snapshot.state) if slots else None,
         "forgetting": forgetting(slots),
         "skills": skill_rows(serving_now),
         "costs": costs(slots),
@@ -64,11 +64,11 @@ def overview(look: Look, reader: Reader) -> dict[str, Any]:
     }
 
 
-def slots_of(state: State, reader: Reader) -> list[Slot]:
+def slots_of(state: State, reader: LineReader) -> list[Slot]:
     """The newest events that the charts show, the oldest first."""
     champions = list(champion_after_each(state.history))
     events = [event for event in state.history if event.kind in DRAWN][-MOST_SLOTS:]
-    nights = reader.nights(event for event in events if event.kind in NIGHTS)
+    nights = reader.nights(event for event in events if event.kind in NIGHT_EVENTS)
     by_event = {night.event.digest: night for night in nights}
     return [
         Slot(event=event, night=by_event.get(event.digest), champion=champions[event.sequence - 1])
@@ -76,7 +76,7 @@ def slots_of(state: State, reader: Reader) -> list[Slot]:
     ]  # fmt: skip
 
 
-def champion_night(state: State, version: str | None, reader: Reader) -> NightView | None:
+def champion_night(state: State, version: str | None, reader: LineReader) -> NightView | None:
     """The night that made a version."""
     if version is None:
         return None
@@ -94,7 +94,7 @@ def since(state: State) -> Event | None:
     return changes[-1] if changes else None
 
 
-def timeline(slots: Sequence[Slot], reader: Reader, state: State) -> Chart:
+def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
     """Champions, and pass rates by suite."""
     served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
     rates = {
@@ -102,21 +102,23 @@ def timeline(slots: Sequence[Slot], reader: Reader, state: State) -> Chart:
         for version, night in served.items()
         if version and night and night.decision
     }
-    suites = pictures.suites_of([slot.night for slot in slots if slot.night], wanted=lambda _: True)
-    drawn = [pictures.timeline(slots, rates=rates, suites=suites, width=width) for width in (NARROW, BROAD)]
+    suites = history_charts.suites_of([slot.night for slot in slots if slot.night], wanted=lambda _: True)
+    drawn = [history_charts.timeline(slots, rates=rates, suites=suites, width=width) for width in (NARROW, BROAD)]
     return Chart(narrow=drawn[0], broad=drawn[1], legend=legend(suites))
 
 
 def forgetting(slots: Sequence[Slot]) -> Chart | None:
     """Old skills against the base and the best; None where no night measured any."""
     nights = [slot for slot in slots if slot.night and slot.night.decision]
-    suites = pictures.suites_of(
+    suites = history_charts.suites_of(
         [slot.night for slot in nights if slot.night], wanted=lambda kind: kind is not SuiteKind.TARGET
     )
     if not suites:
         return None
-    palette = pictures.suites_of([slot.night for slot in nights if slot.night], wanted=lambda _: True)
-    drawn = [pictures.forgetting(nights, suites=suites, palette=palette, width=width) for width in (NARROW, BROAD)]
+    palette = history_charts.suites_of([slot.night for slot in nights if slot.night], wanted=lambda _: True)
+    drawn = [
+        history_charts.forgetting(nights, suites=suites, palette=palette, width=width) for width in (NARROW, BROAD)
+    ]
     return Chart(narrow=drawn[0], broad=drawn[1], legend=tuple(each for each in legend(palette) if each[1] in suites))
 
 
@@ -130,14 +132,14 @@ def costs(slots: Sequence[Slot]) -> Chart | None:
         for step in slot.night.steps if slot.night else ():
             totals[step.name] = totals.get(step.name, 0.0) + step.cpu_seconds
     steps = sorted(totals, key=lambda name: -totals[name])[:MOST_STEPS]
-    drawn = [pictures.costs(nights, steps=steps, width=width) for width in (NARROW, BROAD)]
+    drawn = [history_charts.costs(nights, steps=steps, width=width) for width in (NARROW, BROAD)]
     others = (("other", "other"),) if len(totals) > len(steps) else ()
     return Chart(narrow=drawn[0], broad=drawn[1], legend=(*legend(steps), *others))
 
 
 def legend(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Each name with the class of its colour."""
-    return tuple((pictures.colour(names, name), name) for name in names)
+    return tuple((history_charts.colour(names, name), name) for name in names)
 
 
 def skill_rows(night: NightView | None) -> list[dict[str, Any]]:
@@ -149,13 +151,13 @@ def skill_rows(night: NightView | None) -> list[dict[str, Any]]:
             "suite": suite,
             "now": _first(night, suite).after,
             "n": _first(night, suite).n,
-            "base": pictures.change_since(night, suite, Against.BASE),
-            "best": pictures.change_since(night, suite, Against.BEST),
+            "base": history_charts.change_since(night, suite, Against.BASE),
+            "best": history_charts.change_since(night, suite, Against.BEST),
         }
         for suite in names
     ]
 
 
 def _first(night: NightView | None, suite: str) -> SuiteRow:
-    rows = (pictures.row_of(night, suite, against) for against in Against)
+    rows = (history_charts.row_of(night, suite, against) for against in Against)
     return next(row for row in rows if row is not None)

@@ -18,14 +18,14 @@ from everlearn.registry.delivery import swap
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.report import render
 from everlearn.reporting.site.overview import overview
-from everlearn.reporting.site.read_model import NIGHTS, Reader, name_of
+from everlearn.reporting.site.read_model import NIGHT_EVENTS, LineReader, page_name
 from everlearn.reporting.templating import template
 
 if TYPE_CHECKING:
     from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
-    from everlearn.reporting.site.read_model import Look, NightView
+    from everlearn.reporting.site.read_model import LineSnapshot, NightView
 
 EVENTS_A_PAGE = 100
 EVENTS_FIRST = 30  # on the first page
@@ -36,31 +36,31 @@ class Site:
     """The pages of one line. `nights` limits how many of the newest have a page; None for all."""
 
     def __init__(self, registry: Registry, *, nights: int | None = None) -> None:
-        self.reader = Reader(registry)
+        self.reader = LineReader(registry)
         self._most = nights
 
-    def page(self, path: str, *, look: Look) -> bytes | None:
+    def page(self, path: str, *, snapshot: LineSnapshot) -> bytes | None:
         """The bytes of a page, None where there is no such page. StoreDownError where the store does not answer."""
         if path == "index.html":
-            return self._index(look)
+            return self._index(snapshot)
         found = re.fullmatch(r"(history|nights|reports)/([0-9a-f]{1,12})\.html", path)
         if found is None:
             return None
         folder, name = found.groups()
         if folder == "history":
-            return self._history(look, int(name) if name.isdecimal() else 0)
-        event = next((event for event in self._nights(look.state) if name_of(event) == name), None)
+            return self._history(snapshot, int(name) if name.isdecimal() else 0)
+        event = next((event for event in self._nights(snapshot.state) if page_name(event) == name), None)
         if event is None:
             return None
         night = self.reader.nights([event])[0]
-        return self._night(night, look) if folder == "nights" else self._report(night)
+        return self._night(night, snapshot) if folder == "nights" else self._report(night)
 
-    def paths(self, look: Look) -> list[str]:
+    def paths(self, snapshot: LineSnapshot) -> list[str]:
         """All pages there are."""
-        nights = self.reader.nights(self._nights(look.state))
+        nights = self.reader.nights(self._nights(snapshot.state))
         return [
             "index.html",
-            *(f"history/{number}.html" for number in range(1, pages_of(look.state) + 1)),
+            *(f"history/{number}.html" for number in range(1, pages_of(snapshot.state) + 1)),
             *(f"nights/{night.name}.html" for night in nights),
             *(f"reports/{night.name}.html" for night in nights if self.reader.has_report(night)),
         ]
@@ -68,44 +68,46 @@ class Site:
     def build(self, out: Path) -> list[str]:
         """Write all pages below `out`, swapped in whole; their paths. BadInputError for a directory that is not a site."""
         _check(out)
-        look = self.reader.look()
+        snapshot = self.reader.snapshot()
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
             fresh = Path(folder) / "fresh"
             fresh.mkdir()
-            (fresh / MARK).write_text(look.stamp, encoding="utf-8")
-            written = [path for path in self.paths(look) if _write(fresh / path, self.page(path, look=look))]
+            (fresh / MARK).write_text(snapshot.stamp, encoding="utf-8")
+            written = [
+                path for path in self.paths(snapshot) if _write(fresh / path, self.page(path, snapshot=snapshot))
+            ]
             swap(fresh, out)
         return written
 
     def _nights(self, state: State) -> list[Event]:
         """The events that ended a night with a page, the newest first."""
-        return [event for event in reversed(state.history) if event.kind in NIGHTS][: self._most]
+        return [event for event in reversed(state.history) if event.kind in NIGHT_EVENTS][: self._most]
 
     def _shown(self, events: list[Event], state: State) -> list[dict[str, Any]]:
         """Events as rows, the newest first, with the name of their night's page where there is one."""
         named = {event.digest for event in self._nights(state)}
         return [
-            {"event": event, "what": what(event), "night": name_of(event) if event.digest in named else None}
+            {"event": event, "what": what(event), "night": page_name(event) if event.digest in named else None}
             for event in reversed(events)
         ]
 
-    def _index(self, look: Look) -> bytes:
-        shown = self._shown(list(look.state.history[-EVENTS_FIRST:]), look.state)
-        more = pages_of(look.state) if look.state.sequence > EVENTS_FIRST else 0
-        said = overview(look, self.reader)
-        return _page("line.html.j2", line=look.line, up="", rows=shown, more=more, **said)
+    def _index(self, snapshot: LineSnapshot) -> bytes:
+        shown = self._shown(list(snapshot.state.history[-EVENTS_FIRST:]), snapshot.state)
+        more = pages_of(snapshot.state) if snapshot.state.sequence > EVENTS_FIRST else 0
+        said = overview(snapshot, self.reader)
+        return _page("line.html.j2", line=snapshot.line, up="", rows=shown, more=more, **said)
 
-    def _history(self, look: Look, number: int) -> bytes | None:
-        if not 1 <= number <= pages_of(look.state):
+    def _history(self, snapshot: LineSnapshot, number: int) -> bytes | None:
+        if not 1 <= number <= pages_of(snapshot.state):
             return None
-        events = list(look.state.history[(number - 1) * EVENTS_A_PAGE : number * EVENTS_A_PAGE])
-        rows, last = self._shown(events, look.state), pages_of(look.state)
-        return _page("history.html.j2", line=look.line, up="../", rows=rows, number=number, last=last)
+        events = list(snapshot.state.history[(number - 1) * EVENTS_A_PAGE : number * EVENTS_A_PAGE])
+        rows, last = self._shown(events, snapshot.state), pages_of(snapshot.state)
+        return _page("history.html.j2", line=snapshot.line, up="../", rows=rows, number=number, last=last)
 
-    def _night(self, night: NightView, look: Look) -> bytes:
+    def _night(self, night: NightView, snapshot: LineSnapshot) -> bytes:
         record, missing = self.reader.record(night)
-        after = [event for event in look.state.history[night.event.sequence :] if night.version in _versions(event)]
+        after = [event for event in snapshot.state.history[night.event.sequence :] if night.version in _versions(event)]
         told = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
         return render(record, site=told | {"missing": missing, "after": after if night.version else []}).encode()
 
@@ -129,9 +131,9 @@ def what(event: Event) -> str:
     return ", ".join(_versions(event))
 
 
-def sorry(reason: str, *, title: str = "The line cannot be shown") -> bytes:
+def error_page(reason: str, *, title: str = "The line cannot be shown") -> bytes:
     """A page that says why there is none."""
-    return _page("sorry.html.j2", title=title, reason=reason)
+    return _page("error.html.j2", title=title, reason=reason)
 
 
 def _versions(event: Event) -> list[str]:

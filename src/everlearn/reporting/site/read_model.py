@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 READERS = 8
-NIGHTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
+NIGHT_EVENTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
 CPU, WALL = "cpu_seconds/", "seconds/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class LineSnapshot:
     """A line at one moment. `done` names the finished steps of the night that is open, if one is."""
 
     line: str
@@ -71,26 +71,26 @@ class NightView:
         return sum(step.seconds for step in self.steps)
 
 
-def name_of(event: Event) -> str:
+def page_name(event: Event) -> str:
     """What a night's pages are called: the beginning of its cycle key, or of another digest where that is none."""
     key = event.cycle_key or event.digest
     return key[:12] if re.fullmatch(r"[0-9a-f]{12,}", key) else digest_of(key.encode())[:12]
 
 
 @dataclass(slots=True)
-class Reader:
+class LineReader:
     """Reads one line, and remembers the nights that it has read."""
 
     registry: Registry
     _nights: dict[str, NightView] = field(default_factory=dict)
 
-    def look(self) -> Look:
+    def snapshot(self) -> LineSnapshot:
         """The line now: two or three small reads where nothing has changed."""
         store, line = self.registry.store, self.registry.line
         state, found = self.registry.state(), current_cycle(self.registry.store, line)
         done = Workspace(store, line, found.key).names() if found else ()
         steps = tuple(name.removeprefix("time/") for name in done if name.startswith("time/"))
-        return Look(line=line, state=state, open=found, done=steps)
+        return LineSnapshot(line=line, state=state, open=found, done=steps)
 
     def nights(self, events: Iterable[Event]) -> list[NightView]:
         """The nights that ended with these events, several read at a time."""
@@ -147,7 +147,7 @@ class Reader:
 
     def _published(self, event: Event) -> NightView:
         version, parent = str(event.detail["version"]), event.detail["parent"]
-        told: dict[str, Any] = {"event": event, "name": name_of(event), "version": version, "parent": parent}
+        told: dict[str, Any] = {"event": event, "name": page_name(event), "version": version, "parent": parent}
         try:
             manifest = self.registry.manifest(version)
         except (NotFoundError, IntegrityError) as error:
@@ -161,7 +161,7 @@ class Reader:
         steps = steps_of(event.detail.get("metrics", {}))
         report = event.detail.get("report")
         return NightView(
-            event=event, name=name_of(event), decision=decision, steps=steps, report=report, missing=missing
+            event=event, name=page_name(event), decision=decision, steps=steps, report=report, missing=missing
         )
 
     def _work(self, event: Event) -> Workspace:

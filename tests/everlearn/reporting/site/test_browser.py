@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from everlearn.reporting.site.http_server import listen
-from everlearn.reporting.site.read_model import name_of
+from everlearn.reporting.site.read_model import page_name
 from tests.support import browser
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 @pytest.fixture(scope="module")
 def paths(eventful: Eventful) -> list[str]:
     """One page of each kind, and the night with the most on it."""
-    name = name_of(eventful.registry.state().history[0])
+    name = page_name(eventful.registry.state().history[0])
     return ["/", "/history/1.html", f"/nights/{name}.html", f"/reports/{name}.html", "/none.html"]
 
 

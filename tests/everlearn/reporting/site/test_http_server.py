@@ -86,16 +86,16 @@ def test_a_change_of_the_line_is_seen_at_once_and_nothing_is_made_twice() -> Non
     made: list[str] = []
     front = Front(lambda: registry)
 
-    def look() -> bytes:
+    def load_page() -> bytes:
         answer = front.answer("/")
         made.append(str(id(answer.body)))
         return answer.body
 
-    assert b"The base model serves" in look()
-    assert b"The base model serves" in look()
+    assert b"The base model serves" in load_page()
+    assert b"The base model serves" in load_page()
     assert made[0] == made[1]
     publish(registry, "one")
-    assert b"v0001 serves" in look()
+    assert b"v0001 serves" in load_page()
 
 
 def test_pages_that_were_made_do_not_pile_up(eventful: Eventful, monkeypatch: pytest.MonkeyPatch) -> None:

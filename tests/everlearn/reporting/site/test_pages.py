@@ -13,7 +13,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.errors import BadInputError
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.site.pages import EVENTS_A_PAGE, Site
-from everlearn.reporting.site.read_model import name_of
+from everlearn.reporting.site.read_model import page_name
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.eventful import EVIL, Eventful, fill
 from tests.support.line import open_line, publish
@@ -52,7 +52,7 @@ def pages(eventful: Eventful, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def text_of(registry: Registry, path: str = "index.html") -> str:
     site = Site(registry)
-    return (site.page(path, look=site.reader.look()) or b"").decode()
+    return (site.page(path, snapshot=site.reader.snapshot()) or b"").decode()
 
 
 def night_named(pages: dict[str, str], part: str) -> str:
@@ -115,7 +115,7 @@ def test_a_stored_report_is_given_out_byte_for_byte(eventful: Eventful, pages: d
     page = registry.manifest("v0001").report
     assert page
     kept = registry.get_object(page).decode()
-    assert pages[f"reports/{name_of(state.history[0])}.html"] == kept
+    assert pages[f"reports/{page_name(state.history[0])}.html"] == kept
 
 
 def test_a_line_without_history_says_so() -> None:
@@ -138,7 +138,7 @@ def test_a_line_that_went_back_to_the_base_says_who_and_why() -> None:
 def test_a_verdict_that_cannot_be_read_and_a_report_that_was_never_kept_are_said_and_no_error() -> None:
     registry = open_line(MemoryStore())
     publish(registry, "one")
-    name = name_of(registry.state().history[0])
+    name = page_name(registry.state().history[0])
     assert "what the gate said cannot be read" in text_of(registry)
     assert "what the gate said cannot be read" in text_of(registry, f"nights/{name}.html")
     assert text_of(registry, f"reports/{name}.html") == ""
@@ -152,7 +152,7 @@ def test_a_version_whose_files_are_gone_is_said_and_no_error() -> None:
     registry.retire(lambda _: ("v0002",), reason="older than ten versions", actor="gc")
     store.delete(f"integration/manifests/{registry.state().versions['v0002'].manifest}.json")
     fresh = open_line(store)
-    name = name_of(fresh.state().history[1])
+    name = page_name(fresh.state().history[1])
     assert "the manifest of v0002 cannot be read" in text_of(fresh)
     page = text_of(fresh, f"nights/{name}.html")
     assert "the manifest of v0002 cannot be read" in page
@@ -163,8 +163,8 @@ def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
     registry = open_line(MemoryStore())
     registry.record(EventKind.NO_NEW_DATA, cycle_key="../../etc", reason="nothing", actor="night", detail={})
     event = registry.state().history[0]
-    assert name_of(event) == digest_of(b"../../etc")[:12]
-    assert "NO_NEW_DATA" in text_of(registry, f"nights/{name_of(event)}.html")
+    assert page_name(event) == digest_of(b"../../etc")[:12]
+    assert "NO_NEW_DATA" in text_of(registry, f"nights/{page_name(event)}.html")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
 )
 def test_there_is_no_page_but_the_ones_there_are(path: str, eventful: Eventful) -> None:
     site = Site(eventful.registry)
-    assert site.page(path, look=site.reader.look()) is None
+    assert site.page(path, snapshot=site.reader.snapshot()) is None
 
 
 def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() -> None:
@@ -194,16 +194,16 @@ def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() ->
         publish(registry, f"night {number}")
     fresh, store.manifests = open_line(store), 0
     site = Site(fresh)
-    look = site.reader.look()
-    text = (site.page("index.html", look=look) or b"").decode()
+    snapshot = site.reader.snapshot()
+    text = (site.page("index.html", snapshot=snapshot) or b"").decode()
     assert 60 <= store.manifests <= 62
     assert "the newest 60 events" in text
     assert 'href="history/2.html">All 130 events' in text
-    older = (site.page("history/1.html", look=look) or b"").decode()
+    older = (site.page("history/1.html", snapshot=snapshot) or b"").decode()
     assert older.count("<li>") == EVENTS_A_PAGE
     assert 'href="2.html">Newer' in older
-    assert "page 2 of 2" in (site.page("history/2.html", look=look) or b"").decode()
-    assert sum(path.startswith("nights/") for path in Site(fresh, nights=5).paths(look)) == 5
+    assert "page 2 of 2" in (site.page("history/2.html", snapshot=snapshot) or b"").decode()
+    assert sum(path.startswith("nights/") for path in Site(fresh, nights=5).paths(snapshot)) == 5
 
 
 def test_building_again_replaces_the_whole_site_and_nothing_else(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_report_that_is_gone_is_left_out(tmp_path: Path) -> None:
     made = fill(store, items=100)
     page = made.registry.manifest("v0001").report
     assert page
-    name = name_of(made.registry.state().history[0])
+    name = page_name(made.registry.state().history[0])
     assert f"reports/{name}.html" in text_of(made.registry, f"nights/{name}.html")
     store.delete(f"integration/objects/sha256/{page.digest}")
     written = Site(made.registry).build(tmp_path / "site")
@@ -239,7 +239,7 @@ def test_a_report_that_is_damaged_is_not_given_out(tmp_path: Path) -> None:
     page = made.registry.manifest("v0001").report
     assert page
     store.put(f"integration/objects/sha256/{page.digest}", b"<html>something else")
-    name = name_of(made.registry.state().history[0])
+    name = page_name(made.registry.state().history[0])
     assert f"reports/{name}.html" not in Site(made.registry).build(tmp_path / "site")
     assert text_of(made.registry, f"reports/{name}.html") == ""
 
