@@ -1,15 +1,15 @@
-"""What the registry's promises cost: publishing, taking back, and reading a long history.
+"""Measure what the registry costs: publishing, rolling back, and reading a long history.
 
     python -m bench.registry [--rounds 5] [--json]
 
-All of it on a SeaweedFS of its own, on this machine, on empty buckets. The ways that are compared take turns in one run.
+Runs on a SeaweedFS of its own on this machine, with empty buckets. Compared variants alternate within one run.
 
-    publish    a file as a new version (hashing, conditions, leases, manifest, event, HEAD) against the same bytes by
+    publish    a file as a new version (hashing, conditions, heartbeat, manifest, event, HEAD) against the same bytes with
                boto3 alone: `put_object` for 10 MB, its parallel multipart `upload_file` for 500 MB
-    rollback   `everlearn rollback` as a whole process, Python's own start included
-    history    `everlearn history` as a whole process, on a line of 10,000 versions, and the requests that it makes
+    rollback   `everlearn rollback` as a whole process, including Python's start
+    history    `everlearn history` as a whole process on a line of 10,000 versions, and its requests
 
-Writes docs/registry.json. Leaves out: what a network between here and the bucket would add.
+Writes docs/registry.json. Does not include the latency of a network.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 VERSIONS = 10_000
-OUT = Path("docs/registry.json")
+OUT = Path(__file__).parents[1] / "docs" / "registry.json"
 
 
 class Bench:
-    """A server, a key, and the buckets in which the measurements happen."""
+    """A server, a signing key, and the buckets of the measurements."""
 
     def __init__(self, folder: Path, server: LocalS3) -> None:
         self.folder = folder
@@ -62,51 +62,60 @@ class Bench:
         self._candidates = 0
 
     def store(self, bucket: str) -> S3Store:
-        """A new bucket."""
+        """Create a bucket and return its store."""
         self.client.create_bucket(Bucket=bucket)
         return S3Store(bucket, endpoint_url=self.server.endpoint_url)
 
     def registry(self, store: Store, *, line: str = "bench") -> Registry:
-        """A line as a fresh process would open it."""
+        """Return a registry as a new process would open it."""
         signer, verifier = signer_and_verifier(key_file=self.key, trusted=(), unsigned=False)
         return Registry(store, line, clock=lambda: datetime.now(tz=UTC), signer=signer, verifier=verifier)
 
     def publish(self, registry: Registry, path: Path) -> str:
-        """Publish the file as a version and the champion."""
+        """Publish the file as the new champion, and return its version."""
         self._candidates += 1
         name = str(self._candidates).encode()
         manifest = Manifest(
-            files={"adapter_model.safetensors": registry.put_file(path)}, base_fingerprint="b" * 64,
-            parent=registry.cached_state.champion, cycle_key=digest_of(b"cycle " + name), config={},
-            data_digest=digest_of(b"data " + name), code_version="bench", created=datetime.now(tz=UTC),
-        )  # fmt: skip
+            files={"adapter_model.safetensors": registry.put_file(path)},
+            base_fingerprint="b" * 64,
+            parent=registry.cached_state.champion,
+            cycle_key=digest_of(b"cycle " + name),
+            data_digest=digest_of(b"data " + name),
+            config={},
+            code_version="bench",
+            created=datetime.now(tz=UTC),
+        )
         return registry.publish(manifest, make_champion=True, actor="bench", reason="measured").version
 
-    def command(self, *words: str, line: str, bucket: str) -> float:
-        """Seconds that `everlearn WORDS` takes as a process."""
+    def command(self, *arguments: str, line: str, bucket: str) -> float:
+        """Run `everlearn` with these arguments, and return the seconds of the whole process."""
         environment = os.environ | {
-            "EVERLEARN_STORE__ENDPOINT_URL": self.server.endpoint_url, "EVERLEARN_STORE__BUCKET": bucket,
-            "EVERLEARN_STORE__LINE": line, "EVERLEARN_SIGNING__KEY_FILE": str(self.key),
-        }  # fmt: skip
+            "EVERLEARN_STORE__ENDPOINT_URL": self.server.endpoint_url,
+            "EVERLEARN_STORE__BUCKET": bucket,
+            "EVERLEARN_STORE__LINE": line,
+            "EVERLEARN_SIGNING__KEY_FILE": str(self.key),
+        }
         program = [sys.executable, "-c", "from everlearn.cli import main; main()", "--home", str(self.folder / "home")]
         started = time.perf_counter()
-        subprocess.run([*program, *words], check=True, env=environment, capture_output=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            [*program, *arguments], check=True, env=environment, capture_output=True, stdin=subprocess.DEVNULL
+        )
         return time.perf_counter() - started
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Seconds."""
+    """Return the seconds that `act` takes."""
     started = time.perf_counter()
     act()
     return time.perf_counter() - started
 
 
 def measure_publish(bench: Bench, *, size: int, rounds: int) -> dict[str, Any]:
-    """Throughput of publishing over that of boto3 alone, round by round, each on bytes never seen before."""
+    """Return the throughput of publishing relative to boto3 alone, each round on new random bytes."""
     store = bench.store(f"publish-{size // MB}mb")
     registry, path = bench.registry(store), bench.folder / "adapter_model.safetensors"
     path.write_bytes(os.urandom(MB))
-    bench.publish(registry, path)  # the first event of a line proves the store's conditions, once
+    bench.publish(registry, path)  # the first event of a line checks the store's conditional writes, once
     pairs: list[tuple[float, float]] = []
     for number in range(rounds):
         times: dict[str, float] = {}
@@ -120,12 +129,12 @@ def measure_publish(bench: Bench, *, size: int, rounds: int) -> dict[str, Any]:
         print(f"publish {size // MB} MB: raw {times['raw']:.3f} s, ours {times['ours']:.3f} s", file=sys.stderr)
     path.unlink()
     ratios = sorted(before / after for before, after in pairs)
-    return {"ratio": median(ratios), "ratios": ratios, "raw_s": median(raw_s for raw_s, _ in pairs),
-            "ours_s": median(ours for _, ours in pairs)}  # fmt: skip
+    raw_s, ours_s = (median(times) for times in zip(*pairs, strict=True))
+    return {"ratio": median(ratios), "ratios": ratios, "raw_s": raw_s, "ours_s": ours_s}
 
 
 def raw(bench: Bench, bucket: str, path: Path, *, key: str) -> None:
-    """What a user without a registry would do: boto3's own upload, which goes parallel where the file is large."""
+    """Upload as a user without a registry would: boto3's own upload, in parallel parts for a large file."""
     if path.stat().st_size <= 16 * MB:
         bench.client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
     else:
@@ -133,7 +142,7 @@ def raw(bench: Bench, bucket: str, path: Path, *, key: str) -> None:
 
 
 def measure_rollback(bench: Bench, *, rounds: int) -> dict[str, Any]:
-    """`everlearn rollback`, with a promotion back in between; beside it, a Python that does nothing."""
+    """Time `everlearn rollback`, with a promotion between rounds, and a Python process that does nothing."""
     store = bench.store("rollback")
     registry, path = bench.registry(store), bench.folder / "small.safetensors"
     for number in range(3):
@@ -150,7 +159,7 @@ def measure_rollback(bench: Bench, *, rounds: int) -> dict[str, Any]:
 
 
 def measure_history(bench: Bench, *, versions: int, rounds: int) -> dict[str, Any]:
-    """`everlearn history` on a line of `versions` versions, made in memory and copied to the server."""
+    """Time `everlearn history` on a line of `versions` versions, made in memory and copied to the server."""
     memory, path = MemoryStore(), bench.folder / "tiny.safetensors"
     path.write_bytes(b"weights")
     registry = bench.registry(memory)
@@ -163,19 +172,20 @@ def measure_history(bench: Bench, *, versions: int, rounds: int) -> dict[str, An
     counting = Counting(store)
     bench.registry(counting).state()
     seconds = [bench.command("history", line="bench", bucket="history") for _ in range(rounds)]
-    return {"seconds": median(seconds), "all": sorted(seconds), "versions": versions, "reads": counting.reads,
-            "objects": len(held), "bytes": sum(each.size for each in held)}  # fmt: skip
+    size = sum(each.size for each in held)
+    times = {"seconds": median(seconds), "all": sorted(seconds)}
+    return times | {"versions": versions, "reads": counting.reads, "objects": len(held), "bytes": size}
 
 
 class Counting:
-    """A store that counts the objects that are read."""
+    """A store that counts reads."""
 
     def __init__(self, inner: S3Store) -> None:
         self._inner = inner
         self.reads = 0
 
     def get(self, key: str) -> Any:
-        """As the store does."""
+        """Read an object, and count it."""
         self.reads += 1
         return self._inner.get(key)
 
@@ -184,7 +194,7 @@ class Counting:
 
 
 def main() -> None:
-    """Measure, write, and print the summary last."""
+    """Measure, write docs/registry.json, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--versions", type=int, default=VERSIONS)
@@ -193,22 +203,22 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-registry-") as made, LocalS3(Path(made) / "s3") as server:
         bench = Bench(Path(made), server)
-        found = {
+        measured = {
             "rollback": measure_rollback(bench, rounds=3 * options.rounds),
             "publish_10mb": measure_publish(bench, size=10 * MB, rounds=4 * options.rounds),
             "publish_500mb": measure_publish(bench, size=options.large * MB, rounds=options.rounds),
             "history": measure_history(bench, versions=options.versions, rounds=options.rounds),
         }
     summary = {
-        "publish_ratio_10mb": found["publish_10mb"]["ratio"],
-        "publish_ratio_500mb": found["publish_500mb"]["ratio"],
-        "rollback_seconds": found["rollback"]["seconds"],
-        "history_10000_seconds": found["history"]["seconds"],
+        "publish_ratio_10mb": measured["publish_10mb"]["ratio"],
+        "publish_ratio_500mb": measured["publish_500mb"]["ratio"],
+        "rollback_seconds": measured["rollback"]["seconds"],
+        "history_10000_seconds": measured["history"]["seconds"],
     }
-    machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": platform.processor() or platform.machine(),
-               "cores": os.cpu_count()}  # fmt: skip
-    OUT.write_text(json.dumps(machine | summary | {"measured": found}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    processor = platform.processor() or platform.machine()
+    machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": processor, "cores": os.cpu_count()}
+    OUT.write_text(json.dumps(machine | summary | {"measured": measured}, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(measured, indent=1))
     if options.json:
         print(json.dumps(summary))
 

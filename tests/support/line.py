@@ -1,4 +1,4 @@
-"""A line to test with: a clock that ticks, candidates, keys, and a store that fails at a chosen write."""
+"""A line for tests: a ticking clock, candidates, keys, and a store that fails at a chosen write."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FAULTS: tuple[Fault, ...] = ("killed before", "killed after", "down before", "do
 
 
 class Clock:
-    """Each look is a second later."""
+    """A clock that advances one second with each reading."""
 
     def __init__(self) -> None:
         self._ticks = itertools.count()
@@ -46,7 +46,7 @@ class Clock:
 
 
 def open_line(store: Store) -> Registry:
-    """A registry as a fresh process would open it."""
+    """Return a registry as a new process would open it."""
     return Registry(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)
 
 
@@ -54,7 +54,7 @@ CONFIG = b'{"lora_alpha": 1, "peft_type": "LORA", "r": 1}'
 
 
 def adapter(name: str, *, width: int = 32) -> bytes:
-    """An adapter that is told from another: 8 bytes a unit of width, and a short header."""
+    """Return a valid adapter that depends on `name`: 8 bytes for each unit of width, and a short header."""
     numbers = np.frombuffer(hashlib.shake_256(name.encode()).digest(2 * width), dtype=np.uint8).astype(np.float32)
     pair = {"A": numbers[:width].reshape(1, width), "B": numbers[width:].reshape(width, 1)}
     return save({f"base_model.model.m.lora_{side}.weight": half for side, half in pair.items()})
@@ -63,7 +63,7 @@ def adapter(name: str, *, width: int = 32) -> bytes:
 def candidate(
     registry: Registry, name: str, *, parent: str | None = None, base: str = BASE_MODEL, report: bool = False
 ) -> Manifest:
-    """A night's candidate whose objects are uploaded."""
+    """Upload the objects of a candidate, and return its manifest."""
     files = {"adapter_model.safetensors": adapter(name), "adapter_config.json": CONFIG}
     return Manifest(
         files={each: registry.put_object(data) for each, data in files.items()},
@@ -81,17 +81,17 @@ def candidate(
 
 
 def publish(registry: Registry, name: str, *, champion: bool = True) -> str:
-    """Publish a candidate that began at the champion; its version."""
+    """Publish a candidate whose parent is the champion, and return its version."""
     manifest = candidate(registry, name, parent=registry.state().champion)
     return registry.publish(manifest, make_champion=champion, actor="night", reason=f"{name} is better").version
 
 
 class Killed(BaseException):
-    """The process is gone: nothing may catch this."""
+    """Stands for the death of the process: no code catches it."""
 
 
 class Faulty:
-    """A store whose write number `at` (from 0) fails in the way of `fault`; all others reach `inner`."""
+    """A store whose write number `at` (from 0) fails with `fault`; all others reach `inner`."""
 
     def __init__(self, inner: Store, *, at: int, fault: Fault) -> None:
         self.inner = inner

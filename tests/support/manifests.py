@@ -1,4 +1,4 @@
-"""Manifests as nights write them, and any that could be written."""
+"""Manifests for tests: typical, minimal, and a strategy for any valid one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,24 @@ from tests.support.line import BASE_MODEL, WHEN
 
 def row(against: Against) -> SuiteRow:
     return SuiteRow(
-        suite="tonight", kind=SuiteKind.TARGET, against=against, n=200, before=0.1, after=0.6, won=104, lost=4,
-        undecided=0, low=0.4, high=0.55, margin=0.05, bound=-0.4, p_value=1e-9, power=0.9, outcome=Outcome.PASS,
+        suite="tonight",
+        kind=SuiteKind.TARGET,
+        against=against,
+        n=200,
+        before=0.1,
+        after=0.6,
+        won=104,
+        lost=4,
+        undecided=0,
+        low=0.4,
+        high=0.55,
+        margin=0.05,
+        bound=-0.4,
+        p_value=1e-9,
+        power=0.9,
+        outcome=Outcome.PASS,
         sentence="104 won, 4 lost of 200",
-    )  # fmt: skip
+    )
 
 
 DECISION = Decision(outcome=Outcome.PASS, reasons=("better",), rows=(row(Against.PARENT), row(Against.BASE)))
@@ -40,19 +54,20 @@ MANIFEST = Manifest(
     report=ObjectRef(digest="f" * 64, size=9),
 )
 RUN = BuildRun(line="integration", started=WHEN, parent_manifest="9" * 64, commit="1" * 40, licence="apache-2.0")
-FIRST = replace(MANIFEST, parent=None, report=None, decision={}, config={})  # the least that a manifest can say
+FIRST = replace(MANIFEST, parent=None, report=None, decision={}, config={})  # without any optional fact
 ALONE = BuildRun(line="integration", started=WHEN)
 Night = tuple[Manifest, BuildRun]
 
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 _REFS = st.builds(ObjectRef, digest=DIGESTS, size=st.integers(0, 2**40))
 _NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}\.(safetensors|json|md)", fullmatch=True)
+_TEXT = st.text(st.characters(codec="utf-8"))
+_NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    st.none() | st.booleans() | _NUMBERS | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
     max_leaves=8,
-)  # fmt: skip
+)
 _MANIFESTS = st.builds(
     Manifest,
     files=st.dictionaries(_NAMES, _REFS, min_size=1, max_size=5),
@@ -81,7 +96,7 @@ NIGHTS = st.tuples(_MANIFESTS, _RUNS).map(
 
 
 def backwards(manifest: Manifest) -> Manifest:
-    """The same manifest, said in another order."""
+    """Return an equal manifest whose mappings have the reverse order."""
     files, config, decision = (
         dict(reversed(each.items())) for each in (manifest.files, manifest.config, manifest.decision)
     )

@@ -1,4 +1,4 @@
-"""What may be in an adapter: what peft writes is let through, and whatever else is refused by its name."""
+"""Adapters that peft writes are valid; anything else is refused by name."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def fill(folder: Path, *, weights: bytes = save(ONES), config: bytes = json.dump
 
 
 def described(header: object, *, numbers: bytes = b"") -> bytes:
-    """A safetensors file by hand, as wrong as one likes."""
+    """Return a safetensors file with any header, valid or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + numbers
 
 
 def pair(**changes: Any) -> bytes:
-    """Ones in both tensors, with something else in what the header says of A."""
+    """Return a pair of tensors of ones, with changes to the header of A."""
     header = {
         A: {"dtype": "F32", "shape": [2, 4], "data_offsets": [0, 32]} | changes,
         B: {"dtype": "F32", "shape": [4, 2], "data_offsets": [32, 64]},

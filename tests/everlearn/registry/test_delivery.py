@@ -133,7 +133,7 @@ def test_full_disk_is_reported_and_leaves_no_files(tmp_path: Path, monkeypatch: 
 
 
 def cut_short(ref: ObjectRef, path: Path) -> None:
-    """The first file arrives, the second in part."""
+    """Fetch the first file, and a part of the second."""
     if ref.digest == digest_of(b"config"):
         path.write_bytes(b"con")
         raise StoreDownError("no answer")

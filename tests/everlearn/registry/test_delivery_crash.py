@@ -1,4 +1,4 @@
-"""Kill -9 at every step of a delivery and of a watch: every system call that names a file, and every read of the store."""
+"""SIGKILL at every step of a delivery and of a watch: at system calls that name a file, and at store reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = {"open", "fcntl.flock", "ctypes.call_function", "ctypes.dlsym", "shutil.
 
 
 def dies(act: Callable[[], object], *, step: int, within: Path) -> bool:
-    """Run `act` in a process that is killed just before its step number `step`; whether it had that many."""
+    """Run `act` in a process that is killed before step number `step`; return whether it reached that step."""
     child = os.fork()
     if child == 0:
         _kill_at(step, within=str(within))
@@ -53,7 +53,7 @@ def _kill_at(step: int, *, within: str) -> None:
 
 
 def whole(directory: Path) -> str | None:
-    """The version in `directory`, all of whose files are right; None if there is no directory."""
+    """Return the version in `directory` after checking all its files; None if there is no directory."""
     if not directory.exists():
         return None
     held = Receipt.of(directory)

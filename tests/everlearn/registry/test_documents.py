@@ -1,4 +1,4 @@
-"""Report, provenance and bill of materials: kept, checked and covered by the signature like the files, never delivered."""
+"""Report, provenance and bill of materials are kept, checked and signed like the files, but never delivered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOCUMENTS = ("report", "provenance", "bom")
 
 
 class Time:
-    """A clock that is moved by hand."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = WHEN
@@ -52,7 +52,7 @@ def store(time: Time) -> MemoryStore:
     return MemoryStore(time)
 
 
-def told(line: Registry) -> Manifest:
+def with_documents(line: Registry) -> Manifest:
     made = candidate(line, "one", report=True)
     refs = {name: line.put_object(canonical({"of": name})) for name in ("provenance", "bom")}
     return replace(made, provenance=refs["provenance"], bom=refs["bom"])
@@ -60,7 +60,7 @@ def told(line: Registry) -> Manifest:
 
 def published(store: MemoryStore) -> Manifest:
     line = open_line(store)
-    manifest = told(line)
+    manifest = with_documents(line)
     line.publish(manifest, make_champion=True, actor="night", reason="better")
     return manifest
 
@@ -75,7 +75,7 @@ def test_documents_are_never_delivered(store: MemoryStore, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_version_with_a_missing_document_is_not_published(store: MemoryStore, name: str) -> None:
     line = open_line(store)
-    manifest = told(line)
+    manifest = with_documents(line)
     key = object_key(LINE, manifest.documents()[name].digest)
     erase(store, key)
     with pytest.raises(IntegrityError, match=key):

@@ -1,4 +1,4 @@
-"""The history is read from few objects however long it is, and each event is kept a few times only."""
+"""A history is read from few objects at any length, and each event is stored only a few times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Counting(MemoryStore):
-    """A store that remembers what was read."""
+    """A store that records its reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Counting(MemoryStore):
 
 
 def grow(line: Registry, *, to: int) -> None:
-    """Nights without a version, until there are `to` events."""
+    """Record cycles without a version until there are `to` events."""
     for number in range(line.state().sequence, to):
         line.record(EventKind.REJECTED, cycle_key=f"c{number}", reason="r", actor="night", detail={"n": number})
 
@@ -48,7 +48,7 @@ def history(store: MemoryStore) -> list[int]:
 
 
 def write_as_before(chained: EventLog, state: State, held: int) -> str:
-    """How earlier versions of Everlearn wrote a snapshot: the whole history, every time."""
+    """Write a snapshot as earlier versions of Everlearn did: the whole history every time."""
     assert held
     content = [{"content": event.to_content(), "digest": event.digest} for event in state.history]
     data = seal({"events": content}, purpose="snapshot", line=LINE, signer=SIGNER)
@@ -72,8 +72,8 @@ def test_long_history_is_read_from_few_objects(monkeypatch: pytest.MonkeyPatch) 
         store.reads.clear()
         assert history(store) == list(range(1, count + 1))
         assert len(store.reads) <= 2 + 3 * (1 + math.floor(math.log(count, 4)))
-    held = sum(len(EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER).snapshot(digest)[0])
-               for event in line.state().history if (digest := event.snapshot))  # fmt: skip
+    log = EventLog(store, LINE, clock=Clock(), signer=None, verifier=VERIFIER)
+    held = sum(len(log.snapshot(event.snapshot)[0]) for event in line.state().history if event.snapshot)
     assert held <= 90 * math.log(90, 4)
 
 

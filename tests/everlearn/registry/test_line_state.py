@@ -1,4 +1,4 @@
-"""The state is a fold over the history: its laws."""
+"""Laws of the fold from events to state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.line import WHEN
 
 
 def after(state: State, kind: EventKind, *, cycle_key: str | None = None, **detail: Any) -> Event:
-    """The next event of a history."""
+    """Return the next event of a history."""
     number = state.sequence + 1
     return Event(
         sequence=number,
@@ -57,7 +57,7 @@ def add(state: State, event: Event) -> State:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Any sequence of things that are allowed."""
+    """Return any history that the rules allow."""
     state, events = State(), []
     for _ in range(draw(st.integers(min_value=0, max_value=12))):
         there = [each for each in state.versions if not state.versions[each].retired]

@@ -48,9 +48,18 @@ def test_manifest_references_files_and_documents() -> None:
 def test_manifest_without_provenance_keeps_its_digest() -> None:
     files = {"adapter_model.safetensors": {"digest": "a" * 64, "size": 3}}
     old = {
-        "base_fingerprint": "b", "code_version": "0.1.0", "config": {"seed": 7}, "created": WHEN.isoformat(),
-        "cycle_key": "k", "data_digest": "d", "decision": {}, "files": files, "metrics": {}, "parent": None, "report": None,
-    }  # fmt: skip
+        "base_fingerprint": "b",
+        "code_version": "0.1.0",
+        "config": {"seed": 7},
+        "created": WHEN.isoformat(),
+        "cycle_key": "k",
+        "data_digest": "d",
+        "decision": {},
+        "files": files,
+        "metrics": {},
+        "parent": None,
+        "report": None,
+    }
     found = Manifest.from_content(old)
     assert found == MANIFEST
     assert canonical(found.to_content()) == canonical(old)

@@ -1,6 +1,6 @@
-"""A line that somebody may write to who has not its key: whatever he puts there is refused, and named.
+"""An attacker with write access but without the signing key: every forged document is refused by name.
 
-He keeps all digests right and lets HEAD name what he wrote: only the signatures are in his way.
+The forgeries have correct digests and a matching HEAD, so that only the signatures can expose them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def opened(
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """One version, and the same one on another line, signed with the same key."""
+    """Publish one version on two lines, signed with the same key."""
     store = MemoryStore()
     for line in (LINE, OTHER):
         publish(opened(store, line=line), "one")
@@ -48,7 +48,7 @@ def tip_of(store: MemoryStore, line: str = LINE) -> str:
 
 
 def plant_event(store: MemoryStore, data: bytes) -> str:
-    """Lay an event under its right name and let HEAD name it; the name."""
+    """Store an event under its digest, let HEAD name it, and return its key."""
     digest = digest_of(data)
     name = f"{LINE}/events/{digest}.json"
     store.put(name, data)
@@ -67,7 +67,7 @@ def manifest_of(store: MemoryStore, line: str = LINE) -> bytes:
 
 
 def resealed(data: bytes, **place: Any) -> bytes:
-    """The same content, sealed once more, elsewhere or by somebody else."""
+    """Seal the same content again, for another place or with another key."""
     content = parse(data, name="it")["content"]
     return seal(content, **{"purpose": content["purpose"], "line": content["line"], "signer": SIGNER} | place)
 
@@ -81,7 +81,7 @@ def without(data: bytes) -> bytes:
 
 
 def renumbered(data: bytes) -> bytes:
-    """An event whose place in the chain was changed, under its old signature."""
+    """Return an event with a changed place in the chain and its old signature."""
     document = parse(data, name="it")
     return canonical(document | {"content": document["content"] | {"sequence": 2, "previous": "0" * 64}})
 

@@ -1,4 +1,4 @@
-"""What a user of the registry relies on, mostly on a store in memory."""
+"""Operations of the registry, mostly on a store in memory."""
 
 from __future__ import annotations
 

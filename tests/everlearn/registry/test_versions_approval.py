@@ -1,4 +1,4 @@
-"""A version that waits for somebody's word: nobody sees it before, and the word is in the history."""
+"""Versions that await approval: invisible to consumers before, and recorded with actor and reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def registry() -> Registry:
-    """A champion, and two versions that wait."""
+    """Return a line with a champion and two versions that await approval."""
     line = open_line(MemoryStore())
     publish(line, "first")
     for name in ("second", "third"):

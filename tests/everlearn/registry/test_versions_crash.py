@@ -1,4 +1,4 @@
-"""Whatever happens at whichever write: readers see the old champion or the new one, whole, and a re-run completes."""
+"""A fault at any write: readers see the old or the new champion whole, and a repeated call completes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ENOUGH = 12  # more writes than any of these actions makes
+ENOUGH = 12  # more writes than any of these actions needs
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +54,13 @@ def reject(line: Registry) -> None:
 
 
 def roll_back_once(line: Registry) -> None:
-    """As somebody would who repeats a command: it is done when v0002 is left."""
+    """Roll back as a user who repeats the command would: it is done once v0002 is left."""
     if line.state().champion == "v0002":
         line.rollback(reason="worse", actor="ada")
 
 
 def run(action: Callable[[Registry], None], store: MemoryStore, *, at: int, fault: Fault) -> int:
-    """Do it with one fault; how many writes there were."""
+    """Run an action with one fault; return the number of writes."""
     faulty = Faulty(store, at=at, fault=fault)
     with contextlib.suppress(Killed, StoreDownError):
         action(open_line(faulty))
@@ -108,9 +108,9 @@ def test_fault_in_the_first_night_leaves_no_partial_line(fault: Fault) -> None:
 
 
 def test_lost_answer_does_not_cause_a_second_event() -> None:
-    """The server committed HEAD, and the connection was cut: the same call goes on and succeeds."""
+    """Cut the connection after the server has committed HEAD: the same call continues and succeeds."""
     store = line_of_two()
-    faulty = Faulty(store, at=2, fault="down after")  # the snapshot, the event, HEAD
+    faulty = Faulty(store, at=2, fault="down after")  # write 2 is HEAD, after the snapshot and the event
     done = open_line(faulty).rollback(reason="worse", actor="ada")
     assert (done.left, done.to, done.barred) == ("v0002", "v0001", True)
     assert open_line(store).state().sequence == 3

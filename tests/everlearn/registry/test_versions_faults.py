@@ -1,4 +1,4 @@
-"""A line behind a network that fails at random: whatever is said to be done is done once, and a re-run completes."""
+"""Random network faults: a reported success took effect once, and a repeated call completes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from everlearn.storage.s3 import S3Store
     from tests.conftest import S3Server
 
-RATE = 0.12  # of all requests
+RATE = 0.12  # share of requests that fail
 ATTEMPTS = 60
 AT_HEAD = (
-    Fault.CONFLICT, Fault.PRECONDITION, Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.CUT_HEADERS, Fault.GATEWAY,
+    Fault.CONFLICT,
+    Fault.PRECONDITION,
+    Fault.RESET_BEFORE,
+    Fault.RESET_AFTER,
+    Fault.CUT_HEADERS,
+    Fault.GATEWAY,
     Fault.TWICE,
-)  # fmt: skip
+)
 SEEDS = [pytest.param(seed, marks=() if seed < 1 else pytest.mark.slow) for seed in range(20)]
 
 
@@ -43,7 +48,7 @@ def direct(s3_server: S3Server, bucket: str) -> S3Store:
 
 @pytest.fixture(params=SEEDS)
 def weather(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[random.Random]:
-    """Faults at random while the test runs, the same in every run of the same seed."""
+    """Inject random faults, reproducible by seed."""
     chance = random.Random(request.param)
 
     def choose(_: Request) -> Fault | None:
@@ -56,14 +61,14 @@ def weather(request: pytest.FixtureRequest, proxy: Proxy) -> Iterator[random.Ran
 
 
 def until_done(store: S3Store, act: Callable[[Registry], None]) -> int:
-    """Do it as somebody would who repeats a command after an error of the store; how often it failed."""
+    """Repeat an action after store errors as a user would; return the number of failures."""
     line = open_line(store)
     for failed in range(ATTEMPTS):
         try:
             act(line)
         except StoreError:
             if failed % 2:
-                line = open_line(store)  # a new process, every other time
+                line = open_line(store)  # as a new process, every other time
         else:
             return failed
     raise AssertionError(f"not done after {ATTEMPTS} attempts")
@@ -78,7 +83,7 @@ def publishing(name: str, *, parent: str | None) -> Callable[[Registry], None]:
 
 
 def rolling_back(to: str, *, left: str) -> Callable[[Registry], None]:
-    """As the command says after an error: look whether it has happened before it is repeated."""
+    """After an error, check the history before repeating, as the message advises."""
 
     def act(line: Registry) -> None:
         if line.state().champion == left:
@@ -92,7 +97,7 @@ def promoting(version: str) -> Callable[[Registry], None]:
 
 
 def void(_: object) -> None:
-    """Forget an answer."""
+    """Lose the response of a committed write."""
 
 
 def test_operations_take_effect_once_despite_faults(
@@ -149,7 +154,7 @@ def test_two_concurrent_writers_succeed_despite_faults(
     seen: list[str] = []
 
     def meanwhile(asked: Request) -> bool:
-        """Before this one moves HEAD, somebody else does."""
+        """Let another writer move HEAD first."""
         if asked.method == "PUT" and asked.path.endswith("/HEAD") and not seen:
             seen.append("moved")
             open_line(direct).rollback(reason="worse", actor="ada", keep=True)
@@ -166,7 +171,7 @@ def test_two_concurrent_writers_succeed_despite_faults(
 
 
 class Vanishing(MemoryStore):
-    """What it says is there has been collected before anybody can look, so many times."""
+    """Report a conflict for an object that is then removed, a given number of times."""
 
     times = 1
 

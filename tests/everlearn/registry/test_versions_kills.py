@@ -1,4 +1,4 @@
-"""Kill -9 before and after every operation of the store, and at random moments: one champion, whole; nothing lost or twice."""
+"""SIGKILL around every store operation and at random moments: one whole champion, nothing lost or repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
     from tests.conftest import S3Server
 
-LATER = timedelta(days=90)  # what was written at first is old by then, and every lease has run out
+LATER = timedelta(days=90)  # later than every heartbeat and retention age
 RETENTION = RetentionSettings(versions=0)
 NAMES = {"v0001": "one", "v0002": "two", "v0003": "unwanted", "v0004": "four"}
 
@@ -40,7 +40,7 @@ def _snapshot_at_every_third_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fill(store: Store) -> None:
-    """Two champions, a version that never was, and an upload that nobody published."""
+    """Publish two champions and a version that never was one, and leave an unpublished upload."""
     line = open_line(store)
     publish(line, "one")
     publish(line, "two")
@@ -73,7 +73,7 @@ def gather(store: Store) -> None:
 
 
 def sound(store: Store, *, champions: set[str], to: Path) -> None:
-    """Whoever looks now sees one of these champions, whole, and a line without a fault."""
+    """Assert that a reader gets one of these champions whole, and that fsck is clean."""
     champion = open_line(store).state().champion
     assert champion in champions
     pulled = open_line(store).pull("champion", to=to)
@@ -181,7 +181,7 @@ def test_killed_at_200_random_moments_on_a_real_server(s3_server: S3Server, tmp_
     for number in range(1, 201):
         before = [event.digest for event in open_line(s3_server.store(bucket)).state().history]
         child = fork(partial(work, number))
-        time.sleep(chance.uniform(0, whole))  # the moment is what is tested
+        time.sleep(chance.uniform(0, whole))  # the random moment is under test
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         line = open_line(s3_server.store(bucket))

@@ -1,4 +1,4 @@
-"""The registry against a plain model of it: whatever is done in whatever order, both say the same."""
+"""Compare the registry with a simple model under random sequences of operations."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 RETENTION = RetentionSettings(versions=1)
 YOUNG = timedelta(hours=RETENTION.minimum_age_hours)
 NIGHTS = st.sampled_from([f"night {number}" for number in range(3)])
-CHOICES = st.integers(min_value=0, max_value=7)  # one of the versions, modulo how many there are and one that is not
+CHOICES = st.integers(min_value=0, max_value=7)  # index of a version, modulo their number plus one that does not exist
 ENDS = st.sampled_from([EventKind.REJECTED, EventKind.INSUFFICIENT])
 
 
 @dataclass
 class Version:
-    """What the model knows of one."""
+    """A version in the model."""
 
     night: str
     at: datetime
@@ -49,7 +49,7 @@ class Version:
 
 @dataclass
 class Model:
-    """A line as one would write it down on paper: no store, no events, no digests."""
+    """A model of a line without store, events or digests."""
 
     versions: dict[str, Version] = field(default_factory=dict)
     champions: list[str | None] = field(default_factory=lambda: [None])
@@ -63,7 +63,7 @@ class Model:
         return self.champions[-1]
 
     def usable(self, name: str | None) -> bool:
-        """Whether it could be champion."""
+        """Whether the version could be champion."""
         return name in self.versions and not (self.versions[name].barred or self.versions[name].retired)
 
     def upload(self, night: str, now: datetime) -> None:
@@ -71,7 +71,7 @@ class Model:
             self.uploads[night] = now
 
     def publishes(self, night: str, parent: str | None, *, champion: bool) -> bool | None:
-        """Whether that may be published; None if it was."""
+        """Return whether this may be published; None if it already was."""
         if night in self.ends:
             return None if self.ends[night] is EventKind.PUBLISHED else False
         if parent is not None and not self.usable(parent):
@@ -92,7 +92,7 @@ class Model:
             self.versions[name].was_champion = True
 
     def target(self, to: str | None) -> tuple[bool, str | None]:
-        """Whether a rollback there may be, and where it goes."""
+        """Return whether a rollback to this target is allowed, and the resulting champion."""
         if self.champion is None:
             return False, None
         if to is None:
@@ -124,7 +124,7 @@ class Model:
 
 
 class Line(RuleBasedStateMachine):
-    """One line, opened by two people: by one anew each time, by the other once for all."""
+    """Operations on one line by two users: one opens it anew each time, the other keeps it open."""
 
     @initialize()
     def begin(self) -> None:
@@ -144,13 +144,13 @@ class Line(RuleBasedStateMachine):
         return open_line(self.store) if anew else self.steady
 
     def named(self, choice: int) -> str:
-        """A version, or the next one, which is not there yet."""
+        """Return the name of a version, or of the next one, which does not exist."""
         return f"v{choice % (len(self.model.versions) + 1) + 1:04d}"
 
     @rule(night=NIGHTS, choice=CHOICES, fits=st.booleans(), champion=st.booleans())
     def publish(self, night: str, choice: int, *, fits: bool, champion: bool) -> None:
         parent = self.model.champion if fits else self.named(choice)
-        line = open_line(self.store)  # who publishes has a lease of its own
+        line = open_line(self.store)  # each publisher has its own heartbeat
         manifest = candidate(line, night, parent=parent)
         self.model.upload(night, self.now)
         allowed = self.model.publishes(night, parent, champion=champion)
@@ -166,7 +166,7 @@ class Line(RuleBasedStateMachine):
 
     @rule(anew=st.booleans())
     def publish_the_next(self, *, anew: bool) -> None:
-        """A good night, which is what most are."""
+        """Publish a champion, the most common operation."""
         line, night = self.open(anew=anew), f"good {len(self.model.versions)}"
         manifest = candidate(line, night, parent=self.model.champion)
         line.publish(manifest, make_champion=True, actor="night", reason="r")
@@ -175,7 +175,7 @@ class Line(RuleBasedStateMachine):
 
     @rule(night=NIGHTS)
     def upload(self, night: str) -> None:
-        """Upload, and die."""
+        """Upload without publishing, as a process that was killed."""
         candidate(open_line(self.store), night)
         self.model.upload(night, self.now)
         self.model.claims.append(self.now + LIFETIME)

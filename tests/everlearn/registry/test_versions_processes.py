@@ -1,4 +1,4 @@
-"""Eight processes that publish, promote and roll back on one line: one winner a round, one chain, nothing lost or twice."""
+"""Eight processes publish, promote and roll back on one line: one winner a round, one chain, nothing lost or repeated."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from tests.conftest import S3Server
 
 RACERS = 8
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 Intent = Literal["publish", "promote", "roll back"]
 KINDS = {"publish": EventKind.PUBLISHED, "promote": EventKind.PROMOTED, "roll back": EventKind.ROLLED_BACK}
 LOST = ("the night began at", "another writer was first", "is the champion already", "there is nothing to roll back")
-BARRED_SINCE = "is barred"  # where all intents are mixed, a rollback may bar what somebody promotes
+BARRED_SINCE = "is barred"  # with mixed intents, a rollback may bar a version that another process promotes
 
 
 def intents(number: int, state: State) -> list[Intent]:
-    """What each racer tries in this round; all the same, but for every fifth round."""
+    """Return what each racer tries in this round: the same, except in every fifth round."""
     if not others(state):
         return ["publish"] * RACERS
     rounds: list[list[Intent]] = [[each] * RACERS for each in ("publish", "roll back", "publish", "promote")]
@@ -47,12 +47,12 @@ def intents(number: int, state: State) -> list[Intent]:
 
 
 def others(state: State) -> list[str]:
-    """What could be promoted."""
+    """Return the versions that could be promoted."""
     return [name for name, entry in state.versions.items() if not entry.barred and name != state.champion]
 
 
 def attempt(line: Registry, intent: Intent, *, state: State, actor: str, reason: str) -> None:
-    """Do it as somebody does who has looked at `state`, or raise."""
+    """Carry out an intent that was formed from `state`, or raise."""
     if intent == "publish":
         manifest = candidate(line, f"{actor} in {reason}", parent=state.champion)
         line.publish(manifest, make_champion=True, actor=actor, reason=reason)
@@ -63,24 +63,24 @@ def attempt(line: Registry, intent: Intent, *, state: State, actor: str, reason:
 
 
 def race(open_store: Callable[[], Store], start: Barrier, racer: int, rounds: int, told: Path) -> None:
-    """One process: what it was told at the end of each round, None for success."""
+    """Run one process; put the error message of each round, None for success."""
     line = open_line(open_store())
     heard: list[str | None] = []
     try:
         for number in range(rounds):
-            start.wait(PATIENCE_S)  # nobody works now: all see the same
+            start.wait(TIMEOUT_S)  # all processes are idle and see the same state
             state = line.state()
-            start.wait(PATIENCE_S)
+            start.wait(TIMEOUT_S)
             heard.append(compete(line, number, state=state, racer=racer))
     except BaseException:
-        start.abort()  # nobody waits for a racer that fell
+        start.abort()  # release the others if one racer fails
         told.with_suffix(".fell").write_text(traceback.format_exc(), encoding="utf-8")
         raise
     told.write_text(json.dumps(heard), encoding="utf-8")
 
 
 def compete(line: Registry, number: int, *, state: State, racer: int) -> str | None:
-    """What a racer is told in one round, None for success."""
+    """Return a racer's error message in one round, None for success."""
     try:
         attempt(line, intents(number, state)[racer], state=state, actor=str(racer), reason=f"round {number}")
     except EverlearnError as error:
@@ -91,7 +91,7 @@ def compete(line: Registry, number: int, *, state: State, racer: int) -> str | N
 def run(
     context: ForkServerContext | SpawnContext, open_store: Callable[[], Store], *, rounds: int, within: Path
 ) -> dict[tuple[str, str], str | None]:
-    """Let them race; what each racer was told in each round."""
+    """Run the race; return each racer's messages by round."""
     start = context.Barrier(RACERS)
     told = [within / str(racer) for racer in range(RACERS)]
     racers = [
@@ -111,7 +111,7 @@ def run(
 
 
 def judge(store: Store, told: dict[tuple[str, str], str | None], *, rounds: int) -> None:
-    """The history against what the racers were told."""
+    """Compare the history with the messages of the racers."""
     line = open_line(store)
     history = line.state().history
     assert [event.sequence for event in history] == list(range(1, len(history) + 1))
@@ -132,7 +132,7 @@ def judge(store: Store, told: dict[tuple[str, str], str | None], *, rounds: int)
 
 
 def judge_round(number: int, found: list[Event], told: dict[tuple[str, str], str | None], *, state: State) -> None:
-    """One winner, or, where all intents are mixed, each success in the history."""
+    """Assert one winner, or with mixed intents that each success is in the history."""
     planned = intents(number, state)
     for racer, intent in enumerate(planned):
         mine = [event for event in found if event.actor == str(racer)]

@@ -1,4 +1,4 @@
-"""Many publishers at once: one winner a round, one chain, nothing lost, nothing twice."""
+"""Concurrent publishers: one winner a round, one chain, nothing lost or repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A retired version is in the history for ever, and nowhere else: it can be neither had nor built upon."""
+"""A retired version stays in the history, but can be neither pulled nor used as a parent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def retire(store: MemoryStore, *versions: str) -> None:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """v0001 is champion; v0002 never was, and is retired."""
+    """Return a line whose champion is v0001; v0002 never was champion and is retired."""
     store = MemoryStore()
     line = open_line(store)
     publish(line, "one")

@@ -1,6 +1,6 @@
-"""Whoever changes a byte is found out before anything is delivered, and the message says where.
+"""Tampering is detected before anything is delivered, and the message names the key.
 
-What a delivery does not touch, it cannot know: that is found by `fsck`, here beside it and in test_fsck.py.
+Keys that a delivery does not read are checked by `fsck`, here and in test_fsck.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
-    """Three versions; the second event carries a snapshot."""
+    """Return a line of three versions whose second event names a snapshot."""
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
     store = MemoryStore()
     line = open_line(store)
@@ -42,7 +42,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 
 
 def needed(store: MemoryStore) -> list[str]:
-    """Every key that delivering the champion rests on."""
+    """Return every key that delivering the champion reads."""
     keys: list[str] = []
 
     class Watching(MemoryStore):
@@ -57,7 +57,7 @@ def needed(store: MemoryStore) -> list[str]:
 
 
 def needed_keys(store: MemoryStore, held: tuple[bytes, datetime], key: str) -> list[str]:
-    """The same, were `key` as it was."""
+    """Return every key that a delivery would read if `key` had the content `held`."""
     whole = MemoryStore()
     whole._objects = {**store._objects, key: held}
     return needed(whole)
@@ -71,7 +71,7 @@ def refused(store: MemoryStore, to: Path) -> str:
 
 
 def delivered_right(store: MemoryStore, to: Path) -> str | None:
-    """None if the champion came as it was published; the complaint, if nothing came at all."""
+    """Return None if the champion was delivered as published, or the error message if nothing was delivered."""
     try:
         open_line(store).pull("champion", to=to)
     except IntegrityError as error:
@@ -230,7 +230,7 @@ def test_removed_event_is_detected_by_readers_and_fsck(store: MemoryStore, tmp_p
     first = open_line(store).state().history[0].digest
     key = f"{LINE}/events/{first}.json"
     erase(store, key)
-    open_line(store).pull("champion", to=tmp_path / "adapter")  # the snapshot has it: nothing delivered is touched
+    open_line(store).pull("champion", to=tmp_path / "adapter")  # readers take the event from the snapshot
     assert [fault.key for fault in fsck(store, LINE, verifier=VERIFIER).missing] == [key]
 
 

@@ -1,4 +1,4 @@
-"""`fsck` finds whatever does not hold, says which and why, and calls nothing a fault that is none."""
+"""`fsck` reports every fault with its key and reason, and nothing that is no fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _snapshots_at_every_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """Three versions, five events."""
+    """Return a line of three versions and five events."""
     return fill(MemoryStore())
 
 
@@ -68,7 +68,7 @@ def named(findings: Findings) -> set[str]:
 
 
 def lose_a_race(store: MemoryStore, *, reason: str = "lost") -> Event:
-    """An event on top of the history that HEAD never named."""
+    """Write an event after the newest one that HEAD never named."""
     state = chained(store).state()
     return chained(store)._write(draft(reason), state=state, at=WHEN)[0]
 
@@ -278,7 +278,7 @@ def test_retired_version_needs_no_objects(store: MemoryStore) -> None:
     chained(store).append(lambda _: draft(kind=EventKind.RETIRED, versions=[version]))
     findings = walk(store)
     assert findings.is_clean
-    assert set(findings.unreferenced) < set(there)  # the configuration is shared with versions that are kept
+    assert set(findings.unreferenced) < set(there)  # the configuration is shared with versions that stay
     for key in (*findings.unreferenced, f"{LINE}/manifests/{manifest}.json"):
         store.delete(key)
     assert walk(store).is_clean
@@ -354,7 +354,7 @@ def test_signed_history_that_breaks_a_rule_is_damaged(store: MemoryStore, monkey
 
 def test_check_is_repeated_if_head_moves(store: MemoryStore) -> None:
     class Moving(MemoryStore):
-        """Another process publishes and collects while the events are listed."""
+        """Publish and collect as another process while the events are listed."""
 
         walks = 0
 
@@ -379,7 +379,7 @@ def test_check_is_repeated_if_head_moves(store: MemoryStore) -> None:
 
 def test_check_is_repeated_a_limited_number_of_times(store: MemoryStore) -> None:
     class Restless(VersionedStore):
-        """Something is missing, and HEAD moves with every look at it."""
+        """Miss an object, and move HEAD with every read of it."""
 
         looks = 0
 

@@ -1,4 +1,4 @@
-"""A collection removes what nobody needs, and never what somebody may."""
+"""A collection removes what is unreferenced, and nothing that a version or a running publication may need."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_finge
 
 
 class Time:
-    """A clock that is moved by hand."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = WHEN
@@ -125,7 +125,7 @@ def test_nothing_is_removed_during_a_publication(store: MemoryStore, line: Regis
     with pytest.raises(RegistryError, match="a publication is running"):
         run(line, time, meanwhile=lambda: open_line(store).put_object(b"newer"))
     assert objects(store) == 5
-    assert not list(store.list(f"{LINE}/gc/")), "the mark went with the refusal"
+    assert not list(store.list(f"{LINE}/gc/")), "the mark is deleted with the refusal"
 
 
 def test_object_used_again_during_a_collection_stays(store: MemoryStore, line: Registry, time: Time) -> None:

@@ -1,4 +1,4 @@
-"""HEAD goes back only where it surely was, and everything that is put back has the right bytes."""
+"""HEAD is restored only to a proven event, and every restored object has the right bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _snapshots_at_every_other_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store() -> VersionedStore:
-    """Three versions, five events; nothing has an older content yet."""
+    """Return a line of three versions and five events; no key has an older version in the bucket."""
     store = VersionedStore()
     fill(store)
     store.older.clear()
@@ -52,13 +52,13 @@ def adopt(store: MemoryStore, digest: str) -> RepairPlan:
 
 
 def put_back(store: VersionedStore, head: bytes) -> None:
-    """An older HEAD, of which the bucket has no memory."""
+    """Put back an older HEAD without a trace in the bucket's versions."""
     store.put(HEAD, head)
     store.older.clear()
 
 
 def branch(store: VersionedStore) -> tuple[Event, Event]:
-    """Two events on top of the same one, both committed as consumers know: somebody put back an older HEAD between."""
+    """Commit two events after the same one, both acknowledged: an older HEAD was put back between them."""
     old = store.get(HEAD).data
     one = chained(store).append(lambda _: draft("six"))
     put_back(store, old)
