@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from everlearn.errors import LateError
 from everlearn.registry.acknowledgements import wait_until_followed
 from everlearn.registry.connect import open_registry
-from everlearn.serving.rollout_status import outlook
+from everlearn.serving.rollout_status import read_rollout_status
 from tasks.artifact import artifact_key
 from tasks.night import step_task
 
@@ -42,7 +42,7 @@ def show_champion(settings: Settings) -> None:
     """Show in the dashboard what consumers load from now on."""
     registry = open_registry(settings)
     registry.state()
-    sentences = outlook(registry).sentences()
+    sentences = read_rollout_status(registry).sentences()
     create_markdown_artifact(
         key=artifact_key("champion", line=settings.store.line),
         markdown="".join(f"- {sentence}\n" for sentence in sentences),

@@ -125,7 +125,9 @@ def watch(
         if once:
             change = follower.step()
             answer(of_change(change), as_json=json, shown=sentence(change))
-            raise typer.Exit(0 if change is None else change.exit if change.exit >= 0 else 128 - change.exit)
+            raise typer.Exit(
+                0 if change is None else change.exit_code if change.exit_code >= 0 else 128 - change.exit_code
+            )
         tell(f"following the champion of line {place.settings().store.line} in {to}")
 
         def say(what: ChampionChange | str) -> None:
@@ -134,7 +136,7 @@ def watch(
             else:
                 answer(of_change(what), as_json=json, shown=sentence(what))
 
-        follow(follower.step, pause=lambda: time.sleep(interval), say=say)
+        follow(follower.step, pause=lambda: time.sleep(interval), report=say)
 
 
 @app.command()
@@ -188,7 +190,7 @@ def of_change(change: ChampionChange | None) -> dict[str, Any]:
     if change is None:
         return {"changed": False, "version": None, "path": None, "exit": None}
     path = None if change.path is None else str(change.path)
-    return {"changed": True, "version": change.version, "path": path, "exit": change.exit}
+    return {"changed": True, "version": change.version, "path": path, "exit": change.exit_code}
 
 
 def sentence(change: ChampionChange | None) -> str:
@@ -196,7 +198,9 @@ def sentence(change: ChampionChange | None) -> str:
     if change is None:
         return "nothing has changed"
     what = f"{change.version} is in {change.path}" if change.path else "the base model alone serves"
-    return what + (f"; the command failed ({change.exit}), so this is not acknowledged" if change.exit else "")
+    return what + (
+        f"; the command failed ({change.exit_code}), so this is not acknowledged" if change.exit_code else ""
+    )
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from everlearn.cli.output import Json, answer, table, tell
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.events_client import CHANGED, emit
 from everlearn.registry.events import EventKind
-from everlearn.serving.rollout_status import outlook
+from everlearn.serving.rollout_status import read_rollout_status
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Place
@@ -214,7 +214,7 @@ def confirm(question: str) -> None:
 
 def settle(registry: Registry, facts: dict[str, Any], *, told: list[str], wait: float | None, as_json: bool) -> None:
     """Say what was done and what consumers will see, and wait for them if asked."""
-    seen = outlook(registry)
+    seen = read_rollout_status(registry)
     answer(facts | seen.facts(), as_json=as_json, shown="\n  ".join([*told, *seen.sentences()]))
     if wait is not None:
         waiting.wait(registry, patience_s=wait)

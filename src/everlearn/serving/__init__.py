@@ -1,5 +1,5 @@
-"""Consumers of a line: following the champion, the status of a rollout, the vLLM plugin.
+"""Consumers of a line: the follower of the champion, the rollout status, and the vLLM plugin.
 
-Delivery of verified files is `registry.delivery`. Imports no torch; vLLM is imported by its plugin only. May import
+Delivery of verified files is in `registry.delivery`. Imports no torch; only the plugin imports vLLM. May import
 `registry` and below.
 """

@@ -1,13 +1,13 @@
-"""Following the champion: a folder for each version, beside each other, and a link to the one that serves.
+"""Follow the champion: one folder for each version, and a symbolic link to the one that serves.
 
-    DIR/v0007/           delivered whole, never written again: a server that has loaded it goes on undisturbed
+    DIR/v0007/           a delivered version, never written again: a server that has loaded it is not disturbed
     DIR/v0008/
-    DIR/current          symbolic link to the champion's folder; gone while the base model alone serves
-    DIR/.followed.json   what was followed last: a restart does nothing twice, and believes no older HEAD
+    DIR/current          symbolic link to the champion's folder; absent while the base model serves
+    DIR/.followed.json   the last state, so that a restart repeats nothing and an older HEAD is detected
 
-A change is delivered, then linked, then told to a command, then acknowledged. The command runs once a change. If it
-fails, the change is not acknowledged, so that `everlearn replicas` shows the consumer as behind; the next change, or a
-restart of the watch, runs it again.
+A change is delivered, linked, passed to a command, and acknowledged, in this order. The command runs once for each
+change. If it fails, the change is not acknowledged, so that `everlearn replicas` shows the consumer as behind; the next
+change, or a restart, runs the command again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from everlearn.canonical_json import canonical, parse
@@ -34,44 +34,59 @@ if TYPE_CHECKING:
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
-CURRENT, MEMORY = "current", ".followed.json"
-GRACE_S = 10.0
+CURRENT, STATE_FILE = "current", ".followed.json"
+TERMINATE_TIMEOUT_S = 10.0
 _FOLDER = re.compile(r"v\d{4,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Followed:
-    """What a directory follows. `version` None is the base model alone; `told` is whether the command knows of it."""
+class FollowedState:
+    """The state that a directory has reached; `version` None is the base model.
+
+    `is_announced` is whether the command has succeeded for it; in the file it is called `told`.
+    """
 
     line: str
     version: str | None
     manifest: str | None
     sequence: int
-    told: bool
+    is_announced: bool
 
     @classmethod
-    def of(cls, directory: Path) -> Self | None:
-        """What was remembered in `directory`; None where it is nothing that can be read."""
+    def load(cls, directory: Path) -> Self | None:
+        """Return the state of `directory`; None if its file is missing or unreadable."""
         try:
-            return cls(**parse((directory / MEMORY).read_bytes(), name=MEMORY))
-        except (OSError, IntegrityError, TypeError):
+            fields = parse((directory / STATE_FILE).read_bytes(), name=STATE_FILE)
+            return cls(is_announced=fields.pop("told"), **fields)
+        except (OSError, IntegrityError, TypeError, KeyError):
             return None
+
+    def save(self, directory: Path) -> None:
+        """Write the file that `load` reads, atomically."""
+        fields = {"line": self.line, "version": self.version, "manifest": self.manifest, "sequence": self.sequence}
+        directory.mkdir(parents=True, exist_ok=True)
+        draft = directory / f"{STATE_FILE}.draft"
+        draft.write_bytes(canonical(fields | {"told": self.is_announced}))
+        draft.replace(directory / STATE_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionChange:
-    """Another champion serves. `path` is its folder, None for the base model; `exit` how the command ended."""
+    """A new champion: its folder (None for the base model) and the exit code of the command."""
 
     version: str
     path: Path | None
-    exit: int
+    exit_code: int
 
 
 class Follower:
-    """Keeps directory `to` at the champion, one `step` at a time, and acknowledges for `consumer` if it has a name.
+    """Keep directory `to` at the champion of a line.
 
-    `now` dates the acknowledgements. Of the folders the newest `keep` stay, or all. Raises BadInputError when `to`
-    follows another line, or the command is none.
+    `command` runs for each change, `consumer` is the name for acknowledgements (None: no acknowledgements), `now` dates
+    them, and `keep` is the number of the newest folders to keep (None: all).
+
+    Raises:
+        BadInputError: `to` follows another line, or the program of `command` does not exist.
     """
 
     def __init__(
@@ -87,93 +102,99 @@ class Follower:
         self._registry = registry
         self._to = to.absolute()
         self._now = now
-        self._command = split(command) if command else []
+        self._command = split_command(command) if command else []
         self._consumer = check_consumer_name(consumer) if consumer else None
         self._keep = keep
-        self._followed = Followed.of(self._to)
-        self._is_verified = False
-        self._is_tried = False
-        self._said: tuple[str | None, int] | None = None
-        if self._followed is not None and self._followed.line != registry.line:
-            raise BadInputError(f"{to} follows line {self._followed.line}; choose another one for {registry.line}")
+        self._state = FollowedState.load(self._to)
+        self._is_verified = False  # the folder was checked by this process
+        self._has_run_command = False  # for the present champion, by this process
+        self._acknowledged: tuple[str | None, int] | None = None
+        if self._state is not None and self._state.line != registry.line:
+            raise BadInputError(f"{to} follows line {self._state.line}; choose another directory for {registry.line}")
 
     def step(self) -> ChampionChange | None:
-        """Look once, and follow if there is something to follow; None if not. After an error it may be tried again."""
+        """Read the champion once and follow it; return the change, if any. After an error it can be called again."""
         state = self._registry.state()
-        self._check_age(state)
-        wanted = self._wanted(state)
-        is_new = self._followed is None or self._followed.manifest != wanted.manifest
+        self._check_sequence(state)
+        target = self._target(state)
+        is_new = self._state is None or self._state.manifest != target.manifest
         if is_new or not self._is_verified:
-            self._deliver(wanted)
+            self._deliver(target)
         change = None
-        if not wanted.told and not self._is_tried:
-            change = self._tell(wanted)
-        self._remember(wanted, told=wanted.told or (change is not None and change.exit == 0))
+        if not target.is_announced and not self._has_run_command:
+            change = self._run_command(target)
+        has_succeeded = change is not None and change.exit_code == 0
+        self._save(replace(target, is_announced=target.is_announced or has_succeeded))
         self._acknowledge()
         return change
 
-    def _wanted(self, state: State) -> Followed:
-        """What should be followed; `told` if nobody has to be told any more."""
-        before, version = self._followed, state.champion
+    def _target(self, state: State) -> FollowedState:
+        """Return the state to reach; it is announced already if the command has succeeded for this manifest before."""
+        previous, version = self._state, state.champion
         manifest = state.versions[version].manifest if version else None
-        # Who has just begun serves the base model anyway.
-        told = version is None if before is None else before.told and before.manifest == manifest
-        return Followed(
-            line=self._registry.line, version=version, manifest=manifest, sequence=state.sequence, told=told
+        # A consumer that has just started serves the base model, so a missing champion needs no announcement.
+        is_base = previous is None and version is None
+        was_announced = previous is not None and previous.is_announced and previous.manifest == manifest
+        return FollowedState(
+            line=self._registry.line,
+            version=version,
+            manifest=manifest,
+            sequence=state.sequence,
+            is_announced=is_base or was_announced,
         )
 
-    def _check_age(self, state: State) -> None:
-        seen = self._followed.sequence if self._followed else 0
-        if state.sequence < seen:
+    def _check_sequence(self, state: State) -> None:
+        """Raise IntegrityError if HEAD is older than the one that was followed before."""
+        expected = self._state.sequence if self._state else 0
+        if state.sequence < expected:
             raise IntegrityError(
-                f"{self._registry.line}/HEAD is older than it must be: {state.sequence} events, but {seen} were there "
-                "before; somebody has put an old one back: run `everlearn fsck`"
+                f"{self._registry.line}/HEAD has {state.sequence} events, but {expected} were seen before: "
+                "an older HEAD was restored; run `everlearn fsck`"
             )
 
-    def _deliver(self, wanted: Followed) -> None:
-        """The folder, whole; then the link, in one move."""
+    def _deliver(self, target: FollowedState) -> None:
+        """Deliver the whole folder first, then switch the link atomically."""
         link = self._to / CURRENT
         if link.exists() and not link.is_symlink():
-            raise BadInputError(f"{link} is no link that a watch has made; choose another directory")
-        if wanted.version is None:
+            raise BadInputError(f"{link} is not a symbolic link of a follower; choose another directory")
+        if target.version is None:
             link.unlink(missing_ok=True)
         else:
-            self._registry.pull(wanted.version, to=self._to / wanted.version)
+            self._registry.pull(target.version, to=self._to / target.version)
             draft = self._to / f".{CURRENT}"
             draft.unlink(missing_ok=True)
-            draft.symlink_to(wanted.version)
+            draft.symlink_to(target.version)
             draft.replace(link)
-        self._is_verified, self._is_tried = True, False
+        self._is_verified, self._has_run_command = True, False
 
-    def _tell(self, wanted: Followed) -> ChampionChange:
-        """Run the command, if there is one."""
-        path = self._to / wanted.version if wanted.version else None
-        version = wanted.version or BASE
-        told = {"EVERLEARN_VERSION": version, "EVERLEARN_PATH": str(path or "")}
-        code = run(self._command, environ=told) if self._command else 0
-        self._is_tried = True
-        return ChampionChange(version=version, path=path, exit=code)
+    def _run_command(self, target: FollowedState) -> ChampionChange:
+        path = self._to / target.version if target.version else None
+        version = target.version or BASE
+        variables = {"EVERLEARN_VERSION": version, "EVERLEARN_PATH": str(path or "")}
+        exit_code = run_command(self._command, environ=variables) if self._command else 0
+        self._has_run_command = True
+        return ChampionChange(version=version, path=path, exit_code=exit_code)
 
-    def _remember(self, wanted: Followed, *, told: bool) -> None:
-        self._followed = replace(wanted, told=told)
-        self._to.mkdir(parents=True, exist_ok=True)
-        draft = self._to / f"{MEMORY}.draft"
-        draft.write_bytes(canonical(asdict(self._followed)))
-        draft.replace(self._to / MEMORY)
-        if told and self._keep is not None:
-            prune(self._to, keep=self._keep, serving=wanted.version)
+    def _save(self, state: FollowedState) -> None:
+        self._state = state
+        state.save(self._to)
+        if state.is_announced and self._keep is not None:
+            prune(self._to, keep=self._keep, serving=state.version)
 
     def _acknowledge(self) -> None:
-        """Once for each champion and each newer event; nothing while the command has not taken it up."""
-        now = self._followed
-        if now is None or not now.told or self._consumer is None or self._said == (now.manifest, now.sequence):
+        """Acknowledge each champion and each newer event once; nothing before the command has succeeded."""
+        state = self._state
+        if self._consumer is None or state is None or not state.is_announced:
             return
-        acknowledge(self._registry, consumer=self._consumer, version=now.version, sequence=now.sequence, at=self._now())
-        self._said = (now.manifest, now.sequence)
+        if self._acknowledged == (state.manifest, state.sequence):
+            return
+        at = self._now()
+        acknowledge(self._registry, consumer=self._consumer, version=state.version, sequence=state.sequence, at=at)
+        self._acknowledged = (state.manifest, state.sequence)
 
 
 def prune(directory: Path, *, keep: int, serving: str | None) -> None:
-    """Remove the folders of all but the newest `keep` versions, and never the one that serves."""
+    """Delete the folders of all versions but the newest `keep`, and never the one that serves."""
     folders = [path for path in directory.iterdir() if _FOLDER.fullmatch(path.name) and Receipt.of(path)]
     oldest_first = sorted(folders, key=lambda path: int(path.name[1:]))
     for path in oldest_first[: max(0, len(folders) - keep)]:
@@ -181,8 +202,8 @@ def prune(directory: Path, *, keep: int, serving: str | None) -> None:
             shutil.rmtree(path)
 
 
-def split(command: str) -> list[str]:
-    """The words of a command, without a shell. BadInputError if there is no such program."""
+def split_command(command: str) -> list[str]:
+    """Split a command into words, without a shell. BadInputError if the program does not exist."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -192,15 +213,15 @@ def split(command: str) -> list[str]:
     return words
 
 
-def run(words: list[str], *, environ: Mapping[str, str]) -> int:
-    """Run a command to its end, its output on our standard error. When we are stopped, it is, too."""
+def run_command(words: list[str], *, environ: Mapping[str, str]) -> int:
+    """Run a command and return its exit code; its output goes to stderr. It is terminated if we are interrupted."""
     process = subprocess.Popen(words, env=os.environ | dict(environ), stdout=2)
     try:
         return process.wait()
     except BaseException:
         process.terminate()
         try:
-            process.wait(GRACE_S)
+            process.wait(TERMINATE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -208,27 +229,31 @@ def run(words: list[str], *, environ: Mapping[str, str]) -> int:
 
 
 def follow(
-    step: Callable[[], ChampionChange | None], *, pause: Callable[[], None], say: Callable[[ChampionChange | str], None]
+    step: Callable[[], ChampionChange | None],
+    *,
+    pause: Callable[[], None],
+    report: Callable[[ChampionChange | str], None],
 ) -> None:
-    """Step for ever, with a pause between; what cannot be done now is said once, and tried again.
+    """Call `step` and `pause` in an endless loop; report each change, and each error once until it is gone.
 
-    Ends only by an exception that is no EverlearnError, such as the one with which a signal is answered, or by a
-    BadInputError, which no waiting heals.
+    Raises:
+        BadInputError: A fault that waiting does not cure. Exceptions that are no EverlearnError, such as
+            KeyboardInterrupt, end the loop, too.
     """
-    trouble = ""
+    last_error = ""
     while True:
         try:
             change = step()
         except BadInputError:
             raise
         except EverlearnError as error:
-            if str(error) != trouble:
-                say(f"{error} (waiting; what was delivered last stays in place)")
-            trouble = str(error)
+            if str(error) != last_error:
+                report(f"{error} (waiting; the delivered version stays in place)")
+            last_error = str(error)
         else:
-            if trouble:
-                say("going on")
-            trouble = ""
+            if last_error:
+                report("the error is gone; following the champion again")
+            last_error = ""
             if change is not None:
-                say(change)
+                report(change)
         pause()

@@ -1,4 +1,4 @@
-"""What consumers will see after the champion has changed: what a pull gives them, and what each serves now."""
+"""Rollout status after a change of the champion: what a pull delivers, and what each consumer serves."""
 
 from __future__ import annotations
 
@@ -14,46 +14,55 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """`version` None is the base model alone. `unknown` says why what consumers serve could not be read."""
+class RolloutStatus:
+    """The champion and its consumers.
+
+    `version` and `manifest` are None while the base model serves; `files` maps names to bytes; `error` is the reason
+    why the consumers could not be read.
+    """
 
     version: str | None
     manifest: str | None
     files: dict[str, int]
     consumers: tuple[Replica, ...]
-    unknown: str | None = None
+    error: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """For programs."""
-        said = [{"consumer": each.consumer, "version": each.serves, "behind": each.behind} for each in self.consumers]
-        given = {"version": self.version, "manifest": self.manifest, "files": self.files}
-        return {"consumers_get": given, "consumers": said}
+        """Return the status as JSON."""
+        consumers = [
+            {"consumer": each.consumer, "version": each.serves, "behind": each.behind} for each in self.consumers
+        ]
+        delivered = {"version": self.version, "manifest": self.manifest, "files": self.files}
+        return {"consumers_get": delivered, "consumers": consumers}
 
     def sentences(self) -> list[str]:
-        """For people."""
+        """Return the status in sentences, the champion first."""
         if self.manifest is None:
-            told = ["from now on a pull of the champion is refused: the base model alone serves"]
+            sentences = ["a pull of the champion is now refused: the base model serves"]
         else:
-            what = f"manifest {self.manifest[:12]}, {len(self.files)} files, {sum(self.files.values()):,} bytes"
-            told = [f"from now on a pull of the champion gives {self.version} ({what})"]
+            size = f"manifest {self.manifest[:12]}, {len(self.files)} files, {sum(self.files.values()):,} bytes"
+            sentences = [f"a pull of the champion now delivers {self.version} ({size})"]
         for each in self.consumers:
-            late = " and has not followed yet" if each.behind else ""
-            serves = each.serves or ("the base model" if each.acknowledged else "what cannot be read")
-            told.append(f"{each.consumer} serves {serves}{late}")
-        if self.unknown:
-            told.append(f"what consumers serve cannot be read: {self.unknown}")
-        return told
+            behind = " and has not followed yet" if each.behind else ""
+            serves = each.serves or ("the base model" if each.acknowledged else "an unknown version")
+            sentences.append(f"{each.consumer} serves {serves}{behind}")
+        if self.error:
+            sentences.append(f"the consumers cannot be read: {self.error}")
+        return sentences
 
 
-def outlook(registry: Registry) -> Outlook:
-    """How things are since `registry` last looked. Consumers that cannot be listed are no error: what is done is done."""
+def read_rollout_status(registry: Registry) -> RolloutStatus:
+    """Return the status for the last state that `registry` read; a store error is part of the status.
+
+    The change of the champion has been made by now, so an error of the listing must not look like its failure.
+    """
     state = registry.cached_state
     files, manifest = {}, None
     if state.champion:
         manifest = state.versions[state.champion].manifest
         files = {name: ref.size for name, ref in registry.manifest(state.champion).files.items()}
     try:
-        consumers, unknown = replicas(registry, state=state), None
-    except StoreError as error:
-        consumers, unknown = (), str(error)
-    return Outlook(version=state.champion, manifest=manifest, files=files, consumers=consumers, unknown=unknown)
+        consumers, error = replicas(registry, state=state), None
+    except StoreError as raised:
+        consumers, error = (), str(raised)
+    return RolloutStatus(version=state.champion, manifest=manifest, files=files, consumers=consumers, error=error)

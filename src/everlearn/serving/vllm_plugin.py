@@ -1,14 +1,14 @@
-"""vLLM's runtime loading of adapters, straight from a line: `"model": "v0008"` in a request is enough.
+"""Plugin for vLLM: resolve LoRA adapters by version at run time, so that `"model": "v0008"` in a request suffices.
 
     export VLLM_ALLOW_RUNTIME_LORA_UPDATING=true VLLM_PLUGINS=everlearn
-    export EVERLEARN_SERVING__ADAPTERS=/var/lib/adapters             # where versions are delivered, a folder each
+    export EVERLEARN_SERVING__ADAPTERS=/var/lib/adapters             # one folder for each delivered version
     export EVERLEARN_STORE__ENDPOINT_URL=… EVERLEARN_SIGNING__TRUSTED='["9f3a…"]' AWS_ACCESS_KEY_ID=…
     vllm serve /models/base --enable-lora
 
-vLLM finds `register` under the entry point group `vllm.general_plugins` and calls it in each of its processes; without
-serving.adapters it does nothing. Every byte is verified before a path is handed over, the base model's
-fingerprint is compared where that model is a directory, and a version that was taken back is refused. Only versions
-are resolved: a name that vLLM has loaded once it never looks up again, so `champion` would stay what it was.
+vLLM calls `register`, an entry point of the group `vllm.general_plugins`, in each of its processes; without the setting
+`serving.adapters` it does nothing. Before a path is returned, all bytes are verified, the base model's fingerprint is
+compared (where the model is a directory), and barred versions are refused. Only version numbers are resolved: vLLM
+resolves each name once, so `champion` would always mean the first champion.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger("everlearn.serving")
 
 
 class Adapters:
-    """The versions of a line as folders below `folder`, for servers that load one at a time."""
+    """The versions of a line, delivered below `folder` when they are requested."""
 
     def __init__(self, registry: Registry, folder: Path) -> None:
         self._registry = registry
@@ -41,39 +41,37 @@ class Adapters:
         self._fingerprints: dict[str, str] = {}
 
     def find(self, name: str, *, base: str) -> Path | None:
-        """The folder of version `name`, verified; None, with the reason in the log, where it must not be served."""
+        """Return the verified folder of version `name`; None, with the reason in the log, if it must not be served."""
         if name == "champion":
-            logger.error(
-                "champion is not handed to vLLM, which would keep that of this moment: ask for it by its number"
-            )
+            logger.error("champion is not loaded: vLLM would never update it; request a version such as v0008")
         if not _VERSION.fullmatch(name):
             return None
         try:
             return self._deliver(name, base=base)
         except EverlearnError as error:
-            logger.error("%s is not handed to vLLM: %s", name, error)  # noqa: TRY400 - told to a person, not a bug
+            logger.error("%s is not loaded: %s", name, error)  # noqa: TRY400 - for the operator; no traceback needed
             return None
 
     def _deliver(self, name: str, *, base: str) -> Path:
         entry = self._registry.resolve(name)
         if entry.barred:
-            raise RegistryError(f"{name} was taken back")
+            raise RegistryError(f"{name} was rolled back")
         if Path(base).is_dir():
             if self._fingerprint(base) != entry.base_fingerprint:
-                raise IntegrityError(f"it was made for another base model than {base}")
+                raise IntegrityError(f"it was trained on another base model than {base}")
         else:
-            logger.warning("%s is no directory, so whether %s was made for it is not checked", base, name)
+            logger.warning("%s is not a directory: the base model of %s is not checked", base, name)
         return self._registry.pull(name, to=self._folder / name)
 
     def _fingerprint(self, base: str) -> str:
-        """Of the model in directory `base`, hashed once: it is loaded already and does not change."""
+        """Return the fingerprint of the model in directory `base`, computed once: a loaded model does not change."""
         if base not in self._fingerprints:
             self._fingerprints[base] = fingerprint(Path(base))
         return self._fingerprints[base]
 
 
 def register() -> None:
-    """Offer the line of the settings to vLLM. What is wrong with the settings is logged: vLLM serves its base anyway."""
+    """Register a resolver for the line of the settings. An invalid setting is logged: vLLM still serves its base model."""
     try:
         settings = load()
         folder = settings.serving.adapters
@@ -81,17 +79,17 @@ def register() -> None:
             return
         adapters = Adapters(open_registry(settings), settings.resolve(folder))
     except EverlearnError as error:
-        logger.error("vLLM is offered no versions: %s", error)  # noqa: TRY400 - told to a person, not a bug
+        logger.error("no versions can be loaded: %s", error)  # noqa: TRY400 - for the operator; no traceback needed
         return
-    logger.setLevel(logging.WARNING)  # vLLM's own level is for its own
+    logger.setLevel(logging.WARNING)  # vLLM configures only its own loggers
     from vllm.lora.request import LoRARequest
     from vllm.lora.resolver import LoRAResolver, LoRAResolverRegistry
 
-    class EverlearnResolver(LoRAResolver):  # type: ignore[misc] # vLLM is absent where this is checked
-        """The versions of one line."""
+    class EverlearnResolver(LoRAResolver):  # type: ignore[misc] # vLLM is not installed where mypy runs
+        """Resolves the versions of one line."""
 
         async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
-            """The version's folder, verified, or None where it is none or must not be served."""
+            """Return a request for the verified folder of a version; None if the name cannot be served."""
             path = await asyncio.to_thread(adapters.find, lora_name, base=base_model_name)
             if path is None:
                 return None

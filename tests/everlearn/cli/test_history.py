@@ -159,10 +159,10 @@ def test_rollback_tells_what_consumers_will_see(everlearn: Callable[..., Ended],
     assert told[0] == "rolled back v0002 to v0001: wrong signs"
     assert told[1] == "  v0002 is barred: it will be neither champion nor parent"
     assert told[2] == "  the data of its night, 1111111111111111, is flagged for review"
-    assert told[3].startswith("  from now on a pull of the champion gives v0001 (manifest ")
+    assert told[3].startswith("  a pull of the champion now delivers v0001 (manifest ")
     assert told[3].endswith(f", 2 files, {len(adapter('0')) + len(CONFIG)} bytes)")
     told = everlearn("rollback", "--reason", "this, too").out.splitlines()
-    assert told[-1] == "  from now on a pull of the champion is refused: the base model alone serves"
+    assert told[-1] == "  a pull of the champion is now refused: the base model serves"
 
 
 def test_rollback_can_keep_the_version_that_it_leaves(

@@ -21,9 +21,9 @@ from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import find_night, set_paused, set_schedule, start_night
 from everlearn.registry.connect import open_registry
-from tests.everlearn.orchestration.test_deployments import history, wait
 from tests.support.night import LONG, ROOT, write_shard, write_suite
 from tests.support.prefect import Nights
+from tests.support.scheduled_nights import history, run_workers_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,9 +97,8 @@ def ran(production: Production) -> Production:
     with production.client() as client:
         night = find_night(client, line=LINE)
         set_schedule(client, night, cron="* * * * *", timezone="UTC")
-        wait(
-            lambda: bool(nights_of(client)), worker=production.nights
-        )  # the run, not only its verdict: then it is closed
+        # Wait for the run, not only for its verdict: then the cycle is closed.
+        run_workers_until(lambda: bool(nights_of(client)), nights=production.nights)
         set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
         set_paused(client, night, paused=True)
     return production
@@ -151,7 +150,7 @@ def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on
         night = find_night(client, line=LINE)
         assert (night.cron, night.paused) == ("0 2 * * *", False), "the times of a first deployment"
         start_night(client, night)
-        wait(lambda: len(history(ran.nights, night)) > len(before.history), worker=ran.nights)
+        run_workers_until(lambda: len(history(ran.nights, night)) > len(before.history), nights=ran.nights)
         set_paused(client, night, paused=True)
     after = open_registry(ran.nights.settings(line=LINE)).state()
     assert after.history[: len(before.history)] == before.history

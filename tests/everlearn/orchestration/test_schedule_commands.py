@@ -144,7 +144,7 @@ def test_a_pool_with_a_worker_is_not_complained_of(deployed: Command, prefect_ur
 def test_times_that_are_none_are_one_sentence(deployed: Command, words: tuple[str, ...]) -> None:
     ended = deployed("schedule", "set", *words)
     assert isinstance(ended.exception, BadInputError)
-    assert "is no time at which nights can begin" in str(ended.exception)
+    assert "is not a valid schedule" in str(ended.exception)
 
 
 def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:

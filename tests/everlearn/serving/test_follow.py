@@ -14,7 +14,7 @@ from everlearn.registry.acknowledgements import acknowledgements
 from everlearn.registry.delivery import RECEIPT, Receipt
 from everlearn.registry.events import EventKind
 from everlearn.serving import follow as module
-from everlearn.serving.follow import CURRENT, MEMORY, ChampionChange, Followed, Follower, follow
+from everlearn.serving.follow import CURRENT, STATE_FILE, ChampionChange, FollowedState, Follower, follow
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import CONFIG, WHEN, adapter, open_line, publish
 
@@ -42,12 +42,14 @@ def follower(store: MemoryStore, to: Path, *, code: int = 0, **options: Any) -> 
     return Follower(open_line(store), to, now=lambda: WHEN, **options)
 
 
-def told(to: Path) -> list[str]:
+def commands_run(to: Path) -> list[str]:
+    """Return the version of each run of the command."""
     log = to.with_name("log")
     return [each for each in log.read_text().split() if each != "True"] if log.exists() else []
 
 
-def said(store: MemoryStore) -> str | None:
+def acknowledged(store: MemoryStore) -> str | None:
+    """Return the version that consumer `here` has acknowledged; "nothing" if it has not."""
     here = acknowledgements(store, "integration").get("here")
     return here.version if here else "nothing"
 
@@ -57,35 +59,35 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
-def test_each_version_gets_a_folder_of_its_own_and_the_link_follows_the_champion(to: Path) -> None:
+def test_each_version_has_a_folder_and_the_link_is_the_champion(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to)
-    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit_code=0)
     inode = (to / "v0001").stat().st_ino
     publish(open_line(store), "two")
-    assert here.step() == ChampionChange(version="v0002", path=to / "v0002", exit=0)
+    assert here.step() == ChampionChange(version="v0002", path=to / "v0002", exit_code=0)
     assert (to / "v0001" / "adapter_model.safetensors").read_bytes() == adapter("one")
     assert (to / CURRENT / "adapter_model.safetensors").read_bytes() == adapter("two")
     open_line(store).rollback(reason="worse", actor="ada")
-    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit_code=0)
     assert (to / "v0001").stat().st_ino == inode
     assert (to / CURRENT).readlink().name == "v0001"
-    assert told(to) == ["v0001", "v0002", "v0001"]
+    assert commands_run(to) == ["v0001", "v0002", "v0001"]
 
 
-def test_a_rollback_to_the_base_model_removes_the_link_and_is_told(to: Path) -> None:
+def test_a_rollback_to_the_base_model_removes_the_link(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to)
     here.step()
     open_line(store).rollback("base", reason="worse", actor="ada")
-    assert here.step() == ChampionChange(version="base", path=None, exit=0)
+    assert here.step() == ChampionChange(version="base", path=None, exit_code=0)
     assert not (to / CURRENT).is_symlink()
     assert (to / "v0001").is_dir()
-    assert told(to) == ["v0001", "base"]
-    assert said(store) is None
+    assert commands_run(to) == ["v0001", "base"]
+    assert acknowledged(store) is None
 
 
-def test_a_change_is_told_once_even_across_restarts(to: Path) -> None:
+def test_the_command_runs_once_for_a_change_across_restarts(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to)
     assert here.step()
@@ -93,10 +95,10 @@ def test_a_change_is_told_once_even_across_restarts(to: Path) -> None:
     assert follower(store, to).step() is None
     open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     assert here.step() is None
-    assert told(to) == ["v0001"]
+    assert commands_run(to) == ["v0001"]
 
 
-def test_an_acknowledgement_follows_the_history_even_where_the_champion_stays(to: Path) -> None:
+def test_each_newer_event_is_acknowledged(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to)
     here.step()
@@ -105,37 +107,37 @@ def test_an_acknowledgement_follows_the_history_even_where_the_champion_stays(to
     assert {each.sequence for each in acknowledgements(store, "integration").values() if each} == {2}
 
 
-def test_before_the_first_version_there_is_nothing_to_tell_but_who_is_there_is_known(to: Path) -> None:
+def test_a_consumer_acknowledges_the_base_model_at_first(to: Path) -> None:
     store = MemoryStore()
     here = follower(store, to)
     assert here.step() is None
-    assert said(store) is None
+    assert acknowledged(store) is None
     publish(open_line(store), "one")
     assert here.step() is not None
-    assert told(to) == ["v0001"]
+    assert commands_run(to) == ["v0001"]
 
 
-def test_without_a_name_nothing_is_acknowledged_and_without_a_command_nothing_is_run(to: Path) -> None:
+def test_consumer_name_and_command_are_optional(to: Path) -> None:
     store = line_of("one")
     assert follower(store, to, command=None, consumer=None).step() == ChampionChange(
-        version="v0001", path=to / "v0001", exit=0
+        version="v0001", path=to / "v0001", exit_code=0
     )
     assert acknowledgements(store, "integration") == {}
-    assert told(to) == []
+    assert commands_run(to) == []
 
 
-def test_a_command_that_fails_is_not_repeated_and_not_acknowledged_until_a_restart(to: Path) -> None:
+def test_a_failed_command_is_repeated_after_a_restart_only(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to, code=3)
-    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit=3)
+    assert here.step() == ChampionChange(version="v0001", path=to / "v0001", exit_code=3)
     assert here.step() is None
-    assert told(to) == ["v0001"]
-    assert said(store) == "nothing"
-    assert follower(store, to).step() == ChampionChange(version="v0001", path=to / "v0001", exit=0)
-    assert said(store) == "v0001"
+    assert commands_run(to) == ["v0001"]
+    assert acknowledged(store) == "nothing"
+    assert follower(store, to).step() == ChampionChange(version="v0001", path=to / "v0001", exit_code=0)
+    assert acknowledged(store) == "v0001"
 
 
-def test_the_next_change_is_told_after_one_that_failed(to: Path) -> None:
+def test_the_command_runs_for_the_change_after_a_failed_one(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to, code=3)
     here.step()
@@ -143,10 +145,10 @@ def test_the_next_change_is_told_after_one_that_failed(to: Path) -> None:
     assert here.step() is not None
     open_line(store).rollback("base", reason="worse", actor="ada")
     assert here.step() is not None
-    assert told(to) == ["v0001", "v0002", "base"]
+    assert commands_run(to) == ["v0001", "v0002", "base"]
 
 
-def test_a_change_whose_delivery_was_cut_short_is_made_up_for(to: Path) -> None:
+def test_an_interrupted_delivery_is_completed(to: Path) -> None:
     class Away(MemoryStore):
         down = False
 
@@ -166,10 +168,10 @@ def test_a_change_whose_delivery_was_cut_short_is_made_up_for(to: Path) -> None:
     assert (to / CURRENT).readlink().name == "v0001"
     store.down = False
     assert here.step() is not None
-    assert told(to) == ["v0001", "v0002"]
+    assert commands_run(to) == ["v0001", "v0002"]
 
 
-def test_a_folder_that_was_changed_is_put_right_at_the_start(to: Path) -> None:
+def test_a_modified_folder_is_repaired_at_the_start(to: Path) -> None:
     store = line_of("one")
     follower(store, to).step()
     (to / "v0001" / "adapter_config.json").write_bytes(b"{}")
@@ -177,18 +179,18 @@ def test_a_folder_that_was_changed_is_put_right_at_the_start(to: Path) -> None:
     assert (to / "v0001" / "adapter_config.json").read_bytes() == CONFIG
 
 
-def test_an_older_head_is_not_followed(to: Path) -> None:
+def test_an_older_head_is_refused(to: Path) -> None:
     store = line_of("one")
     old = store.get("integration/HEAD").data
     publish(open_line(store), "two")
     follower(store, to).step()
     store.put("integration/HEAD", old)
-    with pytest.raises(IntegrityError, match="1 events, but 2 were seen before"):
+    with pytest.raises(IntegrityError, match="has 1 events, but 2 were seen before"):
         follower(store, to).step()
     assert (to / CURRENT).readlink().name == "v0002"
 
 
-def test_the_oldest_folders_go_if_asked_but_never_the_one_that_serves_nor_anybody_elses(to: Path) -> None:
+def test_only_old_version_folders_are_pruned(to: Path) -> None:
     store = line_of("one")
     here = follower(store, to, keep=1)
     here.step()
@@ -196,7 +198,7 @@ def test_the_oldest_folders_go_if_asked_but_never_the_one_that_serves_nor_anybod
     (to / "notes").mkdir()
     publish(open_line(store), "two")
     here.step()
-    assert sorted(each.name for each in to.iterdir()) == [MEMORY, CURRENT, "notes", "v0002", "v9999"]
+    assert sorted(each.name for each in to.iterdir()) == [STATE_FILE, CURRENT, "notes", "v0002", "v9999"]
     open_line(store).rollback("v0001", reason="worse", actor="ada", keep=True)
     here.step()
     assert {"v0001", "v0002"} <= {each.name for each in to.iterdir()}
@@ -204,66 +206,64 @@ def test_the_oldest_folders_go_if_asked_but_never_the_one_that_serves_nor_anybod
 
 def test_a_directory_follows_one_line(to: Path) -> None:
     follower(line_of("one"), to).step()
-    (to / MEMORY).write_bytes((to / MEMORY).read_bytes().replace(b"integration", b"addition"))
+    (to / STATE_FILE).write_bytes((to / STATE_FILE).read_bytes().replace(b"integration", b"addition"))
     with pytest.raises(BadInputError, match="follows line addition"):
         follower(line_of("one"), to)
 
 
-def test_what_is_remembered_and_cannot_be_read_is_found_out_again(to: Path) -> None:
+def test_an_unreadable_state_file_is_rebuilt(to: Path) -> None:
     store = line_of("one")
     follower(store, to).step()
-    (to / MEMORY).write_bytes(b"{}")
-    assert Followed.of(to) is None
+    (to / STATE_FILE).write_bytes(b"{}")
+    assert FollowedState.load(to) is None
     assert follower(store, to).step() is not None
 
 
-def test_somebody_elses_current_is_left_alone(to: Path) -> None:
+def test_a_foreign_file_named_current_is_kept(to: Path) -> None:
     to.mkdir()
     (to / CURRENT).write_bytes(b"mine")
-    with pytest.raises(BadInputError, match="is no link that a watch has made"):
+    with pytest.raises(BadInputError, match="is not a symbolic link of a follower"):
         follower(line_of("one"), to).step()
 
 
 @pytest.mark.parametrize("command", ["no-such-program-here x", "'open quote", "''", "  "])
-def test_a_command_that_is_none_is_refused_at_once(to: Path, command: str) -> None:
+def test_an_invalid_command_is_refused_at_once(to: Path, command: str) -> None:
     with pytest.raises(BadInputError, match="--exec"):
         follower(MemoryStore(), to, command=command)
 
 
-class Enough(BaseException):
-    """The test has seen enough."""
+class Stop(BaseException):
+    """Ends the endless loop of the test."""
 
 
-def test_an_outage_is_waited_out_and_told_once() -> None:
-    change = ChampionChange(version="v0001", path=None, exit=0)
+def test_an_outage_is_reported_once_and_waited_out() -> None:
+    change = ChampionChange(version="v0001", path=None, exit_code=0)
     steps = iter([StoreDownError("away"), StoreDownError("away"), IntegrityError("bad"), None, change])
-    heard: list[ChampionChange | str] = []
+    reports: list[ChampionChange | str] = []
 
     def step() -> ChampionChange | None:
-        found = next(steps, Enough())
+        found = next(steps, Stop())
         if isinstance(found, BaseException):
             raise found
         return found
 
-    with pytest.raises(Enough):
-        follow(step, pause=lambda: None, say=heard.append)
-    waiting = "(waiting; what was delivered last stays in place)"
-    assert heard == [f"away {waiting}", f"bad {waiting}", "going on", change]
+    with pytest.raises(Stop):
+        follow(step, pause=lambda: None, report=reports.append)
+    waiting = "(waiting; the delivered version stays in place)"
+    assert reports == [f"away {waiting}", f"bad {waiting}", "the error is gone; following the champion again", change]
 
 
-def test_what_no_waiting_heals_ends_the_watch() -> None:
+def test_bad_input_ends_the_loop() -> None:
     def step() -> ChampionChange | None:
         raise BadInputError("no link")
 
     with pytest.raises(BadInputError):
-        follow(step, pause=lambda: None, say=lambda _: None)
+        follow(step, pause=lambda: None, report=lambda _: None)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_when_the_watch_is_stopped_its_command_is_stopped_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stubborn: bool
-) -> None:
-    monkeypatch.setattr(module, "GRACE_S", 0.2)
+def test_an_interrupt_stops_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, stubborn: bool) -> None:
+    monkeypatch.setattr(module, "TERMINATE_TIMEOUT_S", 0.2)
     begun = tmp_path / "begun"
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " if stubborn else ""
     code = f"import os, pathlib, signal, time; {ignore}"
@@ -276,16 +276,16 @@ def test_when_the_watch_is_stopped_its_command_is_stopped_too(
                 while not begun.exists():
                     time.sleep(0.01)
                 stopped.append(self)
-                raise Enough
+                raise Stop
             return super().wait(timeout)
 
     monkeypatch.setattr(subprocess, "Popen", Stopped)
-    with pytest.raises(Enough):
-        module.run([sys.executable, "-c", code], environ={})
+    with pytest.raises(Stop):
+        module.run_command([sys.executable, "-c", code], environ={})
     assert stopped[0].returncode == (-signal.SIGKILL if stubborn else -signal.SIGTERM)
 
 
-def test_every_folder_says_what_it_holds(to: Path) -> None:
+def test_each_folder_has_a_receipt(to: Path) -> None:
     follower(line_of("one"), to).step()
     held = Receipt.of(to / "v0001")
     assert held is not None

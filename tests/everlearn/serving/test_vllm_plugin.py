@@ -1,4 +1,4 @@
-"""What vLLM is given. The classes of vLLM 0.32 stand in as they are written there; a real vLLM is used if installed."""
+"""The plugin with copies of the classes of vLLM 0.32 that it uses; with the real ones where vLLM is installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(kw_only=True)
 class LoRARequest:
-    """As in vllm/lora/request.py: these fields, and these two refusals."""
+    """Copy of the class in vllm/lora/request.py, with its two checks."""
 
     lora_name: str
     lora_int_id: int
@@ -48,7 +48,7 @@ class LoRARequest:
 
 
 class LoRAResolver(ABC):
-    """As in vllm/lora/resolver.py."""
+    """Copy of the class in vllm/lora/resolver.py."""
 
     @abstractmethod
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None: ...
@@ -56,7 +56,7 @@ class LoRAResolver(ABC):
 
 @dataclass
 class Resolvers:
-    """vLLM's LoRAResolverRegistry: its methods that a plugin and the server call."""
+    """The methods of vLLM's LoRAResolverRegistry that a plugin and the server call."""
 
     resolvers: dict[str, LoRAResolver] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def vllm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 @pytest.fixture
 def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """As an operator sets them: by variables, in a directory without params.yaml."""
+    """Settings from environment variables, in a directory without params.yaml."""
     store = {"bucket": bucket, "endpoint_url": s3_server.endpoint_url}
     variables = {
         "AWS_ACCESS_KEY_ID": s3_server.access_key,
@@ -108,7 +108,7 @@ def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pyte
 
 
 def ask(vllm: Any, name: str, *, base: str = "some/model") -> Any:
-    """What vLLM's server does when a request names an adapter that it has not loaded."""
+    """Resolve an adapter as vLLM's server does when a request names one that is not loaded."""
     resolver = vllm.LoRAResolverRegistry.get_resolver("everlearn")
     return asyncio.run(resolver.resolve_lora(base, name))
 
@@ -144,7 +144,7 @@ def test_registering_twice_is_the_same_as_once(vllm: Any, settings: Settings) ->
     assert list(vllm.LoRAResolverRegistry.resolvers) == ["everlearn"]
 
 
-def test_without_a_place_for_adapters_vllm_is_left_alone(
+def test_without_the_setting_no_resolver_is_registered(
     vllm: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EVERLEARN_SERVING__ADAPTERS")
@@ -152,16 +152,16 @@ def test_without_a_place_for_adapters_vllm_is_left_alone(
     assert list(vllm.LoRAResolverRegistry.resolvers) == []
 
 
-def test_wrong_settings_are_told_and_do_not_keep_vllm_from_serving_its_base(
+def test_an_invalid_setting_is_logged_not_raised(
     vllm: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("EVERLEARN_STORE__ENDPOINT_URL")
     register()
     assert list(vllm.LoRAResolverRegistry.resolvers) == []
-    assert "vLLM is offered no versions: no S3 server is running here" in caplog.text
+    assert "no versions can be loaded: no S3 server is running here" in caplog.text
 
 
-def test_what_is_damaged_or_was_taken_back_is_not_handed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_and_barred_versions_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     publish(open_line(store), "one")
     publish(open_line(store), "two")
@@ -172,23 +172,19 @@ def test_what_is_damaged_or_was_taken_back_is_not_handed_over(tmp_path: Path, ca
     assert adapters.find("v0002", base="some/model") == tmp_path / "v0002"
     open_line(store).rollback("base", reason="worse", actor="ada")
     assert adapters.find("v0002", base="some/model") is None
-    assert "v0001 is not handed to vLLM" in caplog.text
-    assert "v0002 is not handed to vLLM: v0002 was taken back" in caplog.text
+    assert "v0001 is not loaded" in caplog.text
+    assert "v0002 is not loaded: v0002 was rolled back" in caplog.text
     assert [each.name for each in tmp_path.iterdir()] == ["v0002"]
 
 
-def test_the_champion_is_no_name_for_something_that_is_loaded_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_name_champion_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     publish(open_line(store), "one")
     assert Adapters(open_line(store), tmp_path).find("champion", base="some/model") is None
-    assert "ask for it by its number" in caplog.text
+    assert "request a version such as v0008" in caplog.text
 
 
-def test_a_version_is_handed_only_to_the_base_model_that_it_was_made_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_version_of_another_base_model_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     base, other = tmp_path / "base", tmp_path / "other"
     for directory in (base, other):
         directory.mkdir()
@@ -198,13 +194,13 @@ def test_a_version_is_handed_only_to_the_base_model_that_it_was_made_for(
     line.publish(manifest, make_champion=True, actor="night", reason="better")
     adapters = Adapters(line, tmp_path / "adapters")
     assert adapters.find("v0001", base=str(other)) is None
-    assert "it was made for another base model than" in caplog.text
+    assert "it was trained on another base model than" in caplog.text
     assert [adapters.find("v0001", base=str(base)) for _ in range(2)] == [tmp_path / "adapters" / "v0001"] * 2
     assert adapters.find("v0001", base=str(tmp_path)) is None
     assert "base model missing" in caplog.text
 
 
-def test_the_plugin_is_found_by_vllm_and_costs_nothing_where_it_is_not_used() -> None:
+def test_the_entry_point_exists_and_imports_no_vllm() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     module, name = project["entry-points"]["vllm.general_plugins"]["everlearn"].split(":")
     code = f"import sys, {module}; {module}.{name}; print({{'torch', 'vllm', 'transformers', 'prefect'}} & set(sys.modules))"
