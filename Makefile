@@ -14,6 +14,11 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
+TRAINING := 'src/everlearn/training/*'
+# $(call require-coverage,PERCENT,FILES): silent where it holds, since pytest's closing line stays the last one.
+require-coverage = { $(BIN)/coverage report --fail-under=$(1) $(2) > $(VENV)/coverage.log || { cat $(VENV)/coverage.log; \
+  exit 1; }; }
+
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
@@ -24,6 +29,7 @@ cycle: install ## run one real night on the example data, on local servers
 
 test: check ## all checks, then the tests with coverage (what CI runs)
 	@$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term $(ARGS)
+	@$(if $(ARGS),,$(call require-coverage,100,--omit=$(TRAINING)) && $(call require-coverage,85,--include=$(TRAINING)))
 
 test-slow: install ## the tests that take minutes or train a model
 	@./infra/debian-packages $(DEBIAN)

@@ -47,16 +47,21 @@ def write_probes(path: Path, probes: list[Probe]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("damage", [0, 2], ids=["as trained", "damaged"])
-def test_a_fresh_process_tells_trained_bytes_from_damaged_ones(
-    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, damage: int
+def test_a_fresh_process_gives_the_answers_of_the_trainer(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path
 ) -> None:
-    shifted = [replace(item, logprob=item.logprob + damage * len(item.answer)) for item in probes]
-    path = write_probes(tmp_path / "probes.jsonl", shifted)
+    path = write_probes(tmp_path / "probes.jsonl", probes)
     command = [sys.executable, "-m", "everlearn.training.fresh_process", str(shipped), str(adapter), str(path)]
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     assert report["same_answers"] == report["probes"] == len(PROBLEMS)
-    assert (report["worst_gap"] <= 1e-3) is (damage == 0)
+    assert report["worst_gap"] <= 1e-3
+
+
+def test_damaged_bytes_show_in_the_log_probabilities(shipped: Path, adapter: Path, probes: list[Probe]) -> None:
+    shifted = [replace(item, logprob=item.logprob + 2 * len(item.answer)) for item in probes]
+    report = check(shipped, adapter, shifted)
+    assert report.same_answers == report.probes
+    assert report.worst_gap > 1e-3
 
 
 def test_the_adapter_of_another_training_gives_other_answers(

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +13,13 @@ from safetensors.torch import load_file
 
 from everlearn.domains.contract import load_domain
 from everlearn.settings import LadderSettings, LearnSettings
-from everlearn.training.job import GrowthJob, TrainingJob, load_job
+from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.trainer import train
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from everlearn.ladder.tree import CurvePoint, Ladder
 
 DOMAIN = load_domain("integration")
@@ -47,27 +46,25 @@ def job_of(base: Path, ladder: Ladder, workdir: Path, *, settings: LearnSettings
     )
 
 
-def train_and_die(path: Path) -> None:
-    """Run a saved job in this process and kill it after the third step."""
+def train_and_die(job: TrainingJob) -> None:  # pragma: no cover (in a process that is killed)
+    """Run the job and kill this process after the third step."""
 
     def die(point: CurvePoint, _steps: int) -> None:
         if point.step == 3:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    train(load_job(path), on_step=die)
+    train(job, on_step=die)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_in_the_middle_it_resumes_to_the_same_bits(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
     whole = load_file(train(job_of(shipped, ladder, tmp_path / "whole")).adapter / "adapter_model.safetensors")
     job = job_of(shipped, ladder, tmp_path / "cut")
-    path = job.save(tmp_path / "cut" / "job.json")
-    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_trainer as t; t.train_and_die(Path(sys.argv[1]))"
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(path), str(Path(__file__).parent)],
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert killed.returncode == -signal.SIGKILL
+    child = os.fork()
+    if child == 0:  # pragma: no cover (killed)
+        train_and_die(job)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     steps: list[int] = []
     resumed = train(job, on_step=lambda point, _: steps.append(point.step)).adapter
     assert steps == [3, 4]

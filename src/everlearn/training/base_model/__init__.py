@@ -1,4 +1,4 @@
-"""The demo's base model: tokenizer, pretraining from nothing, and its model card.
+"""The demo's base model: tokenizer, pretraining from scratch, and its model card.
 
-Nothing here runs in a night. May import `training` and below.
+Not used by a cycle. May import `training` and below.
 """

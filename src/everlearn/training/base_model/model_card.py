@@ -1,6 +1,6 @@
-"""The default base's model card: what it is, its digest, and what it measurably can and cannot do.
+"""The model card of the default base: its digest and its measured pass rates.
 
-`python -m everlearn.training.base_model.model_card data/base` measures and writes `README.md` beside the weights.
+`python -m everlearn.training.base_model.model_card data/base` measures the model and writes `README.md` next to the weights.
 """
 
 from __future__ import annotations
@@ -46,33 +46,36 @@ Greedy pass rate on {items} fresh sums of so many terms (`python -m everlearn.tr
 
 
 def measure_ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = ITEMS) -> dict[int, float]:
-    """Greedy pass rate of the bare base by number of terms."""
+    """Return the greedy pass rate of the unmodified base model by number of terms."""
     domain = load_domain("integration")
     rates = {}
     for size in sizes:
         rng = random.Random(SEED + size)
         problems = [domain.problem(domain.generate(rng, size=size)) for _ in range(items)]
-        found = measure(base, None, problems, seed=SEED, threads=1)
-        rates[size] = sum(each.verdict.is_correct for each in found) / items
+        measurements = measure(base, None, problems, seed=SEED, threads=1)
+        rates[size] = sum(each.verdict.is_correct for each in measurements) / items
     return rates
 
 
 def read_card(base: Path) -> tuple[str, dict[int, float]]:
-    """The digest and the ability that the card states."""
+    """Return the digest and the pass rates by size that the card states."""
     text = (base / "README.md").read_text()
     digest = re.search(r"`([0-9a-f]{64})`", text)
     table = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
-    assert digest is not None  # noqa: S101 (we wrote it)
+    assert digest is not None  # noqa: S101 (`render_card` wrote it)
     assert table is not None  # noqa: S101
     return digest[1], {int(size): rate for size, rate in json.loads(table[1]).items()}
 
 
+def render_card(*, parameters: int, digest: str, rates: dict[int, float]) -> str:
+    """Return the card's text."""
+    return CARD.format(millions=parameters / 1e6, digest=digest, items=ITEMS, ability=json.dumps(rates))
+
+
 def write_card(base: Path, *, parameters: int) -> None:
-    """Measure, and write the card."""
-    told = CARD.format(
-        millions=parameters / 1e6, digest=fingerprint(base), items=ITEMS, ability=json.dumps(measure_ability(base))
-    )
-    (base / "README.md").write_text(told)
+    """Measure the base and write its card."""
+    text = render_card(parameters=parameters, digest=fingerprint(base), rates=measure_ability(base))
+    (base / "README.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Build the default base model from nothing, on one CPU core, in minutes.
+"""Build the default base model from scratch, on one CPU core, in minutes.
 
 `python -m everlearn.training.base_model.pretrain --out data/base`: a tokenizer, a Llama of 1 M parameters at marked positions,
 pretrained on integrals of one to three terms and on the moves that make a longer sum easier. It never sees the
-solution of a longer sum: those are for the nights to learn.
+solution of a longer sum: training has to learn those.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LONGEST_MOVE = 18
 def build_model(
     tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4
 ) -> MarkedLlamaForCausalLM:
-    """An untrained base model for that tokenizer."""
+    """Return an untrained base model for that tokenizer."""
     torch.manual_seed(seed)
     config = MarkedLlamaConfig(
         vocab_size=len(tokenizer),
@@ -53,7 +53,7 @@ def build_model(
 
 
 def draw_batch(rng: random.Random, *, rows: int, moves: float) -> list[tuple[str, str]]:
-    """`rows` pairs of prompt and completion, a share `moves` of them moves towards easier problems."""
+    """Return `rows` pairs of prompt and completion; the share `moves` of them are moves towards easier problems."""
     batch = []
     for _ in range(rows):
         if rng.random() < moves:
@@ -64,7 +64,7 @@ def draw_batch(rng: random.Random, *, rows: int, moves: float) -> list[tuple[str
 
 
 def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves: float) -> None:
-    """Train and save; prints the loss now and then."""
+    """Train, save model, tokenizer and card, and print the loss every 50 steps."""
     rng = random.Random(seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed=seed)
@@ -81,8 +81,8 @@ def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves:
         count = 0
         for start in range(0, rows, rows // 4):
             part = batch[start : start + rows // 4]
-            prompts = [tokenizer(asked).input_ids for asked, _ in part]
-            answers = [[*tokenizer(told, add_special_tokens=False).input_ids, end] for _, told in part]
+            prompts = [tokenizer(prompt).input_ids for prompt, _ in part]
+            answers = [[*tokenizer(answer, add_special_tokens=False).input_ids, end] for _, answer in part]
             with torch.autocast("cpu", torch.bfloat16):
                 scores, real = token_logprobs(llama, prompts, answers)
             total = total - (scores * real).sum()

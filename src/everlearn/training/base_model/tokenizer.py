@@ -1,4 +1,4 @@
-"""The default base's tokenizer: one token for a digit, an operator, a function, a marker or a move."""
+"""The tokenizer of the default base: one token for each digit, operator, function, marker and move."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer whose vocabulary is fixed here; decoding leaves no spaces between tokens."""
+    """Return a word-level tokenizer with a fixed vocabulary; decoding puts no spaces between tokens."""
     words = (*SPECIAL, *WORDS, *(f"<{marker}>" for marker in range(MARKERS)))
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))  # noqa: S106
     inner.pre_tokenizer = pre_tokenizers.Sequence(

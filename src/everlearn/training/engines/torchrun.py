@@ -41,9 +41,8 @@ def run_processes(
     """
     folder, count = job.workdir / "job", job.settings.processes
     path = replace(job, rollouts=RolloutSettings()).save(folder / "job.json")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     result: dict[str, Any] | None = None
-    with subprocess.Popen([*launcher, "-m", WORKER, str(path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(_command(path, processes=count), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
         for line in process.stdout:
             message = json.loads(line)
@@ -64,3 +63,8 @@ def run_processes(
         rewarded=Path(result["rewarded"]),
         cpu_seconds=result["cpu_seconds"],
     )
+
+
+def _command(path: Path, *, processes: int) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*launcher, "-m", WORKER, str(path)]

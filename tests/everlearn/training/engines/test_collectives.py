@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import multiprocessing
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
@@ -23,6 +22,10 @@ from everlearn.training.loop import start_run, update
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 DOMAIN = load_domain("integration")
 STATEMENTS = ["3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x + 5", "4/x^3 - cos(3*x)", "2*exp(3*x)", "7*x^6"]
@@ -54,32 +57,21 @@ def gradient(base: Path) -> torch.Tensor:
     model = policy.merged()
     solver = Solver(policy=policy, model=model, domain=DOMAIN)
     groups = attempt(solver, STATEMENTS, group=4, seed=2, temperature=1.5)
-    seen: list[torch.Tensor] = []
+    recorded: list[torch.Tensor] = []
 
-    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        seen.append(torch.cat([each.grad.flatten() for each in policy.parameters() if each.grad is not None]))
+    def record(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        recorded.append(torch.cat([each.grad.flatten() for each in policy.parameters() if each.grad is not None]))
 
-    run.optimizer.register_step_pre_hook(note)
+    run.optimizer.register_step_pre_hook(record)
     run.step = 1
     update(run, [group for group in groups if 0 < group.passed < 4], model=model, budget_used=0.0)
-    return seen[0]
+    return recorded[0]
 
 
 def test_two_processes_have_the_gradient_of_one(shipped: Path, tmp_path: Path) -> None:
     alone = gradient(shipped)
-    code = (
-        "import sys; from pathlib import Path; import torch; from torch import distributed\n"
-        "sys.path.insert(0, sys.argv[1]); import test_collectives as t\n"
-        "distributed.init_process_group('gloo'); found = t.gradient(Path(sys.argv[2]))\n"
-        "torch.save(found, f'{sys.argv[3]}/{distributed.get_rank()}.pt')\n"
-    )
-    (tmp_path / "one.py").write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(tmp_path / "one.py"), str(Path(__file__).parent), str(shipped), str(tmp_path)]  # fmt: skip
-    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    for rank in range(2):
-        together = torch.load(tmp_path / f"{rank}.pt")
-        assert float((together - alone).norm() / alone.norm()) <= 1e-6
+    for together in in_each_process(lambda: gradient(shipped).tolist(), tmp_path):
+        assert float((torch.tensor(together) - alone).norm() / alone.norm()) <= 1e-6
 
 
 @pytest.mark.slow
@@ -116,3 +108,49 @@ def test_a_failed_process_is_reported_with_the_remedy(tmp_path: Path) -> None:
 def test_a_single_process_gets_back_its_input() -> None:
     assert collectives.share([1, 2, 3]) == collectives.gather([1, 2, 3]) == [1, 2, 3]
     assert collectives.broadcast("word") == "word"
+
+
+def in_each_process(action: Callable[[], Any], folder: Path) -> list[Any]:
+    """Return the results of `action` in two forked processes of one group, by rank."""
+    context = multiprocessing.get_context("fork")
+    results: Any = context.Queue()
+
+    def run(rank: int) -> None:
+        init = f"file://{folder}/store"
+        distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=2)
+        results.put((rank, action()))
+        collectives.wait_for_all()
+        distributed.destroy_process_group()
+
+    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(results.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join()
+    return [found[rank] for rank in range(2)]
+
+
+def test_shares_are_gathered_in_the_order_of_the_list(tmp_path: Path) -> None:
+    def share_and_gather() -> tuple[list[int], list[int]]:
+        mine = collectives.share(range(5))
+        return mine, collectives.gather(mine)
+
+    assert in_each_process(share_and_gather, tmp_path) == [([0, 2, 4], [0, 1, 2, 3, 4]), ([1, 3], [0, 1, 2, 3, 4])]
+
+
+def test_all_processes_get_the_value_of_the_first(tmp_path: Path) -> None:
+    assert in_each_process(lambda: collectives.broadcast(f"rank {collectives.rank()}"), tmp_path) == ["rank 0"] * 2
+
+
+def test_gradients_are_summed_even_if_a_process_has_none(tmp_path: Path) -> None:
+    def add() -> list[list[float]]:
+        first, second = torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)
+        if collectives.rank() == 0:
+            (first * torch.tensor([1.0, 2.0])).sum().backward()
+        else:
+            (first.sum() * 10 + second.sum() * 5).backward()
+        collectives.add_gradients([first, second])
+        return [tensor.grad.tolist() for tensor in (first, second) if tensor.grad is not None]
+
+    assert in_each_process(add, tmp_path) == [[[11.0, 12.0], [5.0]]] * 2
