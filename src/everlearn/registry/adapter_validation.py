@@ -4,9 +4,8 @@
     adapter_config.json         known settings of `peft.LoraConfig`
 
 A safetensors file is a header length, a JSON header and the numbers (https://github.com/huggingface/safetensors). It is
-parsed here without torch or peft, because a consumer that only pulls has neither, and because the file is untrusted:
-anything that is not understood is refused. Whether module names and shapes fit the base model is checked where both are
-loaded.
+parsed here without torch or peft, which a pull does not load, and by a strict grammar, because the file is untrusted:
+anything unknown is refused. Whether module names and shapes fit the base model is checked where both are loaded.
 """
 
 from __future__ import annotations

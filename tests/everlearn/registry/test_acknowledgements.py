@@ -37,16 +37,16 @@ def behind(store: MemoryStore) -> dict[str, bool]:
     return {each.consumer: each.behind for each in replicas(open_line(store))}
 
 
-def say(store: MemoryStore, consumer: str, version: str | None, sequence: int = 2) -> None:
+def note_version(store: MemoryStore, consumer: str, version: str | None, sequence: int = 2) -> None:
     acknowledge(open_line(store), consumer=consumer, version=version, sequence=sequence, at=WHEN)
 
 
 def test_replica_of_another_version_is_behind() -> None:
     store = line_of_two()
     assert behind(store) == {}
-    say(store, "here", "v0002")
-    say(store, "there", "v0001", sequence=1)
-    say(store, "nowhere", None)
+    note_version(store, "here", "v0002")
+    note_version(store, "there", "v0001", sequence=1)
+    note_version(store, "nowhere", None)
     assert behind(store) == {"here": False, "nowhere": True, "there": True}
     open_line(store).rollback(reason="worse", actor="ada")
     assert behind(store) == {"here": True, "nowhere": True, "there": False}
@@ -56,17 +56,17 @@ def test_replica_of_another_version_is_behind() -> None:
 
 def test_cycle_without_a_version_leaves_no_replica_behind() -> None:
     store = line_of_two()
-    say(store, "here", "v0002")
+    note_version(store, "here", "v0002")
     open_line(store).record(EventKind.REJECTED, cycle_key="a" * 64, reason="worse", actor="night", detail={})
     assert behind(store) == {"here": False}
 
 
 def test_acknowledgement_holds_the_digests() -> None:
     store = line_of_two()
-    say(store, "here", "v0001", sequence=1)
+    note_version(store, "here", "v0001", sequence=1)
     state = open_line(store).state()
-    said = acknowledgements(store, "integration")["here"]
-    assert said == Acknowledgement(
+    note = acknowledgements(store, "integration")["here"]
+    assert note == Acknowledgement(
         consumer="here",
         version="v0001",
         manifest=state.versions["v0001"].manifest,
@@ -82,21 +82,21 @@ def test_acknowledgement_holds_the_digests() -> None:
     sequence=st.integers(0, 10**9),
 )
 def test_acknowledgement_survives_json(consumer: str, version: str | None, sequence: int) -> None:
-    said = Acknowledgement(
+    note = Acknowledgement(
         consumer=check_consumer_name(consumer), version=version, manifest=None, sequence=sequence, event=None, at=WHEN
     )
-    assert Acknowledgement.from_bytes(said.to_bytes(), name="x") == said
+    assert Acknowledgement.from_bytes(note.to_bytes(), name="x") == note
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../HEAD", ".hidden", "a b", "x" * 101])
 def test_consumer_name_must_not_be_a_path(name: str) -> None:
     with pytest.raises(BadInputError, match="is not a valid consumer name"):
-        say(line_of_two(), name, "v0001")
+        note_version(line_of_two(), name, "v0001")
 
 
 def altered(**changes: object) -> bytes:
-    said = Acknowledgement(consumer="x", version=None, manifest=None, sequence=1, event=None, at=WHEN)
-    return canonical(parse(said.to_bytes(), name="x") | changes)
+    note = Acknowledgement(consumer="x", version=None, manifest=None, sequence=1, event=None, at=WHEN)
+    return canonical(parse(note.to_bytes(), name="x") | changes)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def altered(**changes: object) -> bytes:
 )
 def test_unreadable_acknowledgement_counts_as_behind(data: bytes) -> None:
     store = line_of_two()
-    say(store, "here", "v0002")
+    note_version(store, "here", "v0002")
     store.put("integration/consumers/broken.json", data)
     assert behind(store) == {"broken": True, "here": False}
     with pytest.raises(IntegrityError):
@@ -126,7 +126,7 @@ def test_unreadable_acknowledgement_counts_as_behind(data: bytes) -> None:
 
 def test_only_a_known_consumer_can_be_forgotten() -> None:
     store = line_of_two()
-    say(store, "here", "v0001")
+    note_version(store, "here", "v0001")
     forget_consumer(open_line(store), "here")
     assert behind(store) == {}
     with pytest.raises(BadInputError, match="no consumer of line integration is called 'here'"):
@@ -135,11 +135,11 @@ def test_only_a_known_consumer_can_be_forgotten() -> None:
 
 def test_waiting_ends_when_the_last_consumer_has_followed() -> None:
     store = line_of_two()
-    say(store, "a", "v0001")
-    say(store, "b", "v0001")
+    note_version(store, "a", "v0001")
+    note_version(store, "b", "v0001")
     follow = iter("ab")
     late = wait_until_followed(
-        open_line(store), timeout_s=1e9, clock=lambda: 0.0, sleep=lambda _: say(store, next(follow), "v0002")
+        open_line(store), timeout_s=1e9, clock=lambda: 0.0, sleep=lambda _: note_version(store, next(follow), "v0002")
     )
     assert late == ()
     assert list(follow) == []
@@ -147,8 +147,8 @@ def test_waiting_ends_when_the_last_consumer_has_followed() -> None:
 
 def test_late_consumers_are_returned_at_the_timeout() -> None:
     store = line_of_two()
-    say(store, "a", "v0001")
-    say(store, "b", "v0002")
+    note_version(store, "a", "v0001")
+    note_version(store, "b", "v0002")
     ticks = itertools.count()
     late = wait_until_followed(open_line(store), timeout_s=3, clock=lambda: float(next(ticks)), sleep=lambda _: None)
     assert [each.consumer for each in late] == ["a"]

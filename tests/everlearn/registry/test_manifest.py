@@ -40,9 +40,9 @@ def test_manifest_references_files_and_documents() -> None:
     assert MANIFEST.references() == (REF,)
     assert replace(MANIFEST, report=report).references() == (REF, report)
     bom = ObjectRef(digest="e" * 64, size=7)
-    told = replace(MANIFEST, report=report, bom=bom)
-    assert told.references() == (REF, report, bom)
-    assert told.documents() == {"report": report, "bom": bom}
+    documented = replace(MANIFEST, report=report, bom=bom)
+    assert documented.references() == (REF, report, bom)
+    assert documented.documents() == {"report": report, "bom": bom}
 
 
 def test_manifest_without_provenance_keeps_its_digest() -> None:
@@ -60,9 +60,9 @@ def test_manifest_without_provenance_keeps_its_digest() -> None:
         "parent": None,
         "report": None,
     }
-    found = Manifest.from_content(old)
-    assert found == MANIFEST
-    assert canonical(found.to_content()) == canonical(old)
+    parsed = Manifest.from_content(old)
+    assert parsed == MANIFEST
+    assert canonical(parsed.to_content()) == canonical(old)
 
 
 @pytest.mark.parametrize(

@@ -49,27 +49,27 @@ def test_equal_manifests_give_equal_provenance(night: Night) -> None:
 
 
 def test_provenance_names_everything_the_version_depends_on() -> None:
-    found = checked_provenance(canonical(statement(MANIFEST, run=RUN)))
-    resolved = {each.name: dict(each.digest) for each in found.build_definition.resolved_dependencies}
+    predicate = checked_provenance(canonical(statement(MANIFEST, run=RUN)))
+    resolved = {each.name: dict(each.digest) for each in predicate.build_definition.resolved_dependencies}
     assert resolved == {
         "base model": {"sha256": "b" * 64},
         "manifest of v0001": {"sha256": "9" * 64},
         "data snapshot": {"sha256": "d" * 64},
         "code": {"gitCommit": "1" * 40},
     }
-    metadata = found.run_details.metadata
+    metadata = predicate.run_details.metadata
     assert metadata.invocation_id == "c" * 64
     assert (metadata.started_on.ToJsonString(), metadata.finished_on.ToJsonString()) == (
         "2026-01-02T03:04:05Z",
         "2026-01-02T04:04:05Z",
     )
-    assert [dict(each.digest) for each in found.run_details.byproducts] == [{"sha256": "f" * 64}]
+    assert [dict(each.digest) for each in predicate.run_details.byproducts] == [{"sha256": "f" * 64}]
 
 
 def test_provenance_of_a_first_version_omits_unknown_facts() -> None:
-    found = checked_provenance(canonical(statement(FIRST, run=ALONE)))
-    assert [each.name for each in found.build_definition.resolved_dependencies] == ["base model", "data snapshot"]
-    assert not found.run_details.byproducts
+    predicate = checked_provenance(canonical(statement(FIRST, run=ALONE)))
+    assert [each.name for each in predicate.build_definition.resolved_dependencies] == ["base model", "data snapshot"]
+    assert not predicate.run_details.byproducts
 
 
 @pytest.mark.parametrize(

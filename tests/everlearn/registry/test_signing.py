@@ -23,7 +23,7 @@ from tests.support.line import SIGNER, VERIFIER
 if TYPE_CHECKING:
     from pathlib import Path
 
-STRANGER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+UNTRUSTED = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 
 
 def test_signature_of_a_trusted_key_is_accepted() -> None:
@@ -36,7 +36,7 @@ def test_signature_of_a_trusted_key_is_accepted() -> None:
         (None, "it is not signed"),
         ({}, "it is not signed"),
         ({"algorithm": "ed25519", "key": SIGNER.key}, "it is not signed"),
-        (STRANGER.sign(b"message"), "not trusted here"),
+        (UNTRUSTED.sign(b"message"), "not trusted here"),
         (SIGNER.sign(b"message") | {"algorithm": "none"}, "not trusted here"),
         (SIGNER.sign(b"message") | {"key": SIGNER.key.upper()}, "not trusted here"),
         (SIGNER.sign(b"message") | {"key": [SIGNER.key]}, "not trusted here"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from everlearn.registry.sealed_document import Signer, Verifier
 
-STRANGER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+UNTRUSTED = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 OTHER = "another"
 Document = dict[str, Any]
 
@@ -90,7 +90,7 @@ FORGERIES: dict[str, tuple[Callable[[MemoryStore], bytes], str]] = {
     "from another line": (lambda store: event_of(store, OTHER), "belongs elsewhere"),
     "of another purpose": (lambda store: resealed(event_of(store), purpose="manifest"), "belongs elsewhere"),
     "a manifest": (manifest_of, "belongs elsewhere"),
-    "by a wrong key": (lambda store: resealed(event_of(store), signer=STRANGER), "key that is not trusted here"),
+    "by a wrong key": (lambda store: resealed(event_of(store), signer=UNTRUSTED), "key that is not trusted here"),
     "never signed": (lambda store: resealed(event_of(store), signer=None), "is not signed"),
     "signature stripped": (lambda store: stripped(event_of(store)), "is not signed"),
     "no field for a signature": (lambda store: without(event_of(store)), "is not a registry document"),
@@ -113,7 +113,7 @@ def test_forged_event_is_refused(store: MemoryStore, how: str) -> None:
         (lambda store: manifest_of(store, OTHER), "belongs elsewhere"),
         (lambda store: resealed(manifest_of(store), purpose="event"), "belongs elsewhere"),
         (event_of, "belongs elsewhere"),
-        (lambda store: resealed(manifest_of(store), signer=STRANGER), "key that is not trusted here"),
+        (lambda store: resealed(manifest_of(store), signer=UNTRUSTED), "key that is not trusted here"),
         (lambda store: resealed(manifest_of(store), signer=None), "is not signed"),
         (lambda store: stripped(manifest_of(store)), "is not signed"),
     ],
@@ -152,7 +152,7 @@ def test_unsigned_line_needs_an_unsigned_verifier() -> None:
 
 
 def test_line_continues_under_a_new_key() -> None:
-    store, new = MemoryStore(), STRANGER
+    store, new = MemoryStore(), UNTRUSTED
     publish(open_line(store), "one")
     both = Ed25519Verifier([SIGNER.key, new.key])
     publish(opened(store, signer=new, verifier=both), "two")

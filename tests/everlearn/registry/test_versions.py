@@ -119,9 +119,9 @@ def test_candidate_after_a_rollback_to_base_names_the_base(line: Registry) -> No
 
 def test_line_belongs_to_one_base_model(line: Registry) -> None:
     publish(line, "one")
-    stranger = candidate(line, "stranger", parent="v0001", base="c" * 64)
+    foreign = candidate(line, "foreign", parent="v0001", base="c" * 64)
     with pytest.raises(RegistryError, match="belongs to another base model"):
-        line.publish(stranger, make_champion=True, actor="night", reason="better")
+        line.publish(foreign, make_champion=True, actor="night", reason="better")
 
 
 def test_candidate_with_missing_objects_is_refused(store: MemoryStore, line: Registry) -> None:

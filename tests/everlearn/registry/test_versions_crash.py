@@ -140,7 +140,7 @@ def test_endless_lost_races_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -
     class Unlucky(MemoryStore):
         def create(self, key: str, data: bytes) -> str:
             if key.endswith("HEAD"):
-                raise ConflictError("somebody else")
+                raise ConflictError("another writer")
             return super().create(key, data)
 
     monkeypatch.setattr(event_log, "ATTEMPTS", 3)

@@ -62,21 +62,21 @@ def attempt(line: Registry, intent: Intent, *, state: State, actor: str, reason:
         line.rollback(state.last_good or BASE, actor=actor, reason=reason)
 
 
-def race(open_store: Callable[[], Store], start: Barrier, racer: int, rounds: int, told: Path) -> None:
+def race(open_store: Callable[[], Store], start: Barrier, racer: int, rounds: int, results: Path) -> None:
     """Run one process; put the error message of each round, None for success."""
     line = open_line(open_store())
-    heard: list[str | None] = []
+    messages: list[str | None] = []
     try:
         for number in range(rounds):
             start.wait(TIMEOUT_S)  # all processes are idle and see the same state
             state = line.state()
             start.wait(TIMEOUT_S)
-            heard.append(compete(line, number, state=state, racer=racer))
+            messages.append(compete(line, number, state=state, racer=racer))
     except BaseException:
         start.abort()  # release the others if one racer fails
-        told.with_suffix(".fell").write_text(traceback.format_exc(), encoding="utf-8")
+        results.with_suffix(".failed").write_text(traceback.format_exc(), encoding="utf-8")
         raise
-    told.write_text(json.dumps(heard), encoding="utf-8")
+    results.write_text(json.dumps(messages), encoding="utf-8")
 
 
 def compete(line: Registry, number: int, *, state: State, racer: int) -> str | None:
@@ -93,67 +93,71 @@ def run(
 ) -> dict[tuple[str, str], str | None]:
     """Run the race; return each racer's messages by round."""
     start = context.Barrier(RACERS)
-    told = [within / str(racer) for racer in range(RACERS)]
+    results = [within / str(racer) for racer in range(RACERS)]
     racers = [
-        context.Process(target=race, args=(open_store, start, racer, rounds, told[racer])) for racer in range(RACERS)
+        context.Process(target=race, args=(open_store, start, racer, rounds, results[racer])) for racer in range(RACERS)
     ]
     for each in racers:
         each.start()
     for each in racers:
         each.join()
-    fell = [path.read_text(encoding="utf-8") for path in within.glob("*.fell")]
-    assert [each.exitcode for each in racers] == [0] * RACERS, "\n".join(fell)
+    failed = [path.read_text(encoding="utf-8") for path in within.glob("*.failed")]
+    assert [each.exitcode for each in racers] == [0] * RACERS, "\n".join(failed)
     return {
-        (str(racer), f"round {number}"): said
-        for racer, path in enumerate(told)
-        for number, said in enumerate(cast("list[str | None]", json.loads(path.read_text(encoding="utf-8"))))
+        (str(racer), f"round {number}"): message
+        for racer, path in enumerate(results)
+        for number, message in enumerate(cast("list[str | None]", json.loads(path.read_text(encoding="utf-8"))))
     }
 
 
-def judge(store: Store, told: dict[tuple[str, str], str | None], *, rounds: int) -> None:
+def judge(store: Store, messages: dict[tuple[str, str], str | None], *, rounds: int) -> None:
     """Compare the history with the messages of the racers."""
     line = open_line(store)
     history = line.state().history
     assert [event.sequence for event in history] == list(range(1, len(history) + 1))
     assert [event.previous for event in history[1:]] == [event.digest for event in history[:-1]]
     events = Counter((event.actor, event.reason) for event in history)
-    assert set(events.values()) == {1}, "nothing twice"
-    lost = {who for who, said in told.items() if said is not None}
-    assert not lost & set(events), "who lost has changed nothing"
-    assert all(any(words in str(told[who]) for words in (*LOST, BARRED_SINCE)) for who in lost), "and heard why"
+    assert set(events.values()) == {1}, "no event twice"
+    lost = {key for key, message in messages.items() if message is not None}
+    assert not lost & set(events), "a loser changes nothing"
+    assert all(any(words in str(messages[key]) for words in (*LOST, BARRED_SINCE)) for key in lost), "with a reason"
     state = State()
     for number in range(rounds):
-        found = [event for event in history if event.reason == f"round {number}"]
-        judge_round(number, found, told, state=state)
-        state = fold(found, start=state)
-    assert state.tip == history[-1].digest, "each event is of a round, and the rounds came one after another"
+        events_of_round = [event for event in history if event.reason == f"round {number}"]
+        judge_round(number, events_of_round, messages, state=state)
+        state = fold(events_of_round, start=state)
+    assert state.tip == history[-1].digest, "every event belongs to a round, and the rounds are in order"
     assert {event.kind for event in history} == set(KINDS.values())
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
 
 
-def judge_round(number: int, found: list[Event], told: dict[tuple[str, str], str | None], *, state: State) -> None:
+def judge_round(
+    number: int, events_of_round: list[Event], messages: dict[tuple[str, str], str | None], *, state: State
+) -> None:
     """Assert one winner, or with mixed intents that each success is in the history."""
     planned = intents(number, state)
     for racer, intent in enumerate(planned):
-        mine = [event for event in found if event.actor == str(racer)]
-        succeeded = told[str(racer), f"round {number}"] is None
+        mine = [event for event in events_of_round if event.actor == str(racer)]
+        succeeded = messages[str(racer), f"round {number}"] is None
         assert all(event.kind is KINDS[intent] for event in mine)
         if intent != "promote":
-            assert len(mine) == succeeded, "every success is there"
+            assert len(mine) == succeeded, "every success is in the history"
     if len(set(planned)) == 1:
-        assert len(found) == 1, "one winner"
-        assert planned[0] != "promote" or all(told[str(racer), f"round {number}"] is None for racer in range(RACERS))
+        assert len(events_of_round) == 1, "one winner"
+        assert planned[0] != "promote" or all(
+            messages[str(racer), f"round {number}"] is None for racer in range(RACERS)
+        )
 
 
 def test_one_of_eight_processes_wins_each_round(tmp_path: Path) -> None:
     open_store = partial(SharedStore, tmp_path / "line", WHEN)
-    told = run(multiprocessing.get_context("forkserver"), open_store, rounds=25, within=tmp_path)
-    judge(open_store(), told, rounds=25)
+    messages = run(multiprocessing.get_context("forkserver"), open_store, rounds=25, within=tmp_path)
+    judge(open_store(), messages, rounds=25)
 
 
 @pytest.mark.slow
 def test_one_of_eight_processes_wins_each_of_200_rounds(s3_server: S3Server, bucket: str, tmp_path: Path) -> None:
     keys = (s3_server.access_key, s3_server.secret_key)
     open_store = partial(S3Store, bucket, endpoint_url=s3_server.endpoint_url, keys=keys)
-    told = run(multiprocessing.get_context("spawn"), open_store, rounds=200, within=tmp_path)
-    judge(open_store(), told, rounds=200)
+    messages = run(multiprocessing.get_context("spawn"), open_store, rounds=200, within=tmp_path)
+    judge(open_store(), messages, rounds=200)

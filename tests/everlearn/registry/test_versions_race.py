@@ -24,8 +24,8 @@ WRITERS = 6
 
 @pytest.fixture(params=["memory", "s3"])
 def store(request: pytest.FixtureRequest) -> Store:
-    found: Store = MemoryStore() if request.param == "memory" else request.getfixturevalue("s3_store")
-    return found
+    opened: Store = MemoryStore() if request.param == "memory" else request.getfixturevalue("s3_store")
+    return opened
 
 
 def test_one_of_many_publishers_becomes_champion_each_round(store: Store) -> None:

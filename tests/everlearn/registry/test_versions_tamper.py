@@ -157,13 +157,13 @@ def test_swapped_adapters_are_refused(store: MemoryStore, tmp_path: Path) -> Non
 
 
 def test_event_signed_with_an_untrusted_key_is_refused(store: MemoryStore, tmp_path: Path) -> None:
-    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    untrusted = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 
     class Credulous:
         def check(self, message: bytes, signature: dict[str, str] | None, *, name: str) -> None:
             pass
 
-    forger = Registry(store, LINE, clock=Clock(), signer=stranger, verifier=Credulous())
+    forger = Registry(store, LINE, clock=Clock(), signer=untrusted, verifier=Credulous())
     publish(forger, "forged")
     assert "signed with a key that is not trusted here" in refused(store, tmp_path / "adapter")
 
@@ -202,8 +202,8 @@ def test_reader_refuses_another_longer_history(store: MemoryStore) -> None:
 
 
 def test_consumer_with_another_key_gets_nothing(store: MemoryStore, tmp_path: Path) -> None:
-    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
-    line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([stranger.key]))
+    untrusted = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    line = Registry(store, LINE, clock=Clock(), signer=None, verifier=Ed25519Verifier([untrusted.key]))
     with pytest.raises(IntegrityError, match="signed with a key that is not trusted here"):
         line.pull("champion", to=tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()

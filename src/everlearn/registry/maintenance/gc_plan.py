@@ -89,7 +89,7 @@ def plan_collection(registry: Registry, retention: RetentionSettings) -> Collect
     ended_before = now - max(timedelta(days=retention.work_days), timedelta(hours=retention.minimum_age_hours))
     items += _workspaces(store, listed, state=state, retiring=retiring, line=line, before=ended_before)
     items += [
-        Garbage(key=each.key, size=0, modified=each.expires, why=f"the publisher {each.holder} is dead")
+        Garbage(key=each.key, size=0, modified=each.expires, why=f"expired heartbeat of {each.holder}")
         for each in heartbeats
         if each.expires < before
     ]

@@ -74,10 +74,10 @@ def lose_a_race(store: MemoryStore, *, reason: str = "lost") -> Event:
 
 
 def acknowledge(store: MemoryStore, event: Event) -> None:
-    said = Acknowledgement(
+    note = Acknowledgement(
         consumer="web", version=None, manifest=None, sequence=event.sequence, event=event.digest, at=WHEN
     )
-    store.put(f"{LINE}/consumers/web.json", said.to_bytes())
+    store.put(f"{LINE}/consumers/web.json", note.to_bytes())
 
 
 def test_sound_line_is_clean(store: MemoryStore) -> None:
@@ -148,15 +148,15 @@ def test_fsck_reports_both_swapped_adapters(store: MemoryStore) -> None:
 
 
 def test_untrusted_key_makes_everything_damaged(store: MemoryStore) -> None:
-    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
-    findings = fsck(store, LINE, verifier=Ed25519Verifier([stranger.key]))
+    untrusted = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    findings = fsck(store, LINE, verifier=Ed25519Verifier([untrusted.key]))
     assert not findings.is_clean
     assert "names an event that is missing or damaged" in findings.head[0].why
 
 
 def test_untrusted_document_counts_only_if_needed(store: MemoryStore) -> None:
-    stranger = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
-    forger = EventLog(store, LINE, clock=Clock(), signer=stranger, verifier=Unsigned())
+    untrusted = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+    forger = EventLog(store, LINE, clock=Clock(), signer=untrusted, verifier=Unsigned())
     state = chained(store).state()
     forged, after = forger._write(draft("forged"), state=state, at=WHEN)
     assert walk(store).is_clean
@@ -170,7 +170,7 @@ def test_untrusted_document_counts_only_if_needed(store: MemoryStore) -> None:
 def test_unreferenced_objects_are_listed_without_fault(store: MemoryStore) -> None:
     line = open_line(store)
     report = line.put_object(b"of a night that crashed")
-    store.put(f"{LINE}/objects/README", b"a stranger's")
+    store.put(f"{LINE}/objects/README", b"not of the registry")
     findings = walk(store)
     assert findings.is_clean
     assert findings.unreferenced == (f"{LINE}/objects/README", object_key(LINE, report.digest))
@@ -410,10 +410,10 @@ def test_objects_collected_during_the_check_are_no_fault(store: MemoryStore) -> 
 
 
 def test_check_reports_progress_and_stops_with_the_store(store: MemoryStore) -> None:
-    told: list[tuple[int, int]] = []
-    fsck(store, LINE, verifier=VERIFIER, progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (len(list_keys(store)) - 1, len(list_keys(store)) - 1)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    reports: list[tuple[int, int]] = []
+    fsck(store, LINE, verifier=VERIFIER, progress=lambda done, total: reports.append((done, total)))
+    assert reports[-1] == (len(list_keys(store)) - 1, len(list_keys(store)) - 1)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
 
     class Away(VersionedStore):
         def get(self, key: str) -> Blob:

@@ -80,9 +80,9 @@ def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry
     time.now += DAY / 2
     assert plan_collection(line, RETENTION).is_empty
     time.now += DAY
-    found = plan_collection(line, RETENTION)
-    assert [item.why for item in found.items if "/objects/" in item.key] == ["no version needs it"]
-    assert found.size == len(b"forgotten")
+    planned = plan_collection(line, RETENTION)
+    assert [item.why for item in planned.items if "/objects/" in item.key] == ["no version needs it"]
+    assert planned.size == len(b"forgotten")
     done = run(line, time)
     assert (done.size, done.retired) == (len(b"forgotten"), ())
     assert objects(store) == 2
