@@ -1,17 +1,17 @@
-"""Is it LADDER that does it? Three ways to spend the same CPU seconds on the same hard problems.
+"""Compare three curricula at equal CPU seconds on the same hard problems: does the ladder matter?
 
     python -m bench.learning [--split test] [--seeds 3] [--cpu-seconds 240] [--jobs 2] [--json]
 
-Roots are sums of 14 terms, which the default base (raised on sums of one to three) never solves. The arms:
+Roots are sums of 14 terms, which the default base (pretrained on sums of one to three) never solves. The arms:
 
-    ladder    variants that the model makes itself, drawn by their measured pass rate
-    uniform   the same kind of ladder, every rung drawn equally often
+    ladder    variants that the model generates, sampled by their measured pass rate
+    uniform   the same kind of ladder, every rung sampled equally often
     direct    GRPO on the roots alone
 
-Each arm and seed runs in a process of its own, so that its CPU seconds (children included) are its own; growing and
-measuring the ladder count, the evaluations do not. Tables are greedy pass rates on fresh problems of each size. `dev`
-was used for choosing settings; `test` draws other roots and other problems, and is looked at once. Every rewarded
-answer is judged again at 50 digits. Writes docs/learning.md, docs/learning.svg and docs/learning.json.
+Each arm and seed runs in its own process, whose CPU seconds (children included) are counted: with growing and measuring
+the ladder, without the evaluations. Tables are greedy pass rates on fresh problems of each size. `dev`
+was used to choose settings; `test` has other roots and problems, and is run once. Every rewarded answer is verified again
+at 50 digits. Writes docs/learning.md, docs/learning.svg and docs/learning.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROOTS = 120
 
 
 def problems(split: str, *, size: int, count: int, stream: str) -> list[str]:
-    """Fresh sums of `size` terms; `stream` keeps roots, evaluation and skills apart."""
+    """Return fresh sums of `size` terms; `stream` separates roots, evaluation and skills."""
     from everlearn.domains.contract import load_domain
     from everlearn.training.rollouts import seed_of
 
@@ -50,7 +50,7 @@ def problems(split: str, *, size: int, count: int, stream: str) -> list[str]:
 def run_arm(
     arm: str, *, seed: int, split: str, budget: float, base: Path, items: int, skill_items: int
 ) -> dict[str, Any]:
-    """One arm, one seed: train for `budget` CPU seconds, then measure."""
+    """Train one arm with one seed for `budget` CPU seconds, then measure it."""
     import torch
 
     from everlearn.counters import cpu_seconds
@@ -66,16 +66,16 @@ def run_arm(
     torch.set_num_threads(1)
     domain = load_domain("integration")
     policy = load_policy(base, seed=seed)
-    held = {size: problems(split, size=size, count=items, stream="table") for size in TABLE}
+    tables = {size: problems(split, size=size, count=items, stream="table") for size in TABLE}
     skills = {size: problems(split, size=size, count=skill_items, stream="skill") for size in SKILLS}
-    forbidden = kinships([s for group in (*held.values(), *skills.values()) for s in group], domain=domain)
+    forbidden = kinships([s for group in (*tables.values(), *skills.values()) for s in group], domain=domain)
 
     def solve(statements: list[str]) -> list[bool]:
         solver = Solver(policy=policy, model=policy.merged(), domain=domain)
         groups = attempt(solver, statements, group=1, seed=1, greedy=True)
         return [group.passed == 1 for group in groups]
 
-    before = {size: solve(held[size]) for size in (HARD, LONGER)} | {size: solve(skills[size]) for size in SKILLS}
+    before = {size: solve(tables[size]) for size in (HARD, LONGER)} | {size: solve(skills[size]) for size in SKILLS}
     settings = LearnSettings(seed=seed, curriculum="uniform" if arm == "uniform" else "measured")
     growing = LadderSettings()
     started, outside = cpu_seconds(), 0.0
@@ -105,45 +105,72 @@ def run_arm(
         sampled += point.groups_sampled * settings.group
         if spent() >= min(budget, len(curve) * budget / 5):
             now, paused = spent(), cpu_seconds()
-            hard, longer = (sum(solve(held[size][:100])) / len(held[size][:100]) for size in (HARD, LONGER))
+            hard, longer = (sum(solve(tables[size][:100])) / len(tables[size][:100]) for size in (HARD, LONGER))
             curve.append((now, hard, longer))
             outside += cpu_seconds() - paused
-            print(f"{arm} seed {seed}: {now:.0f} of {budget:.0f} CPU s, step {run.step}, "
-                  f"hard {curve[-1][1]:.0%}, longer {curve[-1][2]:.0%}", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"{arm} seed {seed}: {now:.0f} of {budget:.0f} CPU s, step {run.step}, "
+                f"hard {curve[-1][1]:.0%}, longer {curve[-1][2]:.0%}",
+                file=sys.stderr,
+                flush=True,
+            )
     used = spent()
-    after = {size: solve(held[size]) for size in TABLE}
+    after = {size: solve(tables[size]) for size in TABLE}
     skilled = {size: solve(skills[size]) for size in SKILLS}
     distinct = {(row["statement"], row["answer"]) for row in run.rewarded}
     false = sum(not domain.recheck(statement, answer).is_correct for statement, answer in sorted(distinct))
     return {
-        "arm": arm, "seed": seed, "cpu_seconds": used, "steps": run.step, "rollouts": sampled,
+        "arm": arm,
+        "seed": seed,
+        "cpu_seconds": used,
+        "steps": run.step,
+        "rollouts": sampled,
         "hard_before": sum(before[HARD]) / items,
         "longer_before": sum(before[LONGER]) / items,
         "table": {size: sum(right) / items for size, right in after.items()},
         "skills": {
             size: {
-                "before": sum(before[size]) / skill_items, "after": sum(right) / skill_items,
+                "before": sum(before[size]) / skill_items,
+                "after": sum(right) / skill_items,
                 "won": sum(new and not old for old, new in zip(before[size], right, strict=True)),
                 "lost": sum(old and not new for old, new in zip(before[size], right, strict=True)),
             }
             for size, right in skilled.items()
         },
-        "curve": curve, "rewarded": len(distinct), "false_rewards": false,
-    }  # fmt: skip
+        "curve": curve,
+        "rewarded": len(distinct),
+        "false_rewards": false,
+    }
 
 
 def spawn(arm: str, *, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """`run_arm` in a fresh process."""
-    command = [sys.executable, "-m", "bench.learning", "--arm", arm, "--seed", str(seed), "--split", options.split,
-               "--cpu-seconds", str(options.cpu_seconds), "--items", str(options.items),
-               "--skill-items", str(options.skill_items), "--base", str(options.base)]  # fmt: skip
+    """Run `run_arm` in a fresh process."""
+    command = [
+        sys.executable,
+        "-m",
+        "bench.learning",
+        "--arm",
+        arm,
+        "--seed",
+        str(seed),
+        "--split",
+        options.split,
+        "--cpu-seconds",
+        str(options.cpu_seconds),
+        "--items",
+        str(options.items),
+        "--skill-items",
+        str(options.skill_items),
+        "--base",
+        str(options.base),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one JSON object of the last line: medians over seeds, worst skill by its median loss."""
+    """Return the JSON object of the last line: medians over seeds, and the largest median loss of a skill."""
     by_arm = {arm: [run for run in runs if run["arm"] == arm] for arm in ARMS}
 
     def mid(arm: str, size: int) -> float:
@@ -167,62 +194,87 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(runs: list[dict[str, Any]], *, items: int, skill_items: int) -> str:
-    """Markdown tables: pass rates by size, then what became of the old skills."""
+    """Return Markdown tables: pass rates by size, then the old skills before and after."""
     from everlearn.gate.statistics import largest_loss
 
     def cell(arm: str, size: int) -> str:
         rates = sorted(run["table"][str(size)] for run in runs if run["arm"] == arm)
         return f"{median(rates):.1%} ({rates[0]:.1%} to {rates[-1]:.1%})"
 
-    lines = [f"Greedy pass rate on {items} fresh problems a size: median over seeds (lowest to highest seed).", "",
-             "| terms | " + " | ".join(ARMS) + " |", "| ---: |" + " ---: |" * len(ARMS)]  # fmt: skip
+    lines = [
+        f"Greedy pass rate on {items} fresh problems of each size: median over seeds (lowest to highest seed).",
+        "",
+        "| terms | " + " | ".join(ARMS) + " |",
+        "| ---: |" + " ---: |" * len(ARMS),
+    ]
     notes = {HARD: " (roots)", LONGER: " (longer than any root)"}
     lines += [
         f"| {size}{notes.get(size, '')} | " + " | ".join(cell(arm, size) for arm in ARMS) + " |" for size in TABLE
     ]
-    lines += ["", f"Old skills on {skill_items} items each, arm `ladder`; *loss at most* is Tango's one-sided 95 % bound.",
-              "", "| terms | seed | before | after | won | lost | loss at most |",
-              "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
+    lines += [
+        "",
+        f"Old skills on {skill_items} items each, arm `ladder`; *loss at most* is Tango's one-sided 95 % bound.",
+        "",
+        "| terms | seed | before | after | won | lost | loss at most |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for run in (run for run in runs if run["arm"] == "ladder"):
-        for size, told in run["skills"].items():
-            bound = largest_loss(won=told["won"], lost=told["lost"], items=skill_items, alpha=0.05)
-            lines.append(f"| {size} | {run['seed']} | {told['before']:.2%} | {told['after']:.2%} | {told['won']} | "
-                         f"{told['lost']} | {bound:.2%} |")  # fmt: skip
-    lines += ["", "| arm | seed | CPU s | steps | rollouts | distinct rewarded answers | false at 50 digits |",
-              "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
-    lines += [f"| {run['arm']} | {run['seed']} | {run['cpu_seconds']:.0f} | {run['steps']} | {run['rollouts']} | "
-              f"{run['rewarded']} | {run['false_rewards']} |" for run in runs]  # fmt: skip
+        for size, skill in run["skills"].items():
+            bound = largest_loss(won=skill["won"], lost=skill["lost"], items=skill_items, alpha=0.05)
+            lines.append(
+                f"| {size} | {run['seed']} | {skill['before']:.2%} | {skill['after']:.2%} | {skill['won']} | "
+                f"{skill['lost']} | {bound:.2%} |"
+            )
+    lines += [
+        "",
+        "| arm | seed | CPU s | steps | rollouts | distinct rewarded answers | false at 50 digits |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {run['arm']} | {run['seed']} | {run['cpu_seconds']:.0f} | {run['steps']} | {run['rollouts']} | "
+        f"{run['rewarded']} | {run['false_rewards']} |"
+        for run in runs
+    ]
     return "\n".join(lines) + "\n"
 
 
 def picture(runs: list[dict[str, Any]]) -> str:
-    """The pass rate on fresh hard problems over CPU seconds, a line a run, as SVG that stands alone."""
+    """Return a standalone SVG of the pass rate on fresh hard problems over CPU seconds, one line a run."""
     colours = {"ladder": "#2563eb", "uniform": "#d97706", "direct": "#dc2626"}
     longest = max(point[0] for run in runs for point in run["curve"])
 
     def place(point: list[float]) -> str:
         return f"{60 + 500 * point[0] / longest:.1f},{280 - 240 * point[1]:.1f}"
 
-    parts = [f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" '
-             'stroke="#8884"/>' for share in (0, 0.25, 0.5, 0.75, 1)]  # fmt: skip
+    parts = [
+        f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" '
+        'stroke="#8884"/>'
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
     parts += [
         f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
     ]
-    parts += [f'<polyline points="{" ".join(map(place, run["curve"]))}" fill="none" stroke="{colours[run["arm"]]}" '
-              'stroke-width="2"/>' for run in runs]  # fmt: skip
+    parts += [
+        f'<polyline points="{" ".join(map(place, run["curve"]))}" fill="none" stroke="{colours[run["arm"]]}" '
+        'stroke-width="2"/>'
+        for run in runs
+    ]
     parts += [
         f'<text x="{80 + 110 * index}" y="24" fill="{colours[arm]}">{arm}</text>' for index, arm in enumerate(ARMS)
     ]
-    parts.append('<text x="310" y="322" text-anchor="middle">CPU seconds; greedy pass rate on fresh sums of '
-                 f'{HARD} terms</text>')  # fmt: skip
-    return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="13" '
-            f'fill="#888">{"".join(parts)}</svg>\n')  # fmt: skip
+    parts.append(
+        f'<text x="310" y="322" text-anchor="middle">CPU seconds; greedy pass rate on fresh sums of {HARD} terms</text>'
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="13" '
+        f'fill="#888">{"".join(parts)}</svg>\n'
+    )
 
 
 def write(runs: list[dict[str, Any]], options: argparse.Namespace, out: Path) -> None:
-    """The table, the picture and the raw runs."""
+    """Write the tables, the picture and the raw runs."""
     summary = summarize(runs)
-    head = f"""# What a night learns, and what does the learning
+    head = f"""# Does the ladder matter? A comparison of three curricula
 
 `python -m bench.learning --split {options.split} --seeds {options.seeds} --cpu-seconds {options.cpu_seconds:.0f}`,
 {datetime.now(UTC):%Y-%m-%d}, {platform.processor() or platform.machine()} with {os.cpu_count()} cores (shared), one thread a run.
@@ -241,7 +293,7 @@ Sums of {HARD} terms: {summary["hard_before"]:.1%} before; after {summary["cpu_s
 
 
 def main() -> None:
-    """Run all arms and seeds, write the documents, print the summary last."""
+    """Run all arms and seeds, write the documents, and print the summary last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=SPLITS, default="dev")
     parser.add_argument("--seeds", type=int, default=3)
@@ -252,12 +304,19 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=Path("data/base"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
-    parser.add_argument("--arm", choices=ARMS, help="run one arm only, and print its raw result")
+    parser.add_argument("--arm", choices=ARMS, help="run only this arm, and print its raw result")
     parser.add_argument("--seed", type=int, default=0, help="with --arm: its seed")
     options = parser.parse_args()
     if options.arm:
-        result = run_arm(options.arm, seed=options.seed, split=options.split, budget=options.cpu_seconds,
-                         base=options.base, items=options.items, skill_items=options.skill_items)  # fmt: skip
+        result = run_arm(
+            options.arm,
+            seed=options.seed,
+            split=options.split,
+            budget=options.cpu_seconds,
+            base=options.base,
+            items=options.items,
+            skill_items=options.skill_items,
+        )
         print(json.dumps(result))
         return
     wanted = [(arm, seed) for seed in range(options.seeds) for arm in ARMS]

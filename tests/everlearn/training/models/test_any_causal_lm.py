@@ -35,17 +35,21 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig
 
+SCALED = {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
 SMALL: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
     "max_position_embeddings": 256,
-}  # fmt: skip
+}
 OTHERS: dict[str, PretrainedConfig] = {
     "qwen2, biases": Qwen2Config(**SMALL, num_key_value_heads=1),
     "gemma, other norms": GemmaConfig(**SMALL, num_key_value_heads=1, head_dim=16),
     "gpt_neox, parallel layers": GPTNeoXConfig(**SMALL),
     "opt, learned positions": OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32),
-    "llama, scaled rotary embeddings": LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}),
-}  # fmt: skip
+    "llama, scaled rotary embeddings": LlamaConfig(**SMALL, rope_parameters=SCALED),
+}
 
 
 def write(config: PretrainedConfig, path: Path) -> Path:
