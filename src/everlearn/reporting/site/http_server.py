@@ -1,160 +1,167 @@
-"""The site over HTTP: on loopback only, GET and HEAD only, and a sentence instead of a traceback where it cannot be shown.
+"""HTTP server of the site: loopback only, read-only, with an error page instead of a traceback.
 
     serve(lambda: open_registry(settings), port=8080)
 
-Each request looks at the line (two small reads); a page is made again only where something has changed since. Another
-view of the line that programs read, such as metrics, belongs into `Front.views`, by its path.
+Each request reads the state of the line (two small reads); a page is rendered again only after a change. Further
+views, such as data for programs, are Starlette routes passed to `create_app`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import Response
+from starlette.routing import Route
 
 from everlearn.errors import EverlearnError, ServiceError
 from everlearn.reporting.site.pages import Site, error_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from starlette.middleware.base import RequestResponseEndpoint
+    from starlette.requests import Request
 
     from everlearn.registry.versions import Registry
 
 LOG = logging.getLogger("everlearn.site")
 HOST = "127.0.0.1"
+HOST_NAMES = frozenset({"127.0.0.1", "localhost"})
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
-HEALTH = "/health"
-NAMES = frozenset({"127.0.0.1", "localhost"})
-MOST_KEPT = 256  # pages
-PATIENCE_S = 30.0  # for a browser that says nothing
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+MAX_CACHED_PAGES = 256
+IDLE_TIMEOUT_S = 30
+SHUTDOWN_TIMEOUT_S = 1
 HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
     "Cache-Control": "no-cache",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Server": "everlearn",
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is sent."""
-
-    status: HTTPStatus
-    body: bytes
-    kind: str = HTML
-
-
 @dataclass(slots=True)
-class Front:
-    """From a path to an answer. `open_line` is tried again after every error, so that a server may come later."""
+class PageCache:
+    """Rendered pages of the current state of a line. After an error, `open_line` is called again."""
 
     open_line: Callable[[], Registry]
-    views: dict[str, Callable[[], Answer]] = field(default_factory=dict)
     _site: Site | None = None
-    _kept: dict[str, bytes | None] = field(default_factory=dict)
-    _stamp: str = ""
+    _pages: dict[str, bytes | None] = field(default_factory=dict)
+    _fingerprint: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str) -> Answer:
-        """The page at a path, or a page that says why there is none. Never raises."""
+    def load(self, path: str) -> tuple[HTTPStatus, bytes]:
+        """Return status and body of a page, or of an error page. Never raises."""
         try:
-            if path in self.views:
-                return self.views[path]()
             with self._lock:
-                body = self._page(path.removeprefix("/") or "index.html")
+                body = self._page(path or "index.html")
         except EverlearnError as error:
             self._site = None
-            LOG.warning("%s: %s", path, error)
-            return Answer(status=HTTPStatus.SERVICE_UNAVAILABLE, body=error_page(str(error)))
+            LOG.warning("/%s: %s", path, error)
+            return HTTPStatus.SERVICE_UNAVAILABLE, error_page(str(error))
         except Exception:
-            LOG.exception("%s", path)
-            reason = "This is a bug of ours; the log of the site says more."
-            return Answer(status=HTTPStatus.INTERNAL_SERVER_ERROR, body=error_page(reason))
+            LOG.exception("/%s", path)
+            return HTTPStatus.INTERNAL_SERVER_ERROR, error_page("Internal error. The log of the site has the details.")
         if body is None:
-            return Answer(status=HTTPStatus.NOT_FOUND, body=error_page("The line has no such page.", title="Not found"))
-        return Answer(status=HTTPStatus.OK, body=body)
+            return HTTPStatus.NOT_FOUND, error_page("The line has no such page.", title="Not found")
+        return HTTPStatus.OK, body
 
     def _page(self, path: str) -> bytes | None:
         if self._site is None:
             self._site = Site(self.open_line())
         snapshot = self._site.reader.snapshot()
-        if snapshot.stamp != self._stamp or len(self._kept) >= MOST_KEPT:
-            self._kept, self._stamp = {}, snapshot.stamp
-        if path not in self._kept:
-            self._kept[path] = self._site.page(path, snapshot=snapshot)
-        return self._kept[path]
+        if snapshot.fingerprint != self._fingerprint or len(self._pages) >= MAX_CACHED_PAGES:
+            self._pages, self._fingerprint = {}, snapshot.fingerprint
+        if path not in self._pages:
+            self._pages[path] = self._site.page(path, snapshot=snapshot)
+        return self._pages[path]
 
 
 def serve(open_line: Callable[[], Registry], *, port: int) -> None:
-    """Serve until the process ends."""
-    with listen(open_line, port=port) as server:
-        server.serve_forever()
+    """Serve the site until the process is interrupted. Raises ServiceError if the port is unusable."""
+    with bind(port) as listener:
+        create_server(create_app(open_line)).run(sockets=[listener])
 
 
-def listen(open_line: Callable[[], Registry], *, port: int) -> ThreadingHTTPServer:
-    """A server that listens, with nobody answering yet. Port 0 is any that is free; ServiceError for one that is not."""
-    front = Front(open_line, views={HEALTH: lambda: Answer(status=HTTPStatus.OK, body=b"ok\n", kind=TEXT)})
-
-    class Handler(_Handler):
-        find = staticmethod(front.answer)
-
+def bind(port: int) -> socket.socket:
+    """Return a listening socket on loopback; port 0 selects a free one. Raises ServiceError if the port is unusable."""
     try:
-        server = ThreadingHTTPServer((HOST, port), Handler)
+        return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
-        raise ServiceError(f"nothing can be served on port {port} ({error}); choose another with --port") from None
-    server.daemon_threads = True
-    return server
+        raise ServiceError(f"the site cannot listen on port {port} ({error}); choose another with --port") from None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = PATIENCE_S
-    find: Callable[[str], Answer]
+def create_server(app: Starlette) -> uvicorn.Server:
+    """Return a server for the app. It logs errors only and does not reveal versions in its headers."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=IDLE_TIMEOUT_S,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+    )
+    return uvicorn.Server(config)
 
-    def do_GET(self) -> None:
-        """Send a page, unless the browser has it already."""
-        self._send(body=True)
 
-    def do_HEAD(self) -> None:
-        """The same without the page."""
-        self._send(body=False)
+def create_app(open_line: Callable[[], Registry], *, views: Sequence[Route] = ()) -> Starlette:
+    """Return the site as an ASGI app: `/health`, the given views, and the pages of the line."""
+    pages = PageCache(open_line)
 
-    def version_string(self) -> str:
-        """Whose server this is, and nothing about versions."""
-        return "everlearn"
+    def health(request: Request) -> Response:
+        return respond(request, b"ok\n", media_type=TEXT)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Pages that were seen are nobody's business."""
+    def page(request: Request) -> Response:  # not async: Starlette runs it in a thread, because it reads the store
+        status, body = pages.load(request.scope["path"].removeprefix("/"))
+        return respond(request, body, status=status)
 
-    def _send(self, *, body: bool) -> None:
-        found = self._found()
-        tag = f'"{hashlib.sha256(found.body).hexdigest()[:32]}"'
-        known = found.status is HTTPStatus.OK and self.headers.get("If-None-Match") == tag
-        self.send_response(HTTPStatus.NOT_MODIFIED if known else found.status)
-        for name, value in HEADERS.items():
-            self.send_header(name, value)
-        self.send_header("ETag", tag)
-        if not known:
-            self.send_header("Content-Type", found.kind)
-            self.send_header("Content-Length", str(len(found.body)))
-        self.end_headers()
-        if body and not known:
-            self.wfile.write(found.body)
+    return Starlette(
+        routes=[Route("/health", health), *views, Route("/{path:path}", page)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=check_host)],
+        exception_handlers={
+            HTTPStatus.NOT_FOUND: lambda request, _: respond_error(
+                request, HTTPStatus.NOT_FOUND, "The line has no such page.", title="Not found"
+            ),
+            HTTPStatus.METHOD_NOT_ALLOWED: lambda request, _: respond_error(
+                request, HTTPStatus.NOT_IMPLEMENTED, "The site is read-only.", title="Not implemented"
+            ),
+        },
+    )
 
-    def _found(self) -> Answer:
-        """A page of another name's site would let any web page read this one (DNS rebinding): such hosts get nothing."""
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-        if host not in NAMES:
-            reason = f"Open it as http://{HOST}: other names are refused, so that no web page can read it through one."
-            return Answer(status=HTTPStatus.MISDIRECTED_REQUEST, body=error_page(reason, title="Wrong name"))
-        return self.find(unquote(urlsplit(self.path).path))
+
+async def check_host(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Refuse requests for a foreign host name: DNS rebinding would let any web page read this site through one."""
+    if urlsplit(f"//{request.headers.get('host', '')}").hostname in HOST_NAMES:
+        return await call_next(request)
+    reason = f"Open it as http://{HOST}. Requests for other host names are refused, because web pages could read it."
+    return respond_error(request, HTTPStatus.MISDIRECTED_REQUEST, reason, title="Wrong host name")
+
+
+def respond_error(request: Request, status: HTTPStatus, reason: str, *, title: str) -> Response:
+    """Return an error page as a response."""
+    return respond(request, error_page(reason, title=title), status=status)
+
+
+def respond(request: Request, body: bytes, *, status: HTTPStatus = HTTPStatus.OK, media_type: str = HTML) -> Response:
+    """Return a response with security headers and an ETag, or 304 if the client already has this body."""
+    headers = HEADERS | {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
+    if status is HTTPStatus.OK and request.headers.get("If-None-Match") == headers["ETag"]:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, status_code=status, headers=headers, media_type=media_type)

@@ -73,7 +73,7 @@ class Site:
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
             fresh = Path(folder) / "fresh"
             fresh.mkdir()
-            (fresh / MARK).write_text(snapshot.stamp, encoding="utf-8")
+            (fresh / MARK).write_text(snapshot.fingerprint, encoding="utf-8")
             written = [
                 path for path in self.paths(snapshot) if _write(fresh / path, self.page(path, snapshot=snapshot))
             ]

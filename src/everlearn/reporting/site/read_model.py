@@ -42,7 +42,7 @@ class LineSnapshot:
     done: tuple[str, ...] = ()
 
     @property
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         """Equal for looks that show the same."""
         return digest_of(repr((self.state.tip, self.open and self.open.key, self.done)).encode())
 

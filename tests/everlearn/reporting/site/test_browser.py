@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from everlearn.reporting.site.http_server import listen
 from everlearn.reporting.site.read_model import page_name
 from tests.support import browser
+from tests.support.site import serve_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +30,8 @@ BRIGHTNESS = """
 
 @pytest.fixture(scope="module")
 def url(eventful: Eventful) -> Iterator[str]:
-    with listen(lambda: eventful.registry, port=0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serve_site(lambda: eventful.registry) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
