@@ -19,7 +19,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from everlearn.cli.approve import close_forms as close_from_cli
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.gate.decision import Decision, Outcome
 from everlearn.local.process import wait_until
@@ -180,7 +180,7 @@ def test_a_form_is_cancelled_after_a_decision_elsewhere(
     work_on(client, run)
     assert close_forms(line="asking", version="v0009") == 0
     monkeypatch.setenv("PREFECT_API_URL", nights.prefect_url)
-    close_from_cli(Place(home=nights.folder, params=nights.folder / "p.yaml"), line="asking", version="v0001")
+    close_from_cli(Installation(home=nights.folder, params=nights.folder / "p.yaml"), line="asking", version="v0001")
     assert client.read_flow_run(run).state_name == "Cancelled"
     open_registry(settings).approve("v0001", reason="read it", actor="Ada")
     late = open_form(client, settings, "v0001")

@@ -1,7 +1,8 @@
-"""`everlearn …`: the one place where the parts are put together. Only this package knows the terminal.
+"""The command line, `everlearn …`, a module for each group of commands. It puts the other packages together.
 
-Each command imports what it needs when it runs, so that the light ones answer at once. An error that a user can
-answer becomes one message with its remedy and an exit code; any other is a bug and keeps its traceback.
+Only this package uses the terminal (typer, rich); it may import every other one. Each command imports heavy packages
+when it runs, so that light commands start fast. An expected error becomes one message with its remedy and an exit code;
+any other error is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from everlearn.cli import (
     servers,
     worker,
 )
-from everlearn.cli.context import Place
-from everlearn.cli.output import complain
+from everlearn.cli.context import Installation
+from everlearn.cli.output import print_error
 from everlearn.errors import EverlearnError
 
 DISK_FULL = 9
@@ -40,18 +41,18 @@ A first session: `everlearn up`, `everlearn doctor`, `everlearn cycle`, `everlea
 Exit codes:
 
 - 0 done (also: nothing new, or done before)
-- 1 doctor found something amiss
+- 1 doctor found a problem
 - 2 wrong input, setting or option
-- 3 the object store said no, or did not answer
+- 3 the object store refused, or did not answer
 - 4 the line's history does not allow this
-- 5 a digest, a signature or the chain does not hold
-- 6 the night cannot go on
-- 7 a base model or an adapter that cannot be used
-- 8 a local server that does not start or stop
+- 5 a digest, a signature or the chain of events is not valid
+- 6 the night cannot continue
+- 7 a base model or an adapter cannot be used
+- 8 a server does not start, stop or answer
 - 9 the disk is full
 - 10 the gate rejected the night's candidate
-- 11 the gate could not tell
-- 12 the champion has changed, but a consumer has not followed in time
+- 11 the gate could not decide
+- 12 the champion has changed, but a consumer did not follow in time
 - 130 stopped by Ctrl-C
 - 143 stopped by SIGTERM
 """
@@ -69,53 +70,58 @@ for part in (servers, nights, history, consumers, approve, repair, collect, sche
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedule.schedule, name="schedule")
 
-Home = Annotated[Path, typer.Option(metavar="DIR", help="State of the local servers and downloads.")]
-Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings; EVERLEARN_* variables win over them.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")]
+Home = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="State of the local servers and downloads; by default .everlearn beside FILE."),
+]
+Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings file; EVERLEARN_* variables override it.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error.")]
 
 
 @app.callback()
 def everlearn(
     context: typer.Context,
     *,
-    home: Home = Path(".everlearn"),
+    home: Home = None,
     params: Params = Path("params.yaml"),
     verbose: Verbose = False,
 ) -> None:
     """Keep a language model learning after it ships.
 
-    Every night: new problems in, a ladder of easier ones that the model makes itself, training on what was verified, a
-    gate that proves better and nowhere worse, and a published version that one command takes back.
+    Every night reads new problems, grows a ladder of easier variants that the model proposes itself, trains on verified
+    answers, tests that the result is better and nowhere worse, and publishes a version that one command rolls back.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
     for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.INFO if verbose else logging.WARNING)  # what Prefect's own loggers pass on, too
-        handler.removeFilter(is_ours) if verbose else handler.addFilter(is_ours)
-    context.obj = Place(home=home, params=params)
+        handler.setLevel(
+            logging.INFO if verbose else logging.WARNING
+        )  # for records that Prefect's loggers propagate as well
+        handler.removeFilter(is_not_from_prefect) if verbose else handler.addFilter(is_not_from_prefect)
+    context.obj = Installation.beside(params, home=home)
 
 
-def is_ours(record: logging.LogRecord) -> bool:
-    """Whether nobody else says it: what stopped a run, Prefect logs up to three times, and `main` once."""
+def is_not_from_prefect(record: logging.LogRecord) -> bool:
+    """Whether to show a record: Prefect logs the error of a run up to three times, and `main` prints it once."""
     return not record.name.startswith("prefect.")
 
 
 def main() -> None:
     """Run the command line and end the process with a documented exit code."""
-    # Set before any library starts its threads: idle ones must wait, not spin, on a machine that is shared.
+    # Before any library starts its threads: idle ones must sleep instead of spin on a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading two megabytes needs none
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Prefect reports its first flow at a terminal, unless it is told not to
-    # Nearly all that a short command makes stays until it ends: 30 ms of looking for garbage less.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading takes less than a second
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # no telemetry from Prefect
+    # Nearly all objects of a short command live until it ends: fewer collections save 30 ms.
     gc.set_threshold(100_000, 20, 20)
     try:
         app()
     except EverlearnError as error:
-        complain(str(error))
+        print_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        complain(f"the disk is full ({error}); make room and run the same command again: it continues where it was")
+        print_error(f"the disk is full ({error}); make room and run the same command again: it resumes")
         sys.exit(DISK_FULL)

@@ -1,13 +1,14 @@
-"""Where a command works: the settings, the state directory, and the servers that it finds there.
+"""The installation that a command works on: settings, state directory and local servers.
 
-This is the composition root: the one place that chooses the store behind the registry. It imports nothing heavy, so
-that `status`, `history` and `rollback` answer at once.
+This is the composition root: it chooses the store behind the registry. It imports nothing heavy, so that `status`,
+`history` and `rollback` start fast.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn import settings as configuration
@@ -19,62 +20,75 @@ from everlearn.registry import signing
 from everlearn.registry.connect import open_registry
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from everlearn.registry.versions import Registry
     from everlearn.settings import Profile, Settings
 
-MOVED = (
-    "Prefect starts on another database. Deployments, schedules, runs and their logs stay behind on {}: run "
-    "`everlearn deploy` for every line, and set times of your own again with `everlearn schedule set`. Versions and "
-    "history are in the bucket, and stay as they are."
+HOME = Path(".everlearn")
+DATABASE_CHANGED = (
+    "Prefect starts on another database. Deployments, schedules, runs and their logs remain on {}: run "
+    "`everlearn deploy` for every line, and set your own times again with `everlearn schedule set`. Versions and "
+    "history are in the bucket and do not change."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The state directory (`.everlearn`) and the file of settings (`params.yaml`)."""
+class Installation:
+    """The state directory (`.everlearn`) and the settings file (`params.yaml`)."""
 
     home: Path
     params: Path
 
+    @classmethod
+    def beside(cls, params: Path, *, home: Path | None) -> Installation:
+        """Return the installation of a settings file. By default its state directory is in the same folder."""
+        return cls(home=home or (params.parent / HOME if params.is_file() else HOME), params=params)
+
     @property
     def inbox(self) -> Path:
-        """Where problems wait for the next night of the line."""
-        return self.settings().inbox_directory
+        """The folder of problems for the next night: that of the settings, else `inbox` in the state directory."""
+        settings = self.settings()
+        if "inbox" in settings.data.model_fields_set:
+            return settings.inbox_directory
+        return self.home.absolute() / "inbox" / settings.store.line
 
     def settings(self, *, profile: Profile | None = None) -> Settings:
-        """The settings, with the address of the local S3 server where no other is set."""
+        """Return the settings. After `connect`, they name the local S3 server unless they name another one."""
         return configuration.load(self.params, profile=profile)
 
     def connect(self) -> None:
-        """Let this process, and the ones it starts, find the local servers; an S3 server of one's own is left alone."""
-        found = laptop.environment(self.home)
-        if configuration.load(self.params).store.endpoint_url is not None:
-            found = {name: value for name, value in found.items() if name.startswith("PREFECT_")}
-        os.environ.update({name: value for name, value in found.items() if not is_chosen(name)})
+        """Set the environment of this process and its children to the local servers.
+
+        An S3 server that the settings name is used instead, and variables of Prefect that the user set are kept.
+        """
+        variables = laptop.environment(self.home)
+        if self.settings().store.endpoint_url is not None:
+            variables = {name: value for name, value in variables.items() if name.startswith("PREFECT_")}
+        os.environ.update({name: value for name, value in variables.items() if not is_set_by_user(name)})
 
     def start(self) -> None:
-        """Start the local servers that do not run, unless the settings name an S3 server; then let them be found."""
-        chosen = self.settings().store
-        if chosen.endpoint_url is None:
+        """Start the local servers unless the settings name an S3 server, and connect to them."""
+        store = self.settings().store
+        if store.endpoint_url is None:
             self.choose_database(os.environ.get(VARIABLE))
-            laptop.up(self.home, bucket=chosen.bucket)
-            self.own_key()
+            laptop.up(self.home, bucket=store.bucket)
+            self.create_key()
         self.connect()
 
     def choose_database(self, url: str | None, *, sqlite: bool = False) -> str | None:
-        """Let Prefect start on that Postgres, the one of before, or SQLite; a sentence if the server will be another.
+        """Choose the database of the local Prefect server: the Postgres at `url`, SQLite, or that of the last start.
 
-        Nothing is changed where Prefect runs already, or where its Postgres would not do: ServiceError.
+        Return a message if an existing server moves to another database.
+
+        Raises:
+            ServiceError: Prefect is running on another database, or the Postgres cannot be used. Nothing is changed.
         """
         _, prefect = laptop.servers(self.home)
         before = prefect.database
         chosen = None if sqlite else PostgresUrl.parse(url) if url else before
         if prefect.is_running():
             if chosen != before:
-                where = before.redacted if before else "SQLite"
-                raise ServiceError(f"Prefect runs on {where} here; run `everlearn down`, then the same command again")
+                current = before.redacted if before else "SQLite"
+                raise ServiceError(f"Prefect runs on {current} here; run `everlearn down`, then the same command again")
             return None
         if chosen is not None:
             from everlearn.orchestration.postgres_check import check_database
@@ -83,24 +97,24 @@ class Place:
         if chosen == before:
             return None
         prefect.set_database(chosen)
-        return MOVED.format(before.redacted if before else "SQLite") if prefect.was_started() else None
+        return DATABASE_CHANGED.format(before.redacted if before else "SQLite") if prefect.was_started() else None
 
     def registry(self) -> Registry:
-        """The line of the settings. StoreDownError when there is no server to talk to."""
+        """Connect and return the registry of the line. StoreDownError if no S3 server is known."""
         self.connect()
         return open_registry(self.settings())
 
     def site(self) -> LocalSite:
-        """The pages of the line, served locally, whether they are or not."""
+        """Return the local web server of the line's pages, running or not."""
         return LocalSite(self.home, params=self.params)
 
-    def own_key(self) -> None:
-        """Draw a key to sign with, unless there is one or the settings do without: for a line on the local server."""
+    def create_key(self) -> None:
+        """Create a signing key for a line on the local server, unless there is one or the settings need none."""
         settings = self.settings()
         if not (settings.signing.unsigned or settings.signing.trusted or settings.key_file.exists()):
             signing.create_key(settings.key_file)
 
 
-def is_chosen(name: str) -> bool:
-    """Whether the user has set this variable of Prefect himself, so that it is not ours to change."""
+def is_set_by_user(name: str) -> bool:
+    """Whether the user has set this variable of Prefect, so that it must not be changed."""
     return name.startswith("PREFECT_") and name in os.environ

@@ -1,4 +1,4 @@
-"""Events and versions as sentences for people and as facts for programs."""
+"""Events, versions and consumers as facts (JSON) and as tables."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 
-def moment(at: datetime) -> str:
-    """Seconds are enough for people."""
+def format_time(at: datetime) -> str:
+    """Return a time in UTC to the second."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def of_event(event: Event) -> dict[str, Any]:
-    """An event as it was sealed, with its digest."""
+def event_facts(event: Event) -> dict[str, Any]:
+    """Return an event as it is stored, with its digest."""
     return event.to_content() | {"digest": event.digest}
 
 
-def of_state(state: State, *, line: str) -> dict[str, Any]:
-    """The line at a glance."""
+def state_facts(state: State, *, line: str) -> dict[str, Any]:
+    """Return the state of a line: champion, versions, last event."""
     return {
         "line": line,
         "champion": state.champion,
@@ -46,36 +46,55 @@ def of_state(state: State, *, line: str) -> dict[str, Any]:
         "barred": list(state.barred),
         "flagged": list(state.flagged),
         "events": state.sequence,
-        "last": of_event(state.history[-1]) if state.history else None,
+        "last": event_facts(state.history[-1]) if state.history else None,
     }
 
 
-def of_acknowledgement(said: Acknowledgement) -> dict[str, Any]:
-    """What a consumer has said, without its name."""
-    return {"version": said.version, "manifest": said.manifest, "sequence": said.sequence, "at": said.at.isoformat()}
+def replica_facts(replica: Replica) -> dict[str, Any]:
+    """Return a consumer and what it has acknowledged; None where the acknowledgement is damaged."""
+    none = dict.fromkeys(("version", "manifest", "sequence", "at"))
+    acknowledged = none if replica.acknowledged is None else _acknowledgement_facts(replica.acknowledged)
+    return {"consumer": replica.consumer, "behind": replica.behind, **acknowledged}
 
 
-def of_replica(replica: Replica) -> tuple[object, ...]:
-    """A row: consumer, version, manifest, events seen, when, and whether it is behind."""
-    sign = Text("behind", style="bold red") if replica.behind else Text("up to date", style="green")
-    said = replica.acknowledged
-    if said is None:
-        return (replica.consumer, "cannot be read", None, None, None, sign)
-    serves = said.version or "the base model"
-    return (replica.consumer, serves, said.manifest and said.manifest[:12], said.sequence, moment(said.at), sign)
+def _acknowledgement_facts(acknowledged: Acknowledgement) -> dict[str, Any]:
+    return {
+        "version": acknowledged.version,
+        "manifest": acknowledged.manifest,
+        "sequence": acknowledged.sequence,
+        "at": acknowledged.at.isoformat(),
+    }
 
 
-def of_version(entry: VersionEntry, manifest: Manifest) -> dict[str, Any]:
-    """The history's entry and the manifest in one."""
-    told = {"version": entry.version, "barred": entry.barred, "approved": entry.approved, "reason": entry.reason}
-    return told | manifest.to_content() | {"manifest": entry.manifest, "actor": entry.actor, "at": entry.at.isoformat()}
+def replica_row(replica: Replica) -> tuple[object, ...]:
+    """Return a table row: consumer, version, manifest, events seen, time, and whether it is behind."""
+    status = Text("behind", style="bold red") if replica.behind else Text("up to date", style="green")
+    last = replica.acknowledged
+    if last is None:
+        return (replica.consumer, "cannot be read", None, None, None, status)
+    version = last.version or "the base model"
+    return (
+        replica.consumer,
+        version,
+        last.manifest and last.manifest[:12],
+        last.sequence,
+        format_time(last.at),
+        status,
+    )
 
 
-def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
-    """A version for people: origin, files, the gate's table and reasons."""
+def version_facts(entry: VersionEntry, manifest: Manifest) -> dict[str, Any]:
+    """Return the manifest of a version together with its entry in the history."""
+    status = {"version": entry.version, "barred": entry.barred, "approved": entry.approved, "reason": entry.reason}
+    origin = {"manifest": entry.manifest, "actor": entry.actor, "at": entry.at.isoformat()}
+    return status | manifest.to_content() | origin
+
+
+def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
+    """Return a version for people: origin, files, and the gate's table with its reasons."""
     rows = [
         ("version", entry.version + (" (barred)" if entry.barred else "")),
-        ("published", f"{moment(entry.at)} UTC by {entry.actor}"),
+        ("published", f"{format_time(entry.at)} UTC by {entry.actor}"),
         ("why", entry.reason),
         ("parent", manifest.parent or "the base model"),
         ("base", manifest.base_fingerprint[:16]),
@@ -89,25 +108,29 @@ def portrait(entry: VersionEntry, manifest: Manifest) -> RenderableType:
     if manifest.decision:
         from everlearn.gate.decision import Decision
 
-        parts += ["", gate(Decision.from_dict(manifest.decision))]
+        parts += ["", decision_table(Decision.from_dict(manifest.decision))]
     return Group(*parts)
 
 
-def document(registry: Registry, version: str, manifest: Manifest, *, wanted: str) -> dict[str, Any]:
-    """The provenance or the bill of materials of a version, its digest checked. NotFoundError if it has none."""
-    ref = manifest.documents().get(wanted)
+def read_document(registry: Registry, version: str, manifest: Manifest, *, kind: str) -> dict[str, Any]:
+    """Return the provenance or the bill of materials of a version, its digest verified.
+
+    Raises:
+        NotFoundError: the version was published without that document.
+    """
+    ref = manifest.documents().get(kind)
     if ref is None:
-        raise NotFoundError(f"{version} was published without {wanted}, by an earlier version of Everlearn")
-    return parse(registry.get_object(ref), name=f"{wanted} of {version}")
+        raise NotFoundError(f"{version} was published without {kind}, by an earlier version of Everlearn")
+    return parse(registry.get_object(ref), name=f"{kind} of {version}")
 
 
-def pretty(value: dict[str, Any]) -> str:
-    """JSON that people can read."""
+def indented_json(value: dict[str, Any]) -> str:
+    """Return JSON for people."""
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def gate(decision: Decision) -> RenderableType:
-    """What the gate said: one row a suite and comparison, then its reasons."""
+def decision_table(decision: Decision) -> RenderableType:
+    """Return the outcome of the gate, its reasons, and a row for each suite and baseline."""
     rows = [
         (row.suite, row.against, row.n, f"{row.before:.1%}", f"{row.after:.1%}", row.won, row.lost, row.outcome)
         for row in decision.rows

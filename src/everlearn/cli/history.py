@@ -1,94 +1,98 @@
-"""`status`, `history`, `show`, `rollback`, `promote`, `report`: what was published, and which of it serves.
+"""`status`, `history`, `show`, `rollback`, `promote`, `report`: the published versions of a line.
 
-None of these needs torch, Great Expectations or Prefect: a rollback must work on a machine where nothing else does.
+None of these needs torch, Great Expectations or Prefect: a rollback must work on a machine without them.
 """
 
 from __future__ import annotations
 
 import getpass
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from everlearn.cli import formatting, waiting
-from everlearn.cli.output import Json, answer, table, tell
+from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, table
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.events_client import CHANGED, emit
 from everlearn.registry.events import EventKind
 from everlearn.serving.rollout_status import read_rollout_status
 
 if TYPE_CHECKING:
-    from everlearn.cli.context import Place
+    from everlearn.cli.context import Installation
     from everlearn.registry.events import Event
     from everlearn.registry.versions import Registry
 
 app = typer.Typer()
 
 
-def said(reason: str) -> str:
-    """A reason that says something."""
+def check_reason(reason: str) -> str:
+    """Return the reason. typer.BadParameter if it is empty."""
     if not reason.strip():
-        raise typer.BadParameter("it is empty: say why in a few words, the history keeps them")
+        raise typer.BadParameter("the reason is empty; say why in a few words for the history")
     return reason
 
 
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.")]
 Verification = Annotated[
     Literal["quick", "full"],
-    typer.Option(help="Of the target's bytes: ask the store for its checksums, or read and hash them all."),
+    typer.Option(help="Check of the target's bytes: compare the store's checksums, or read and hash all of them."),
 ]
 Wait = Annotated[
     float | None,
-    typer.Option(metavar="60s", parser=waiting.duration, help="Wait until all consumers have followed; 12 if not."),
+    typer.Option(
+        metavar="60s",
+        parser=waiting.parse_duration,
+        help="Wait so long until all consumers have followed; exit code 12 if they did not.",
+    ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")]
+Reason = Annotated[str, typer.Option(callback=check_reason, help="Why, for the history.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")]
 
 
 @app.command()
 def status(context: typer.Context, *, json: Json = False) -> None:
     """Show the champion, the versions and the last event of the line.
 
-    The champion is what consumers should load now. A barred version was taken back.
+    The champion is the version that consumers should load now. A barred version was rolled back.
 
     everlearn status
     everlearn status --json | jq .champion
     """
-    place: Place = context.obj
-    state = place.registry().state()
-    site = place.site()
-    seen = site.url if site.is_running() else None
-    facts = formatting.of_state(state, line=place.settings().store.line) | {"site": seen}
+    installation: Installation = context.obj
+    state = installation.registry().state()
+    site = installation.site()
+    site_url = site.url if site.is_running() else None
+    facts = formatting.state_facts(state, line=installation.settings().store.line) | {"site": site_url}
     rows = [
         ("line", facts["line"]),
         ("champion", facts["champion"] or "none yet: the base model serves"),
         ("versions", ", ".join(facts["versions"]) or None),
         ("barred", ", ".join(facts["barred"]) or None),
         ("last event", state.history[-1].sentence if state.history else None),
-        ("site", seen),
+        ("site", site_url),
     ]
-    answer(facts, as_json=json, shown=table("", "", rows=rows))
+    print_result(facts, as_json=json, text=table("", "", rows=rows))
 
 
 @app.command()
 def history(
     context: typer.Context,
     *,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest events.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show what happened to the line, the newest first.
+    """Show the events of the line, the newest first.
 
-    Published, rejected, rolled back: what, when, by whom and why. Nothing is ever removed from it.
+    Each event (published, rejected, rolled back, …) has a time, an actor and a reason. Events are never removed.
 
     everlearn history --limit 5
     """
-    place: Place = context.obj
-    events = list(reversed(place.registry().state().history))[:limit]
-    rows = [(event.sequence, formatting.moment(event.at), event.sentence, event.actor) for event in events]
-    shown = table("#", "when (UTC)", "what and why", "who", rows=rows) if events else "nothing has happened yet"
-    answer([formatting.of_event(event) for event in events], as_json=json, shown=shown)
+    installation: Installation = context.obj
+    events = list(reversed(installation.registry().state().history))[:limit]
+    rows = [(event.sequence, formatting.format_time(event.at), event.sentence, event.actor) for event in events]
+    text = table("#", "when (UTC)", "what and why", "who", rows=rows) if events else "nothing has happened yet"
+    print_result([formatting.event_facts(event) for event in events], as_json=json, text=text)
 
 
 @app.command()
@@ -96,14 +100,14 @@ def show(
     context: typer.Context,
     version: Ref,
     *,
-    provenance: Annotated[bool, typer.Option("--provenance", help="Its SLSA v1 provenance instead.")] = False,
-    bom: Annotated[bool, typer.Option("--bom", help="Its CycloneDX bill of materials instead.")] = False,
+    provenance: Annotated[bool, typer.Option("--provenance", help="Print its SLSA v1 provenance instead.")] = False,
+    bom: Annotated[bool, typer.Option("--bom", help="Print its CycloneDX bill of materials instead.")] = False,
     json: Json = False,
 ) -> None:
-    """Show one version: where it came from, what it holds, and why the gate let it pass.
+    """Show a version: its origin, its files, and why it passed the gate.
 
-    Everything comes from its manifest, whose digest and signature are checked first; provenance and bill of materials
-    are JSON documents that the manifest names by their digests.
+    All facts come from its manifest, whose digest and signature are verified first. Provenance and bill of materials are
+    JSON documents that the manifest names by their digests.
 
         everlearn show v0001
         everlearn show champion --json | jq .decision
@@ -111,15 +115,18 @@ def show(
     """
     if provenance and bom:
         raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
-    place: Place = context.obj
-    registry = place.registry()
+    installation: Installation = context.obj
+    registry = installation.registry()
     entry = registry.resolve(version)
     manifest = registry.manifest(entry.version)
     if provenance or bom:
-        told = formatting.document(registry, entry.version, manifest, wanted="provenance" if provenance else "bom")
-        answer(told, as_json=json, shown=formatting.pretty(told))
+        kind = "provenance" if provenance else "bom"
+        document = formatting.read_document(registry, entry.version, manifest, kind=kind)
+        print_result(document, as_json=json, text=formatting.indented_json(document))
         return
-    answer(formatting.of_version(entry, manifest), as_json=json, shown=formatting.portrait(entry, manifest))
+    print_result(
+        formatting.version_facts(entry, manifest), as_json=json, text=formatting.version_table(entry, manifest)
+    )
 
 
 @app.command()
@@ -127,42 +134,42 @@ def rollback(
     context: typer.Context,
     *,
     reason: Annotated[
-        str, typer.Option(callback=said, help="Why, for the history and for whoever reviews that night's data.")
+        str, typer.Option(callback=check_reason, help="Why, for the history and for the review of that night's data.")
     ],
     to: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Or base; by default the last good champion.")
+        str | None, typer.Option(metavar="VERSION", help="v0001 or base; by default the last good champion.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Do not bar the version that is left.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Do not bar the version that served before.")] = False,
     verify: Verification = "quick",
     wait: Wait = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Take the champion back: the version before it serves again.
+    """Roll the champion back to the version before it.
 
-    First the target is checked: signature, base model, not barred, and each object's presence, size and checksum as the
-    store holds them. The version that is left is barred: it will be neither champion nor parent, and its night's data
-    is flagged. Nothing is deleted. `--to base` goes back to the base model alone. Neither Prefect nor the model is
-    needed.
+    The target is checked first: signature, base model, not barred, and presence, size and checksum of each object in the
+    store. The version that served before is barred: it can be neither champion nor parent any more, and its night's
+    data is flagged. Nothing is deleted. `--to base` returns to the base model alone. Needs neither Prefect nor the model.
 
         everlearn rollback --reason "wrong signs since this morning"
         everlearn rollback --to v0001 --reason "back to the start" --yes --wait 60s
     """
-    place: Place = context.obj
-    registry = place.registry()
-    if asks(yes=yes):
+    installation: Installation = context.obj
+    registry = installation.registry()
+    if is_interactive(yes=yes):
         state = registry.state()
         target = to or state.last_good or "the base model"
         end = "" if keep else f" {state.champion} will be barred."
-        confirm(f"Take back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
+        confirm(f"Roll back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
-    told = [done.event.sentence]
-    emit(CHANGED, line=registry.line, payload=change(done.event, champion=done.to))
+    sentences = [done.event.sentence]
+    emit(CHANGED, line=registry.line, payload=change_payload(done.event, champion=done.to))
     if done.barred:
-        told.append(f"{done.left} is barred: it will be neither champion nor parent")
+        sentences.append(f"{done.left} is barred: it can be neither champion nor parent")
     flagged = registry.cached_state.versions[done.left].data_digest
-    told.append(f"the data of its night, {flagged[:16]}, is flagged for review")
-    settle(registry, formatting.of_event(done.event) | {"flagged": flagged}, told=told, wait=wait, as_json=json)
+    sentences.append(f"the data of its night, {flagged[:16]}, is flagged for review")
+    facts = formatting.event_facts(done.event) | {"flagged": flagged}
+    print_change(registry, facts, sentences=sentences, wait=wait, as_json=json)
 
 
 @app.command()
@@ -170,54 +177,51 @@ def promote(
     context: typer.Context,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="v0001")],
     *,
-    reason: Annotated[str, typer.Option(callback=said, help="Why, for the history.")],
+    reason: Reason,
     verify: Verification = "quick",
     wait: Wait = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Make a published version the champion: a rollback the other way, after the same checks.
+    """Make a published version the champion, after the same checks as a rollback.
 
     A version that was barred by a rollback is refused. Promoting the champion changes nothing.
 
         everlearn promote v0008 --reason "it was the data source, not the version"
     """
-    place: Place = context.obj
-    registry = place.registry()
+    installation: Installation = context.obj
+    registry = installation.registry()
     before = registry.state()
-    if asks(yes=yes):
+    if is_interactive(yes=yes):
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
     entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
-    since = registry.cached_state.history[before.sequence :]
-    done = [event for event in since if event.kind is EventKind.PROMOTED and event.detail["version"] == entry.version]
-    facts: dict[str, Any] = formatting.of_event(done[-1]) if done else {}
-    if done:
-        emit(CHANGED, line=registry.line, payload=change(done[-1], champion=entry.version))
-    told = done[-1].sentence if done else f"{entry.version} is the champion already: nothing was changed"
-    settle(registry, facts | {"version": entry.version, "changed": bool(done)}, told=[told], wait=wait, as_json=json)
+    new_events = registry.cached_state.history[before.sequence :]
+    promoted = [event for event in new_events if _is_promotion(event, version=entry.version)]
+    facts: dict[str, Any] = formatting.event_facts(promoted[-1]) if promoted else {}
+    if promoted:
+        emit(CHANGED, line=registry.line, payload=change_payload(promoted[-1], champion=entry.version))
+    sentence = promoted[-1].sentence if promoted else f"{entry.version} is the champion already: nothing was changed"
+    facts |= {"version": entry.version, "changed": bool(promoted)}
+    print_change(registry, facts, sentences=[sentence], wait=wait, as_json=json)
 
 
-def change(event: Event, *, champion: str | None) -> dict[str, Any]:
-    """What people are told of it."""
+def _is_promotion(event: Event, *, version: str) -> bool:
+    return event.kind is EventKind.PROMOTED and event.detail["version"] == version
+
+
+def change_payload(event: Event, *, champion: str | None) -> dict[str, Any]:
+    """Return the payload of the Prefect event, which notifications show."""
     return {"what": event.sentence, "actor": event.actor, "champion": champion}
 
 
-def asks(*, yes: bool) -> bool:
-    """Whether somebody sits there who can be asked."""
-    return sys.stdin.isatty() and not yes
-
-
-def confirm(question: str) -> None:
-    """Go on only after a yes."""
-    typer.confirm(question, abort=True, err=True)
-
-
-def settle(registry: Registry, facts: dict[str, Any], *, told: list[str], wait: float | None, as_json: bool) -> None:
-    """Say what was done and what consumers will see, and wait for them if asked."""
-    seen = read_rollout_status(registry)
-    answer(facts | seen.facts(), as_json=as_json, shown="\n  ".join([*told, *seen.sentences()]))
+def print_change(
+    registry: Registry, facts: dict[str, Any], *, sentences: list[str], wait: float | None, as_json: bool
+) -> None:
+    """Print what has changed and the rollout status, and wait `wait` seconds for consumers, if given."""
+    status = read_rollout_status(registry)
+    print_result(facts | status.facts(), as_json=as_json, text="\n  ".join([*sentences, *status.sentences()]))
     if wait is not None:
-        waiting.wait(registry, patience_s=wait)
+        waiting.wait_for_consumers(registry, timeout_s=wait)
 
 
 @app.command()
@@ -225,29 +229,31 @@ def report(
     context: typer.Context,
     version: Ref,
     *,
-    to: Annotated[Path | None, typer.Option(metavar="FILE", help="By default below .everlearn/reports.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write; by default in .everlearn/reports.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Fetch the report of the night that made a version.
 
-    It is one HTML page that needs nothing but a browser.
+    The report is one HTML page without external resources.
 
     everlearn report v0001
     everlearn report champion --to night.html
     """
-    place: Place = context.obj
-    registry = place.registry()
+    installation: Installation = context.obj
+    registry = installation.registry()
     name = registry.resolve(version).version
     page = registry.manifest(name).report
     if page is None:
-        raise NotFoundError(f"{name} was published without a report; `everlearn show {name}` tells what is known of it")
-    where = to or place.home / "reports" / f"{name}.html"
-    where.parent.mkdir(parents=True, exist_ok=True)
-    partial = where.with_name(f".{where.name}.partial")
+        raise NotFoundError(f"{name} was published without a report; `everlearn show {name}` shows its gate decision")
+    path = to or installation.home / "reports" / f"{name}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(registry.get_object(page))
-    partial.replace(where)
-    answer({"version": name, "report": str(where)}, as_json=json, shown=str(where))
-    tell("open it in a browser")
-    site = place.site()
+    partial.replace(path)
+    print_result({"version": name, "report": str(path)}, as_json=json, text=str(path))
+    print_note("open it in a browser")
+    site = installation.site()
     if site.is_running():
-        tell(f"the whole line: {site.url}")
+        print_note(f"the whole line: {site.url}")

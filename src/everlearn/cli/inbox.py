@@ -1,4 +1,4 @@
-"""The inbox of a line: shards of new problems that wait for its next night, each there once, whole or not at all."""
+"""The inbox of a line: shards of new problems for its next night, each stored once and written atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxReceipt:
-    """What was handed in. `faults` counts bad rows by reason, `examples` explains the first of each."""
+    """Summary of added shards. `faults` counts bad rows by reason, `examples` explains the first of each."""
 
     rows: int
     good: int
@@ -29,10 +29,14 @@ class InboxReceipt:
     shards: tuple[Path, ...]
 
 
-def hand_in(
+def add_to_inbox(
     path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float
 ) -> InboxReceipt:
-    """Copy the shards at `path` into the inbox. BadDataError, and nothing is copied, if too many rows are bad."""
+    """Copy the shards at `path` into the inbox.
+
+    Raises:
+        BadDataError: the share of bad rows exceeds `max_bad_share`. Nothing is copied.
+    """
     intake = rows.read(path, domain=domain, load=load)
     bad = [row for row in intake.rows if row.fault]
     good = [row for row in intake.rows if not row.fault]
@@ -40,7 +44,7 @@ def hand_in(
     if len(bad) > max_bad_share * len(intake.rows):
         raise BadDataError(
             f"{path}: {len(bad)} of {len(intake.rows)} rows are bad, more than the {max_bad_share:.0%} of "
-            f"ingest.max_bad_share; nothing was handed in. The first: {next(reversed(first.values()))}"
+            f"ingest.max_bad_share; nothing was added. The first: {next(reversed(first.values()))}"
         )
     return InboxReceipt(
         rows=len(intake.rows),
@@ -48,23 +52,23 @@ def hand_in(
         duplicates=len(good) - len({(row.domain, row.canonical) for row in good}),
         faults=dict(Counter(str(row.fault) for row in bad)),
         examples=tuple(first.values()),
-        shards=tuple(keep(shard, inbox=inbox) for shard in rows.shards(path)),
+        shards=tuple(_copy_shard(shard, inbox=inbox) for shard in rows.shards(path)),
     )
 
 
-def strays(inbox: Path) -> str | None:
-    """A sentence about shards that lie beside the inboxes of the lines, where no night looks, if there are any."""
+def misplaced_shards(inbox: Path) -> str | None:
+    """Return a warning about shards beside the inboxes of the lines, which no night reads; None if there are none."""
     found = [each for each in inbox.glob("*.jsonl") if each.is_file()]
     if not found:
         return None
     return f"{len(found)} shards in {inbox} are in no line's inbox: `everlearn ingest {inbox}`, then delete them there"
 
 
-def keep(shard: Path, *, inbox: Path) -> Path:
-    """Copy one shard under the name of its digest, so that the same bytes are there once."""
+def _copy_shard(shard: Path, *, inbox: Path) -> Path:
+    """Copy a shard under the name of its digest, so that equal bytes are stored once."""
     data = shard.read_bytes()
     inbox.mkdir(parents=True, exist_ok=True)
-    kept = inbox / f"{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
-    partial = kept.with_suffix(".partial")
+    copy = inbox / f"{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
+    partial = copy.with_suffix(".partial")
     partial.write_bytes(data)
-    return partial.replace(kept)
+    return partial.replace(copy)

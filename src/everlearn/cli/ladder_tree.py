@@ -1,4 +1,4 @@
-"""A ladder as a tree in the terminal: each problem with the share of its rollouts that were right."""
+"""A ladder as a tree in the terminal: each problem with its pass rate."""
 
 from __future__ import annotations
 
@@ -17,55 +17,57 @@ if TYPE_CHECKING:
 
     from everlearn.ladder.tree import Ladder, Rung
 
-SHOWN_CHILDREN = 8
-SHOWN_ROOTS = 12
+MAX_CHILDREN = 8
+MAX_ROOTS = 12
 
 
-def draw(ladder: Ladder) -> RenderableType:
-    """The tree, and below it what was accepted and what was refused for which reason."""
-    below: dict[str | None, list[Rung]] = defaultdict(list)
+def draw_ladder(ladder: Ladder) -> RenderableType:
+    """Return the tree, and below it the number of accepted variants and of refused ones by reason."""
+    children: dict[str | None, list[Rung]] = defaultdict(list)
     for rung in ladder.rungs.values():
-        below[rung.parent].append(rung)
-    trunk = Tree(f"[bold]{len(below[None])} roots, {len(ladder.rungs)} rungs[/]")
-    grow(trunk, below[None], below=below, limit=SHOWN_ROOTS)
+        children[rung.parent].append(rung)
+    tree = Tree(f"[bold]{len(children[None])} roots, {len(ladder.rungs)} rungs[/]")
+    _add_rungs(tree, children[None], children=children, limit=MAX_ROOTS)
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(ladder.counts.items()))
-    return Group(trunk, f"[dim]{escape(counts)}[/]")
+    return Group(tree, f"[dim]{escape(counts)}[/]")
 
 
-def grow(branch: Tree, rungs: Sequence[Rung], *, below: Mapping[str | None, Sequence[Rung]], limit: int) -> None:
-    """Hang `rungs` and what is below them on `branch`; of many, those with the most below them."""
-    shown = sorted(rungs, key=lambda rung: -len(below.get(rung.digest, ())))[:limit]
-    for rung in shown:
-        twig = branch.add(label(rung))
-        grow(twig, below.get(rung.digest, ()), below=below, limit=SHOWN_CHILDREN)
-    if len(rungs) > len(shown):
-        branch.add(f"[dim]… and {len(rungs) - len(shown)} more[/]")
+def _add_rungs(
+    branch: Tree, rungs: Sequence[Rung], *, children: Mapping[str | None, Sequence[Rung]], limit: int
+) -> None:
+    """Add at most `limit` rungs to a branch, those with the most children first, each with the rungs below it."""
+    first = sorted(rungs, key=lambda rung: -len(children.get(rung.digest, ())))[:limit]
+    for rung in first:
+        below = branch.add(rung_label(rung))
+        _add_rungs(below, children.get(rung.digest, ()), children=children, limit=MAX_CHILDREN)
+    if len(rungs) > len(first):
+        branch.add(f"[dim]… and {len(rungs) - len(first)} more[/]")
 
 
-def label(rung: Rung) -> Text:
-    """`3/8 → 8/8  drop  x^2 + sin(x)`: before training, after it if known, the move that made it, the problem.
+def rung_label(rung: Rung) -> Text:
+    """Return `3/8 → 8/8  drop  x^2 + sin(x)`: pass rate before training, after it if known, move, problem.
 
-    One line, cut at the terminal's edge: a tree of wrapped lines cannot be read.
+    It is one line, cut at the edge of the terminal: a tree of wrapped lines is not readable.
     """
-    rates = [rate(rung.passed, rung.rollouts)]
+    rates = [_format_rate(rung.passed, rung.rollouts)]
     if rung.rollouts_after is not None:
-        rates.append(rate(rung.passed_after or 0, rung.rollouts_after))
+        rates.append(_format_rate(rung.passed_after or 0, rung.rollouts_after))
     move = f"[dim]{escape(rung.move)}[/]  " if rung.move else ""
-    shown = Text.from_markup(f"{' → '.join(rates)}  {move}{escape(rung.statement)}", overflow="ellipsis")
-    shown.no_wrap = True
-    return shown
+    label = Text.from_markup(f"{' → '.join(rates)}  {move}{escape(rung.statement)}", overflow="ellipsis")
+    label.no_wrap = True
+    return label
 
 
-def rate(passed: int, rollouts: int) -> str:
-    """A pass rate, green where it is high; a dash where nothing was tried."""
+def _format_rate(passed: int, rollouts: int) -> str:
+    """Return a pass rate as markup: green where all answers are right, a dash where none were sampled."""
     if not rollouts:
         return "[dim]-[/]"
     colour = "red" if not passed else "green" if passed == rollouts else "yellow"
     return f"[{colour}]{passed}/{rollouts}[/]"
 
 
-def facts(ladder: Ladder) -> dict[str, Any]:
-    """The same for programs."""
+def ladder_facts(ladder: Ladder) -> dict[str, Any]:
+    """Return the ladder for programs."""
     fields = ("digest", "parent", "depth", "move", "statement", "rollouts", "passed", "rollouts_after", "passed_after")
     rungs = [{name: getattr(rung, name) for name in fields} for rung in ladder.rungs.values()]
     return {"counts": dict(ladder.counts), "rungs": rungs}

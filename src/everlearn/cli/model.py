@@ -1,4 +1,4 @@
-"""Commands that need a model: find the version, load it, let it work. Torch is imported here and not before."""
+"""Run a version of the model: measure it on a suite, or grow a ladder with it. Imports torch when called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from everlearn.cli.output import errors
+from everlearn.cli.output import stderr_console
 from everlearn.data import rows, suites
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
@@ -18,24 +18,24 @@ from everlearn.problem import Problem, Ruling
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from everlearn.cli.context import Place
+    from everlearn.cli.context import Installation
     from everlearn.data.suites import Suite
     from everlearn.ladder.tree import Ladder
     from everlearn.problem import Measurement
     from everlearn.settings import Settings
 
 
-def adapter_of(place: Place, *, version: str) -> Path | None:
-    """The files of a version, verified, below .everlearn/versions; None for the base model alone."""
+def adapter_of(installation: Installation, *, version: str) -> Path | None:
+    """Fetch a version into the state directory, verified, and return its folder; None for the base model."""
     if version == "base":
         return None
-    registry = place.registry()
+    registry = installation.registry()
     name = registry.resolve(version).version
-    return registry.pull(name, to=place.home / "versions" / name)
+    return registry.pull(name, to=installation.home / "versions" / name)
 
 
 def suite_of(name: str, *, settings: Settings) -> Suite:
-    """The suite in a file, or the one of that name below data/suites."""
+    """Return the suite in a file, or the one of that name in the suites folder. BadInputError if there is none."""
     folder = settings.suites_directory
     path = Path(name) if Path(name).is_file() else folder / f"{name}.jsonl"
     if not path.is_file():
@@ -44,32 +44,40 @@ def suite_of(name: str, *, settings: Settings) -> Suite:
     return suites.load(path, domain=settings.domain)
 
 
-def evaluate(place: Place, *, version: str, suite: Suite) -> list[Measurement]:
-    """Answer every problem of a suite greedily, and judge each answer once."""
+def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[Measurement]:
+    """Answer every problem of a suite once, greedily, and judge the answers."""
     from everlearn.training.evaluation import measure
 
-    settings = place.settings()
-    adapter = adapter_of(place, version=version)
-    with bar(f"{version} on {suite.name}") as progress:
+    settings = installation.settings()
+    adapter = adapter_of(installation, version=version)
+    with progress_bar(f"{version} on {suite.name}") as progress:
         return measure(
-            settings.base_directory, adapter, suite.problems, seed=settings.learn.seed, threads=settings.threads,
+            settings.base_directory,
+            adapter,
+            suite.problems,
+            seed=settings.learn.seed,
+            threads=settings.threads,
             progress=progress,
-        )  # fmt: skip
+        )
 
 
 def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """Counts by ruling and the share that is right."""
+    """Return the number of items, counts by ruling, and the share that is correct."""
     counts = Counter(each.verdict.ruling for each in measurements)
-    told = {str(ruling).lower(): counts[ruling] for ruling in Ruling}
-    return {"n": len(measurements), **told, "share": counts[Ruling.CORRECT] / len(measurements)}
+    by_ruling = {str(ruling).lower(): counts[ruling] for ruling in Ruling}
+    return {"n": len(measurements), **by_ruling, "share": counts[Ruling.CORRECT] / len(measurements)}
 
 
-def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
-    """Let a model grow a ladder below the problems in `file`, away from every suite."""
+def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladder:
+    """Grow a ladder below the problems in `file`. No rung is equivalent to an item of a suite.
+
+    Raises:
+        BadInputError: the file holds no problem of the domain.
+    """
     from everlearn.training.job import GrowthJob
     from everlearn.training.ladder_growth import grow
 
-    settings = place.settings()
+    settings = installation.settings()
     domain = load_domain(settings.domain)
     found = rows.read(file, domain=settings.domain, load=load_domain).rows
     roots = [
@@ -79,15 +87,15 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
     ]
     if not roots:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
-    kept = [
+    items = [
         problem for path in sorted(settings.suites_directory.glob("*.jsonl")) for problem in suites.load(path).problems
     ]
-    with bar("growing") as progress:
+    with progress_bar("growing") as progress:
         job = GrowthJob(
             base=settings.base_directory,
-            adapter=adapter_of(place, version=version),
+            adapter=adapter_of(installation, version=version),
             roots=tuple(roots),
-            forbidden=suites.equivalence_keys(kept, domain=domain),
+            forbidden=suites.equivalence_keys(items, domain=domain),
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,
@@ -97,7 +105,7 @@ def grow_ladder(place: Place, file: Path, *, version: str) -> Ladder:
 
 
 def is_ladder(file: Path) -> bool:
-    """Whether a file begins as a kept ladder does."""
+    """Whether a file is a saved ladder, by its first bytes."""
     if not file.is_file():
         return False
     with file.open("rb") as lines:
@@ -105,9 +113,9 @@ def is_ladder(file: Path) -> bool:
 
 
 @contextlib.contextmanager
-def bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error: what is given says how many of how many are done."""
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on standard error, and yield the function that updates it: (done, total)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors(), transient=True) as progress:
+    with Progress(*columns, console=stderr_console(), transient=True) as progress:
         task = progress.add_task(text, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

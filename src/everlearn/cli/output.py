@@ -1,6 +1,6 @@
-"""What a command says, and where: the answer on standard output, everything else on standard error.
+"""Output of commands: the result on standard output, everything else on standard error.
 
-With `--json` the answer is one JSON document on one line, for programs; without, tables and sentences for people.
+With `--json` the result is one JSON document on one line, for programs; otherwise tables and sentences for people.
 """
 
 from __future__ import annotations
@@ -20,47 +20,58 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-Json = Annotated[bool, typer.Option("--json", help="Answer with one line of JSON.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.", show_default=False)]
 
 
-def answer(facts: Any, *, as_json: bool, shown: RenderableType) -> None:
-    """Print the answer, as `facts` for programs or as `shown` for people."""
+def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:
+    """Print the result on standard output: `facts` as JSON, or `text` for people."""
     if as_json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
     else:
-        Console(soft_wrap=isinstance(shown, str)).print(shown, markup=not isinstance(shown, str))
+        Console(soft_wrap=isinstance(text, str)).print(text, markup=not isinstance(text, str))
 
 
-def tell(text: str) -> None:
-    """Say something that is not the answer."""
-    errors().print(text, markup=False)
+def print_note(text: str) -> None:
+    """Print something that is not the result on standard error."""
+    stderr_console().print(text, markup=False)
 
 
-def complain(text: str) -> None:
-    """Say what went wrong, in red and without interpreting brackets in it."""
-    errors().print(text, style="bold red", markup=False)
+def print_error(text: str) -> None:
+    """Print an error in red on standard error. Brackets in it are not markup."""
+    stderr_console().print(text, style="bold red", markup=False)
 
 
-def errors() -> Console:
-    """Standard error, where nothing is wrapped, so that paths can be copied."""
+def stderr_console() -> Console:
+    """Return a console on standard error that does not wrap lines, so that paths can be copied."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def is_interactive(*, yes: bool = False) -> bool:
+    """Whether to ask for confirmation: standard input is a terminal and `--yes` was not given."""
+    return sys.stdin.isatty() and not yes
+
+
+def confirm(question: str) -> None:
+    """Ask for confirmation on standard error, and end the command unless the answer is yes."""
+    typer.confirm(question, abort=True, err=True)
+
+
 def table(*columns: str, rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table. None is shown as a dash, `Text` in its style, all else as it is: brackets are no markup here."""
+    """Return a table without borders. None is shown as a dash, `Text` in its style; brackets are not markup."""
     made = Table(*columns, box=None, header_style="bold", pad_edge=False, show_header=any(columns))
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text("-" if cell is None else str(cell)) for cell in row))
     return made
 
 
-def narrate() -> None:
-    """Let what the night says of itself appear on standard error, with the time of day, and nothing of its engine."""
+def log_to_stderr() -> None:
+    """Show the log of `everlearn` on standard error with the time of day, without the log of Prefect."""
     from everlearn.telemetry import logs
 
     handler = logging.StreamHandler()
     handler.setFormatter(logs.formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S", terminal=sys.stderr.isatty()))
     logger = logging.getLogger("everlearn")
+    # Exactly this type: handlers derived from it belong to Prefect or to a test.
     logger.handlers = [each for each in logger.handlers if type(each) is not logging.StreamHandler] + [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -1,47 +1,48 @@
-"""`fsck`: whether everything that a line holds is what was once written, and what to do where it is not."""
+"""`fsck`: check every event and byte of a line, and repair what can be proved."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.output import Json, answer, errors, tell
+from everlearn.cli.history import Yes
+from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, stderr_console
 from everlearn.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from everlearn.cli.context import Place
+    from everlearn.cli.context import Installation
     from everlearn.registry.maintenance.fsck import Damage, Findings
     from everlearn.registry.maintenance.restore import RepairPlan
     from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 app = typer.Typer()
-SHOWN = 20  # unreferenced objects that are told one by one
+MAX_LISTED = 20
+"""Unreferenced objects that are listed by name."""
 
 
 @app.command()
 def fsck(
     context: typer.Context,
     *,
-    repair: Annotated[bool, typer.Option("--repair", help="Put back what can be proved.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Restore what can be proved.")] = False,
     adopt: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Let HEAD name this event: you know that it was committed.")
+        str | None, typer.Option(metavar="DIGEST", help="Let HEAD name this event, which you know was committed.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even at a terminal.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Walk the whole line, every event and every byte, and name what is damaged, missing or unreferenced.
+    """Check every event and every byte of a line, and list what is damaged, missing or unreferenced.
 
-    Unreferenced objects are left by crashes and lost races, and are no fault. Ends with 5 if something is damaged or
-    missing. `--repair` puts back HEAD where it surely was once (the bucket holds an older HEAD, a consumer has
-    acknowledged the event, or another event was written on top of it), and objects of which the bucket holds the right
-    bytes. An event on top of the history that nothing proves is a lost race, until you `--adopt` it.
+    Unreferenced objects are left by crashes and lost races and are not faults. Exit code 5: something is damaged or
+    missing. `--repair` restores HEAD to an event that was certainly committed (the bucket holds an older HEAD, a
+    consumer has acknowledged the event, or another event follows it), and objects of which the bucket holds the right
+    bytes. A newest event without such evidence counts as a lost race, unless you `--adopt` it.
 
         everlearn fsck
         everlearn fsck --json | jq .damaged
@@ -50,28 +51,28 @@ def fsck(
     """
     from everlearn.registry.maintenance.restore import carry_out
 
-    place: Place = context.obj
-    store, line, verifier = _open(place)
+    installation: Installation = context.obj
+    store, line, verifier = _open(installation)
     findings = _walk(store, line, verifier)
     done: list[RepairPlan] = []
     while not done or repair:
         plan = _plan(store, findings, verifier, repair=repair, adopt=None if done else adopt)
         if plan is None or plan.is_empty:
             break
-        _ask(plan, yes=yes)
+        _require_confirmation(plan, yes=yes)
         carry_out(store, plan)
         done.append(plan)
         findings = _walk(store, line, verifier)
-    answer(_facts(findings, done), as_json=json, shown=_told(findings, done))
+    print_result(_facts(findings, done), as_json=json, text=_summary(findings, done))
     if not findings.is_clean:
         raise typer.Exit(IntegrityError.exit_code)
 
 
-def _open(place: Place) -> tuple[Store, str, Verifier]:
+def _open(installation: Installation) -> tuple[Store, str, Verifier]:
     from everlearn.registry import connect
 
-    place.connect()
-    settings = place.settings()
+    installation.connect()
+    settings = installation.settings()
     return connect.open_store(settings.store), settings.store.line, connect.open_verifier(settings)
 
 
@@ -84,11 +85,11 @@ def _walk(store: Store, line: str, verifier: Verifier) -> Findings:
 
 @contextlib.contextmanager
 def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where somebody watches; it leaves nothing behind."""
+    """Show a progress bar on standard error, if it is a terminal, and yield the function that updates it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = errors()
+    console = stderr_console()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("checking", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -106,26 +107,26 @@ def _plan(
     try:
         return plan_repair(store, findings, verifier=verifier)
     except IntegrityError as error:
-        tell(f"not repaired: {error}")
+        print_note(f"not repaired: {error}")
         return None
 
 
-def _ask(plan: RepairPlan, *, yes: bool) -> None:
-    for sentence in _intents(plan):
-        tell(sentence)
-    if sys.stdin.isatty() and not yes:
-        typer.confirm("Do that?", abort=True, err=True)
+def _require_confirmation(plan: RepairPlan, *, yes: bool) -> None:
+    for sentence in _describe_plan(plan):
+        print_note(sentence)
+    if is_interactive(yes=yes):
+        confirm("Do that?")
 
 
-def _intents(plan: RepairPlan) -> list[str]:
-    """What a plan changes, one sentence each."""
-    said = [f"put back {key} from an older content of the bucket" for key in plan.put_back]
+def _describe_plan(plan: RepairPlan) -> list[str]:
+    """Return what a plan changes, one sentence each."""
+    sentences = [f"put back {key} from an older content of the bucket" for key in plan.put_back]
     if plan.head is not None:
         champion = plan.champion or "the base model alone"
-        said.append(
+        sentences.append(
             f"let {plan.line}/HEAD name event {plan.sequence} ({plan.event[:12]}; champion: {champion}): {plan.because}"
         )
-    return said
+    return sentences
 
 
 def _facts(findings: Findings, done: list[RepairPlan]) -> dict[str, Any]:
@@ -140,24 +141,26 @@ def _facts(findings: Findings, done: list[RepairPlan]) -> dict[str, Any]:
         "missing": [asdict(fault) for fault in findings.missing],
         "unreferenced": list(findings.unreferenced),
         "orphan_tips": [{"digest": tip.digest} | tip.to_content() for tip in findings.orphan_tips],
-        "done": [sentence for plan in done for sentence in _intents(plan)],
+        "done": [sentence for plan in done for sentence in _describe_plan(plan)],
     }
 
 
-def _told(findings: Findings, done: list[RepairPlan]) -> str:
-    """The findings for people, a sentence a line: faults first, then what is only left over, then the verdict."""
-    said = [f"done: {sentence}" for plan in done for sentence in _intents(plan)]
-    said += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
-    said += [f"missing: {_sentence(fault)}" for fault in findings.missing]
-    said += [f"unreferenced: {key}" for key in findings.unreferenced[:SHOWN]]
-    if len(findings.unreferenced) > SHOWN:
-        said.append(f"and {len(findings.unreferenced) - SHOWN} more that nothing needs; `everlearn gc` lists them all")
+def _summary(findings: Findings, done: list[RepairPlan]) -> str:
+    """Return the findings for people, one sentence per line: faults, unreferenced objects, verdict."""
+    lines = [f"done: {sentence}" for plan in done for sentence in _describe_plan(plan)]
+    lines += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
+    lines += [f"missing: {_sentence(fault)}" for fault in findings.missing]
+    lines += [f"unreferenced: {key}" for key in findings.unreferenced[:MAX_LISTED]]
+    if len(findings.unreferenced) > MAX_LISTED:
+        lines.append(
+            f"and {len(findings.unreferenced) - MAX_LISTED} more that nothing needs; `everlearn gc` lists them all"
+        )
     for tip in findings.orphan_tips:
-        said.append(f"orphan tip: event {tip.sequence} ({tip.kind}: {tip.reason}) lost its race, as far as is known;")
-        said.append(f"  if you know that it was committed: everlearn fsck --adopt {tip.digest[:12]}")
+        lines.append(f"orphan tip: event {tip.sequence} ({tip.kind}: {tip.reason}) lost its race, as far as is known;")
+        lines.append(f"  if you know that it was committed: everlearn fsck --adopt {tip.digest[:12]}")
     size = f"{findings.size / 1e6:,.1f} MB"
-    said.append(f"{len(findings.trail)} events, {findings.checked} objects, {size}: {_verdict(findings)}")
-    return "\n".join(said)
+    lines.append(f"{len(findings.trail)} events, {findings.checked} objects, {size}: {_verdict(findings)}")
+    return "\n".join(lines)
 
 
 def _sentence(fault: Damage) -> str:

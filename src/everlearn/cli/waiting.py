@@ -1,4 +1,4 @@
-"""How long to wait for consumers, and waiting for them."""
+"""Waiting for consumers to follow the champion: the option `--wait`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from everlearn.cli.output import tell
+from everlearn.cli.output import print_note
 from everlearn.errors import LateError
 from everlearn.registry.acknowledgements import wait_until_followed
 
@@ -18,22 +18,22 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def duration(text: str) -> float:
-    """`60s`, `5m`, `1h` or a number of seconds, in seconds."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no duration; write 60s, 5m or 1h")
-    return float(found[1]) * _UNITS[found[2]]
+def parse_duration(text: str) -> float:
+    """Return `60s`, `5m`, `1h` or a plain number of seconds in seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a duration; write 60s, 5m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
 
 
-def wait(registry: Registry, *, patience_s: float) -> None:
+def wait_for_consumers(registry: Registry, *, timeout_s: float) -> None:
     """Wait until every consumer has acknowledged the champion. LateError names those that have not."""
-    tell(f"waiting up to {patience_s:g} s until all consumers have followed")
-    late = wait_until_followed(registry, timeout_s=patience_s)
+    print_note(f"waiting up to {timeout_s:g} s until all consumers have followed")
+    late = wait_until_followed(registry, timeout_s=timeout_s)
     if late:
-        names = ", ".join(each.consumer for each in late)
+        names = ", ".join(replica.consumer for replica in late)
         raise LateError(
-            f"done, but {names} did not follow within {patience_s:g} s; look at the log there, or, if it is no more, "
-            f"`everlearn replicas --forget {late[0].consumer}`"
+            f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check the log there, or, if "
+            f"the consumer is gone, run `everlearn replicas --forget {late[0].consumer}`"
         )
-    tell("all consumers have followed")
+    print_note("all consumers have followed")

@@ -1,4 +1,4 @@
-"""`worker`: let this machine run what the server schedules."""
+"""`worker`: run the scheduled flows on this machine."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn.cli.output import tell
-from everlearn.cli.schedule import client_of
+from everlearn.cli.output import print_note
+from everlearn.cli.schedule import prefect_client
 from everlearn.errors import ServiceError
 from everlearn.orchestration.run_records import RunRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from everlearn.cli.context import Place
+    from everlearn.cli.context import Installation
 
 app = typer.Typer()
 POOLS = ["cpu", "gpu"]
-LOOK_S = 2.0
-PATIENCE_S = 20.0
+POLL_S = 2.0
+STOP_TIMEOUT_S = 20.0
 
 
 @app.command()
@@ -32,67 +32,73 @@ def worker(
     context: typer.Context,
     *,
     pool: Annotated[
-        list[str] | None, typer.Option(metavar="POOL", help="Repeat it for several; both by default.")
+        list[str] | None,
+        typer.Option(metavar="POOL", help="Work pool; repeat it for several. By default both, cpu and gpu."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most runs at once in each pool.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of concurrent runs in each pool.")] = None,
 ) -> None:
-    """Run here what the server schedules, until Ctrl-C or SIGTERM: a worker of each pool, started again if it ends.
+    """Run scheduled flows on this machine until Ctrl-C or SIGTERM: one worker per pool, restarted if it ends.
 
-    Pool gpu gets what decodes or trains, pool cpu the rest. Runs that died with an earlier worker of this machine are
-    taken up again at once.
+    Pool gpu is for flows that decode or train, pool cpu for the others. Runs that died with an earlier worker of this
+    machine are started again at once.
 
         everlearn worker
         everlearn worker --pool gpu --limit 1
     """
-    place: Place = context.obj
+    installation: Installation = context.obj
     pools = pool or POOLS
-    with client_of(place) as client:
+    with prefect_client(installation) as client:
         from everlearn.orchestration.workers import check_process_pools, worker_command
 
         check_process_pools(client, pools)
         commands = {each: worker_command(each, limit=limit) for each in pools}
-    tell(f"at work for {' and '.join(pools)}; Ctrl-C or SIGTERM ends it, and other workers take up what ran here")
-    runs = RunRecords(folder=place.home / "runs")
-    bury(place, runs, pending=True)
-    with stopped() as stop:
-        keep(commands, stop=stop, look=lambda: bury(place, runs, pending=False))
-    bury(place, runs, pending=True)
+    print_note(
+        f"running workers of {' and '.join(pools)}; Ctrl-C or SIGTERM stops them, and other workers resume their runs"
+    )
+    runs = RunRecords(folder=installation.home / "runs")
+    mark_crashed(installation, runs, pending=True)
+    with stop_on_signal() as stop:
+        supervise(commands, stop=stop, poll=lambda: mark_crashed(installation, runs, pending=False))
+    mark_crashed(installation, runs, pending=True)
 
 
-def keep(
-    commands: Mapping[str, list[str]], *, stop: threading.Event, look: Callable[[], None], every_s: float = LOOK_S
+def supervise(
+    commands: Mapping[str, list[str]], *, stop: threading.Event, poll: Callable[[], None], every_s: float = POLL_S
 ) -> None:
-    """Have each command run until `stop`; one that ends by itself is started again. `look` is called now and then."""
-    with ExitStack() as crew:
-        running = {name: crew.enter_context(ending(words)) for name, words in commands.items()}
+    """Run each command until `stop`, and restart one that ends by itself. `poll` is called every `every_s` seconds."""
+    with ExitStack() as processes:
+        running = {name: processes.enter_context(child_process(command)) for name, command in commands.items()}
         while not stop.wait(every_s):
-            look()
+            poll()
             for name, process in running.items():
                 if process.poll() is not None:
-                    tell(f"the worker of pool {name} has ended ({process.returncode}); starting it again")
-                    running[name] = crew.enter_context(ending(commands[name]))
-        look()
-        tell("stopping")
+                    print_note(f"the worker of pool {name} has ended ({process.returncode}); restarting it")
+                    running[name] = processes.enter_context(child_process(commands[name]))
+        poll()
+        print_note("stopping")
 
 
 @contextmanager
-def ending(words: list[str], *, patience_s: float = PATIENCE_S) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, so that Ctrl-C reaches it by way of us, and ends it only once."""
+def child_process(command: list[str], *, timeout_s: float = STOP_TIMEOUT_S) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process while the block runs, then terminate it; kill it after `timeout_s` seconds.
+
+    It has a session of its own: Ctrl-C at the terminal would otherwise signal it a second time.
+    """
     environ = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PREFECT_WORKER_QUERY_SECONDS": "5"} | os.environ
-    with subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             yield process
         finally:
             process.terminate()
             try:
-                process.wait(patience_s)
+                process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
 
 
 @contextmanager
-def stopped() -> Iterator[threading.Event]:
-    """What is set by Ctrl-C and by SIGTERM."""
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C and SIGTERM set while the block runs."""
     stop = threading.Event()
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(kind, lambda *_: stop.set()) for kind in kinds]
@@ -103,20 +109,23 @@ def stopped() -> Iterator[threading.Event]:
             signal.signal(kind, handler)
 
 
-def bury(place: Place, runs: RunRecords, *, pending: bool) -> None:
-    """Remember what runs here, and let the server know what does no longer. One that does not answer is told later."""
+def mark_crashed(installation: Installation, runs: RunRecords, *, pending: bool) -> None:
+    """Record the runs of this machine, and mark those whose process has died as crashed on the server.
+
+    If the server does not answer, they are marked the next time.
+    """
     runs.refresh()
     dead = runs.dead()
     if not dead:
         return
     try:
-        with client_of(place) as client:
-            from everlearn.orchestration.workers import mark_crashed
+        with prefect_client(installation) as client:
+            from everlearn.orchestration import workers
 
             for run in dead:
-                name = mark_crashed(client, run, pending=pending)
+                name = workers.mark_crashed(client, run, pending=pending)
                 runs.delete(run)
                 if name is not None:
-                    tell(f"{name}: its process lives no longer")
+                    print_note(f"{name}: its process has died")
     except ServiceError as error:
-        tell(f"{error}; runs that died here are found there by their silence")
+        print_note(f"{error}; runs that died here are marked as crashed later")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a whole command, its output, its exit code, against a real S3 server."""
+"""Whole commands with their output and exit code, on a real S3 server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cli import main
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
 from everlearn.local.seaweedfs import LocalS3
@@ -26,16 +26,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROW = SuiteRow(
-    suite="tonight", kind=SuiteKind.TARGET, against=Against.PARENT, n=200, before=0.1, after=0.6, won=104, lost=4,
-    undecided=0, low=0.4, high=0.6, margin=0.05, bound=-0.4, p_value=1e-9, power=0.9, outcome=Outcome.PASS,
+    suite="tonight",
+    kind=SuiteKind.TARGET,
+    against=Against.PARENT,
+    n=200,
+    before=0.1,
+    after=0.6,
+    won=104,
+    lost=4,
+    undecided=0,
+    low=0.4,
+    high=0.6,
+    margin=0.05,
+    bound=-0.4,
+    p_value=1e-9,
+    power=0.9,
+    outcome=Outcome.PASS,
     sentence="104 won, 4 lost of 200",
-)  # fmt: skip
+)
 DECISION = Decision(outcome=Outcome.PASS, reasons=("tonight: 104 won, 4 lost [of 200]",), rows=(ROW,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a command ended."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -43,14 +57,14 @@ class Ended:
 
     @property
     def facts(self) -> Any:
-        """The answer of `--json`, which is one line."""
+        """The result of `--json`, which is one line."""
         assert self.out.count("\n") == 1
         return json.loads(self.out)
 
 
 @pytest.fixture(autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """A command may set variables for the processes it starts; the next test must not see them."""
+    """Remove and restore environment variables: commands set some for their child processes."""
     before = dict(os.environ)
     for name in [each for each in os.environ if each.startswith(("EVERLEARN_", "AWS_", "PREFECT_API"))]:
         del os.environ[name]
@@ -61,7 +75,7 @@ def _clean_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A state directory whose S3 server runs, as after `everlearn up`."""
+    """A state directory with a running S3 server, as after `everlearn up`."""
     directory = tmp_path_factory.mktemp("home")
     signing.create_key(directory / "signing.pem")
     with LocalS3(directory / "s3"):
@@ -84,7 +98,7 @@ def params(home: Path, tmp_path: Path) -> Path:
 def everlearn(
     home: Path, params: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Ended]:
-    """Run `everlearn WORDS…` to its end."""
+    """Run `everlearn WORDS…` and return its result."""
 
     def run(*words: str, at: Path = home) -> Ended:
         monkeypatch.setattr(sys, "argv", ["everlearn", "--home", str(at), "--params", str(params), *words])
@@ -99,9 +113,9 @@ def everlearn(
 
 @pytest.fixture
 def registry(home: Path, params: Path) -> Registry:
-    place = Place(home=home, params=params)
-    place.connect()
-    return open_registry(place.settings())
+    installation = Installation(home=home, params=params)
+    installation.connect()
+    return open_registry(installation.settings())
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tests.everlearn.cli.conftest import Ended
 
 
-def test_the_newest_version_that_waits_is_approved_or_refused(
+def test_approve_chooses_the_newest_waiting_version(
     everlearn: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("first", "second"):
         put(registry, name, champion=False)
-    monkeypatch.setattr("everlearn.cli.approve.asks", lambda **_: True)
+    monkeypatch.setattr("everlearn.cli.approve.is_interactive", lambda **_: True)
     asked: list[str] = []
     monkeypatch.setattr("everlearn.cli.approve.confirm", asked.append)
     refused = everlearn("approve", "--refuse", "--reason", "its answers are too long")
@@ -29,14 +29,14 @@ def test_the_newest_version_that_waits_is_approved_or_refused(
     assert everlearn("status", "--json").facts["champion"] == "v0001"
 
 
-def test_where_nothing_waits_nothing_is_changed(everlearn: Callable[..., Ended], registry: Registry) -> None:
+def test_approve_without_a_waiting_version_is_refused(everlearn: Callable[..., Ended], registry: Registry) -> None:
     ended = everlearn("approve", "--reason", "why not")
     assert ended.code == 4
     assert "waits for approval" in ended.err
     assert everlearn("history", "--json").facts == []
 
 
-def test_a_dashboard_that_is_away_does_not_matter(
+def test_approve_works_without_a_reachable_dashboard(
     everlearn: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(registry, "first", champion=False)

@@ -1,4 +1,4 @@
-"""`everlearn gc` as whoever pays for the bucket meets it: a list first, a question, and then what was removed."""
+"""`everlearn gc`: the list, the confirmation, the removal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT = "retention: {versions: 0, minimum_age_hours: 0.00003, lease_seconds: 0.0
 
 @pytest.fixture
 def forgotten(params: Path, registry: Registry, publish: Callable[..., str]) -> str:
-    """The key of an upload that nobody published, old enough to go, where ages are short."""
+    """The key of an unpublished upload that is old enough to be removed; minimum ages are short."""
     params.write_text(params.read_text(encoding="utf-8") + SHORT, encoding="utf-8")
     publish()
     key = f"{registry.line}/objects/sha256/{registry.put_object(b'forgotten').digest}"
@@ -50,16 +50,14 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch, *, says: bool) -> None:
     monkeypatch.setattr(typer, "confirm", confirm)
 
 
-def test_where_nothing_is_left_over_there_is_nothing_to_ask(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_gc_without_garbage_does_not_ask(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     ended = everlearn("gc")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out == "nothing to remove: everything is needed, or too young\n"
 
 
-def test_a_dry_run_lists_and_removes_nothing(
+def test_gc_dry_run_lists_and_removes_nothing(
     everlearn: Callable[..., Ended], registry: Registry, forgotten: str
 ) -> None:
     ended = everlearn("gc", "--dry-run")
@@ -71,7 +69,7 @@ def test_a_dry_run_lists_and_removes_nothing(
     assert is_there(registry, forgotten)
 
 
-def test_without_a_terminal_it_lists_and_refuses_unless_told_yes(
+def test_gc_without_a_terminal_requires_yes(
     everlearn: Callable[..., Ended], registry: Registry, forgotten: str
 ) -> None:
     ended = everlearn("gc")
@@ -83,7 +81,7 @@ def test_without_a_terminal_it_lists_and_refuses_unless_told_yes(
     assert not is_there(registry, forgotten)
 
 
-def test_at_a_terminal_it_asks_and_no_is_no(
+def test_gc_asks_for_confirmation_at_a_terminal(
     everlearn: Callable[..., Ended], registry: Registry, forgotten: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_a_terminal(monkeypatch, says=False)
@@ -96,17 +94,17 @@ def test_at_a_terminal_it_asks_and_no_is_no(
     assert not is_there(registry, forgotten)
 
 
-def test_a_long_list_is_cut_and_says_who_is_publishing(
+def test_gc_shortens_a_long_list_and_names_the_publisher(
     everlearn: Callable[..., Ended],
     registry: Registry,
     forgotten: str,
     publish: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(collect, "SHOWN", 1)
+    monkeypatch.setattr(collect, "MAX_LISTED", 1)
     key = f"{registry.line}/objects/sha256/{registry.put_object(b'another').digest}"  # and its lease, of 15 minutes
     assert wait_until(lambda: key in everlearn("gc", "--dry-run", "--json").out, timeout_s=20)
     ended = everlearn("gc", "--dry-run")
     assert "and 1 more; --json lists them all" in ended.out
-    assert "not now: somebody is publishing (" in ended.out
+    assert "not now: a night is publishing (" in ended.out
     assert forgotten in everlearn("gc", "--dry-run", "--json").out

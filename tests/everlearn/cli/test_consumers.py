@@ -46,7 +46,7 @@ def test_a_damaged_version_is_not_delivered(
     assert not (tmp_path / "adapter").exists()
 
 
-def test_pull_refuses_a_history_that_is_older_than_it_is_told_or_remembers(
+def test_pull_refuses_an_older_history(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, tmp_path: Path
 ) -> None:
     publish()
@@ -60,7 +60,7 @@ def test_pull_refuses_a_history_that_is_older_than_it_is_told_or_remembers(
     assert (ended.code, "1 events, but 2 were seen before" in ended.err) == (IntegrityError.exit_code, True)
 
 
-def test_a_large_version_says_so_and_shows_how_far_it_is(
+def test_pull_shows_the_progress_of_a_large_version(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
@@ -70,10 +70,10 @@ def test_a_large_version_says_so_and_shows_how_far_it_is(
     assert "fetching v0001: 0 MiB" in ended.err
 
 
-def test_a_consumer_with_a_name_is_seen_with_what_it_serves(
+def test_replicas_shows_what_a_named_consumer_serves(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert "no consumer has said what it serves" in everlearn("replicas").out
+    assert "no consumer has acknowledged a version" in everlearn("replicas").out
     publish()
     everlearn("pull", "champion", "--to", str(tmp_path / "a"), "--consumer", "web-1")
     (found,) = everlearn("replicas", "--json").facts
@@ -85,7 +85,7 @@ def test_a_consumer_with_a_name_is_seen_with_what_it_serves(
     assert everlearn("replicas", "--forget", "web-1").code == BadInputError.exit_code
 
 
-def test_a_name_that_is_none_is_refused_before_anything_is_fetched(
+def test_pull_checks_the_consumer_name_first(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
 ) -> None:
     publish()
@@ -94,7 +94,7 @@ def test_a_name_that_is_none_is_refused_before_anything_is_fetched(
     assert not (tmp_path / "a").exists()
 
 
-def test_an_acknowledgement_that_is_damaged_is_shown_as_such(
+def test_replicas_shows_a_damaged_acknowledgement(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()
@@ -103,7 +103,7 @@ def test_an_acknowledgement_that_is_damaged_is_shown_as_such(
     assert everlearn("replicas", "--json").facts[0]["behind"] is True
 
 
-def test_watching_once_follows_and_says_so(
+def test_watch_once_delivers_the_champion(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
 ) -> None:
     to = tmp_path / "served"
@@ -120,7 +120,7 @@ def test_watching_once_follows_and_says_so(
 
 
 @pytest.mark.parametrize(("ending", "code"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 15)", 143)])
-def test_a_command_that_fails_ends_a_single_look_with_its_exit_code(
+def test_watch_once_returns_the_exit_code_of_the_command(
     *, everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, ending: str, code: int
 ) -> None:
     publish()
@@ -132,7 +132,7 @@ def test_a_command_that_fails_ends_a_single_look_with_its_exit_code(
 
 
 def interrupted() -> Callable[[Follower], Any]:
-    """A step that finds the store away at the second look, and is interrupted at the third."""
+    """A step that fails with StoreDownError at the second call, and is interrupted at the third."""
     looks, step = itertools.count(1), Follower.step
 
     def look(follower: Follower) -> Any:
@@ -146,7 +146,7 @@ def interrupted() -> Callable[[Follower], Any]:
     return look
 
 
-def test_a_watch_tells_changes_and_outages_and_ends_with_a_word(
+def test_watch_prints_changes_and_outages(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
@@ -171,7 +171,7 @@ def said(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
-def test_a_watch_of_its_own_follows_publish_and_rollback_and_sigterm_ends_it(
+def test_watch_follows_changes_until_sigterm(
     *, publish: Callable[..., str], registry: Registry, home: Path, params: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"

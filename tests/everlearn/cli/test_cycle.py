@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
 from everlearn.local import laptop
@@ -33,7 +33,7 @@ class CycleConfig:
 
 @pytest.fixture
 def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A night that ends at once, as `end` says, and keeps what it was asked: the real one is tested in tests/flows."""
+    """Replace the flow by one that ends as `end` at once and keeps its config. The real one is tested in tests/flows."""
     told: dict[str, Any] = {"end": "PUBLISHED", "version": "v0001", "reason": "31 points up", "asked": None}
 
     def run_cycle(config: CycleConfig) -> dict[str, Any]:
@@ -46,14 +46,14 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flows.run_cycle", flow)
-    # The S3 server of the session runs; Prefect's start takes many seconds and has a slow test of its own.
+    # The session's S3 server is running; the start of Prefect takes many seconds and has a slow test.
     monkeypatch.setattr(
         laptop, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
     )
     return told
 
 
-def test_a_night_gets_the_servers_the_inbox_and_the_profile(
+def test_cycle_passes_servers_inbox_and_profile(
     everlearn: Callable[..., Ended], night: dict[str, Any], home: Path
 ) -> None:
     ended = everlearn("cycle", "--profile", "nightly")
@@ -65,9 +65,7 @@ def test_a_night_gets_the_servers_the_inbox_and_the_profile(
     assert night["asked"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
 
 
-def test_shards_that_are_in_no_lines_inbox_are_told_of(
-    everlearn: Callable[..., Ended], night: dict[str, Any], home: Path
-) -> None:
+def test_cycle_warns_about_misplaced_shards(everlearn: Callable[..., Ended], night: dict[str, Any], home: Path) -> None:
     stray = home / "inbox" / "a.jsonl"
     stray.parent.mkdir(exist_ok=True)
     stray.touch()
@@ -80,7 +78,7 @@ def test_shards_that_are_in_no_lines_inbox_are_told_of(
     ("end", "code"),
     [("PUBLISHED", 0), ("SKIPPED", 0), ("NO_NEW_DATA", 0), ("REJECTED", 10), ("INSUFFICIENT", 11)],
 )
-def test_the_exit_code_tells_how_the_night_ended(
+def test_the_exit_code_is_the_end_of_the_night(
     end: str, code: int, everlearn: Callable[..., Ended], night: dict[str, Any], tmp_path: Path
 ) -> None:
     night["end"] = end
@@ -91,18 +89,18 @@ def test_the_exit_code_tells_how_the_night_ended(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_night_that_is_stopped_says_how_it_goes_on(
+def test_a_stopped_night_names_the_command_to_resume(
     number: signal.Signals, code: int, everlearn: Callable[..., Ended], night: dict[str, Any]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     night["signal"] = number
     ended = everlearn("cycle")
     assert ended.code == code
-    assert "the same command goes on where it was" in ended.err
+    assert "the same command resumes the night" in ended.err
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_an_s3_server_of_ones_own_starts_none(
+def test_cycle_starts_no_server_for_a_configured_store(
     everlearn: Callable[..., Ended], night: dict[str, Any], params: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(laptop, "up", None)
@@ -111,16 +109,14 @@ def test_an_s3_server_of_ones_own_starts_none(
     assert night["asked"].settings.store.endpoint_url == "https://s3.example"
 
 
-def test_a_night_that_cannot_go_on_is_given_up_by_hand(
-    everlearn: Callable[..., Ended], home: Path, params: Path
-) -> None:
+def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Path, params: Path) -> None:
     assert json.loads(everlearn("cycle", "--abandon", "--json").out) == {"abandoned": None}
-    chosen = Place(home=home, params=params).settings().store
+    chosen = Installation(home=home, params=params).settings().store
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
     assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
 
 
-def test_a_version_that_waits_says_how_to_let_it_serve(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
+def test_cycle_names_the_command_that_approves(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
     night["waits_for"] = "approval"
     assert "everlearn approve v0001" in everlearn("cycle").out

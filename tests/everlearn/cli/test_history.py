@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from everlearn.canonical_json import canonical
-from everlearn.cli.waiting import duration
+from everlearn.cli.waiting import parse_duration
 from everlearn.errors import BadInputError, LateError, NotFoundError, RegistryError, StoreError
 from everlearn.registry.bill_of_materials import bill
 from everlearn.registry.events import EventKind
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from tests.everlearn.cli.conftest import Ended
 
 
-LIGHT = ("status", "history", "show v0001", "pull champion --to DIR/one", "watch --once --to DIR/all", "replicas",
-         "promote v0001 --reason x", "rollback --reason x")  # fmt: skip
+LIGHT = (
+    *("status", "history", "show v0001", "pull champion --to DIR/one", "watch --once --to DIR/all", "replicas"),
+    *("promote v0001 --reason x", "rollback --reason x"),
+)
 
 
-def test_an_empty_line_says_that_the_base_model_serves(everlearn: Callable[..., Ended]) -> None:
+def test_status_of_an_empty_line_names_the_base_model(everlearn: Callable[..., Ended]) -> None:
     ended = everlearn("status")
     assert ended.code == 0
     assert "none yet: the base model serves" in ended.out
@@ -41,18 +43,14 @@ def test_an_empty_line_says_that_the_base_model_serves(everlearn: Callable[..., 
     assert "nothing has happened yet" in everlearn("history").out
 
 
-def test_a_published_version_is_the_champion_with_its_reason(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_status_and_history_show_the_champion(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish(reason="12 more solved [of 200]")
     assert everlearn("status", "--json").facts["champion"] == "v0001"
     ended = everlearn("status")
     assert "published v0001 as champion: 12 more solved [of 200]" in ended.out
 
 
-def test_history_shows_the_newest_first_and_no_more_than_asked_for(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_history_shows_the_newest_up_to_the_limit(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish(reason="first")
     publish(reason="second")
     told = everlearn("history", "--limit", "1")
@@ -61,14 +59,12 @@ def test_history_shows_the_newest_first_and_no_more_than_asked_for(
     assert [event["sequence"] for event in everlearn("history", "--json").facts] == [2, 1]
 
 
-def test_a_night_without_a_version_is_in_the_history_with_its_reason(
-    everlearn: Callable[..., Ended], registry: Registry
-) -> None:
+def test_history_shows_nights_without_a_version(everlearn: Callable[..., Ended], registry: Registry) -> None:
     registry.record(EventKind.REJECTED, cycle_key="a" * 64, reason="skills got worse", actor="night", detail={})
     assert "rejected: skills got worse" in everlearn("history").out
 
 
-def test_rollback_lets_the_version_before_serve_again_and_bars_the_other(
+def test_rollback_returns_to_the_version_before_and_bars(
     everlearn: Callable[..., Ended], publish: Callable[..., str]
 ) -> None:
     publish()
@@ -90,7 +86,7 @@ def test_rollback_without_a_reason_is_refused(everlearn: Callable[..., Ended]) -
 
 @pytest.mark.parametrize("reason", ["", "  ", "\t\n"])
 @pytest.mark.parametrize("command", ["rollback", "promote v0001"])
-def test_an_empty_reason_is_refused_before_anything_is_asked_or_done(
+def test_an_empty_reason_is_refused_first(
     everlearn: Callable[..., Ended], publish: Callable[..., str], command: str, reason: str
 ) -> None:
     publish()
@@ -100,9 +96,7 @@ def test_an_empty_reason_is_refused_before_anything_is_asked_or_done(
     assert everlearn("status", "--json").facts["events"] == 1
 
 
-def test_show_prints_provenance_and_bill_of_materials_as_they_were_signed(
-    everlearn: Callable[..., Ended], registry: Registry
-) -> None:
+def test_show_prints_provenance_and_bill_of_materials(everlearn: Callable[..., Ended], registry: Registry) -> None:
     told = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
     refs = {name: registry.put_object(canonical(document)) for name, document in told.items()}
     manifest = replace(candidate(registry, "one"), decision={}, **refs)  # type: ignore[arg-type]
@@ -118,16 +112,14 @@ def test_show_prints_provenance_and_bill_of_materials_as_they_were_signed(
     assert everlearn("show", "v0001", "--json").facts["bom"]["digest"] == refs["bom"].digest
 
 
-def test_a_version_of_before_there_was_provenance_says_so(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_show_refuses_missing_provenance(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     ended = everlearn("show", "v0001", "--provenance")
     assert ended.code == NotFoundError.exit_code
     assert "v0001 was published without provenance" in ended.err
 
 
-def test_rollback_where_nothing_was_published_says_so(everlearn: Callable[..., Ended]) -> None:
+def test_rollback_of_an_empty_line_is_refused(everlearn: Callable[..., Ended]) -> None:
     ended = everlearn("rollback", "--reason", "x")
     assert ended.code == RegistryError.exit_code
     assert "nothing to roll back" in ended.err
@@ -135,7 +127,7 @@ def test_rollback_where_nothing_was_published_says_so(everlearn: Callable[..., E
 
 
 @pytest.mark.parametrize(("words", "asked"), [((), 1), (("--yes",), 0)])
-def test_at_a_terminal_rollback_asks_first_unless_told_not_to(
+def test_rollback_asks_for_confirmation_at_a_terminal(
     words: tuple[str, ...],
     asked: int,
     everlearn: Callable[..., Ended],
@@ -152,7 +144,7 @@ def test_at_a_terminal_rollback_asks_first_unless_told_not_to(
     assert all(wanted in question for question in questions)
 
 
-def test_rollback_tells_what_consumers_will_see(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
+def test_rollback_prints_what_consumers_will_get(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     publish()
     told = everlearn("rollback", "--reason", "wrong signs").out.splitlines()
@@ -165,9 +157,7 @@ def test_rollback_tells_what_consumers_will_see(everlearn: Callable[..., Ended],
     assert told[-1] == "  a pull of the champion is now refused: the base model serves"
 
 
-def test_rollback_can_keep_the_version_that_it_leaves(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_rollback_keep_does_not_bar_the_version(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     publish()
     facts = everlearn("rollback", "--reason", "only a trial", "--keep", "--verify", "full", "--json").facts
@@ -181,9 +171,7 @@ def test_rollback_can_keep_the_version_that_it_leaves(
     assert "is the champion already" in everlearn("promote", "v0002", "--reason", "x").out
 
 
-def test_a_version_that_was_taken_back_is_not_promoted(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_promote_refuses_a_barred_version(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     everlearn("rollback", "--reason", "wrong signs")
     ended = everlearn("promote", "v0001", "--reason", "why not")
@@ -196,7 +184,7 @@ def object_of(registry: Registry, version: str) -> str:
     return f"{registry.line}/objects/sha256/{ref.digest}"
 
 
-def test_rollback_finds_a_missing_or_damaged_object_before_it_moves_anything(
+def test_rollback_checks_objects_before_it_changes_anything(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()
@@ -226,7 +214,7 @@ def test_rollback_hashes_every_byte_if_asked(
 
 
 def read_objects(monkeypatch: pytest.MonkeyPatch, read: list[str]) -> None:
-    """Note the keys of objects that are read, by whichever way."""
+    """Record the keys of all objects that are read."""
     for name in ("get", "read"):
         method = getattr(S3Store, name, None)
         if method is None:
@@ -261,7 +249,7 @@ def test_rollback_waits_until_all_consumers_have_followed(
     assert "all consumers have followed" in ended.err
 
 
-def test_who_has_not_followed_in_time_is_named_and_the_rollback_stands(
+def test_rollback_names_consumers_that_are_late(
     everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
 ) -> None:
     publish()
@@ -270,17 +258,17 @@ def test_who_has_not_followed_in_time_is_named_and_the_rollback_stands(
     ended = everlearn("rollback", "--reason", "x", "--wait", "0.1s")
     assert ended.code == LateError.exit_code
     assert "there serves v0002 and has not followed yet" in ended.out
-    assert "done, but there did not follow within 0.1 s" in ended.err
+    assert "the champion has changed, but there did not follow within 0.1 s" in ended.err
     assert everlearn("status", "--json").facts["champion"] == "v0001"
 
 
-def test_a_duration_is_written_with_its_unit(everlearn: Callable[..., Ended]) -> None:
+def test_durations_have_units(everlearn: Callable[..., Ended]) -> None:
     ended = everlearn("rollback", "--reason", "x", "--wait", "soon")
-    assert (ended.code, "is no duration; write 60s, 5m or 1h" in ended.err) == (2, True)
-    assert [duration(text) for text in ("60", "60s", "1.5m", "2h")] == [60, 60, 90, 7200]
+    assert (ended.code, "is not a duration; write 60s, 5m or 1h" in ended.err) == (2, True)
+    assert [parse_duration(text) for text in ("60", "60s", "1.5m", "2h")] == [60, 60, 90, 7200]
 
 
-def test_consumers_that_cannot_be_listed_do_not_hide_that_the_rollback_is_done(
+def test_rollback_succeeds_if_consumers_cannot_be_listed(
     everlearn: Callable[..., Ended], publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
@@ -294,7 +282,7 @@ def test_consumers_that_cannot_be_listed_do_not_hide_that_the_rollback_is_done(
 
 
 @pytest.mark.parametrize("words", [("rollback",), ("promote", "v0001")])
-def test_a_no_at_the_terminal_changes_nothing(
+def test_repair_changes_nothing_without_confirmation(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,
@@ -312,9 +300,7 @@ def test_a_no_at_the_terminal_changes_nothing(
     assert registry.state().champion == "v0002"
 
 
-def test_show_tells_where_a_version_came_from_and_what_the_gate_said(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_show_prints_origin_and_gate_decision(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     ended = everlearn("show", "champion")
     assert "gate: PASS" in ended.out
@@ -326,9 +312,7 @@ def test_show_tells_where_a_version_came_from_and_what_the_gate_said(
     assert not facts["barred"]
 
 
-def test_a_version_without_decision_and_report_can_be_shown_but_not_reported(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_a_version_without_report_can_be_shown(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish(report=False, decision=False)
     assert "gate" not in everlearn("show", "v0001").out
     ended = everlearn("report", "v0001")
@@ -336,7 +320,7 @@ def test_a_version_without_decision_and_report_can_be_shown_but_not_reported(
     assert "published without a report" in ended.err
 
 
-def test_an_unknown_version_is_refused_with_those_there_are(
+def test_an_unknown_version_is_refused_with_the_known_ones(
     everlearn: Callable[..., Ended], publish: Callable[..., str]
 ) -> None:
     publish()
@@ -345,7 +329,7 @@ def test_an_unknown_version_is_refused_with_those_there_are(
     assert "v0001" in ended.err
 
 
-def test_the_report_of_a_night_is_fetched_as_one_page(
+def test_report_fetches_one_page(
     everlearn: Callable[..., Ended], publish: Callable[..., str], home: Path, tmp_path: Path
 ) -> None:
     publish()
@@ -358,14 +342,14 @@ def test_the_report_of_a_night_is_fetched_as_one_page(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["n.html", "params.yaml"]
 
 
-def test_without_a_server_the_remedy_is_named(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_an_unreachable_store_names_the_remedy(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     ended = everlearn("status", at=tmp_path / "nowhere")
     assert ended.code == StoreError.exit_code
     assert "everlearn up" in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_no_command_of_the_registry_imports_what_is_heavy(
+def test_registry_commands_import_no_heavy_package(
     publish: Callable[..., str], home: Path, params: Path, tmp_path: Path
 ) -> None:
     publish()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.errors import BadDataError, BadInputError
 
 if TYPE_CHECKING:
@@ -24,12 +24,10 @@ def write(path: Path, *statements: str) -> Path:
 @pytest.fixture
 def fresh(home: Path, params: Path) -> Path:
     """The empty inbox of the line."""
-    return Place(home=home, params=params).inbox
+    return Installation(home=home, params=params).inbox
 
 
-def test_new_problems_wait_in_the_inbox_each_shard_once(
-    everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path
-) -> None:
+def test_ingest_stores_each_shard_once(everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path) -> None:
     shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2", "x*2", "cos(x)", "sin(x)", "exp(x)", "((")
     facts = everlearn("ingest", str(shard), "--json").facts
     assert (facts["rows"], facts["good"], facts["duplicates"]) == (7, 6, 1)
@@ -41,9 +39,7 @@ def test_new_problems_wait_in_the_inbox_each_shard_once(
     assert len(list(fresh.iterdir())) == 1
 
 
-def test_too_many_bad_rows_are_refused_and_nothing_is_handed_in(
-    everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path
-) -> None:
+def test_ingest_refuses_too_many_bad_rows(everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path) -> None:
     ended = everlearn("ingest", str(write(tmp_path / "a.jsonl", "2*x", "((", "))")))
     assert ended.code == BadDataError.exit_code
     assert "2 of 3 rows are bad" in ended.err
@@ -52,7 +48,7 @@ def test_too_many_bad_rows_are_refused_and_nothing_is_handed_in(
 
 
 @pytest.mark.parametrize(("name", "content"), [("missing.jsonl", None), ("empty.jsonl", b""), ("folder", b"")])
-def test_what_cannot_be_read_is_named(
+def test_ingest_names_an_unreadable_path(
     name: str, content: bytes | None, everlearn: Callable[..., Ended], tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -66,13 +62,24 @@ def test_what_cannot_be_read_is_named(
     assert "Traceback" not in ended.err
 
 
-def test_problems_can_be_handed_in_where_every_worker_finds_them(
+def test_ingest_can_upload_shards_to_the_bucket(
     everlearn: Callable[..., Ended], fresh: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2")
-    for told, said in ((False, "no Prefect server was told"), (True, "a night begins")):
+    for told, said in ((False, "no Prefect server"), (True, "a night starts")):
         monkeypatch.setattr("everlearn.orchestration.events_client.emit", lambda *_, told=told, **__: told)
         assert said in everlearn("ingest", str(shard), "--bucket").err
     held = list(registry.store.list(f"{registry.line}/inbox/"))
     assert [registry.store.get(each.key).data for each in held] == [shard.read_bytes()]
     assert not list(fresh.glob("*")), "not on this machine as well"
+
+
+def test_ingest_works_in_any_directory(
+    everlearn: Callable[..., Ended], params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params.write_text(params.read_text(encoding="utf-8") + "data: {inbox: waiting}\n", encoding="utf-8")
+    shard = write(tmp_path / "a.jsonl", "2*x")
+    monkeypatch.chdir("/")
+    facts = everlearn("ingest", str(shard), "--json").facts
+    (kept,) = (tmp_path / "waiting").glob("*/*.jsonl")
+    assert (facts["good"], kept.read_bytes()) == (1, shard.read_bytes())

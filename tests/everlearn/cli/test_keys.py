@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from tests.everlearn.cli.conftest import Ended
 
 
-def test_a_new_key_is_private_and_its_public_half_is_all_that_is_printed(
-    everlearn: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_keys_new_prints_only_the_public_key(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     file = tmp_path / "mine" / "signing.pem"
     ended = everlearn("keys", "new", str(file))
     assert ended.out == f"{create_key(file).key}\n"
@@ -36,7 +34,7 @@ def test_keys_new_overwrites_nothing(everlearn: Callable[..., Ended], tmp_path: 
     assert facts == {"file": str(file), "public": create_key(file).key}
 
 
-def test_keys_show_says_who_signs_and_who_is_trusted(
+def test_keys_show_lists_signing_and_trusted_keys(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = create_key(tmp_path / "old.pem"), create_key(tmp_path / "new.pem")
@@ -51,7 +49,7 @@ def test_keys_show_says_who_signs_and_who_is_trusted(
     assert (facts["signs"], facts["from"], facts["trusted"]) == (old.key, VARIABLE, [old.key])
 
 
-def test_keys_show_says_where_nothing_can_be_published_or_nothing_is_verified(
+def test_keys_show_without_a_private_key_or_unsigned(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path
 ) -> None:
     other = create_key(tmp_path / "other.pem").key

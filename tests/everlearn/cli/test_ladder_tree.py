@@ -27,11 +27,13 @@ def rung(
 def drawn(*rungs: Rung, **refused: int) -> str:
     console = Console(width=120)
     with console.capture() as capture:
-        console.print(ladder_tree.draw(Ladder(rungs={each.digest: each for each in rungs}, counts=Counter(refused))))
+        console.print(
+            ladder_tree.draw_ladder(Ladder(rungs={each.digest: each for each in rungs}, counts=Counter(refused)))
+        )
     return capture.get()
 
 
-def test_a_tree_shows_each_problem_below_the_one_it_came_from_with_its_rates() -> None:
+def test_tree_shows_problems_below_their_parents() -> None:
     lines = drawn(
         rung("root", rollouts=8, passed=0, after=3),
         rung("easy", parent="root", rollouts=8, passed=8),
@@ -44,16 +46,16 @@ def test_a_tree_shows_each_problem_below_the_one_it_came_from_with_its_rates() -
     assert lines[-1] == "2 duplicate"
 
 
-def test_of_many_children_the_rest_is_counted() -> None:
-    many = [rung(f"c{index}", parent="root") for index in range(ladder_tree.SHOWN_CHILDREN + 3)]
+def test_tree_counts_the_children_that_it_leaves_out() -> None:
+    many = [rung(f"c{index}", parent="root") for index in range(ladder_tree.MAX_CHILDREN + 3)]
     text = drawn(rung("root"), *many)
     assert "… and 3 more" in text
-    assert text.count("drop") == ladder_tree.SHOWN_CHILDREN
+    assert text.count("drop") == ladder_tree.MAX_CHILDREN
     assert "-  [root]*x" in text
 
 
-def test_programs_get_every_rung() -> None:
+def test_ladder_facts_hold_every_rung() -> None:
     ladder = Ladder(rungs={"a": rung("a"), "b": rung("b", parent="a")}, counts=Counter(leak=1))
-    facts = ladder_tree.facts(ladder)
+    facts = ladder_tree.ladder_facts(ladder)
     assert [each["digest"] for each in facts["rungs"]] == ["a", "b"]
     assert facts["counts"] == {"leak": 1}

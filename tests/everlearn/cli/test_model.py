@@ -24,7 +24,7 @@ RULINGS = (Ruling.CORRECT, Ruling.WRONG, Ruling.CORRECT, Ruling.UNDECIDED)
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A model that answers without torch: what it was asked is kept. The real one has slow tests of its own."""
+    """Replace the model by one without torch, and record its calls. The real one has slow tests."""
     calls: list[dict[str, Any]] = []
 
     def measure(base: Path, adapter: Path | None, problems: Any, **options: Any) -> list[Measurement]:
@@ -62,7 +62,7 @@ def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("in_project")
-def test_a_suite_is_measured_by_name_and_the_undecided_are_counted_by_themselves(
+def test_evaluate_counts_undecided_answers_separately(
     everlearn: Callable[..., Ended], asked: list[dict[str, Any]]
 ) -> None:
     facts = everlearn("evaluate", "--version", "base", "--suite", "skill", "--answers", "--json").facts
@@ -72,7 +72,7 @@ def test_a_suite_is_measured_by_name_and_the_undecided_are_counted_by_themselves
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_suite_can_be_a_file_and_people_see_a_table(everlearn: Callable[..., Ended], in_project: Path) -> None:
+def test_evaluate_accepts_a_file_and_prints_a_table(everlearn: Callable[..., Ended], in_project: Path) -> None:
     ended = everlearn(
         "evaluate", "--version", "base", "--suite", str(in_project / "data/suites/skill.jsonl"), "--answers"
     )
@@ -81,7 +81,7 @@ def test_a_suite_can_be_a_file_and_people_see_a_table(everlearn: Callable[..., E
 
 
 @pytest.mark.usefixtures("in_project")
-def test_a_version_is_pulled_and_verified_before_it_is_measured(
+def test_evaluate_pulls_and_verifies_the_version(
     everlearn: Callable[..., Ended], publish: Callable[..., str], asked: list[dict[str, Any]]
 ) -> None:
     publish()
@@ -90,13 +90,13 @@ def test_a_version_is_pulled_and_verified_before_it_is_measured(
 
 
 @pytest.mark.usefixtures("in_project")
-def test_an_unknown_suite_is_refused_with_those_there_are(everlearn: Callable[..., Ended]) -> None:
+def test_an_unknown_suite_is_refused_with_the_known_ones(everlearn: Callable[..., Ended]) -> None:
     ended = everlearn("evaluate", "--version", "base", "--suite", "skil")
     assert ended.code == BadInputError.exit_code
     assert "the suites are: skill" in ended.err
 
 
-def test_a_ladder_is_grown_below_problems_away_from_every_suite_kept_and_printed_again(
+def test_ladder_grows_saves_and_prints(
     everlearn: Callable[..., Ended], asked: list[dict[str, Any]], in_project: Path
 ) -> None:
     problems = in_project / "new.jsonl"
@@ -111,14 +111,14 @@ def test_a_ladder_is_grown_below_problems_away_from_every_suite_kept_and_printed
     assert everlearn("ladder", str(kept), "--json").facts["rungs"][0]["digest"] == "d"
 
 
-def test_a_missing_file_has_no_ladder(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_ladder_refuses_a_missing_file(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     ended = everlearn("ladder", str(tmp_path / "none.jsonl"))
     assert ended.code == BadInputError.exit_code
     assert "none.jsonl" in ended.err
 
 
 @pytest.mark.usefixtures("asked")
-def test_without_one_good_problem_no_ladder_is_grown(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_ladder_needs_a_valid_problem(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"problem": "(("}\n', encoding="utf-8")
     ended = everlearn("ladder", str(tmp_path / "bad.jsonl"))
     assert ended.code == BadInputError.exit_code

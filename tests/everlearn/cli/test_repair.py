@@ -26,14 +26,14 @@ def lose_head(registry: Registry) -> None:
 
 
 def spoil(registry: Registry, version: str) -> str:
-    """Other bytes in place of a version's adapter."""
+    """Overwrite the adapter of a version with other bytes."""
     ref = registry.manifest(version).files["adapter_model.safetensors"]
     key = f"{registry.line}/objects/sha256/{ref.digest}"
     registry.store.put(key, b"x" * ref.size)
     return key
 
 
-def test_a_sound_line_ends_with_0(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
+def test_fsck_of_a_sound_line_ends_with_0(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     assert everlearn("fsck").out == "0 events, 0 objects, 0.0 MB: all holds\n"
     publish()
     publish()
@@ -44,7 +44,7 @@ def test_a_sound_line_ends_with_0(everlearn: Callable[..., Ended], publish: Call
     assert (facts["clean"], facts["events"], facts["damaged"], facts["done"]) == (True, 2, [], [])
 
 
-def test_damage_is_named_and_ends_with_5(
+def test_fsck_names_damage_and_ends_with_5(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()
@@ -58,7 +58,7 @@ def test_damage_is_named_and_ends_with_5(
     assert [fault["key"] for fault in again.facts["damaged"]] == [key]
 
 
-def test_what_the_bucket_still_holds_is_put_back_and_head_stays(
+def test_repair_restores_objects_and_keeps_head(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
@@ -70,14 +70,14 @@ def test_what_the_bucket_still_holds_is_put_back_and_head_stays(
     assert (facts["clean"], facts["done"]) == (True, [f"put back {key} from an older content of the bucket"])
 
 
-def test_what_is_left_over_is_shown_and_no_fault(
+def test_fsck_lists_unreferenced_objects_without_a_fault(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     publish()
-    monkeypatch.setattr(repair, "SHOWN", 1)
+    monkeypatch.setattr(repair, "MAX_LISTED", 1)
     for data in (b"one", b"two", b"three"):
         registry.put_object(data)
     ended = everlearn("fsck")
@@ -87,7 +87,7 @@ def test_what_is_left_over_is_shown_and_no_fault(
     assert len(everlearn("fsck", "--json").facts["unreferenced"]) == 3
 
 
-def test_a_lost_head_is_put_back_as_far_as_it_is_proved_and_adopted_as_far_as_it_is_known(
+def test_fsck_restores_a_lost_head_and_adopts_an_event(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()
@@ -108,7 +108,7 @@ def test_a_lost_head_is_put_back_as_far_as_it_is_proved_and_adopted_as_far_as_it
     assert everlearn("status", "--json").facts["champion"] == "v0002"
 
 
-def test_without_proof_repair_says_why_it_did_nothing(
+def test_repair_without_evidence_explains_why(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()
@@ -124,7 +124,7 @@ def test_an_unknown_event_cannot_be_adopted(everlearn: Callable[..., Ended]) -> 
     assert "names no event that could be adopted" in ended.err
 
 
-def test_at_a_terminal_repair_asks_first_unless_told_not_to(
+def test_repair_asks_for_confirmation_at_a_terminal(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,
@@ -142,7 +142,7 @@ def test_at_a_terminal_repair_asks_first_unless_told_not_to(
         assert questions == asked
 
 
-def test_whoever_says_no_changes_nothing(
+def test_a_refused_confirmation_changes_nothing(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,
@@ -160,7 +160,7 @@ def test_whoever_says_no_changes_nothing(
     assert everlearn("status", "--json").facts["events"] == 0
 
 
-def test_the_history_tells_what_was_retired(
+def test_history_shows_retired_versions(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry
 ) -> None:
     publish()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def scrape_and_stop(port: int, seen: list[str]) -> None:
-    """Ask until the exporter answers, then stop it as a service manager does."""
+    """Request metrics until the exporter answers, then stop it with SIGTERM."""
     for _ in range(200):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
@@ -33,9 +33,7 @@ def scrape_and_stop(port: int, seen: list[str]) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_the_exporter_serves_the_line_until_it_is_stopped(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_metrics_serves_the_line_until_stopped(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     port = draw_ports(("metrics",))["metrics"]
     seen: list[str] = []
@@ -52,16 +50,14 @@ def test_the_exporter_serves_the_line_until_it_is_stopped(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_port_that_is_taken_is_an_answer_with_a_remedy(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
-) -> None:
+def test_metrics_names_a_remedy_for_a_taken_port(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         ended = everlearn("metrics", "--port", str(taken.getsockname()[1]))
     assert (ended.code, "choose another with --port" in ended.err) == (2, True)
 
 
 @pytest.mark.slow
-def test_prefect_is_asked_where_a_server_is_named_and_may_be_away(
+def test_metrics_include_prefect_if_configured(
     everlearn: Callable[..., Ended], publish: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def light_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that starts in no time and answers Prefect's health check: the real one has a slow test of its own."""
+    """A server that starts fast and answers Prefect's health check. The real one has a slow test."""
     (tmp_path / "site" / "api").mkdir(parents=True)
     (tmp_path / "site" / "api" / "health").write_text("true", encoding="utf-8")
     (tmp_path / "site" / "api" / "admin").mkdir()
     (tmp_path / "site" / "api" / "admin" / "version").write_text(f'"{metadata.version("prefect")}"', encoding="utf-8")
 
     def command(server: LocalPrefect) -> list[str]:
-        place = ["--bind", "127.0.0.1", "--directory", str(tmp_path / "site")]
-        return [sys.executable, "-m", "http.server", *place, str(server.config.ports["api"])]
+        installation = ["--bind", "127.0.0.1", "--directory", str(tmp_path / "site")]
+        return [sys.executable, "-m", "http.server", *installation, str(server.config.ports["api"])]
 
     monkeypatch.setattr(LocalPrefect, "command", command)
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_up_starts_servers_once_and_down_stops_them(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--json", at=state).facts
@@ -60,9 +61,7 @@ def test_up_starts_the_servers_once_and_down_stops_them(everlearn: Callable[...,
     assert everlearn("down", at=state).out.count("was not running") == 3
 
 
-def test_doctor_ends_with_1_and_names_a_remedy_for_each_thing_amiss(
-    everlearn: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_doctor_ends_with_1_and_names_remedies(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     ended = everlearn("doctor", at=tmp_path / "nowhere")
     assert ended.code == 1
     checks = {check["name"]: check for check in everlearn("doctor", "--json", at=tmp_path / "nowhere").facts}
@@ -72,7 +71,7 @@ def test_doctor_ends_with_1_and_names_a_remedy_for_each_thing_amiss(
     assert checks["settings"]["ok"]
 
 
-def test_doctor_looks_at_the_weights_of_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_doctor_checks_the_weights_of_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     for name in doctor.BASE_FILES:
         (tmp_path / "base" / name).write_text("{}", encoding="utf-8")
@@ -96,11 +95,9 @@ def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeyp
     assert checks["packages"]["detail"] == "peft not installed; run `make install`"
 
 
-def test_doctor_ends_with_0_where_nothing_is_amiss(
-    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_ends_with_0_without_problems(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "everlearn.cli.doctor.examine", lambda _: [DoctorCheck(name="disk", ok=True, detail="[1] GiB free")]
+        "everlearn.cli.doctor.run_checks", lambda _: [DoctorCheck(name="disk", ok=True, detail="[1] GiB free")]
     )
     ended = everlearn("doctor")
     assert ended.code == 0
@@ -116,7 +113,7 @@ def test_doctor_ends_with_0_where_nothing_is_amiss(
         (None, "is not a Prefect server (HTTP 404 File not found)"),
     ],
 )
-def test_doctor_tells_a_prefect_that_does_not_fit(
+def test_doctor_reports_an_incompatible_prefect(
     told: str | None, said: str, everlearn: Callable[..., Ended], home: Path, tmp_path: Path
 ) -> None:
     version = tmp_path / "site" / "api" / "admin" / "version"
@@ -130,7 +127,7 @@ def test_doctor_tells_a_prefect_that_does_not_fit(
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_doctor_looks_at_a_prefect_of_ones_own(
+def test_doctor_checks_a_configured_prefect(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with LocalPrefect(tmp_path / "elsewhere") as server:
@@ -146,11 +143,11 @@ URL = "postgresql://me:hidden@db.example/prefect"
 
 
 @pytest.mark.usefixtures("light_prefect")
-def test_a_postgres_is_looked_at_first_and_remembered(
+def test_up_checks_a_postgres_and_remembers_it(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[PostgresUrl] = []
-    monkeypatch.setattr(LocalS3, "start", planned)  # it is not what this is about, and takes seconds
+    monkeypatch.setattr(LocalS3, "start", planned)  # takes seconds, and is not tested here
     monkeypatch.setattr("everlearn.orchestration.postgres_check.check_database", looked.append)
     state = tmp_path / "state"
     try:
@@ -173,17 +170,17 @@ def test_a_postgres_is_looked_at_first_and_remembered(
         assert looked == [PostgresUrl.parse(URL)] * 2, "before each start, and by no other command"
         everlearn("down", at=state)
         moved = everlearn("up", "--sqlite", at=state)
-        assert "stay behind on postgresql://me:…@db.example/prefect: run `everlearn deploy` for every line" in moved.err
+        assert "remain on postgresql://me:…@db.example/prefect: run `everlearn deploy` for every line" in moved.err
         assert "PREFECT_API_DATABASE_CONNECTION_URL" not in prefect_of(state).environ()
         assert everlearn("up", "--postgres", URL, at=state).err.startswith("Prefect runs on SQLite here")
         everlearn("down", at=state)
         monkeypatch.setenv("EVERLEARN_POSTGRES", URL)
-        assert "stay behind on SQLite" in everlearn("up", at=state).err
+        assert "remain on SQLite" in everlearn("up", at=state).err
     finally:
         everlearn("down", at=state)
 
 
-def test_a_postgres_that_will_not_do_changes_nothing(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_up_changes_nothing_for_an_unusable_postgres(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     for url, code, said in (
         ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as a Postgres"),
         ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not supported; write postgresql://"),
@@ -203,25 +200,32 @@ def prefect_of(state: Path) -> LocalPrefect:
     return laptop.servers(state)[1]
 
 
+PUBLIC_KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+
+
 @pytest.mark.parametrize(
     ("signing", "ok", "detail"),
     [
-        ("{unsigned: true}", True, "unsigned, as the settings say"),
-        (f"{{key_file: none, trusted: ['{'d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'}']}}", True, "none: versions can be read"),
-        ("{key_file: none}", False, "no key to sign or to verify with"),
+        ({"unsigned": True}, True, "unsigned, as the settings say"),
+        ({"key_file": "none", "trusted": [PUBLIC_KEY]}, True, "none: versions can be read"),
+        ({"key_file": "none"}, False, "no key to sign or to verify with"),
     ],
-)  # fmt: skip
-def test_doctor_knows_who_signs(
-    signing: str, ok: bool, detail: str, everlearn: Callable[..., Ended], params: Path  # noqa: FBT001 - a row's column
-) -> None:  # fmt: skip
-    params.write_text(f"signing: {signing}", encoding="utf-8")
+)
+def test_doctor_checks_the_signing_key(
+    signing: dict[str, object],
+    ok: bool,  # noqa: FBT001 - a column of the table above
+    detail: str,
+    everlearn: Callable[..., Ended],
+    params: Path,
+) -> None:
+    params.write_text(json.dumps({"signing": signing}), encoding="utf-8")
     checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
     assert checks["signing key"]["ok"] is ok
     assert detail in checks["signing key"]["detail"]
 
 
-def test_a_check_never_hides_a_bug() -> None:
+def test_doctor_does_not_hide_a_bug() -> None:
     assert issubclass(ModelError, Exception)
     with pytest.raises(ZeroDivisionError):
-        doctor.check("broken", lambda _: str(1 / 0), place=None)  # type: ignore[arg-type]
+        doctor.run_check("broken", lambda _: str(1 / 0), installation=None)  # type: ignore[arg-type]
     assert is_free(0)

@@ -5,7 +5,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.local.local_server import is_healthy
 from everlearn.local.ports import draw_ports
 from everlearn.local.process import wait_until
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from tests.everlearn.cli.conftest import Ended
 
 
-def test_site_writes_the_line_as_pages(
-    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
-) -> None:
+def test_site_writes_pages(everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path) -> None:
     publish(reason="12 of 200 more solved")
     facts = everlearn("site", "--out", str(tmp_path / "public"), "--json").facts
     assert "index.html" in facts["pages"]
@@ -27,7 +25,7 @@ def test_site_writes_the_line_as_pages(
     assert "pages in" in everlearn("site", "--out", str(tmp_path / "public")).out
 
 
-def test_site_serves_until_it_is_told_to_stop(everlearn: Callable[..., Ended]) -> None:
+def test_site_serves_until_ctrl_c(everlearn: Callable[..., Ended]) -> None:
     port = draw_ports(("http",))["http"]
     answered = []
 
@@ -42,11 +40,11 @@ def test_site_serves_until_it_is_told_to_stop(everlearn: Callable[..., Ended]) -
     assert answered == [True]
 
 
-def test_a_report_says_where_the_whole_line_is_shown(
+def test_report_and_status_name_the_site(
     everlearn: Callable[..., Ended], publish: Callable[..., str], home: Path, params: Path, tmp_path: Path
 ) -> None:
     publish()
-    with Place(home=home, params=params).site() as site:
+    with Installation(home=home, params=params).site() as site:
         assert is_healthy(f"{site.url}/index.html")
         assert site.url in everlearn("report", "v0001", "--to", str(tmp_path / "night.html")).err
         assert everlearn("status").out.count(site.url) == 1

@@ -24,9 +24,7 @@ def verdicts(ended: Ended) -> list[tuple[object, str]]:
     return [(told["id"], told["verdict"]) for told in map(json.loads, ended.out.splitlines())]
 
 
-def test_one_line_comes_out_for_each_line_in_and_the_counts_go_to_standard_error(
-    everlearn: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_verify_prints_a_line_per_line_and_counts(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_bytes(RIGHT + WRONG)
     ended = everlearn("verify", str(tmp_path / "answers.jsonl"))
     assert ended.code == 0
@@ -34,9 +32,7 @@ def test_one_line_comes_out_for_each_line_in_and_the_counts_go_to_standard_error
     assert ended.err == "2 lines: 1 CORRECT, 1 WRONG, 0 UNDECIDED\n"
 
 
-def test_a_line_that_cannot_be_understood_ends_with_2_and_the_others_are_judged(
-    everlearn: Callable[..., Ended], tmp_path: Path
-) -> None:
+def test_verify_judges_the_lines_beside_an_invalid_one(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_bytes(b"\xff\n" + RIGHT)
     ended = everlearn("verify", str(tmp_path / "answers.jsonl"))
     assert ended.code == BadInputError.exit_code
@@ -44,13 +40,13 @@ def test_a_line_that_cannot_be_understood_ends_with_2_and_the_others_are_judged(
     assert "1 of them could not be understood" in ended.err
 
 
-def test_a_dash_is_standard_input(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_reads_standard_input(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(RIGHT)))
     assert verdicts(everlearn("verify", "-")) == [("a", "CORRECT")]
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "empty.jsonl", "folder"])
-def test_what_cannot_be_read_is_one_message(name: str, everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_verify_names_an_unreadable_file(name: str, everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "folder").mkdir()
     ended = everlearn("verify", str(tmp_path / name))

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Late, Running, Scheduled
 
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.cli.serve_metrics import collector, queue_of
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.run_queue import read_queue
@@ -25,22 +25,22 @@ LINE = "queued"
 
 
 @pytest.fixture
-def place(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def installation(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     """Return the place of a line on a real bucket, for the exporter."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     store = f"{{bucket: {bucket}, endpoint_url: '{s3_server.endpoint_url}', line: {LINE}}}"
     (tmp_path / "params.yaml").write_text(f"store: {store}\nsigning: {{unsigned: true}}\n", encoding="utf-8")
-    return Place(home=tmp_path, params=tmp_path / "params.yaml")
+    return Installation(home=tmp_path, params=tmp_path / "params.yaml")
 
 
-def exported(place: Place) -> dict[str, float]:
+def exported(installation: Installation) -> dict[str, float]:
     """Return the metrics of one sample that a scrape yields."""
-    return {family.name: family.samples[0].value for family in collector(place).collect() if family.samples}
+    return {family.name: family.samples[0].value for family in collector(installation).collect() if family.samples}
 
 
 def test_waiting_running_and_ended_nights_are_counted(
-    prefect_url: str, place: Place, monkeypatch: pytest.MonkeyPatch
+    prefect_url: str, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
     with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
@@ -57,7 +57,7 @@ def test_waiting_running_and_ended_nights_are_counted(
         client.set_flow_run_state(late, Late(scheduled_time=due), force=True)
         client.set_flow_run_state(old, Running(), force=True)
         client.set_flow_run_state(old, Completed(), force=True)
-        metrics = exported(place)
+        metrics = exported(installation)
         assert (metrics["everlearn_up"], metrics["everlearn_prefect_up"], metrics["everlearn_nights_late"]) == (1, 1, 1)
         queue = queue_of(LINE)
         assert (queue.waiting, queue.late, queue.running) == (2, 1, 0)

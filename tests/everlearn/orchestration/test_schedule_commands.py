@@ -105,13 +105,13 @@ def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everl
 def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
     assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
     told = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
-    assert told == "line commands: nights begin at 30 2 * * * Europe/Berlin\n"
+    assert told == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
     assert deployed("schedule", "pause").stderr == "line commands: nights are paused\n"
     seen = json.loads(deployed("schedule", "show", "--json").stdout)
     assert seen["cron"], seen["timezone"] == ("30 2 * * *", "Europe/Berlin")
     assert seen["paused"]
-    assert "no night begins by itself" in deployed("schedule", "show").stdout
-    assert deployed("schedule", "resume").stderr == "line commands: nights begin by themselves\n"
+    assert "no night starts by itself" in deployed("schedule", "show").stdout
+    assert deployed("schedule", "resume").stderr == "line commands: nights start on schedule\n"
     assert not json.loads(deployed("schedule", "show", "--json").stdout)["paused"]
 
 

@@ -18,7 +18,7 @@ from prefect.states import Cancelling, Completed, Pending, Running
 from typer.testing import CliRunner, Result
 
 from everlearn.cli import app, worker
-from everlearn.cli.context import Place
+from everlearn.cli.context import Installation
 from everlearn.errors import BadInputError
 from everlearn.local.process import Process, wait_until
 from everlearn.orchestration.run_records import RunRecords
@@ -96,8 +96,8 @@ def test_workers_run_until_sigterm_and_report_dead_runs(
     assert online
 
     assert ended.exit_code == 0, ended.output
-    assert f"at work for {pool}" in ended.stderr
-    assert ended.stderr.count("its process lives no longer") == 1
+    assert f"running workers of {pool}" in ended.stderr
+    assert ended.stderr.count("its process has died") == 1
     state = client.read_flow_run(uuid.UUID(run)).state
     assert state is not None
     assert state.is_crashed()
@@ -112,14 +112,14 @@ def test_a_worker_that_ends_is_restarted(tmp_path: Path, capfd: pytest.CaptureFi
         if book.exists() and len(book.read_text()) >= 3:
             stop.set()
 
-    worker.keep({"gpu": words}, stop=stop, look=look, every_s=0.05)
-    assert "the worker of pool gpu has ended (0); starting it again" in capfd.readouterr().err
+    worker.supervise({"gpu": words}, stop=stop, poll=look, every_s=0.05)
+    assert "the worker of pool gpu has ended (0); restarting it" in capfd.readouterr().err
 
 
 def test_a_worker_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(60)"
     monkeypatch.chdir(tmp_path)
-    with worker.ending([sys.executable, "-c", code], patience_s=0.2) as process:
+    with worker.child_process([sys.executable, "-c", code], timeout_s=0.2) as process:
         assert wait_until((tmp_path / "ready").exists, timeout_s=30)
     assert process.returncode == -signal.SIGKILL
 
@@ -140,6 +140,6 @@ def test_dead_runs_are_reported_later_if_the_server_is_away(tmp_path: Path, capf
     records.folder.mkdir()
     ENDED.save(records.folder / f"{uuid.uuid4()}.json")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        worker.bury(Place(home=tmp_path, params=tmp_path / "params.yaml"), records, pending=True)
-    assert "are found there by their silence" in capfd.readouterr().err
+        worker.mark_crashed(Installation(home=tmp_path, params=tmp_path / "params.yaml"), records, pending=True)
+    assert "are marked as crashed later" in capfd.readouterr().err
     assert len(records.dead()) == 1

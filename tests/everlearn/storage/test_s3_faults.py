@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.cli import doctor
-from everlearn.cli.context import Place as CliPlace
+from everlearn.cli.context import Installation
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
 from everlearn.storage import conformance, multipart
 from everlearn.storage.objects import write_once
@@ -380,17 +380,17 @@ def test_doctor_names_the_failing_checks(
     params.write_text(f"store: {{bucket: {bucket}, endpoint_url: '{proxy.endpoint_url}'}}\n", encoding="utf-8")
     for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), proxy.keys, strict=True):
         monkeypatch.setenv(name, value)
-    place = CliPlace(home=tmp_path / "home", params=params)
+    place = Installation(home=tmp_path / "home", params=params)
     proxy.stripped_headers = {"if-match", "if-none-match"}
     try:
-        result = doctor.check("S3", doctor.look_at_s3, place=place)
+        result = doctor.run_check("S3", doctor.check_s3, installation=place)
     finally:
         proxy.stripped_headers = set()
     assert not result.ok
     assert "conditional create: overwrites an object in spite of If-None-Match" in result.detail
     assert "conditional update: overwrites newer bytes in spite of If-Match" in result.detail
     assert conformance.PARTS in result.detail
-    assert doctor.check("S3", doctor.look_at_s3, place=place).ok
+    assert doctor.run_check("S3", doctor.check_s3, installation=place).ok
 
 
 def test_a_skewed_server_clock_is_detected(proxy: Proxy, proxied_store: S3Store) -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from everlearn import counters
-from everlearn.cli.output import narrate
+from everlearn.cli.output import log_to_stderr
 from everlearn.errors import SettingsError
 from everlearn.telemetry import logs
 
@@ -99,7 +99,7 @@ def test_a_command_narrates_in_the_form_that_is_asked_for(
     before = (logger.handlers, logger.level, logger.propagate)
     monkeypatch.setenv("EVERLEARN_LOG", "json")
     try:
-        narrate()
+        log_to_stderr()
         logging.getLogger("everlearn.night").info("hello")
     finally:
         logger.handlers, logger.propagate = before[0], before[2]
