@@ -45,6 +45,19 @@ class Clock:
         return WHEN + timedelta(seconds=next(self._ticks))
 
 
+class ManualClock:
+    """A clock that advances only when a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = WHEN
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
 def open_line(store: Store) -> Registry:
     """Return a registry as a new process would open it."""
     return Registry(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER)

@@ -16,11 +16,10 @@ from everlearn.registry.maintenance.gc import collect
 from everlearn.settings import RetentionSettings
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
-from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line
+from tests.support.line import LINE, VERIFIER, ManualClock, candidate, open_line
 from tests.support.versioned_store import erase
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from everlearn.registry.manifest import Manifest
@@ -29,26 +28,13 @@ if TYPE_CHECKING:
 DOCUMENTS = ("report", "provenance", "bom")
 
 
-class Time:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = WHEN
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+@pytest.fixture
+def time() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def store(time: Time) -> MemoryStore:
+def store(time: ManualClock) -> MemoryStore:
     return MemoryStore(time)
 
 
@@ -94,7 +80,7 @@ def test_fsck_reports_missing_or_damaged_documents(store: MemoryStore, name: str
     assert [(fault.key, fault.why) for fault in missing] == [(key, f"v0001 needs it (its {name})")]
 
 
-def test_collection_keeps_documents(store: MemoryStore, time: Time) -> None:
+def test_collection_keeps_documents(store: MemoryStore, time: ManualClock) -> None:
     manifest = published(store)
     open_line(store).put_object(b"forgotten")
     time.now += timedelta(days=400)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +16,12 @@ from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import Collected, collect
 from everlearn.registry.maintenance.gc_plan import plan_collection
-from everlearn.registry.publisher_heartbeat import CollectionMark, PublisherHeartbeat, mark_key, read_heartbeats
+from everlearn.registry.publisher_heartbeat import CollectionMark, mark_key
 from everlearn.registry.versions import EventKind
 from everlearn.settings import RetentionSettings, Settings, load
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.objects import object_key
-from tests.support.line import LINE, VERIFIER, WHEN, candidate, open_line, publish
+from tests.support.line import LINE, VERIFIER, ManualClock, candidate, open_line, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,26 +34,13 @@ DAY = timedelta(days=1)
 INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
 
 
-class Time:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = WHEN
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+@pytest.fixture
+def time() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def store(time: Time) -> MemoryStore:
+def store(time: ManualClock) -> MemoryStore:
     return MemoryStore(time)
 
 
@@ -62,7 +49,7 @@ def line(store: MemoryStore) -> Registry:
     return open_line(store)
 
 
-def run(line: Registry, time: Time, *, meanwhile: Callable[[], object] = lambda: None) -> Collected:
+def run(line: Registry, time: ManualClock, *, meanwhile: Callable[[], object] = lambda: None) -> Collected:
     def wait(seconds: float) -> None:
         time.wait(seconds)
         meanwhile()
@@ -74,7 +61,7 @@ def objects(store: MemoryStore) -> int:
     return len(list(store.list(f"{LINE}/objects/")))
 
 
-def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += DAY / 2
@@ -90,7 +77,7 @@ def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry
 
 
 def test_old_versions_that_were_never_champion_are_retired(
-    store: MemoryStore, line: Registry, time: Time, tmp_path: Path
+    store: MemoryStore, line: Registry, time: ManualClock, tmp_path: Path
 ) -> None:
     publish(line, "one")
     for name in ("two", "three"):
@@ -112,7 +99,7 @@ def test_old_versions_that_were_never_champion_are_retired(
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
 
 
-def test_nothing_is_removed_during_a_publication(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_nothing_is_removed_during_a_publication(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
@@ -128,7 +115,7 @@ def test_nothing_is_removed_during_a_publication(store: MemoryStore, line: Regis
     assert not list(store.list(f"{LINE}/gc/")), "the mark is deleted with the refusal"
 
 
-def test_object_used_again_during_a_collection_stays(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_object_used_again_during_a_collection_stays(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
@@ -142,7 +129,7 @@ def test_object_used_again_during_a_collection_stays(store: MemoryStore, line: R
     assert objects(store) == 3
 
 
-def test_uploads_of_an_open_cycle_stay(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_uploads_of_an_open_cycle_stay(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     cycle = open_cycle(store, LINE, INPUTS)
     time.now += timedelta(hours=1)
@@ -158,7 +145,7 @@ def work_of(store: MemoryStore, key: str) -> None:
     Workspace(store, LINE, key, token=token).put("ladder", key.encode())
 
 
-def test_work_of_old_cycles_without_a_version_is_removed(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_work_of_old_cycles_without_a_version_is_removed(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     kept = line.state().versions["v0001"].cycle_key
     work_of(store, kept)
@@ -175,7 +162,7 @@ def test_work_of_old_cycles_without_a_version_is_removed(store: MemoryStore, lin
     assert Workspace(store, LINE, kept).get("ladder") == kept.encode()
 
 
-def test_work_stays_while_a_cycle_runs(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_work_stays_while_a_cycle_runs(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     work_of(store, "0" * 64)
     lease = Lease(store, LINE)
@@ -196,7 +183,7 @@ def test_work_stays_while_a_cycle_runs(store: MemoryStore, line: Registry, time:
 
 
 def test_object_that_vanishes_during_planning_is_ignored(
-    store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, line: Registry, time: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(line, "one")
     key = object_key(LINE, line.put_object(b"forgotten").digest)
@@ -211,7 +198,7 @@ def test_object_that_vanishes_during_planning_is_ignored(
     assert [item.key for item in plan_collection(line, RETENTION).items if "/objects/" in item.key] == []
 
 
-def test_nothing_is_removed_with_an_older_head(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_nothing_is_removed_with_an_older_head(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     old = store.get(f"{LINE}/HEAD").data
     publish(line, "two")
@@ -223,7 +210,7 @@ def test_nothing_is_removed_with_an_older_head(store: MemoryStore, line: Registr
 
 
 def test_snapshot_of_a_pending_event_stays(
-    store: MemoryStore, line: Registry, time: Time, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, line: Registry, time: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "SNAPSHOT_EVERY", 2)
     publish(line, "one")
@@ -238,7 +225,7 @@ def test_snapshot_of_a_pending_event_stays(
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
 
 
-def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: Time) -> None:
+def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: ManualClock) -> None:
     publish(line, "one")
     line.put_object(b"forgotten")
     time.now += 2 * DAY
@@ -250,52 +237,6 @@ def test_one_collection_at_a_time(store: MemoryStore, line: Registry, time: Time
     assert objects(store) == 3
     with pytest.raises(IntegrityError, match="is not the mark of a collection"):
         run(line, time)
-
-
-def test_expired_heartbeat_stops_the_publication(store: MemoryStore, line: Registry, time: Time) -> None:
-    manifest = candidate(line, "one")
-    original = store.create
-
-    def slow(key: str, data: bytes) -> str:
-        time.now += timedelta(hours=1)
-        return original(key, data)
-
-    store.create = slow  # type: ignore[method-assign]
-    with pytest.raises(RegistryError, match="heartbeat has expired"):
-        line.publish(manifest, make_champion=True, actor="night", reason="better")
-    store.create = original  # type: ignore[method-assign]
-    assert open_line(store).state().sequence == 0
-    assert line.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
-
-
-def test_publisher_stops_if_a_collection_removes_its_objects(store: MemoryStore, line: Registry, time: Time) -> None:
-    manifest = candidate(line, "one")
-    key = f"{LINE}/objects/sha256/{manifest.files['adapter_config.json'].digest}"
-    store.put(mark_key(LINE), CollectionMark(stage="sweeping", until=time.now + DAY, keys=(key,)).to_bytes())
-    with pytest.raises(RegistryError, match="is removing an object that this version needs"):
-        line.publish(manifest, make_champion=True, actor="night", reason="better")
-    time.now += DAY
-    later = open_line(store)
-    assert later.publish(manifest, make_champion=True, actor="night", reason="better").version == "v0001"
-
-
-def test_heartbeat_is_renewed_in_use_and_deleted_at_the_end(store: MemoryStore, time: Time) -> None:
-    publisher = PublisherHeartbeat(store, LINE, lifetime=timedelta(seconds=30), monotonic=lambda: time.now.timestamp())  # noqa: PLW0108 - read anew each time
-    assert publisher.fresh_after is None
-    publisher.end()
-    publisher.keep_alive()
-    first = read_heartbeats(store, LINE)[0]
-    time.wait(5)
-    publisher.keep_alive()
-    assert read_heartbeats(store, LINE) == (first,)
-    time.wait(10)
-    publisher.keep_alive()
-    assert read_heartbeats(store, LINE)[0].expires == first.expires + timedelta(seconds=15)
-    assert read_heartbeats(store, LINE)[0].since == first.since
-    store.put(f"{LINE}/publishers/strange.json", b"?")
-    assert {claim.holder == "unknown" for claim in read_heartbeats(store, LINE)} == {True, False}
-    publisher.end()
-    assert len(read_heartbeats(store, LINE)) == 1
 
 
 def test_file_and_bytes_give_the_same_reference(store: MemoryStore, line: Registry, tmp_path: Path) -> None:
