@@ -74,7 +74,8 @@ def publish(settings: Settings, name: str) -> str:
 
 def open_form(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
     """Create a run that waits for the form about that version."""
-    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False)
+    own_line = {"env": {"EVERLEARN_STORE__LINE": "asking"}}  # or other lines would refresh this form as well
+    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False, job_variables=own_line)
     deployment = made.apply()
     parameters = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
     tags = ["line:asking", version]
