@@ -1,7 +1,6 @@
-"""The gate: turns paired measurements into PASS, FAIL or INSUFFICIENT, with reasons.
+"""The gate: decides PASS, FAIL or INSUFFICIENT from paired measurements, with reasons.
 
-`statistics` has the tests and bounds, `evidence` applies them to one suite, `judgement` weighs all suites, `decision`
-is the result as data. `baselines` chooses the policies to compare with, `checks` holds the tolerances beside the
-statistics, `publication` says what follows from a decision. Measures nothing itself: that is `training.evaluation`.
-May import `registry`, `cycle`, `data` and below.
+`baselines` chooses the comparisons, `evidence` computes the statistics of one suite with the tests in `statistics`,
+`checks` judges the deterministic reports, `judgement` combines everything into a `decision`, and `publication` says what
+follows from it. Measuring itself is `training.evaluation`. May import `registry`, `data` and below.
 """

@@ -1,4 +1,4 @@
-"""What people look at: the report of a night, the site of a line, charts, HTML templates.
+"""Presentation for users: the report of a night, the site of a line, charts and HTML templates.
 
-Only reads: nothing here changes a line. May import `registry`, `gate`, `ladder` and below.
+Read-only. May import `registry`, `gate`, `ladder` and below.
 """

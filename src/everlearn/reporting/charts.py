@@ -1,7 +1,7 @@
-"""Small history_charts as inline SVG: no library, no script, no font, coloured by the page's own CSS variables.
+"""Charts as inline SVG, without libraries, scripts or fonts; colours are CSS variables of the page.
 
-Drawn about 400 units wide, so that text keeps its size on a phone. Every text goes through `Markup.format`, which
-escapes it. `--p` (0 to 1) on an element says how far along the page's colour ramp it lies.
+Charts are about 400 units wide, which keeps text readable on a phone. All text is escaped by `Markup.format`. The CSS
+variable `--p` (0..1) of an element is its position on the colour ramp of the page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STRIP_WIDTH, STRIP_HEIGHT = 240, 26
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One line of a chart. `ramp` (0 to 1) is its place on the page's colour ramp."""
+    """One line of a chart. `ramp` (0..1) is its position on the colour ramp."""
 
     label: str
     points: tuple[tuple[float, float], ...]
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A straight map from values `low..high` to positions `start..stop`."""
+    """Linear map from values `low..high` to positions `start..stop`."""
 
     low: float
     high: float
@@ -43,12 +43,12 @@ class Scale:
     stop: float
 
     def __call__(self, value: float) -> float:
-        """The position of `value`, to a tenth of a unit."""
+        """Return the position of `value`, rounded to 0.1 units."""
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start), 1)
 
 
 def line_chart(series: Sequence[Series], *, title: str, x_label: str, percent: bool) -> Markup:
-    """Lines over a shared x axis from 0; the y axis runs from 0 to 100 % or over what there is."""
+    """Draw lines over a shared x axis from 0; the y axis spans 0 to 100 % or the range of the data."""
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     x = _scale(0.0, max(xs), LEFT, RIGHT)
@@ -58,7 +58,7 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, percent: b
 
 
 def before_after_bars(rates: Sequence[SizeRate], *, title: str) -> Markup:
-    """Two bars a size: before and after."""
+    """Draw two bars per problem size: before and after."""
     y = Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
     slot = (RIGHT - LEFT) / len(rates)
     width = min(18.0, slot * 0.4)
@@ -66,22 +66,22 @@ def before_after_bars(rates: Sequence[SizeRate], *, title: str) -> Markup:
     for index, rate in enumerate(rates):
         middle = LEFT + slot * (index + 0.5)
         parts += [_bar(middle - width, rate.before, "before", width, y), _bar(middle, rate.after, "after", width, y)]
-        parts.append(words(middle, BOTTOM + 16, str(rate.size), "tick mid"))
-    parts.append(words((LEFT + RIGHT) / 2, BOTTOM + 34, "size of the problem", "tick mid"))
+        parts.append(text_at(middle, BOTTOM + 16, str(rate.size), "tick mid"))
+    parts.append(text_at((LEFT + RIGHT) / 2, BOTTOM + 34, "size of the problem", "tick mid"))
     return svg(parts, title=title, height=HEIGHT)
 
 
 def forest_scale(rows: Sequence[SuiteRow]) -> Scale:
-    """One scale for the strips of a group: all intervals, all margins and zero are inside."""
+    """Return a common scale for a group of strips that contains all intervals, all margins and zero."""
     low = min(min(row.low, -row.margin) for row in rows)
     high = max(max(row.high, row.margin) for row in rows)
-    room = (high - low) * 0.06
-    return Scale(low=low - room, high=high + room, start=0.0, stop=STRIP_WIDTH)
+    padding = (high - low) * 0.06
+    return Scale(low=low - padding, high=high + padding, start=0.0, stop=STRIP_WIDTH)
 
 
 def forest_strip(row: SuiteRow, scale: Scale) -> Markup:
-    """The interval of the true gain, the gain that was seen, no change as a line and the margin as a dashed one."""
-    zero, margin, seen = scale(0.0), scale(-row.margin), scale(row.after - row.before)
+    """Draw the confidence interval and the observed gain; thin line: no change, dashed line: margin."""
+    zero, margin, observed = scale(0.0), scale(-row.margin), scale(row.after - row.before)
     low, high = scale(row.low), scale(row.high)
     middle = STRIP_HEIGHT / 2
     line = Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>')
@@ -94,11 +94,11 @@ def forest_strip(row: SuiteRow, scale: Scale) -> Markup:
         line.format("whisker", low, middle, high, middle),
         line.format("whisker", low, middle - 4, low, middle + 4),
         line.format("whisker", high, middle - 4, high, middle + 4),
-        Markup('<circle class="seen" cx="{}" cy="{}" r="4.5"/>').format(seen, middle),
+        Markup('<circle class="seen" cx="{}" cy="{}" r="4.5"/>').format(observed, middle),
     ]
     title = (
         f"gain between {100 * row.low:+.1f} and {100 * row.high:+.1f} points, margin {100 * row.margin:.1f}; "
-        f"seen {100 * (row.after - row.before):+.1f}"
+        f"observed {100 * (row.after - row.before):+.1f}"
     )
     return Markup('<svg class="strip {}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         row.outcome.lower(), STRIP_WIDTH, STRIP_HEIGHT, title, Markup("").join(parts)
@@ -106,13 +106,13 @@ def forest_strip(row: SuiteRow, scale: Scale) -> Markup:
 
 
 def smoothed(points: Sequence[tuple[float, float]], *, reach: int = 3) -> tuple[tuple[float, float], ...]:
-    """Each value replaced by the mean of its neighbours up to `reach` away, on the same x."""
+    """Replace each value by the mean of itself and up to `reach` neighbours on each side."""
     values = [y for _, y in points]
     return tuple((x, _mean(values[max(0, i - reach) : i + reach + 1])) for i, (x, _) in enumerate(points))
 
 
 def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`: 1, 2 or 5 times a power of ten apart."""
+    """Return round tick values within `low..high`, spaced by 1, 2 or 5 times a power of ten."""
     rough = (high - low) / about
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -128,15 +128,15 @@ def _scale(low: float, high: float, start: float, stop: float) -> Scale:
 
 
 def svg(parts: Sequence[Markup], *, title: str, height: int, width: int = WIDTH) -> Markup:
-    """A whole chart; `title` is what a screen reader says."""
+    """Return a complete chart; `title` is its text for screen readers."""
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         width, height, title, Markup("").join(parts)
     )
 
 
-def words(x: float, y: float, text: str, style: str) -> Markup:
-    """A text whose baseline is at y."""
-    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(round(x, 1), round(y, 1), style, text)
+def text_at(x: float, y: float, content: str, style: str) -> Markup:
+    """Return a text element with its baseline at y."""
+    return Markup('<text x="{}" y="{}" class="{}">{}</text>').format(round(x, 1), round(y, 1), style, content)
 
 
 def _line(series: Series, x: Scale, y: Scale) -> Markup:
@@ -155,15 +155,15 @@ def _bar(x: float, rate: float, style: str, width: float, y: Scale) -> Markup:
 
 
 def y_axis(y: Scale, *, percent: bool, right: float = RIGHT) -> Markup:
-    """Grid lines up to `right`, with their values."""
+    """Draw grid lines up to `right`, with their values."""
     parts = []
     for value in ticks(y.low, y.high):
         at = y(value)
         parts.append(Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, at, right, at))
-        parts.append(words(LEFT - 6, at + 4, f"{value:.0%}" if percent else f"{value:g}", "tick end"))
+        parts.append(text_at(LEFT - 6, at + 4, f"{value:.0%}" if percent else f"{value:g}", "tick end"))
     return Markup("").join(parts)
 
 
 def _x_axis(x: Scale, *, label: str) -> Markup:
-    parts = [words(x(value), BOTTOM + 16, f"{value:g}", "tick mid") for value in ticks(x.low, x.high)]
-    return Markup("").join([*parts, words((LEFT + RIGHT) / 2, BOTTOM + 34, label, "tick mid")])
+    parts = [text_at(x(value), BOTTOM + 16, f"{value:g}", "tick mid") for value in ticks(x.low, x.high)]
+    return Markup("").join([*parts, text_at((LEFT + RIGHT) / 2, BOTTOM + 34, label, "tick mid")])

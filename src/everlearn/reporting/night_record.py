@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from everlearn.gate.evidence import PairedSuite
     from everlearn.ladder.tree import Ladder
 
+CPU_METRIC, WALL_METRIC = "cpu_seconds/", "seconds/"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """What one step of the cycle took: wall clock, and CPU seconds with those of child processes."""
+    """Wall-clock and CPU seconds of one step of the cycle, child processes included."""
 
     name: str
     seconds: float
@@ -35,7 +37,7 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestCounts:
-    """What became of the rows that arrived. `quarantined` counts bad rows by reason."""
+    """Counts of the rows that arrived. `quarantined` counts bad rows by reason."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -45,7 +47,7 @@ class IngestCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeRate:
-    """Share of `n` suite items of one size answered correctly, before and after the night."""
+    """Share of the `n` suite items of one size answered correctly, before and after the night."""
 
     size: int
     n: int
@@ -55,7 +57,7 @@ class SizeRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightRecord:
-    """One night, from what arrived to how it ended.
+    """One night, from the arrived problems to its end.
 
     `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
     proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`).
@@ -78,7 +80,7 @@ class NightRecord:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
-        """One JSON object, with keys in a fixed order, so that equal nights are equal bytes."""
+        """Return one JSON object with sorted keys: equal nights give equal bytes."""
         plain = asdict(self)
         plain["started"] = self.started.isoformat()
         plain["decision"] = self.decision.to_dict() if self.decision else None
@@ -86,7 +88,7 @@ class NightRecord:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> NightRecord:
-        """Inverse of `to_json`. Raises BadInputError when the text is no night record."""
+        """Inverse of `to_json`. Raises BadInputError if the text is not a night record."""
         try:
             plain = json.loads(text)
             return cls(**plain | _typed(plain))
@@ -137,12 +139,21 @@ def training_notes(curve: Iterable[CurvePoint]) -> tuple[str, ...]:
 def step_metrics(steps: Iterable[StepTime]) -> dict[str, float]:
     """Return the step times as metrics of a manifest or an event: CPU seconds and wall-clock seconds by step."""
     steps = tuple(steps)
-    cpu = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in steps}
-    return cpu | {f"seconds/{step.name}": step.seconds for step in steps}
+    cpu = {CPU_METRIC + step.name: step.cpu_seconds for step in steps}
+    return cpu | {WALL_METRIC + step.name: step.seconds for step in steps}
+
+
+def steps_from_metrics(metrics: Mapping[str, float]) -> tuple[StepTime, ...]:
+    """Inverse of `step_metrics`; other metrics are ignored, a missing wall clock is 0 seconds."""
+    names = [name.removeprefix(CPU_METRIC) for name in metrics if name.startswith(CPU_METRIC)]
+    return tuple(
+        StepTime(name=name, seconds=metrics.get(WALL_METRIC + name, 0.0), cpu_seconds=metrics[CPU_METRIC + name])
+        for name in names
+    )
 
 
 def _typed(plain: dict[str, Any]) -> dict[str, Any]:
-    """The fields that JSON does not bring back by itself."""
+    """Convert the fields that JSON does not restore by itself."""
     decision = plain["decision"]
     return {
         "started": datetime.fromisoformat(plain["started"]),

@@ -1,10 +1,10 @@
-"""A night as one self-contained HTML page, and as markdown and table rows for the dashboard.
+"""The report of a night as a self-contained HTML page, as markdown, and as table rows.
 
-    page = render(night)                   # no script, no link, no picture from outside; all text escaped
+    page = render(night)                   # no scripts, links or external images; all text is escaped
     text = summary_markdown(night)         # for a Prefect markdown artifact
     rows = gate_rows(decision)             # for a Prefect table artifact
 
-Leaves out: what the night did not record. An empty part says that it is empty.
+A section without data says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
     "summary_markdown",
 ]
 
-MOST_LINES = 8
+MAX_LINES = 8
 _GROUPS = {
     SuiteKind.TARGET: "Targets: at least one has to improve, none may get worse",
     SuiteKind.SKILL: "Skills: must not get worse",
@@ -49,7 +49,7 @@ _GROUPS = {
 
 
 def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
-    """The night's report as one HTML page; `site` is what the site says beside it: the way back, what came after."""
+    """Render a night as one HTML page; `site` is the context that the site adds: navigation and later events."""
     shown, more_roots = rendering.branches(night.ladder)
     return template("night.html.j2").render(
         night=night,
@@ -65,19 +65,19 @@ def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
         times=_times(night),
         seconds=sum(step.seconds for step in night.steps),
         cpu_seconds=sum(step.cpu_seconds for step in night.steps),
-        refused=_most_first(night.refused),
-        quarantined=_most_first(night.ingest.quarantined),
+        refused=_by_count(night.refused),
+        quarantined=_by_count(night.ingest.quarantined),
         strip=charts.forest_strip,
     )
 
 
 def headline(night: NightRecord) -> str:
-    """How the night ended, in one sentence."""
+    """Return one sentence about how the night ended."""
     decision = night.decision
     if decision is None:
         return f"The night ended as {night.end}: nothing was measured."
-    better = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
-    gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in better)
+    improved = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
+    gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in improved)
     if decision.passed:
         held = sum(row.kind is not SuiteKind.TARGET and row.against is Against.PARENT for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
@@ -87,7 +87,7 @@ def headline(night: NightRecord) -> str:
 
 
 def summary_markdown(night: NightRecord) -> str:
-    """Header, reasons and gate table as markdown; every text that came from outside is escaped."""
+    """Return header, reasons and gate table as markdown; text from outside is escaped."""
     about = (
         f"line `{_code(night.line)}`, {escape_markdown(night.end)}, version {escape_markdown(night.version or 'none')}"
     )
@@ -108,14 +108,14 @@ def summary_markdown(night: NightRecord) -> str:
 
 
 def gate_markdown(decision: Decision) -> str:
-    """Outcome, reasons and table of the gate."""
+    """Return outcome, reasons and table of the gate as markdown."""
     reasons = "\n".join(f"- {escape_markdown(reason)}" for reason in decision.reasons)
     parts = [f"**Gate: {decision.outcome}**", reasons, _markdown_table(gate_rows(decision))]
     return "\n\n".join(part for part in parts if part)
 
 
 def gate_rows(decision: Decision) -> list[dict[str, Any]]:
-    """One flat row a suite and a check, as a table artifact shows them."""
+    """Return one flat row per suite and check, for a table artifact."""
     rows: list[dict[str, Any]] = [
         {
             "suite": row.suite,
@@ -142,7 +142,7 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
 
 
 def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
-    """Rows by kind, each group with a scale of its own: a target gains tens of points, a skill loses tenths."""
+    """Yield the rows by kind of suite, each group with its own scale: targets gain tens of points, skills lose tenths."""
     rows = sorted(decision.rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
     for kind, members in groupby(rows, key=lambda row: row.kind):
         group: list[SuiteRow] = list(members)
@@ -156,7 +156,7 @@ def _rates_chart(night: NightRecord) -> Markup | None:
 
 
 def _curve_charts(night: NightRecord) -> Iterator[dict[str, Any]]:
-    """Charts with caption and legend; none where fewer than two steps were recorded."""
+    """Yield charts with caption and legend; none for fewer than two recorded steps."""
     if len(night.curves) < 2:
         return
     reward = tuple((point.cpu_seconds, point.reward) for point in night.curves)
@@ -167,7 +167,7 @@ def _curve_charts(night: NightRecord) -> Iterator[dict[str, Any]]:
     yield _chart("Reward", lines, percent=False)
     sizes = sorted({size for point in night.curves for size in point.pass_by_size})
     by_size = [_size_series(night, size, index / max(1, len(sizes) - 1)) for index, size in enumerate(sizes)]
-    drawn = by_size[:: -(-len(by_size) // MOST_LINES) or 1]
+    drawn = by_size[:: -(-len(by_size) // MAX_LINES) or 1]
     if drawn:
         yield _chart("Pass rate of the rollouts by size", drawn, percent=True)
 
@@ -183,13 +183,13 @@ def _chart(caption: str, lines: list[charts.Series], *, percent: bool) -> dict[s
 
 
 def _times(night: NightRecord) -> list[tuple[StepTime, float]]:
-    """Each step with its share of the longest, for the width of its bar."""
+    """Return each step with its share of the longest step, the width of its bar."""
     longest = max((step.seconds for step in night.steps), default=0.0) or 1.0
     return [(step, step.seconds / longest) for step in night.steps]
 
 
-def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Reasons with their counts, in an order that does not depend on how the record was kept."""
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Return reasons and counts, the most frequent first, equal counts by name."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -209,10 +209,10 @@ def _markdown_table(rows: list[dict[str, Any]]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that markdown shows as it is: no markup, no HTML, no line break."""
+    """Escape text for markdown: no markup, no HTML, no line breaks."""
     return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", " ".join(text.split()))
 
 
 def _code(text: str) -> str:
-    """Text for inside backticks."""
+    """Return text that is safe inside backticks."""
     return " ".join(text.replace("`", "'").split())

@@ -1,4 +1,4 @@
-"""The templates of all pages: the night's report and the site. Text is escaped wherever it stands.
+"""Jinja templates of the report and the site, with autoescaping.
 
 template("night.html.j2").render(night=night, …)
 """
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def template(name: str) -> Template:
-    """A template of everlearn/reporting/templates, by its file's name."""
+    """Return a template of everlearn/reporting/templates by its file name."""
     return _environment().get_template(name)
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
+    """Format a duration: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -30,12 +30,12 @@ def duration(seconds: float) -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_text)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_read)
     )
-    made.filters["duration"] = duration
-    return made
+    environment.filters["duration"] = duration
+    return environment
 
 
-def _text(name: str) -> str:
+def _read(name: str) -> str:
     return files("everlearn.reporting").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
 """Logs and metrics: log formatting with context fields, Prometheus metrics, and the health of a line.
 
-Changes nothing it observes. May import `registry`, `cycle` and below.
+Read-only. May import `registry`, `cycle` and below.
 """

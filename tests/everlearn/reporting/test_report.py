@@ -229,7 +229,7 @@ def test_a_small_ladder_is_shown_whole_and_a_large_one_is_cut() -> None:
     large += [rung(f"{r}/{k}", f"{r}", depth=1) for r in range(20) for k in range(30)]
     shown, more = rendering.branches(large)
     assert (len(shown), more, shown[0].hidden) == (rendering.MOST_ROOTS, 8, 24)
-    assert "of 20, those with the most below them" in render(replace(FULL, ladder=tuple(large)))
+    assert "of 20, the largest trees" in render(replace(FULL, ladder=tuple(large)))
 
 
 def test_a_ladder_deeper_than_the_page_is_cut() -> None:

@@ -1,10 +1,9 @@
-"""The line as static pages: champion, timeline, nights, forgetting, cost. Read-only, without scripts.
+"""The site of one line as static pages: champion, timeline, nights, forgetting, cost. Read-only, without scripts.
 
-    site = Site(registry)                                      # from everlearn.reporting.site.pages
-    site.build(Path("public"))                                 # all pages as files, swapped in whole
-    site.page("index.html", snapshot=site.reader.snapshot())           # one page, made on request
+    site = Site(registry)                                      # everlearn.reporting.site.pages
+    site.build(Path("public"))                                 # all pages as files, replaced as a whole
+    site.page("index.html", snapshot=site.reader.snapshot())   # one page
 
-`read_model` reads the state of the line and what each night left, `history_charts` draws the charts as inline SVG,
-`overview` is the first page, `pages` lists all pages, `server` serves them over HTTP on loopback.
-Shows one line only. May import `reporting` and below.
+`read_model` reads the line and its nights, `history_charts` draws the charts, `overview` is the first page, `pages` renders
+all pages, `http_server` serves them on loopback. May import `reporting` and below.
 """

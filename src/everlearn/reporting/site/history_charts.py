@@ -1,6 +1,6 @@
-"""The charts of the site: one slot for each event, the oldest on the left, drawn with the parts of charts.py.
+"""Charts over the history of a line: one slot per event, the oldest on the left, drawn with the parts of charts.py.
 
-A colour is a class, `c0` to `c5`, which the page gives its meaning in light and in dark.
+Colours are the classes `c0` to `c5`, which the page defines for light and dark mode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against
 from everlearn.registry.versions import EventKind
-from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, words, y_axis
+from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, text_at, y_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 COLOURS = 6
 BAND, TOP = 22, 34  # the band of champions above the plot
 HEIGHT = 216
-LETTER = 7.0  # how wide a letter of a tick is, about
+LETTER = 7.0  # approximate width of a tick letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One event on the x axis: the night that it ended, if it did, and who is champion after it."""
+    """One event on the x axis, the night that it ended (if any), and the champion after it."""
 
     event: Event
     night: NightView | None
@@ -39,40 +39,40 @@ class Slot:
 
     @property
     def day(self) -> str:
-        """Month and day."""
+        """Month and day, as `10-28`."""
         return f"{self.event.at:%m-%d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """Slots side by side in a picture `width` wide."""
+    """The x axis of a chart `width` units wide, divided into equal slots."""
 
     slots: Sequence[Slot]
     width: int
 
     @property
     def right(self) -> float:
-        """Where the plot ends."""
+        """Right end of the plot."""
         return self.width - 10.0
 
     @property
-    def each(self) -> float:
-        """How wide a slot is."""
+    def slot_width(self) -> float:
+        """Width of a slot."""
         return (self.right - LEFT) / len(self.slots)
 
     def __call__(self, index: float) -> float:
-        """The left edge of a slot."""
-        return round(LEFT + self.each * index, 1)
+        """Return the left edge of a slot."""
+        return round(LEFT + self.slot_width * index, 1)
 
     def middle(self, index: int) -> float:
-        """The middle of a slot."""
+        """Return the middle of a slot."""
         return self(index + 0.5)
 
     def days(self) -> Markup:
-        """Dates below the plot, as many as find room."""
+        """Draw as many dates below the plot as fit."""
         step = max(1, -(-len(self.slots) * 44 // int(self.right - LEFT)))
         parts = [
-            words(self.middle(index), BOTTOM + 16, slot.day, "tick mid")
+            text_at(self.middle(index), BOTTOM + 16, slot.day, "tick mid")
             for index, slot in enumerate(self.slots)
             if index % step == 0
         ]
@@ -80,21 +80,21 @@ class Axis:
 
 
 def colour(names: Sequence[str], name: str) -> str:
-    """The class of a name's colour."""
+    """Return the colour class of a name."""
     return f"c{names.index(name) % COLOURS}"
 
 
 def timeline(
     slots: Sequence[Slot], *, rates: Mapping[str, Mapping[str, float]], suites: Sequence[str], width: int
 ) -> Markup:
-    """Who was champion when, how it did on each suite (line), and how each candidate did (dot).
+    """Draw the champions over time, their pass rate on each suite (lines), and that of each candidate (dots).
 
     `rates` maps a version to its pass rate by suite.
     """
     axis, y = Axis(slots=slots, width=width), Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
-    parts = [y_axis(y, percent=True, right=axis.right), axis.days(), *_reigns(axis), *_rollbacks(axis)]
+    parts = [y_axis(y, percent=True, right=axis.right), axis.days(), *_champion_blocks(axis), *_rollbacks(axis)]
     for suite in suites:
-        parts += _served(
+        parts += _champion_line(
             axis, y, [rates.get(slot.champion or "", {}).get(suite) for slot in slots], colour(suites, suite)
         )
     parts += [dot for index in range(len(slots)) for dot in _dots(axis, y, index, suites)]
@@ -102,22 +102,22 @@ def timeline(
 
 
 def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequence[str], width: int) -> Markup:
-    """What each version has gained or lost since the base model (line) and since the best version (dashed), in points.
+    """Draw gains and losses of each version since the base model (line) and the best version (dashed), in points.
 
-    A hollow dot is a candidate that was not published. `palette` are all suites that have a colour.
+    A hollow dot is a candidate that was not published. `palette` lists all suites that have a colour.
     """
     axis = Axis(slots=slots, width=width)
-    found = {
+    changes = {
         (suite, against): [(index, change_since(slot.night, suite, against)) for index, slot in enumerate(slots)]
         for suite in suites
         for against in (Against.BASE, Against.BEST)
     }
-    values = [value for points in found.values() for _, value in points if value is not None]
-    room = max(1.0, max(values) - min(values)) * 0.12
-    y = Scale(low=min(0.0, *values) - room, high=max(0.0, *values) + room, start=BOTTOM, stop=TOP - BAND)
+    values = [value for points in changes.values() for _, value in points if value is not None]
+    padding = max(1.0, max(values) - min(values)) * 0.12
+    y = Scale(low=min(0.0, *values) - padding, high=max(0.0, *values) + padding, start=BOTTOM, stop=TOP - BAND)
     zero = Markup('<line class="zero" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, y(0.0), axis.right, y(0.0))
     parts = [y_axis(y, percent=False, right=axis.right), axis.days(), zero]
-    for (suite, against), points in found.items():
+    for (suite, against), points in changes.items():
         style = colour(palette, suite) + (" dashed" if against is Against.BEST else "")
         known = [(index, value) for index, value in points if value is not None]
         parts.append(_line([(axis.middle(at), y(value)) for at, value in known if is_published(slots[at])], style))
@@ -126,27 +126,34 @@ def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequenc
 
 
 def costs(slots: Sequence[Slot], *, steps: Sequence[str], width: int) -> Markup:
-    """CPU minutes of each night, by step; what is not among `steps` is drawn as `other`."""
+    """Draw the CPU minutes of each night by step; steps outside `steps` are summed as `other`."""
     axis = Axis(slots=slots, width=width)
     highest = max(slot.night.cpu_seconds for slot in slots if slot.night) / 60
     y = Scale(low=0.0, high=highest, start=BOTTOM, stop=TOP - BAND)
     parts = [y_axis(y, percent=False, right=axis.right), axis.days()]
     for index, slot in enumerate(slots):
-        done = 0.0
+        stacked = 0.0
         for name, minutes in cost_by_step(slot.night, steps).items():
             style = "other" if name == "other" else colour(steps, name)
             parts.append(
-                _block(axis, y, index, span=(done, done + minutes), title=f"{name}: {minutes:.1f} CPU min", style=style)
+                _block(
+                    axis,
+                    y,
+                    index,
+                    span=(stacked, stacked + minutes),
+                    title=f"{name}: {minutes:.1f} CPU min",
+                    style=style,
+                )
             )
-            done += minutes
+            stacked += minutes
     return svg(parts, title="CPU minutes by night and step", height=HEIGHT, width=width)
 
 
 def change_since(night: NightView | None, suite: str, against: Against) -> float | None:
-    """Points gained on a suite since the base model or the best version; None where neither was measured.
+    """Return the points gained on a suite since the base model or the best version; None if not measured.
 
-    The night that begins at the base compares with it as its parent; without a row of its own, the best version is
-    the parent, too.
+    A night that starts from the base model has no row for it: its parent is the base model. Without a row for the best
+    version, the parent is the best version.
     """
     row = row_of(night, suite, against)
     if row is None and night is not None and (against is Against.BEST or night.parent is None):
@@ -155,20 +162,20 @@ def change_since(night: NightView | None, suite: str, against: Against) -> float
 
 
 def row_of(night: NightView | None, suite: str, against: Against) -> SuiteRow | None:
-    """What the gate measured on a suite against one opponent."""
+    """Return the gate's row of a suite against one baseline, or None."""
     rows = night.decision.rows if night and night.decision else ()
     return next((row for row in rows if row.suite == suite and row.against is against), None)
 
 
 def suites_of(nights: Sequence[NightView], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:
-    """Names of the suites that these nights measured, the targets first."""
+    """Return the names of the suites that these nights measured, targets first."""
     rows = [row for night in nights if night.decision for row in night.decision.rows if wanted(row.kind)]
     order = list(SuiteKind)
     return list(dict.fromkeys(row.suite for row in sorted(rows, key=lambda row: order.index(row.kind))))
 
 
 def cost_by_step(night: NightView | None, steps: Sequence[str]) -> dict[str, float]:
-    """CPU minutes by step, the rest as `other`."""
+    """Return CPU minutes by step, other steps summed as `other`."""
     minutes = dict.fromkeys((*steps, "other"), 0.0)
     for step in night.steps if night else ():
         minutes[step.name if step.name in minutes else "other"] += step.cpu_seconds / 60
@@ -176,32 +183,32 @@ def cost_by_step(night: NightView | None, steps: Sequence[str]) -> dict[str, flo
 
 
 def is_published(slot: Slot) -> bool:
-    """Whether the slot's night made a version."""
+    """Return whether the night of the slot published a version."""
     return slot.night is not None and slot.night.version is not None
 
 
 def _change(slot: Slot, x: float, y: float, title: str, style: str) -> Markup:
-    ring = "" if is_published(slot) else " hollow"
+    hollow = "" if is_published(slot) else " hollow"
     dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="2.6"><title>{}</title></circle>')
-    return dot.format(style + ring, x, y, f"{title} points, {slot.event.at:%Y-%m-%d}")
+    return dot.format(style + hollow, x, y, f"{title} points, {slot.event.at:%Y-%m-%d}")
 
 
-def _reigns(axis: Axis) -> list[Markup]:
-    """One block for as long as a version served."""
+def _champion_blocks(axis: Axis) -> list[Markup]:
+    """Draw one block per period in which the same version was champion."""
     parts = []
-    for number, (champion, members) in enumerate(groupby(enumerate(axis.slots), key=lambda each: each[1].champion)):
+    for number, (champion, members) in enumerate(groupby(enumerate(axis.slots), key=lambda pair: pair[1].champion)):
         inside = [index for index, _ in members]
-        left, wide = axis(inside[0]), axis.each * len(inside)
+        left, width = axis(inside[0]), axis.slot_width * len(inside)
         name = champion or "base"
         style = "reign even" if number % 2 else "reign"
-        title = f"{name} serves from {axis.slots[inside[0]].event.at:%Y-%m-%d}"
+        title = f"{name} is champion from {axis.slots[inside[0]].event.at:%Y-%m-%d}"
         parts.append(
             Markup('<rect class="{}" x="{}" y="2" width="{}" height="{}" rx="3"><title>{}</title></rect>').format(
-                style, left, round(wide - 1, 1), BAND - 4, title
+                style, left, round(width - 1, 1), BAND - 4, title
             )
         )
-        shown = next((text for text in (name, name.replace("v", "").lstrip("0")) if LETTER * len(text) < wide), "")
-        parts.append(words(left + wide / 2, 15, shown, "tick mid on"))
+        shown = next((text for text in (name, name.replace("v", "").lstrip("0")) if LETTER * len(text) < width), "")
+        parts.append(text_at(left + width / 2, 15, shown, "tick mid on"))
     return parts
 
 
@@ -214,10 +221,10 @@ def _rollbacks(axis: Axis) -> list[Markup]:
     ]
 
 
-def _served(axis: Axis, y: Scale, values: Sequence[float | None], style: str) -> list[Markup]:
-    """A step line of what served, with gaps where nothing is known."""
+def _champion_line(axis: Axis, y: Scale, values: Sequence[float | None], style: str) -> list[Markup]:
+    """Draw a step line of the champion's rate, with gaps where it is unknown."""
     parts = []
-    for known, members in groupby(enumerate(values), key=lambda each: each[1] is not None):
+    for known, members in groupby(enumerate(values), key=lambda pair: pair[1] is not None):
         if known:
             points = [(axis(index + side), y(value or 0.0)) for index, value in members for side in (0, 1)]
             parts.append(_line(_corners(points), style))
@@ -225,25 +232,30 @@ def _served(axis: Axis, y: Scale, values: Sequence[float | None], style: str) ->
 
 
 def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Only the points where a step line turns, and its ends."""
+    """Keep only the corners and the ends of a step line."""
     inner = [b for (a, b), c in zip(pairwise(points), points[2:], strict=False) if not a[1] == b[1] == c[1]]
     return [points[0], *inner, points[-1]]
 
 
 def _dots(axis: Axis, y: Scale, index: int, suites: Sequence[str]) -> list[Markup]:
-    """What the candidate of a night reached: filled where it was published, hollow where not."""
+    """Draw the pass rates of a night's candidate: filled dots if it was published, hollow dots otherwise."""
     night = axis.slots[index].night
-    found = [(suite, row_of(night, suite, Against.PARENT)) for suite in suites] if night else []
+    rows = [(suite, row_of(night, suite, Against.PARENT)) for suite in suites] if night else []
     dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>')
+    radius = round(min(3.4, max(1.6, axis.slot_width / 3)), 1)
+    published = night.version if night else None
+    hollow = "" if published else " hollow"
     return [
         dot.format(
-            colour(suites, suite) + ("" if night and night.version else " hollow"),
-            axis.middle(index), y(row.after), round(min(3.4, max(1.6, axis.each / 3)), 1),
-            f"{suite}: {row.before:.1%} to {row.after:.1%}, {(night and night.version) or row.outcome}",
+            colour(suites, suite) + hollow,
+            axis.middle(index),
+            y(row.after),
+            radius,
+            f"{suite}: {row.before:.1%} to {row.after:.1%}, {published or row.outcome}",
         )
-        for suite, row in found
+        for suite, row in rows
         if row is not None
-    ]  # fmt: skip
+    ]
 
 
 def _line(points: Sequence[tuple[float, float]], style: str) -> Markup:
@@ -252,8 +264,8 @@ def _line(points: Sequence[tuple[float, float]], style: str) -> Markup:
 
 def _block(axis: Axis, y: Scale, index: int, *, span: tuple[float, float], title: str, style: str) -> Markup:
     low, high = y(span[0]), y(span[1])
-    wide = round(min(22.0, axis.each * 0.8), 1)
-    left = round(axis.middle(index) - wide / 2, 1)
+    width = round(min(22.0, axis.slot_width * 0.8), 1)
+    left = round(axis.middle(index) - width / 2, 1)
     return Markup('<rect class="block {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-        style, left, high, wide, round(low - high, 1), title
+        style, left, high, width, round(low - high, 1), title
     )

@@ -1,4 +1,4 @@
-"""The first page of the site: what it shows, from a look at the line and its newest nights."""
+"""The first page of the site: template context computed from a snapshot of the line and its newest nights."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from everlearn.registry.line_state import State
     from everlearn.reporting.site.read_model import LineReader, LineSnapshot, NightView
 
-MOST_SLOTS = 60  # events on the charts' axis
-MOST_STEPS = 5  # steps with a colour of their own
+MAX_SLOTS = 60  # events on the x axis
+MAX_STEPS = 5  # steps with their own colour
 NARROW, BROAD = 400, 860
 DRAWN = NIGHT_EVENTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A picture for phones and one for wide screens, with its legend: (class, text) each."""
+    """A chart in two widths, for phones and for wide screens, with its legend as (CSS class, text) pairs."""
 
     narrow: Markup
     broad: Markup
@@ -41,50 +41,47 @@ class Chart:
 
 
 def overview(snapshot: LineSnapshot, reader: LineReader) -> dict[str, Any]:
-    """Everything that the template of the first page asks for."""
+    """Return the template context of the first page."""
     slots = slots_of(snapshot.state, reader)
     nights = [slot.night for slot in slots if slot.night]
     last = nights[-1] if nights else None
-    serving_now = champion_night(snapshot.state, snapshot.state.champion, reader)
+    of_champion = champion_night(snapshot.state, snapshot.state.champion, reader)
     return {
         "snapshot": snapshot,
         "entry": snapshot.state.versions.get(snapshot.state.champion or ""),
         "since": since(snapshot.state),
         "ended": sum(event.kind in NIGHT_EVENTS for event in snapshot.state.history),
         "last": last,
-        "headline": headline(reader.known(last)) if last else None,
+        "headline": headline(reader.summary(last)) if last else None,
         "groups": list(gate_groups(last.decision)) if last else [],
         "strip": forest_strip,
         "drawn": len(slots),
         "timeline": timeline(slots, reader, snapshot.state) if slots else None,
         "forgetting": forgetting(slots),
-        "skills": skill_rows(serving_now),
+        "skills": skill_rows(of_champion),
         "costs": costs(slots),
         "spent": [night for night in reversed(nights) if night.steps],
     }
 
 
 def slots_of(state: State, reader: LineReader) -> list[Slot]:
-    """The newest events that the charts show, the oldest first."""
+    """Return the newest events that the charts show, oldest first."""
     champions = list(champion_after_each(state.history))
-    events = [event for event in state.history if event.kind in DRAWN][-MOST_SLOTS:]
+    events = [event for event in state.history if event.kind in DRAWN][-MAX_SLOTS:]
     nights = reader.nights(event for event in events if event.kind in NIGHT_EVENTS)
     by_event = {night.event.digest: night for night in nights}
-    return [
-        Slot(event=event, night=by_event.get(event.digest), champion=champions[event.sequence - 1])
-        for event in events
-    ]  # fmt: skip
+    return [Slot(event=e, night=by_event.get(e.digest), champion=champions[e.sequence - 1]) for e in events]
 
 
 def champion_night(state: State, version: str | None, reader: LineReader) -> NightView | None:
-    """The night that made a version."""
+    """Return the night that published a version."""
     if version is None:
         return None
     return reader.nights([state.history[state.versions[version].sequence - 1]])[0]
 
 
 def since(state: State) -> Event | None:
-    """The event that made the champion what it is."""
+    """Return the event that set the current champion."""
     champions = list(champion_after_each(state.history))
     changes = [
         event
@@ -95,7 +92,7 @@ def since(state: State) -> Event | None:
 
 
 def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
-    """Champions, and pass rates by suite."""
+    """Return the chart of champions and pass rates by suite."""
     served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
     rates = {
         version: {row.suite: row.after for row in night.decision.rows if row.against is Against.PARENT}
@@ -108,7 +105,7 @@ def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
 
 
 def forgetting(slots: Sequence[Slot]) -> Chart | None:
-    """Old skills against the base and the best; None where no night measured any."""
+    """Return the chart of skills against the base model and the best version, or None without skill measurements."""
     nights = [slot for slot in slots if slot.night and slot.night.decision]
     suites = history_charts.suites_of(
         [slot.night for slot in nights if slot.night], wanted=lambda kind: kind is not SuiteKind.TARGET
@@ -119,11 +116,13 @@ def forgetting(slots: Sequence[Slot]) -> Chart | None:
     drawn = [
         history_charts.forgetting(nights, suites=suites, palette=palette, width=width) for width in (NARROW, BROAD)
     ]
-    return Chart(narrow=drawn[0], broad=drawn[1], legend=tuple(each for each in legend(palette) if each[1] in suites))
+    return Chart(
+        narrow=drawn[0], broad=drawn[1], legend=tuple(entry for entry in legend(palette) if entry[1] in suites)
+    )
 
 
 def costs(slots: Sequence[Slot]) -> Chart | None:
-    """CPU time by step; None where no night has left any."""
+    """Return the chart of CPU time by step, or None without recorded CPU time."""
     nights = [slot for slot in slots if slot.night and slot.night.cpu_seconds]
     if not nights:
         return None
@@ -131,19 +130,19 @@ def costs(slots: Sequence[Slot]) -> Chart | None:
     for slot in nights:
         for step in slot.night.steps if slot.night else ():
             totals[step.name] = totals.get(step.name, 0.0) + step.cpu_seconds
-    steps = sorted(totals, key=lambda name: -totals[name])[:MOST_STEPS]
+    steps = sorted(totals, key=lambda name: -totals[name])[:MAX_STEPS]
     drawn = [history_charts.costs(nights, steps=steps, width=width) for width in (NARROW, BROAD)]
     others = (("other", "other"),) if len(totals) > len(steps) else ()
     return Chart(narrow=drawn[0], broad=drawn[1], legend=(*legend(steps), *others))
 
 
 def legend(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Each name with the class of its colour."""
+    """Return each name with its colour class."""
     return tuple((history_charts.colour(names, name), name) for name in names)
 
 
 def skill_rows(night: NightView | None) -> list[dict[str, Any]]:
-    """How the champion stands on each old skill: against the base, and against the best version before it."""
+    """Return the champion's result on each skill, against the base model and the best version before it."""
     decision = night.decision if night else None
     names = dict.fromkeys(row.suite for row in decision.rows if row.kind is not SuiteKind.TARGET) if decision else {}
     return [

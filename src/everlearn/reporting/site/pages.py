@@ -1,9 +1,9 @@
-"""Which pages a line's site has, and their bytes.
+"""Pages of a line's site, by path, as bytes.
 
-index.html             the champion, the last night, the timeline, forgetting, cost, what happened
-history/<number>.html  all events, a hundred a page, the oldest on page 1, so that a page keeps its name
-nights/<name>.html     one night: gate, ladder as a tree, cost, what became of its version
-reports/<name>.html    the page that the night itself kept with its version, byte for byte
+index.html             champion, last night, timeline, forgetting, cost, newest events
+history/<number>.html  all events, 100 per page, the oldest on page 1: a page keeps its number
+nights/<name>.html     one night: gate, ladder as a tree, cost, later events of its version
+reports/<name>.html    the report stored with the night, byte for byte
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
     from everlearn.reporting.site.read_model import LineSnapshot, NightView
 
-EVENTS_A_PAGE = 100
-EVENTS_FIRST = 30  # on the first page
-MARK = ".everlearn-site"  # says that a directory is ours to replace
+EVENTS_PER_PAGE = 100
+EVENTS_ON_FIRST_PAGE = 30
+MARK = ".everlearn-site"  # marks a directory that a build may replace
 
 
 class Site:
-    """The pages of one line. `nights` limits how many of the newest have a page; None for all."""
+    """The pages of one line. Only the newest `nights` nights have a page; None: all."""
 
     def __init__(self, registry: Registry, *, nights: int | None = None) -> None:
         self.reader = LineReader(registry)
-        self._most = nights
+        self._max_nights = nights
 
     def page(self, path: str, *, snapshot: LineSnapshot) -> bytes | None:
-        """The bytes of a page, None where there is no such page. StoreDownError where the store does not answer."""
+        """Return the bytes of a page, or None if it does not exist. Raises StoreDownError if the store does not respond."""
         if path == "index.html":
             return self._index(snapshot)
-        found = re.fullmatch(r"(history|nights|reports)/([0-9a-f]{1,12})\.html", path)
-        if found is None:
+        match = re.fullmatch(r"(history|nights|reports)/([0-9a-f]{1,12})\.html", path)
+        if match is None:
             return None
-        folder, name = found.groups()
+        folder, name = match.groups()
         if folder == "history":
             return self._history(snapshot, int(name) if name.isdecimal() else 0)
         event = next((event for event in self._nights(snapshot.state) if page_name(event) == name), None)
@@ -56,7 +56,7 @@ class Site:
         return self._night(night, snapshot) if folder == "nights" else self._report(night)
 
     def paths(self, snapshot: LineSnapshot) -> list[str]:
-        """All pages there are."""
+        """Return the paths of all pages."""
         nights = self.reader.nights(self._nights(snapshot.state))
         return [
             "index.html",
@@ -66,7 +66,10 @@ class Site:
         ]
 
     def build(self, out: Path) -> list[str]:
-        """Write all pages below `out`, swapped in whole; their paths. BadInputError for a directory that is not a site."""
+        """Write all pages to `out`, replaced as a whole, and return their paths.
+
+        Raises BadInputError for a directory that is not a site.
+        """
         _check(out)
         snapshot = self.reader.snapshot()
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,35 +84,39 @@ class Site:
         return written
 
     def _nights(self, state: State) -> list[Event]:
-        """The events that ended a night with a page, the newest first."""
-        return [event for event in reversed(state.history) if event.kind in NIGHT_EVENTS][: self._most]
+        """Return the events of the nights that have a page, newest first."""
+        return [event for event in reversed(state.history) if event.kind in NIGHT_EVENTS][: self._max_nights]
 
-    def _shown(self, events: list[Event], state: State) -> list[dict[str, Any]]:
-        """Events as rows, the newest first, with the name of their night's page where there is one."""
-        named = {event.digest for event in self._nights(state)}
+    def _event_rows(self, events: list[Event], state: State) -> list[dict[str, Any]]:
+        """Return events as template rows, newest first, with the name of their night's page, if any."""
+        with_page = {event.digest for event in self._nights(state)}
         return [
-            {"event": event, "what": what(event), "night": page_name(event) if event.digest in named else None}
+            {
+                "event": event,
+                "subject": subject(event),
+                "night": page_name(event) if event.digest in with_page else None,
+            }
             for event in reversed(events)
         ]
 
     def _index(self, snapshot: LineSnapshot) -> bytes:
-        shown = self._shown(list(snapshot.state.history[-EVENTS_FIRST:]), snapshot.state)
-        more = pages_of(snapshot.state) if snapshot.state.sequence > EVENTS_FIRST else 0
-        said = overview(snapshot, self.reader)
-        return _page("line.html.j2", line=snapshot.line, up="", rows=shown, more=more, **said)
+        rows = self._event_rows(list(snapshot.state.history[-EVENTS_ON_FIRST_PAGE:]), snapshot.state)
+        more = pages_of(snapshot.state) if snapshot.state.sequence > EVENTS_ON_FIRST_PAGE else 0
+        context = overview(snapshot, self.reader)
+        return _page("line.html.j2", line=snapshot.line, up="", rows=rows, more=more, **context)
 
     def _history(self, snapshot: LineSnapshot, number: int) -> bytes | None:
         if not 1 <= number <= pages_of(snapshot.state):
             return None
-        events = list(snapshot.state.history[(number - 1) * EVENTS_A_PAGE : number * EVENTS_A_PAGE])
-        rows, last = self._shown(events, snapshot.state), pages_of(snapshot.state)
+        events = list(snapshot.state.history[(number - 1) * EVENTS_PER_PAGE : number * EVENTS_PER_PAGE])
+        rows, last = self._event_rows(events, snapshot.state), pages_of(snapshot.state)
         return _page("history.html.j2", line=snapshot.line, up="../", rows=rows, number=number, last=last)
 
     def _night(self, night: NightView, snapshot: LineSnapshot) -> bytes:
         record, missing = self.reader.record(night)
         after = [event for event in snapshot.state.history[night.event.sequence :] if night.version in _versions(event)]
-        told = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
-        return render(record, site=told | {"missing": missing, "after": after if night.version else []}).encode()
+        site = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
+        return render(record, site=site | {"missing": missing, "after": after if night.version else []}).encode()
 
     def _report(self, night: NightView) -> bytes | None:
         try:
@@ -119,12 +126,12 @@ class Site:
 
 
 def pages_of(state: State) -> int:
-    """How many pages of history there are."""
-    return -(-state.sequence // EVENTS_A_PAGE)
+    """Return the number of history pages."""
+    return -(-state.sequence // EVENTS_PER_PAGE)
 
 
-def what(event: Event) -> str:
-    """The version that an event is about, or from which to which."""
+def subject(event: Event) -> str:
+    """Return the version that an event is about, or `from → to` for a rollback."""
     detail = event.detail
     if event.kind is EventKind.ROLLED_BACK:
         return f"{detail['from']} → {detail['to'] or 'the base model'}"
@@ -132,12 +139,12 @@ def what(event: Event) -> str:
 
 
 def error_page(reason: str, *, title: str = "The line cannot be shown") -> bytes:
-    """A page that says why there is none."""
+    """Return a page that explains why the requested page is not available."""
     return _page("error.html.j2", title=title, reason=reason)
 
 
 def _versions(event: Event) -> list[str]:
-    """The versions that an event names."""
+    """Return the versions that an event names."""
     detail = event.detail
     return [name for name in (detail.get("version"), detail.get("from"), *detail.get("versions", ())) if name]
 
@@ -156,6 +163,6 @@ def _write(path: Path, data: bytes | None) -> bool:
 
 def _check(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise BadInputError(f"{out} is no directory; name one that does not exist, or that an earlier build made")
+        raise BadInputError(f"{out} is not a directory; choose a new directory or one that an earlier build wrote")
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise BadInputError(f"{out} holds files that are no site; choose another directory")
+        raise BadInputError(f"{out} contains files that are not a site; choose another directory")

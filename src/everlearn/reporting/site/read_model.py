@@ -1,7 +1,7 @@
-"""What is true of a line now, and what each of its nights left behind, as far as it is kept.
+"""Read model of the site: the current state of a line and the stored data of its nights.
 
-A night that has ended never changes, so it is read once. What is gone (a retired version, work that `everlearn gc`
-has removed) is said in words, not raised.
+A finished night is immutable and therefore read once. Data that is no longer stored (a retired version, work removed by
+`everlearn gc`) is reported in `missing` instead of raising an error.
 """
 
 from __future__ import annotations
@@ -18,38 +18,37 @@ from everlearn.errors import BadInputError, IntegrityError, NotFoundError
 from everlearn.gate.decision import Decision
 from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
-from everlearn.reporting.night_record import NightRecord, StepTime
+from everlearn.reporting.night_record import NightRecord, StepTime, steps_from_metrics
 from everlearn.storage.objects import object_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
-READERS = 8
+READ_THREADS = 8
 NIGHT_EVENTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
-CPU, WALL = "cpu_seconds/", "seconds/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineSnapshot:
-    """A line at one moment. `done` names the finished steps of the night that is open, if one is."""
+    """A line at one moment. `finished_steps` belong to the open night, if there is one."""
 
     line: str
     state: State
-    open: OpenCycle | None
-    done: tuple[str, ...] = ()
+    open_cycle: OpenCycle | None
+    finished_steps: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Equal for looks that show the same."""
-        return digest_of(repr((self.state.tip, self.open and self.open.key, self.done)).encode())
+        """Digest that is equal for snapshots with equal content."""
+        return digest_of(repr((self.state.tip, self.open_cycle and self.open_cycle.key, self.finished_steps)).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightView:
-    """How one night ended. `missing` says what is kept no longer; `steps` may lack the wall clock (0 seconds)."""
+    """The result of one night. `missing` describes data no longer stored; `steps` may lack the wall clock (0 seconds)."""
 
     event: Event
     name: str
@@ -62,59 +61,59 @@ class NightView:
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time of all steps that are known."""
+        """CPU seconds of all known steps."""
         return sum(step.cpu_seconds for step in self.steps)
 
     @property
     def seconds(self) -> float:
-        """Wall clock of all steps that are known."""
+        """Wall-clock seconds of all known steps."""
         return sum(step.seconds for step in self.steps)
 
 
 def page_name(event: Event) -> str:
-    """What a night's pages are called: the beginning of its cycle key, or of another digest where that is none."""
+    """Return the name of a night's pages: the start of its cycle key, hashed if the key is not a hexadecimal digest."""
     key = event.cycle_key or event.digest
     return key[:12] if re.fullmatch(r"[0-9a-f]{12,}", key) else digest_of(key.encode())[:12]
 
 
 @dataclass(slots=True)
 class LineReader:
-    """Reads one line, and remembers the nights that it has read."""
+    """Reads one line and caches its finished nights."""
 
     registry: Registry
     _nights: dict[str, NightView] = field(default_factory=dict)
 
     def snapshot(self) -> LineSnapshot:
-        """The line now: two or three small reads where nothing has changed."""
+        """Read the current state: two or three small reads if nothing has changed."""
         store, line = self.registry.store, self.registry.line
-        state, found = self.registry.state(), current_cycle(self.registry.store, line)
-        done = Workspace(store, line, found.key).names() if found else ()
-        steps = tuple(name.removeprefix("time/") for name in done if name.startswith("time/"))
-        return LineSnapshot(line=line, state=state, open=found, done=steps)
+        state, cycle = self.registry.state(), current_cycle(self.registry.store, line)
+        names = Workspace(store, line, cycle.key).names() if cycle else ()
+        steps = tuple(name.removeprefix("time/") for name in names if name.startswith("time/"))
+        return LineSnapshot(line=line, state=state, open_cycle=cycle, finished_steps=steps)
 
     def nights(self, events: Iterable[Event]) -> list[NightView]:
-        """The nights that ended with these events, several read at a time."""
+        """Return the nights that ended with these events, read in parallel."""
         wanted = list(events)
         fresh = [event for event in wanted if event.digest not in self._nights]
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(READ_THREADS) as pool:
             self._nights |= {
                 event.digest: night for event, night in zip(fresh, pool.map(self._read, fresh), strict=True)
             }
         return [self._nights[event.digest] for event in wanted]
 
     def record(self, night: NightView) -> tuple[NightRecord, tuple[str, ...]]:
-        """Everything that is known of a night, and what is missing of it."""
+        """Return the full record of a night, or as much as is stored, and a description of what is missing."""
         try:
-            kept = NightRecord.from_json(self._work(night.event).get("record"))
+            record = NightRecord.from_json(self._work(night.event).get("record"))
         except (NotFoundError, IntegrityError, BadInputError) as error:
-            gone = (
-                () if night.decision is None else (f"ladder, learning curves and what arrived are not here: {error}",)
-            )
-            return self.known(night), (*night.missing, *gone)
-        return replace(kept, version=night.version), night.missing
+            if night.decision is None:
+                return self.summary(night), night.missing
+            missing = f"ladder, learning curves and ingest counts are not available: {error}"
+            return self.summary(night), (*night.missing, missing)
+        return replace(record, version=night.version), night.missing
 
-    def known(self, night: NightView) -> NightRecord:
-        """What a night's record says as far as the history and its manifest tell it: no ladder, no curves."""
+    def summary(self, night: NightView) -> NightRecord:
+        """Return the record of a night from the history and its manifest only: no ladder, no curves."""
         return NightRecord(
             line=self.registry.line,
             end=night.event.kind.upper(),
@@ -127,7 +126,7 @@ class LineReader:
         )
 
     def has_report(self, night: NightView) -> bool:
-        """Whether the page that the night itself wrote is still kept."""
+        """Return whether the report stored with the night still exists."""
         if night.report is None:
             return False
         try:
@@ -137,9 +136,14 @@ class LineReader:
         return True
 
     def report(self, night: NightView) -> bytes:
-        """The page that the night itself wrote, verified. NotFoundError if it wrote none, IntegrityError if it is gone."""
+        """Return the report stored with the night, verified.
+
+        Raises:
+            NotFoundError: the night stored no report.
+            IntegrityError: the report is gone or damaged.
+        """
         if night.report is None:
-            raise NotFoundError(f"night {night.name} has left no report")
+            raise NotFoundError(f"night {night.name} stored no report")
         return self.registry.get_object(ObjectRef(digest=night.report, size=0))
 
     def _read(self, event: Event) -> NightView:
@@ -147,18 +151,20 @@ class LineReader:
 
     def _published(self, event: Event) -> NightView:
         version, parent = str(event.detail["version"]), event.detail["parent"]
-        told: dict[str, Any] = {"event": event, "name": page_name(event), "version": version, "parent": parent}
+        common: dict[str, Any] = {"event": event, "name": page_name(event), "version": version, "parent": parent}
         try:
             manifest = self.registry.manifest(version)
         except (NotFoundError, IntegrityError) as error:
-            return NightView(**told, missing=(f"the manifest of {version} cannot be read: {error}",))
+            return NightView(**common, missing=(f"the manifest of {version} cannot be read: {error}",))
         decision, missing = _decision(manifest.decision)
         report = manifest.report.digest if manifest.report else None
-        return NightView(**told, decision=decision, steps=steps_of(manifest.metrics), report=report, missing=missing)
+        return NightView(
+            **common, decision=decision, steps=steps_from_metrics(manifest.metrics), report=report, missing=missing
+        )
 
     def _ended(self, event: Event) -> NightView:
         decision, missing = _decision(event.detail.get("decision"))
-        steps = steps_of(event.detail.get("metrics", {}))
+        steps = steps_from_metrics(event.detail.get("metrics", {}))
         report = event.detail.get("report")
         return NightView(
             event=event, name=page_name(event), decision=decision, steps=steps, report=report, missing=missing
@@ -168,18 +174,10 @@ class LineReader:
         return Workspace(self.registry.store, self.registry.line, event.cycle_key or event.digest)
 
 
-def steps_of(metrics: Mapping[str, float]) -> tuple[StepTime, ...]:
-    """What each step took, from a version's metrics, which tell it as `cpu_seconds/<step>` and `seconds/<step>`."""
-    names = [name.removeprefix(CPU) for name in metrics if name.startswith(CPU)]
-    return tuple(
-        StepTime(name=name, seconds=metrics.get(WALL + name, 0.0), cpu_seconds=metrics[CPU + name]) for name in names
-    )
-
-
 def _decision(plain: dict[str, Any] | None) -> tuple[Decision | None, tuple[str, ...]]:
     if not plain:
         return None, ()
     try:
         return Decision.from_dict(plain), ()
     except BadInputError as error:
-        return None, (f"what the gate said cannot be read: {error}",)
+        return None, (f"the gate decision cannot be read: {error}",)

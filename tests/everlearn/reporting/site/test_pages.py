@@ -12,7 +12,7 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import BadInputError
 from everlearn.registry.versions import EventKind
-from everlearn.reporting.site.pages import EVENTS_A_PAGE, Site
+from everlearn.reporting.site.pages import EVENTS_PER_PAGE, Site
 from everlearn.reporting.site.read_model import page_name
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.eventful import EVIL, Eventful, fill
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Blob
 
 
-class Seen(HTMLParser):
+class PageContent(HTMLParser):
     """Tags, attributes and links of a page."""
 
     def __init__(self, text: str) -> None:
@@ -61,9 +61,9 @@ def night_named(pages: dict[str, str], part: str) -> str:
 
 def test_no_page_needs_anything_from_outside_or_runs_anything(pages: dict[str, str]) -> None:
     for path, text in pages.items():
-        seen = Seen(text)
-        assert not {"script", "img", "iframe", "object", "form"} & seen.tags, path
-        assert not {name for name in seen.attributes if name.startswith("on")} | {"src"} & seen.attributes, path
+        content = PageContent(text)
+        assert not {"script", "img", "iframe", "object", "form"} & content.tags, path
+        assert not {name for name in content.attributes if name.startswith("on")} | {"src"} & content.attributes, path
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|url\(|@import", text), path
         assert EVIL not in text, path
     assert "&lt;script&gt;" in pages["index.html"]
@@ -71,7 +71,7 @@ def test_no_page_needs_anything_from_outside_or_runs_anything(pages: dict[str, s
 
 def test_every_link_leads_to_a_page(pages: dict[str, str]) -> None:
     for path, text in pages.items():
-        for link in Seen(text).links:
+        for link in PageContent(text).links:
             assert normpath(join(dirname(path), link)) in pages, f"{path} links to {link}"
 
 
@@ -80,7 +80,7 @@ def test_the_first_page_tells_what_serves_and_how_it_came_to_this(pages: dict[st
     for part in (
         "v0008 serves", "since 2026-11-09", "A night is open", "ingest, ladder", "v0005 → v0004", "grace",
         "wrong signs in 3 of 40 tickets since this morning", "short sums", "powers", "CPU minutes", "no new data",
-        'class="taken"', 'class="dot c0 hollow"', "v0003 serves from", "<dt>Barred</dt><dd>v0005</dd>",
+        'class="taken"', 'class="dot c0 hollow"', "v0003 is champion from", "<dt>Barred</dt><dd>v0005</dd>",
     ):  # fmt: skip
         assert part in text, part
 
@@ -90,7 +90,7 @@ def test_a_night_shows_its_gate_its_ladder_and_what_became_of_its_version(pages:
     assert "wrong signs in 3 of 40 tickets" in text
     assert text.count("<details") > 6
     assert 'class="strip pass"' in text
-    assert "Missing here" not in text
+    assert "Missing data" not in text
     assert "reports/" in text
 
 
@@ -102,10 +102,10 @@ def test_a_night_that_published_nothing_has_a_page_too(pages: dict[str, str]) ->
 
 def test_a_night_whose_work_was_collected_says_what_is_missing(pages: dict[str, str]) -> None:
     text = night_named(pages, "v0008 passed")
-    assert "Missing here" in text
-    assert "It is missing here, see above." in text
+    assert "Missing data" in text
+    assert "Not available; see “Missing data” above." in text
     assert 'class="strip pass"' in text
-    assert "What arrived" not in text
+    assert "<h2>Ingest</h2>" not in text
     assert "train" in text
 
 
@@ -132,15 +132,15 @@ def test_a_line_that_went_back_to_the_base_says_who_and_why() -> None:
     text = text_of(registry)
     assert "The base model serves" in text
     assert "v0001 → the base model" in text
-    assert "base serves from" in text
+    assert "base is champion from" in text
 
 
 def test_a_verdict_that_cannot_be_read_and_a_report_that_was_never_kept_are_said_and_no_error() -> None:
     registry = open_line(MemoryStore())
     publish(registry, "one")
     name = page_name(registry.state().history[0])
-    assert "what the gate said cannot be read" in text_of(registry)
-    assert "what the gate said cannot be read" in text_of(registry, f"nights/{name}.html")
+    assert "the gate decision cannot be read" in text_of(registry)
+    assert "the gate decision cannot be read" in text_of(registry, f"nights/{name}.html")
     assert text_of(registry, f"reports/{name}.html") == ""
 
 
@@ -200,7 +200,7 @@ def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() ->
     assert "the newest 60 events" in text
     assert 'href="history/2.html">All 130 events' in text
     older = (site.page("history/1.html", snapshot=snapshot) or b"").decode()
-    assert older.count("<li>") == EVENTS_A_PAGE
+    assert older.count("<li>") == EVENTS_PER_PAGE
     assert 'href="2.html">Newer' in older
     assert "page 2 of 2" in (site.page("history/2.html", snapshot=snapshot) or b"").decode()
     assert sum(path.startswith("nights/") for path in Site(fresh, nights=5).paths(snapshot)) == 5
@@ -248,9 +248,9 @@ def test_a_directory_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     site = Site(open_line(MemoryStore()))
-    with pytest.raises(BadInputError, match="no site"):
+    with pytest.raises(BadInputError, match="not a site"):
         site.build(tmp_path / "mine")
-    with pytest.raises(BadInputError, match="no directory"):
+    with pytest.raises(BadInputError, match="not a directory"):
         site.build(tmp_path / "mine" / "letter.txt")
     (tmp_path / "empty").mkdir()
     assert site.build(tmp_path / "empty") == ["index.html"]
