@@ -1,1 +1,1 @@
-"""Measurements that back a claim in the README or the docs. Each runs by itself and says whether its goal is met."""
+"""Measurements that back claims in the README and the docs. Each is a module to run, and states its target."""
