@@ -58,10 +58,11 @@ def run_arm(
     from everlearn.ladder.tree import kinships
     from everlearn.settings import LadderSettings, LearnSettings
     from everlearn.training.ladder_growth import extend, measure_rungs, plant
-    from everlearn.training.loop import start_run, train_step
+    from everlearn.training.loop import train_step
     from everlearn.training.models.policy import load_policy
     from everlearn.training.models.precision import has_fast_bf16
     from everlearn.training.rollouts import Solver, attempt, seed_of
+    from everlearn.training.training_run import start_run
 
     torch.set_num_threads(1)
     domain = load_domain("integration")

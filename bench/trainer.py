@@ -34,11 +34,12 @@ from everlearn.problem import Ruling, Verdict
 from everlearn.settings import LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import decode
-from everlearn.training.loop import start_run, update
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import has_fast_bf16
 from everlearn.training.rollouts import Group, seed_of
+from everlearn.training.training_run import start_run
+from everlearn.training.update import update
 
 if TYPE_CHECKING:
     from collections.abc import Callable

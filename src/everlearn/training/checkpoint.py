@@ -21,7 +21,7 @@ from everlearn.training.guards import RolloutStatistics
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.training.loop import TrainingRun
+    from everlearn.training.training_run import TrainingRun
 
 NAME = "checkpoint"
 

@@ -16,10 +16,11 @@ from everlearn.training.engines.torchrun import run_processes
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.job import Trained
 from everlearn.training.ladder_growth import extend, measure_rungs
-from everlearn.training.loop import solver_of, start_run, train_step
+from everlearn.training.loop import solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import judging, seed_of
+from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from everlearn.ladder.tree import CurvePoint
     from everlearn.training.job import TrainingJob
-    from everlearn.training.loop import TrainingRun
+    from everlearn.training.training_run import TrainingRun
 
     OnStep = Callable[[CurvePoint, int], None]
     OnCheckpoint = Callable[[Path], None]

@@ -14,9 +14,10 @@ from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.guards import RolloutStatistics, triggered_guard
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import TrainingRun, start_run, train_step
+from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
 from everlearn.training.trainer import train
+from everlearn.training.training_run import TrainingRun, start_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,17 +21,24 @@ import math
 import random
 import shutil
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.registry.adapter_validation import CONFIG, WEIGHTS
 from everlearn.training.engines.decode import Completion
+from everlearn.training.engines.vllm_api import (
+    CompletionRequest,
+    CompletionResponse,
+    ModelList,
+    ReplicaError,
+    get,
+    post,
+)
 from everlearn.training.models.llama import token_logprobs
 
 if TYPE_CHECKING:
@@ -49,67 +56,6 @@ MAX_IN_FLIGHT = 64
 IDLE_S = 2.0
 """Seconds that an idle connection is kept: vLLM closes it after 5, and a request sent at that moment would be lost."""
 PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 4, 16, 0.5
-
-
-class _ReplicaError(Exception):
-    """A fault of one replica, which drops it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """One completion to sample; greedy without a seed."""
-
-    prompt: list[int]
-    seed: int | None
-    limit: int
-    temperature: float
-
-    def body(self, model: str, *, end: int) -> dict[str, Any]:
-        """Return the body for vLLM's completions API.
-
-        It overrides every sampling parameter that the model's `generation_config.json` could set.
-        """
-        return {
-            "model": model,
-            "prompt": self.prompt,
-            "max_tokens": self.limit,
-            "n": 1,
-            "temperature": 0.0 if self.seed is None else self.temperature,
-            "seed": None if self.seed is None else self.seed % 2**63,  # vLLM's seeds are signed
-            "top_p": 1.0,
-            "top_k": -1,
-            "min_p": 0.0,
-            "min_tokens": 0,
-            "repetition_penalty": 1.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
-            "ignore_eos": True,
-            "stop_token_ids": [end],
-            "add_special_tokens": False,
-            "logprobs": 0,
-            "return_token_ids": True,
-        }
-
-
-class _Logprobs(BaseModel):
-    token_logprobs: list[float]
-
-
-class _Choice(BaseModel):
-    token_ids: list[int]
-    logprobs: _Logprobs
-
-
-class _Answer(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-
-
-class _Card(BaseModel):
-    id: str
-
-
-class _Models(BaseModel):
-    data: list[_Card]
 
 
 class Replicas:
@@ -150,13 +96,13 @@ class Replicas:
         ours, probes = policy.merged(), _probes(policy)
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
-            loaded = {card.id for card in _Models.model_validate_json(await _get(client, f"{url}/v1/models")).data}
+            loaded = {card.id for card in ModelList.model_validate_json(await get(client, f"{url}/v1/models")).data}
             if model not in loaded:
-                await _post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
+                await post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
             answers = await self._complete_all(client, url, probes, model=model)
             _check_logprobs(ours, probes, answers, tolerance=self._tolerance)
             if before in loaded - {model}:
-                await _post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
+                await post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 
         anyio.run(self._on_all, replace_adapter)
         if self._path not in {self._folder, path}:
@@ -184,7 +130,7 @@ class Replicas:
         if not self._model:
             raise BadInputError("the replicas have no adapter yet: call load first")
         requests = [
-            _Request(
+            CompletionRequest(
                 prompt=prompt,
                 seed=None if seeds is None else seeds[index * group + k],
                 limit=limit,
@@ -196,7 +142,7 @@ class Replicas:
         answers = anyio.run(self._distribute, requests)
         return [answers[start : start + group] for start in range(0, len(answers), group)]
 
-    async def _distribute(self, requests: list[_Request]) -> list[Completion]:
+    async def _distribute(self, requests: list[CompletionRequest]) -> list[Completion]:
         """Return one completion a request. All replicas take from one queue; a dropped one returns what it held."""
         todo = deque(range(len(requests)))
         done: dict[int, Completion] = {}
@@ -229,7 +175,7 @@ class Replicas:
         async def attempt(client: httpx.AsyncClient, url: str) -> None:
             try:
                 await action(client, url)
-            except* (_ReplicaError, httpx.HTTPError, ValidationError) as errors:
+            except* (ReplicaError, httpx.HTTPError, ValidationError) as errors:
                 self._drop(url, _first(errors))
 
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
@@ -249,7 +195,7 @@ class Replicas:
         LOG.warning("replica %s is dropped, %d left: %s", url, len(self._alive), reason)
 
     async def _complete_all(
-        self, client: httpx.AsyncClient, url: str, requests: list[_Request], *, model: str
+        self, client: httpx.AsyncClient, url: str, requests: list[CompletionRequest], *, model: str
     ) -> list[Completion]:
         """Return the completions of one replica for all requests, sent at once."""
         answers: dict[int, Completion] = {}
@@ -262,29 +208,15 @@ class Replicas:
                 group.start_soon(complete, index)
         return [answers[index] for index in range(len(requests))]
 
-    async def _complete_one(self, client: httpx.AsyncClient, url: str, request: _Request, *, model: str) -> Completion:
-        content = await _post(client, f"{url}/v1/completions", request.body(model, end=self._end))
-        choice = _Answer.model_validate_json(content).choices[0]
+    async def _complete_one(
+        self, client: httpx.AsyncClient, url: str, request: CompletionRequest, *, model: str
+    ) -> Completion:
+        content = await post(client, f"{url}/v1/completions", request.body(model, end=self._end))
+        choice = CompletionResponse.model_validate_json(content).choices[0]
         ids, logprobs = choice.token_ids, choice.logprobs.token_logprobs
         if not 0 < len(ids) == len(logprobs) <= request.limit or not all(map(math.isfinite, logprobs)):
-            raise _ReplicaError(
-                f"at most {request.limit} tokens requested, got {ids} with log-probabilities {logprobs}"
-            )
+            raise ReplicaError(f"at most {request.limit} tokens requested, got {ids} with log-probabilities {logprobs}")
         return Completion(ids=ids, logprobs=logprobs, finished=ids[-1] == self._end)
-
-
-async def _get(client: httpx.AsyncClient, url: str) -> bytes:
-    return _content(await client.get(url))
-
-
-async def _post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> bytes:
-    return _content(await client.post(url, json=body))
-
-
-def _content(response: httpx.Response) -> bytes:
-    if response.status_code != httpx.codes.OK:
-        raise _ReplicaError(f"{response.request.url.path} returned {response.status_code}: {response.text[:500]}")
-    return response.content
 
 
 def _first(error: BaseException) -> Exception:
@@ -295,11 +227,11 @@ def _first(error: BaseException) -> Exception:
     return error
 
 
-def _probes(policy: Policy) -> list[_Request]:
+def _probes(policy: Policy) -> list[CompletionRequest]:
     """Return requests for prompts of random tokens, always the same ones: adapters differ most clearly on these."""
     rng = random.Random(0)
     return [
-        _Request(
+        CompletionRequest(
             prompt=[rng.randrange(policy.base_model.vocabulary) for _ in range(8)],
             seed=seed,
             limit=PROBE_TOKENS,
@@ -310,20 +242,22 @@ def _probes(policy: Policy) -> list[_Request]:
 
 
 def _check_logprobs(
-    model: Model, probes: Sequence[_Request], answers: Sequence[Completion], *, tolerance: float
+    model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, tolerance: float
 ) -> None:
-    """Raise _ReplicaError unless the log-probabilities of the answers are our own."""
+    """Raise ReplicaError unless the log-probabilities of the answers are our own."""
     gap = _mean_gap(model, probes, answers, temperature=PROBE_TEMPERATURE)
     if gap <= tolerance:
         return
     message = f"its log-probabilities differ from ours by {gap:.3g} nats a token, more than {tolerance:g}"
     if _mean_gap(model, probes, answers, temperature=1.0) <= tolerance:
         message = f"{message}; they are those before the temperature: start it with --logprobs-mode processed_logprobs"
-    raise _ReplicaError(message)
+    raise ReplicaError(message)
 
 
 @torch.no_grad()
-def _mean_gap(model: Model, probes: Sequence[_Request], answers: Sequence[Completion], *, temperature: float) -> float:
+def _mean_gap(
+    model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, temperature: float
+) -> float:
     """Return the mean absolute difference in nats a token."""
     theirs = torch.cat([torch.tensor(answer.logprobs) for answer in answers])
     ours, mask = token_logprobs(

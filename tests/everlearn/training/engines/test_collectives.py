@@ -18,10 +18,11 @@ from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import start_run, update
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
+from everlearn.training.training_run import start_run
+from everlearn.training.update import update
 
 if TYPE_CHECKING:
     from collections.abc import Callable

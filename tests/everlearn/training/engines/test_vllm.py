@@ -129,7 +129,7 @@ def test_sampling_parameters_of_the_model_are_overridden(
         ({"raw": True}, "start it with --logprobs-mode processed_logprobs"),
         ({"fault": "breaks"}, "/v1/completions returned 500: .*EngineCore encountered an issue"),
         ({"fault": "shortens"}, "at most 16 tokens requested, got"),
-        ({"fault": "babbles"}, "validation error for _Answer"),
+        ({"fault": "babbles"}, "validation error for CompletionResponse"),
     ],
 )
 def test_a_replica_with_wrong_log_probabilities_is_dropped(

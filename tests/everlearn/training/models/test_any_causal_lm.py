@@ -25,10 +25,11 @@ from everlearn.ladder.tree import Ladder
 from everlearn.settings import LearnSettings
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
-from everlearn.training.loop import start_run, train_step
+from everlearn.training.loop import train_step
 from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
+from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
     from pathlib import Path

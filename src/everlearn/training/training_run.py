@@ -1,0 +1,107 @@
+"""The state of a training, which steps change and checkpoints save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn.ladder.curriculum import Curriculum
+from everlearn.ladder.tree import digest_of
+from everlearn.training.models.precision import use_bf16
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everlearn.domains.contract import Domain
+    from everlearn.ladder.tree import CurvePoint, Ladder
+    from everlearn.settings import LearnSettings
+    from everlearn.training.engines.vllm import Replicas
+    from everlearn.training.guards import RolloutStatistics
+    from everlearn.training.models.llama import Model
+    from everlearn.training.models.policy import Policy
+    from everlearn.training.rollouts import Group, Judge
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingRun:
+    """State of a training.
+
+    `start` is the policy at step 0; `first` are the statistics of its answers. `good` holds the newest parameters whose
+    own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
+    answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
+    given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
+    """
+
+    policy: Policy
+    start: Model
+    ladder: Ladder
+    replay: dict[str, str]
+    domain: Domain
+    settings: LearnSettings
+    curriculum: Curriculum
+    optimizer: torch.optim.Optimizer
+    seed: int
+    bf16: bool
+    step: int = 0
+    spent: float = 0.0
+    curve: list[CurvePoint] = field(default_factory=list)
+    rewarded: list[dict[str, str]] = field(default_factory=list)
+    first: RolloutStatistics | None = None
+    good: list[torch.Tensor] = field(default_factory=list)
+    stopped: str | None = None
+    prefetched: StepRollouts | None = None
+    replicas: Replicas | None = None
+    judge: Judge | None = None
+    recorded: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def statement(self, digest: str) -> str:
+        """Return the statement of a problem of the ladder or of the replay."""
+        return self.ladder.rungs[digest].statement if digest in self.ladder.rungs else self.replay[digest]
+
+    def update_classes(self) -> None:
+        """Sort all problems into the curriculum's size classes; needed after the ladder has grown."""
+        classes: dict[int, list[str]] = {}
+        for digest in [*self.ladder.rungs, *self.replay]:
+            classes.setdefault(self.domain.size(self.statement(digest)), []).append(digest)
+        self.curriculum.classes = classes
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return a copy of the trained parameters."""
+        return [tensor.detach().clone() for tensor in self.policy.parameters()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRollouts:
+    """Verified answers of one step, and the merged weights that sampled them."""
+
+    groups: list[Group]
+    model: Model
+
+
+def start_run(
+    policy: Policy, ladder: Ladder, *, domain: Domain, settings: LearnSettings, seed: int, replay: Sequence[str] = ()
+) -> TrainingRun:
+    """Return a run at step 0, whose curriculum starts from the pass rates in the ladder."""
+    curriculum = Curriculum(
+        classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
+    )
+    for rung in ladder.rungs.values():
+        curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed)
+    bf16 = use_bf16(settings.bf16)
+    run = TrainingRun(
+        policy=policy,
+        start=policy.merged(bf16=bf16),
+        ladder=ladder,
+        replay={digest_of(domain.canonical(statement)): statement for statement in replay},
+        domain=domain,
+        settings=settings,
+        curriculum=curriculum,
+        optimizer=torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0),
+        seed=seed,
+        bf16=bf16,
+    )
+    run.good = run.parameters()
+    run.update_classes()
+    return run
