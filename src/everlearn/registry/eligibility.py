@@ -1,6 +1,6 @@
 """Eligibility: which versions the history allows to be published, promoted, rolled back to or delivered.
 
-Pure rules over `State`. Whether the stored bytes of a version are intact is checked by `artifacts`.
+Pure rules over `State`. Whether the stored bytes of a version are intact is checked by `content_store`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from everlearn.errors import IntegrityError, RegistryError
 from everlearn.registry import delivery
-from everlearn.registry.artifacts import Artifacts
+from everlearn.registry.content_store import ContentStore
 from everlearn.registry.eligibility import (
     ended,
     require_candidate,
@@ -82,7 +82,7 @@ class Registry:
         self.heartbeat_lifetime = heartbeat_lifetime
         self._heartbeat = PublisherHeartbeat(store, line, lifetime=heartbeat_lifetime)
         self._log = EventLog(store, line, clock=clock, signer=signer, verifier=verifier)
-        self._artifacts = Artifacts(store, line, signer=signer, verifier=verifier, heartbeat=self._heartbeat)
+        self._content = ContentStore(store, line, signer=signer, verifier=verifier, heartbeat=self._heartbeat)
 
     def event(self, digest: str) -> Event:
         """Return the event with that digest, verified, even if it is not part of the history."""
@@ -104,19 +104,19 @@ class Registry:
     def manifest(self, version: str) -> Manifest:
         """Return the verified manifest of a version or of "champion"."""
         cached = self.cached_state.versions.get(version)  # the manifest of a version never changes
-        return self._artifacts.manifest((cached or self.resolve(version)).manifest)
+        return self._content.manifest((cached or self.resolve(version)).manifest)
 
     def put_object(self, data: bytes) -> ObjectRef:
         """Store immutable bytes, unreferenced until a manifest names them. Equal bytes are stored once."""
-        return self._artifacts.put_object(data)
+        return self._content.put_object(data)
 
     def put_file(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> ObjectRef:
         """Store a file's bytes, large files in parts. `progress` gets the number of bytes sent since its last call."""
-        return self._artifacts.put_file(path, progress=progress)
+        return self._content.put_file(path, progress=progress)
 
     def get_object(self, ref: ObjectRef) -> bytes:
         """Return the bytes of `ref`, verified. Raises IntegrityError if they are missing or damaged."""
-        return self._artifacts.get_object(ref)
+        return self._content.get_object(ref)
 
     def publish(self, manifest: Manifest, *, make_champion: bool, actor: str, reason: str) -> VersionEntry:
         """Publish a candidate as a version, and as champion if requested, with one move of HEAD. Idempotent by cycle.
@@ -126,14 +126,14 @@ class Registry:
             RegistryError: The cycle ended otherwise, or the candidate's base model is not that of the line.
             IntegrityError: An object of the manifest is missing or different.
         """
-        digest, data = self._artifacts.seal_manifest(manifest)
+        digest, data = self._content.seal_manifest(manifest)
 
         def propose(state: State) -> Draft | Event:
             done = ended(state, manifest.cycle_key, EventKind.PUBLISHED)
             if done:
                 return done
             require_candidate(manifest, state, make_champion=make_champion, line=self.line)
-            self._artifacts.put_manifest(manifest, digest=digest, data=data)
+            self._content.put_manifest(manifest, digest=digest, data=data)
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
             origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
             return Draft(
@@ -260,14 +260,14 @@ class Registry:
         self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
         entry = resolve(ref, state, line=self.line)
         require_files(entry)
-        manifest = self._artifacts.manifest(entry.manifest)
+        manifest = self._content.manifest(entry.manifest)
         receipt = delivery.Receipt(
             line=self.line, version=entry.version, manifest=entry.manifest, sequence=state.sequence
         )
         from everlearn.registry.adapter_validation import check_directory  # imports numpy; rollback does not need it
 
         def fetch(ref: ObjectRef, path: Path) -> None:
-            self._artifacts.download(ref, path, progress=progress)
+            self._content.download(ref, path, progress=progress)
 
         return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=fetch, check=check_directory)
 
@@ -292,10 +292,10 @@ class Registry:
         """Check that consumers could load a version. "quick" downloads nothing but the manifest."""
         require_files(entry)
         require_unbarred(entry, state)
-        manifest = self._artifacts.manifest(entry.manifest)
+        manifest = self._content.manifest(entry.manifest)
         base_of_line = next(iter(state.versions.values())).base_fingerprint
         if not manifest.base_fingerprint == entry.base_fingerprint == base_of_line:
             raise IntegrityError(f"{entry.version} was made for another base model than that of line {self.line}")
-        self._artifacts.check_objects(manifest)
+        self._content.check_objects(manifest)
         if verify == "full":
-            self._artifacts.check_bytes(manifest)
+            self._content.check_bytes(manifest)

@@ -54,6 +54,13 @@ def test_replica_of_another_version_is_behind() -> None:
     assert behind(store) == {"here": True, "nowhere": False, "there": True}
 
 
+def test_replica_serves_the_acknowledged_version() -> None:
+    store = line_of_two()
+    note_version(store, "here", "v0001")
+    store.put("integration/consumers/broken.json", b"?")
+    assert {each.consumer: each.serves for each in replicas(open_line(store))} == {"broken": None, "here": "v0001"}
+
+
 def test_cycle_without_a_version_leaves_no_replica_behind() -> None:
     store = line_of_two()
     note_version(store, "here", "v0002")

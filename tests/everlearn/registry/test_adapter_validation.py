@@ -102,7 +102,7 @@ def test_links_and_directories_are_refused(folder: Path, tmp_path: Path) -> None
         (b"", "header length 0 is not"),
         (pickle.dumps({"weight": [1.0]}), "header length"),
         (save(ONES)[:40], "header length"),
-        (struct.pack("<Q", MAX_HEADER + 1) + b"{}" * MAX_HEADER, f"header length {MAX_HEADER + 1} bytes long"),
+        (struct.pack("<Q", MAX_HEADER + 1) + b"{}" * MAX_HEADER, f"header length {MAX_HEADER + 1} is not"),
         (described(b"no JSON"), "header is not valid JSON"),
         (described(b"[" * 100_000), "header is not valid JSON"),
         (described([]), "header is not a JSON object"),

@@ -29,6 +29,21 @@ def test_event_survives_json(
     assert Event.from_content(content, digest=event.digest) == event
 
 
+@pytest.mark.parametrize(
+    ("kind", "detail", "sentence"),
+    [
+        (EventKind.PUBLISHED, {"version": "v0002", "champion": True}, "published v0002 as champion: because"),
+        (EventKind.PUBLISHED, {"version": "v0002", "champion": False}, "published v0002: because"),
+        (EventKind.ROLLED_BACK, {"from": "v0002", "to": "v0001"}, "rolled back v0002 to v0001: because"),
+        (EventKind.ROLLED_BACK, {"from": "v0001", "to": None}, "rolled back v0001 to the base model: because"),
+        (EventKind.RETIRED, {"versions": ["v0003", "v0004"]}, "retired v0003, v0004: because"),
+        (EventKind.NO_NEW_DATA, {}, "no new data: because"),
+    ],
+)
+def test_sentence_summarizes_an_event(kind: EventKind, detail: dict[str, Any], sentence: str) -> None:
+    assert replace(EVENT, kind=kind, detail=detail).sentence == sentence
+
+
 @pytest.mark.parametrize("change", [{"kind": "vanished"}, {"at": "yesterday"}, {"colour": "red"}, {"kind": None}])
 def test_event_with_unknown_kind_or_field_is_refused(change: dict[str, Any]) -> None:
     content = EVENT.to_content() | change

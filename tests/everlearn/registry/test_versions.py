@@ -14,6 +14,7 @@ from everlearn.registry import event_log
 from everlearn.registry.signing import Unsigned
 from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.storage.in_memory import MemoryStore
+from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, candidate, open_line, publish
 
 if TYPE_CHECKING:
@@ -221,11 +222,24 @@ def test_rollback_refuses_a_target_that_cannot_be_loaded(store: MemoryStore, lin
     assert roll_back(line, BASE) == ("v0002", None)
 
 
+def test_full_verification_reads_every_byte_of_the_target(store: MemoryStore, line: Registry) -> None:
+    publish(line, "one")
+    publish(line, "two")
+    key = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
+    before = store._objects[key]
+    flipped = before[0].replace(b"lora_A", b"lora_X")
+    store._objects[key] = (flipped, before[1])
+    with pytest.raises(IntegrityError, match="is damaged"):
+        line.rollback(reason="worse", actor="ada", verify="full")
+    store._objects[key] = before
+    assert line.rollback(reason="worse", actor="ada", verify="full").to == "v0001"
+
+
 def test_rollback_refuses_a_target_of_another_base_model(line: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(line, "one")
     publish(line, "two")
     honest = line.manifest("v0001")
-    monkeypatch.setattr(line._artifacts, "manifest", lambda _: replace(honest, base_fingerprint="c" * 64))
+    monkeypatch.setattr(line._content, "manifest", lambda _: replace(honest, base_fingerprint="c" * 64))
     with pytest.raises(IntegrityError, match="v0001 was made for another base model"):
         roll_back(line)
 

@@ -12,7 +12,7 @@ from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
-from everlearn.registry.artifacts import Artifacts
+from everlearn.registry.content_store import ContentStore
 from everlearn.registry.event_log import EventLog
 from everlearn.registry.events import Draft, Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
@@ -303,7 +303,7 @@ def test_manifest_with_a_wrong_size_is_detected(store: MemoryStore, monkeypatch:
     line = open_line(store)
     manifest = candidate(line, "four", parent="v0002")
     files = {name: replace(ref, size=1) for name, ref in manifest.files.items()}
-    monkeypatch.setattr(Artifacts, "check_objects", lambda *_, **__: None)
+    monkeypatch.setattr(ContentStore, "check_objects", lambda *_, **__: None)
     line.publish(replace(manifest, files=files), make_champion=False, actor="night", reason="r")
     assert {fault.why.partition("differs in")[2] for fault in walk(store).damaged} == {
         " size from the manifest of v0004"

@@ -1,4 +1,4 @@
-"""Artifacts of a line: content-addressed objects and the signed manifests that name them.
+"""Content-addressed store of a line: objects and the signed manifests that name them.
 
     <line>/objects/sha256/<digest>     adapter files, reports, provenance, bills of materials
     <line>/manifests/<digest>.json     one sealed manifest each
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
 
 
-class Artifacts:
+class ContentStore:
     """Reads, writes and verifies the objects and manifests of `line`. Manifests are cached: a digest fixes the content."""
 
     def __init__(
