@@ -54,8 +54,8 @@ def run_arm(
     import torch
 
     from everlearn.counters import cpu_seconds
+    from everlearn.domains.contamination import equivalence_keys
     from everlearn.domains.contract import load_domain
-    from everlearn.ladder.tree import kinships
     from everlearn.settings import LadderSettings, LearnSettings
     from everlearn.training.ladder_growth import extend, measure_rungs, plant
     from everlearn.training.loop import train_step
@@ -69,7 +69,7 @@ def run_arm(
     policy = load_policy(base, seed=seed)
     tables = {size: problems(split, size=size, count=items, stream="table") for size in TABLE}
     skills = {size: problems(split, size=size, count=skill_items, stream="skill") for size in SKILLS}
-    forbidden = kinships([s for group in (*tables.values(), *skills.values()) for s in group], domain=domain)
+    forbidden = equivalence_keys([s for group in (*tables.values(), *skills.values()) for s in group], domain=domain)
 
     def solve(statements: list[str]) -> list[bool]:
         solver = Solver(policy=policy, model=policy.merged(), domain=domain)

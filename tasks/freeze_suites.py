@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.data import suites
-from everlearn.data.snapshot import split, unrelated
+from everlearn.data.holdout import split
+from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
 from tasks.ingest import load_snapshot
 from tasks.night import LOG, step_task, timed_step
@@ -31,11 +32,11 @@ def freeze_suites(night: Night) -> bool:
             shipped = [suites.load(path) for path in sorted(night.settings.suites_directory.glob("*.jsonl"))]
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
-            items = suites.equivalence_keys([item for suite in shipped for item in suite.problems], domain=domain)
-            roots = unrelated(roots, domain=domain, forbidden=items)
+            items = equivalence_keys([item.statement for suite in shipped for item in suite.problems], domain=domain)
+            roots = without_contamination(roots, domain=domain, forbidden=items)
             if not roots:
                 return False
-            forbidden = items | suites.equivalence_keys(roots, domain=domain)
+            forbidden = items | equivalence_keys([root.statement for root in roots], domain=domain)
             size = night.settings.ingest.min_target_items
             target = suites.freeze_target(
                 held_out, domain=domain, size=size, forbidden=forbidden, seed=seed, like=roots
@@ -50,7 +51,7 @@ def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
     roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
     domain = load_domain(night.settings.domain)
-    return unrelated(roots, domain=domain, forbidden=forbidden_keys(night)), held_out
+    return without_contamination(roots, domain=domain, forbidden=forbidden_keys(night)), held_out
 
 
 def load_suites(night: Night) -> tuple[Suite, ...]:
@@ -62,8 +63,8 @@ def load_suites(night: Night) -> tuple[Suite, ...]:
 
 def forbidden_keys(night: Night) -> frozenset[str]:
     """Return the equivalence keys of all suite items."""
-    items = [item for suite in load_suites(night) for item in suite.problems]
-    return suites.equivalence_keys(items, domain=load_domain(night.settings.domain))
+    items = [item.statement for suite in load_suites(night) for item in suite.problems]
+    return equivalence_keys(items, domain=load_domain(night.settings.domain))
 
 
 def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from everlearn.cli.output import stderr_console
 from everlearn.data import rows, suites
+from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem, Ruling
@@ -88,14 +89,16 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     if not roots:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
     items = [
-        problem for path in sorted(settings.suites_directory.glob("*.jsonl")) for problem in suites.load(path).problems
+        problem.statement
+        for path in sorted(settings.suites_directory.glob("*.jsonl"))
+        for problem in suites.load(path).problems
     ]
     with progress_bar("growing") as progress:
         job = GrowthJob(
             base=settings.base_directory,
             adapter=adapter_of(installation, version=version),
             roots=tuple(roots),
-            forbidden=suites.equivalence_keys(items, domain=domain),
+            forbidden=equivalence_keys(items, domain=domain),
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from everlearn.data.suites import is_held_out
 from everlearn.errors import IntegrityError
 from everlearn.problem import Problem
 
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from everlearn.data.rows import Row
-    from everlearn.domains.contract import Domain
 
 DVC_PREFIX = "dvc/files/md5"  # below the bucket, as the remote s3://<bucket>/dvc keeps its files
 FILE_NAME = "snapshot.jsonl"
-_HOLDOUT_SEED = 0  # no setting: what was held out once must never be trained on because somebody changed a seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,21 +120,6 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
         accepted=len(chosen), duplicates=duplicates, seen=seen, quarantined=dict(sorted(quarantined.items()))
     )
     return snapshot, counts
-
-
-def split(entries: Iterable[Entry], *, share: float) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """The problems to climb towards, and those held out: by canonical form, for ever, before any ladder is built."""
-    roots: list[Problem] = []
-    held_out: list[Problem] = []
-    for entry in entries:
-        belongs = is_held_out(entry.canonical, seed=_HOLDOUT_SEED, share=share)
-        (held_out if belongs else roots).append(entry.problem)
-    return tuple(roots), tuple(held_out)
-
-
-def unrelated(problems: Iterable[Problem], *, domain: Domain, forbidden: Collection[str]) -> tuple[Problem, ...]:
-    """Those that are no suite item and no equivalent of one."""
-    return tuple(problem for problem in problems if domain.equivalence(problem.statement) not in forbidden)
 
 
 def dvc_key(data: bytes) -> str:

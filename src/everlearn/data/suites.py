@@ -18,7 +18,7 @@ from everlearn.errors import BadInputError
 from everlearn.problem import STATEMENT_FIELDS, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -93,17 +93,6 @@ def parse(
             raise BadInputError(f"{where}, line {number}: the id {problem.id!r} was used before; ids have to differ")
         problems[problem.id] = problem
     return Suite(name=name, kind=kind, problems=tuple(problems.values()))
-
-
-def is_held_out(canonical: str, *, seed: int, share: float) -> bool:
-    """Whether this canonical form belongs to the held-out `share`: the same answer for ever, whatever came with it."""
-    digest = hashlib.sha256(f"{seed}:{canonical}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
-
-
-def equivalence_keys(problems: Iterable[Problem], *, domain: Domain) -> frozenset[str]:
-    """The keys under which equivalents of these problems are recognised, for `forbidden`."""
-    return frozenset(domain.equivalence(problem.statement) for problem in problems)
 
 
 def freeze_target(

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from everlearn.errors import BadInputError, GrammarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -142,8 +141,3 @@ def load_ladder(path: Path) -> Ladder:
         return Ladder(rungs={rung.digest: rung for rung in rungs}, counts=Counter(json.loads(head)["counts"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInputError(f"{path} is not a ladder: {error}. Grow one with `everlearn ladder FILE`.") from None
-
-
-def kinships(statements: Iterable[str], *, domain: Domain) -> frozenset[str]:
-    """The equivalence keys of suite items: what no ladder may contain."""
-    return frozenset(domain.equivalence(statement) for statement in statements)

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.data.rows import Row, RowFault
-from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, split, take, unrelated
-from everlearn.data.suites import equivalence_keys
+from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, take
 from everlearn.domains.contract import load_domain
 from everlearn.errors import IntegrityError
 
@@ -75,20 +74,6 @@ def test_other_bytes_are_refused() -> None:
     snapshot = taken(row("x"))
     with pytest.raises(IntegrityError, match="other bytes"):
         Snapshot.from_bytes(snapshot.to_bytes() + b"\n", digest=snapshot.digest)
-
-
-def test_a_share_is_held_out_and_stays_held_out() -> None:
-    entries = taken(*[row(f"{a}*x + {b}*sin(x)") for a in range(1, 21) for b in range(1, 21)]).entries
-    roots, held_out = split(entries, share=0.2)
-    assert len(roots) + len(held_out) == 400
-    assert 50 < len(held_out) < 110
-    assert split(entries[::2], share=0.2)[1] == tuple(p for p in held_out if p in {e.problem for e in entries[::2]})
-
-
-def test_kin_of_a_suite_item_is_left_out() -> None:
-    roots = tuple(entry.problem for entry in taken(row("2*x^3"), row("sin(x)")).entries)
-    asked = equivalence_keys([DOMAIN.problem("5*x^3")], domain=DOMAIN)
-    assert [problem.statement for problem in unrelated(roots, domain=DOMAIN, forbidden=asked)] == ["sin(x)"]
 
 
 @given(st.binary(max_size=100))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
-from everlearn.ladder.tree import Ladder, Rung, kinships, load_ladder
+from everlearn.ladder.tree import Ladder, Rung, load_ladder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def test_a_variant_knows_its_parent_its_depth_and_its_move(ladder: Ladder) -> No
     ],
 )
 def test_what_is_no_legitimate_variant_is_counted_and_refused(ladder: Ladder, statement: str, reason: str) -> None:
-    forbidden = kinships(["cos(2*x)"], domain=DOMAIN)
+    forbidden = equivalence_keys(["cos(2*x)"], domain=DOMAIN)
     assert below(ladder, statement, forbidden) is None
     assert ladder.counts[reason] == 1
     assert len(ladder.rungs) == 1
