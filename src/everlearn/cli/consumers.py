@@ -168,10 +168,10 @@ def replicas(
     registry = installation.registry()
     if forget_:
         forget_consumer(registry, forget_)
-    found = all_replicas(registry)
-    facts = [formatting.replica_facts(replica) for replica in found]
+    known = all_replicas(registry)
+    facts = [formatting.replica_facts(replica) for replica in known]
     text: Any = "no consumer has acknowledged a version; `everlearn watch` does, and `everlearn pull … --consumer NAME`"
-    if found:
+    if known:
         text = table(
             "consumer",
             "serves",
@@ -179,7 +179,7 @@ def replicas(
             "events seen",
             "acknowledged (UTC)",
             "",
-            rows=map(formatting.replica_row, found),
+            rows=map(formatting.replica_row, known),
         )
     print_result(facts, as_json=json, text=text)
 

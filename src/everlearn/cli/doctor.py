@@ -66,11 +66,11 @@ def check_settings(installation: Installation) -> str:
 
 def check_packages(_: Installation) -> str:
     """Check that the packages are installed, without importing them."""
-    found = {name: version(name) for name in PACKAGES}
-    missing = [name for name, number in found.items() if number is None]
+    versions = {name: version(name) for name in PACKAGES}
+    missing = [name for name, number in versions.items() if number is None]
     if missing:
         raise ServiceError(f"{', '.join(missing)} not installed; run `make install`")
-    return ", ".join(f"{name} {number}" for name, number in found.items())
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def version(name: str) -> str | None:
@@ -113,11 +113,11 @@ def check_s3(installation: Installation) -> str:
     installation.connect()
     chosen = installation.settings().store
     store = open_store(chosen)
-    found = store.probe()
-    faults = [f"{name}: {fault}" for name, fault in found.items() if fault]
+    results = store.probe()
+    faults = [f"{name}: {fault}" for name, fault in results.items() if fault]
     if faults:
         raise StoreError(f"{chosen.endpoint_url or 'AWS'}, bucket {chosen.bucket}: {'; '.join(faults)}")
-    return f"{chosen.endpoint_url}, bucket {chosen.bucket}: {', '.join(found)} proved"
+    return f"{chosen.endpoint_url}, bucket {chosen.bucket}: {', '.join(results)} proved"
 
 
 def check_key(installation: Installation) -> str:

@@ -58,10 +58,10 @@ def add_to_inbox(
 
 def misplaced_shards(inbox: Path) -> str | None:
     """Return a warning about shards beside the inboxes of the lines, which no night reads; None if there are none."""
-    found = [each for each in inbox.glob("*.jsonl") if each.is_file()]
-    if not found:
+    shards = [each for each in inbox.glob("*.jsonl") if each.is_file()]
+    if not shards:
         return None
-    return f"{len(found)} shards in {inbox} are in no line's inbox: `everlearn ingest {inbox}`, then delete them there"
+    return f"{len(shards)} shards in {inbox} are in no line's inbox: `everlearn ingest {inbox}`, then delete them there"
 
 
 def _copy_shard(shard: Path, *, inbox: Path) -> Path:

@@ -80,14 +80,14 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
 
     settings = installation.settings()
     domain = load_domain(settings.domain)
-    found = rows.read(file, domain=settings.domain, load=load_domain).rows
+    read = rows.read(file, domain=settings.domain, load=load_domain).rows
     roots = [
         Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement)
-        for row in found
+        for row in read
         if row.statement is not None and row.fault is None
     ]
     if not roots:
-        raise BadInputError(f"{file} holds no problem of the domain; the first line: {found[0].why}")
+        raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
     items = [
         problem.statement
         for path in sorted(settings.suites_directory.glob("*.jsonl"))

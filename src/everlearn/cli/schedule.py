@@ -40,7 +40,12 @@ def deploy(
         list[str] | None,
         typer.Option(metavar="LINE", help="Name of the line; repeat it for several. By default that of the settings."),
     ] = None,
-    file: Annotated[Path, typer.Option(metavar="FILE", help="Deployments as code.")] = Path("infra/prefect.yaml"),
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Deployments as code; by default infra/prefect.yaml beside the settings file."
+        ),
+    ] = None,
     notify: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,16 +72,18 @@ def deploy(
     """
     installation: Installation = context.obj
     settings = installation.settings()
-    lines = line or [settings.store.line]
+    lines, plan_file = line or [settings.store.line], file or settings.root / "infra" / "prefect.yaml"
     with prefect_client(installation) as client:
         from everlearn.orchestration.deployments import apply, compare, read_plan
         from everlearn.orchestration.notifications import parse_target, plan_targets, read_target_ids
 
         chosen = plan_targets(client, [parse_target(url) for url in notify or ()], only=no_notify)
-        plans = [read_plan(file, line=each, directory=settings.root, targets=chosen.ids) for each in lines]
+        plans = [read_plan(plan_file, line=each, directory=settings.root, targets=chosen.ids) for each in lines]
         changes = {plan.line: (*chosen.changes, *compare(plan, client)) for plan in plans}
-        facts = {name: [str(change) for change in found] for name, found in changes.items()}
-        text = "\n".join(dict.fromkeys(each for found in facts.values() for each in found)) or "nothing to change"
+        facts = {name: [str(change) for change in of_line] for name, of_line in changes.items()}
+        text = (
+            "\n".join(dict.fromkeys(change for of_line in facts.values() for change in of_line)) or "nothing to change"
+        )
         print_result(facts, as_json=json, text=text)
         if dry_run or not any(changes.values()):
             return
@@ -85,7 +92,7 @@ def deploy(
         for sentence in chosen.apply(client):
             print_note(sentence)
         for each in lines:
-            apply(read_plan(file, line=each, directory=settings.root, targets=read_target_ids(client)), client)
+            apply(read_plan(plan_file, line=each, directory=settings.root, targets=read_target_ids(client)), client)
             print_note(f"line {each}: deployed")
 
 

@@ -51,7 +51,7 @@ def deployed(everlearn: Command) -> Command:
 
 
 def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "asks", lambda: True)
+    monkeypatch.setattr(schedule, "is_interactive", lambda **_: True)
     for refused in (everlearn(*ASKED, "--dry-run"), everlearn(*ASKED, answer="n\n")):
         assert "+ run-cycle/nightly-asked" in refused.stdout
     assert refused.exit_code == 1
