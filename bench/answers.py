@@ -18,7 +18,7 @@ from typing import Any
 import mpmath
 import sympy
 
-from everlearn.domains.integration.terms import Term, draw_term, join_sum
+from everlearn.domains.integration.term_sums import Term, draw_term, join_sum
 
 LARGEST = 12
 GROUP = 8

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration.grammar import parse, render
-from everlearn.domains.integration.precise import Precise, UndefinedError
-from everlearn.domains.integration.terms import draw_term, join_sum
-from everlearn.domains.integration.verify import verify
+from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError
+from everlearn.domains.integration.numeric_verifier import verify
+from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import Ruling
 
@@ -161,7 +161,7 @@ def _raised(tree: Expression, path: tuple[int, ...]) -> Expression:
 def differs(one: str, other: str) -> bool:
     """Whether the derivatives of two texts differ: by central differences of one minus the other, at 50 digits."""
     gap: Expression = ("sum", parse(one), ("negative", parse(other)))
-    precise = Precise(160)
+    precise = HighPrecisionEvaluator(160)
     step = precise.context.mpf(10) ** -50
     rng = random.Random(7)
     for _ in range(24):

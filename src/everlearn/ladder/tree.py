@@ -77,7 +77,7 @@ class Ladder:
     rungs: dict[str, Rung] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def offer(
+    def add(
         self, statement: str, *, domain: Domain, forbidden: frozenset[str], parent: Rung | None = None,
         move: str | None = None,
     ) -> Rung | None:  # fmt: skip
@@ -105,7 +105,7 @@ class Ladder:
         self.counts["accepted" if parent else "root"] += 1
         return rung
 
-    def measured(self, digest: str, *, rollouts: int, passed: int, after: bool = False) -> None:
+    def set_pass_rate(self, digest: str, *, rollouts: int, passed: int, after: bool = False) -> None:
         """Set a rung's pass rate, before or after training."""
         rung = self.rungs[digest]
         self.rungs[digest] = (

@@ -68,7 +68,7 @@ def plant(statements: Sequence[str], *, domain: Domain, forbidden: frozenset[str
     """Return a ladder that has only roots."""
     ladder = Ladder()
     for statement in statements:
-        ladder.offer(statement, domain=domain, forbidden=forbidden)
+        ladder.add(statement, domain=domain, forbidden=forbidden)
     return ladder
 
 
@@ -108,7 +108,7 @@ def extend(
             if variant is None:
                 ladder.counts["no such move"] += 1
                 continue
-            rung = ladder.offer(variant, domain=solver.domain, forbidden=forbidden, parent=parent, move=move)
+            rung = ladder.add(variant, domain=solver.domain, forbidden=forbidden, parent=parent, move=move)
             if rung is not None:
                 children.append(rung)
         added += children
@@ -130,4 +130,4 @@ def measure_rungs(
     mine = collectives.share([ladder.rungs[digest].statement for digest in digests])
     groups = collectives.gather(attempt(solver, mine, group=rollouts, seed=seed, temperature=temperature))
     for digest, group in zip(digests, groups, strict=True):
-        ladder.measured(digest, rollouts=rollouts, passed=group.passed, after=after)
+        ladder.set_pass_rate(digest, rollouts=rollouts, passed=group.passed, after=after)

@@ -21,12 +21,12 @@ NOTHING: frozenset[str] = frozenset()
 @pytest.fixture
 def ladder() -> Ladder:
     made = Ladder()
-    made.offer("3*x^2 + sin(x) + exp(x)", domain=DOMAIN, forbidden=NOTHING)
+    made.add("3*x^2 + sin(x) + exp(x)", domain=DOMAIN, forbidden=NOTHING)
     return made
 
 
 def below(ladder: Ladder, statement: str, forbidden: frozenset[str] = NOTHING) -> Rung | None:
-    return ladder.offer(statement, domain=DOMAIN, forbidden=forbidden, parent=ladder.roots()[0], move="DROP")
+    return ladder.add(statement, domain=DOMAIN, forbidden=forbidden, parent=ladder.roots()[0], move="DROP")
 
 
 def test_a_variant_knows_its_parent_its_depth_and_its_move(ladder: Ladder) -> None:
@@ -54,8 +54,8 @@ def test_what_is_no_legitimate_variant_is_counted_and_refused(ladder: Ladder, st
 
 def test_pass_rates_are_kept_before_and_after(ladder: Ladder) -> None:
     digest = ladder.roots()[0].digest
-    ladder.measured(digest, rollouts=4, passed=1)
-    ladder.measured(digest, rollouts=4, passed=3, after=True)
+    ladder.set_pass_rate(digest, rollouts=4, passed=1)
+    ladder.set_pass_rate(digest, rollouts=4, passed=3, after=True)
     rung = ladder.rungs[digest]
     assert (rung.passed, rung.rollouts, rung.passed_after, rung.rollouts_after) == (1, 4, 3, 4)
 

@@ -2,7 +2,7 @@
 
 The text that arrives is parsed by our grammar; what the model writes is never evaluated. `verify` judges by
 differentiating and comparing, `recheck` at 50 digits. The prompt, the moves and the generator treat a problem as a
-sum of terms (`terms.py`, `moves.py`), and a problem's size is its number of terms.
+sum of terms (`term_sums.py`, `moves.py`), and a problem's size is its number of terms.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration import canonical, grammar, moves, proof, terms, verify
+from everlearn.domains.integration import canonical, grammar, moves, numeric_verifier, recheck, term_sums
 from everlearn.problem import Problem
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class Integration:
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
         """Judge an answer, fast."""
-        return verify.verify(statement, answer, seed=seed)
+        return numeric_verifier.verify(statement, answer, seed=seed)
 
     def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
         """Judge an answer again, slowly and independently."""
-        return proof.recheck(statement, answer, digits=digits)
+        return recheck.recheck(statement, answer, digits=digits)
 
     def prompt(self, statement: str, *, rng: random.Random) -> str:
         """The question as the model reads it, at markers drawn from `rng`."""
@@ -69,8 +69,8 @@ class Integration:
 
     def generate(self, rng: random.Random, *, like: str | None = None, size: int | None = None) -> str:
         """A fresh problem of the default families, as long as `like` or of `size` terms."""
-        return terms.draw_sum(rng, size=size or (self.size(like) if like else 1))
+        return term_sums.draw_sum(rng, size=size or (self.size(like) if like else 1))
 
     def size(self, statement: str) -> int:
         """How many terms."""
-        return len(terms.split_sum(statement))
+        return len(term_sums.split_sum(statement))

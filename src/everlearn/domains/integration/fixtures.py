@@ -11,7 +11,7 @@ import json
 import random
 from pathlib import Path
 
-from everlearn.domains.integration.terms import draw_sum, join_sum, split_sum
+from everlearn.domains.integration.term_sums import draw_sum, join_sum, split_sum
 
 SKILL_ITEMS = 700
 """Enough to decide a margin of three points at 80 % power and 10 % discordance."""

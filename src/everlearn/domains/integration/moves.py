@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration.terms import Term, draw_markers, draw_term, join_sum, mark, split_sum
+from everlearn.domains.integration.term_sums import Term, draw_markers, draw_term, join_sum, mark, split_sum
 
 if TYPE_CHECKING:
     import random

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.domains.integration.moves import MOVES, demonstrate, demonstrate_solution
-from everlearn.domains.integration.terms import MARKERS
+from everlearn.domains.integration.term_sums import MARKERS
 from everlearn.training.base_model.model_card import write_card
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.models.llama import Llama, geometry, token_logprobs

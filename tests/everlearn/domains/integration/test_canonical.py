@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.integration.canonical import canonical, equivalence
 from everlearn.domains.integration.grammar import parse
-from everlearn.domains.integration.terms import draw_term, join_sum
+from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import GrammarError
 
 seeds = st.integers(0, 2**32)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.domains.integration.moves import MOVES, apply, demonstrate, demonstrate_solution, extract, prompt
-from everlearn.domains.integration.terms import split_sum
+from everlearn.domains.integration.term_sums import split_sum
 
 ASKED = "DROP <3> + 3*x^2 <7> - 4*sin(2*x) <9> + x ="
 

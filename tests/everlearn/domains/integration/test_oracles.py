@@ -12,8 +12,8 @@ import pytest
 import symengine
 import sympy
 
-from everlearn.domains.integration.terms import draw_term, join_sum
-from everlearn.domains.integration.verify import verify
+from everlearn.domains.integration.numeric_verifier import verify
+from everlearn.domains.integration.term_sums import draw_term, join_sum
 
 POINTS = (0.31, 0.87, 1.43)
 

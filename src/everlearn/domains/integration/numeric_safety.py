@@ -20,7 +20,7 @@ LARGEST_NUMBER = 99
 LARGEST_POWER = 12
 
 
-def is_plain(tree: Expression) -> bool:
+def is_numerically_safe(tree: Expression) -> bool:
     """Whether the whole tree is plain."""
     kind = tree[0]
     if kind == "call":
@@ -29,8 +29,8 @@ def is_plain(tree: Expression) -> bool:
         if tree[1] == ("name", "e"):
             return _degree(tree[2]) == 1
         size = constant(tree[2])
-        return size is not None and size == int(size) and abs(size) <= LARGEST_POWER and is_plain(tree[1])
-    return kind in ("number", "name") or all(map(is_plain, tree[1:]))
+        return size is not None and size == int(size) and abs(size) <= LARGEST_POWER and is_numerically_safe(tree[1])
+    return kind in ("number", "name") or all(map(is_numerically_safe, tree[1:]))
 
 
 def _degree(tree: Expression) -> int | None:

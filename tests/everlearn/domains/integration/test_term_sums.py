@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.terms import (
+from everlearn.domains.integration.numeric_verifier import verify
+from everlearn.domains.integration.term_sums import (
     FAMILIES,
     MARKERS,
     Term,
@@ -20,7 +21,6 @@ from everlearn.domains.integration.terms import (
     mark,
     split_sum,
 )
-from everlearn.domains.integration.verify import verify
 from everlearn.errors import GrammarError
 
 Family = Callable[[random.Random], tuple[Term, Term]]

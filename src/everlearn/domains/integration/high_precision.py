@@ -24,7 +24,7 @@ class UndefinedError(ArithmeticError):
     """The tree has no value at this point, or one too large to be computed."""
 
 
-class Precise:
+class HighPrecisionEvaluator:
     """An evaluator at `digits` decimal digits, which remembers how large everything it met was at its largest.
 
     Sizes are binary orders: the exponent of the next power of two, minus infinity for zero.
@@ -143,13 +143,13 @@ def has_x(tree: Expression) -> bool:
     return tree == ("name", "x") or any(has_x(child) for child in tree[1:] if isinstance(child, tuple))
 
 
-_KINDS: dict[str, Callable[[Precise, Expression], Any]] = {
-    "number": Precise.number,
-    "name": Precise.name,
+_KINDS: dict[str, Callable[[HighPrecisionEvaluator, Expression], Any]] = {
+    "number": HighPrecisionEvaluator.number,
+    "name": HighPrecisionEvaluator.name,
     "negative": lambda precise, tree: -precise._value(tree[1]),  # noqa: SLF001
     "inverse": lambda precise, tree: 1 / precise._value(tree[1]),  # noqa: SLF001
-    "sum": Precise.sum,
-    "product": Precise.product,
-    "power": Precise.power,
-    "call": Precise.call,
+    "sum": HighPrecisionEvaluator.sum,
+    "product": HighPrecisionEvaluator.product,
+    "power": HighPrecisionEvaluator.power,
+    "call": HighPrecisionEvaluator.call,
 }

@@ -9,7 +9,7 @@ one, plus `ABSOLUTE`. Two outcomes are settled here, in double precision:
 - WRONG, when they are far apart at half of the real points of middle size, or more.
 
 Everything between (cancellation, branch cuts, a right answer on a part of the domain, tiny or huge constants, long
-decimals) goes to `proof.recheck` at 50 digits, and its verdict is this one's.
+decimals) goes to `recheck.recheck` at 50 digits, and its verdict is this one's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from everlearn.domains.integration import proof
-from everlearn.domains.integration.bank import Bank, Worth, evaluate
+from everlearn.domains.integration import recheck
 from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.term_cache import PointValues, TermCache, evaluate
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
 
@@ -42,7 +42,7 @@ class Sample:
     and what is known of terms there.
     """
 
-    bank: Bank
+    bank: TermCache
     values: np.ndarray
     sizes: np.ndarray
     real: np.ndarray
@@ -69,12 +69,12 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
         try:
             slopes = sample.bank.slopes(antiderivative)
         except GrammarError as error:
-            return proof.unreadable(antiderivative, error)
+            return recheck.unreadable(antiderivative, error)
         settled = None if sample.long or slopes.long else _compare(slopes, sample)
-    return settled or proof.recheck(integrand, antiderivative)
+    return settled or recheck.recheck(integrand, antiderivative)
 
 
-def _compare(slopes: Worth, sample: Sample) -> Verdict | None:
+def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
     """The verdict where double precision is enough for one, else None."""
     gaps = np.abs(slopes.at - sample.values)
     sizes = np.maximum(np.abs(slopes.at), sample.sizes)
@@ -124,10 +124,10 @@ def _sample(integrand: str, seed: int) -> Sample:
         if len(found) < ENOUGH:
             return sample
         chosen = found[np.linspace(0, len(found) - 1, num=16).astype(int)]
-        return _evaluate(integrand, Bank(np.concatenate([chosen, _bank(seed).points]), most=_FEW))
+        return _evaluate(integrand, TermCache(np.concatenate([chosen, _bank(seed).points]), most=_FEW))
 
 
-def _evaluate(integrand: str, bank: Bank) -> Sample:
+def _evaluate(integrand: str, bank: TermCache) -> Sample:
     worth = bank.values(integrand)
     real = _is_real(bank.points, worth.at)
     sizes = np.abs(bank.points)
@@ -149,7 +149,7 @@ def _is_real(points: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _bank(seed: int) -> Bank:
+def _bank(seed: int) -> TermCache:
     """The points that most integrands are judged at: 16 real ones and 8 complex ones, of several sizes."""
     rng = np.random.default_rng(seed)
     sizes = np.concatenate([rng.uniform(0.05, 0.3, 2), rng.uniform(*_MIDDLE, 10), rng.uniform(_MIDDLE[1], 15, 4)])
@@ -158,7 +158,7 @@ def _bank(seed: int) -> Bank:
     complex_ones = rng.uniform([0.1, 0.3, 0.1, 0.5, 1, 1, 3, 1], [1, 2, 1, 3, 4, 4, 8, 7]) * np.exp(
         1j * rng.uniform(-3, 3, 8)
     )
-    return Bank(np.concatenate([real, complex_ones]))
+    return TermCache(np.concatenate([real, complex_ones]))
 
 
 @lru_cache(maxsize=8)

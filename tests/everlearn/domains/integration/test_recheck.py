@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from everlearn.domains.contract import load_domain
-from everlearn.domains.integration.duals import Duals
+from everlearn.domains.integration.dual_numbers import DualEvaluator
 from everlearn.domains.integration.grammar import FUNCTIONS, parse
-from everlearn.domains.integration.precise import Precise, UndefinedError
-from everlearn.domains.integration.proof import flat, recheck, spread
+from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError
+from everlearn.domains.integration.recheck import flat, recheck, spread
 from everlearn.problem import Ruling
 
 POINTS = [0.3 + 0.1j, 0.7 + 0.4j, -0.6 + 1.1j, 1.7 - 0.2j]
@@ -18,10 +18,10 @@ def test_both_evaluators_mean_the_same_by_a_function(name: str) -> None:
     tree = parse(f"{name}(x)")
     points = np.array(POINTS, dtype=complex)
 
-    values, slopes = Duals(points, slopes=True).at(tree)
+    values, slopes = DualEvaluator(points, slopes=True).at(tree)
 
     for point, value, slope in zip(POINTS, values, slopes, strict=True):
-        precise = Precise(50)
+        precise = HighPrecisionEvaluator(50)
         step, place = precise.context.mpf(10) ** -15, precise.context.mpc(point)
         difference = (precise.at(tree, place + step) - precise.at(tree, place - step)) / (2 * step)
         assert complex(precise.at(tree, point)) == pytest.approx(value, rel=1e-12)
@@ -47,21 +47,21 @@ def test_both_evaluators_mean_the_same_by_a_function(name: str) -> None:
     ],
 )
 def test_both_evaluators_mean_the_same_by_an_expression(text: str) -> None:
-    values = np.broadcast_to(Duals(np.array(POINTS, dtype=complex), slopes=False).at(parse(text))[0], 4)
+    values = np.broadcast_to(DualEvaluator(np.array(POINTS, dtype=complex), slopes=False).at(parse(text))[0], 4)
 
     for point, value in zip(POINTS, values, strict=True):
-        assert complex(Precise(50).at(parse(text), point)) == pytest.approx(value, rel=1e-12)
+        assert complex(HighPrecisionEvaluator(50).at(parse(text), point)) == pytest.approx(value, rel=1e-12)
 
 
 @pytest.mark.parametrize("text", ["1/x", "log(x)", "x^-1", "0^x", "tan(1/x)", "exp(exp(exp(9)))", "cot(x)"])
 def test_what_has_no_value_says_so(text: str) -> None:
     with pytest.raises(UndefinedError):
-        Precise(50).at(parse(text), 0)
+        HighPrecisionEvaluator(50).at(parse(text), 0)
 
 
 @pytest.mark.parametrize("text", ["1/10^7*x", "x*10^10", "x + exp(-x^2-99)", "x*(9^10+9^10)"])
 def test_double_precision_knows_what_it_cannot_see(text: str) -> None:
-    duals = Duals(np.array(POINTS, dtype=complex), slopes=False)
+    duals = DualEvaluator(np.array(POINTS, dtype=complex), slopes=False)
     duals.at(parse(text))
 
     assert duals.faint

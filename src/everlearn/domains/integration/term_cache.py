@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everlearn.domains.integration.duals import Duals, hides, is_monomial
+from everlearn.domains.integration.dual_numbers import DualEvaluator, hides, is_monomial
 from everlearn.domains.integration.grammar import DEFAULT, Expression, parse
-from everlearn.domains.integration.plain import is_plain
+from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.errors import GrammarError
 
 REMEMBERED = 20_000  # pieces, of about 1 kB each
@@ -26,7 +26,7 @@ _FAINT, _FANCY, _VISIBLE, _VARIABLE = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
+class PointValues:
     """The values of a text, or its slopes, at the points: (n,). Not finite where it is undefined.
 
     `faint`: it has parts that double precision does not see. `plain`: see `plain.py`. `long`: it has a number with so
@@ -39,7 +39,7 @@ class Worth:
     long: bool
 
 
-class Bank:
+class TermCache:
     """Points, and the pieces of texts that are known at them."""
 
     def __init__(self, points: np.ndarray, *, most: int = REMEMBERED) -> None:
@@ -50,15 +50,15 @@ class Bank:
         self._slopes = np.zeros_like(self._values)
         self._sizes = np.zeros(self._values.shape)
 
-    def values(self, text: str) -> Worth:
+    def values(self, text: str) -> PointValues:
         """The text's values. GrammarError where it is no expression."""
         return self._read(text, slopes=False)
 
-    def slopes(self, text: str) -> Worth:
+    def slopes(self, text: str) -> PointValues:
         """Those of its derivative."""
         return self._read(text, slopes=True)
 
-    def _read(self, text: str, *, slopes: bool) -> Worth:
+    def _read(self, text: str, *, slopes: bool) -> PointValues:
         found = self._pieces(text)
         kinds = 0
         for _, kind in found:
@@ -68,7 +68,7 @@ class Bank:
         rows = [row for row, _ in found]
         table = self._slopes if slopes else self._values
         hidden = len(rows) > 1 and bool(kinds & _VISIBLE) and hides(self._sizes.take(rows, axis=0))
-        return Worth(
+        return PointValues(
             at=np.add.reduce(table.take(rows, axis=0), axis=0),
             faint=bool(kinds & _FAINT) or hidden,
             plain=not kinds & _FANCY,
@@ -94,24 +94,26 @@ class Bank:
         row = len(self._known)
         if row == len(self._values):
             self._values, self._slopes, self._sizes = map(_doubled, (self._values, self._slopes, self._sizes))
-        duals = Duals(self.points, slopes=True)
+        duals = DualEvaluator(self.points, slopes=True)
         value, slope = duals.at(tree)
         self._values[row] = value
         self._slopes[row] = 0 if slope is None else slope
         self._sizes[row] = np.abs(self._values[row])
-        kind = _FAINT * duals.faint | _FANCY * (not is_plain(tree)) | _VISIBLE * (not is_monomial(tree))
+        kind = _FAINT * duals.faint | _FANCY * (not is_numerically_safe(tree)) | _VISIBLE * (not is_monomial(tree))
         self._known[piece] = row, kind | _VARIABLE * isinstance(value, np.ndarray)
         return self._known[piece]
 
-    def _whole(self, text: str, *, slopes: bool) -> Worth:
+    def _whole(self, text: str, *, slopes: bool) -> PointValues:
         tree = parse(text)
         at, faint = evaluate(tree, self.points, slopes=slopes)
-        return Worth(at=at, faint=faint, plain=is_plain(tree), long=_LONG_NUMBER.search(text) is not None)
+        return PointValues(
+            at=at, faint=faint, plain=is_numerically_safe(tree), long=_LONG_NUMBER.search(text) is not None
+        )
 
 
 def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool) -> tuple[np.ndarray, bool]:
     """The values of a tree, or its slopes, at the points, and whether it is faint."""
-    duals = Duals(points, slopes=slopes)
+    duals = DualEvaluator(points, slopes=slopes)
     value, slope = duals.at(tree)
     wanted = (0 if slope is None else slope) if slopes else value
     return np.broadcast_to(np.asarray(wanted, dtype=complex), points.shape), duals.faint

@@ -24,7 +24,7 @@ VISIBLE = 1e-6  # a term smaller than this part of its sum at every point cannot
 PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
 
 
-class Duals:
+class DualEvaluator:
     """The evaluator at one array of points. `faint` tells that it met something too small or too large to be seen."""
 
     def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
@@ -160,17 +160,17 @@ def is_monomial(tree: Expression) -> bool:
     return kind in ("negative", "product") and len(tree) <= 3 and all(is_monomial(child) for child in tree[1:])
 
 
-def _exp(_: Duals, value: Any, slope: Any) -> Dual:
+def _exp(_: DualEvaluator, value: Any, slope: Any) -> Dual:
     grown = np.exp(value)
     return grown, None if slope is None else grown * slope
 
 
 def _rule(
     value_of: Callable[[Any], Any], slope_of: Callable[[Any, Any], Any], *, cut: bool = False
-) -> Callable[[Duals, Any, Any], Dual]:
+) -> Callable[[DualEvaluator, Any, Any], Dual]:
     """A function from its value and, given argument and value, its derivative. `cut`: it has branch cuts."""
 
-    def rule(_: Duals, argument: Any, slope: Any) -> Dual:
+    def rule(_: DualEvaluator, argument: Any, slope: Any) -> Dual:
         if cut:
             argument = argument + 0j
         value = value_of(argument)
@@ -179,7 +179,7 @@ def _rule(
     return rule
 
 
-_FUNCTIONS: dict[str, Callable[[Duals, Any, Any], Dual]] = {
+_FUNCTIONS: dict[str, Callable[[DualEvaluator, Any, Any], Dual]] = {
     "exp": _exp,
     "log": _rule(np.log, lambda a, _: 1 / a, cut=True),
     "sqrt": _rule(np.sqrt, lambda _, v: 0.5 / v, cut=True),
@@ -205,13 +205,13 @@ _FUNCTIONS: dict[str, Callable[[Duals, Any, Any], Dual]] = {
     "acosh": _rule(np.arccosh, lambda a, _: 1 / (np.sqrt(a - 1 + 0j) * np.sqrt(a + 1 + 0j)), cut=True),
     "atanh": _rule(np.arctanh, lambda a, _: 1 / (1 - a * a), cut=True),
 }
-_KINDS: dict[str, Callable[[Duals, Expression], Dual]] = {
-    "number": Duals.number,
-    "name": Duals.name,
-    "negative": Duals.negative,
+_KINDS: dict[str, Callable[[DualEvaluator, Expression], Dual]] = {
+    "number": DualEvaluator.number,
+    "name": DualEvaluator.name,
+    "negative": DualEvaluator.negative,
     "inverse": lambda duals, tree: duals.product(("product", ("number", 1), tree)),
-    "sum": Duals.sum,
-    "product": Duals.product,
-    "power": Duals.power,
-    "call": Duals.call,
+    "sum": DualEvaluator.sum,
+    "product": DualEvaluator.product,
+    "power": DualEvaluator.power,
+    "call": DualEvaluator.call,
 }

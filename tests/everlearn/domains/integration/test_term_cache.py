@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.bank import Bank, evaluate
 from everlearn.domains.integration.grammar import parse
-from everlearn.domains.integration.plain import is_plain
-from everlearn.domains.integration.terms import draw_term, join_sum
+from everlearn.domains.integration.numeric_safety import is_numerically_safe
+from everlearn.domains.integration.term_cache import TermCache, evaluate
+from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import GrammarError
 
 POINTS = np.array([0.3, 0.7, 1.9, 5.0, -2.5, 1 + 2j, 0.5 - 1j], dtype=complex)
@@ -28,10 +28,10 @@ def whole(text: str, *, slopes: bool) -> tuple[np.ndarray, bool, bool] | str:
         tree = parse(text)
     except GrammarError as error:
         return str(error)
-    return *evaluate(tree, POINTS, slopes=slopes), is_plain(tree)
+    return *evaluate(tree, POINTS, slopes=slopes), is_numerically_safe(tree)
 
 
-def in_pieces(bank: Bank, text: str, *, slopes: bool) -> tuple[np.ndarray, bool, bool] | str:
+def in_pieces(bank: TermCache, text: str, *, slopes: bool) -> tuple[np.ndarray, bool, bool] | str:
     try:
         worth = bank.slopes(text) if slopes else bank.values(text)
     except GrammarError as error:
@@ -39,7 +39,7 @@ def in_pieces(bank: Bank, text: str, *, slopes: bool) -> tuple[np.ndarray, bool,
     return worth.at, worth.faint, worth.plain
 
 
-def assert_same(bank: Bank, text: str) -> None:
+def assert_same(bank: TermCache, text: str) -> None:
     with np.errstate(all="ignore"):
         for slopes in (True, False):
             one, other = in_pieces(bank, text, slopes=slopes), whole(text, slopes=slopes)
@@ -51,18 +51,18 @@ def assert_same(bank: Bank, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def bank() -> Bank:
-    return Bank(POINTS)
+def bank() -> TermCache:
+    return TermCache(POINTS)
 
 
 @settings(max_examples=600, deadline=None)
 @given(text=TEXTS)
-def test_cutting_changes_nothing(bank: Bank, text: str) -> None:
+def test_cutting_changes_nothing(bank: TermCache, text: str) -> None:
     assert_same(bank, text)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_remembered_term_is_worth_what_it_was(bank: Bank, seed: int) -> None:
+def test_a_remembered_term_is_worth_what_it_was(bank: TermCache, seed: int) -> None:
     rng = random.Random(seed)
     text = join_sum([draw_term(rng)[seed % 2] for _ in range(rng.randint(1, 12))])
 
@@ -90,19 +90,19 @@ def test_a_remembered_term_is_worth_what_it_was(bank: Bank, seed: int) -> None:
         "",
     ],
 )
-def test_what_cannot_be_cut_is_read_as_a_whole(bank: Bank, text: str) -> None:
+def test_what_cannot_be_cut_is_read_as_a_whole(bank: TermCache, text: str) -> None:
     assert_same(bank, text)
 
 
 def test_long_numbers_are_told() -> None:
-    assert [Bank(POINTS).values(text).long for text in ("x + 1234567", "x+.5", "2 + 0.1", "x + 12*x")] == [
+    assert [TermCache(POINTS).values(text).long for text in ("x + 1234567", "x+.5", "2 + 0.1", "x + 12*x")] == [
         *(True, True, True),
         False,
     ]
 
 
 def test_a_bank_forgets_before_it_has_too_much() -> None:
-    bank = Bank(POINTS, most=12)
+    bank = TermCache(POINTS, most=12)
     for number in range(40):
         assert_same(bank, f"{number}*x + sin(x) - {number}/x")
 

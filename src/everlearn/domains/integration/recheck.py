@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration.grammar import Expression, constant, parse
-from everlearn.domains.integration.plain import is_plain
-from everlearn.domains.integration.precise import Precise, UndefinedError, has_x
+from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError, has_x
+from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling, Verdict
 
@@ -51,7 +51,9 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
     hidden = spread(question) + spread(answer)
     if hidden > _HIDDEN:
         return _undecided(f"its constants span more than the {_HIDDEN:.0f} decimal digits that can be judged")
-    plain = is_plain(question) and is_plain(answer)  # then nothing is folded, and no far point is needed
+    plain = is_numerically_safe(question) and is_numerically_safe(
+        answer
+    )  # then nothing is folded, and no far point is needed
     slack = _HIDDEN if plain else _SLACK
     proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - slack)))
     near = proof.domain(_near(), wanted=_PLAIN if plain else WANTED)
@@ -75,11 +77,11 @@ class _Proof:
         self.question = question
         self.answer = answer
         self.digits = digits
-        self.precise = Precise(3 * digits + 30)
+        self.precise = HighPrecisionEvaluator(3 * digits + 30)
 
     def domain(self, candidates: Iterator[float], *, wanted: int) -> list[float]:
         """The first of the points at which the integrand is real."""
-        rough = Precise(30)
+        rough = HighPrecisionEvaluator(30)
         found: list[float] = []
         for point in candidates:
             value = _defined(rough, self.question, point)
@@ -135,12 +137,14 @@ class _Proof:
         first = self.compare(self.precise, point)
         if first is None or first.same:
             return None if first is None else True
-        again = self.compare(Precise(2 * self.precise.context.dps), point)  # cancellation can eat any number of digits
+        again = self.compare(
+            HighPrecisionEvaluator(2 * self.precise.context.dps), point
+        )  # cancellation can eat any number of digits
         if again is None or again.same or not again.clear or not first.agrees_with(again, digits=self.digits // 2):
             return True if again is not None and again.same else None
         return False
 
-    def compare(self, precise: Precise, point: complex) -> _Compared | None:
+    def compare(self, precise: HighPrecisionEvaluator, point: complex) -> _Compared | None:
         """Both sides at one point, or None where one is not defined."""
         context = precise.context
         step = context.mpf(10) ** (-context.dps // 3)
@@ -192,7 +196,7 @@ def _far(reach: float) -> Iterator[float]:
         yield size if number % 2 else -size
 
 
-def _defined(precise: Precise, tree: Expression, point: Any) -> Any | None:
+def _defined(precise: HighPrecisionEvaluator, tree: Expression, point: Any) -> Any | None:
     try:
         return precise.at(tree, point)
     except UndefinedError:
@@ -219,7 +223,7 @@ def _log10(whole: int) -> float:
 
 def _size(tree: Expression) -> float:
     """The decimal order of a constant."""
-    rough = Precise(15)
+    rough = HighPrecisionEvaluator(15)
     value = _defined(rough, tree, 0)
     return abs(float(rough.context.log10(abs(value)))) if value else 0.0
 
@@ -229,7 +233,7 @@ def flat(tree: Expression) -> bool:
     if tree[0] in ("number", "name"):
         return False
     if tree[0] == "call" and tree[1] != "sqrt" and not has_x(tree[2]):
-        value = _defined(Precise(30), tree, 0)
+        value = _defined(HighPrecisionEvaluator(30), tree, 0)
         exact = tree[2] in (("name", "e"), ("number", 0), ("number", 1))
         if value is not None and not exact and abs(value - round(float(value.real))) < 1e-15:
             return True
