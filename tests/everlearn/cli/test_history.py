@@ -140,21 +140,21 @@ def test_rollback_asks_for_confirmation_at_a_terminal(
     monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question))
     assert everlearn("rollback", "--reason", "x", *words).code == 0
     assert len(questions) == asked
-    wanted = "Take back v0001, so that the base model serves? v0001 will be barred."
+    wanted = "Roll back v0001, so that the base model serves? v0001 will be barred."
     assert all(wanted in question for question in questions)
 
 
 def test_rollback_prints_what_consumers_will_get(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     publish()
-    told = everlearn("rollback", "--reason", "wrong signs").out.splitlines()
-    assert told[0] == "rolled back v0002 to v0001: wrong signs"
-    assert told[1] == "  v0002 is barred: it will be neither champion nor parent"
-    assert told[2] == "  the data of its night, 1111111111111111, is flagged for review"
-    assert told[3].startswith("  a pull of the champion now delivers v0001 (manifest ")
-    assert told[3].endswith(f", 2 files, {len(adapter('0')) + len(CONFIG)} bytes)")
-    told = everlearn("rollback", "--reason", "this, too").out.splitlines()
-    assert told[-1] == "  a pull of the champion is now refused: the base model serves"
+    lines = everlearn("rollback", "--reason", "wrong signs").out.splitlines()
+    assert lines[0] == "rolled back v0002 to v0001: wrong signs"
+    assert lines[1] == "  v0002 is barred: it can be neither champion nor parent"
+    assert lines[2] == "  the data of its night, 1111111111111111, is flagged for review"
+    assert lines[3].startswith("  a pull of the champion now delivers v0001 (manifest ")
+    assert lines[3].endswith(f", 2 files, {len(adapter('0')) + len(CONFIG)} bytes)")
+    lines = everlearn("rollback", "--reason", "this, too").out.splitlines()
+    assert lines[-1] == "  a pull of the champion is now refused: the base model serves"
 
 
 def test_rollback_keep_does_not_bar_the_version(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
