@@ -278,11 +278,11 @@ def test_rollback_succeeds_if_consumers_cannot_be_listed(
     monkeypatch.setattr(S3Store, "list", refused)
     ended = everlearn("rollback", "--reason", "x")
     assert ended.code == 0
-    assert "what consumers serve cannot be read: the bucket refuses to list" in ended.out
+    assert "the consumers cannot be read: the bucket refuses to list" in ended.out
 
 
 @pytest.mark.parametrize("words", [("rollback",), ("promote", "v0001")])
-def test_repair_changes_nothing_without_confirmation(
+def test_a_refused_confirmation_does_not_move_head(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,

@@ -142,7 +142,7 @@ def test_repair_asks_for_confirmation_at_a_terminal(
         assert questions == asked
 
 
-def test_a_refused_confirmation_changes_nothing(
+def test_repair_changes_nothing_without_confirmation(
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     registry: Registry,
