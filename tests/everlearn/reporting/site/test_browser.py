@@ -1,4 +1,4 @@
-"""The site in a real Chromium: on a phone and on a desk, in light and in dark, with scripts and without."""
+"""The site in Chromium: phone and desktop widths, light and dark mode, with and without scripts."""
 
 from __future__ import annotations
 
@@ -42,52 +42,56 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
 
 @pytest.fixture(scope="module")
 def paths(eventful: Eventful) -> list[str]:
-    """One page of each kind, and the night with the most on it."""
+    """Return one page of each kind, with the night that has the most content."""
     name = page_name(eventful.registry.state().history[0])
     return ["/", "/history/1.html", f"/nights/{name}.html", f"/reports/{name}.html", "/none.html"]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_every_page_fits_its_screen_and_asks_for_nothing_else(
-    width: int, dark: bool, url: str, tab: Tab, paths: list[str]  # noqa: FBT001 - a row's column
-) -> None:  # fmt: skip
-    tab.see(width=width, height=844, dark=dark, phone=width < 500)
+def test_pages_fit_the_screen_and_load_nothing_else(
+    width: int,
+    dark: bool,  # noqa: FBT001 - a parametrized column
+    url: str,
+    tab: Tab,
+    paths: list[str],
+) -> None:
+    tab.set_screen(width=width, height=844, dark=dark, phone=width < 500)
     for path in paths:
         tab.requests.clear()
         tab.open(url + path)
-        assert tab.ask("document.documentElement.scrollWidth") <= width, path
-        asked = [each for each in tab.requests if not each.startswith("data:")]
-        assert {urlsplit(each).netloc for each in asked} == {urlsplit(url).netloc}
-        assert asked == [url + path]
-        assert (tab.ask(BRIGHTNESS) < 60) is dark
-    assert [each for each in tab.complaints if "404" not in each] == []  # the page that is not there is told of
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+        requested = [address for address in tab.requests if not address.startswith("data:")]
+        assert {urlsplit(address).netloc for address in requested} == {urlsplit(url).netloc}
+        assert requested == [url + path]
+        assert (tab.evaluate(BRIGHTNESS) < 60) is dark
+    assert [error for error in tab.errors if "404" not in error] == []  # the missing page is reported
 
 
-def test_everything_is_there_with_scripts_turned_off(url: str, tab: Tab, paths: list[str]) -> None:
+def test_pages_work_with_scripts_disabled(url: str, tab: Tab, paths: list[str]) -> None:
     tab.forbid_scripts()
-    tab.see(width=390, height=844, phone=True)
+    tab.set_screen(width=390, height=844, phone=True)
     tab.open(url + paths[0])
-    assert "v0008 serves" in tab.ask("document.querySelector('h1').innerText")
-    assert tab.ask("document.querySelectorAll('.narrow svg').length") == 3
-    assert tab.ask("document.querySelector('.narrow svg').getBoundingClientRect().width") > 250
+    assert "v0008 serves" in tab.evaluate("document.querySelector('h1').innerText")
+    assert tab.evaluate("document.querySelectorAll('.narrow svg').length") == 3
+    assert tab.evaluate("document.querySelector('.narrow svg').getBoundingClientRect().width") > 250
     tab.open(url + paths[2])
-    before = tab.ask("document.body.innerText.length")
-    tab.ask("document.querySelector('.tree details:not([open]) summary').click()")
-    assert tab.ask("document.body.innerText.length") > before
-    assert tab.complaints == []
+    before = tab.evaluate("document.body.innerText.length")
+    tab.evaluate("document.querySelector('.tree details:not([open]) summary').click()")
+    assert tab.evaluate("document.body.innerText.length") > before
+    assert tab.errors == []
 
 
-def test_texts_can_be_told_from_what_is_behind_them_in_light_and_in_dark(url: str, tab: Tab, paths: list[str]) -> None:
+def test_text_contrast_meets_wcag_in_light_and_dark_mode(url: str, tab: Tab, paths: list[str]) -> None:
     for dark in (False, True):
-        tab.see(width=1280, height=844, dark=dark)
+        tab.set_screen(width=1280, height=844, dark=dark)
         for path in (paths[0], paths[2]):
             tab.open(url + path)
-            assert tab.ask(FAINT) == []
+            assert tab.evaluate(LOW_CONTRAST_TEXTS) == []
 
 
-# Every text against the first background behind it, by the contrast formula of WCAG 2: at least 4.5 to 1.
-FAINT = """
+# Contrast of each text against the nearest background, by the formula of WCAG 2: at least 4.5 to 1.
+LOW_CONTRAST_TEXTS = """
 (() => {
   const parse = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
   const light = (c) => c.slice(0, 3).map((v) => v / 255)
