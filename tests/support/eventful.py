@@ -1,4 +1,4 @@
-"""A line on which everything has happened: nights of every end, rollbacks, a promotion, and one night that is open."""
+"""A line with every kind of event: nights of every result, rollbacks, a promotion, and one open night."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STEPS = {"ingest": 4, "ladder": 95, "train": 240, "measure": 70, "fresh process"
 
 @dataclass(slots=True)
 class Calendar:
-    """Each night is a day later; each look within it a minute."""
+    """A clock that advances a minute per call and a day per night."""
 
     now: datetime = datetime(2026, 10, 28, 2, 10, tzinfo=UTC)
 
@@ -40,13 +40,13 @@ class Calendar:
         return self.now
 
     def sleep(self) -> None:
-        """Until the next night."""
+        """Advance to the next night."""
         self.now = (self.now + timedelta(days=1)).replace(hour=2, minute=10)
 
 
 @dataclass(slots=True)
 class Eventful:
-    """Makes the history of a line, one night a call."""
+    """Builds the history of a line, one night per call."""
 
     store: Store
     line: str = "integration"
@@ -59,35 +59,40 @@ class Eventful:
         return Registry(self.store, self.line, clock=self.calendar, signer=SIGNER, verifier=VERIFIER)
 
     def night(
-        self, *, target: tuple[float, float], skills: dict[str, tuple[float, float]], champion: bool = True,
-        work: bool = True, metrics: bool = True,
-    ) -> Decision:  # fmt: skip
-        """One night with these pass rates (before, after); skills are (base, after). Ends as the gate decides."""
+        self,
+        *,
+        target: tuple[float, float],
+        skills: dict[str, tuple[float, float]],
+        champion: bool = True,
+        work: bool = True,
+        metrics: bool = True,
+    ) -> Decision:
+        """Run a night with these pass rates (before, after); skills are (base, after). The gate decides its result."""
         self.calendar.sleep()
         self.count += 1
         registry, state = self.registry, self.registry.state()
         decision, rates = self._judged(target, skills, first=state.champion is None)
-        made = candidate(registry, f"night {self.count}", parent=state.champion)
-        record = replace(self._record(decision, made.cycle_key, state.champion), rates=rates)
+        manifest = candidate(registry, f"night {self.count}", parent=state.champion)
+        record = replace(self._record(decision, manifest.cycle_key, state.champion), rates=rates)
         if work:
-            kept = Workspace(self.store, self.line, made.cycle_key, token=1)
-            kept.fence()
-            kept.put("record", record.to_json().encode())
+            workspace = Workspace(self.store, self.line, manifest.cycle_key, token=1)
+            workspace.fence()
+            workspace.put("record", record.to_json().encode())
         spent = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in record.steps}
         spent |= {f"seconds/{step.name}": step.seconds for step in record.steps}
         page = registry.put_object(render(record).encode())
         reason = f"target {target[0]:.1%} to {target[1]:.1%}" if decision.passed else decision.reasons[0]
         if decision.passed:
-            manifest = replace(made, decision=decision.to_dict(), metrics=spent if metrics else {}, report=page)
+            manifest = replace(manifest, decision=decision.to_dict(), metrics=spent if metrics else {}, report=page)
             registry.publish(manifest, make_champion=champion, actor="night", reason=reason)
         else:
             kind = EventKind.REJECTED if decision.outcome == "FAIL" else EventKind.INSUFFICIENT
             detail = {"decision": decision.to_dict(), "report": page.digest} | ({"metrics": spent} if metrics else {})
-            registry.record(kind, cycle_key=made.cycle_key, reason=reason, actor="night", detail=detail)
+            registry.record(kind, cycle_key=manifest.cycle_key, reason=reason, actor="night", detail=detail)
         return decision
 
     def quiet(self) -> None:
-        """A night that found nothing new."""
+        """Run a night without new data."""
         self.calendar.sleep()
         self.count += 1
         key = digest_of(f"cycle night {self.count}".encode())
@@ -95,10 +100,14 @@ class Eventful:
         self.registry.record(EventKind.NO_NEW_DATA, cycle_key=key, reason=reason, actor="night", detail={})
 
     def open(self) -> None:
-        """A night that is under way."""
+        """Open a night and leave it unfinished."""
         inputs = CycleInputs(
-            data_digest="d", config_digest="c", parent=self.registry.state().champion, base_fingerprint="b", code_version="0.1.0"
-        )  # fmt: skip
+            data_digest="d",
+            config_digest="c",
+            parent=self.registry.state().champion,
+            base_fingerprint="b",
+            code_version="0.1.0",
+        )
         opened = open_cycle(self.store, self.line, inputs, clock=self.calendar)
         work = Workspace(self.store, self.line, opened.key, token=1)
         work.fence()
@@ -145,7 +154,7 @@ class Eventful:
 
 
 def paired(name: str, kind: SuiteKind, shares: tuple[float, float], *, n: int, draw: random.Random) -> PairedSuite:
-    """A suite of n items with these shares right before and after; what was right mostly stays so."""
+    """Return a suite of n items with these shares correct before and after, mostly the same items."""
     order = draw.sample(range(n), n)
     before, after = (
         tuple(measured(name, number, right=order[number] < share * n) for number in range(n)) for share in shares
@@ -154,14 +163,14 @@ def paired(name: str, kind: SuiteKind, shares: tuple[float, float], *, n: int, d
 
 
 def measured(name: str, number: int, *, right: bool) -> Measurement:
-    """One answer."""
+    """Return the measurement of one item."""
     ruling = Ruling.CORRECT if right else Ruling.WRONG
     item = f"{name} {number}"
     return Measurement(item=item, root=item, verdict=Verdict(ruling=ruling, reason=""), answer="")
 
 
 def ladder(draw: random.Random, *, roots: int = 6) -> Sequence[Rung]:
-    """Roots of nine terms with easier and easier ones below."""
+    """Return roots of nine terms, each with a chain of easier variants."""
     made = []
     for root in range(roots):
         terms = [
@@ -175,24 +184,37 @@ def ladder(draw: random.Random, *, roots: int = 6) -> Sequence[Rung]:
             before = min(8, max(0, depth - 2 + draw.randint(-1, 1)))
             made.append(
                 Rung(
-                    digest=name, statement=statement, parent=above, depth=depth, move="drop a term" if depth else None,
-                    rollouts=8, passed=before, rollouts_after=8, passed_after=min(8, before + draw.randint(1, 4)),
+                    digest=name,
+                    statement=statement,
+                    parent=above,
+                    depth=depth,
+                    move="drop a term" if depth else None,
+                    rollouts=8,
+                    passed=before,
+                    rollouts_after=8,
+                    passed_after=min(8, before + draw.randint(1, 4)),
                 )
-            )  # fmt: skip
+            )
             above = name
     return made
 
 
 def point(step: int, draw: random.Random) -> CurvePoint:
-    """What one step of training saw."""
+    """Return the statistics of one training step."""
     return CurvePoint(
-        step=step, cpu_seconds=10.0 * step, reward=min(1.0, 0.2 + 0.03 * step + draw.uniform(-0.05, 0.05)), groups_used=14,
-        groups_sampled=24, kl=0.01, loss=0.1, pass_by_size={size: min(1.0, step / 24 + 0.9 / size) for size in range(2, 9)},
-    )  # fmt: skip
+        step=step,
+        cpu_seconds=10.0 * step,
+        reward=min(1.0, 0.2 + 0.03 * step + draw.uniform(-0.05, 0.05)),
+        groups_used=14,
+        groups_sampled=24,
+        kl=0.01,
+        loss=0.1,
+        pass_by_size={size: min(1.0, step / 24 + 0.9 / size) for size in range(2, 9)},
+    )
 
 
-def fill(store: Store, *, line: str = "integration", items: int = 300, said: str = EVIL) -> Eventful:
-    """Three weeks of a line."""
+def fill(store: Store, *, line: str = "integration", items: int = 300, reason: str = EVIL) -> Eventful:
+    """Build two weeks of a line's history; `reason` is untrusted text in a rollback's reason."""
     made = Eventful(store=store, line=line, items=items)
     made.night(target=(0.0, 0.85), skills={"short sums": (0.99, 0.99), "powers": (0.95, 0.95)})
     made.night(target=(0.31, 0.78), skills={"short sums": (0.99, 0.985), "powers": (0.95, 0.96)})
@@ -208,7 +230,7 @@ def fill(store: Store, *, line: str = "integration", items: int = 300, said: str
     made.night(target=(0.52, 0.83), skills={"short sums": (0.99, 0.985), "powers": (0.95, 0.98)})
     made.night(target=(0.61, 0.63), skills={"short sums": (0.99, 0.982), "powers": (0.95, 0.98)}, metrics=False)
     made.night(target=(0.6, 0.91), skills={"short sums": (0.99, 0.98), "powers": (0.95, 0.985)})
-    made.registry.rollback("v0003", reason=f"a customer saw {said} in an answer", actor="grace", keep=True)
+    made.registry.rollback("v0003", reason=f"a customer saw {reason} in an answer", actor="grace", keep=True)
     made.night(
         target=(0.45, 0.88),
         skills={"short sums": (0.99, 0.985), "powers": (0.95, 0.98), "logs": (0.9, 0.92)},

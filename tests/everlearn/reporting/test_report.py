@@ -1,4 +1,4 @@
-"""A night as a page, as markdown, as table rows and as JSON."""
+"""The report of a night as HTML page, markdown, table rows and JSON."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ FULL = replace(
 
 
 class Page(HTMLParser):
-    """Collects tags, attributes and what was left open."""
+    """Collects tags, attributes and unclosed tags of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("night", [FULL, BARE], ids=["full", "bare"])
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(night: NightRecord) -> None:
+def test_page_loads_nothing_external_and_runs_no_script(night: NightRecord) -> None:
     text = render(night)
     page = Page(text)
     assert page.opened == []
@@ -131,7 +131,7 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(night: NightRecord
     assert EVIL not in text
 
 
-def test_the_page_shows_the_whole_night() -> None:
+def test_page_shows_the_whole_night() -> None:
     text = render(FULL)
     for part in (
         "v0002",
@@ -150,20 +150,20 @@ def test_the_page_shows_the_whole_night() -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_an_empty_night_says_what_is_empty() -> None:
+def test_sections_without_data_say_so() -> None:
     text = render(BARE)
     for part in ("ended before the gate", "No training was recorded", "No ladder was grown", "No step was timed"):
         assert part in text
     assert "the base model" in text
 
 
-def test_a_rejected_night_leads_with_its_reasons() -> None:
+def test_rejected_night_starts_with_its_reasons() -> None:
     night = replace(FULL, end="REJECTED", version=None, decision=decision(skill="+" * 600 + "-" * 100))
     assert headline(night).startswith("The candidate was rejected: short against the parent: got worse")
     assert '<ul class="reasons"><li>short against the parent: got worse' in render(night)
 
 
-def test_the_headline_says_how_the_night_ended() -> None:
+def test_headline_states_the_result() -> None:
     assert headline(FULL) == "v0002 passed: hard 0.0% → 50.0%. 1 old skill held."
     assert headline(BARE) == "The night ended as NO_NEW_DATA: nothing was measured."
     target = PairedSuite(
@@ -177,7 +177,7 @@ def test_the_headline_says_how_the_night_ended() -> None:
     assert "no target suite" in render(replace(FULL, decision=opened))
 
 
-def test_markdown_escapes_what_came_from_outside() -> None:
+def test_markdown_escapes_untrusted_text() -> None:
     text = summary_markdown(FULL)
     assert EVIL not in text
     assert "a \\| note" in text
@@ -187,11 +187,11 @@ def test_markdown_escapes_what_came_from_outside() -> None:
     assert "Gate" not in summary_markdown(BARE)
 
 
-def test_a_gate_without_rows_has_no_table() -> None:
+def test_gate_without_rows_has_no_table() -> None:
     assert "| suite |" not in summary_markdown(replace(FULL, decision=judge([], settings=GateSettings())))
 
 
-def test_gate_rows_are_flat_and_alike() -> None:
+def test_gate_rows_are_flat_with_equal_columns() -> None:
     rows = gate_rows(decision())
     assert [row["suite"] for row in rows] == ["hard", "short", "hard", "bytes"]
     assert len({tuple(row) for row in rows}) == 1
@@ -203,25 +203,25 @@ def test_gate_rows_are_flat_and_alike() -> None:
 
 
 @pytest.mark.parametrize("night", [FULL, BARE], ids=["full", "bare"])
-def test_a_night_survives_json_and_renders_to_the_same_page(night: NightRecord) -> None:
+def test_night_record_round_trips_through_json(night: NightRecord) -> None:
     again = NightRecord.from_json(night.to_json())
     assert again == night
     assert render(again) == render(night)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"line": "x"}'])
-def test_what_is_no_night_is_refused(text: str) -> None:
+def test_invalid_night_record_is_rejected(text: str) -> None:
     with pytest.raises(BadInputError, match="not a night record"):
         NightRecord.from_json(text)
 
 
-def test_rates_by_size_count_only_items_whose_size_is_known() -> None:
+def test_rates_by_size_ignore_items_of_unknown_size() -> None:
     pair = PairedSuite(suite="s", kind=SuiteKind.SKILL, before=measured("+--+"), after=measured("++-+"))
     rates = rates_by_size([pair], sizes={"i0": 2, "i1": 2, "i2": 1})
     assert rates == (SizeRate(size=1, n=1, before=0, after=0), SizeRate(size=2, n=2, before=0.5, after=1))
 
 
-def test_a_small_ladder_is_shown_whole_and_a_large_one_is_cut() -> None:
+def test_large_ladders_are_truncated() -> None:
     small = [rung("r"), *(rung(f"r{k}", "r", depth=1) for k in range(300))]
     (branch,), more = rendering.branches(small)
     assert (len(branch.children), branch.hidden, branch.below, more) == (300, 0, 300, 0)
@@ -232,19 +232,19 @@ def test_a_small_ladder_is_shown_whole_and_a_large_one_is_cut() -> None:
     assert "of 20, the largest trees" in render(replace(FULL, ladder=tuple(large)))
 
 
-def test_a_ladder_deeper_than_the_page_is_cut() -> None:
+def test_deep_ladders_are_truncated() -> None:
     deep = [rung("0")] + [rung(f"{k}", f"{k - 1}", depth=k) for k in range(1, 60)]
     assert render(replace(FULL, ladder=tuple(deep))).count("<details") == rendering.MOST_DEPTH + 1
 
 
-def test_rungs_never_measured_again_or_never_sampled_have_no_rate_to_show() -> None:
+def test_unmeasured_rungs_have_no_rate() -> None:
     assert rendering.rate_of([rung("a", after=None)]).after is None
     assert rendering.rate_of([]).before == 0.0
     assert rendering.heat_map([rung("a")], sizes={}) is None
     assert "depth 0" not in render(replace(FULL, sizes={}))
 
 
-def test_curves_without_sizes_or_movement_still_draw() -> None:
+def test_flat_curves_without_sizes_are_drawn() -> None:
     flat = tuple(replace(point(step), cpu_seconds=0.0, reward=0.0, pass_by_size={}) for step in range(3))
     text = render(replace(FULL, curves=flat))
     assert "Reward" in text

@@ -16,8 +16,8 @@ SECRET = "a-secret-of-40-characters"
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What a handler writes that somebody else has set up."""
+def output(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Return the output of a handler that was configured elsewhere."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -27,9 +27,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return stream
 
 
-def test_every_line_is_an_object_that_knows_line_cycle_and_run(
-    heard: io.StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json_records_have_line_cycle_and_run(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "json")
     logs.apply_format("everlearn.test")
     with logs.log_context(line="math", run="7c0e"):
@@ -37,7 +35,7 @@ def test_every_line_is_an_object_that_knows_line_cycle_and_run(
             LOG.info("ladder: %d rungs, größer", 480)
         LOG.info("done")
     LOG.warning("outside")
-    first, second, third = (json.loads(line) for line in heard.getvalue().splitlines())
+    first, second, third = (json.loads(line) for line in output.getvalue().splitlines())
     assert {
         "message": "ladder: 480 rungs, größer",
         "level": "INFO",
@@ -49,50 +47,52 @@ def test_every_line_is_an_object_that_knows_line_cycle_and_run(
     assert logs.context_fields() == {}
 
 
-def test_an_error_is_one_object_too(heard: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_error_is_one_object_with_traceback(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "json")
     logs.apply_format("everlearn.test")
     try:
         _ = 1 / 0
     except ZeroDivisionError:
         LOG.exception("a bug")
-    [line] = heard.getvalue().splitlines()
+    [line] = output.getvalue().splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
 
 
-def test_text_is_left_to_whoever_set_it_up(heard: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_format_keeps_existing_formatters(output: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EVERLEARN_LOG", raising=False)
     logs.apply_format("everlearn.test")
     LOG.info("as it was")
-    assert heard.getvalue() == "as it was\n"
+    assert output.getvalue() == "as it was\n"
 
 
-@pytest.mark.parametrize(("terminal", "told"), [(True, "hello\nworld"), (False, "hello line=math cycle=abc\nworld")])
-def test_in_text_the_fields_stand_behind_the_line_unless_somebody_looks_on(terminal: bool, told: str) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("terminal", "expected"), [(True, "hello\nworld"), (False, "hello line=math cycle=abc\nworld")]
+)
+def test_text_fields_follow_the_line_except_at_a_terminal(terminal: bool, expected: str) -> None:  # noqa: FBT001
     record = LOG.makeRecord("x", logging.INFO, "", 1, "hello\nworld", (), None)
     with logs.log_context(line="math", cycle="abc"):
-        assert logs.TextFormatter("%(message)s", terminal=terminal).format(record) == told
+        assert logs.TextFormatter("%(message)s", terminal=terminal).format(record) == expected
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_the_value_of_a_secret_variable_is_never_shown(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_values_are_redacted(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", form)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("EVERLEARN_SIGNING_KEY", "-----BEGIN\nKEY-----\n")
     monkeypatch.setenv("PREFECT_API_KEY", "short")
-    chosen = logs.formatter("%(message)s")
-    told = f"keys {SECRET} and -----BEGIN\nKEY----- in short"
-    shown = chosen.format(LOG.makeRecord("x", logging.INFO, "", 1, told, (), None))
+    formatter = logs.formatter("%(message)s")
+    message = f"keys {SECRET} and -----BEGIN\nKEY----- in short"
+    shown = formatter.format(LOG.makeRecord("x", logging.INFO, "", 1, message, (), None))
     assert "keys *** and *** in short" in shown
 
 
-def test_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_format_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERLEARN_LOG", "xml")
     with pytest.raises(SettingsError, match="json or text"):
         logs.is_json()
 
 
-def test_a_command_narrates_in_the_form_that_is_asked_for(
+def test_command_logs_in_the_selected_format(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger = logging.getLogger("everlearn")
@@ -107,7 +107,7 @@ def test_a_command_narrates_in_the_form_that_is_asked_for(
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
 
 
-def test_what_is_done_is_counted_and_never_taken_back() -> None:
+def test_counters_only_increase() -> None:
     before = counters.snapshot()
     counters.increment("rollouts", by=8)
     counters.increment("verdicts")

@@ -1,4 +1,4 @@
-"""A line as Prometheus sees it: a real bucket, a real server of metrics, and what happens while the bucket is away."""
+"""Metrics of a line, scraped over HTTP from a real bucket, including outages of store and Prefect."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ QUEUE = QueueStatus(wait_s=4.0, oldest_s=7.0, waiting=2, late=1, running=1)
 Samples = dict[tuple[str, ...], float]
 
 
-def scraped(collector: LineCollector) -> Samples:
-    """What a scrape over HTTP gives: name and values of labels but the line's, by the labels' names, to the number."""
+def scrape(collector: LineCollector) -> Samples:
+    """Scrape over HTTP: (metric name, values of the labels except `line`, in order of label name) to value."""
     registry = CollectorRegistry()
     registry.register(collector)
     server, _ = start_http_server(0, addr="127.0.0.1", registry=registry)
@@ -55,30 +55,29 @@ def scraped(collector: LineCollector) -> Samples:
     }
 
 
-def watched(line: Registry, *, now: datetime, timeout_s: float = 5.0, **more: Any) -> LineCollector:
+def collector_of(line: Registry, *, now: datetime, timeout_s: float = 5.0, **more: Any) -> LineCollector:
     reader = HealthReader(line)
     return LineCollector(LINE, health=CachedQuery(lambda: reader.read(now=now), timeout_s=timeout_s), **more)
 
 
-def test_a_line_that_was_never_used_has_the_base_model_and_no_verdict(s3_store: S3Store) -> None:
-    found = scraped(watched(open_line(s3_store), now=WHEN))
+def test_new_line_exports_the_base_model_and_no_verdict(s3_store: S3Store) -> None:
+    found = scrape(collector_of(open_line(s3_store), now=WHEN))
     assert (found["up",], found["champion",], found["versions",]) == (1, 0, 0)
     assert found["verdicts_total", "PUBLISHED"] == 0
     assert not {("seconds_since_verdict",), ("cycle_open_seconds",), ("lease_age_seconds",)} & set(found)
     assert not [name for name, *_ in found if name.startswith(("step_", "pass_rate", "prefect_", "queue_"))]
 
 
-def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Store) -> None:
+def test_scrape_matches_history_and_last_night(s3_store: S3Store) -> None:
     line = open_line(s3_store)
     publish(line, "one")
     publish(line, "two")
     line.rollback(reason="worse", actor="ada")
     key = candidate(line, "three").cycle_key
     work = Workspace(s3_store, LINE, key, token=1)
-    for ended, (name, told) in enumerate({
-        "ladder": {"rollouts": 40, "verdicts": 40}, "train": {"rollouts": 160, "verdicts": 200}, "report": {},
-    }.items()):  # fmt: skip
-        spent = {"name": name, "seconds": 10.0, "cpu_seconds": 9.0, "ended": ended} | told
+    steps = {"ladder": {"rollouts": 40, "verdicts": 40}, "train": {"rollouts": 160, "verdicts": 200}, "report": {}}
+    for ended, (name, counts) in enumerate(steps.items()):
+        spent = {"name": name, "seconds": 10.0, "cpu_seconds": 9.0, "ended": ended} | counts
         work.put(f"time/{name}", json.dumps(spent).encode())
     work.put("ladder", b"{}")
     line.record(EventKind.REJECTED, cycle_key=key, reason="no", actor="night", detail={"decision": DECISION.to_dict()})
@@ -87,7 +86,7 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
     opened = open_cycle(s3_store, LINE, INPUTS, clock=lambda: at)
 
     with Lease(s3_store, LINE, clock=lambda: at):
-        found = scraped(watched(line, now=at + timedelta(seconds=90), queue=CachedQuery(lambda: QUEUE)))
+        found = scrape(collector_of(line, now=at + timedelta(seconds=90), queue=CachedQuery(lambda: QUEUE)))
     assert (found["up",], found["champion",], found["versions",], found["versions_barred",]) == (1, 1, 2, 1)
     verdicts = {end: found["verdicts_total", end] for end in ("PUBLISHED", "REJECTED", "INSUFFICIENT", "NO_NEW_DATA")}
     assert verdicts == {"PUBLISHED": 2, "REJECTED": 1, "INSUFFICIENT": 0, "NO_NEW_DATA": 1}
@@ -104,12 +103,12 @@ def test_a_scrape_tells_what_the_history_and_the_last_night_tell(s3_store: S3Sto
     assert (found["nights_waiting",], found["nights_late",], found["nights_running",]) == (2, 1, 1)
 
     close_cycle(s3_store, opened, end=End.REJECTED)
-    after = scraped(watched(line, now=at))
+    after = scrape(collector_of(line, now=at))
     assert (after["cycle_open",], after["lease_held",]) == (0, 0)
     assert last_renewal(s3_store, LINE) is None
 
 
-def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store) -> None:
+def test_last_night_is_cached_until_a_newer_one(s3_store: S3Store) -> None:
     line = open_line(s3_store)
     reader = HealthReader(line)
     publish(line, "one")
@@ -119,66 +118,67 @@ def test_a_night_is_read_once_and_a_newer_one_takes_its_place(s3_store: S3Store)
     last = reader.read(now=WHEN).last_night
     assert last is not None
     assert (last.end, last.steps, last.rates) == (End.INSUFFICIENT, (), ())
+    assert ("rollouts_per_second",) not in scrape(collector_of(line, now=WHEN))
 
 
-def test_while_the_store_is_away_a_scrape_says_so_and_nothing_else(s3_store: S3Store) -> None:
+def test_store_outage_exports_only_up_0(s3_store: S3Store) -> None:
     away = S3Store("gone", endpoint_url="http://127.0.0.1:9", keys=("key", "secret"), timeout_s=1.0)
-    collector = watched(open_line(away), now=WHEN, timeout_s=0.2)
-    began = time.monotonic()
-    assert scraped(collector) == {("up",): 0}
-    assert time.monotonic() - began < 10
+    collector = collector_of(open_line(away), now=WHEN, timeout_s=0.2)
+    start = time.monotonic()
+    assert scrape(collector) == {("up",): 0}
+    assert time.monotonic() - start < 10
 
 
-def test_while_prefect_is_away_the_line_is_told_all_the_same(s3_store: S3Store) -> None:
+def test_prefect_outage_keeps_line_metrics(s3_store: S3Store) -> None:
     def refuse() -> QueueStatus:
         raise StoreDownError("no answer")
 
-    found = scraped(watched(open_line(s3_store), now=WHEN, queue=CachedQuery(refuse)))
+    found = scrape(collector_of(open_line(s3_store), now=WHEN, queue=CachedQuery(refuse)))
     assert (found["up",], found["prefect_up",]) == (1, 0)
     assert ("nights_waiting",) not in found
     idle = QueueStatus(wait_s=None, oldest_s=0.0, waiting=0, late=0, running=0)
-    assert ("queue_wait_seconds",) not in scraped(
-        watched(open_line(s3_store), now=WHEN, queue=CachedQuery(lambda: idle))
+    assert ("queue_wait_seconds",) not in scrape(
+        collector_of(open_line(s3_store), now=WHEN, queue=CachedQuery(lambda: idle))
     )
 
 
 def counting() -> tuple[list[int], Callable[[], int]]:
-    asked: list[int] = []
+    queries: list[int] = []
 
-    def ask() -> int:
-        asked.append(len(asked))
-        return len(asked)
+    def query() -> int:
+        queries.append(len(queries))
+        return len(queries)
 
-    return asked, ask
+    return queries, query
 
 
-def test_an_answer_is_kept_for_a_moment_and_then_asked_for_again() -> None:
+def test_query_result_is_cached_until_its_ttl() -> None:
     now = [0.0]
-    asked, ask = counting()
-    reading = CachedQuery(ask, ttl_s=5.0, clock=lambda: now[0])
-    assert [reading.get(), reading.get()] == [1, 1]
+    queries, query = counting()
+    cached = CachedQuery(query, ttl_s=5.0, clock=lambda: now[0])
+    assert [cached.get(), cached.get()] == [1, 1]
     now[0] = 5.0
-    assert reading.get() == 2
-    assert len(asked) == 2
+    assert cached.get() == 2
+    assert len(queries) == 2
 
 
-def test_an_answer_that_does_not_come_is_not_waited_for_nor_asked_for_twice() -> None:
+def test_slow_query_times_out_and_is_not_repeated() -> None:
     free = threading.Event()
-    asked, ask = counting()
+    queries, query = counting()
 
     def hang() -> int:
         free.wait()
-        return ask()
+        return query()
 
-    reading = CachedQuery(hang, ttl_s=0.0, timeout_s=0.05)
-    assert [reading.get(), reading.get()] == [None, None]
+    cached = CachedQuery(hang, ttl_s=0.0, timeout_s=0.05)
+    assert [cached.get(), cached.get()] == [None, None]
     free.set()
     patient = CachedQuery(hang, ttl_s=0.0)
     assert patient.get() is not None
-    assert len(asked) <= 3
+    assert len(queries) <= 3
 
 
-def test_a_bug_is_not_taken_for_an_outage() -> None:
+def test_unexpected_error_propagates() -> None:
     def broken() -> int:
         raise ZeroDivisionError
 

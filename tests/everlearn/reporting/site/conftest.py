@@ -8,5 +8,5 @@ from tests.support.eventful import Eventful, fill
 
 @pytest.fixture(scope="session")
 def eventful() -> Eventful:
-    """A line on which everything has happened; only to be read."""
+    """A line with every kind of event, shared and read-only."""
     return fill(MemoryStore(), items=100)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import uvicorn
 from starlette.responses import Response
 from starlette.routing import Route
 
 from everlearn.errors import ServiceError, StoreDownError
+from everlearn.local.process import wait_until
 from everlearn.reporting.site import http_server
-from everlearn.reporting.site.http_server import PageCache, bind
+from everlearn.reporting.site.http_server import PageCache, bind, create_server, serve
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line, publish
 from tests.support.site import serve_site
 
 if TYPE_CHECKING:
     from email.message import Message
+
+    from starlette.applications import Starlette
 
     from everlearn.registry.versions import Registry
     from everlearn.storage.protocol import Blob
@@ -45,6 +50,25 @@ def test_pages_have_security_headers_and_an_etag(eventful: Eventful) -> None:
         assert (status, empty) == (304, b"")
         status, empty, head = request(port, "/index.html?x=1", method="HEAD")
         assert (status, empty, head["Content-Length"]) == (200, b"", str(len(body)))
+
+
+def test_serve_binds_loopback_only(eventful: Eventful, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers: list[uvicorn.Server] = []
+
+    def create_and_keep(app: Starlette) -> uvicorn.Server:
+        servers.append(create_server(app))
+        return servers[0]
+
+    monkeypatch.setattr(http_server, "create_server", create_and_keep)
+    thread = threading.Thread(target=lambda: serve(lambda: eventful.registry, port=0))
+    thread.start()
+    try:
+        assert wait_until(lambda: bool(servers) and servers[0].started, timeout_s=10)
+        [listener] = servers[0].servers[0].sockets
+        assert listener.getsockname()[0] == "127.0.0.1"
+    finally:
+        servers[0].should_exit = True
+        thread.join()
 
 
 def test_write_methods_are_not_implemented(eventful: Eventful) -> None:

@@ -1,4 +1,4 @@
-"""The pages of a line: what they show, what they do without, and what they say of what is gone."""
+"""The pages of a line: their content, self-containment, and how they report missing data."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
     from everlearn.storage.protocol import Blob
 
+EXPECTED_ON_FIRST_PAGE = (
+    "v0008 serves",
+    "since 2026-11-09",
+    "A night is open",
+    "ingest, ladder",
+    "v0005 → v0004",
+    "grace",
+    "wrong signs in 3 of 40 tickets since this morning",
+    "short sums",
+    "powers",
+    "CPU minutes",
+    "no new data",
+    'class="taken"',
+    'class="dot c0 hollow"',
+    "v0003 is champion from",
+    "<dt>Barred</dt><dd>v0005</dd>",
+)
+
 
 class PageContent(HTMLParser):
     """Tags, attributes and links of a page."""
@@ -44,7 +62,7 @@ class PageContent(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(eventful: Eventful, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """All pages of the eventful line, by path."""
+    """Return all pages of the eventful line by path."""
     out = tmp_path_factory.mktemp("public") / "site"
     written = Site(eventful.registry).build(out)
     return {path: (out / path).read_text(encoding="utf-8") for path in written}
@@ -59,7 +77,7 @@ def night_named(pages: dict[str, str], part: str) -> str:
     return next(text for path, text in pages.items() if path.startswith("nights/") and part in text)
 
 
-def test_no_page_needs_anything_from_outside_or_runs_anything(pages: dict[str, str]) -> None:
+def test_pages_load_nothing_external_and_run_no_script(pages: dict[str, str]) -> None:
     for path, text in pages.items():
         content = PageContent(text)
         assert not {"script", "img", "iframe", "object", "form"} & content.tags, path
@@ -75,17 +93,13 @@ def test_every_link_leads_to_a_page(pages: dict[str, str]) -> None:
             assert normpath(join(dirname(path), link)) in pages, f"{path} links to {link}"
 
 
-def test_the_first_page_tells_what_serves_and_how_it_came_to_this(pages: dict[str, str]) -> None:
+def test_first_page_shows_champion_charts_and_history(pages: dict[str, str]) -> None:
     text = pages["index.html"]
-    for part in (
-        "v0008 serves", "since 2026-11-09", "A night is open", "ingest, ladder", "v0005 → v0004", "grace",
-        "wrong signs in 3 of 40 tickets since this morning", "short sums", "powers", "CPU minutes", "no new data",
-        'class="taken"', 'class="dot c0 hollow"', "v0003 is champion from", "<dt>Barred</dt><dd>v0005</dd>",
-    ):  # fmt: skip
+    for part in EXPECTED_ON_FIRST_PAGE:
         assert part in text, part
 
 
-def test_a_night_shows_its_gate_its_ladder_and_what_became_of_its_version(pages: dict[str, str]) -> None:
+def test_night_page_shows_gate_ladder_and_later_events(pages: dict[str, str]) -> None:
     text = night_named(pages, "v0005 passed")
     assert "wrong signs in 3 of 40 tickets" in text
     assert text.count("<details") > 6
@@ -94,13 +108,13 @@ def test_a_night_shows_its_gate_its_ladder_and_what_became_of_its_version(pages:
     assert "reports/" in text
 
 
-def test_a_night_that_published_nothing_has_a_page_too(pages: dict[str, str]) -> None:
+def test_unpublished_nights_have_pages(pages: dict[str, str]) -> None:
     assert "got worse" in night_named(pages, "The candidate was rejected")
     assert "<details" in night_named(pages, "could not be decided")
     assert "The night ended before the gate." in night_named(pages, "The night ended as NO_NEW_DATA")
 
 
-def test_a_night_whose_work_was_collected_says_what_is_missing(pages: dict[str, str]) -> None:
+def test_night_with_collected_work_lists_missing_data(pages: dict[str, str]) -> None:
     text = night_named(pages, "v0008 passed")
     assert "Missing data" in text
     assert "Not available; see “Missing data” above." in text
@@ -109,7 +123,7 @@ def test_a_night_whose_work_was_collected_says_what_is_missing(pages: dict[str, 
     assert "train" in text
 
 
-def test_a_stored_report_is_given_out_byte_for_byte(eventful: Eventful, pages: dict[str, str]) -> None:
+def test_stored_report_is_served_byte_for_byte(eventful: Eventful, pages: dict[str, str]) -> None:
     registry = eventful.registry
     state = registry.state()
     page = registry.manifest("v0001").report
@@ -118,14 +132,14 @@ def test_a_stored_report_is_given_out_byte_for_byte(eventful: Eventful, pages: d
     assert pages[f"reports/{page_name(state.history[0])}.html"] == kept
 
 
-def test_a_line_without_history_says_so() -> None:
+def test_empty_line_says_how_to_start() -> None:
     text = text_of(open_line(MemoryStore()))
     assert "The base model serves" in text
     assert "everlearn cycle" in text
     assert "No night has published a version yet." in text
 
 
-def test_a_line_that_went_back_to_the_base_says_who_and_why() -> None:
+def test_rollback_to_the_base_model_shows_actor_and_reason() -> None:
     registry = open_line(MemoryStore())
     publish(registry, "one")
     registry.rollback(reason="everything is wrong", actor="ada")
@@ -135,7 +149,7 @@ def test_a_line_that_went_back_to_the_base_says_who_and_why() -> None:
     assert "base is champion from" in text
 
 
-def test_a_verdict_that_cannot_be_read_and_a_report_that_was_never_kept_are_said_and_no_error() -> None:
+def test_unreadable_decision_and_missing_report_are_reported() -> None:
     registry = open_line(MemoryStore())
     publish(registry, "one")
     name = page_name(registry.state().history[0])
@@ -144,7 +158,7 @@ def test_a_verdict_that_cannot_be_read_and_a_report_that_was_never_kept_are_said
     assert text_of(registry, f"reports/{name}.html") == ""
 
 
-def test_a_version_whose_files_are_gone_is_said_and_no_error() -> None:
+def test_retired_version_without_files_is_reported() -> None:
     store = MemoryStore()
     registry = open_line(store)
     publish(registry, "one")
@@ -159,7 +173,7 @@ def test_a_version_whose_files_are_gone_is_said_and_no_error() -> None:
     assert "older than ten versions" in page
 
 
-def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
+def test_page_name_of_invalid_cycle_key_is_hashed() -> None:
     registry = open_line(MemoryStore())
     registry.record(EventKind.NO_NEW_DATA, cycle_key="../../etc", reason="nothing", actor="night", detail={})
     event = registry.state().history[0]
@@ -171,12 +185,12 @@ def test_a_night_with_a_name_that_is_no_digest_gets_a_page_with_one() -> None:
     "path",
     ["nights/ffffffffffff.html", "history/0.html", "history/2.html", "history/a.html", "../HEAD", "x", "reports/.html"],
 )
-def test_there_is_no_page_but_the_ones_there_are(path: str, eventful: Eventful) -> None:
+def test_unknown_page_paths_give_none(path: str, eventful: Eventful) -> None:
     site = Site(eventful.registry)
     assert site.page(path, snapshot=site.reader.snapshot()) is None
 
 
-def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() -> None:
+def test_long_history_is_paged_and_read_sparingly() -> None:
     class Counting(MemoryStore):
         manifests = 0
 
@@ -206,7 +220,7 @@ def test_a_long_line_is_paged_and_few_manifests_are_read_for_its_first_page() ->
     assert sum(path.startswith("nights/") for path in Site(fresh, nights=5).paths(snapshot)) == 5
 
 
-def test_building_again_replaces_the_whole_site_and_nothing_else(tmp_path: Path) -> None:
+def test_rebuild_replaces_the_whole_site_only(tmp_path: Path) -> None:
     made = fill(MemoryStore(), items=100)
     out = tmp_path / "deep" / "site"
     before = Site(made.registry, nights=3).build(out)
@@ -219,7 +233,7 @@ def test_building_again_replaces_the_whole_site_and_nothing_else(tmp_path: Path)
     assert [path.name for path in out.parent.iterdir()] == ["site"]
 
 
-def test_a_report_that_is_gone_is_left_out(tmp_path: Path) -> None:
+def test_missing_report_is_left_out(tmp_path: Path) -> None:
     store = MemoryStore()
     made = fill(store, items=100)
     page = made.registry.manifest("v0001").report
@@ -233,7 +247,7 @@ def test_a_report_that_is_gone_is_left_out(tmp_path: Path) -> None:
     assert f"reports/{name}.html" not in text_of(made.registry, f"nights/{name}.html")
 
 
-def test_a_report_that_is_damaged_is_not_given_out(tmp_path: Path) -> None:
+def test_damaged_report_is_not_served(tmp_path: Path) -> None:
     store = MemoryStore()
     made = fill(store, items=100)
     page = made.registry.manifest("v0001").report
@@ -244,7 +258,7 @@ def test_a_report_that_is_damaged_is_not_given_out(tmp_path: Path) -> None:
     assert text_of(made.registry, f"reports/{name}.html") == ""
 
 
-def test_a_directory_that_is_no_site_is_left_alone(tmp_path: Path) -> None:
+def test_directory_with_other_files_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
     site = Site(open_line(MemoryStore()))
