@@ -8,7 +8,6 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -23,6 +22,7 @@ from tests.support.site import serve_site
 if TYPE_CHECKING:
     from email.message import Message
 
+    import uvicorn
     from starlette.applications import Starlette
 
     from everlearn.registry.versions import Registry
