@@ -1,9 +1,9 @@
-"""Machines to test with, made of Linux namespaces: each has a name, a network and a directory of its own.
+"""Simulated hosts, made of Linux namespaces: each has its own name, network and directory.
 
     with network() as net, net.host("one", at=folder, shows=tmp_path / "one") as host:
-        host.start(["everlearn", "status"], environ={})    # runs there; `folder` is that host's own directory
+        host.start(["everlearn", "status"], environ={})    # `folder` is that host's own directory
 
-What a server on this machine's loopback serves is reached from a host at `net.reach(port)`. Needs root.
+A host reaches a server on this machine's loopback interface at `net.reach(port)`. Needs root.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ SUBNET = "10.213"
 _ENTER = 'mount --bind "$1" "$2" && mount --bind "$3" /etc/resolv.conf && hostname "$4" && shift 4 && cd "$PLACE" && exec "$@"'
 
 
-def refusal() -> str | None:
-    """Why no host can be made here, if so."""
+def why_unavailable() -> str | None:
+    """Return why namespaces cannot be created here; None if they can."""
     if os.getuid() != 0:
-        return "namespaces of the network need root"
+        return "network namespaces need root"
     name = f"el{uuid.uuid4().hex[:6]}"
     made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True, text=True)
     if made.returncode == 0:
@@ -41,7 +41,7 @@ def refusal() -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One of them. `at` is a directory that every host has, and each sees as its own, which is `shows` outside."""
+    """A host. `at` is the same path on every host; `shows` is the directory outside that is mounted there."""
 
     name: str
     space: str
@@ -50,7 +50,7 @@ class Host:
     wire: str
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """What lets `words` run there."""
+        """Return the command line that runs `words` on the host."""
         entered = ["ip", "netns", "exec", self.space, "unshare", "--uts", "sh", "-c", _ENTER, "sh"]
         return [*entered, str(self.shows), str(self.at), str(self.shows / "resolv.conf"), self.name, *words]
 
@@ -74,20 +74,20 @@ class Host:
 
 @dataclass(slots=True, kw_only=True)
 class Network:
-    """This machine and the hosts that are wired to it."""
+    """This machine and the hosts that are connected to it."""
 
     number: int
     hosts: int = 0
-    doors: dict[int, socket.socket] = field(default_factory=dict)
+    forwarders: dict[int, socket.socket] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
-        """This machine, as the first host sees it; all others reach it by way of their own wire."""
+        """Address of this machine; each host reaches it through its own link."""
         return f"{SUBNET}.{self.number}.1"
 
     @contextlib.contextmanager
     def host(self, name: str, *, at: Path, shows: Path) -> Iterator[Host]:
-        """A host until the block ends; what still runs there then is the caller's to stop."""
+        """Create a host until the block ends; the caller stops the processes on it."""
         self.hosts += 1
         space, wire = f"el{self.number}-{self.hosts}", f"el{self.number}w{self.hosts}"
         ours, theirs = f"{SUBNET}.{self.number + self.hosts - 1}.1", f"{SUBNET}.{self.number + self.hosts - 1}.2"
@@ -99,39 +99,38 @@ class Network:
             run("ip", "link", "add", wire, "type", "veth", "peer", "name", "wire", "netns", space)
             run("ip", "addr", "add", f"{ours}/24", "dev", wire)
             run("ip", "link", "set", wire, "up")
-            inside = (f"echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up; ip addr add {theirs}/24 dev wire; "
-                      f"ip link set wire up; ip route add default via {ours}")  # fmt: skip
-            run("ip", "netns", "exec", space, "sh", "-c", inside)
+            quiet = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up"
+            link = f"ip addr add {theirs}/24 dev wire; ip link set wire up; ip route add default via {ours}"
+            run("ip", "netns", "exec", space, "sh", "-c", f"{quiet}; {link}")
             yield Host(name=name, space=space, at=at, shows=shows, wire=wire)
         finally:
             run("ip", "netns", "del", space)
 
     def reach(self, port: int) -> str:
-        """`http://ADDRESS:PORT` for what serves on that port of our loopback."""
-        if port not in self.doors:
-            door = socket.create_server((self.address, 0))
-            threading.Thread(target=_serve, args=(door, port), daemon=True).start()
-            self.doors[port] = door
-        return f"http://{self.address}:{self.doors[port].getsockname()[1]}"
+        """Return the URL at which hosts reach a port of this machine's loopback interface."""
+        if port not in self.forwarders:
+            forwarder = socket.create_server((self.address, 0))
+            threading.Thread(target=_serve, args=(forwarder, port), daemon=True).start()
+            self.forwarders[port] = forwarder
+        return f"http://{self.address}:{self.forwarders[port].getsockname()[1]}"
 
 
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
-    """Addresses that no other test of this machine uses at the time."""
+    """Create a network whose addresses depend on this process's id, so that tests can run in parallel."""
     made = Network(number=10 + os.getpid() % 200)
-    run(
-        "ip", "addr", "add", f"{made.address}/32", "dev", "lo"
-    )  # so that a door can be opened before the first host is there
+    # On the loopback interface, so that a forwarder can listen before the first host exists.
+    run("ip", "addr", "add", f"{made.address}/32", "dev", "lo")
     try:
         yield made
     finally:
         run("ip", "addr", "del", f"{made.address}/32", "dev", "lo")
-        for door in made.doors.values():
-            door.close()
+        for forwarder in made.forwarders.values():
+            forwarder.close()
 
 
-class Ear:
-    """Hears what leaves a host: address and port of each packet that goes anywhere but to the host itself."""
+class Sniffer:
+    """Records address and port of each IP packet that leaves a host."""
 
     def __init__(self, host: Host) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
@@ -144,8 +143,8 @@ class Ear:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def heard(self) -> set[str]:
-        """Since the last time. A name that was asked for stands with it."""
+    def destinations(self) -> set[str]:
+        """Return the destinations since the last call; for a DNS query together with the name."""
         found = set()
         with contextlib.suppress(BlockingIOError):
             while packet := self._socket.recv(65535):
@@ -160,10 +159,10 @@ def run(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True)
 
 
-def _serve(door: socket.socket, port: int) -> None:
+def _serve(forwarder: socket.socket, port: int) -> None:
     with contextlib.suppress(OSError):
         while True:
-            caller, _ = door.accept()
+            caller, _ = forwarder.accept()
             try:
                 called = socket.create_connection((HOST, port))
             except OSError:

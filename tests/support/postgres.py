@@ -1,4 +1,4 @@
-"""A real Postgres on a free port, in a folder of its own, that asks for passwords: what Prefect runs on in production."""
+"""A real Postgres server on a free port, with passwords, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from everlearn.local.ports import draw_ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-PASSWORD = "s3cr3t word/@#"  # what has to be percent-encoded is
+PROGRAM_DIRECTORIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+PASSWORD = "s3cr3t word/@#"  # every character that must be percent-encoded
 ENCODED = "s3cr3t%20word%2F%40%23"
 MISSING = "no Postgres is installed here (Debian: postgresql)"
 
@@ -34,7 +34,7 @@ class Postgres:
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{name}"
 
     def create(self, name: str, *, owner: str = "prefect") -> str:
-        """An empty database; its URL."""
+        """Create an empty database; return its URL."""
         self.execute(f'CREATE DATABASE "{name}" OWNER "{owner}"')
         return self.url(name)
 
@@ -42,25 +42,25 @@ class Postgres:
         self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def execute(self, statement: str, *, name: str = "postgres") -> str:
-        """As its superuser."""
+        """Execute SQL as the superuser; return the output of psql."""
         return self.run("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", name, "-c", statement)
 
     def run(self, program: str, *words: str) -> str:
-        """One of Postgres's own programs, as its superuser."""
+        """Run one of Postgres's programs as the superuser."""
         place = ["-h", str(self.folder), "-p", str(self.port), "-U", "postgres"]
         return run([str(self.programs / program), *place, *words]).strip()
 
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    """Started in about two seconds, with a role `prefect` that owns what it is given."""
+    """Start a server (about two seconds) with a role `prefect`; stop and delete it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="everlearn-postgres-"))
-    programs, data, port = PLACES[0], folder / "data", draw_ports(("postgres",))["postgres"]
+    programs, data, port = PROGRAM_DIRECTORIES[0], folder / "data", draw_ports(("postgres",))["postgres"]
     if os.getuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
     try:
-        run([str(programs / "initdb"), "-D", str(data), "-U", "postgres", "--auth-local=trust", "-N", "-E", "UTF8",
-             "--auth-host=scram-sha-256", "--locale=C.UTF-8"])  # fmt: skip
+        options = ["-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "-N", "-E", "UTF8"]
+        run([str(programs / "initdb"), "-D", str(data), *options, "--locale=C.UTF-8"])
         settings = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
         run([str(programs / "pg_ctl"), "-D", str(data), "-l", str(folder / "log"), "-o", settings, "-w", "start"])
         server = Postgres(programs=programs, folder=folder, port=port)
@@ -74,7 +74,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 
 def run(command: list[str]) -> str:
-    """As the user postgres where we are root, because Postgres refuses to be that."""
+    """Run a command, as the user postgres if we are root: Postgres refuses to run as root."""
     mine = ["runuser", "-u", "postgres", "--", *command] if os.getuid() == 0 else command
     done = subprocess.run(mine, cwd="/", check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout

@@ -14,7 +14,7 @@ import pytest
 
 from everlearn.local.prefect_server import LocalPrefect
 from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
-from tests.support.postgres import MISSING, PLACES, Postgres, postgres_server
+from tests.support.postgres import MISSING, PROGRAM_DIRECTORIES, Postgres, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
-    """A real server on a free port."""
+    """A real Prefect server on a free port."""
     with LocalPrefect(tmp_path_factory.mktemp("prefect")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def prefect_url(prefect_server: LocalPrefect) -> str:
-    """What a flow in another process can talk to."""
+    """URL of the server's API."""
     return prefect_server.api_url
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real Postgres server; nothing that asks for it runs where none is installed."""
-    if not PLACES:
+    """A real Postgres server; tests that use it are skipped where none is installed."""
+    if not PROGRAM_DIRECTORIES:
         pytest.skip(MISSING)
     with postgres_server() as server:
         yield server
@@ -48,7 +48,7 @@ def postgres() -> Iterator[Postgres]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """How a process with a night in it ended."""
+    """Result of a child process that ran a night."""
 
     code: int
     said: str
@@ -61,7 +61,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nights:
-    """Runs tiny nights on one bucket, in a directory of its own."""
+    """Runs tiny nights on one bucket, in one directory."""
 
     server: S3Server
     bucket: str
@@ -76,7 +76,7 @@ class Nights:
         return tiny(self.server, self.bucket, **changes)
 
     def run(self, *, die_at: str = "", data: Path | None = None, **changes: Any) -> Ran:
-        """One night, like a command: its end as it was printed last."""
+        """Run one night in a child process; its last line of output is the result."""
         from flows.run_cycle import CycleConfig  # tests that start no night do not pay for importing Prefect
 
         config = CycleConfig(data=data or self.data, settings=self.settings(**changes))

@@ -1,4 +1,4 @@
-"""Two lines at the same time on two hosts with nothing in common but a Prefect server and a bucket; and one host alone."""
+"""Two lines on two hosts that share a Prefect server and a bucket; one host without any outside connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import find_night, set_schedule
 from everlearn.registry.connect import open_registry
 from tasks.ingest import load_snapshot
-from tests.support.hosts import Ear, Host, Network, network, refusal
+from tests.support.hosts import Host, Network, Sniffer, network, why_unavailable
 from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 FILE = ROOT / "infra" / "prefect.yaml"
 EVERLEARN = [sys.executable, "-c", "from everlearn.cli import main; main()"]
 LINES = {"alpha": LONG, "beta": [f"{a}*x^3 + {b}*cos(x) + {a}*exp({b}*x)" for a in range(1, 6) for b in range(1, 6)]}
-PATIENCE_S = 420.0
+TIMEOUT_S = 420.0
 
 
 @pytest.fixture
 def net() -> Iterator[Network]:
-    reason = refusal()
+    reason = why_unavailable()
     if reason is not None:
         pytest.skip(f"no hosts can be made here: {reason}")
     with network() as made:
@@ -57,24 +57,24 @@ def net() -> Iterator[Network]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What two hosts have in common: a Prefect server on Postgres and a bucket, each by the address that they see."""
+    """A Prefect server on Postgres and a bucket, with the addresses that the hosts reach them at."""
 
     client: SyncPrefectClient
     here: Settings
     environ: dict[str, str]
 
     def of(self, line: str) -> Settings:
-        """Settings with which this process reads a line."""
+        """Return settings with which this process reads a line."""
         return self.here.model_copy(update={"store": self.here.store.model_copy(update={"line": line})})
 
     def runs(self, line: str) -> list[FlowRun]:
-        """Those that have begun."""
+        """Return the runs that have started."""
         mine = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{line}"]))
         found = self.client.read_flow_runs(deployment_filter=mine)
         return [each for each in found if each.state_type not in {StateType.SCHEDULED, StateType.PENDING}]
 
     def night(self, line: str) -> FlowRun:
-        """The one night of that line."""
+        """Return the only night of a line."""
         (found,) = (each for each in self.runs(line) if each.name.startswith("night "))
         return found
 
@@ -101,14 +101,14 @@ def site(net: Network, postgres: Postgres, s3_server: S3Server, bucket: str, tmp
 
 
 @pytest.mark.slow
-def test_two_lines_at_once_on_two_hosts_end_each_with_its_own_verdict(site: Site, net: Network, tmp_path: Path) -> None:
+def test_two_lines_on_two_hosts_end_with_a_verdict_each(site: Site, net: Network, tmp_path: Path) -> None:
     place = tmp_path / "srv"
     for line in LINES:
         apply(read_plan(FILE, line=line, directory=place), site.client)
     site.client.upsert_global_concurrency_limit_by_name("gpu", 2)
     with contextlib.ExitStack() as stack:
         hosts = [
-            stack.enter_context(net.host(name, at=place, shows=settled(tmp_path / name, site.here)))
+            stack.enter_context(net.host(name, at=place, shows=prepare_host(tmp_path / name, site.here)))
             for name in ("one", "two")
         ]
         due = datetime.now(tz=UTC) + timedelta(minutes=1, seconds=30)
@@ -116,8 +116,8 @@ def test_two_lines_at_once_on_two_hosts_end_each_with_its_own_verdict(site: Site
             night = find_night(site.client, line=line)
             set_schedule(site.client, night, cron=f"{due.minute} {due.hour} * * *", timezone="UTC")
         for host in hosts:
-            stack.enter_context(at_work(host, site.environ))
-        deadline = time.monotonic() + PATIENCE_S
+            stack.enter_context(worker_on(host, site.environ))
+        deadline = time.monotonic() + TIMEOUT_S
         while not all(open_registry(site.of(line)).state().history and is_over(site, line) for line in LINES):
             assert time.monotonic() < deadline, "".join((host.shows / "log").read_text() for host in hosts)
             time.sleep(1)
@@ -135,17 +135,20 @@ def test_two_lines_at_once_on_two_hosts_end_each_with_its_own_verdict(site: Site
         assert learned_from(site, line) <= set(problems)
         assert current_cycle(store_of(site), line) is None
         assert artifact_runs(site, line) <= {each.id for each in site.runs(line)}
-        assert told_of(site, line) == 1
+        assert count_ended_events(site, line) == 1
     heads = {held.key.split("/")[0] for held in store_of(site).list("")}
-    assert heads == {*LINES, "dvc"}, "nothing lies where it belongs to no line"
+    assert heads == {*LINES, "dvc"}, "every object belongs to a line"
 
 
 @pytest.mark.slow
-def test_nothing_looks_up_or_reaches_a_host_outside(net: Network, tmp_path: Path, s3_server: S3Server) -> None:
+def test_no_packet_leaves_the_host(net: Network, tmp_path: Path, s3_server: S3Server) -> None:
     settings = tiny(s3_server, "everlearn").model_dump(mode="json")
     settings["store"]["endpoint_url"] = None
     place, environ = tmp_path / "srv", plain_environ()
-    with net.host("alone", at=place, shows=settled(tmp_path / "alone", settings)) as host, Ear(host) as ear:
+    with (
+        net.host("alone", at=place, shows=prepare_host(tmp_path / "alone", settings)) as host,
+        Sniffer(host) as sniffer,
+    ):
         try:
             for words in (
                 ["up"],
@@ -154,23 +157,23 @@ def test_nothing_looks_up_or_reaches_a_host_outside(net: Network, tmp_path: Path
                 ["cycle", "--data", ".everlearn/inbox/alpha"],
                 ["doctor"],
             ):
-                at_a_terminal(host, words, environ=environ)
-                assert ear.heard() == set(), words
+                run_at_terminal(host, words, environ=environ)
+                assert sniffer.destinations() == set(), words
             told = host.run([*EVERLEARN, "history", "--json"], environ=environ)
             assert "rejected" in told or "published" in told, "a night with its verdict"
-            with at_work(host, environ):
+            with worker_on(host, environ):
                 deadline = time.monotonic() + 60
-                while "0" in workers_seen(host, environ):
+                while "0" in worker_counts(host, environ):
                     assert time.monotonic() < deadline, (host.shows / "log").read_text()
-            assert ear.heard() == set(), "workers"
+            assert sniffer.destinations() == set(), "workers"
         finally:
             host.run([*EVERLEARN, "down"], environ=environ)
         host.run(["sh", "-c", "getent hosts example.org || true"], environ=environ)
-        assert any("example" in each for each in ear.heard()), "what goes outside is heard"
+        assert any("example" in each for each in sniffer.destinations()), "the sniffer works"
 
 
-def settled(folder: Path, settings: Settings | dict[str, Any]) -> Path:
-    """A host's directory, with its own settings, suites, and what was handed in there for both lines."""
+def prepare_host(folder: Path, settings: Settings | dict[str, Any]) -> Path:
+    """Create a host's directory with settings, suites, and new problems for both lines."""
     write_suite(folder)
     told = settings if isinstance(settings, dict) else settings.model_dump(mode="json")
     (folder / "params.yaml").write_text(json.dumps(told), encoding="utf-8")
@@ -180,7 +183,7 @@ def settled(folder: Path, settings: Settings | dict[str, Any]) -> Path:
 
 
 def plain_environ() -> dict[str, str]:
-    """This process's, without what names servers or keeps Prefect quiet."""
+    """Return this process's environment without addresses of servers and without opt-outs of telemetry."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("EVERLEARN_", "AWS_", "PREFECT_"))
     }
@@ -190,8 +193,8 @@ def plain_environ() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def at_work(host: Host, environ: dict[str, str]) -> Iterator[None]:
-    """`everlearn worker` there, with one run at a time in each pool."""
+def worker_on(host: Host, environ: dict[str, str]) -> Iterator[None]:
+    """Run `everlearn worker` on a host, with one run at a time in each pool."""
     own = environ | {"PREFECT_HOME": str(host.at / "prefect"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     process = host.start([*EVERLEARN, "worker", "--limit", "1"], environ=own, log=host.shows / "log")
     try:
@@ -201,15 +204,15 @@ def at_work(host: Host, environ: dict[str, str]) -> Iterator[None]:
         process.wait(60)
 
 
-def at_a_terminal(host: Host, words: list[str], *, environ: dict[str, str]) -> None:
-    """A command as a person runs it, whatever it ends with: some libraries report home only then."""
+def run_at_terminal(host: Host, words: list[str], *, environ: dict[str, str]) -> None:
+    """Run a command at a pseudo-terminal, and ignore its exit code: some libraries send telemetry only there."""
     command = shlex.join([*EVERLEARN, *words])
     host.run(["sh", "-c", f"script -qec {shlex.quote(command)} log >/dev/null; true"], environ=environ)
 
 
-def workers_seen(host: Host, environ: dict[str, str]) -> str:
-    told = json.loads(host.run([*EVERLEARN, "schedule", "show", "--json"], environ=environ))
-    return " ".join(str(count) for count in told["workers"].values())
+def worker_counts(host: Host, environ: dict[str, str]) -> str:
+    shown = json.loads(host.run([*EVERLEARN, "schedule", "show", "--json"], environ=environ))
+    return " ".join(str(count) for count in shown["workers"].values())
 
 
 def is_over(site: Site, line: str) -> bool:
@@ -223,21 +226,21 @@ def store_of(site: Site) -> Any:
 
 
 def learned_from(site: Site, line: str) -> set[str]:
-    """The problems in the line's snapshots."""
+    """Return the problems in the line's snapshots."""
     store = store_of(site)
     digests = {held.key.split("/")[2] for held in store.list(f"{line}/snapshots/")}
     return {entry.statement for digest in digests for entry in load_snapshot(store, line, digest).entries}
 
 
 def artifact_runs(site: Site, line: str) -> set[Any]:
-    """The runs that have shown something under the line's name; there is at least the night itself."""
+    """Return the runs that have created artifacts of the line."""
     found = [each for each in site.client.read_artifacts() if (each.key or "").endswith(f"-{line}")]
     assert {"night", "gate", "report"} <= {str(each.key).rpartition("-")[0] for each in found}
     return {each.flow_run_id for each in found}
 
 
-def told_of(site: Site, line: str) -> int:
-    """How often the end of a night of that line was told as an event."""
-    asked = {"filter": {"event": {"name": ["everlearn.night.ended"]}}}
-    found = site.client._client.post("/events/filter", json=asked).json()["events"]
+def count_ended_events(site: Site, line: str) -> int:
+    """Count the `everlearn.night.ended` events of a line."""
+    query = {"filter": {"event": {"name": ["everlearn.night.ended"]}}}
+    found = site.client._client.post("/events/filter", json=query).json()["events"]
     return sum(each["resource"]["prefect.resource.id"] == f"everlearn.line.{line}" for each in found)

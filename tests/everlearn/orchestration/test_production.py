@@ -1,4 +1,4 @@
-"""Production on a real Postgres: a night that begins by its schedule, a restored backup, and the loss of the database."""
+"""Prefect on a real Postgres: a scheduled night, a restored backup, and the loss of the database."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MORE = [f"{a}*x^3 + {b}*cos(x) + {a}*exp({b}*x)" for a in range(1, 6) for b in r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Production:
-    """A line whose Prefect server runs on Postgres, and where its nights run."""
+    """A line whose Prefect server runs on Postgres, and the directory of its nights."""
 
     postgres: Postgres
     server: LocalPrefect
@@ -57,13 +57,13 @@ class Production:
         with temporary_settings({PREFECT_API_URL: self.server.api_url}):
             return CliRunner().invoke(app, [*place, *words])
 
-    def lose(self) -> None:
-        """The database goes with all that is in it, and an empty one takes its place."""
+    def lose_database(self) -> None:
+        """Replace the database with an empty one."""
         self.server.stop()
         self.postgres.drop("prefect")
         self.postgres.create("prefect")
 
-    def hand_in(self, name: str, problems: list[str]) -> None:
+    def add_problems(self, name: str, problems: list[str]) -> None:
         write_shard(self.nights.folder / ".everlearn" / "inbox" / LINE / name, problems)
 
 
@@ -85,7 +85,7 @@ def production(
         settings = nights.settings(line=LINE).model_dump(mode="json")
         (folder / "params.yaml").write_text(json.dumps(settings), encoding="utf-8")
         made = Production(postgres=postgres, server=server, nights=nights)
-        made.hand_in("a.jsonl", LONG)
+        made.add_problems("a.jsonl", LONG)
         with made.client() as client:
             apply(read_plan(FILE, line=LINE, directory=folder), client)
         yield made
@@ -93,7 +93,7 @@ def production(
 
 @pytest.fixture(scope="module")
 def ran(production: Production) -> Production:
-    """One night has begun by its schedule and has ended; then the schedule was changed, and held."""
+    """One scheduled night has ended; after it the schedule was changed and paused."""
     with production.client() as client:
         night = find_night(client, line=LINE)
         set_schedule(client, night, cron="* * * * *", timezone="UTC")
@@ -105,50 +105,50 @@ def ran(production: Production) -> Production:
 
 
 @pytest.mark.slow
-def test_a_night_begins_by_its_schedule_and_its_server_keeps_all_in_postgres(ran: Production) -> None:
+def test_a_scheduled_night_is_stored_in_postgres(ran: Production) -> None:
     with ran.client() as client:
         names = nights_of(client)
         assert history(ran.nights, find_night(client, line=LINE))[0] in {"published", "rejected"}
     assert any(name.endswith((" · FAIL", " PASS", " INSUFFICIENT")) for name in names), names
     assert int(ran.postgres.execute("SELECT count(*) FROM flow_run", name="prefect")) >= len(names)
-    assert not list(Path(ran.server.directory).rglob("*.db")), "no SQLite beside it"
+    assert not list(Path(ran.server.directory).rglob("*.db")), "no SQLite database"
 
 
 @pytest.mark.slow
-def test_a_backup_brings_back_deployments_schedules_and_the_history_of_runs(ran: Production) -> None:
+def test_a_backup_restores_deployments_schedules_and_runs(ran: Production) -> None:
     dump = ran.postgres.folder / "prefect.dump"
     with ran.client() as client:
-        before = kept_by(client)
+        before = state_of(client)
     ran.postgres.run("pg_dump", "-Fc", "-f", str(dump), "prefect")
-    ran.lose()
+    ran.lose_database()
     ran.postgres.run("pg_restore", "--no-owner", "--role=prefect", "-d", "prefect", str(dump))
     ran.server.start()
     with ran.client() as client:
-        assert kept_by(client) == before
+        assert state_of(client) == before
         night = find_night(client, line=LINE)
         assert (night.cron, night.timezone, night.paused) == ("30 2 * * *", "Europe/Berlin", True)
         set_paused(client, night, paused=False)
-        assert not find_night(client, line=LINE).paused, "it can be written to"
+        assert not find_night(client, line=LINE).paused, "the database is writable"
         set_paused(client, night, paused=True)
     assert any(name.startswith("night 20") for name, _ in before["runs"].values())
 
 
 @pytest.mark.slow
-def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on(ran: Production) -> None:
-    told = [ran.everlearn(word, "--json").stdout for word in ("status", "history")]
+def test_a_line_survives_the_loss_of_the_database(ran: Production) -> None:
+    shown = [ran.everlearn(word, "--json").stdout for word in ("status", "history")]
     before = open_registry(ran.nights.settings(line=LINE)).state()
-    ran.lose()
+    ran.lose_database()
     ran.server.start()
-    assert [ran.everlearn(word, "--json").stdout for word in ("status", "history")] == told
-    lost = ran.everlearn("schedule", "show").exception
-    assert isinstance(lost, BadInputError)
-    assert "run `everlearn deploy" in str(lost)
+    assert [ran.everlearn(word, "--json").stdout for word in ("status", "history")] == shown
+    error = ran.everlearn("schedule", "show").exception
+    assert isinstance(error, BadInputError)
+    assert "run `everlearn deploy" in str(error)
 
     assert ran.everlearn("deploy", "--file", str(FILE), "--yes").exit_code == 0
-    ran.hand_in("b.jsonl", MORE)
+    ran.add_problems("b.jsonl", MORE)
     with ran.client() as client:
         night = find_night(client, line=LINE)
-        assert (night.cron, night.paused) == ("0 2 * * *", False), "the times of a first deployment"
+        assert (night.cron, night.paused) == ("0 2 * * *", False), "the schedule of a first deployment"
         start_night(client, night)
         run_workers_until(lambda: len(history(ran.nights, night)) > len(before.history), nights=ran.nights)
         set_paused(client, night, paused=True)
@@ -159,8 +159,8 @@ def test_versions_survive_the_loss_of_the_database_and_the_next_night_follows_on
     assert after.next_version == f"v{len(after.versions) + 1:04d}"
 
 
-def kept_by(client: SyncPrefectClient) -> dict[str, Any]:
-    """What nobody wants to lose: deployments with their schedules, automations, pools, limits, and runs that have begun."""
+def state_of(client: SyncPrefectClient) -> dict[str, Any]:
+    """Return deployments with schedules, automations, pools, limits, and the runs that have started."""
     return {
         "deployments": {
             each.name: (each.paused, each.tags, [(one.schedule, one.active, one.slug) for one in each.schedules])
@@ -174,12 +174,12 @@ def kept_by(client: SyncPrefectClient) -> dict[str, Any]:
 
 
 def runs_of(client: SyncPrefectClient) -> dict[str, tuple[str, str | None]]:
-    """Name and state of each run that the server has not merely planned."""
+    """Return name and state of each run that is not merely scheduled."""
     found = client.read_flow_runs(limit=200)
     return {str(each.id): (each.name, each.state_name) for each in found if each.state_type is not StateType.SCHEDULED}
 
 
 def nights_of(client: SyncPrefectClient) -> list[str]:
-    """Names of the nights that have ended by themselves."""
+    """Return the names of the nights that have completed."""
     done = [name for name, state in runs_of(client).values() if state == "Completed"]
     return [name for name in done if name.startswith("night 20") and f"· line {LINE} ·" in name]

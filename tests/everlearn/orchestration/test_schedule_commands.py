@@ -1,4 +1,4 @@
-"""`everlearn deploy` and `everlearn schedule` as a user types them, against a real Prefect server."""
+"""`everlearn deploy` and `everlearn schedule` on a real Prefect server."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def everlearn(home: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def deployed(everlearn: Command) -> Command:
-    """A line with its deployments."""
+    """The commands, for a line that is deployed."""
     assert everlearn("deploy", "--file", str(ROOT / "infra" / "prefect.yaml")).exit_code == 0
     return everlearn
 
 
-def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_changes_nothing_and_a_yes_applies_it(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "is_interactive", lambda **_: True)
     for refused in (everlearn(*ASKED, "--dry-run"), everlearn(*ASKED, answer="n\n")):
         assert "+ run-cycle/nightly-asked" in refused.stdout
@@ -62,13 +62,13 @@ def test_a_look_changes_nothing_and_an_answer_applies_it(everlearn: Command, mon
     assert everlearn(*ASKED).stdout == "nothing to change\n"
 
 
-def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(everlearn: Command) -> None:
+def test_a_notification_target_is_saved_as_a_secret(everlearn: Command) -> None:
     words = (*ASKED, "--notify", HOOK)
     looked = everlearn(*words, "--dry-run").stdout
     assert "+ target custom-webhook/everlearn\n" in looked
     assert "+ automation everlearn tells: a night has ended" in looked
     with get_client(sync_client=True) as client:
-        assert read_target_ids(client) == (), "a look keeps nothing"
+        assert read_target_ids(client) == (), "a dry run saves nothing"
         told = everlearn(*words)
         assert told.stderr.startswith("notifications go to custom-webhook/everlearn\n")
         assert "a-secret-path" not in looked + told.output
@@ -82,7 +82,7 @@ def test_who_shall_be_told_is_kept_on_the_server_and_shown_without_its_secret(ev
 
 
 @pytest.mark.slow
-def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everlearn: Command) -> None:
+def test_no_notify_deletes_targets_and_automations(everlearn: Command) -> None:
     everlearn(*ASKED, "--notify", HOOK, "--notify", "https://hooks.slack.com/services/T/B/secret")
     moved = everlearn(*ASKED, "--notify", "https://example.org/another", "--dry-run").stdout
     assert moved == "~ target custom-webhook/everlearn: address: another → that of --notify\n"
@@ -92,7 +92,7 @@ def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everl
     assert left.stderr.startswith("notifications no longer go to slack-webhook/everlearn\n")
 
     looked = everlearn(*ASKED, "--no-notify", "--dry-run").stdout
-    assert everlearn(*ASKED).stdout == "nothing to change\n", "a look takes nothing away, and nobody else does"
+    assert everlearn(*ASKED).stdout == "nothing to change\n", "neither a dry run nor a plain deploy deletes a target"
     assert everlearn(*ASKED, "--no-notify").stdout == looked
     assert {line[:2] for line in looked.splitlines()} == {"- "}
     assert "- target custom-webhook/everlearn\n- automation everlearn tells: a line without a verdict" in looked
@@ -102,7 +102,7 @@ def test_whom_nobody_shall_tell_any_more_is_taken_away_with_what_told_them(everl
     assert everlearn(*ASKED, "--no-notify").stdout == "nothing to change\n"
 
 
-def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
+def test_a_schedule_is_shown_set_paused_and_resumed(deployed: Command) -> None:
     assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
     told = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
     assert told == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
@@ -115,7 +115,7 @@ def test_when_nights_begin_can_be_seen_set_and_held(deployed: Command) -> None:
     assert not json.loads(deployed("schedule", "show", "--json").stdout)["paused"]
 
 
-def test_a_night_can_begin_now(deployed: Command) -> None:
+def test_a_night_can_be_started_now(deployed: Command) -> None:
     assert "waits for workers of cpu and gpu" in deployed("schedule", "run-now").stdout
 
 
@@ -131,7 +131,7 @@ def test_pools_without_workers_are_named_with_the_remedy(deployed: Command) -> N
         assert json.loads(deployed(*words, "--json").stdout)["workers"] == {"cpu": 0, "gpu": 0}
 
 
-def test_a_pool_with_a_worker_is_not_complained_of(deployed: Command, prefect_url: str) -> None:
+def test_a_pool_with_a_worker_raises_no_warning(deployed: Command, prefect_url: str) -> None:
     with get_client(sync_client=True) as client:
         client.send_worker_heartbeat(work_pool_name="cpu", worker_name="there", heartbeat_interval_seconds=1)
         ended = deployed("schedule", "show")
@@ -141,12 +141,12 @@ def test_a_pool_with_a_worker_is_not_complained_of(deployed: Command, prefect_ur
 
 
 @pytest.mark.parametrize("words", [("61 2 * * *",), ("0 2 * * *", "--timezone", "Europe/Atlantis"), ("",)])
-def test_times_that_are_none_are_one_sentence(deployed: Command, words: tuple[str, ...]) -> None:
+def test_an_invalid_schedule_is_refused_in_one_sentence(deployed: Command, words: tuple[str, ...]) -> None:
     ended = deployed("schedule", "set", *words)
     assert isinstance(ended.exception, BadInputError)
     assert "is not a valid schedule" in str(ended.exception)
 
 
-def test_a_line_that_was_never_deployed_is_refused(everlearn: Command) -> None:
+def test_a_line_without_deployments_is_refused(everlearn: Command) -> None:
     ended = everlearn("schedule", "show", "--line", "nowhere")
     assert isinstance(ended.exception, BadInputError)
