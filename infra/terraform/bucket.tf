@@ -1,4 +1,4 @@
-# One bucket: every content kept, nothing public, nothing overwritten by accident.
+# One bucket: versioned, not public, protected from unconditional writes.
 
 data "aws_partition" "here" {}
 
@@ -80,7 +80,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "line" {
     }
   }
 
-  # A lifecycle rule cannot choose HEAD alone in every line: with "*" nothing older is ever forgotten but canaries.
+  # A lifecycle rule cannot choose HEAD alone in every line: with "*" only older versions of store probes expire.
   dynamic "rule" {
     for_each = var.line == "*" ? [] : [1]
 
@@ -99,7 +99,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "line" {
     }
   }
 
-  # What gc has removed, and work files that were written over.
+  # Objects that gc deleted, and overwritten work files.
   dynamic "rule" {
     for_each = var.line == "*" ? [] : ["objects", "work", "publishers", "consumers", "gc"]
 

@@ -1,4 +1,4 @@
-# Who may do what. The documents are templates in policies/, which tests/infra holds against real requests.
+# Roles. The policy documents are templates in policies/, which tests/infra checks against real requests.
 
 locals {
   names = {

@@ -4,7 +4,7 @@ variable "bucket" {
 }
 
 variable "line" {
-  description = "The line that the roles may work on; store.line of params.yaml. \"*\" is every line of the bucket."
+  description = "The line that the roles can access; store.line of params.yaml. \"*\" is every line of the bucket."
   type        = string
   default     = "integration"
 
@@ -15,7 +15,7 @@ variable "line" {
 }
 
 variable "consumers" {
-  description = "Consumers by the name that they acknowledge with (everlearn watch --name): each gets a reader role of its own."
+  description = "Consumers by the name of their acknowledgements (everlearn watch --consumer): each gets its own reader role."
   type        = set(string)
   default     = ["server"]
 
@@ -26,7 +26,7 @@ variable "consumers" {
 }
 
 variable "trusted" {
-  description = "ARNs of who may take up each role: accounts, users, or the roles of machines."
+  description = "ARNs of the principals that may assume each role: accounts, users, or roles of machines."
   type = object({
     trainer   = list(string)
     publisher = list(string)
@@ -35,25 +35,25 @@ variable "trusted" {
 }
 
 variable "object_lock_days" {
-  description = "For how many days nothing can be removed for good, by nobody without s3:BypassGovernanceRetention; 0 is no object lock. It can only be chosen when the bucket is made."
+  description = "Days for which no object version can be deleted without s3:BypassGovernanceRetention; 0 is no object lock. It can only be chosen when the bucket is created."
   type        = number
   default     = 0
 }
 
 variable "head_days" {
-  description = "For how long older contents of HEAD are kept: evidence for `everlearn fsck --repair`. The last 100 are kept in any case."
+  description = "Days for which older versions of HEAD are kept: evidence for `everlearn fsck --repair`. The last 100 are always kept."
   type        = number
   default     = 365
 }
 
 variable "undelete_days" {
-  description = "For how long what `everlearn gc` has removed can be brought back."
+  description = "Days for which objects that `everlearn gc` deleted can be restored."
   type        = number
   default     = 30
 }
 
 variable "tags" {
-  description = "Tags of everything that is made."
+  description = "Tags of all resources."
   type        = map(string)
   default     = {}
 }

@@ -1,4 +1,4 @@
-"""What infra/prefect.yaml deploys, as it is written."""
+"""The deployments in infra/prefect.yaml."""
 
 from __future__ import annotations
 

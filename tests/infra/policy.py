@@ -1,10 +1,10 @@
-"""AWS's rules for policies, as far as ours use them, over real requests to S3.
+"""Evaluate IAM policies on real requests to S3, as far as our policies need it.
 
-An explicit denial wins, then any permission, then nothing is allowed:
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. What a request asks for and
-what it says about itself is read from its own bytes, as the service's list of actions and condition keys has it:
-https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html. An operator or a key that is not
-known here is an error, never a guess.
+An explicit denial wins, then any permission; the default is denial:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html. Action and
+condition keys are read from the request, as in AWS's list for S3:
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html. An unknown
+operator or condition key is an error.
 """
 
 from __future__ import annotations
@@ -21,24 +21,22 @@ if TYPE_CHECKING:
     from tests.support.s3_fault_proxy import Request
 
 Keys = dict[str, str]
-KNOWN = {
-    "aws:SecureTransport", "s3:TlsVersion", "s3:prefix", "s3:if-match", "s3:if-none-match", "s3:x-amz-copy-source",
-    "s3:ObjectCreationOperation",
-}  # fmt: skip
+KNOWN = {"aws:SecureTransport", "s3:TlsVersion", "s3:prefix", "s3:if-match", "s3:if-none-match"}
+KNOWN |= {"s3:x-amz-copy-source", "s3:ObjectCreationOperation"}
 
 
 def render(path: Path, values: Mapping[str, str]) -> dict[str, Any]:
-    """What Terraform's templatefile makes of a template that only has names in it."""
+    """Render a template without expressions, as Terraform's templatefile does."""
     text = re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], path.read_text(encoding="utf-8"))
     return dict(json.loads(text))
 
 
-def wants(asked: Request) -> tuple[str, str, Keys]:
-    """Action, resource and condition keys of a request in path style, as it would come over TLS."""
-    address = urlsplit(asked.path)
+def describe(request: Request) -> tuple[str, str, Keys]:
+    """Return action, resource and condition keys of a path-style request, as if it came over TLS."""
+    address = urlsplit(request.path)
     query = parse_qs(address.query, keep_blank_values=True)
     bucket, _, key = unquote(address.path).lstrip("/").partition("/")
-    headers = {name.lower(): value for name, value in asked.headers}
+    headers = {name.lower(): value for name, value in request.headers}
     keys: Keys = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
     if not key:
         keys |= {"s3:prefix": query["prefix"][0]} if "prefix" in query else {}
@@ -50,7 +48,7 @@ def wants(asked: Request) -> tuple[str, str, Keys]:
         "x-amz-copy-source": "s3:x-amz-copy-source",
     }
     keys |= {names[name]: unquote(headers[name]) for name in names if name in headers}
-    action = _action(asked.method, query)
+    action = _action(request.method, query)
     if action == "s3:PutObject":
         makes = "partNumber" not in query and "uploads" not in query
         keys["s3:ObjectCreationOperation"] = "true" if makes else "false"
@@ -67,7 +65,7 @@ def _action(method: str, query: Mapping[str, object]) -> str:
 
 
 def allows(policies: Iterable[dict[str, Any]], action: str, resource: str, keys: Keys) -> bool:
-    """Whether these policies together let somebody do it."""
+    """Return whether the policies together allow the action."""
     effects = {
         statement["Effect"]
         for policy in policies
@@ -77,9 +75,9 @@ def allows(policies: Iterable[dict[str, Any]], action: str, resource: str, keys:
     return effects == {"Allow"}
 
 
-def denies(policy: dict[str, Any], asked: Request) -> bool:
-    """Whether this policy denies the request, whatever others say."""
-    action, resource, keys = wants(asked)
+def denies(policy: dict[str, Any], request: Request) -> bool:
+    """Return whether the policy explicitly denies the request."""
+    action, resource, keys = describe(request)
     everything = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     return not allows([policy, everything], action, resource, keys)
 
@@ -90,24 +88,26 @@ def _concerns(statement: dict[str, Any], action: str, resource: str) -> bool:
 
 
 def _holds(condition: dict[str, dict[str, Any]], keys: Keys) -> bool:
-    return all(_met(name, key, _listed(told), keys) for name, block in condition.items() for key, told in block.items())
+    return all(
+        _met(name, key, _listed(values), keys) for name, block in condition.items() for key, values in block.items()
+    )
 
 
-def _met(operator: str, key: str, told: list[str], keys: Keys) -> bool:
+def _met(operator: str, key: str, values: list[str], keys: Keys) -> bool:
     assert key in KNOWN, key
     found = keys.get(key)
     if operator == "Null":
-        return (found is None) == (told == ["true"])
+        return (found is None) == (values == ["true"])
     if found is None:
         return operator.endswith("IfExists") or operator == "StringNotLike"
     if operator == "Bool":
-        return found in told
+        return found in values
     if operator in {"StringLike", "StringLikeIfExists"}:
-        return any(_like(each, found) for each in told)
+        return any(_like(each, found) for each in values)
     if operator == "StringNotLike":
-        return not any(_like(each, found) for each in told)
+        return not any(_like(each, found) for each in values)
     if operator == "NumericLessThan":
-        return any(float(found) < float(each) for each in told)
+        return any(float(found) < float(each) for each in values)
     raise AssertionError(operator)
 
 
@@ -120,12 +120,12 @@ def _listed(value: str | list[str]) -> list[str]:
 
 
 def unused(policy: dict[str, Any], requests: Iterable[Request]) -> set[tuple[str, str]]:
-    """Actions and resources that the policy allows and none of the requests asks for, each by its statement."""
-    asked = [wants(each)[:2] for each in requests]
+    """Return the allowed pairs of action and resource that no request uses."""
+    described = [describe(each)[:2] for each in requests]
     found = set()
     for statement in policy["Statement"]:
         actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
-        used = [(action, resource) for action, resource in asked if _concerns(statement, action, resource)]
+        used = [(action, resource) for action, resource in described if _concerns(statement, action, resource)]
         found |= {(statement["Sid"], each) for each in actions if not any(_like(each, action) for action, _ in used)}
         found |= {(statement["Sid"], each) for each in resources if not any(_like(each, thing) for _, thing in used)}
     return found

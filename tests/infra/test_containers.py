@@ -1,4 +1,4 @@
-"""The image and the composition of containers, judged without an engine: by hadolint, by the schema, by what they start."""
+"""The image and the Compose file, checked without a container engine: by hadolint, by the schema, and by their commands."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ OURS = {name: each for name, each in SERVICES.items() if each["image"].startswit
 
 
 def copied() -> list[str]:
-    """What the Dockerfile takes from the repository."""
+    """Return the paths that the Dockerfile copies from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.MULTILINE)
     return [word for line in lines for word in line.split()]
 
 
 def context() -> set[str]:
-    """What is sent to the builder, by Docker's own rules."""
+    """Return the build context, by Docker's own rules."""
     patterns = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     return set(exclude_paths(str(ROOT), [each for each in patterns if each and not each.startswith("#")]))
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text in a document."""
+    """Yield every string in a document."""
     if isinstance(value, dict):
         for each in value.values():
             yield from strings(each)
@@ -57,13 +57,13 @@ def strings(value: Any) -> Iterator[str]:
         yield value
 
 
-def test_hadolint_finds_nothing_wrong_with_the_image() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
     done = subprocess.run([hadolint, INFRA / "Dockerfile"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
+def test_the_build_context_is_what_is_copied() -> None:
     sent = context()
     assert not [path for path in copied() if path not in sent]
     tops = {path.split("/")[0] for path in copied()}
@@ -71,13 +71,13 @@ def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
     assert not [path for path in sent if "__pycache__" in path or path.endswith((".pem", ".env"))]
 
 
-def test_the_builder_gets_what_the_package_is_made_of() -> None:
+def test_the_dockerfile_copies_the_parts_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     made_of = {*project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], project["project"]["readme"]}
     assert {each.split("/")[0] for each in made_of} | set(project["project"]["license-files"]) <= set(copied())
 
 
-def test_every_version_in_the_image_is_that_of_the_lock() -> None:
+def test_every_version_in_the_image_is_locked() -> None:
     installs = re.findall(r"pip install (.*)$", DOCKERFILE, flags=re.MULTILINE)
     assert len(installs) == 3
     assert all("-c requirements.lock" in each or "--no-deps" in each for each in installs)
@@ -88,50 +88,49 @@ def test_every_version_in_the_image_is_that_of_the_lock() -> None:
     assert stated.startswith(">=3.11")
 
 
-def test_the_image_ends_as_somebody_who_is_not_root_and_runs_whatever_it_is_given() -> None:
+def test_the_image_runs_any_command_without_root() -> None:
     last = DOCKERFILE.rsplit("\nFROM ", 1)[1]
     assert re.findall(r"^USER (.+)$", last, flags=re.MULTILINE) == ["10001:10001"]
     [entry] = re.findall(r"^ENTRYPOINT (.+)$", last, flags=re.MULTILINE)
-    assert json.loads(entry) == ["tini", "--"]  # Prefect's workers give a whole command as arguments
+    assert json.loads(entry) == ["tini", "--"]  # Prefect's workers pass a whole command as arguments
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
-def test_the_composition_is_one_by_the_specification(name: str) -> None:
+def test_compose_files_match_the_specification(name: str) -> None:
     written = yaml.safe_load((INFRA / name).read_text(encoding="utf-8"))
     jsonschema.validate(written, get_builtin_schema("vendor.compose-spec"))
 
 
-def test_nothing_in_the_composition_runs_as_root() -> None:
+def test_no_service_runs_as_root() -> None:
     for name, service in SERVICES.items():
         assert name in OURS or service["user"] not in {"root", "0"}
         assert "privileged" not in service
     assert all(each.get("user") is None and each["cap_drop"] == ["ALL"] for each in OURS.values())
 
 
-def test_every_port_is_open_to_this_machine_alone() -> None:
+def test_ports_are_published_on_loopback_only() -> None:
     ports = [port for each in SERVICES.values() for port in each.get("ports", ())]
     assert len(ports) >= 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_only_who_has_the_keys_is_on_the_network_of_the_store() -> None:
+def test_only_services_with_keys_are_on_the_store_network() -> None:
     for name, service in SERVICES.items():
         assert ("store" in service["networks"]) <= ("AWS_SECRET_ACCESS_KEY" in service.get("environment", ())), name
         assert ("database" in service["networks"]) == (name in {"postgres", "prefect"})
 
 
-def test_every_secret_comes_from_outside_and_is_asked_for() -> None:
+def test_every_secret_comes_from_a_required_variable() -> None:
     text = (INFRA / "compose.yaml").read_text(encoding="utf-8")
-    told = text.split("name: everlearn")[0]
+    header = text.split("name: everlearn")[0]
     for variable in re.findall(r"\$\{(\w+)", text):
-        assert variable in told
+        assert variable in header
     secret = [each for each in strings(COMPOSE) if re.search(r"SECRET|PASSWORD|SIGNING", each) and "${" in each]
-    assert {re.findall(r"\$\{(\w+):\?", each)[0] for each in secret if ":?" in each} == {
-        "AWS_SECRET_ACCESS_KEY", "EVERLEARN_SIGNING_KEY", "POSTGRES_PASSWORD",
-    }  # fmt: skip
+    required = {re.findall(r"\$\{(\w+):\?", each)[0] for each in secret if ":?" in each}
+    assert required == {"AWS_SECRET_ACCESS_KEY", "EVERLEARN_SIGNING_KEY", "POSTGRES_PASSWORD"}
 
 
-def test_what_is_mounted_and_waited_for_exists() -> None:
+def test_mounts_networks_and_dependencies_exist() -> None:
     for service in SERVICES.values():
         for mount in service.get("volumes", ()):
             source = mount.split(":")[0]
@@ -142,13 +141,13 @@ def test_what_is_mounted_and_waited_for_exists() -> None:
             assert how["condition"] != "service_healthy" or "healthcheck" in SERVICES[waited]
 
 
-def test_the_settings_of_the_containers_are_settings() -> None:
+def test_the_settings_of_the_containers_are_valid() -> None:
     for service in OURS.values():
         environ = {name: value for name, value in service["environment"].items() if "${" not in value}
         load(environ=environ)
 
 
-def test_every_command_in_the_composition_exists_and_takes_its_options() -> None:
+def test_every_command_of_a_service_is_valid() -> None:
     group = typer.main.get_group(app)
     begun = [each["command"][1:] for each in OURS.values() if each["command"][0] == "everlearn"]
     assert len(begun) == 3
@@ -163,19 +162,19 @@ def test_there_is_a_worker_for_each_pool_of_the_deployments() -> None:
 
 
 class ComposedS3(LocalS3):
-    """The server as the composition starts it, but on this machine's loopback and on free ports."""
+    """The server with the command of the Compose file, but on loopback and on free ports."""
 
     def command(self) -> list[str]:
         mine = super().command()
         ports = {each.partition("=")[0]: each for each in mine if re.match(r"-\w+\.port=", each)}
         place = {"-ip": "-ip=127.0.0.1", "-ip.bind": "-ip.bind=127.0.0.1", "-dir": f"-dir={self.directory / 'data'}"}
-        told = SERVICES["s3"]["command"]
-        return [mine[0], *((ports | place).get(each.partition("=")[0], each) for each in told[1:])]
+        composed = SERVICES["s3"]["command"]
+        return [mine[0], *((ports | place).get(each.partition("=")[0], each) for each in composed[1:])]
 
 
-def test_the_store_starts_as_it_is_composed_and_asks_for_keys(tmp_path: Path) -> None:
-    told = SERVICES["s3"]["command"]
-    assert {each for each in SEAWEED_FLAGS if not each.startswith("-ip.bind")} <= set(told)
+def test_the_composed_store_starts_and_demands_keys(tmp_path: Path) -> None:
+    command = SERVICES["s3"]["command"]
+    assert {each for each in SEAWEED_FLAGS if not each.startswith("-ip.bind")} <= set(command)
     assert SERVICES["s3"]["ports"] == ["127.0.0.1:8333:8333"]
     with ComposedS3(tmp_path) as server:
-        assert server.is_ready()  # written and read with the keys, refused without
+        assert server.is_ready()  # a write and a read with the keys succeed, a read without is refused

@@ -1,4 +1,4 @@
-"""What `make test-slow` installs, and that it stands in nobody's way where it cannot."""
+"""infra/debian-packages: installs missing packages, and does not fail where it cannot."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def run(*packages: str, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
 
 
-def test_what_is_installed_is_left_alone() -> None:
+def test_installed_packages_are_not_reinstalled() -> None:
     ended = run("bash", "dpkg", path=os.environ["PATH"])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_where_nothing_can_be_installed_it_says_what_is_missing_and_goes_on(tmp_path: Path) -> None:
+def test_packages_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
     for name in ("dpkg-query", "grep", "id"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     ended = run("bash", "no-such-package", path=str(tmp_path))

@@ -1,4 +1,4 @@
-"""What infra/kubernetes asks of a cluster, judged without one: Kubernetes' own schemas, and Prefect's own worker."""
+"""infra/kubernetes, checked without a cluster: with Kubernetes' schemas and Prefect's worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def manifests() -> list[dict[str, Any]]:
-    """Every object that `kubectl apply -k` and `kubectl create -f deploy.yaml` make, but the generated config maps."""
+    """Return the objects of `kubectl apply -k` and `kubectl create -f deploy.yaml`, without generated config maps."""
     named = documents(PLACE / "kustomization.yaml")[0]["resources"]
     return [each for name in (*named, "deploy.yaml") for each in documents(PLACE / name)]
 
@@ -43,10 +43,10 @@ def generated() -> list[dict[str, Any]]:
 
 
 def rendered(pool: str, **values: Any) -> dict[str, Any]:
-    """The job that Prefect's worker would make of a run, after its own validation."""
+    """Return the Job that Prefect's worker would create for a run, after its own validation."""
     template = json.loads((PLACE / "pools" / f"{pool}.json").read_text(encoding="utf-8"))
-    told: Any = KubernetesWorkerJobConfiguration.from_template_and_values(template, values, client=object())
-    configuration = asyncio.run(told)
+    pending: Any = KubernetesWorkerJobConfiguration.from_template_and_values(template, values, client=object())
+    configuration = asyncio.run(pending)
     configuration.prepare_for_flow_run(RUN)
     manifest: dict[str, Any] = configuration.job_manifest
     return manifest
@@ -63,33 +63,33 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("release", [NEWEST, "1.27.0"])
-def test_every_object_is_what_kubernetes_expects(release: str) -> None:
+def test_every_object_matches_the_schema_of_kubernetes(release: str) -> None:
     for each in manifests():
         kubernetes_validate.validate(each, release, strict=True)
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_the_job_that_prefects_worker_makes_of_a_run_is_what_kubernetes_expects(pool: str) -> None:
+def test_the_job_of_a_run_matches_the_schema_of_kubernetes(pool: str) -> None:
     job = rendered(pool, env={"EVERLEARN_STORE__LINE": "math"})
     for stray in ("completions", "parallelism"):
-        del pod_of(job)[stray]  # Prefect demands them there, where Kubernetes drops them
+        del pod_of(job)[stray]  # required by Prefect, ignored by Kubernetes
     kubernetes_validate.validate(job, NEWEST, strict=True)
     kubernetes_validate.validate(job, "1.27.0", strict=True)
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_a_run_has_the_environment_of_its_deployment_and_gives_signs_of_life(pool: str) -> None:
+def test_a_run_has_its_environment_and_sends_heartbeats(pool: str) -> None:
     container = pod_of(rendered(pool, env={"EVERLEARN_STORE__LINE": "math"}))["containers"][0]
-    told = {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
-    assert told["EVERLEARN_STORE__LINE"] == "math"
-    assert told["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
-    assert told["PREFECT_LOGGING_EXTRA_LOGGERS"] == "everlearn"
-    assert told["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "reschedule"  # what is evicted goes on elsewhere
-    assert container["args"] == ["prefect", "flow-run", "execute"]  # as arguments of the image's entry point
+    environ = {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+    assert environ["EVERLEARN_STORE__LINE"] == "math"
+    assert environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+    assert environ["PREFECT_LOGGING_EXTRA_LOGGERS"] == "everlearn"
+    assert environ["PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"] == "reschedule"  # an evicted run is rescheduled
+    assert container["args"] == ["prefect", "flow-run", "execute"]  # arguments of the image's entry point
     assert container["envFrom"] == [{"configMapRef": {"name": "everlearn-settings"}}]
 
 
-def test_secrets_are_named_and_never_written() -> None:
+def test_secrets_are_referenced_not_contained() -> None:
     for _, pod in pods():
         for variable in pod["containers"][0]["env"]:
             if re.search("SECRET|KEY|PASSWORD|TOKEN", variable["name"]):
@@ -98,7 +98,7 @@ def test_secrets_are_named_and_never_written() -> None:
 
 
 @pytest.mark.parametrize(("name", "pod"), pods(), ids=lambda each: each if isinstance(each, str) else "")
-def test_no_pod_runs_as_root_or_may_become_it(name: str, pod: dict[str, Any]) -> None:
+def test_no_pod_runs_as_root_or_can_become_root(name: str, pod: dict[str, Any]) -> None:
     assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, 10001)
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is False
@@ -111,7 +111,7 @@ def test_no_pod_runs_as_root_or_may_become_it(name: str, pod: dict[str, Any]) ->
         assert mounted == {each["name"] for each in pod["volumes"]}
 
 
-def test_the_gpu_pool_differs_in_what_a_gpu_needs() -> None:
+def test_the_gpu_pool_differs_only_in_gpu_settings() -> None:
     cpu, gpu = (pod_of(rendered(pool)) for pool in POOLS)
     for part in ("requests", "limits"):
         assert gpu["containers"][0]["resources"][part]["nvidia.com/gpu"] == 1
@@ -126,14 +126,15 @@ def test_the_gpu_pool_differs_in_what_a_gpu_needs() -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_every_variable_of_a_pool_is_used_and_every_gap_has_one(pool: str) -> None:
+def test_placeholders_and_variables_of_a_pool_agree(pool: str) -> None:
     text = (PLACE / "pools" / f"{pool}.json").read_text(encoding="utf-8")
     assert set(re.findall(r"\{\{ (\w+) \}\}", text)) == set(json.loads(text)["variables"]["properties"])
 
 
-def test_whatever_a_pod_refers_to_is_there() -> None:
-    names = {kind: {each["metadata"].get("name") for each in manifests() if each["kind"] == kind}
-             for kind in ("ServiceAccount", "PersistentVolumeClaim")}  # fmt: skip
+def test_every_object_that_a_pod_refers_to_exists() -> None:
+    kinds = ("ServiceAccount", "PersistentVolumeClaim")
+    objects = [(each["kind"], each["metadata"].get("name")) for each in manifests()]
+    names = {kind: {name for found, name in objects if found == kind} for kind in kinds}
     maps = {each["name"] for each in generated()}
     for _, pod in pods():
         assert pod["serviceAccountName"] in names["ServiceAccount"]
@@ -146,14 +147,14 @@ def test_whatever_a_pod_refers_to_is_there() -> None:
         assert all((PLACE / file.partition("=")[2]).exists() for file in each.get("files", ()))
 
 
-def test_runs_carry_the_label_by_which_the_network_knows_them() -> None:
+def test_runs_carry_the_label_of_the_network_policies() -> None:
     [runs] = [each for each in manifests() if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == "runs"]
     wanted = runs["spec"]["podSelector"]["matchLabels"].items()
     for pool in POOLS:
         assert wanted <= rendered(pool)["spec"]["template"]["metadata"]["labels"].items()
 
 
-def test_workers_and_server_have_the_prefect_of_the_lock_and_the_pools_of_the_deployments() -> None:
+def test_charts_use_the_locked_prefect_and_the_right_pools() -> None:
     ours = version("prefect")
     values = {path.stem: documents(path)[0] for path in (PLACE / "helm").glob("*.yaml")}
     assert values["server"]["global"]["prefect"]["image"]["prefectTag"] == f"{ours}-python3.11"
@@ -169,7 +170,7 @@ def test_workers_and_server_have_the_prefect_of_the_lock_and_the_pools_of_the_de
     assert values["server"]["postgresql"] == {"enabled": False}
 
 
-def test_every_file_that_the_instructions_name_exists() -> None:
+def test_every_file_in_the_instructions_exists() -> None:
     text = (PLACE / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"(?:-f|-k|--base-job-template) (infra/[\w./-]*\w)", text)
     assert len(named) > 8
@@ -177,7 +178,7 @@ def test_every_file_that_the_instructions_name_exists() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-def test_kubectl_builds_the_kustomization_with_the_image_of_a_registry() -> None:
+def test_kubectl_builds_the_kustomization() -> None:
     done = subprocess.run(["kubectl", "kustomize", str(PLACE)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     built = [each for each in yaml.safe_load_all(done.stdout) if each]
@@ -188,7 +189,7 @@ def test_kubectl_builds_the_kustomization_with_the_image_of_a_registry() -> None
     assert pod_of(metrics)["containers"][0]["image"] == "registry.example.com/everlearn:0.1.0-cpu"
 
 
-def test_the_settings_of_runs_are_settings() -> None:
-    [told] = [each["literals"] for each in generated() if each["name"] == "everlearn-settings"]
-    environ = dict(each.split("=", 1) for each in told)
+def test_the_settings_of_runs_are_valid() -> None:
+    [literals] = [each["literals"] for each in generated() if each["name"] == "everlearn-settings"]
+    environ = dict(each.split("=", 1) for each in literals)
     assert load(environ=environ).store.endpoint_url == environ["EVERLEARN_STORE__ENDPOINT_URL"]

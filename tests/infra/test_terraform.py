@@ -1,8 +1,8 @@
-"""What infra/terraform grants is enough for each role's work and no more; what it demands of the bucket holds.
+"""The policies of infra/terraform: sufficient and minimal for each role, and effective for the bucket.
 
-Three judges: Terraform itself, where it is installed with the provider; SeaweedFS's own policy engine, which knows roles
-and TLS but not AWS's keys of conditional writes; and for those a small evaluator of AWS's rules (policy.py), in a proxy
-that sees every real request. The policies are read from the very files that Terraform reads.
+They are checked by Terraform, where it is installed with the provider; by SeaweedFS's policy engine, which supports roles
+and TLS but not AWS's condition keys for conditional writes; and for those by an evaluator of AWS's rules (policy.py) in a
+proxy that sees every real request. The policies are read from the files that Terraform reads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from everlearn.settings import RetentionSettings
 from everlearn.storage import multipart
 from everlearn.storage.s3 import S3Store
 from tests.conftest import S3Server
-from tests.infra.policy import allows, denies, render, unused, wants
+from tests.infra.policy import allows, denies, describe, render, unused
 from tests.support.line import LINE, VERIFIER, adapter, candidate, open_line, publish
 from tests.support.s3_fault_proxy import Fault, Proxy, Request, run_proxy
 
@@ -57,7 +57,7 @@ def without(document: dict[str, Any], *sids: str) -> dict[str, Any]:
 
 
 class RoledS3(LocalS3):
-    """SeaweedFS with an administrator and one identity for each role, which has that role's policy."""
+    """SeaweedFS with an administrator and one identity for each role, with the role's policy."""
 
     def command(self) -> list[str]:
         admin = {
@@ -65,13 +65,11 @@ class RoledS3(LocalS3):
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        roles = [
-            {"name": role, "credentials": [dict(zip(("accessKey", "secretKey"), keys(role), strict=True))], "policyNames": [role]}
-            for role in ROLES
-        ]  # fmt: skip
-        # it does not know IfExists; what that is for, telling a missing object from a forbidden one, it does anyway
-        told = {role: json.dumps(policy(role)).replace("StringLikeIfExists", "StringLike") for role in ROLES}
-        policies = [{"name": role, "content": content} for role, content in told.items()]
+        credentials = {role: [dict(zip(("accessKey", "secretKey"), keys(role), strict=True))] for role in ROLES}
+        roles = [{"name": role, "credentials": credentials[role], "policyNames": [role]} for role in ROLES]
+        # SeaweedFS does not support IfExists, but distinguishes missing from forbidden objects without it.
+        documents = {role: json.dumps(policy(role)).replace("StringLikeIfExists", "StringLike") for role in ROLES}
+        policies = [{"name": role, "content": content} for role, content in documents.items()]
         config = self.directory / "identities.json"
         config.write_text(json.dumps({"identities": [admin, *roles], "policies": policies}))
         return [*super().command(), f"-s3.config={config}"]
@@ -83,7 +81,7 @@ def keys(role: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """A server with roles, and a proxy that judges as AWS would."""
+    """A server with roles, and a proxy that evaluates policies as AWS does."""
 
     server: S3Server
     admin: Any
@@ -94,11 +92,11 @@ class Cloud:
         return S3Store(BUCKET, endpoint_url=self.server.endpoint_url, keys=secret)
 
     def judged(self, role: str) -> S3Store:
-        """Every request is also judged by AWS's rules: the role's policy and the bucket's."""
+        """Return a store whose requests are also evaluated with the role's policy and the bucket's."""
         both = [policy(role), policy("bucket")]
 
-        def choose(asked: Request) -> Fault | None:
-            return None if allows(both, *wants(asked)) else Fault.DENIED
+        def choose(request: Request) -> Fault | None:
+            return None if allows(both, *describe(request)) else Fault.DENIED
 
         self.proxy.choose = choose
         return S3Store(BUCKET, endpoint_url=self.proxy.endpoint_url, keys=keys(role))
@@ -135,13 +133,13 @@ def _empty(request: pytest.FixtureRequest) -> Iterator[None]:
                 cloud.admin.delete_object(Bucket=BUCKET, Key=each["Key"], VersionId=each["VersionId"])
 
 
-def test_every_template_is_json_once_its_names_are_filled_in() -> None:
+def test_every_rendered_template_is_json() -> None:
     for path in POLICIES.glob("*.json"):
         assert render(path, NAMES)["Version"] == "2012-10-17"
         assert "${" not in json.dumps(render(path, NAMES))
 
 
-def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_conditional(
+def test_a_publisher_can_do_its_work_with_conditional_writes(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(multipart, "SINGLE_REQUEST_BYTES", FIVE_MIB)
@@ -167,18 +165,20 @@ def test_a_publisher_can_do_its_whole_work_and_every_write_of_the_history_is_con
     assert len(list(store.versions(f"{LINE}/HEAD"))) == line.state().sequence - 1
     line._heartbeat.end()
     cloud.direct().put(f"{LINE}/work/{'e' * 64}/index.json", b"{}")
-    retention = RetentionSettings.model_construct(versions=0, minimum_age_hours=-1.0, work_days=-1.0)  # the young, too
+    retention = RetentionSettings.model_construct(
+        versions=0, minimum_age_hours=-1.0, work_days=-1.0
+    )  # young objects, too
     done = collect(open_line(store), retention, actor="ada", wait=lambda _: None, lifetime=timedelta(seconds=1))
     assert done.retired == ("v0003",)
     assert {f"{LINE}/work/{'e' * 64}/index.json"} < set(done.removed)
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
-    judged = [asked for asked in cloud.proxy.requests if "/HEAD" in asked.path and asked.method == "PUT"]
+    judged = [request for request in cloud.proxy.requests if "/HEAD" in request.path and request.method == "PUT"]
     assert len(judged) == line.state().sequence
     assert unused(policy("publisher"), cloud.proxy.requests) == set()
 
 
 def trained(store: S3Store) -> None:
-    """What a training machine does beside publishing."""
+    """Make the requests of a training machine, which does not publish."""
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     with Lease(store, LINE) as lease:
         cycle = open_cycle(store, LINE, inputs)
@@ -195,7 +195,7 @@ def trained(store: S3Store) -> None:
     assert abandon_cycle(store, LINE) is not None
 
 
-def test_a_trainer_can_train_and_upload_but_moves_no_head_and_writes_no_history(cloud: Cloud) -> None:
+def test_a_trainer_can_upload_but_not_write_history(cloud: Cloud) -> None:
     publish(open_line(cloud.direct()), "one")
     before = open_line(cloud.direct()).state()
     trained(cloud.judged("trainer"))
@@ -220,7 +220,7 @@ def test_a_trainer_can_train_and_upload_but_moves_no_head_and_writes_no_history(
     assert unused(policy("trainer"), cloud.proxy.requests) == set()
 
 
-def test_a_reader_can_pull_and_acknowledge_and_nothing_else(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_reader_can_only_pull_and_acknowledge(cloud: Cloud, tmp_path: Path) -> None:
     publish(open_line(cloud.direct()), "one")
     cloud.direct().put(f"{LINE}/work/secret", b"problems")
     for number, store in enumerate((cloud.judged("reader"), cloud.direct("reader"))):
@@ -247,10 +247,10 @@ def refused(act: Callable[..., object], *arguments: object, **named: object) -> 
         act(*arguments, **named)
 
 
-def test_nobody_writes_history_without_a_condition_not_even_the_administrator(cloud: Cloud) -> None:
+def test_even_the_administrator_writes_history_conditionally(cloud: Cloud) -> None:
     publish(open_line(cloud.direct()), "one")
     head = cloud.direct().get(f"{LINE}/HEAD")
-    cloud.proxy.choose = lambda asked: Fault.DENIED if denies(policy("bucket"), asked) else None
+    cloud.proxy.choose = lambda request: Fault.DENIED if denies(policy("bucket"), request) else None
     admin = cloud.proxy.store(BUCKET)
     objects = [info.key for info in admin.list(f"{LINE}/objects/")]
     history = [info.key for info in admin.list(f"{LINE}/") if "/events/" in info.key or "/manifests/" in info.key]
@@ -277,7 +277,7 @@ def test_nobody_writes_history_without_a_condition_not_even_the_administrator(cl
     assert fsck(cloud.direct(), LINE, verifier=VERIFIER).is_clean
 
 
-def test_a_real_policy_engine_takes_the_buckets_policy_and_keeps_what_it_knows_of_it(cloud: Cloud) -> None:
+def test_a_real_policy_engine_accepts_the_bucket_policy(cloud: Cloud) -> None:
     publish(open_line(cloud.direct()), "one")
     kept = without(policy("bucket"), "OnlyOverTLS", "OnlyOverNewTLS")
     cloud.admin.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(kept))
@@ -291,14 +291,14 @@ def test_a_real_policy_engine_takes_the_buckets_policy_and_keeps_what_it_knows_o
         cloud.admin.delete_bucket_policy(Bucket=BUCKET)
 
 
-def test_nothing_goes_over_plain_http(cloud: Cloud) -> None:
-    """In a bucket of its own: without TLS here, this shuts out everybody for good."""
+def test_plain_http_is_refused(cloud: Cloud) -> None:
+    """The test has its own bucket: without TLS this policy locks out everyone, permanently."""
     cloud.admin.create_bucket(Bucket="tls")
     secret = (cloud.server.access_key, cloud.server.secret_key)
     store = S3Store("tls", endpoint_url=cloud.server.endpoint_url, keys=secret)
     store.put(f"{LINE}/work/x", b"x")
-    told = render(POLICIES / "bucket.json", NAMES | {"arn": "arn:aws:s3:::tls", "bucket": "tls"})
-    cloud.admin.put_bucket_policy(Bucket="tls", Policy=json.dumps(told))
+    document = render(POLICIES / "bucket.json", NAMES | {"arn": "arn:aws:s3:::tls", "bucket": "tls"})
+    cloud.admin.put_bucket_policy(Bucket="tls", Policy=json.dumps(document))
     refused(store.get, f"{LINE}/work/x")
     refused(store.put, f"{LINE}/work/x", b"y")
 
@@ -311,22 +311,22 @@ def test_nothing_goes_over_plain_http(cloud: Cloud) -> None:
         ({"s3:prefix": "another/"}, False),
     ],
 )
-def test_a_missing_object_is_told_from_a_forbidden_one(keys: dict[str, str], *, allowed: bool) -> None:
-    """AWS says 404 only to those who may list; asked for an object, it has no prefix to compare."""
+def test_a_role_can_distinguish_missing_from_forbidden(keys: dict[str, str], *, allowed: bool) -> None:
+    """AWS answers 404 only to principals that can list; a request for an object has no prefix to compare."""
     for role in ROLES:
         assert allows([policy(role)], "s3:ListBucket", NAMES["arn"], keys) is allowed
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_old_tls_is_refused(version: str) -> None:
-    said = {"aws:SecureTransport": "true", "s3:TlsVersion": version}
+    context = {"aws:SecureTransport": "true", "s3:TlsVersion": version}
     both = [policy("publisher"), policy("bucket")]
-    assert not allows(both, "s3:GetObject", f"{NAMES['arn']}/{LINE}/HEAD", said)
-    assert allows(both, "s3:GetObject", f"{NAMES['arn']}/{LINE}/HEAD", said | {"s3:TlsVersion": "1.2"})
+    assert not allows(both, "s3:GetObject", f"{NAMES['arn']}/{LINE}/HEAD", context)
+    assert allows(both, "s3:GetObject", f"{NAMES['arn']}/{LINE}/HEAD", context | {"s3:TlsVersion": "1.2"})
 
 
 def provider() -> Path | None:
-    """A folder with Terraform's AWS provider, as packages and mirrors lay it out."""
+    """Return a directory with Terraform's AWS provider, in the layout of packages and mirrors."""
     roots = [Path("/usr/share"), Path("/usr/local/share"), Path("/opt"), Path.home() / ".terraform.d"]
     found = (path for root in roots for path in root.glob("*/registry.terraform.io/hashicorp/aws"))
     return next((path.parents[2] for path in found), None)
@@ -342,7 +342,7 @@ def provider() -> Path | None:
     ],
     ids=lambda words: words[0],
 )
-def test_terraform_finds_nothing_wrong_and_plans_what_is_promised(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_terraform_validates_and_plans(words: tuple[str, ...], tmp_path: Path) -> None:
     place = tmp_path / "terraform"
     shutil.copytree(TERRAFORM, place, ignore=shutil.ignore_patterns(".terraform*"))
     plugins = provider()
@@ -363,6 +363,6 @@ def test_terraform_finds_nothing_wrong_and_plans_what_is_promised(words: tuple[s
         return
     ready = terraform("init", "-backend=false", "-input=false", "-no-color", *where)
     if ready.returncode:
-        pytest.skip(f"no AWS provider to be had here: {ready.stderr.strip()[-200:]}")
+        pytest.skip(f"no AWS provider is available here: {ready.stderr.strip()[-200:]}")
     done = terraform(*words)
     assert done.returncode == 0, done.stdout + done.stderr

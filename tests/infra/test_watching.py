@@ -1,4 +1,4 @@
-"""Dashboard, alerts and the scrape: valid by their own models, and asking for nothing that is not exported."""
+"""Dashboard, alerts and scrape configuration: valid, and limited to metrics that are exported."""
 
 from __future__ import annotations
 
@@ -30,25 +30,31 @@ PANELS = {panel["title"]: [target["expr"] for target in panel["targets"]] for pa
 QUERIES = {**PANELS, **{rule["alert"]: [rule["expr"]] for rule in ALERTS}}
 OF_PROMETHEUS = {"up"}
 EVERYTHING = LineHealth(
-    champion=2, versions=3, barred=1, verdicts=dict.fromkeys(End, 1), rollbacks=1, since_verdict=60.0, open_age=5.0,
+    champion=2,
+    versions=3,
+    barred=1,
+    verdicts=dict.fromkeys(End, 1),
+    rollbacks=1,
+    since_verdict=60.0,
+    open_age=5.0,
     lease_age=1.0,
     last_night=GatedNight(
         end=End.PUBLISHED,
         steps=(StepUsage(name="train", seconds=10.0, cpu_seconds=9.0, rollouts=100, verdicts=90),),
         rates=(SuiteRate(suite="target", kind="target", against="parent", before=0.1, after=0.8),),
     ),
-)  # fmt: skip
+)
 QUEUE = QueueStatus(wait_s=3.0, oldest_s=0.0, waiting=0, late=0, running=1)
 
 
 def exported() -> dict[str, set[str]]:
-    """Every sample that there can be, with the names of its labels."""
-    told = LineCollector("math", health=CachedQuery(lambda: EVERYTHING), queue=CachedQuery(lambda: QUEUE))
-    return {sample.name: set(sample.labels) for family in told.collect() for sample in family.samples}
+    """Return the name of every sample with the names of its labels."""
+    metrics = LineCollector("math", health=CachedQuery(lambda: EVERYTHING), queue=CachedQuery(lambda: QUEUE))
+    return {sample.name: set(sample.labels) for family in metrics.collect() for sample in family.samples}
 
 
 def selectors(parsed: Any) -> Iterator[Any]:
-    """All selectors of vectors in a query."""
+    """Yield the vector selectors in a query."""
     if isinstance(parsed, promql_parser.VectorSelector):
         yield parsed
     for part in ("lhs", "rhs", "expr", "vector_selector"):
@@ -58,36 +64,36 @@ def selectors(parsed: Any) -> Iterator[Any]:
         yield from selectors(argument)
 
 
-def asked(query: str) -> list[tuple[str, set[str]]]:
-    """Names of metrics in a query, each with the labels that it selects by."""
+def selected(query: str) -> list[tuple[str, set[str]]]:
+    """Return the metrics in a query, each with the labels of its selector."""
     parsed = promql_parser.parse(query.replace("$line", "math"))
     found = [(each.name, {one.name for one in each.matchers.matchers}) for each in selectors(parsed)]
-    assert {name for name, _ in found} >= set(re.findall(r"everlearn_\w+", query))  # the walk has left none out
+    assert {name for name, _ in found} >= set(re.findall(r"everlearn_\w+", query))  # no metric was missed
     return found
 
 
 @pytest.mark.parametrize("title", QUERIES)
-def test_what_a_panel_or_an_alert_asks_for_is_exported_with_those_labels(title: str) -> None:
-    there = exported()
+def test_queries_use_exported_metrics_and_labels(title: str) -> None:
+    samples = exported()
     for query in QUERIES[title]:
-        for name, labels in asked(query):
-            assert name in there or name in OF_PROMETHEUS
-            assert labels <= there.get(name, {"job"})
+        for name, labels in selected(query):
+            assert name in samples or name in OF_PROMETHEUS
+            assert labels <= samples.get(name, {"job"})
 
 
 def test_every_metric_is_shown_somewhere() -> None:
-    shown = {name for queries in PANELS.values() for query in queries for name, _ in asked(query)}
+    shown = {name for queries in PANELS.values() for query in queries for name, _ in selected(query)}
     assert shown == set(exported())
 
 
-def test_grafanas_own_model_takes_the_dashboard_and_gives_it_back_whole() -> None:
+def test_the_dashboard_survives_grafanas_model_unchanged() -> None:
     plugins.register_default_plugins()
     read = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
     assert not list(lost(DASHBOARD, read))
 
 
 def lost(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
-    """Whatever of ours the model does not know."""
+    """Yield the values of the dashboard that the model loses."""
     if isinstance(ours, dict):
         for name, value in ours.items():
             yield from lost(value, theirs.get(name, "nothing"), f"{place}/{name}")
@@ -98,7 +104,7 @@ def lost(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
         yield f"{place}: {ours!r} is {theirs!r}"
 
 
-def test_panels_do_not_overlap_and_each_says_what_it_shows() -> None:
+def test_panels_do_not_overlap_and_have_descriptions() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         at = panel["gridPos"]
@@ -110,7 +116,7 @@ def test_panels_do_not_overlap_and_each_says_what_it_shows() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_a_line_without_a_verdict_for_26_hours_is_red_and_an_alert() -> None:
+def test_26_hours_without_a_verdict_raise_an_alert() -> None:
     [panel] = [each for each in DASHBOARD["panels"] if each["title"] == "Since the last verdict"]
     assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1] == {"color": "red", "value": 26 * 3600}
     [alert] = [each for each in ALERTS if each["alert"] == "EverlearnNoVerdict"]
@@ -119,13 +125,13 @@ def test_a_line_without_a_verdict_for_26_hours_is_red_and_an_alert() -> None:
     assert 26 * 3600 in [each["trigger"]["within"] for each in automations]
 
 
-def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+def test_every_alert_has_a_summary_and_a_description() -> None:
     for alert in ALERTS:
         assert alert["labels"]["severity"] in {"page", "warn"}
         assert set(alert["annotations"]) == {"summary", "description"}
 
 
-def test_prometheus_reads_the_rules_and_asks_the_exporter_of_the_composition() -> None:
+def test_prometheus_scrapes_the_exporter_of_the_compose_file() -> None:
     config = yaml.safe_load((INFRA / "prometheus.yml").read_text(encoding="utf-8"))
     compose = yaml.safe_load((INFRA / "compose.yaml").read_text(encoding="utf-8"))
     assert [(INFRA / name).exists() for name in config["rule_files"]] == [True]
@@ -136,6 +142,6 @@ def test_prometheus_reads_the_rules_and_asks_the_exporter_of_the_composition() -
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus is not installed")
-def test_prometheus_itself_takes_configuration_and_rules() -> None:
+def test_promtool_accepts_configuration_and_rules() -> None:
     done = subprocess.run(["promtool", "check", "config", INFRA / "prometheus.yml"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
