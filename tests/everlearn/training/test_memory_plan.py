@@ -55,11 +55,11 @@ def test_the_estimate_is_near_the_measured_bytes(policy: Policy, *, bf16: bool) 
 
 
 def test_activation_checkpointing_gives_the_same_gradient(policy: Policy) -> None:
-    found = []
+    gradients = []
     for checkpointing in (False, True):
         scores, _ = token_logprobs(policy.trained(policy.merged(), checkpointing=checkpointing), PROMPTS, ANSWERS)
-        found.append(torch.autograd.grad(scores.sum(), policy.parameters()))
-    for one, other in zip(*found, strict=True):
+        gradients.append(torch.autograd.grad(scores.sum(), policy.parameters()))
+    for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 
 

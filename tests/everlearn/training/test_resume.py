@@ -35,7 +35,7 @@ STATEMENTS = [
     "2*exp(3*x) - x^4 + 1/x",
 ]
 SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0)
-PACKAGE = str(Path("everlearn", "training"))
+PACKAGE = str(Path("src", "everlearn", "training"))
 
 
 @pytest.fixture(scope="module")

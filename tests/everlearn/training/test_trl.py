@@ -134,12 +134,12 @@ def their_gradients(
     )
     loss = trainer._compute_loss(trainer.model, inputs)
     loss.backward()
-    found = {
+    gradients = {
         name.replace(".default", ""): parameter.grad
         for name, parameter in trainer.model.named_parameters()
         if parameter.grad is not None
     }
-    return scores.detach(), float(loss), found
+    return scores.detach(), float(loss), gradients
 
 
 @pytest.mark.parametrize("name", VARIANTS)

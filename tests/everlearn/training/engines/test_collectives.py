@@ -78,7 +78,7 @@ def test_two_processes_have_the_gradient_of_one(shipped: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(shipped: Path, tmp_path: Path) -> None:
     ladder = plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
-    found = {}
+    results = {}
     for processes in (1, 2):
         settings = LearnSettings(steps=3, prompts=4, group=4, warmup=1, bf16=False, processes=processes)
         points: list[CurvePoint] = []
@@ -94,10 +94,10 @@ def test_two_processes_train_what_one_trains(shipped: Path, tmp_path: Path) -> N
         assert [point.step for point in points] == [1, 2, 3]
         assert len(checkpoints) == 3
         assert [json.loads(line) for line in trained.rewarded.read_text().splitlines()]
-        found[processes] = (points, load_file(trained.adapter / "adapter_model.safetensors"))
-    assert [point.reward for point in found[1][0]] == [point.reward for point in found[2][0]]
-    for name, tensor in found[1][1].items():
-        torch.testing.assert_close(found[2][1][name], tensor, atol=2e-3, rtol=1e-2)
+        results[processes] = (points, load_file(trained.adapter / "adapter_model.safetensors"))
+    assert [point.reward for point in results[1][0]] == [point.reward for point in results[2][0]]
+    for name, tensor in results[1][1].items():
+        torch.testing.assert_close(results[2][1][name], tensor, atol=2e-3, rtol=1e-2)
 
 
 def test_a_failed_process_is_reported_with_the_remedy(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def in_each_process(action: Callable[[], Any], folder: Path) -> list[Any]:
     processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
     for process in processes:
         process.start()
-    found = dict(results.get(timeout=60) for _ in processes)
+    by_rank = dict(results.get(timeout=300) for _ in processes)
     for process in processes:
         process.join()
-    return [found[rank] for rank in range(2)]
+    return [by_rank[rank] for rank in range(2)]
 
 
 def test_shares_are_gathered_in_the_order_of_the_list(tmp_path: Path) -> None:

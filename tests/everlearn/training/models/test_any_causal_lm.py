@@ -26,6 +26,7 @@ from everlearn.settings import LearnSettings
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
 from everlearn.training.loop import train_step
+from everlearn.training.memory_plan import bytes_per_token
 from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
@@ -152,3 +153,10 @@ def test_a_base_without_linear_layers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="GPT2LMHeadModel has no linear layers"):
         load_policy(base)
     assert AutoConfig.from_pretrained(base).model_type == "gpt2"
+
+
+def test_the_memory_estimate_counts_the_prompt_and_the_vocabulary(tmp_path: Path) -> None:
+    model = load_policy(write(OTHERS["qwen2, biases"], tmp_path / "base")).base_model
+    alone, with_prompt = (bytes_per_token(model, prompt_share=share) for share in (0.0, 1.0))
+    assert with_prompt == 2 * alone
+    assert alone > 4 * 3 * model.vocabulary
