@@ -54,7 +54,7 @@ class Settings(Section):
 
     def model_post_init(self, context: Any, /) -> None:
         """Take the root directory from the validation context, `{"root": path}`, if there is one."""
-        if context is not None:
+        if context is not None and "root" in context:  # other libraries validate with contexts of their own
             self._root = context["root"]
 
     @property
