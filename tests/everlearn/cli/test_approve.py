@@ -19,13 +19,13 @@ def test_approve_chooses_the_newest_waiting_version(
     for name in ("first", "second"):
         put(registry, name, champion=False)
     monkeypatch.setattr("everlearn.cli.approve.is_interactive", lambda **_: True)
-    asked: list[str] = []
-    monkeypatch.setattr("everlearn.cli.approve.confirm", asked.append)
+    questions: list[str] = []
+    monkeypatch.setattr("everlearn.cli.approve.confirm", questions.append)
     refused = everlearn("approve", "--refuse", "--reason", "its answers are too long")
     assert "barred v0002: its answers are too long" in refused.out
     facts = everlearn("approve", "v0001", "--reason", "I have read its report", "--json").facts
     assert (facts["version"], facts["consumers_get"]["version"]) == ("v0001", "v0001")
-    assert asked == ["Refuse v0002?", "Approve v0001?"]
+    assert questions == ["Refuse v0002?", "Approve v0001?"]
     assert everlearn("status", "--json").facts["champion"] == "v0001"
 
 

@@ -76,8 +76,13 @@ def test_replicas_shows_what_a_named_consumer_serves(
     assert "no consumer has acknowledged a version" in everlearn("replicas").out
     publish()
     everlearn("pull", "champion", "--to", str(tmp_path / "a"), "--consumer", "web-1")
-    (found,) = everlearn("replicas", "--json").facts
-    assert (found["consumer"], found["version"], found["behind"], found["sequence"]) == ("web-1", "v0001", False, 1)
+    (replica,) = everlearn("replicas", "--json").facts
+    assert (replica["consumer"], replica["version"], replica["behind"], replica["sequence"]) == (
+        "web-1",
+        "v0001",
+        False,
+        1,
+    )
     assert "up to date" in everlearn("replicas").out
     publish()
     assert "behind" in everlearn("replicas").out
@@ -167,7 +172,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def said(log: Path) -> list[str]:
+def logged_versions(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
@@ -181,11 +186,11 @@ def test_watch_follows_changes_until_sigterm(
     command = [sys.executable, "-c", "from everlearn.cli import main; main()", *words]
     publish()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: said(log) == ["v0001"])
+        wait_for(lambda: logged_versions(log) == ["v0001"])
         publish()
-        wait_for(lambda: said(log) == ["v0001", "v0002"])
+        wait_for(lambda: logged_versions(log) == ["v0001", "v0002"])
         registry.rollback(reason="x", actor="ada")
-        wait_for(lambda: said(log) == ["v0001", "v0002", "v0001"])
+        wait_for(lambda: logged_versions(log) == ["v0001", "v0002", "v0001"])
         key = f"{registry.line}/consumers/web-1.json"
         wait_for(lambda: b'"sequence":3' in registry.store.get(key).data)
         process.send_signal(signal.SIGTERM)

@@ -34,14 +34,14 @@ class CycleConfig:
 @pytest.fixture
 def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replace the flow by one that ends as `end` at once and keeps its config. The real one is tested in tests/flows."""
-    told: dict[str, Any] = {"end": "PUBLISHED", "version": "v0001", "reason": "31 points up", "asked": None}
+    night: dict[str, Any] = {"end": "PUBLISHED", "version": "v0001", "reason": "31 points up", "config": None}
 
     def run_cycle(config: CycleConfig) -> dict[str, Any]:
-        told["asked"] = config
-        if "signal" in told:
-            signal.raise_signal(told["signal"])
-        told["api"] = os.environ.get("PREFECT_API_URL")
-        return {name: told[name] for name in ("end", "version", "reason", "waits_for") if name in told}
+        night["config"] = config
+        if "signal" in night:
+            signal.raise_signal(night["signal"])
+        night["api"] = os.environ.get("PREFECT_API_URL")
+        return {name: night[name] for name in ("end", "version", "reason", "waits_for") if name in night}
 
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
@@ -50,7 +50,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(
         laptop, "up", lambda directory, *, bucket: {"S3": LocalS3(directory / "s3", bucket=bucket).start()}
     )
-    return told
+    return night
 
 
 def test_cycle_passes_servers_inbox_and_profile(
@@ -59,10 +59,10 @@ def test_cycle_passes_servers_inbox_and_profile(
     ended = everlearn("cycle", "--profile", "nightly")
     assert ended.code == 0
     assert "v0001" in ended.out
-    assert night["asked"].data.parent == home / "inbox"
-    assert night["asked"].data.name == night["asked"].settings.store.line
-    assert night["asked"].settings.profile == "nightly"
-    assert night["asked"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
+    assert night["config"].data.parent == home / "inbox"
+    assert night["config"].data.name == night["config"].settings.store.line
+    assert night["config"].settings.profile == "nightly"
+    assert night["config"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
 
 
 def test_cycle_warns_about_misplaced_shards(everlearn: Callable[..., Ended], night: dict[str, Any], home: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_exit_code_is_the_end_of_the_night(
     ended = everlearn("cycle", "--data", str(tmp_path), "--json")
     assert ended.code == code
     assert ended.facts["end"] == end
-    assert night["asked"].data == tmp_path
+    assert night["config"].data == tmp_path
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -106,7 +106,7 @@ def test_cycle_starts_no_server_for_a_configured_store(
     monkeypatch.setattr(laptop, "up", None)
     params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
     assert everlearn("cycle").code == 0
-    assert night["asked"].settings.store.endpoint_url == "https://s3.example"
+    assert night["config"].settings.store.endpoint_url == "https://s3.example"
 
 
 def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Path, params: Path) -> None:

@@ -53,9 +53,9 @@ def test_status_and_history_show_the_champion(everlearn: Callable[..., Ended], p
 def test_history_shows_the_newest_up_to_the_limit(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish(reason="first")
     publish(reason="second")
-    told = everlearn("history", "--limit", "1")
-    assert "second" in told.out
-    assert "first" not in told.out
+    ended = everlearn("history", "--limit", "1")
+    assert "second" in ended.out
+    assert "first" not in ended.out
     assert [event["sequence"] for event in everlearn("history", "--json").facts] == [2, 1]
 
 
@@ -74,8 +74,8 @@ def test_rollback_returns_to_the_version_before_and_bars(
     assert ended.facts["detail"] == {"from": "v0002", "to": "v0001", "barred": True}
     facts = everlearn("status", "--json").facts
     assert (facts["champion"], facts["barred"]) == ("v0001", ["v0002"])
-    told = everlearn("rollback", "--to", "base", "--reason", "all of it")
-    assert told.out.splitlines()[0] == "rolled back v0001 to the base model: all of it"
+    ended = everlearn("rollback", "--to", "base", "--reason", "all of it")
+    assert ended.out.splitlines()[0] == "rolled back v0001 to the base model: all of it"
 
 
 def test_rollback_without_a_reason_is_refused(everlearn: Callable[..., Ended]) -> None:
@@ -97,11 +97,11 @@ def test_an_empty_reason_is_refused_first(
 
 
 def test_show_prints_provenance_and_bill_of_materials(everlearn: Callable[..., Ended], registry: Registry) -> None:
-    told = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
-    refs = {name: registry.put_object(canonical(document)) for name, document in told.items()}
+    documents = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
+    refs = {name: registry.put_object(canonical(document)) for name, document in documents.items()}
     manifest = replace(candidate(registry, "one"), decision={}, **refs)  # type: ignore[arg-type]
     registry.publish(manifest, make_champion=True, actor="night", reason="better")
-    for name, document in told.items():
+    for name, document in documents.items():
         assert everlearn("show", "champion", f"--{name}", "--json").facts == document
         shown = everlearn("show", "v0001", f"--{name}").out
         assert shown.count("\n") > 20
@@ -126,10 +126,10 @@ def test_rollback_of_an_empty_line_is_refused(everlearn: Callable[..., Ended]) -
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize(("words", "asked"), [((), 1), (("--yes",), 0)])
+@pytest.mark.parametrize(("words", "expected"), [((), 1), (("--yes",), 0)])
 def test_rollback_asks_for_confirmation_at_a_terminal(
     words: tuple[str, ...],
-    asked: int,
+    expected: int,
     everlearn: Callable[..., Ended],
     publish: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
@@ -139,7 +139,7 @@ def test_rollback_asks_for_confirmation_at_a_terminal(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question))
     assert everlearn("rollback", "--reason", "x", *words).code == 0
-    assert len(questions) == asked
+    assert len(questions) == expected
     wanted = "Roll back v0001, so that the base model serves? v0001 will be barred."
     assert all(wanted in question for question in questions)
 
@@ -164,8 +164,8 @@ def test_rollback_keep_does_not_bar_the_version(everlearn: Callable[..., Ended],
     assert facts["detail"]["barred"] is False
     assert facts["consumers_get"]["version"] == "v0001"
     assert everlearn("status", "--json").facts["barred"] == []
-    told = everlearn("promote", "v0002", "--reason", "the trial is over")
-    assert told.out.splitlines()[0] == "promoted v0002: the trial is over"
+    promoted = everlearn("promote", "v0002", "--reason", "the trial is over")
+    assert promoted.out.splitlines()[0] == "promoted v0002: the trial is over"
     again = everlearn("promote", "v0002", "--reason", "the trial is over", "--json").facts
     assert (again["changed"], again["version"]) == (False, "v0002")
     assert "is the champion already" in everlearn("promote", "v0002", "--reason", "x").out

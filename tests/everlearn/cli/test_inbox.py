@@ -66,9 +66,9 @@ def test_ingest_can_upload_shards_to_the_bucket(
     everlearn: Callable[..., Ended], fresh: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = write(tmp_path / "a.jsonl", "2*x", "3*x^2")
-    for told, said in ((False, "no Prefect server"), (True, "a night starts")):
-        monkeypatch.setattr("everlearn.orchestration.events_client.emit", lambda *_, told=told, **__: told)
-        assert said in everlearn("ingest", str(shard), "--bucket").err
+    for was_sent, message in ((False, "no Prefect server"), (True, "a night starts")):
+        monkeypatch.setattr("everlearn.orchestration.events_client.emit", lambda *_, was_sent=was_sent, **__: was_sent)
+        assert message in everlearn("ingest", str(shard), "--bucket").err
     held = list(registry.store.list(f"{registry.line}/inbox/"))
     assert [registry.store.get(each.key).data for each in held] == [shard.read_bytes()]
     assert not list(fresh.glob("*")), "not on this machine as well"

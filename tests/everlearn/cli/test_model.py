@@ -23,12 +23,12 @@ RULINGS = (Ruling.CORRECT, Ruling.WRONG, Ruling.CORRECT, Ruling.UNDECIDED)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replace the model by one without torch, and record its calls. The real one has slow tests."""
-    calls: list[dict[str, Any]] = []
+    recorded: list[dict[str, Any]] = []
 
     def measure(base: Path, adapter: Path | None, problems: Any, **options: Any) -> list[Measurement]:
-        calls.append({"base": base, "adapter": adapter})
+        recorded.append({"base": base, "adapter": adapter})
         options["progress"](len(problems), len(problems))
         return [
             Measurement(item=each.id, root=each.id, verdict=Verdict(ruling=ruling, reason="seen"), answer="[x]")
@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         ]
 
     def grow(job: GrowthJob, **options: Any) -> Ladder:
-        calls.append(
+        recorded.append(
             {"adapter": job.adapter, "roots": [each.statement for each in job.roots], "forbidden": job.forbidden}
         )
         options["progress"](1, 2)
@@ -47,7 +47,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         module = ModuleType(f"everlearn.training.{name}")
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    return calls
+    return recorded
 
 
 @pytest.fixture
@@ -63,15 +63,15 @@ def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("in_project")
 def test_evaluate_counts_undecided_answers_separately(
-    everlearn: Callable[..., Ended], asked: list[dict[str, Any]]
+    everlearn: Callable[..., Ended], calls: list[dict[str, Any]]
 ) -> None:
     facts = everlearn("evaluate", "--version", "base", "--suite", "skill", "--answers", "--json").facts
     assert (facts["n"], facts["correct"], facts["wrong"], facts["undecided"], facts["share"]) == (4, 2, 1, 1, 0.5)
     assert facts["answers"][1] == {"verdict": "WRONG", "item": "i1", "answer": "[x]", "reason": "seen"}
-    assert asked[0]["adapter"] is None
+    assert calls[0]["adapter"] is None
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("calls")
 def test_evaluate_accepts_a_file_and_prints_a_table(everlearn: Callable[..., Ended], in_project: Path) -> None:
     ended = everlearn(
         "evaluate", "--version", "base", "--suite", str(in_project / "data/suites/skill.jsonl"), "--answers"
@@ -82,11 +82,11 @@ def test_evaluate_accepts_a_file_and_prints_a_table(everlearn: Callable[..., End
 
 @pytest.mark.usefixtures("in_project")
 def test_evaluate_pulls_and_verifies_the_version(
-    everlearn: Callable[..., Ended], publish: Callable[..., str], asked: list[dict[str, Any]]
+    everlearn: Callable[..., Ended], publish: Callable[..., str], calls: list[dict[str, Any]]
 ) -> None:
     publish()
     assert everlearn("evaluate", "--version", "champion", "--suite", "skill").code == 0
-    assert (asked[0]["adapter"] / "adapter_model.safetensors").exists()
+    assert (calls[0]["adapter"] / "adapter_model.safetensors").exists()
 
 
 @pytest.mark.usefixtures("in_project")
@@ -97,17 +97,17 @@ def test_an_unknown_suite_is_refused_with_the_known_ones(everlearn: Callable[...
 
 
 def test_ladder_grows_saves_and_prints(
-    everlearn: Callable[..., Ended], asked: list[dict[str, Any]], in_project: Path
+    everlearn: Callable[..., Ended], calls: list[dict[str, Any]], in_project: Path
 ) -> None:
     problems = in_project / "new.jsonl"
     problems.write_text('{"problem": "sin(x) + x"}\n{"problem": "(("}\n', encoding="utf-8")
     kept = in_project / "ladder.jsonl"
     ended = everlearn("ladder", str(problems), "--out", str(kept))
     assert "1/4  sin(x) + x" in ended.out
-    assert asked[0]["roots"] == ["sin(x) + x"]
-    assert asked[0]["forbidden"]
+    assert calls[0]["roots"] == ["sin(x) + x"]
+    assert calls[0]["forbidden"]
     assert everlearn("ladder", str(kept)).out == ended.out
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert everlearn("ladder", str(kept), "--json").facts["rungs"][0]["digest"] == "d"
 
 
@@ -117,7 +117,7 @@ def test_ladder_refuses_a_missing_file(everlearn: Callable[..., Ended], tmp_path
     assert "none.jsonl" in ended.err
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("calls")
 def test_ladder_needs_a_valid_problem(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"problem": "(("}\n', encoding="utf-8")
     ended = everlearn("ladder", str(tmp_path / "bad.jsonl"))

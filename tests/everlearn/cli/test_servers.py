@@ -106,7 +106,7 @@ def test_doctor_ends_with_0_without_problems(everlearn: Callable[..., Ended], mo
 
 @pytest.mark.usefixtures("light_prefect")
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("reported", "message"),
     [
         ('"3.7.0"', "is version 3.7.0, and here is 3."),
         ("no JSON", "does not answer (Expecting value"),
@@ -114,16 +114,16 @@ def test_doctor_ends_with_0_without_problems(everlearn: Callable[..., Ended], mo
     ],
 )
 def test_doctor_reports_an_incompatible_prefect(
-    told: str | None, said: str, everlearn: Callable[..., Ended], home: Path, tmp_path: Path
+    reported: str | None, message: str, everlearn: Callable[..., Ended], home: Path, tmp_path: Path
 ) -> None:
     version = tmp_path / "site" / "api" / "admin" / "version"
     version.unlink()
-    if told is not None:
-        version.write_text(told, encoding="utf-8")
+    if reported is not None:
+        version.write_text(reported, encoding="utf-8")
     with LocalPrefect(home / "prefect"):
         checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
     assert not checks["Prefect"]["ok"]
-    assert said in checks["Prefect"]["detail"]
+    assert message in checks["Prefect"]["detail"]
 
 
 @pytest.mark.usefixtures("light_prefect")
@@ -146,9 +146,9 @@ URL = "postgresql://me:hidden@db.example/prefect"
 def test_up_checks_a_postgres_and_remembers_it(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked: list[PostgresUrl] = []
+    checked: list[PostgresUrl] = []
     monkeypatch.setattr(LocalS3, "start", planned)  # takes seconds, and is not tested here
-    monkeypatch.setattr("everlearn.orchestration.postgres_check.check_database", looked.append)
+    monkeypatch.setattr("everlearn.orchestration.postgres_check.check_database", checked.append)
     state = tmp_path / "state"
     try:
         first = everlearn("up", "--postgres", URL, at=state)
@@ -167,7 +167,7 @@ def test_up_checks_a_postgres_and_remembers_it(
             )
         everlearn("down", at=state)
         assert everlearn("up", at=state).code == 0
-        assert looked == [PostgresUrl.parse(URL)] * 2, "before each start, and by no other command"
+        assert checked == [PostgresUrl.parse(URL)] * 2, "before each start, and by no other command"
         everlearn("down", at=state)
         moved = everlearn("up", "--sqlite", at=state)
         assert "remain on postgresql://me:…@db.example/prefect: run `everlearn deploy` for every line" in moved.err
@@ -181,12 +181,12 @@ def test_up_checks_a_postgres_and_remembers_it(
 
 
 def test_up_changes_nothing_for_an_unusable_postgres(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
-    for url, code, said in (
+    for url, code, message in (
         ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as a Postgres"),
         ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not supported; write postgresql://"),
     ):
         ended = everlearn("up", "--postgres", url, at=tmp_path / "state")
-        assert (ended.code, said in ended.err, "hidden" in ended.err) == (code, True, False)
+        assert (ended.code, message in ended.err, "hidden" in ended.err) == (code, True, False)
     assert not (tmp_path / "state").exists()
 
 

@@ -21,7 +21,7 @@ WRONG = b'{"integrand": "2*x", "antiderivative": "x^3"}\n'
 
 
 def verdicts(ended: Ended) -> list[tuple[object, str]]:
-    return [(told["id"], told["verdict"]) for told in map(json.loads, ended.out.splitlines())]
+    return [(verdict["id"], verdict["verdict"]) for verdict in map(json.loads, ended.out.splitlines())]
 
 
 def test_verify_prints_a_line_per_line_and_counts(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
