@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from everlearn.cycle.record import End
+from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
+from everlearn.domains.exact_proofs import prove_answers
 from everlearn.gate.publication import END_OF
 from everlearn.ladder.tree import point_of
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import (
     IngestCounts,
     NightRecord,
+    SolvedItem,
     item_sizes,
+    newly_solved,
     rates_by_size,
     refused_proposals,
     rung_sizes,
@@ -25,11 +30,14 @@ from tasks.decide import decision_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.ingest import load_counts
 from tasks.measure import pairs_of
-from tasks.night import step_task, timed_step, times_of
+from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
 
 if TYPE_CHECKING:
     from tasks.night import Night
+
+
+PROVED_ITEMS = 5
 
 
 @step_task
@@ -66,12 +74,34 @@ def record_of(night: Night) -> NightRecord:
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
         steps=times_of(work),
         ingest=_ingest_counts(night),
+        solved=_solved_items(night),
     )
 
 
 def report_of(night: Night) -> ObjectRef:
     """Return the report's object."""
     return ObjectRef(**json.loads(night.work.get("report")))
+
+
+def _solved_items(night: Night) -> tuple[SolvedItem, ...]:
+    """Return newly solved target items with exact proofs. Kept under `proofs`: a time limit makes them irreproducible."""
+    work = night.work
+    if not work.has("proofs"):
+        statements = {
+            item.id: item.statement
+            for suite in load_suites(night)
+            if suite.kind is SuiteKind.TARGET
+            for item in suite.problems
+        }
+        answers = newly_solved(pairs_of(night, "parent", "parent"), limit=PROVED_ITEMS)
+        pairs = [(statements[measured.item], measured.answer) for measured in answers]
+        proofs = prove_answers(night.settings.domain, pairs)
+        items = [
+            asdict(SolvedItem(statement=s, answer=a, derivative=p.derivative, difference=p.difference, status=p.status))
+            for (s, a), p in zip(pairs, proofs, strict=True)
+        ]
+        work.put("proofs", as_json(items))
+    return tuple(SolvedItem(**item) for item in json.loads(work.get("proofs")))
 
 
 def _ingest_counts(night: Night) -> IngestCounts:

@@ -1,6 +1,7 @@
-"""Domains: what a problem means, how its answers are judged, and the moves towards easier problems.
+"""Domains: the meaning of a problem, the verification of its answers, and the moves towards easier problems.
 
-`contract` is the protocol, `pool` and `worker` judge in killable processes, `verification` judges files of answers;
-each domain is a package of its own. Holds no model and no prompt template of a language model. May import `storage`
-and below. Computer algebra (sympy, mpmath) is imported here only.
+`contract` is the protocol; `pool` and `worker` verify in processes that can be killed; `verification` judges files of
+answers; `exact_proofs` runs computer algebra for display; `contamination` detects training problems that are equivalent
+to suite items. Each domain is a package. Computer algebra (sympy, mpmath) is imported here only. May import `storage`
+and below.
 """

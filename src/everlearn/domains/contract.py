@@ -1,13 +1,14 @@
-"""Domains: what can be asked, in which grammar, and who judges the answers.
+"""The contract of a domain: a kind of problem, its grammar, and how answers to it are verified.
 
-A domain is a plug-in: any installed package may offer one as an entry point of the group `everlearn.domains`. The
-name of the entry point is what data rows and settings say.
+A domain is a plug-in: an installed package provides it as an entry point of the group `everlearn.domains`. The name of
+the entry point is the name used in data rows and settings.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from everlearn.errors import UnknownDomainError
 
@@ -21,85 +22,116 @@ GROUP = "everlearn.domains"
 
 
 class Domain(Protocol):
-    """What the night needs to know of a domain. All text may come from anybody, and none of it is ever evaluated."""
+    """What the nightly cycle needs of a domain. Statements and answers are untrusted text and are never evaluated."""
 
     @property
     def name(self) -> str:
-        """The name under which it is offered."""
+        """The name of the entry point."""
         ...
 
     @property
     def moves(self) -> tuple[str, ...]:
-        """The verbs with which the model is asked for a variant."""
+        """The verbs that ask the model for a variant."""
         ...
 
     def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002
-        """The statement as a problem. GrammarError when it is not in the grammar, or beyond its limits."""
+        """Return the statement as a problem. Raises GrammarError if it is not in the grammar, or beyond its limits."""
         ...
 
     def canonical(self, statement: str) -> str:
-        """Canonical text: what is the same problem has the same text (for duplicates)."""
+        """Return text that is equal for equal problems. Used to detect duplicates."""
         ...
 
     def equivalence(self, statement: str) -> str:
-        """Canonical text up to a constant factor: who shares it, solves the other (for leaks)."""
+        """Return the canonical text up to a constant factor. Used to detect contamination of suites."""
         ...
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
-        """Judge an answer, fast and in this process. GrammarError when the statement cannot be read."""
+        """Judge an answer fast, in this process. Raises GrammarError if the statement cannot be parsed."""
         ...
 
     def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
-        """Judge an answer again, slowly, at high precision and by another way."""
+        """Judge an answer again, slowly, at high precision and by an independent method."""
         ...
 
     def prompt(self, statement: str, *, rng: random.Random) -> str:
-        """The text given to the model."""
+        """Return the prompt that asks the model to solve the problem."""
         ...
 
     def extract(self, completion: str) -> str:
-        """The answer in what the model wrote."""
+        """Return the answer in a completion of the model."""
         ...
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> str:
-        """The prompt that asks the model for a variant."""
+        """Return the prompt that asks the model for a variant."""
         ...
 
     def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:
-        """The statement of the variant that a completion proposes, or None where it proposes none."""
+        """Return the statement of the variant that a completion proposes, or None if it proposes none."""
         ...
 
     def generate(self, rng: random.Random, *, like: str | None = None, size: int | None = None) -> str:
-        """A fresh problem, like a given one or of a given size."""
+        """Return a new random problem, similar to `like` or of the given size."""
         ...
 
     def size(self, statement: str) -> int:
-        """A label of difficulty for tables, that no model made."""
+        """Return a measure of difficulty for tables that does not depend on a model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExactProof:
+    """An exact check of an answer by computer algebra, for display.
+
+    `derivative` and `difference` (derivative minus integrand, simplified) are empty if nothing was decided in time.
+    """
+
+    derivative: str = ""
+    difference: str = ""
+    proved: bool
+
+    @classmethod
+    def not_decided(cls) -> Self:
+        """Return the result of a check that came to no end."""
+        return cls(proved=False)
+
+    @property
+    def status(self) -> str:
+        """`proved` or `not decided`. There is no exact disproof."""
+        return "proved" if self.proved else "not decided"
+
+
+@runtime_checkable
+class ExactProver(Protocol):
+    """An optional member of a domain. For a domain without it, every proof is "not decided"."""
+
+    def prove(self, statement: str, answer: str) -> ExactProof:
+        """Check an answer exactly. May take unbounded time: call it through `everlearn.domains.exact_proofs`."""
         ...
 
 
 def known_domains() -> tuple[str, ...]:
-    """The names of all domains that installed packages offer, sorted."""
+    """Return the names of all domains that installed packages provide, sorted."""
     return tuple(sorted(entry_points(group=GROUP).names))
 
 
 def load_domain(name: str) -> Domain:
-    """The domain of that name. UnknownDomainError as `find_domain`."""
+    """Return the domain of that name. Raises UnknownDomainError as `find_domain` does."""
     domain: Domain = find_domain(name).load()()
     return domain
 
 
 def find_domain(name: str) -> EntryPoint:
-    """Where the domain of that name is, so that another process can load it.
+    """Return the entry point of the domain of that name, so that another process can load it.
 
     Raises:
-        UnknownDomainError: no installed package offers it; the message names those there are.
+        UnknownDomainError: no installed package provides it; the message lists the known names.
     """
     found = list(entry_points(group=GROUP, name=name))
     if not found:
         shown = name if len(name) <= 40 else f"{name[:40]}…"
         raise UnknownDomainError(
-            f"unknown domain {shown!r}: use one of {', '.join(known_domains()) or '(none installed)'}, or install the "
-            f"package that offers it as an entry point of {GROUP}"
+            f"unknown domain {shown!r}: use one of {', '.join(known_domains()) or '(none installed)'}, or install a "
+            f"package that provides it as an entry point of {GROUP}"
         )
     return found[0]

@@ -1,12 +1,12 @@
-"""Warm worker processes that judge answers, with limits that are enforced from outside.
+"""A pool of warm worker processes that verify answers, with time and memory limits enforced from outside.
 
-Pairs travel in batches, and a worker has one batch at a time: what is asked for waits here, not in pipes. A pair has
-`timeout_s` seconds of the worker's processor, so that a busy machine changes no verdict, and four times that of the
-clock; a worker has `memory_bytes` of address space. Who passes a limit, or dies, is replaced by a worker that is
-loaded already. Its neighbours in the batch are judged again; the guilty pair is tried once more in the fresh worker,
-and then UNDECIDED and recorded: `recorded`, saved as JSON and handed to the next pool, replays such verdicts, so that
-a resumed training sees the same ones. Every other verdict is the domain's own, and depends on the pair and the seed
-only. Workers end when the pool closes or its process dies.
+Pairs are sent in batches, one batch per worker at a time. A pair may use `timeout_s` seconds of CPU time, so that the
+load of the machine changes no verdict, and four times that of wall-clock time; a worker may use `memory_bytes` of
+address space. A worker that exceeds a limit, or dies, is killed and replaced by a spare that is already loaded. The
+other pairs of its batch are verified again. The pair that caused it is tried once more in the new worker, and is then
+UNDECIDED and recorded: a pool that is given `recorded` (JSON-serializable) of an earlier pool replays these verdicts,
+so that a resumed training sees the same ones. All other verdicts depend on the pair and the seed only. Workers end
+when the pool closes or its process dies.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from everlearn.domains.worker import Pair
 
-BATCH = 256  # pairs: some 20 ms of work, far more than a message costs
-_CHARACTERS = 60_000  # of a batch: less than a pipe holds, so that nobody waits for a reader
-_CLOCK = 4.0  # seconds of the clock for each of the processor
+BATCH = 256  # pairs: about 20 ms of work, much more than the cost of a message
+_CHARACTERS = 60_000  # of a batch: less than the buffer of a pipe, so that a write never blocks
+_CLOCK = 4.0  # seconds of wall-clock time allowed per second of CPU time
 _SHORTEST_WAIT = 0.001
 
 
 class VerifierPool:
-    """Verifiers of one domain in processes of their own: `with VerifierPool("integration") as pool: …`."""
+    """Worker processes of one domain, as a context manager: `with VerifierPool("integration") as pool: …`."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class VerifierPool:
         memory_bytes: int = 2 * 1024**3,
         recorded: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        self._spec = (find_domain(domain), memory_bytes)  # UnknownDomainError here, not as a dead worker
+        self._spec = (find_domain(domain), memory_bytes)  # raises UnknownDomainError here, not in the worker
         self._timeout_s = timeout_s
         self._count = workers
         self._workers: list[Worker] = []  # the last one is the spare
@@ -53,7 +53,7 @@ class VerifierPool:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for _ in range(self._count + 1):  # all of them load at once
+            for _ in range(self._count + 1):  # started together, so that they load in parallel
                 self._workers.append(Worker(*self._spec))
                 stack.callback(self._workers[-1].kill)
             for worker in self._workers[: self._count]:
@@ -70,15 +70,15 @@ class VerifierPool:
 
     @property
     def pids(self) -> list[int | None]:
-        """The processes that judge."""
+        """Process IDs of the workers, without the spare."""
         return [worker.process.pid for worker in self._workers[: self._count]]
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
-        """One verdict; UNDECIDED where the statement cannot be read, the time is up or the worker died twice."""
+        """Return one verdict: UNDECIDED if the statement cannot be parsed, or a limit was exceeded twice."""
         return self.verify_many([(statement, answer)], seed=seed)[0]
 
     def verify_many(self, pairs: Sequence[Pair], *, seed: int = 0) -> list[Verdict]:
-        """(statement, answer) pairs -> their verdicts, in order. What occurs twice is judged once."""
+        """Return the verdicts on (statement, answer) pairs, in order. Repeated pairs are verified once."""
         known = {pair: verdict for pair in pairs if (verdict := self._replayed(pair, seed=seed))}
         queue = deque(_batches([pair for pair in dict.fromkeys(pairs) if pair not in known], workers=self._count))
         busy: dict[int, list[Pair]] = {}  # worker -> its batch
@@ -86,53 +86,53 @@ class VerifierPool:
         while queue or busy:
             for number in range(self._count):
                 if queue and number not in busy:
-                    self._ask(number, busy, queue.popleft(), seed=seed)
-            for number, trouble in self._settled(busy).items():
+                    self._send(number, busy, queue.popleft(), seed=seed)
+            for number, fault in self._finished(busy).items():
                 batch, worker = busy.pop(number), self._workers[number]
-                verdicts = None if trouble else worker.answers()
+                verdicts = None if fault else worker.receive()
                 if verdicts is not None:
                     known.update(zip(batch, verdicts, strict=True))
                     continue
-                guilty = batch.pop(worker.at)
-                why = self._replace(number, trouble)
+                culprit = batch.pop(worker.current_index)
+                why = self._replace(number, fault)
                 if batch:
                     queue.appendleft(batch)
-                if guilty in suspects:
-                    known[guilty] = self._record(guilty, seed=seed, why=why)
+                if culprit in suspects:
+                    known[culprit] = self._record(culprit, seed=seed, why=why)
                 else:
-                    suspects.add(guilty)
-                    self._ask(number, busy, [guilty], seed=seed)
+                    suspects.add(culprit)
+                    self._send(number, busy, [culprit], seed=seed)
                 self._workers.append(Worker(*self._spec))
         return [known[pair] for pair in pairs]
 
-    def _ask(self, number: int, busy: dict[int, list[Pair]], batch: list[Pair], *, seed: int) -> None:
+    def _send(self, number: int, busy: dict[int, list[Pair]], batch: list[Pair], *, seed: int) -> None:
         busy[number] = batch
-        self._workers[number].ask(batch, seed=seed)
+        self._workers[number].send(batch, seed=seed)
 
-    def _settled(self, busy: dict[int, list[Pair]]) -> dict[int, str]:
-        """The workers that have answered, died or passed their limit, each with what is wrong with it, if we know."""
+    def _finished(self, busy: dict[int, list[Pair]]) -> dict[int, str]:
+        """Wait for workers that answered, died or exceeded a limit. Return the fault of each, empty if it is not known."""
         left = {number: self._left(self._workers[number]) for number in busy}
         pipes = {self._workers[number].pipe: number for number in busy}
         ready = wait(list(pipes), timeout=max(_SHORTEST_WAIT, min(left.values())))
-        settled = {number: "" for pipe, number in pipes.items() if pipe in ready}
-        for number in busy.keys() - settled.keys():
+        finished = {number: "" for pipe, number in pipes.items() if pipe in ready}
+        for number in busy.keys() - finished.keys():
             if self._left(self._workers[number]) <= 0:
-                settled[number] = f"no verdict within {self._timeout_s:g} seconds"
-        return settled
+                finished[number] = f"no verdict within {self._timeout_s:g} seconds"
+        return finished
 
     def _left(self, worker: Worker) -> float:
-        """The seconds after which the pair that the worker is at may be over its limit."""
+        """Return the seconds after which the worker's current pair may exceed its limit."""
         processor, clock = worker.spent()
         return min(self._timeout_s - processor, _CLOCK * self._timeout_s - clock)
 
-    def _replace(self, number: int, trouble: str) -> str:
-        """Put the warm worker in the place of a bad one, and say what was wrong."""
+    def _replace(self, number: int, fault: str) -> str:
+        """Replace a worker by the spare. Return the reason."""
         code = self._workers[number].kill()
         self._workers[number] = self._workers.pop()
         self._workers[number].ready()
-        if not trouble and code == OUT_OF_MEMORY:
+        if not fault and code == OUT_OF_MEMORY:
             return f"the verifier needs more than the {self._spec[1] / 2**20:.0f} MiB it is allowed"
-        return trouble or "the verifier died of it"
+        return fault or "the verifier died of it"
 
     def _replayed(self, pair: Pair, *, seed: int) -> Verdict | None:
         entry = self.recorded.get(_key(pair, seed=seed))
@@ -148,7 +148,7 @@ def _key(pair: Pair, *, seed: int) -> str:
 
 
 def _batches(pairs: list[Pair], *, workers: int) -> Iterator[list[Pair]]:
-    """The pairs in batches of bounded length, few enough in each that every worker has some."""
+    """Yield the pairs in batches of bounded size, at least two per worker where there are enough pairs."""
     most = min(BATCH, -(-len(pairs) // (2 * workers)))
     batch: list[Pair] = []
     characters = 0

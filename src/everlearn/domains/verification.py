@@ -1,10 +1,10 @@
-"""Judging a stream of answers: one JSON object a line in, one out for each, in the same order.
+"""Verify a stream of answers: one JSON object per line in, one per line out, in the same order.
 
     {"id": "a-17", "problem": "2*x", "answer": "x^2 + 7"}   ->   {"id": "a-17", "verdict": "CORRECT", "reason": "…"}
 
-`integrand` and `antiderivative` are understood for `problem` and `answer`; `domain` may be named; without an `id`, the
-number of the line is one. A line that cannot be understood gets a line too: UNDECIDED, with a reason that names the
-line and the remedy. Lines are read with a bound and judged one by one, so memory stays bounded for any input.
+`integrand` and `antiderivative` are accepted for `problem` and `answer`; `domain` is optional; the default of `id` is the
+line number. The result for an invalid line is UNDECIDED, with a reason that names the line and what to change. Lines
+are read with a size limit and verified one by one, so memory stays bounded for any input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EXAMPLE = '{"problem": "2*x", "answer": "x^2"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How many lines there were, of each ruling and, among the undecided, how many that could not be understood."""
+    """Numbers of lines by ruling. `unreadable` counts the invalid lines, which are also counted as undecided."""
 
     lines: int
     correct: int
@@ -40,35 +40,35 @@ class Summary:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every line was understood."""
+        """Whether every line was valid."""
         return self.unreadable == 0
 
 
 def verify_lines(
     source: BinaryIO, sink: TextIO, *, seed: int = 0, domain: str = "integration", timeout_s: float = 10.0
 ) -> Summary:
-    """Judge every line of `source` and write one line to `sink` for each. `domain` is meant where a line names none.
+    """Verify every line of `source` and write one line to `sink` for each. `domain` is the default of a line.
 
     Raises:
-        BadInputError: there is no line at all.
-        UnknownDomainError: `domain` itself is unknown. An unknown one in a line is that line's fault only.
+        BadInputError: the input is empty.
+        UnknownDomainError: `domain` is unknown. An unknown domain in a line only makes that line invalid.
     """
     load_domain(domain)
     counts: Counter[Ruling] = Counter()
     number = unreadable = 0
     with ExitStack() as stack:
-        judges = _Judges(stack, default=domain, timeout_s=timeout_s)
+        pools = _Pools(stack, default=domain, timeout_s=timeout_s)
         for number, line in enumerate(_lines(source), start=1):
             row: dict[str, Any] = {}
             try:
-                row = _understood(line, number)
-                verdict = judges.judge(row, number=number, seed=seed)
+                row = _parse_line(line, number)
+                verdict = pools.verify(row, number=number, seed=seed)
             except BadInputError as error:
                 unreadable += 1
                 verdict = Verdict(ruling=Ruling.UNDECIDED, reason=str(error))
             counts[verdict.ruling] += 1
-            told = {"id": row.get("id", number), "verdict": verdict.ruling, "reason": verdict.reason}
-            sink.write(json.dumps(told) + "\n")
+            result = {"id": row.get("id", number), "verdict": verdict.ruling, "reason": verdict.reason}
+            sink.write(json.dumps(result) + "\n")
             sink.flush()
     if not number:
         raise BadInputError(f"the input is empty: write one JSON object a line, such as {_EXAMPLE}")
@@ -81,8 +81,8 @@ def verify_lines(
     )
 
 
-class _Judges:
-    """One warm worker for each domain that the input names."""
+class _Pools:
+    """One warm worker for each domain that occurs in the input."""
 
     def __init__(self, stack: ExitStack, *, default: str, timeout_s: float) -> None:
         self._stack = stack
@@ -90,8 +90,8 @@ class _Judges:
         self._timeout_s = timeout_s
         self._pools: dict[str, VerifierPool] = {}
 
-    def judge(self, row: dict[str, Any], *, number: int, seed: int) -> Verdict:
-        """The verdict on a row. BadInputError when its problem cannot be read or its domain is unknown."""
+    def verify(self, row: dict[str, Any], *, number: int, seed: int) -> Verdict:
+        """Return the verdict on a row. Raises BadInputError if its problem cannot be parsed or its domain is unknown."""
         name = row.get("domain", self._default)
         statement, answer = _text(row, STATEMENT_FIELDS, number), _text(row, ANSWER_NAMES, number)
         try:
@@ -104,7 +104,7 @@ class _Judges:
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes | None]:
-    """The lines, without reading more of one than the bound; None for one that is longer."""
+    """Yield the lines, and None for one that exceeds the size limit, of which no more is kept in memory."""
     while line := source.readline(MAX_LINE_BYTES + 1):
         if len(line) <= MAX_LINE_BYTES or line.endswith(b"\n"):
             yield line
@@ -114,7 +114,7 @@ def _lines(source: BinaryIO) -> Iterator[bytes | None]:
         yield None
 
 
-def _understood(line: bytes | None, number: int) -> dict[str, Any]:
+def _parse_line(line: bytes | None, number: int) -> dict[str, Any]:
     if line is None:
         raise BadInputError(f"line {number} is longer than {MAX_LINE_BYTES} bytes: shorten it, or split it into lines")
     try:
@@ -124,15 +124,15 @@ def _understood(line: bytes | None, number: int) -> dict[str, Any]:
             f"line {number} is not UTF-8 (byte {line[error.start]:#04x} at {error.start + 1}): save the file as UTF-8"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise BadInputError(f"line {number} is no JSON: write one object a line, such as {_EXAMPLE}") from error
+        raise BadInputError(f"line {number} is not JSON: write one object a line, such as {_EXAMPLE}") from error
     if not isinstance(row, dict):
-        raise BadInputError(f"line {number} is no JSON object: write one such as {_EXAMPLE}")
+        raise BadInputError(f"line {number} is not a JSON object: write one such as {_EXAMPLE}")
     return row
 
 
 def _text(row: dict[str, Any], names: tuple[str, ...], number: int) -> str:
-    """The text under the first of the names that the row has."""
-    found = next((row[name] for name in names if name in row), None)
-    if not isinstance(found, str):
+    """Return the text under the first of `names` that the row has."""
+    text = next((row[name] for name in names if name in row), None)
+    if not isinstance(text, str):
         raise BadInputError(f"line {number} has no text under {' or '.join(map(repr, names))}: write {_EXAMPLE}")
-    return found
+    return text

@@ -1,10 +1,9 @@
-"""A process that judges answers, and what its owner knows of it from outside.
+"""A worker process that verifies batches of answers, and the handle by which its owner watches it.
 
-A batch of pairs goes in as one message, their verdicts come back as one. Meanwhile the worker writes into shared
-memory which pair it has begun, at which time of its processor and of the clock, so that the guilty pair of a batch is
-known when the worker hangs or dies. No signal is ever raised inside a verifier: who is out of time is killed, and who
-is out of memory (address space) ends with an exit code of its own. When its owner dies, the kernel ends the worker,
-whatever it is doing.
+A batch is one message, and so are its verdicts. The worker writes the index of the current pair, its CPU time and the
+wall-clock time at the start of that pair into shared memory, so that the owner knows which pair made it hang or die. No
+signal is raised inside a verifier: a worker that exceeds its time is killed, and one that exceeds its address space
+exits with a code of its own. If the owner dies, the kernel ends the worker.
 """
 
 from __future__ import annotations
@@ -30,20 +29,22 @@ if TYPE_CHECKING:
 
 Pair: TypeAlias = tuple[str, str]  # (statement, answer)
 
-OUT_OF_MEMORY = 77  # the exit code
+OUT_OF_MEMORY = 77  # exit code
 _MODULES = ["everlearn.domains.worker", "everlearn.domains.integration.domain"]
 _START_SECONDS = 120.0
 
 
 class Worker:
-    """One process and the pipe to it. It loads its domain while its owner does something else."""
+    """A worker process and the pipe to it. It loads its domain in the background."""
 
     def __init__(self, entry: EntryPoint, memory_bytes: int) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_MODULES)
         self.pipe, theirs = context.Pipe()
         life, self._life = context.Pipe(duplex=False)
-        self._begun: MutableSequence[float] = context.RawArray("d", 3)  # index, its processor time, its clock
+        self._begun: MutableSequence[float] = context.RawArray(
+            "d", 3
+        )  # index of the pair, CPU time and clock at its start
         self._domain = entry.name
         self._ready = False
         self.process = context.Process(target=serve, args=(theirs, life, self._begun, entry, memory_bytes), daemon=True)
@@ -52,48 +53,48 @@ class Worker:
         life.close()
 
     def ready(self) -> None:
-        """Wait until the domain is loaded. EverlearnError where that fails."""
-        if not self._ready and (not self.pipe.poll(_START_SECONDS) or self.answers() is None):
+        """Wait until the domain is loaded. Raises EverlearnError if that fails."""
+        if not self._ready and (not self.pipe.poll(_START_SECONDS) or self.receive() is None):
             self.kill()
             raise EverlearnError(
                 f"a verifier of {self._domain} did not start in a process of its own: its error is on standard error"
             )
         self._ready = True
 
-    def ask(self, batch: Sequence[Pair], *, seed: int) -> None:
-        """Send a batch. A worker that died meanwhile is noticed when its answers are read."""
-        self._begun[:] = (0.0, processor_seconds(self.process.pid), time.monotonic())
+    def send(self, batch: Sequence[Pair], *, seed: int) -> None:
+        """Send a batch. If the worker is dead, the next `receive` returns None."""
+        self._begun[:] = (0.0, cpu_seconds_of(self.process.pid), time.monotonic())
         try:
             self.pipe.send_bytes(json.dumps([seed, batch]).encode())
         except BrokenPipeError:
             return
 
-    def answers(self) -> list[Verdict] | None:
-        """The verdicts that have arrived, or None where the worker is dead."""
+    def receive(self) -> list[Verdict] | None:
+        """Return the verdicts on the batch, or None if the worker is dead."""
         try:
-            told = json.loads(self.pipe.recv_bytes())
+            verdicts = json.loads(self.pipe.recv_bytes())
         except (EOFError, OSError):
             return None
-        return [Verdict(ruling=Ruling(ruling), reason=reason) for ruling, reason in told]
+        return [Verdict(ruling=Ruling(ruling), reason=reason) for ruling, reason in verdicts]
 
     @property
-    def at(self) -> int:
-        """The index of the pair in its batch that it has begun last."""
+    def current_index(self) -> int:
+        """Index in the batch of the pair that was started last."""
         return int(self._begun[0])
 
     def spent(self) -> tuple[float, float]:
-        """Seconds of the processor, and of the clock, since that pair was begun."""
-        _, processor, clock = self._begun
-        return processor_seconds(self.process.pid) - processor, time.monotonic() - clock
+        """Return the CPU time and the wall-clock time since the current pair was started, in seconds."""
+        _, cpu, clock = self._begun
+        return cpu_seconds_of(self.process.pid) - cpu, time.monotonic() - clock
 
     def close(self) -> None:
-        """Let the worker end by itself, and see to it that it does."""
+        """Close the pipe, which ends the worker, and kill it if it does not end in time."""
         self.pipe.close()
         self.process.join(timeout=5)
         self.kill()
 
     def kill(self) -> int | None:
-        """End the process now, unless it has ended: its exit code."""
+        """Kill the process unless it has ended. Return its exit code."""
         self.pipe.close()
         self.process.join(timeout=0)
         self.process.kill()
@@ -102,33 +103,32 @@ class Worker:
         return self.process.exitcode
 
 
-def processor_seconds(pid: int | None) -> float:
-    """The processor time that a process has used, nought where there is none."""
+def cpu_seconds_of(pid: int | None) -> float:
+    """Return the CPU time of a process in seconds, 0 if it does not exist."""
     try:
-        return time.clock_gettime(
-            ~(pid or 0) << 3 | 2
-        )  # the number of a process's clock, as clock_getcpuclockid makes it
+        # Linux derives the ID of a CPU clock from the process ID, as clock_getcpuclockid does.
+        return time.clock_gettime(~(pid or 0) << 3 | 2)
     except OSError:
         return 0.0
 
 
 def serve(pipe: Connection, life: Connection, begun: Any, entry: EntryPoint, memory_bytes: int) -> None:
-    """What a worker does: answer until the other end of the pipe is closed, and end when that of `life` is."""
+    """Verify batches until the other end of `pipe` is closed; exit at once when that of `life` is. The worker's entry point."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(life)
+    exit_with_owner(life)
     domain: Domain = entry.load()()
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    told: list[list[str]] = []
+    verdicts: list[list[str]] = []
     try:
         while True:
-            pipe.send_bytes(json.dumps(told).encode())
+            pipe.send_bytes(json.dumps(verdicts).encode())
             seed, batch = json.loads(pipe.recv_bytes())
-            told = [_judged(domain, pair, index, begun, seed=seed) for index, pair in enumerate(batch)]
+            verdicts = [_verify(domain, pair, index, begun, seed=seed) for index, pair in enumerate(batch)]
     except (EOFError, ConnectionError):
         return
 
 
-def _judged(domain: Domain, pair: Pair, index: int, begun: Any, *, seed: int) -> list[str]:
+def _verify(domain: Domain, pair: Pair, index: int, begun: Any, *, seed: int) -> list[str]:
     begun[1], begun[2], begun[0] = time.process_time(), time.monotonic(), index
     try:
         verdict = domain.verify(*pair, seed=seed)
@@ -139,9 +139,9 @@ def _judged(domain: Domain, pair: Pair, index: int, begun: Any, *, seed: int) ->
     return [verdict.ruling, verdict.reason]
 
 
-def _end_with(life: Connection) -> None:
-    """Have the kernel send SIGIO, which ends a process, when the other end of the pipe is closed."""
+def exit_with_owner(life: Connection) -> None:
+    """Make the kernel end this process when the other end of the pipe is closed: by SIGIO, whose default is to exit."""
     fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(life, fcntl.F_SETFL, os.O_ASYNC | fcntl.fcntl(life, fcntl.F_GETFL))
-    if life.poll():  # closed before
+    if life.poll():  # it was closed before the signal was requested
         raise SystemExit(1)

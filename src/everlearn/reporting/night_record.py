@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate.decision import Decision
 from everlearn.ladder.tree import CurvePoint, Rung, point_of
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
     from everlearn.gate.evidence import PairedSuite
     from everlearn.ladder.tree import Ladder
+    from everlearn.problem import Measurement
 
 CPU_METRIC, WALL_METRIC = "cpu_seconds/", "seconds/"
 
@@ -56,6 +59,20 @@ class SizeRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SolvedItem:
+    """A suite item that the parent missed and the candidate solved, with an exact proof of the answer.
+
+    `status` is "proved" or "not decided"; `derivative` and `difference` are empty where nothing was decided in time.
+    """
+
+    statement: str
+    answer: str
+    derivative: str
+    difference: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NightRecord:
     """One night, from the arrived problems to its end.
 
@@ -78,6 +95,7 @@ class NightRecord:
     steps: tuple[StepTime, ...] = ()
     ingest: IngestCounts = field(default_factory=IngestCounts)
     notes: tuple[str, ...] = ()
+    solved: tuple[SolvedItem, ...] = ()
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal nights give equal bytes."""
@@ -113,6 +131,18 @@ def rates_by_size(pairs: Iterable[PairedSuite], *, sizes: Mapping[str, int]) -> 
         SizeRate(size=size, n=n, before=before / n, after=after / n)
         for size, (n, before, after) in sorted(counts.items())
     )
+
+
+def newly_solved(pairs: Iterable[PairedSuite], *, limit: int) -> tuple[Measurement, ...]:
+    """Return the candidate's correct answers to target items that the parent did not solve, at most `limit`."""
+    solved = (
+        after
+        for pair in pairs
+        if pair.kind is SuiteKind.TARGET
+        for before, after in zip(pair.before, pair.after, strict=True)
+        if after.verdict.is_correct and not before.verdict.is_correct
+    )
+    return tuple(islice(solved, limit))
 
 
 def rung_sizes(ladder: Ladder, *, domain: Domain) -> dict[str, int]:
@@ -164,4 +194,5 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "steps": tuple(StepTime(**step) for step in plain["steps"]),
         "ingest": IngestCounts(**plain["ingest"]),
         "notes": tuple(plain["notes"]),
+        "solved": tuple(SolvedItem(**item) for item in plain.get("solved", ())),  # older records have none
     }

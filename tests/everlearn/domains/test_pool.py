@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import BATCH, VerifierPool
-from everlearn.domains.worker import OUT_OF_MEMORY, processor_seconds, serve
+from everlearn.domains.worker import OUT_OF_MEMORY, cpu_seconds_of, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
 from everlearn.problem import Ruling
 
@@ -237,8 +237,8 @@ def test_an_unknown_domain_is_said_at_once() -> None:
 
 
 def test_a_process_that_is_gone_has_used_no_time() -> None:
-    assert processor_seconds(os.getpid()) > 0
-    assert processor_seconds(2**22 + 1) == 0
+    assert cpu_seconds_of(os.getpid()) > 0
+    assert cpu_seconds_of(2**22 + 1) == 0
 
 
 class Served:

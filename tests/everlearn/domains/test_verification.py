@@ -32,10 +32,10 @@ def test_one_line_comes_out_for_each_line_in_order() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"", "line 1 is no JSON: write"),
-        (b"x^2", "line 1 is no JSON: write"),
-        (b"[" * 60_000, "line 1 is no JSON: write"),
-        (b'["2*x", "x^2"]', "line 1 is no JSON object: write"),
+        (b"", "line 1 is not JSON: write"),
+        (b"x^2", "line 1 is not JSON: write"),
+        (b"[" * 60_000, "line 1 is not JSON: write"),
+        (b'["2*x", "x^2"]', "line 1 is not a JSON object: write"),
         (b'{"answer": "x"}', "no text under 'problem' or 'integrand'"),
         (b'{"problem": "x"}', "no text under 'answer' or 'antiderivative'"),
         (b'{"problem": "x", "answer": 3}', "no text under 'answer'"),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from datetime import UTC, datetime
 
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.domains.contract import load_domain
+from everlearn.gate.decision import Against
+from everlearn.gate.evidence import PairedSuite
 from everlearn.ladder.tree import CurvePoint, Ladder, Rung
-from everlearn.problem import Problem
+from everlearn.problem import Measurement, Problem, Ruling, Verdict
 from everlearn.reporting.night_record import (
+    NightRecord,
+    SolvedItem,
     StepTime,
     item_sizes,
+    newly_solved,
     refused_proposals,
     rung_sizes,
     step_metrics,
@@ -55,3 +62,37 @@ def test_a_guard_that_stopped_the_training_is_noted() -> None:
 def test_step_times_become_metrics() -> None:
     steps = (StepTime(name="ladder", seconds=3.0, cpu_seconds=2.0),)
     assert step_metrics(iter(steps)) == {"cpu_seconds/ladder": 2.0, "seconds/ladder": 3.0}
+
+
+def measured(*rulings: Ruling) -> tuple[Measurement, ...]:
+    return tuple(
+        Measurement(item=f"i{n}", root=f"i{n}", verdict=Verdict(ruling=ruling, reason=""), answer="x")
+        for n, ruling in enumerate(rulings)
+    )
+
+
+def test_newly_solved_are_target_items_that_the_parent_missed() -> None:
+    right, wrong, undecided = Ruling.CORRECT, Ruling.WRONG, Ruling.UNDECIDED
+    pairs = [
+        PairedSuite(
+            suite=kind,
+            kind=kind,
+            before=measured(wrong, right, undecided, wrong, wrong),
+            after=measured(right, right, right, wrong, right),
+            against=Against.PARENT,
+        )
+        for kind in (SuiteKind.SKILL, SuiteKind.TARGET)
+    ]
+    assert [m.item for m in newly_solved(pairs, limit=5)] == ["i0", "i2", "i4"]
+    assert [m.item for m in newly_solved(pairs, limit=2)] == ["i0", "i2"]
+
+
+def test_a_record_without_solved_items_still_loads() -> None:
+    item = SolvedItem(statement="2*x", answer="x^2", derivative="2*x", difference="0", status="proved")
+    record = NightRecord(
+        line="l", end="PUBLISHED", started=datetime(2026, 1, 1, tzinfo=UTC), cycle_key="k", solved=(item,)
+    )
+    assert NightRecord.from_json(record.to_json()) == record
+    old = json.loads(record.to_json())
+    del old["solved"]
+    assert NightRecord.from_json(json.dumps(old)).solved == ()

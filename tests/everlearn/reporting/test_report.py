@@ -256,3 +256,11 @@ def test_flat_curves_without_sizes_are_drawn() -> None:
 )
 def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
     assert charts.ticks(low, high) == pytest.approx(expected)
+
+
+def test_newly_solved_items_are_shown_with_their_proofs() -> None:
+    proved = SolvedItem(statement="2*x<1", answer="x^2", derivative="2*x", difference="0", status="proved")
+    page = render(replace(BARE, solved=(proved, replace(proved, derivative="", difference="", status="not decided"))))
+    assert "<code>2*x&lt;1</code>" in page
+    assert page.count("<b>proved</b>") == page.count("<b>not decided</b>") == 1
+    assert 'id="solved"' not in render(BARE)

@@ -16,6 +16,7 @@ from everlearn.problem import Problem
 if TYPE_CHECKING:
     import random
 
+    from everlearn.domains.contract import ExactProof
     from everlearn.problem import Verdict
 
 
@@ -50,6 +51,12 @@ class Integration:
     def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
         """Judge an answer again, slowly and independently."""
         return recheck.recheck(statement, answer, digits=digits)
+
+    def prove(self, statement: str, answer: str) -> ExactProof:
+        """Prove exactly that the answer is an antiderivative, for display. May take unbounded time."""
+        from everlearn.domains.integration.symbolic import prove_antiderivative  # imports SymPy
+
+        return prove_antiderivative(statement, answer)
 
     def prompt(self, statement: str, *, rng: random.Random) -> str:
         """The question as the model reads it, at markers drawn from `rng`."""

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from everlearn.domains import exact_proofs
+from everlearn.domains.contract import GROUP, ExactProof
+from everlearn.domains.exact_proofs import prove_answers
+from everlearn.errors import UnknownDomainError
+
+
+class Slow:
+    """A domain whose proof of `slow` never ends, and whose proof of `dies` kills the process."""
+
+    def prove(self, statement: str, answer: str) -> ExactProof:
+        if answer == "slow":
+            time.sleep(1000)
+        if answer == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ExactProof(proved=statement == "1")
+
+
+class Without:
+    """A domain without exact proofs."""
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    entry = EntryPoint(name="fake", value=f"{__name__}:{request.param}", group=GROUP)
+    monkeypatch.setattr(exact_proofs, "find_domain", lambda _: entry)
+    return "fake"
+
+
+def test_proofs_come_back_in_order() -> None:
+    pairs = [("2*x", "x^2"), ("2*x", "x^3"), ("cos(x)", "sin(x)")]
+    proofs = prove_answers("integration", pairs, timeout_s=60, total_timeout_s=120)
+    assert [proof.status for proof in proofs] == ["proved", "not decided", "proved"]
+
+
+def test_no_answers_start_no_process() -> None:
+    assert prove_answers("integration", []) == []
+
+
+def test_an_unknown_domain_is_refused() -> None:
+    with pytest.raises(UnknownDomainError):
+        prove_answers("chess", [])
+
+
+@pytest.mark.parametrize("domain", ["Slow"], indirect=True)
+def test_a_timeout_is_not_decided_and_the_next_is_proved(domain: str) -> None:
+    proofs = prove_answers(
+        domain, [("1", "slow"), ("1", ""), ("1", "dies"), ("1", "")], timeout_s=3, total_timeout_s=90
+    )
+    assert [proof.proved for proof in proofs] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("domain", ["Slow"], indirect=True)
+def test_the_total_time_is_bounded(domain: str) -> None:
+    started = time.monotonic()
+    proofs = prove_answers(domain, [("1", "slow")] * 5, timeout_s=1000, total_timeout_s=0.5)
+    assert time.monotonic() - started < 30
+    assert proofs == [ExactProof.not_decided()] * 5
+
+
+@pytest.mark.parametrize("domain", ["Without"], indirect=True)
+def test_a_domain_without_proofs_decides_nothing(domain: str) -> None:
+    assert [proof.status for proof in prove_answers(domain, [("1", "1")], total_timeout_s=60)] == ["not decided"]
