@@ -1,19 +1,19 @@
-"""Nights on a bad machine: each is disturbed in another way, and each has to end once, and only once.
+"""Disturb nights in every way that a machine can fail; each has to end with exactly one verdict.
 
     python -m bench.chaos [--nights 50] [--minutes M] [--faults NAME …] [--no-nightly] [--json]
 
-A SeaweedFS, a Prefect server on SQLite and `everlearn worker`, all real and all on this machine. A tiny night takes
-sums of six terms from about 70 % to 90 % in some 20 s of work: real steps, a real gate. What is published is taken back
-before the next night, so that each has the same to gain. The one in the middle is
-one of the profile `nightly`.
+SeaweedFS, a Prefect server on SQLite and `everlearn worker` are real and run on this machine. A tiny night improves
+sums of six terms from about 70 % to 90 % in about 20 s of work, with real steps and a real gate. Each published version is
+rolled back before the next night, so that all nights start from the same model. The night in the middle has the
+profile `nightly`.
 
     lost       nights without a verdict within ten minutes
-    twice      nights with more than one verdict, or data that was published twice
-    stuck      runs that are not over when the night is
-    recovery   seconds from the fault until every process that the night needs is at work again
+    twice      nights with more than one verdict, or whose data was published twice
+    stuck      runs that have not ended when the night has
+    recovery   seconds from the fault until every process that the night needs is running again
 
-Writes docs/chaos.json. Leaves out: several machines (a worker that knows nothing of the one before stands for another
-one), and S3 that is away for longer than a minute (how long a night waits is tested with a clock of its own).
+Writes docs/chaos.json. Not covered: several machines (a worker without the records of the previous one stands for
+another machine), and S3 away for longer than a minute (that timeout is tested with a simulated clock).
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.disturbed import FAULTS, Fault, Site, say
+from bench.faults import FAULTS, Fault
+from bench.local_line import ROOT, LocalLine, log
 
 if TYPE_CHECKING:
     from everlearn.registry.events import Event
 
-OUT = Path("docs/chaos.json")
+OUT = ROOT / "docs" / "chaos.json"
 VERDICTS = {"published", "rejected", "insufficient"}
-PATIENCE_S, LONG_S = 600.0, 7200.0
+TIMEOUT_S, LONG_TIMEOUT_S = 600.0, 7200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One night. `recovery_s` is None where nothing was disturbed, or the fault came too late."""
+    """Result of one night. `recovery_s` is None without a fault, or if the fault came too late."""
 
     number: int
     fault: str
@@ -56,35 +57,37 @@ class Row:
 
 
 def main() -> None:
-    """Run the nights, print a line each, and write what was found."""
+    """Run the nights, log each, and write the summary."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--nights", type=int, default=50)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no night after that")
-    parser.add_argument("--faults", nargs="*", choices=sorted(FAULTS), help="only these, in turn")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no night after that")
+    parser.add_argument("--faults", nargs="*", choices=sorted(FAULTS), help="only these faults, in turn")
     parser.add_argument("--no-nightly", action="store_true", help="leave out the one long night")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     rows: list[Row] = []
     found: dict[str, Any] = {}
-    until = time.monotonic() + 60 * asked.minutes
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Site(Path(folder)) as site:
-        for number, name in enumerate(script(asked.nights, asked.faults or sorted(FAULTS)), start=1):
+    until = time.monotonic() + 60 * args.minutes
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder, LocalLine(Path(folder)) as line:
+        for number, name in enumerate(script(args.nights, args.faults or sorted(FAULTS)), start=1):
             if time.monotonic() > until:
                 break
-            long = number == (asked.nights + 1) // 2 and not asked.no_nightly
+            long = number == (args.nights + 1) // 2 and not args.no_nightly
             rows.append(
-                night(site, number, FAULTS["nothing" if long else name], patience_s=LONG_S if long else PATIENCE_S)
+                night(
+                    line, number, FAULTS["nothing" if long else name], timeout_s=LONG_TIMEOUT_S if long else TIMEOUT_S
+                )
             )
-            say(f"{rows[-1]}")
-            found = summary(rows, site.history())
+            log(f"{rows[-1]}")
+            found = summary(rows, line.history())
             OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            site.take_back()
+            line.roll_back()
     last = {name: found[name] for name in ("nights", "lost", "twice", "stuck", "recovery_seconds_max")}
-    print(json.dumps(last) if asked.json else json.dumps(found, indent=1))
+    print(json.dumps(last) if args.json else json.dumps(found, indent=1))
 
 
 def script(nights: int, names: list[str]) -> list[str]:
-    """Which fault disturbs which night: each as often as any other, in an order that is always the same."""
+    """Return the fault of each night: all equally often, in a seeded order."""
     rng = random.Random(7)
     drawn: list[str] = []
     while len(drawn) < nights:
@@ -92,24 +95,24 @@ def script(nights: int, names: list[str]) -> list[str]:
     return drawn[:nights]
 
 
-def night(site: Site, number: int, fault: Fault, *, patience_s: float) -> Row:
-    """One night, from its shard to its verdict and the end of all of its runs."""
-    site.hand_in(number, long=patience_s == LONG_S)
-    before, began = len(verdicts(site.history())), time.monotonic()
+def night(line: LocalLine, number: int, fault: Fault, *, timeout_s: float) -> Row:
+    """Run one night, from its problems to its verdict and the end of all of its runs."""
+    line.add_problems(number, long=timeout_s == LONG_TIMEOUT_S)
+    before, began = len(verdicts(line.history())), time.monotonic()
     struck: float | None = None
     recovered: float | None = None
-    site.begin()
-    while time.monotonic() - began < patience_s:
-        if struck is None and fault.is_due(site):
+    line.start_night()
+    while time.monotonic() - began < timeout_s:
+        if struck is None and fault.is_due(line):
             struck = time.monotonic()
-            fault.strike(site)
-        over = len(verdicts(site.history())) > before
-        if struck is not None and recovered is None and (over or site.is_whole()):
+            fault.strike(line)
+        over = len(verdicts(line.history())) > before
+        if struck is not None and recovered is None and (over or line.is_whole()):
             recovered = time.monotonic()
-        if over and not site.unended():
+        if over and not line.unfinished_runs():
             break
         time.sleep(1.0)
-    fresh = verdicts(site.history())[before:]
+    fresh = verdicts(line.history())[before:]
     return Row(
         number=number,
         fault=fault.name,
@@ -117,17 +120,17 @@ def night(site: Site, number: int, fault: Fault, *, patience_s: float) -> Row:
         seconds=round(time.monotonic() - began, 1),
         struck=struck is not None,
         recovery_s=round(recovered - struck, 1) if struck and recovered and fault.name != "nothing" else None,
-        stuck=len(site.unended()),
+        stuck=len(line.unfinished_runs()),
     )
 
 
 def verdicts(history: tuple[Event, ...]) -> list[Event]:
-    """The nights that have ended, in their order."""
+    """Return the verdicts of nights, in order."""
     return [event for event in history if event.kind in VERDICTS]
 
 
 def summary(rows: list[Row], history: tuple[Event, ...]) -> dict[str, Any]:
-    """The figures, and how long each kind of recovery took."""
+    """Return the totals, and the recovery times of each fault."""
     ends = Counter(event.cycle_key for event in verdicts(history))
     took = defaultdict(list)
     for row in rows:
