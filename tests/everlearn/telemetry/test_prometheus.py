@@ -61,11 +61,11 @@ def collector_of(line: Registry, *, now: datetime, timeout_s: float = 5.0, **mor
 
 
 def test_new_line_exports_the_base_model_and_no_verdict(s3_store: S3Store) -> None:
-    found = scrape(collector_of(open_line(s3_store), now=WHEN))
-    assert (found["up",], found["champion",], found["versions",]) == (1, 0, 0)
-    assert found["verdicts_total", "PUBLISHED"] == 0
-    assert not {("seconds_since_verdict",), ("cycle_open_seconds",), ("lease_age_seconds",)} & set(found)
-    assert not [name for name, *_ in found if name.startswith(("step_", "pass_rate", "prefect_", "queue_"))]
+    samples = scrape(collector_of(open_line(s3_store), now=WHEN))
+    assert (samples["up",], samples["champion",], samples["versions",]) == (1, 0, 0)
+    assert samples["verdicts_total", "PUBLISHED"] == 0
+    assert not {("seconds_since_verdict",), ("cycle_open_seconds",), ("lease_age_seconds",)} & set(samples)
+    assert not [name for name, *_ in samples if name.startswith(("step_", "pass_rate", "prefect_", "queue_"))]
 
 
 def test_scrape_matches_history_and_last_night(s3_store: S3Store) -> None:
@@ -86,21 +86,21 @@ def test_scrape_matches_history_and_last_night(s3_store: S3Store) -> None:
     opened = open_cycle(s3_store, LINE, INPUTS, clock=lambda: at)
 
     with Lease(s3_store, LINE, clock=lambda: at):
-        found = scrape(collector_of(line, now=at + timedelta(seconds=90), queue=CachedQuery(lambda: QUEUE)))
-    assert (found["up",], found["champion",], found["versions",], found["versions_barred",]) == (1, 1, 2, 1)
-    verdicts = {end: found["verdicts_total", end] for end in ("PUBLISHED", "REJECTED", "INSUFFICIENT", "NO_NEW_DATA")}
+        samples = scrape(collector_of(line, now=at + timedelta(seconds=90), queue=CachedQuery(lambda: QUEUE)))
+    assert (samples["up",], samples["champion",], samples["versions",], samples["versions_barred",]) == (1, 1, 2, 1)
+    verdicts = {end: samples["verdicts_total", end] for end in ("PUBLISHED", "REJECTED", "INSUFFICIENT", "NO_NEW_DATA")}
     assert verdicts == {"PUBLISHED": 2, "REJECTED": 1, "INSUFFICIENT": 0, "NO_NEW_DATA": 1}
-    assert (found["rollbacks_total",], found["seconds_since_verdict",]) == (1, 90)
-    assert (found["cycle_open",], found["cycle_open_seconds",]) == (1, 90)
-    assert (found["lease_held",], found["lease_age_seconds",]) == (1, 90)
-    assert (found["step_seconds", "train"], found["step_cpu_seconds", "report"]) == (10, 9)
-    assert (found["step_rollouts", "train"], found["step_verdicts", "report"]) == (160, 0)
-    assert (found["rollouts_per_second",], found["verdicts_per_second",]) == (10, 12)
+    assert (samples["rollbacks_total",], samples["seconds_since_verdict",]) == (1, 90)
+    assert (samples["cycle_open",], samples["cycle_open_seconds",]) == (1, 90)
+    assert (samples["lease_held",], samples["lease_age_seconds",]) == (1, 90)
+    assert (samples["step_seconds", "train"], samples["step_cpu_seconds", "report"]) == (10, 9)
+    assert (samples["step_rollouts", "train"], samples["step_verdicts", "report"]) == (160, 0)
+    assert (samples["rollouts_per_second",], samples["verdicts_per_second",]) == (10, 12)
     row = DECISION.rows[0]
     place = ("pass_rate", str(row.against), str(row.kind), row.suite)
-    assert (found[(*place, "before")], found[(*place, "after")]) == (row.before, row.after)
-    assert (found["prefect_up",], found["queue_wait_seconds",], found["queue_oldest_seconds",]) == (1, 4, 7)
-    assert (found["nights_waiting",], found["nights_late",], found["nights_running",]) == (2, 1, 1)
+    assert (samples[(*place, "before")], samples[(*place, "after")]) == (row.before, row.after)
+    assert (samples["prefect_up",], samples["queue_wait_seconds",], samples["queue_oldest_seconds",]) == (1, 4, 7)
+    assert (samples["nights_waiting",], samples["nights_late",], samples["nights_running",]) == (2, 1, 1)
 
     close_cycle(s3_store, opened, end=End.REJECTED)
     after = scrape(collector_of(line, now=at))
@@ -133,9 +133,9 @@ def test_prefect_outage_keeps_line_metrics(s3_store: S3Store) -> None:
     def refuse() -> QueueStatus:
         raise StoreDownError("no answer")
 
-    found = scrape(collector_of(open_line(s3_store), now=WHEN, queue=CachedQuery(refuse)))
-    assert (found["up",], found["prefect_up",]) == (1, 0)
-    assert ("nights_waiting",) not in found
+    samples = scrape(collector_of(open_line(s3_store), now=WHEN, queue=CachedQuery(refuse)))
+    assert (samples["up",], samples["prefect_up",]) == (1, 0)
+    assert ("nights_waiting",) not in samples
     idle = QueueStatus(wait_s=None, oldest_s=0.0, waiting=0, late=0, running=0)
     assert ("queue_wait_seconds",) not in scrape(
         collector_of(open_line(s3_store), now=WHEN, queue=CachedQuery(lambda: idle))
