@@ -15,6 +15,7 @@ from everlearn.ladder import rendering
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.reporting import charts
+from everlearn.reporting.night_record import SolvedItem
 from everlearn.reporting.report import (
     IngestCounts,
     NightRecord,
