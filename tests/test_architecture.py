@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -106,3 +107,39 @@ def test_no_module_is_longer_than_350_lines() -> None:
         if (length := len(file.read_text(encoding="utf-8").splitlines())) > 350
     }
     assert not long
+
+
+def modules() -> list[Path]:
+    return [file for folder in ("src/everlearn", "tasks", "flows") for file in (ROOT / folder).rglob("*.py")]
+
+
+def test_the_top_level_of_everlearn_holds_at_most_eight_modules() -> None:
+    assert len(list((ROOT / "src" / "everlearn").glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("package", sorted(file.parent.name for file in modules() if file.name == "__init__.py"))
+def test_each_package_states_its_subject(package: str) -> None:
+    [file] = [each for each in modules() if each.name == "__init__.py" and each.parent.name == package]
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1 or package in {"cli", "settings"}, "a package exports nothing by itself"
+
+
+def test_a_module_name_recurs_only_as_the_same_verb() -> None:
+    places: dict[str, list[str]] = {}
+    for file in modules():
+        place = file.relative_to(ROOT).parts
+        if file.name != "__init__.py" and not ("domains" in place and len(place) > 4):  # members of the domain contract
+            places.setdefault(file.stem, []).append("cli" if "cli" in place else place[0])
+    verbs = {"cli", "tasks", "flows"}
+    recurring = {name: found for name, found in places.items() if len(found) > 1}
+    assert not {name: found for name, found in recurring.items() if set(found) - verbs or len(set(found)) < len(found)}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for file in modules():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(ROOT)))
+    assert not {name: found for name, found in places.items() if len(found) > 1}

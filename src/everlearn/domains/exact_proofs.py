@@ -13,14 +13,14 @@ import time
 from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import ExactProof, ExactProver, find_domain
-from everlearn.domains.worker import exit_with_owner
+from everlearn.domains.verifier_process import exit_with_owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.metadata import EntryPoint
     from multiprocessing.connection import Connection
 
-    from everlearn.domains.worker import Pair
+    from everlearn.domains.verifier_process import Pair
 
 TIMEOUT_S = 2.0
 TOTAL_TIMEOUT_S = 8.0

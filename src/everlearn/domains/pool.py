@@ -18,14 +18,14 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
 from everlearn.domains.contract import find_domain
-from everlearn.domains.worker import OUT_OF_MEMORY, Worker
+from everlearn.domains.verifier_process import OUT_OF_MEMORY, Worker
 from everlearn.problem import Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from everlearn.domains.worker import Pair
+    from everlearn.domains.verifier_process import Pair
 
 BATCH = 256  # pairs: about 20 ms of work, much more than the cost of a message
 _CHARACTERS = 60_000  # of a batch: less than the buffer of a pipe, so that a write never blocks

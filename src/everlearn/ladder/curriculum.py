@@ -1,9 +1,9 @@
-"""Which rungs to train on next: where the measured pass rate is strictly between none and all.
+"""Choose the rungs to train on next, mostly those whose pass rate is strictly between 0 and 1.
 
-Pass rates are kept by *size class* (what the domain says is comparable), as counts that forget: each class's rate is
-measured on the rollouts of the last steps. A rung is drawn in proportion to sqrt(p (1 - p)), the spread of the reward
-in its class; the first class that is not solved yet has a floor, so that the frontier is always tried, and the rungs
-of mastered classes share a fixed part, so that nothing is forgotten.
+Pass rates are kept per *size class* (problems that the domain calls comparable) as exponentially discounted counts of
+the latest rollouts. A rung is drawn in proportion to sqrt(p (1 - p)), the standard deviation of the reward in its
+class. The easiest class that is still unsolved has a minimum share, so that the frontier is always sampled, and the
+mastered classes share a fixed part (replay) against forgetting.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import random
 
-MEMORY = 0.7
+DISCOUNT = 0.7
+"""Factor by which earlier counts are multiplied when new outcomes arrive."""
 SOLVED, UNSOLVED = 0.9, 0.1
+"""Pass rates from which a class counts as mastered, and below which it counts as unsolved."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Curriculum:
-    """State of the schedule: `seen` holds discounted (rollouts, passes) by class, `used` how often a rung was drawn."""
+    """State of the schedule: discounted (rollouts, passes) per class in `seen`, number of draws per rung in `used`.
+
+    `classes` maps a size to the digests of its rungs, `replay` is the share of mastered classes, `frontier` the minimum
+    share of the first unsolved class; `uniform` draws all rungs with equal probability instead.
+    """
 
     classes: dict[int, list[str]]
     replay: float
@@ -31,12 +37,12 @@ class Curriculum:
     used: dict[str, int] = field(default_factory=dict)
 
     def rate(self, size: int) -> float:
-        """The measured pass rate of a class; with no measurement, that it is unsolved."""
+        """Return the measured pass rate of a class; 0 if it has not been measured."""
         rollouts, passes = self.seen.get(size, (0.0, 0.0))
         return passes / rollouts if rollouts else 0.0
 
     def weights(self) -> dict[int, float]:
-        """How much of the next step each class gets; sums to one."""
+        """Return the share of the next step for each class; the shares sum to 1."""
         rungs = {size: len(self.classes[size]) for size in sorted(self.classes)}
         spread = {size: count * math.sqrt(self.rate(size) * (1 - self.rate(size))) for size, count in rungs.items()}
         mastered = [size for size in spread if self.rate(size) >= SOLVED]
@@ -48,20 +54,22 @@ class Curriculum:
             floor = self.frontier if total else 1.0
             share = {size: (1 - floor) * part for size, part in share.items()}
             share[first] += floor
-        kept = self.replay if open_classes else 1.0
-        kept = kept if mastered else 0.0
-        weights = {size: (1 - kept) * part for size, part in share.items()}
+        replay = self.replay if open_classes else 1.0
+        replay = replay if mastered else 0.0
+        weights = {size: (1 - replay) * part for size, part in share.items()}
         easy = sum(rungs[size] for size in mastered)
-        return weights | {size: kept * rungs[size] / easy for size in mastered}
+        return weights | {size: replay * rungs[size] / easy for size in mastered}
 
     def choose(self, rng: random.Random, *, count: int) -> list[str]:
-        """`count` different rungs (fewer if there are not so many), the least used of a class first."""
+        """Draw `count` distinct rungs (fewer if there are fewer), the least used of a class first."""
         if self.uniform:
             every = [digest for digests in self.classes.values() for digest in digests]
             return rng.sample(every, min(count, len(every)))
         weights = self.weights()
-        left = {size: sorted(digests, key=lambda digest: (self.used.get(digest, 0), rng.random())) for size, digests in
-                sorted(self.classes.items())}  # fmt: skip
+        left = {
+            size: sorted(digests, key=lambda digest: (self.used.get(digest, 0), rng.random()))
+            for size, digests in sorted(self.classes.items())
+        }
         chosen: list[str] = []
         while len(chosen) < count and any(left[size] and weights.get(size) for size in left):
             able = [size for size in left if left[size] and weights.get(size)]
@@ -72,13 +80,13 @@ class Curriculum:
         return chosen
 
     def count(self, size: int, *, rollouts: int, passed: int) -> None:
-        """Add to what is known of a class, without fading: for the rates that a ladder brings."""
+        """Add to the counts of a class without discounting them: for the pass rates measured while the ladder grew."""
         if rollouts:
             before = self.seen.get(size, (0.0, 0.0))
             self.seen[size] = (before[0] + rollouts, before[1] + passed)
 
     def learn(self, outcomes: dict[int, tuple[int, int]]) -> None:
-        """Take in (rollouts, passes) by class; what was known before fades."""
+        """Add (rollouts, passes) per class after discounting the earlier counts."""
         for size, (rollouts, passes) in outcomes.items():
             before = self.seen.get(size, (0.0, 0.0))
-            self.seen[size] = (before[0] * MEMORY + rollouts, before[1] * MEMORY + passes)
+            self.seen[size] = (before[0] * DISCOUNT + rollouts, before[1] * DISCOUNT + passes)

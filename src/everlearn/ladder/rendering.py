@@ -1,4 +1,4 @@
-"""A ladder made ready to be looked at: a tree cut to what a page can hold, and a table of pass rates by size and depth."""
+"""Prepare a ladder for display: a tree pruned to the size of a page, and a table of pass rates by size and depth."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
     from everlearn.ladder.tree import Rung
 
-MOST_WHOLE = 400  # a ladder of this many rungs is shown whole
-MOST_ROOTS = 12  # of a larger one
-MOST_BELOW = 40  # rungs shown below each of them
-MOST_DEPTH = 40
-_PLENTY = 10**60  # shared out among the children of MOST_DEPTH levels, it never runs out
+MAX_UNPRUNED = 400  # rungs; a ladder of at most this size is shown completely
+MAX_ROOTS = 12  # roots shown of a larger ladder
+MAX_BELOW_ROOT = 40  # rungs shown below each of these roots
+MAX_DEPTH = 40
+_UNLIMITED = 10**60  # a quota that is not used up when it is divided among the children of MAX_DEPTH levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRate:
-    """Passed rollouts of a rung or of many: before, and after where it was measured again."""
+    """Share of passed rollouts over one or more rungs, before training and after it (None if not measured again)."""
 
     rungs: int
     before: float
@@ -30,7 +30,7 @@ class PassRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A rung with the children that are shown; `hidden` counts the children left out, `below` all descendants."""
+    """A rung with its displayed children; `hidden` counts the omitted children, `below` all descendants."""
 
     rung: Rung
     rate: PassRate
@@ -41,14 +41,14 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap:
-    """Pass rates by size (rows) and depth (columns); None where there is no rung."""
+    """Pass rates by problem size (rows) and depth (columns); None in cells without a rung."""
 
     depths: tuple[int, ...]
     rows: tuple[tuple[int, tuple[PassRate | None, ...]], ...]
 
 
 def rate_of(rungs: Sequence[Rung]) -> PassRate:
-    """The pass rate over all rollouts of these rungs; `after` counts only rungs that were measured again."""
+    """Return the pass rate over all rollouts of these rungs; `after` covers only rungs that were measured again."""
     again = [rung for rung in rungs if rung.rollouts_after]
     after = (
         _share(sum(r.passed_after or 0 for r in again), sum(r.rollouts_after or 0 for r in again)) if again else None
@@ -61,21 +61,24 @@ def rate_of(rungs: Sequence[Rung]) -> PassRate:
 
 
 def branches(rungs: Sequence[Rung]) -> tuple[tuple[Branch, ...], int]:
-    """The trees to show, largest first, and how many more roots there are. A rung without its parent counts as a root."""
+    """Return the trees to show, largest first, and the number of omitted roots.
+
+    A rung whose parent is missing counts as a root.
+    """
     known = {rung.digest for rung in rungs}
     children: dict[str | None, list[Rung]] = defaultdict(list)
     for rung in rungs:
         children[rung.parent if rung.parent in known else None].append(rung)
     below = _descendants(rungs)
     roots = sorted(children[None], key=lambda rung: -below[rung.digest])
-    whole = len(rungs) <= MOST_WHOLE
-    quota = _PLENTY if whole else MOST_BELOW
-    shown = tuple(_branch(root, children, below, quota, depth=0) for root in (roots if whole else roots[:MOST_ROOTS]))
+    whole = len(rungs) <= MAX_UNPRUNED
+    quota = _UNLIMITED if whole else MAX_BELOW_ROOT
+    shown = tuple(_branch(root, children, below, quota, depth=0) for root in (roots if whole else roots[:MAX_ROOTS]))
     return shown, len(roots) - len(shown)
 
 
 def heat_map(rungs: Sequence[Rung], *, sizes: Mapping[str, int]) -> HeatMap | None:
-    """Pass rates by size and depth; None when no size is known."""
+    """Return the pass rates by size and depth; None if no size is known."""
     cells: dict[tuple[int, int], list[Rung]] = defaultdict(list)
     for rung in rungs:
         if rung.digest in sizes:
@@ -93,9 +96,9 @@ def heat_map(rungs: Sequence[Rung], *, sizes: Mapping[str, int]) -> HeatMap | No
 def _branch(
     rung: Rung, children: Mapping[str | None, list[Rung]], below: Mapping[str, int], quota: int, *, depth: int
 ) -> Branch:
-    """The rung with at most `quota` rungs below it, some of them at every depth: about its root as children."""
+    """Build the branch of a rung with at most `quota` rungs below it: sqrt(quota) children, the rest shared among them."""
     inner = sorted(children.get(rung.digest, ()), key=lambda child: -below[child.digest])
-    shown = inner[: isqrt(quota)] if depth < MOST_DEPTH else []
+    shown = inner[: isqrt(quota)] if depth < MAX_DEPTH else []
     each = (quota - len(shown)) // max(1, len(shown))
     return Branch(
         rung=rung,
@@ -107,7 +110,7 @@ def _branch(
 
 
 def _descendants(rungs: Sequence[Rung]) -> dict[str, int]:
-    """How many rungs stand below each, counted from the deepest upwards."""
+    """Count the descendants of each rung, from the deepest level upwards."""
     below = {rung.digest: 0 for rung in rungs}
     for rung in sorted(rungs, key=lambda rung: -rung.depth):
         if rung.parent in below:

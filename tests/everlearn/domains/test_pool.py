@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import BATCH, VerifierPool
-from everlearn.domains.worker import OUT_OF_MEMORY, cpu_seconds_of, serve
+from everlearn.domains.verifier_process import OUT_OF_MEMORY, cpu_seconds_of, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
 from everlearn.problem import Ruling
 

@@ -26,7 +26,7 @@ def curriculum(
 
 
 @given(rates)
-def test_the_shares_of_a_step_add_up_to_one(passed: dict[int, int]) -> None:
+def test_shares_of_a_step_sum_to_one(passed: dict[int, int]) -> None:
     assert sum(curriculum(passed).weights().values()) == pytest.approx(1.0)
 
 
@@ -39,7 +39,7 @@ def test_mastered_classes_keep_their_share(passed: dict[int, int]) -> None:
     assert share == pytest.approx(expected)
 
 
-def test_the_first_unsolved_class_is_always_tried_and_those_beyond_it_are_not() -> None:
+def test_only_the_first_unsolved_class_has_a_minimum_share() -> None:
     weights = curriculum({2: 95, 4: 50, 6: 0, 8: 0}).weights()
     assert weights[6] == pytest.approx(0.8 * 0.2)
     assert weights[8] == 0.0
@@ -55,34 +55,34 @@ def test_a_class_with_more_rungs_is_drawn_more_often() -> None:
     assert weights[4] / weights[6] == pytest.approx(5 / 1)
 
 
-def test_with_nothing_between_none_and_all_the_frontier_gets_everything() -> None:
+def test_without_mixed_classes_the_frontier_gets_everything() -> None:
     assert curriculum({6: 0, 8: 0}).weights() == {6: 1.0, 8: 0.0}
 
 
-def test_a_step_draws_different_rungs_and_the_least_used_first() -> None:
+def test_a_step_draws_distinct_rungs_least_used_first() -> None:
     made = curriculum({4: 50})
     first = made.choose(random.Random(0), count=3)
     second = made.choose(random.Random(1), count=2)
     assert len({*first, *second}) == 5
 
 
-def test_a_small_ladder_gives_what_it_has() -> None:
+def test_a_small_ladder_gives_all_its_rungs() -> None:
     assert len(curriculum({4: 50}).choose(random.Random(0), count=99)) == 5
 
 
-def test_uniform_draws_from_every_class() -> None:
+def test_uniform_sampling_draws_from_every_class() -> None:
     chosen = curriculum({2: 100, 4: 50, 8: 0}, uniform=True).choose(random.Random(0), count=99)
     assert len(chosen) == 15
 
 
-def test_what_was_measured_long_ago_fades() -> None:
+def test_old_measurements_are_discounted() -> None:
     made = curriculum({4: 0})
     for _ in range(40):
         made.learn({4: (8, 8)})
     assert made.rate(4) > 0.99
 
 
-def test_a_class_without_measurement_is_unsolved() -> None:
+def test_an_unmeasured_class_is_unsolved() -> None:
     made = curriculum({4: 50})
     made.count(6, rollouts=0, passed=0)
     assert made.rate(6) == 0.0

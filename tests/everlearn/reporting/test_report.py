@@ -229,13 +229,13 @@ def test_large_ladders_are_truncated() -> None:
     large = [rung(f"{r}") for r in range(20)]
     large += [rung(f"{r}/{k}", f"{r}", depth=1) for r in range(20) for k in range(30)]
     shown, more = rendering.branches(large)
-    assert (len(shown), more, shown[0].hidden) == (rendering.MOST_ROOTS, 8, 24)
+    assert (len(shown), more, shown[0].hidden) == (rendering.MAX_ROOTS, 8, 24)
     assert "of 20, the largest trees" in render(replace(FULL, ladder=tuple(large)))
 
 
 def test_deep_ladders_are_truncated() -> None:
     deep = [rung("0")] + [rung(f"{k}", f"{k - 1}", depth=k) for k in range(1, 60)]
-    assert render(replace(FULL, ladder=tuple(deep))).count("<details") == rendering.MOST_DEPTH + 1
+    assert render(replace(FULL, ladder=tuple(deep))).count("<details") == rendering.MAX_DEPTH + 1
 
 
 def test_unmeasured_rungs_have_no_rate() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Pair: TypeAlias = tuple[str, str]  # (statement, answer)
 
 OUT_OF_MEMORY = 77  # exit code
-_MODULES = ["everlearn.domains.worker", "everlearn.domains.integration.domain"]
+_MODULES = ["everlearn.domains.verifier_process", "everlearn.domains.integration.domain"]
 _START_SECONDS = 120.0
 
 
