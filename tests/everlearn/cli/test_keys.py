@@ -64,4 +64,4 @@ def test_keys_show_without_a_private_key_or_unsigned(
     params.write_text("signing: {key_file: none}", encoding="utf-8")
     ended = everlearn("keys", "show")
     assert ended.code == SettingsError.exit_code
-    assert "everlearn keys new none" in ended.err
+    assert f"everlearn keys new {params.parent / 'none'}" in ended.err
