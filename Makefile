@@ -1,4 +1,4 @@
-# Everything from a fresh clone: each target does the set-up it needs, and says so. `make` lists them.
+# Everything from a fresh clone: each target does the set-up that it needs. `make` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -7,10 +7,10 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-# What the slow tests need from outside Python; a test whose program is missing is skipped.
+# Debian packages of the slow tests; a test whose program is missing is skipped.
 DEBIAN := chromium postgresql iproute2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# One thread a process and no spinning: a busy machine must not make a night ten times slower.
+# One thread per process and no spinning: under load, spinning threads made a night ten times slower.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -41,7 +41,7 @@ check: install ## format, lint, types, architecture: a few seconds
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
-format: install ## format the code and mend what ruff can mend
+format: install ## format the code and apply the fixes of ruff
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 docs: install ## write docs/cli.md and docs/settings.md from the code
@@ -52,11 +52,11 @@ lock: install ## write requirements.lock from what is installed
 	@$(PIP) freeze --exclude-editable | sed -E 's/^(torch==[^+]*)\+.*/\1/' | grep -v '^#' > requirements.lock
 	@echo "requirements.lock: $$(wc -l < requirements.lock) versions"
 
-clean: ## stop the local servers and remove what can be made again (published versions stay in .everlearn)
+clean: ## stop the local servers and remove what can be rebuilt (published versions stay in .everlearn)
 	@test ! -x $(BIN)/everlearn || $(BIN)/everlearn down
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
-# A stamp a step: what is newer than its stamp is done again, the rest takes no time.
+# One stamp file per step: a step runs again when an input is newer than its stamp.
 $(VENV)/created:
 	@echo "[1/3] creating $(VENV) with Python 3.11"
 	@./infra/create-venv $(VENV)
