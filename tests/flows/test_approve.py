@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import Pause
@@ -74,9 +75,10 @@ def publish(settings: Settings, name: str) -> str:
 
 def open_form(client: SyncPrefectClient, settings: Settings, version: str) -> UUID:
     """Create a run that waits for the form about that version."""
-    own_line = {"env": {"EVERLEARN_STORE__LINE": "asking"}}  # or other lines would refresh this form as well
-    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False, job_variables=own_line)
+    made: Any = approve.to_deployment("approve-asking", enforce_parameter_schema=False)
     deployment = made.apply()
+    own_line = {"env": {"EVERLEARN_STORE__LINE": "asking"}}  # or other lines would refresh this form as well
+    client.update_deployment(deployment, DeploymentUpdate(job_variables=own_line))
     parameters = {"config": {"version": version, "settings": settings.model_dump(mode="json")}}
     tags = ["line:asking", version]
     return client.create_flow_run_from_deployment(deployment, parameters=parameters, tags=tags).id
