@@ -75,9 +75,6 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     Raises:
         BadInputError: the file holds no problem of the domain.
     """
-    from everlearn.training.job import GrowthJob
-    from everlearn.training.ladder_growth import grow
-
     settings = installation.settings()
     domain = load_domain(settings.domain)
     read = rows.read(file, domain=settings.domain, load=load_domain).rows
@@ -88,6 +85,9 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     ]
     if not roots:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
+    from everlearn.training.job import GrowthJob  # imports torch, only for a file that can be used
+    from everlearn.training.ladder_growth import grow
+
     items = [
         problem.statement
         for path in sorted(settings.suites_directory.glob("*.jsonl"))
