@@ -47,7 +47,7 @@ def judge(pairs: Sequence[PairedSuite], *, settings: GateSettings, checks: Seque
     """Combine all suites and checks into one decision.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
-    INSUFFICIENT: no room for improvement, or too few items to prove or refute a claim.
+    INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
     Raises BadInputError if the same suite occurs twice against the same baseline.
     """
     repeated = [
@@ -123,7 +123,7 @@ def _judge_improvement(e: Evidence, *, improved: bool, other_improved: bool, too
     if other_improved:
         return Outcome.PASS, f"no worse: {_changes(e)}, and another target improved"
     if not e.has_room:
-        return Outcome.INSUFFICIENT, f"no room for improvement: the parent solves {e.before:.1%}"
+        return Outcome.INSUFFICIENT, f"nothing to gain: the parent solves {e.before:.1%}"
     if too_little:
         return (
             Outcome.FAIL,
@@ -166,7 +166,7 @@ def _reasons(
     if not targets:
         reasons.append("no target suite was measured against the parent, so no improvement can be shown")
     elif not any(e.can_show_improvement for e in targets):
-        reasons.append("no room for improvement: the parent is at the ceiling on every target suite")
+        reasons.append("nothing to gain: the parent is at the ceiling on every target suite")
     decisive = [row for row in rows if row.outcome is outcome] if outcome is not Outcome.PASS else rows
     decisive = sorted(decisive, key=lambda row: row.p_value is None)  # targets that had to improve come first
     reasons += [f"{row.suite} against the {row.against}: {row.sentence}" for row in decisive]

@@ -271,7 +271,7 @@ def test_small_gain_fails_and_unclear_gain_is_insufficient() -> None:
 def test_parent_at_the_ceiling_is_insufficient() -> None:
     decision = decide(pair("+" * 495 + "-" * 5, "+" * 500))
     assert decision.outcome is Outcome.INSUFFICIENT
-    assert decision.reasons[0].startswith("no room for improvement")
+    assert decision.reasons[0].startswith("nothing to gain")
 
 
 def test_without_a_target_the_outcome_is_insufficient() -> None:
