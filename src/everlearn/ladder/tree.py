@@ -1,11 +1,10 @@
 """The verified tree of variants below a set of roots, with the model's own pass rate on each.
 
-Pure and seeded: no model, no clock, no disk beyond `save` and `load`. After LADDER (Simonds & Yoshiyama 2025,
-arXiv 2503.00735), with one change: difficulty is the pass rate that was measured, never the depth that was assumed.
+No model and no clock. After LADDER (Simonds & Yoshiyama 2025,
+arXiv 2503.00735), with one change: difficulty is the measured pass rate, not the depth.
 
-A proposal becomes a rung only if the domain's grammar takes it, it is no duplicate by canonical form (its own
-ancestors included), and it is no kin (equal up to a constant factor) of any item of a suite: such leaks are counted
-and refused.
+A proposal becomes a rung only if it is in the domain's grammar, no rung has its canonical form, and it is not equivalent
+(equal up to a constant factor) to an item of a suite. Refused proposals are counted by reason.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """What one optimizer step saw. `pass_by_size` maps the size of a problem to the pass rate of its rollouts.
+    """Measurements of one optimizer step. `pass_by_size` maps the size of a problem to the pass rate of its rollouts.
 
-    `kl` is the divergence from the start of the training, `entropy` that of the policy, both in nats a token; `length`
-    is the mean of the answers in tokens. `stopped` says which guard ended the training here, if one did.
+    `kl` is the divergence from the initial policy and `entropy` that of the policy, both in nats per token; `length` is
+    the mean length of the answers in tokens. `stopped` is the guard that ended the training at this step, if any.
     """
 
     step: int
@@ -61,27 +60,32 @@ class CurvePoint:
 
 
 def point_of(plain: dict[str, Any]) -> CurvePoint:
-    """The point that `asdict` and JSON have made plain."""
+    """Return the point from its JSON form, the inverse of `asdict`."""
     return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})
 
 
 def digest_of(canonical: str) -> str:
-    """The name of a problem: SHA-256 of its canonical form."""
+    """Return the ID of a problem: SHA-256 of its canonical form."""
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(slots=True, kw_only=True)
 class Ladder:
-    """Rungs by digest, in the order in which they came, and how many proposals were refused for which reason."""
+    """Rungs by digest, in the order in which they were added, and the number of refused proposals by reason."""
 
     rungs: dict[str, Rung] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(
-        self, statement: str, *, domain: Domain, forbidden: frozenset[str], parent: Rung | None = None,
+        self,
+        statement: str,
+        *,
+        domain: Domain,
+        forbidden: frozenset[str],
+        parent: Rung | None = None,
         move: str | None = None,
-    ) -> Rung | None:  # fmt: skip
-        """Add a problem if it is legitimate; None, and a count under its reason, if it is refused."""
+    ) -> Rung | None:
+        """Add a problem. Return its rung, or None if it is refused, which is counted by reason."""
         refused = None
         try:
             domain.problem(statement)
@@ -98,15 +102,20 @@ class Ladder:
             return None
         depth = 0 if parent is None else parent.depth + 1
         rung = Rung(
-            digest=digest, statement=statement, parent=parent.digest if parent else None, depth=depth, move=move,
-            rollouts=0, passed=0,
-        )  # fmt: skip
+            digest=digest,
+            statement=statement,
+            parent=parent.digest if parent else None,
+            depth=depth,
+            move=move,
+            rollouts=0,
+            passed=0,
+        )
         self.rungs[digest] = rung
         self.counts["accepted" if parent else "root"] += 1
         return rung
 
     def set_pass_rate(self, digest: str, *, rollouts: int, passed: int, after: bool = False) -> None:
-        """Set a rung's pass rate, before or after training."""
+        """Set the pass rate of a rung, before or after training."""
         rung = self.rungs[digest]
         self.rungs[digest] = (
             replace(rung, rollouts_after=rollouts, passed_after=passed)
@@ -115,15 +124,15 @@ class Ladder:
         )
 
     def roots(self) -> list[Rung]:
-        """The problems that arrived."""
+        """Return the rungs without parent: the problems that arrived."""
         return [rung for rung in self.rungs.values() if rung.parent is None]
 
     def copy(self) -> Ladder:
-        """A ladder that can grow without changing this one."""
+        """Return a copy that can grow without changing this ladder."""
         return Ladder(rungs=dict(self.rungs), counts=Counter(self.counts))
 
     def save(self, path: Path) -> None:
-        """JSONL: the counts, then one rung a line."""
+        """Write JSONL: the counts, then one rung per line."""
         lines = [json.dumps({"counts": dict(sorted(self.counts.items()))})]
         lines += [json.dumps(asdict(rung)) for rung in self.rungs.values()]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -133,7 +142,7 @@ def load_ladder(path: Path) -> Ladder:
     """Read what `Ladder.save` wrote.
 
     Raises:
-        BadInputError: the file is missing or no ladder.
+        BadInputError: the file is missing or is not a ladder.
     """
     try:
         head, *rows = path.read_text(encoding="utf-8").splitlines()

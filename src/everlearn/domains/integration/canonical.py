@@ -1,9 +1,9 @@
-"""The canonical text of an expression: equal for whatever differs only in how it is written.
+"""Canonical text of an expression, equal for expressions that differ only in notation.
 
-Sums and products are flat, sorted and collected with exact coefficients; signs, quotients and integer powers are
-carried through; `exp(x)` is `e^x`, `sqrt(x)` is `x^(1/2)`, `sec(x)` is `cos(x)^(-1)`. Products of sums are not
-expanded, and no identity is used that holds on a part of the plane only: two texts may mean the same and still
-differ, which costs a duplicate, never a problem.
+Sums and products are flattened, sorted and collected with exact coefficients; signs, quotients and integer powers are
+distributed; `exp(x)` becomes `e^x`, `sqrt(x)` becomes `x^(1/2)`, `sec(x)` becomes `cos(x)^(-1)`. Products of sums are
+not expanded, and no identity is used that holds on a part of the complex plane only. Equal expressions may therefore
+have different canonical texts, which lets a duplicate pass; different ones never share a text.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Normal: TypeAlias = "tuple[Fraction, tuple[tuple[Base, Normal], ...]]"
 
 
 class Base(str):
-    """The text of what a power is taken of.
+    """Text of the base of a power.
 
-    `inside` is what it stands for where that is a product or a number, `terms` where it is a sum, whose first term
-    has the coefficient one.
+    `inside` is its normal form if it is a product or a number; `terms` are its terms if it is a sum, the first with
+    the coefficient one.
     """
 
     __slots__ = ("inside", "terms")
@@ -35,7 +35,7 @@ class Base(str):
     terms: tuple[Normal, ...]
 
     def __new__(cls, text: str, *, inside: Normal | None = None, terms: tuple[Normal, ...] = ()) -> Self:
-        """The base of that text."""
+        """Create the base."""
         made = super().__new__(cls, text)
         made.inside = inside
         made.terms = terms
@@ -48,7 +48,7 @@ UNIT: Normal = (_ONE, ())
 _HALF: Normal = (Fraction(1, 2), ())
 _MINUS: Normal = (Fraction(-1), ())
 _E = Base("e")
-_LARGEST_BITS = 90  # about the digits that the grammar reads
+_LARGEST_BITS = 90  # about the 30 digits that the grammar allows
 _ODD = frozenset({"sin", "tan", "asin", "atan", "acot", "acsc", "sinh", "tanh", "asinh", "atanh"})
 _EVEN = frozenset({"cos", "cosh"})
 _OVER = {"sec": "cos", "csc": "sin", "cot": "tan", "sech": "cosh", "csch": "sinh", "coth": "tanh"}
@@ -56,20 +56,20 @@ _OVER = {"sec": "cos", "csc": "sin", "cot": "tan", "sech": "cosh", "csch": "sinh
 
 @lru_cache(maxsize=65536)
 def canonical(text: str) -> str:
-    """The canonical text: an expression of the grammar, and its own canonical text, where it keeps to the limits.
+    """Return the canonical text: again an expression of the grammar, and its own canonical text, if within the limits.
 
     Raises:
-        GrammarError: the text is no expression of the grammar.
+        GrammarError: the text is not in the grammar.
     """
     return _show(_normal(parse(text)))
 
 
 @lru_cache(maxsize=65536)
 def equivalence(text: str) -> str:
-    """The canonical text without its constant factor: `4*x + 6` and `-pi*(2*x + 3)` share it.
+    """Return the canonical text without constant factor: `4*x + 6` and `-pi*(2*x + 3)` share it.
 
     Raises:
-        GrammarError: the text is no expression of the grammar.
+        GrammarError: the text is not in the grammar.
     """
     coefficient, factors = _normal(parse(text))
     kept = tuple((base, exponent) for base, exponent in factors if "x" in base or "x" in _show(exponent))
@@ -78,7 +78,7 @@ def equivalence(text: str) -> str:
 
 
 def _varying(exponent: Normal) -> Normal:
-    """An exponent of e without its constant terms, which are a constant factor of the power."""
+    """Return an exponent of e without its constant terms, which are a constant factor of the power."""
     terms = _terms(exponent)
     return _sum([(coefficient, factors) for coefficient, factors in terms if "x" in _show((_ONE, factors))])
 
@@ -96,7 +96,7 @@ def _negative(normal: Normal) -> Normal:
 
 
 def _terms(normal: Normal) -> Iterable[Normal]:
-    """The terms of a sum, or the one term that it is."""
+    """Return the terms of a sum, or the only term."""
     coefficient, factors = normal
     if len(factors) == 1 and factors[0][0].terms and factors[0][1] == UNIT:
         return [(coefficient * part, inner) for part, inner in factors[0][0].terms]
@@ -135,7 +135,7 @@ def _product(normals: list[Normal]) -> Normal:
 
 
 def _whole(normal: Normal) -> int | None:
-    """The integer that a normal form is, or None."""
+    """Return the value of a normal form that is an integer, or None."""
     return int(normal[0]) if not normal[1] and normal[0].denominator == 1 else None
 
 
@@ -151,18 +151,18 @@ def _power(base: Normal, exponent: Normal) -> Normal:
 
 
 def _fits(coefficient: Fraction, whole: int) -> bool:
-    """Whether the coefficient may be raised to the power: defined, and of a sane size."""
+    """Return whether the coefficient can be raised to the power: defined, and within `_LARGEST_BITS`."""
     bits = coefficient.numerator.bit_length() + coefficient.denominator.bit_length()
     return (coefficient != 0 or whole > 0) and (coefficient in (-1, 1) or bits * abs(whole) <= _LARGEST_BITS)
 
 
 def _closed(base: Normal, exponent: Normal) -> Normal:
-    """A power that cannot be carried into its base."""
+    """Return a power that cannot be distributed over its base."""
     coefficient, factors = base
     if coefficient == 1 and len(factors) == 1 and factors[0][1] == UNIT:
         return _ONE, ((factors[0][0], exponent),)
     whole = _whole(exponent)
-    if whole is not None and factors:  # the coefficient alone is too large to be raised
+    if whole is not None and factors:  # only the coefficient is too large to be raised
         raised = _power((_ONE, factors), exponent)
         return _product([raised, _closed((coefficient, ()), exponent)])
     text = str(coefficient) if not factors and coefficient >= 0 and coefficient.denominator == 1 else f"({_show(base)})"

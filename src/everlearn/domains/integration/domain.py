@@ -1,8 +1,8 @@
 """Integration: the problem is an integrand in x, the answer an antiderivative.
 
-The text that arrives is parsed by our grammar; what the model writes is never evaluated. `verify` judges by
-differentiating and comparing, `recheck` at 50 digits. The prompt, the moves and the generator treat a problem as a
-sum of terms (`term_sums.py`, `moves.py`), and a problem's size is its number of terms.
+All text is parsed by the grammar and never evaluated as code. `verify` differentiates the answer and compares it with
+the integrand, `recheck` does so at 50 digits. Prompts, moves and the generator treat a problem as a sum of terms
+(`term_sums.py`, `moves.py`). The size of a problem is its number of terms.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ class Integration:
     moves = moves.MOVES
 
     def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002 (the field's own name)
-        """The statement as a problem.
+        """Return the statement as a problem.
 
         Raises:
-            GrammarError: it is no expression of the grammar, or beyond its limits.
+            GrammarError: the statement is not in the grammar, or exceeds its limits.
         """
         grammar.parse(statement)
         named = id or hashlib.sha256(self.canonical(statement).encode()).hexdigest()[:16]
         return Problem(id=named, domain=self.name, statement=statement)
 
     def canonical(self, statement: str) -> str:
-        """Equal problems have equal canonical text."""
+        """Return text that is equal for equal problems."""
         return canonical.canonical(statement)
 
     def equivalence(self, statement: str) -> str:
-        """The canonical text up to a constant factor."""
+        """Return the canonical text up to a constant factor."""
         return canonical.equivalence(statement)
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
-        """Judge an answer, fast."""
+        """Judge an answer, fast, in double precision where that is safe."""
         return numeric_verifier.verify(statement, answer, seed=seed)
 
     def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
-        """Judge an answer again, slowly and independently."""
+        """Judge an answer again, slowly, by an independent method."""
         return recheck.recheck(statement, answer, digits=digits)
 
     def prove(self, statement: str, answer: str) -> ExactProof:
@@ -59,25 +59,25 @@ class Integration:
         return prove_antiderivative(statement, answer)
 
     def prompt(self, statement: str, *, rng: random.Random) -> str:
-        """The question as the model reads it, at markers drawn from `rng`."""
+        """Return the prompt, with markers drawn from `rng`."""
         return moves.prompt(statement, rng=rng)
 
     def extract(self, completion: str) -> str:
-        """The answer in a completion."""
+        """Return the answer in a completion."""
         return moves.extract(completion)
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> str:
-        """The prompt for an easier variant."""
+        """Return the prompt for an easier variant."""
         return moves.prompt(statement, rng=rng, move=move)
 
     def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:  # noqa: ARG002
-        """The variant that a completion proposes, or None."""
+        """Return the variant that a completion proposes, or None."""
         return moves.apply(move, prompt, completion)
 
     def generate(self, rng: random.Random, *, like: str | None = None, size: int | None = None) -> str:
-        """A fresh problem of the default families, as long as `like` or of `size` terms."""
+        """Return a random sum of the default families, with as many terms as `like`, or with `size` terms."""
         return term_sums.draw_sum(rng, size=size or (self.size(like) if like else 1))
 
     def size(self, statement: str) -> int:
-        """How many terms."""
+        """Return the number of terms."""
         return len(term_sums.split_sum(statement))

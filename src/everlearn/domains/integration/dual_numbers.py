@@ -1,9 +1,9 @@
-"""Values and derivatives of a tree at many points at once: forward-mode derivatives on complex128 arrays.
+"""Forward-mode automatic differentiation of a tree at many points at once, by dual numbers on complex128 arrays.
 
-A dual is `(value, slope)`: numbers or arrays of the points' shape, the slope None where the tree does not depend on x
-(or where nobody asked for slopes). Multi-valued functions take their principal branch, and a point on a cut counts as
-approached from above, whatever sign its zero imaginary part came out with. Nothing raises here: what is undefined at a
-point is not finite there, and the judge leaves that point out.
+A dual is `(value, slope)`: numbers, or arrays of the shape of the points. The slope is None if the tree does not depend
+on x, or if no slopes were requested. Multi-valued functions take their principal branch; a point on a branch cut counts
+as approached from above, whatever the sign of its zero imaginary part. Nothing raises: an undefined value is not
+finite, and the verifier skips that point.
 """
 
 from __future__ import annotations
@@ -20,45 +20,45 @@ if TYPE_CHECKING:
 
 Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
 
-VISIBLE = 1e-6  # a term smaller than this part of its sum at every point cannot be judged in double precision
-PLAIN = (1e-6, 1e9)  # neither can constants outside these sizes
+VISIBLE = 1e-6  # a term below this share of its sum at every point is lost in double precision
+PLAIN = (1e-6, 1e9)  # and so are constants outside this range
 
 
 class DualEvaluator:
-    """The evaluator at one array of points. `faint` tells that it met something too small or too large to be seen."""
+    """Evaluator at one array of points. `faint` is set if a value was too small or too large for double precision."""
 
     def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
         self.x: Dual = (points, 1.0 if slopes else None)
         self.faint = False
 
     def at(self, tree: Expression) -> Dual:
-        """The value and the slope of a tree."""
+        """Return value and slope of a tree."""
         dual: Dual = _KINDS[tree[0]](self, tree)
         return dual
 
     def number(self, tree: Expression) -> Dual:
-        """A number, as near as a double is."""
+        """Round a number to double precision."""
         return self.constant(float(tree[1]))
 
     def constant(self, value: Any) -> Dual:
-        """A value without slope; faint, where its size is out of the plain range."""
+        """Return a constant; sets `faint` if its magnitude is outside `PLAIN`."""
         size = abs(value)
         if size and not PLAIN[0] <= size <= PLAIN[1]:
             self.faint = True
         return value, None
 
     def name(self, tree: Expression) -> Dual:
-        """x, e or pi."""
+        """Return x, e or pi."""
         name = tree[1]
         return self.x if name == "x" else (math.e if name == "e" else math.pi, None)
 
     def negative(self, tree: Expression) -> Dual:
-        """Minus a tree."""
+        """Negate a tree."""
         value, slope = self.at(tree[1])
         return -value, None if slope is None else -slope
 
     def sum(self, tree: Expression) -> Dual:
-        """A sum."""
+        """Add terms; sets `faint` if one is lost beside the others."""
         duals = [self.at(term) for term in tree[1:]]
         value = duals[0][0]
         for dual in duals[1:]:
@@ -74,7 +74,7 @@ class DualEvaluator:
         return value, slope
 
     def product(self, tree: Expression) -> Dual:
-        """A product, in which inverses divide."""
+        """Multiply factors; inverses divide."""
         value, slope = self.at(tree[1])
         scale = 1.0 if isinstance(value, np.ndarray) else value
         for factor in tree[2:]:
@@ -98,7 +98,7 @@ class DualEvaluator:
         return value, slope
 
     def power(self, tree: Expression) -> Dual:
-        """A power; where the exponent is constant, no logarithm is taken."""
+        """Raise to a power. No logarithm is taken of the base if the exponent is constant."""
         base, rise = self.at(tree[1])
         if tree[1] == _E:
             return _exp(self, *self.at(tree[2]))
@@ -122,7 +122,7 @@ class DualEvaluator:
         return value, slope
 
     def call(self, tree: Expression) -> Dual:
-        """A function of a tree."""
+        """Apply a function to a tree."""
         value, slope = self.at(tree[2])
         rule = _FUNCTIONS[tree[1]]
         if isinstance(value, np.ndarray):
@@ -134,7 +134,7 @@ _E = ("name", "e")
 
 
 def _quotient(above: Any, below: Any) -> Any:
-    """`above / below`, not finite where plain numbers would raise."""
+    """Return `above / below`, not a number where Python numbers would raise."""
     if isinstance(below, np.ndarray) or below != 0:
         return above / below
     return above * math.nan
@@ -145,13 +145,13 @@ def _scalar(function: Callable[..., Any], *values: Any) -> complex:
 
 
 def hides(sizes: np.ndarray) -> bool:
-    """(terms, points) -> whether a term of a sum is invisible beside the others at every point."""
+    """Return whether a term of a sum is lost beside the others at every point. `sizes` has shape (terms, points)."""
     seen = sizes >= VISIBLE * np.maximum.reduce(sizes, axis=0)
     return not bool(np.logical_or.reduce(seen, axis=1).all())
 
 
 def is_monomial(tree: Expression) -> bool:
-    """A number, x, or a small power or a multiple of them: invisible beside no other such term."""
+    """Return whether a tree is a multiple of a small power of x: such terms are never lost beside each other."""
     kind = tree[0]
     if kind in ("number", "name"):
         return kind == "name" or bool(tree[1] <= 9999)
@@ -168,7 +168,7 @@ def _exp(_: DualEvaluator, value: Any, slope: Any) -> Dual:
 def _rule(
     value_of: Callable[[Any], Any], slope_of: Callable[[Any, Any], Any], *, cut: bool = False
 ) -> Callable[[DualEvaluator, Any, Any], Dual]:
-    """A function from its value and, given argument and value, its derivative. `cut`: it has branch cuts."""
+    """Build a function from its value and its derivative, which is given argument and value. `cut`: it has branch cuts."""
 
     def rule(_: DualEvaluator, argument: Any, slope: Any) -> Dual:
         if cut:

@@ -1,8 +1,8 @@
 """Write the data that ships with the project: the skill suite and the example night.
 
-`python -m everlearn.domains.integration.fixtures`. Seeded, so that `dvc repro` writes the same bytes. No
-answer is anywhere in it. The example night is input as it comes: mostly long sums, and among them some that were sent
-twice in another order and a few that are no problems at all.
+`python -m everlearn.domains.integration.fixtures`. Seeded, so that `dvc repro` writes the same bytes. Contains no
+answers. The example night is realistic input: mostly long sums, some of them repeated with their terms in another
+order, and a few invalid rows.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from everlearn.domains.integration.term_sums import draw_sum, join_sum, split_sum
 
 SKILL_ITEMS = 700
-"""Enough to decide a margin of three points at 80 % power and 10 % discordance."""
+"""Enough for 80 % power at a margin of three percentage points and 10 % discordant pairs."""
 NIGHT = {13: 40, 14: 140, 15: 40}
 TWICE = 6
 BROKEN = ("x^2 +* 3", "integral of sin(x)", "3*x^2 + __import__('os')", "")
 
 
 def skill_suite(rng: random.Random) -> list[dict[str, str]]:
-    """Sums of one to three different terms: what the base can do and must not lose."""
+    """Return sums of one to three terms, all different: the skill that the base model has and must not lose."""
     rows: dict[str, dict[str, str]] = {}
     while len(rows) < SKILL_ITEMS:
         statement = draw_sum(rng, size=rng.choice((1, 2, 2, 3, 3)))
@@ -31,7 +31,7 @@ def skill_suite(rng: random.Random) -> list[dict[str, str]]:
 
 
 def example_night(rng: random.Random) -> list[dict[str, str]]:
-    """A night's new problems, with repetitions and broken rows."""
+    """Return new problems of one night, with duplicates and invalid rows."""
     statements = [draw_sum(rng, size=size) for size, count in NIGHT.items() for _ in range(count)]
     for statement in rng.sample(statements, TWICE):
         terms = split_sum(statement)
@@ -46,7 +46,7 @@ def example_night(rng: random.Random) -> list[dict[str, str]]:
 
 
 def write(out: Path) -> None:
-    """`suites/short-sums.jsonl` and two shards of `example/` below `out`."""
+    """Write `suites/short-sums.jsonl` and two shards of `example/` below `out`."""
     suite = [{"suite": "short-sums", "kind": "skill"}, *skill_suite(random.Random(1))]
     night = example_night(random.Random(2))
     half = len(night) // 2

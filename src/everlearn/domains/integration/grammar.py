@@ -1,17 +1,17 @@
-"""The grammar of expressions in x, and the only way from text into the domain: nothing is ever evaluated.
+"""The grammar of expressions in x, its parser and its writer. Text is never evaluated as code.
 
     sum     = product (("+" | "-") product)*
     product = factor (("*" | "/") factor)*
-    factor  = ("+" | "-") factor  |  atom ["^" factor]          so that -x^2 is -(x^2), and ^ groups to the right
+    factor  = ("+" | "-") factor  |  atom ["^" factor]          -x^2 is -(x^2); ^ is right-associative
     atom    = number | "x" | "e" | "pi" | function "(" sum ")" | "(" sum ")"
 
-A parsed expression is a tree of plain tuples, hashable and immutable; each begins with its kind:
+A parsed expression is a tree of tuples, hashable and immutable. The first element is the kind:
 
     ("number", int or Fraction)  ("name", "x")  ("sum", a, b, …)  ("product", a, b, …)  ("negative", a)  ("inverse", a)
     ("power", base, exponent)  ("call", function, argument)
 
-Long sums and products are flat, so that depth is bounded by the brackets, signs and powers that a text nests, and
-every limit is checked before the work that it limits.
+Sums and products are flat, so that the depth of a tree is bounded by the nesting of brackets, signs and powers. Every
+limit is checked before the work that it limits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TOKEN = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|\S", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a text may cost: its length in characters, nesting, digits of one number, size of a constant exponent."""
+    """Limits of a text: length in characters, nesting depth, digits of one number, magnitude of a constant exponent."""
 
     length: int = 4000
     depth: int = 48
@@ -55,10 +55,10 @@ DEFAULT = Limits()
 
 
 def parse(text: str, *, limits: Limits = DEFAULT) -> Expression:
-    """The tree of an expression in x.
+    """Parse an expression in x.
 
     Raises:
-        GrammarError: the text is no such expression, or beyond a limit; it names the place and what is allowed.
+        GrammarError: the text is not in the grammar, or exceeds a limit; the message names position and remedy.
     """
     if len(text) > limits.length:
         raise GrammarError(f"an expression of {len(text)} characters; at most {limits.length} are allowed")
@@ -66,7 +66,7 @@ def parse(text: str, *, limits: Limits = DEFAULT) -> Expression:
 
 
 class _Parser:
-    """One pass over the tokens of one text. The empty token at the end stops every loop."""
+    """Recursive-descent parser of one text. The empty token at the end stops every loop."""
 
     __slots__ = ("at", "depth", "limits", "text", "tokens")
 
@@ -78,14 +78,14 @@ class _Parser:
         self.depth = 0
 
     def whole(self) -> Expression:
-        """The tree of the whole text."""
+        """Parse the whole text."""
         tree = self.sum()
         if self.tokens[self.at]:
             raise self.error("an operator is missing before it" if self.starts_factor() else ALLOWED)
         return tree
 
     def sum(self) -> Expression:
-        """Terms, signs between them."""
+        """Parse terms separated by signs."""
         terms = [self.product()]
         tokens = self.tokens
         while (token := tokens[self.at]) in ("+", "-"):
@@ -95,7 +95,7 @@ class _Parser:
         return ("sum", *terms) if len(terms) > 1 else terms[0]
 
     def product(self) -> Expression:
-        """Factors, * and / between them."""
+        """Parse factors separated by * and /."""
         factors = [self.factor()]
         tokens = self.tokens
         while (token := tokens[self.at]) in ("*", "/"):
@@ -105,7 +105,7 @@ class _Parser:
         return ("product", *factors) if len(factors) > 1 else factors[0]
 
     def factor(self) -> Expression:
-        """A signed factor, or an atom with its exponent."""
+        """Parse a signed factor, or an atom with its exponent."""
         self.depth += 1
         if self.depth > self.limits.depth:
             raise self.error(f"nested deeper than the {self.limits.depth} levels that are allowed")
@@ -123,7 +123,7 @@ class _Parser:
         return tree
 
     def exponent(self) -> Expression:
-        """What stands after ^, within the limit."""
+        """Parse the exponent after ^ and check its limit."""
         start = self.at
         tree = self.factor()
         size = constant(tree)
@@ -133,7 +133,7 @@ class _Parser:
         return tree
 
     def atom(self, token: str) -> Expression:
-        """A number, a name, a call or a bracket."""
+        """Parse a number, a name, a call or a bracket."""
         if token in NAMES:
             self.at += 1
             return ("name", token)
@@ -149,7 +149,7 @@ class _Parser:
         raise self.error(ALLOWED)
 
     def bracket(self) -> Expression:
-        """What stands in brackets; the opening one is the current token."""
+        """Parse a bracket; the current token is the opening one."""
         self.at += 1
         tree = self.sum()
         if self.tokens[self.at] != ")":
@@ -158,18 +158,18 @@ class _Parser:
         return tree
 
     def number(self, token: str) -> Expression:
-        """A number, within the limit of digits."""
+        """Parse a number and check its limit."""
         if len(token) > self.limits.digits:
             raise self.error(f"a number of {len(token)} digits; at most {self.limits.digits} are allowed")
         self.at += 1
         return ("number", Fraction(token) if "." in token else int(token))
 
     def starts_factor(self) -> bool:
-        """Whether the current token could begin a factor."""
+        """Return whether the current token can begin a factor."""
         return self.tokens[self.at][0].isalnum() or self.tokens[self.at] == "("
 
     def error(self, why: str) -> GrammarError:
-        """The error at the current token."""
+        """Return the error at the current token."""
         found = next(islice(_TOKEN.finditer(self.text), self.at, None), None)
         if found is None:
             return GrammarError(f"the expression ends too early: {why}")
@@ -178,7 +178,7 @@ class _Parser:
 
 
 def constant(tree: Expression) -> float | None:
-    """About the size of a tree of numbers alone, infinite where that overflows; None for any other tree."""
+    """Return the approximate value of a tree of numbers, infinite on overflow; None for any other tree."""
     kind = tree[0]
     if kind == "number":
         return float(tree[1])
@@ -213,12 +213,12 @@ _LOOSE, _SUM, _PRODUCT, _FACTOR, _ATOM = range(5)
 
 
 def render(tree: Expression) -> str:
-    """Text of the grammar that parses to an equal expression."""
+    """Return text that parses to an equal expression."""
     return _render(tree, _LOOSE)
 
 
 def _render(tree: Expression, tightness: int) -> str:
-    """The text of a tree where only what binds at least so tightly may stand without brackets."""
+    """Return the text of a tree, in brackets unless it binds at least as tightly as `tightness`."""
     kind = tree[0]
     text, binds = _WRITERS[kind](tree)
     return text if binds >= tightness else f"({text})"

@@ -1,7 +1,7 @@
-"""The value of a tree at one point, at any precision, by mpmath: shares no code with the fast evaluator.
+"""Evaluation of a tree at one point, at any precision, by mpmath. Shares no code with the fast evaluator.
 
-What is too large to be worth computing (an exponential of an exponential) counts as undefined, so that no text can
-make a value cost more than its length.
+Values that are too large (an exponential of an exponential) count as undefined, so that the cost of an evaluation is
+bounded by the length of the text.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ LARGEST_ARGUMENT = 1e5
 
 
 class UndefinedError(ArithmeticError):
-    """The tree has no value at this point, or one too large to be computed."""
+    """The tree has no value at this point, or one too large to compute."""
 
 
 class HighPrecisionEvaluator:
-    """An evaluator at `digits` decimal digits, which remembers how large everything it met was at its largest.
+    """Evaluator at `digits` decimal digits that records the largest magnitude of every part over all points.
 
-    Sizes are binary orders: the exponent of the next power of two, minus infinity for zero.
+    Magnitudes are binary orders: the exponent of the next power of two, minus infinity for zero.
     """
 
     def __init__(self, digits: int) -> None:
@@ -36,13 +36,13 @@ class HighPrecisionEvaluator:
         self.point: Any = self.context.mpc(0)
         self.largest: dict[tuple[int, int], float] = {}
         self.first: dict[int, tuple[Any, Any]] = {}
-        self.least = 0.0  # the size of the smallest term beside its sum, so far
+        self.least = 0.0  # the smallest magnitude of a term relative to its sum, so far
 
     def at(self, tree: Expression, point: Any) -> Any:
-        """The value of a tree at a point.
+        """Return the value of a tree at a point.
 
         Raises:
-            UndefinedError: there is none.
+            UndefinedError: the value does not exist, or is too large.
         """
         self.point = self.context.mpc(point)
         try:
@@ -54,84 +54,84 @@ class HighPrecisionEvaluator:
         return value
 
     def faintest(self) -> float:
-        """The size of the least of what was largest over the points so far.
+        """Return the smallest of the recorded magnitudes.
 
-        That is: each term beside its sum, each argument, and how much each function of x changed.
+        Recorded are each term relative to its sum, each argument, and the change of each function of x.
         """
         return min(self.largest.values(), default=0.0)
 
     def order(self, value: Any) -> float:
-        """The size of a value."""
+        """Return the magnitude of a value."""
         return float(self.context.mag(value)) if value else -math.inf
 
     def _value(self, tree: Expression) -> Any:
         return _KINDS[tree[0]](self, tree)
 
-    def _note(self, tree: Expression, index: int, size: float) -> None:
+    def _record(self, tree: Expression, index: int, size: float) -> None:
         key = (id(tree), index)
         self.largest[key] = max(size, self.largest.get(key, -math.inf))
 
     def _vary(self, tree: Expression, value: Any) -> Any:
-        """Note how far the value of a function of x goes away from its first one."""
+        """Record how much the value of a function of x differs from its first one."""
         first = self.first.setdefault(id(tree), (self.point, value))
         if first[0] != self.point:
             size = max(self.order(value), self.order(first[1]))
-            self._note(tree, -1, self.order(value - first[1]) - size if size > -math.inf else size)
+            self._record(tree, -1, self.order(value - first[1]) - size if size > -math.inf else size)
         return value
 
     def number(self, tree: Expression) -> Any:
-        """A number, exactly rounded."""
+        """Round a number correctly."""
         return self.context.mpc(self.context.mpf(tree[1].numerator) / tree[1].denominator)
 
     def name(self, tree: Expression) -> Any:
-        """x, e or pi."""
+        """Return x, e or pi."""
         return {"x": self.point, "e": self.context.e, "pi": self.context.pi}[tree[1]] * self.context.mpc(1)
 
     def sum(self, tree: Expression) -> Any:
-        """A sum, which notes how small its terms get."""
+        """Add terms and record their relative magnitudes."""
         values = [self._value(term) for term in tree[1:]]
         sizes = [self.order(value) for value in values]
         top = max(sizes)
         for index, size in enumerate(sizes):
             if size > -math.inf:
-                self._note(tree, index, size - top)
+                self._record(tree, index, size - top)
                 self.least = min(self.least, size - top)
         return self.context.fsum(values)
 
     def product(self, tree: Expression) -> Any:
-        """A product."""
+        """Multiply factors."""
         return self.context.fprod([self._value(factor) for factor in tree[1:]])
 
     def power(self, tree: Expression) -> Any:
-        """A power, principal branch; undefined for the base zero."""
+        """Raise to a power, principal branch; undefined for the base zero."""
         return self._vary(tree, self._power(tree)) if has_x(tree) else self._power(tree)
 
     def _power(self, tree: Expression) -> Any:
         exponent = self._value(tree[2])
         if tree[1] == ("name", "e"):
-            return self.context.exp(self._modest(exponent))
+            return self.context.exp(self._require_moderate(exponent))
         base = self._value(tree[1])
         if base == 0:
             raise UndefinedError("a power of zero")
-        self._note(tree, 0, self.order(base))
-        self._modest(exponent * self.context.log(base))
+        self._record(tree, 0, self.order(base))
+        self._require_moderate(exponent * self.context.log(base))
         if exponent.imag == 0 and exponent.real == int(exponent.real):
             return base ** int(exponent.real)
         return base**exponent
 
     def call(self, tree: Expression) -> Any:
-        """A function of a tree, principal branch."""
+        """Apply a function to a tree, principal branch."""
         return self._vary(tree, self._call(tree)) if has_x(tree) else self._call(tree)
 
     def _call(self, tree: Expression) -> Any:
         argument = self._value(tree[2])
-        self._note(tree, 0, self.order(argument))
+        self._record(tree, 0, self.order(argument))
         name = tree[1]
         if name in ("log", "sqrt") or name.startswith("a"):
             return getattr(self.context, name)(argument)
-        return getattr(self.context, name)(self._modest(argument))
+        return getattr(self.context, name)(self._require_moderate(argument))
 
-    def _modest(self, argument: Any) -> Any:
+    def _require_moderate(self, argument: Any) -> Any:
         if not abs(argument) <= LARGEST_ARGUMENT:
             raise UndefinedError("too large")
         return argument
@@ -139,7 +139,7 @@ class HighPrecisionEvaluator:
 
 @lru_cache(maxsize=4096)
 def has_x(tree: Expression) -> bool:
-    """Whether a tree depends on x by its form."""
+    """Return whether x occurs in a tree."""
     return tree == ("name", "x") or any(has_x(child) for child in tree[1:] if isinstance(child, tuple))
 
 

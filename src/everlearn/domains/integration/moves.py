@@ -1,11 +1,11 @@
-"""The moves by which the model makes a sum easier, as it reads and writes them.
+"""The moves that make a sum easier, in the notation of prompts and completions.
 
-    DROP <3> + 3*x^2 <7> - 4*sin(2*x) =     ->   <7>                 leave one term out
+    DROP <3> + 3*x^2 <7> - 4*sin(2*x) =     ->   <7>                 remove one term
     HALF <3> + … <7> - … <9> + … =          ->   <3> <9>             keep about half of the terms
-    EASE <3> + 3*x^2 <7> - 4*sin(2*x) =     ->   <7> + 2*cos(x)      put an easier term in the place of one
+    EASE <3> + 3*x^2 <7> - 4*sin(2*x) =     ->   <7> + 2*cos(x)      replace one term by an easier one
 
-The model answers with markers of its own prompt; anything else is no proposal. `DROP` and `HALF` are easier by
-construction; whether `EASE` was is measured, like the difficulty of everything.
+A completion names markers of its prompt; any other completion proposes nothing. `DROP` and `HALF` give easier problems
+by construction. The difficulty of all variants is measured.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MARKED = re.compile(r"<(\d+)>([^<]*)")
 
 
 def prompt(statement: str, *, rng: random.Random, move: str = "INT") -> str:
-    """The question as the model reads it: the verb, the marked terms, an equals sign."""
+    """Return the prompt: the verb, the marked terms, an equals sign."""
     terms = split_sum(statement)
     return f"{move} {mark(terms, draw_markers(rng, count=len(terms)))} ="
 
 
 def apply(move: str, asked: str, completion: str) -> str | None:
-    """The variant's statement, or None where the completion is no such move on the prompt `asked`."""
+    """Return the statement of the variant, or None if the completion is not a valid move on the prompt `asked`."""
     before = {int(number): text.removesuffix("=").strip() for number, text in _MARKED.findall(asked)}
     named = {int(number): text.strip() for number, text in _MARKED.findall(completion)}
     if not named or not named.keys() <= before.keys():
@@ -47,7 +47,7 @@ def apply(move: str, asked: str, completion: str) -> str | None:
 
 
 def demonstrate(rng: random.Random, *, size: int, move: str) -> tuple[str, str]:
-    """A prompt of `size` terms and a completion that carries the move out: what pretraining shows the model."""
+    """Return a prompt of `size` terms and a completion that carries out the move, for pretraining."""
     terms = [draw_term(rng)[0] for _ in range(size)]
     markers = draw_markers(rng, count=size)
     asked = f"{move} {mark(terms, markers)} ="
@@ -60,7 +60,7 @@ def demonstrate(rng: random.Random, *, size: int, move: str) -> tuple[str, str]:
 
 
 def demonstrate_solution(rng: random.Random, *, size: int) -> tuple[str, str]:
-    """A prompt of `size` terms and its antiderivative under the same markers."""
+    """Return a prompt of `size` terms and its antiderivative with the same markers, for pretraining."""
     pairs = [draw_term(rng) for _ in range(size)]
     markers = draw_markers(rng, count=size)
     questions: list[Term] = [question for question, _ in pairs]
@@ -69,5 +69,5 @@ def demonstrate_solution(rng: random.Random, *, size: int) -> tuple[str, str]:
 
 
 def extract(completion: str) -> str:
-    """The answer in a completion: the terms without their markers."""
+    """Return the answer in a completion: the terms without markers."""
     return re.sub(r"<\d+>", " ", completion).strip()

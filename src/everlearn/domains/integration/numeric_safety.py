@@ -1,8 +1,8 @@
-"""Plain trees: those for which agreement at a few points in double precision is enough.
+"""Numerically safe expressions: agreement at a few points in double precision proves them equal.
 
-Polynomials, their quotients, and the common functions of linear arguments with modest numbers. Such a function has no
-scale beyond the sampled ones, cannot be folded like asin(sin(x/100)), and does not fade into a constant like
-tanh(x^2 + 99). What is not plain is judged at 50 digits.
+These are polynomials, their quotients, and common functions of linear arguments, with numbers of moderate size. Such a
+function has no scale beyond the sampled points, does not repeat a piece of itself like asin(sin(x/100)), and does not
+saturate like tanh(x^2 + 99). All other expressions are verified at 50 digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LARGEST_POWER = 12
 
 
 def is_numerically_safe(tree: Expression) -> bool:
-    """Whether the whole tree is plain."""
+    """Return whether the whole tree is numerically safe."""
     kind = tree[0]
     if kind == "call":
         return tree[1] in COMMON and _degree(tree[2]) == 1
@@ -34,7 +34,7 @@ def is_numerically_safe(tree: Expression) -> bool:
 
 
 def _degree(tree: Expression) -> int | None:
-    """1 for a tree linear in x, 0 for a number, None for anything else."""
+    """Return 1 for a tree linear in x, 0 for a constant of moderate size, None for any other tree."""
     kind = tree[0]
     if kind == "number":
         return 0 if tree[1] <= LARGEST_NUMBER else None

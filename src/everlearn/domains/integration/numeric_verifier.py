@@ -1,15 +1,15 @@
-"""The verdict on an antiderivative, fast: differentiate the answer and compare it with the integrand at points.
+"""Fast verification of an antiderivative: differentiate the answer and compare it with the integrand at sample points.
 
-The points are drawn from a seed: real ones of several sizes out of the integrand's own real domain, and complex ones.
-Where either side is undefined a point is left out; at the others the two must agree within `RELATIVE` of the larger
-one, plus `ABSOLUTE`. Two outcomes are settled here, in double precision:
+The points are drawn from a seed: real points of several magnitudes in the real domain of the integrand, and complex
+ones. Points where either side is undefined are skipped. At the others, the two must agree within `RELATIVE` of the
+larger one, plus `ABSOLUTE`. Double precision decides two cases:
 
-- CORRECT, when they agree at every real and every complex point, nothing was too faint to be seen, and both are
-  *plain*: polynomials, quotients and the common functions of linear arguments, which can neither be folded nor fade;
-- WRONG, when they are far apart at half of the real points of middle size, or more.
+- CORRECT: they agree at every real and complex point, no part was lost in rounding, and both expressions are
+  numerically safe (`numeric_safety.py`);
+- WRONG: they are far apart at half of the real points of medium magnitude, or more.
 
-Everything between (cancellation, branch cuts, a right answer on a part of the domain, tiny or huge constants, long
-decimals) goes to `recheck.recheck` at 50 digits, and its verdict is this one's.
+All other cases (cancellation, branch cuts, an answer that is right on a part of the domain, tiny or huge constants,
+long decimals) get the verdict of `recheck.recheck` at 50 digits.
 """
 
 from __future__ import annotations
@@ -29,45 +29,45 @@ RELATIVE = 1e-9
 ABSOLUTE = 1e-300
 FAR = 1e-6
 TINY = 1e-12
-ENOUGH = 6  # real points at which both sides are defined
+ENOUGH = 6  # required real points at which both sides are defined
 _MIDDLE = (0.3, 2.0)
-_FEW = 256  # pieces remembered at points of one integrand's own
+_SMALL_CACHE = 256  # cached terms at points that serve one integrand only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An integrand at points: (n,) each. Not finite where it is undefined.
+    """An integrand at sample points, arrays of shape (n,). Not finite where it is undefined.
 
-    `real` marks points of the axis where it is real, `middle` those of them of middle size; `bank` holds the points,
-    and what is known of terms there.
+    `real` marks the points of the real axis where it is real, `middle` those of them of medium magnitude. `cache` holds
+    the points and the cached terms at them.
     """
 
-    bank: TermCache
+    cache: TermCache
     values: np.ndarray
     sizes: np.ndarray
     real: np.ndarray
     middle: np.ndarray
-    count: int  # of the real points
-    sure: bool  # that double precision is enough for the integrand
+    count: int  # number of real points
+    sure: bool  # double precision is enough for the integrand
     long: bool
 
     @property
     def enough(self) -> bool:
-        """Whether the integrand is real at enough points to be judged there."""
+        """Whether the integrand is real at enough points."""
         return self.count >= ENOUGH
 
 
 def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
-    """Judge whether the second text is an antiderivative of the first.
+    """Judge whether `antiderivative` is an antiderivative of `integrand`.
 
     Raises:
-        GrammarError: the integrand is no expression of the grammar. An answer that is none is WRONG, or UNDECIDED
-            where it names a function that the grammar has no theory of.
+        GrammarError: the integrand is not in the grammar. An answer that is not in the grammar is WRONG, or UNDECIDED
+            if it uses a known special function that the grammar lacks.
     """
     sample = _sample(integrand, seed)
     with np.errstate(all="ignore"):
         try:
-            slopes = sample.bank.slopes(antiderivative)
+            slopes = sample.cache.slopes(antiderivative)
         except GrammarError as error:
             return recheck.unreadable(antiderivative, error)
         settled = None if sample.long or slopes.long else _compare(slopes, sample)
@@ -75,7 +75,7 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
 
 
 def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
-    """The verdict where double precision is enough for one, else None."""
+    """Return the verdict if double precision is enough for one, else None."""
     gaps = np.abs(slopes.at - sample.values)
     sizes = np.maximum(np.abs(slopes.at), sample.sizes)
     known = np.isfinite(gaps) & np.isfinite(sizes)
@@ -102,7 +102,7 @@ def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
 def _wrong(sample: Sample, slopes: np.ndarray, at: int) -> Verdict:
     return Verdict(
         ruling=Ruling.WRONG,
-        reason=f"at x = {sample.bank.points[at].real:.6g} its derivative is {_shown(slopes[at])}, the integrand "
+        reason=f"at x = {sample.cache.points[at].real:.6g} its derivative is {_shown(slopes[at])}, the integrand "
         f"{_shown(sample.values[at])}",
     )
 
@@ -113,9 +113,9 @@ def _shown(value: complex) -> str:
 
 @lru_cache(maxsize=4096)
 def _sample(integrand: str, seed: int) -> Sample:
-    """The integrand at the common points, or, where it is rarely real at those, at points searched for it."""
+    """Evaluate the integrand at the common points or, if it is real at too few of them, at points found by a search."""
     with np.errstate(all="ignore"):
-        sample = _evaluate(integrand, _bank(seed))
+        sample = _evaluate(integrand, _common_cache(seed))
         if sample.enough:
             return sample
         wide = _search(seed)
@@ -124,22 +124,22 @@ def _sample(integrand: str, seed: int) -> Sample:
         if len(found) < ENOUGH:
             return sample
         chosen = found[np.linspace(0, len(found) - 1, num=16).astype(int)]
-        return _evaluate(integrand, TermCache(np.concatenate([chosen, _bank(seed).points]), most=_FEW))
+        return _evaluate(integrand, TermCache(np.concatenate([chosen, _common_cache(seed).points]), most=_SMALL_CACHE))
 
 
-def _evaluate(integrand: str, bank: TermCache) -> Sample:
-    worth = bank.values(integrand)
-    real = _is_real(bank.points, worth.at)
-    sizes = np.abs(bank.points)
+def _evaluate(integrand: str, cache: TermCache) -> Sample:
+    found = cache.values(integrand)
+    real = _is_real(cache.points, found.at)
+    sizes = np.abs(cache.points)
     return Sample(
-        bank=bank,
-        values=worth.at,
-        sizes=np.abs(worth.at),
+        cache=cache,
+        values=found.at,
+        sizes=np.abs(found.at),
         real=real,
         middle=real & (sizes >= _MIDDLE[0]) & (sizes <= _MIDDLE[1]),
         count=int(np.count_nonzero(real)),
-        sure=worth.plain and not worth.faint,
-        long=worth.long,
+        sure=found.plain and not found.faint,
+        long=found.long,
     )
 
 
@@ -149,8 +149,8 @@ def _is_real(points: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _bank(seed: int) -> TermCache:
-    """The points that most integrands are judged at: 16 real ones and 8 complex ones, of several sizes."""
+def _common_cache(seed: int) -> TermCache:
+    """Return the cache at the common points: 16 real ones and 8 complex ones, of several magnitudes."""
     rng = np.random.default_rng(seed)
     sizes = np.concatenate([rng.uniform(0.05, 0.3, 2), rng.uniform(*_MIDDLE, 10), rng.uniform(_MIDDLE[1], 15, 4)])
     signs = np.tile([1, 1, -1, 1], 4)
@@ -163,7 +163,7 @@ def _bank(seed: int) -> TermCache:
 
 @lru_cache(maxsize=8)
 def _search(seed: int) -> np.ndarray:
-    """Real points of all sizes, where a real domain is searched, in ascending order."""
+    """Return real points of all magnitudes, in ascending order, to search for the real domain of an integrand."""
     rng = np.random.default_rng([seed, 1])
     sizes = 10 ** rng.uniform(-2, 2, 1000)
     points: np.ndarray = np.sort(np.concatenate([sizes, -sizes, rng.uniform(-10, 10, 1000)])).astype(complex)

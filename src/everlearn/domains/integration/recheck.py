@@ -1,9 +1,9 @@
-"""The second opinion, slow and independent: 50 digits, and no rule of differentiation at all.
+"""Slow and independent verification of an antiderivative at 50 digits, without any rule of differentiation.
 
-The derivative is a central difference of the answer along the real axis, at a precision and a step so small that more
-than `digits` digits remain. It shares neither code nor rules with `verify`. An answer is CORRECT when it agrees with
-the integrand at every point where the integrand is real and the answer defined, WRONG when it does not at one of
-them. Where an integrand is real (almost) nowhere, the points on the axis and in the plane must all agree.
+The derivative is a central difference of the answer along the real axis. Precision and step are chosen so that more
+than `digits` digits remain. It shares neither code nor rules with `numeric_verifier`. An answer is CORRECT if it agrees
+with the integrand at every point where the integrand is real and the answer is defined, and WRONG if it does not at one
+of them. If an integrand is real (almost) nowhere, all points on the axis and in the complex plane must agree.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ WANTED = 14
 _PLAIN = 8
 _FAR = 10
 _TRIED = 400
-_BITS = math.log2(10)  # of one decimal digit
-_SLACK = 30.0  # of them, those that the working precision covers anyway
+_BITS = math.log2(10)  # per decimal digit
+_SLACK = 30.0  # decimal digits that the working precision covers anyway
 _NO_THEORY = re.compile(
     r"\b(Li|li|Ei|Ci|Si|Chi|Shi|erf|erfc|erfi|gamma|Gamma|polylog|PolyLog|FresnelS|FresnelC|EllipticE|EllipticF|"
     r"hypergeom|LambertW|abs|sign|CannotIntegrate|Unintegrable)\s*\("
 )
-_HIDDEN = 600.0  # decimal digits that the constants of a text may hide
+_HIDDEN = 600.0  # most decimal digits that the constants of a text may span
 
 
 def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict:
-    """Judge whether the second text is an antiderivative of the first, to so many digits.
+    """Judge whether `antiderivative` is an antiderivative of `integrand`, to `digits` decimal digits.
 
     Raises:
-        GrammarError: the integrand is no expression of the grammar.
+        GrammarError: the integrand is not in the grammar.
     """
     question = parse(integrand)
     try:
@@ -53,25 +53,25 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
         return _undecided(f"its constants span more than the {_HIDDEN:.0f} decimal digits that can be judged")
     plain = is_numerically_safe(question) and is_numerically_safe(
         answer
-    )  # then nothing is folded, and no far point is needed
+    )  # then no far points are needed, see numeric_safety.py
     slack = _HIDDEN if plain else _SLACK
-    proof = _Proof(question, answer, digits=digits + math.ceil(max(0.0, hidden - slack)))
-    near = proof.domain(_near(), wanted=_PLAIN if plain else WANTED)
+    comparison = _Comparison(question, answer, digits=digits + math.ceil(max(0.0, hidden - slack)))
+    near = comparison.domain(_near(), wanted=_PLAIN if plain else WANTED)
     if len(near) < ENOUGH:
-        return proof.in_plane()
-    return proof.on_axis(near, beyond=[] if plain else proof.domain(_far(min(hidden, 60.0)), wanted=_FAR))
+        return comparison.in_plane()
+    return comparison.on_axis(near, beyond=[] if plain else comparison.domain(_far(min(hidden, 60.0)), wanted=_FAR))
 
 
 def unreadable(answer: str, error: GrammarError) -> Verdict:
-    """The verdict on an answer that the grammar does not read."""
+    """Return the verdict on an answer that is not in the grammar."""
     named = _NO_THEORY.search(answer[:4000])
     if named:
         return Verdict(ruling=Ruling.UNDECIDED, reason=f"the answer uses {named[1]}, of which there is no theory here")
     return Verdict(ruling=Ruling.WRONG, reason=f"the answer cannot be read: {error}")
 
 
-class _Proof:
-    """One integrand and one answer at one precision."""
+class _Comparison:
+    """The comparison of one integrand and one answer at one precision."""
 
     def __init__(self, question: Expression, answer: Expression, *, digits: int) -> None:
         self.question = question
@@ -80,7 +80,7 @@ class _Proof:
         self.precise = HighPrecisionEvaluator(3 * digits + 30)
 
     def domain(self, candidates: Iterator[float], *, wanted: int) -> list[float]:
-        """The first of the points at which the integrand is real."""
+        """Return the first `wanted` points at which the integrand is real."""
         rough = HighPrecisionEvaluator(30)
         found: list[float] = []
         for point in candidates:
@@ -92,7 +92,7 @@ class _Proof:
         return found
 
     def on_axis(self, points: list[float], *, beyond: list[float]) -> Verdict:
-        """The verdict from points of the integrand's own real domain; at those beyond it need not be defined."""
+        """Return the verdict from points of the integrand's real domain. At `beyond`, the answer may be undefined."""
         agreed = 0
         for number, point in enumerate([*points, *beyond]):
             same = self.agrees(point)
@@ -110,7 +110,7 @@ class _Proof:
         return self.accept(f"{agreed} real points")
 
     def in_plane(self) -> Verdict:
-        """The verdict for an integrand that is hardly ever real."""
+        """Return the verdict on an integrand that is real almost nowhere."""
         chance = random.Random(0)
         points = [complex(chance.uniform(-4, 4), 0 if n % 2 else chance.uniform(-3, 3)) for n in range(WANTED)]
         seen = [same for same in map(self.agrees, points) if same is not None]
@@ -123,7 +123,7 @@ class _Proof:
         return Verdict(ruling=Ruling.WRONG, reason=f"its derivative is the integrand at none of {len(seen)} points")
 
     def accept(self, where: str) -> Verdict:
-        """CORRECT, unless a part of the answer was too faint to be seen."""
+        """Return CORRECT, or UNDECIDED if a part of the answer was too small to matter at any point."""
         if self.precise.faintest() < -self.digits / 2 * _BITS:
             return _undecided("a part of it is too small, or changes too little, to be judged")
         if flat(self.question) or flat(self.answer):
@@ -133,19 +133,19 @@ class _Proof:
         )
 
     def agrees(self, point: complex) -> bool | None:
-        """Whether the derivative is the integrand there; None where one of them is not defined, or lost in noise."""
+        """Return whether the derivative is the integrand there; None if one is undefined, or lost in cancellation."""
         first = self.compare(self.precise, point)
         if first is None or first.same:
             return None if first is None else True
         again = self.compare(
             HighPrecisionEvaluator(2 * self.precise.context.dps), point
-        )  # cancellation can eat any number of digits
+        )  # cancellation can lose any number of digits
         if again is None or again.same or not again.clear or not first.agrees_with(again, digits=self.digits // 2):
             return True if again is not None and again.same else None
         return False
 
-    def compare(self, precise: HighPrecisionEvaluator, point: complex) -> _Compared | None:
-        """Both sides at one point, or None where one is not defined."""
+    def compare(self, precise: HighPrecisionEvaluator, point: complex) -> _PointComparison | None:
+        """Evaluate both sides at one point. Return None if one is undefined."""
         context = precise.context
         step = context.mpf(10) ** (-context.dps // 3)
         place = context.mpc(point)
@@ -157,7 +157,7 @@ class _Proof:
         slope = (after - before) / (2 * step)
         size = max(abs(slope), abs(value))
         lost = -context.dps / 2 * _BITS
-        return _Compared(
+        return _PointComparison(
             value=value,
             slope=slope,
             same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * (size if value else abs(after))),
@@ -166,22 +166,22 @@ class _Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Compared:
-    """The integrand and the derivative at a point: whether they are the same, and whether nothing was lost there."""
+class _PointComparison:
+    """Integrand and derivative at a point. `same`: they agree. `clear`: no digits were lost in cancellation."""
 
     value: Any
     slope: Any
     same: bool
     clear: bool
 
-    def agrees_with(self, other: _Compared, *, digits: int) -> bool:
-        """Whether both sides came out alike at another precision."""
+    def agrees_with(self, other: _PointComparison, *, digits: int) -> bool:
+        """Return whether both sides have the same values at another precision."""
         pairs = ((self.value, other.value), (self.slope, other.slope))
         return all(abs(mine - theirs) <= abs(theirs) * 10.0**-digits for mine, theirs in pairs)
 
 
 def _near() -> Iterator[float]:
-    """Real points of several sizes and both signs, always the same ones."""
+    """Yield real points of several magnitudes and both signs, always the same ones."""
     chance = random.Random(1)
     for number in range(_TRIED):
         size = chance.uniform(0.05, 5) if number % 2 else 10 ** chance.uniform(-2, 2)
@@ -189,7 +189,7 @@ def _near() -> Iterator[float]:
 
 
 def _far(reach: float) -> Iterator[float]:
-    """Points beyond all scales that the constants set, where a function folded far away shows itself."""
+    """Yield points beyond all scales set by the constants, where functions like asin(sin(x/1000)) differ from x/1000."""
     chance = random.Random(2)
     for number in range(2 * _FAR):
         size = 10 ** (2 + (reach + 2) * (number // 2 + chance.random()) / _FAR)
@@ -204,7 +204,7 @@ def _defined(precise: HighPrecisionEvaluator, tree: Expression, point: Any) -> A
 
 
 def spread(tree: Expression) -> float:
-    """How many decimal digits the constants of a tree can hide: the sizes of them all, powers included, summed."""
+    """Return how many decimal digits the constants of a tree can span: the sum of their magnitudes, powers included."""
     if tree[0] == "number":
         return abs(_log10(tree[1].numerator)) + abs(_log10(tree[1].denominator))
     if tree[0] == "name":
@@ -222,14 +222,14 @@ def _log10(whole: int) -> float:
 
 
 def _size(tree: Expression) -> float:
-    """The decimal order of a constant."""
+    """Return the decimal order of magnitude of a constant."""
     rough = HighPrecisionEvaluator(15)
     value = _defined(rough, tree, 0)
     return abs(float(rough.context.log10(abs(value)))) if value else 0.0
 
 
 def flat(tree: Expression) -> bool:
-    """Whether it holds a function of constants that is nearly, but not by its form, a whole number: tanh(99)."""
+    """Return whether a function of constants in it is almost, but not exactly, an integer, such as tanh(99)."""
     if tree[0] in ("number", "name"):
         return False
     if tree[0] == "call" and tree[1] != "sqrt" and not has_x(tree[2]):

@@ -1,9 +1,8 @@
-"""What a text is worth at an array of points, where most of its terms have been seen before.
+"""Values and derivatives of a text at an array of points, with a cache of its terms.
 
-A text is cut at the signs outside its brackets. Each piece is parsed by the grammar for itself, evaluated once, and
-remembered by its text: a model writes the same terms over and over. A text that does not fall into pieces which the
-grammar reads is read as a whole, so that cutting never decides what is an expression: after a factor that is
-complete, the grammar takes a sign for the next term, too.
+A text is split at the signs outside its brackets. Each term is parsed, evaluated once, and cached by its text, because
+a model writes the same terms many times. If a term is not in the grammar, the text is parsed as a whole, so that
+splitting never changes which texts are valid. Splitting is sound, because the grammar also ends a term at such a sign.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from everlearn.domains.integration.grammar import DEFAULT, Expression, parse
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.errors import GrammarError
 
-REMEMBERED = 20_000  # pieces, of about 1 kB each
-_LONGEST = 120  # characters of a piece that is remembered
+CACHED_TERMS = 20_000  # of about 1 kB each
+_MAX_TERM_LENGTH = 120  # characters of a cached term
 _PIECE = re.compile(r"[+-]?(?:[^()+-]++|\((?:[^()]++|\((?:[^()]++|\([^()]*+\))*+\))*+\))++")
 _LONG_NUMBER = re.compile(r"[0-9.]{7}|\.[0-9]")
 _FAINT, _FANCY, _VISIBLE, _VARIABLE = 1, 2, 4, 8
@@ -27,10 +26,10 @@ _FAINT, _FANCY, _VISIBLE, _VARIABLE = 1, 2, 4, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointValues:
-    """The values of a text, or its slopes, at the points: (n,). Not finite where it is undefined.
+    """Values or derivatives of a text at the points, shape (n,). Not finite where it is undefined.
 
-    `faint`: it has parts that double precision does not see. `plain`: see `plain.py`. `long`: it has a number with so
-    many digits that another one may be meant.
+    `faint`: parts of it are lost in double precision. `plain`: see `numeric_safety.py`. `long`: it has a number with
+    so many digits that it may be a rounded one.
     """
 
     at: np.ndarray
@@ -40,32 +39,32 @@ class PointValues:
 
 
 class TermCache:
-    """Points, and the pieces of texts that are known at them."""
+    """Sample points, and the cached values and derivatives of terms at them."""
 
-    def __init__(self, points: np.ndarray, *, most: int = REMEMBERED) -> None:
+    def __init__(self, points: np.ndarray, *, most: int = CACHED_TERMS) -> None:
         self.points = points
         self._most = most
-        self._known: dict[str, tuple[int, int]] = {}  # piece -> its row, what there is to say of it
+        self._known: dict[str, tuple[int, int]] = {}  # term -> its row in the tables, its flags
         self._values = np.zeros((8, len(points)), dtype=complex)
         self._slopes = np.zeros_like(self._values)
         self._sizes = np.zeros(self._values.shape)
 
     def values(self, text: str) -> PointValues:
-        """The text's values. GrammarError where it is no expression."""
+        """Return the values of a text. Raises GrammarError if it is not in the grammar."""
         return self._read(text, slopes=False)
 
     def slopes(self, text: str) -> PointValues:
-        """Those of its derivative."""
+        """Return the derivatives of a text. Raises GrammarError if it is not in the grammar."""
         return self._read(text, slopes=True)
 
     def _read(self, text: str, *, slopes: bool) -> PointValues:
-        found = self._pieces(text)
+        terms = self._cached_terms(text)
         kinds = 0
-        for _, kind in found:
+        for _, kind in terms:
             kinds |= kind
-        if not found or (not kinds & _VARIABLE and len(found) > 1):
+        if not terms or (not kinds & _VARIABLE and len(terms) > 1):
             return self._whole(text, slopes=slopes)
-        rows = [row for row, _ in found]
+        rows = [row for row, _ in terms]
         table = self._slopes if slopes else self._values
         hidden = len(rows) > 1 and bool(kinds & _VISIBLE) and hides(self._sizes.take(rows, axis=0))
         return PointValues(
@@ -75,8 +74,8 @@ class TermCache:
             long=_LONG_NUMBER.search(text) is not None,
         )
 
-    def _pieces(self, text: str) -> list[tuple[int, int]]:
-        """The rows of the text's pieces, none where it has to be read as a whole."""
+    def _cached_terms(self, text: str) -> list[tuple[int, int]]:
+        """Return row and flags of each term of the text; empty if it has to be parsed as a whole."""
         pieces = _PIECE.findall(text)
         if len(text) > DEFAULT.length or sum(map(len, pieces)) < len(text):
             return []
@@ -88,8 +87,8 @@ class TermCache:
             return []
 
     def _learn(self, piece: str) -> tuple[int, int]:
-        if len(piece) > _LONGEST:
-            raise GrammarError("too long to be remembered")
+        if len(piece) > _MAX_TERM_LENGTH:
+            raise GrammarError("too long for the cache")
         tree = parse(piece)
         row = len(self._known)
         if row == len(self._values):
@@ -112,7 +111,7 @@ class TermCache:
 
 
 def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool) -> tuple[np.ndarray, bool]:
-    """The values of a tree, or its slopes, at the points, and whether it is faint."""
+    """Return the values (or derivatives) of a tree at the points, shape (n,), and whether parts of it are lost."""
     duals = DualEvaluator(points, slopes=slopes)
     value, slope = duals.at(tree)
     wanted = (0 if slope is None else slope) if slopes else value

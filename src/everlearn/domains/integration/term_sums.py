@@ -1,13 +1,13 @@
-"""Sums of easy terms: what the default base model was raised on, and what its nights climb over.
+"""Sums of terms from eleven families: the problems of the default base model and of the demo.
 
-A question is a sum of signed terms, each behind an *index marker* `<m>`; the answer repeats the markers, so that a
-term and its antiderivative stand under the same one:
+A prompt is a sum of signed terms, each after an *index marker* `<m>`. The answer repeats the markers, so that a term
+and its antiderivative have the same one:
 
     INT <3> + 3*x^2 <7> - 4*sin(2*x) =        ->        <3> + x^3 <7> + 2*cos(2*x)
 
-Markers are an increasing subset of a random window, drawn anew for each prompt; they are notation, and nothing but
-the terms reaches the verifier. The eleven families below all have antiderivatives of about their own length, so the
-difficulty of a problem is its number of terms: natural rungs.
+Markers are an increasing subset of a random window, drawn for each prompt. They are notation only: the verifier sees the
+terms. The antiderivative of each family is about as long as the term, so the difficulty of a problem is its number of
+terms.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Term:
 
 
 def _scaled(scale: Fraction, body: str, *, sign: str = "+") -> Term:
-    """`scale` times `body`, with the sign pulled out and a factor of one left away."""
+    """Return `scale` times `body`, with the sign separated and a factor of one omitted."""
     if scale < 0:
         sign = "-" if sign == "+" else "+"
         scale = -scale
@@ -47,7 +47,7 @@ def _scaled(scale: Fraction, body: str, *, sign: str = "+") -> Term:
 
 
 def _over(scale: Fraction, below: str) -> Term:
-    """`scale / below`, the numerator and the denominator kept as whole numbers."""
+    """Return `scale / below`, with integer numerator and denominator."""
     body = f"{abs(scale.numerator)}/({below})" if scale.denominator == 1 else f"{abs(scale)}/({below})"
     return Term(sign="-" if scale < 0 else "+", body=body)
 
@@ -138,7 +138,7 @@ EASIEST: tuple[Callable[[random.Random], tuple[Term, Term]], ...] = (_of_power, 
 
 
 def draw_term(rng: random.Random, *, easy: bool = False) -> tuple[Term, Term]:
-    """A random term and its antiderivative, both signed."""
+    """Return a random term and its antiderivative, both signed."""
     question, answer = rng.choice(EASIEST if easy else FAMILIES)(rng)
     if rng.random() < 0.5:
         return question, answer
@@ -150,10 +150,10 @@ def _negated(term: Term) -> Term:
 
 
 def draw_markers(rng: random.Random, *, count: int) -> list[int]:
-    """`count` increasing markers out of a random window of the 24.
+    """Return `count` increasing markers from a random window of the 24.
 
     Raises:
-        GrammarError: `count` is more than there are markers.
+        GrammarError: `count` exceeds the number of markers.
     """
     if count > MARKERS:
         raise GrammarError(f"a sum of {count} terms: the model can be asked about at most {MARKERS}; split it")
@@ -163,14 +163,14 @@ def draw_markers(rng: random.Random, *, count: int) -> list[int]:
 
 
 def mark(terms: list[Term], markers: list[int]) -> str:
-    """Each term behind its marker, as the model reads and writes them."""
+    """Return the terms, each after its marker."""
     return " ".join(f"<{marker}> {term}" for marker, term in zip(markers, terms, strict=True))
 
 
 def split_sum(statement: str) -> list[Term]:
-    """The signed top-level terms of a sum in the domain's grammar, with white space removed.
+    """Return the signed top-level terms of a sum in the domain's grammar, without white space.
 
-    Only the brackets and the places of `+` and `-` matter, so that the text of each term stays as it was written.
+    Splits at `+` and `-` outside brackets and does not parse the terms, so that their notation is preserved.
     """
     terms: list[Term] = []
     depth, sign, body = 0, "+", ""
@@ -189,12 +189,12 @@ def split_sum(statement: str) -> list[Term]:
 
 
 def join_sum(terms: list[Term]) -> str:
-    """The terms as one statement of the grammar."""
+    """Return the terms as one statement of the grammar."""
     head, *rest = terms
     first = head.body if head.sign == "+" else f"-{head.body}"
     return " ".join([first, *map(str, rest)])
 
 
 def draw_sum(rng: random.Random, *, size: int) -> str:
-    """A fresh problem of `size` terms."""
+    """Return a random problem of `size` terms."""
     return join_sum([draw_term(rng)[0] for _ in range(size)])
