@@ -11,7 +11,7 @@ from bench.textbook import differs, judge, load, main, measure_rate, perturbatio
 DATA = Path(__file__).parents[1] / "data/integrals.jsonl"
 
 
-def test_our_own_textbook_meets_every_goal_but_for_the_one_without_theory() -> None:
+def test_the_repository_textbook_meets_the_goals() -> None:
     items = load(DATA)
 
     outcome = judge(items, rate=1e6)
@@ -47,7 +47,7 @@ def test_a_published_error_is_reported() -> None:
         ("Li(x)", []),
     ],
 )
-def test_an_answer_is_made_wrong_in_three_ways(answer: str, spoilt: list[str]) -> None:
+def test_an_answer_is_perturbed_in_three_ways(answer: str, spoilt: list[str]) -> None:
     assert [text for _, text in perturbations(answer, seed="s")] == spoilt
 
 
@@ -60,18 +60,18 @@ def test_a_dropped_term_leaves_the_others() -> None:
 @pytest.mark.parametrize(
     ("other", "changed"), [("x^2 + 3", False), ("x^2 + log(2*x) - log(x)", False), ("x^2 + x/9^9", True)]
 )
-def test_only_another_derivative_is_a_difference(other: str, *, changed: bool) -> None:
+def test_only_a_changed_derivative_counts(other: str, *, changed: bool) -> None:
     assert differs("x^2", other) is changed
 
 
-def test_the_rate_is_verdicts_by_seconds() -> None:
+def test_the_rate_is_verdicts_per_second() -> None:
     ticks = iter([10.0, 14.0])
 
     assert measure_rate(count=20, clock=lambda: next(ticks)) == 5.0
 
 
 @pytest.mark.parametrize("text", ["", "x\n", '{"id": 1}\n', "[]\n"])
-def test_a_file_that_is_none_is_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_textbook_files_are_refused(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(text)
 

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_last_line_has_the_figures_and_nothing_wrong_is_accepted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_last_line_is_a_summary_without_wrong_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--answers", "40", "--rivals", "0", "--out", str(tmp_path / "out.json"), "--json"])
 
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -26,7 +24,7 @@ def test_the_last_line_has_the_figures_and_nothing_wrong_is_accepted(
     assert json.loads((tmp_path / "out.json").read_text())["measured"]["outcomes"]["all"]
 
 
-def test_answers_are_drawn_alike_and_no_two_are_the_same() -> None:
+def test_drawn_answers_are_seeded_and_distinct() -> None:
     asked = draw(count=50, seed=3)
 
     assert asked == draw(count=50, seed=3)
@@ -46,11 +44,11 @@ def test_answers_are_drawn_alike_and_no_two_are_the_same() -> None:
         ("2*x", "", False),
     ],
 )
-def test_the_truth_is_known_without_the_verifier(statement: str, answer: str, right: bool) -> None:  # noqa: FBT001
+def test_the_truth_does_not_use_the_verifier(statement: str, answer: str, right: bool) -> None:  # noqa: FBT001
     assert is_right(Asked(statement=statement, answer=answer, kind="right")) is right
 
 
-def test_the_table_has_a_column_for_each_mistake() -> None:
+def test_outcomes_distinguish_each_mistake() -> None:
     asked = [Asked(statement="2*x", answer=answer, kind="right") for answer in ("x^2", "x^3", "erf(x)")]
 
     assert judge(asked, [False, True, True])["all"] == {"wrong accepts": 1, "wrong rejects": 1, "undecided": 1}
@@ -58,7 +56,7 @@ def test_the_table_has_a_column_for_each_mistake() -> None:
     assert [ruling_of(said) for said in (True, False, None)] == list(Ruling)
 
 
-def test_the_rivals_judge_what_we_judge() -> None:
+def test_alternative_verifiers_judge_the_same_answers() -> None:
     assert latex("3/2*exp(2*x) - x^12") == r"3/2 \cdot e^{2 \cdot x} - x^{12}"
     for rival in (by_sympy, by_math_verify):
         assert rival("exp(2*x) + 4/(x^2+4)", "1/2*e^(2*x) + 2*atan(x/2) + 3")()

@@ -98,13 +98,13 @@ def pools() -> Iterator[list[VerifierPool]]:
         yield [stack.enter_context(VerifierPool("integration", workers=count)) for count in (1, 2, 3)]
 
 
-def test_verdicts_come_in_the_order_of_the_pairs(pools: list[VerifierPool]) -> None:
+def test_verdicts_keep_the_order_of_the_pairs(pools: list[VerifierPool]) -> None:
     verdicts = pools[1].verify_many([("2*x", "x^2" if n % 3 else f"x^3+{n}") for n in range(3 * BATCH)])
 
     assert [verdict.is_correct for verdict in verdicts] == [bool(n % 3) for n in range(3 * BATCH)]
 
 
-def test_no_pairs_are_no_verdicts(pools: list[VerifierPool]) -> None:
+def test_no_pairs_give_no_verdicts(pools: list[VerifierPool]) -> None:
     assert pools[0].verify_many([]) == []
 
 
@@ -127,7 +127,7 @@ def test_verdicts_do_not_depend_on_the_number_of_workers(
     assert one == two == three
 
 
-def test_texts_longer_than_a_batch_are_judged_one_by_one(traps: str) -> None:
+def test_oversized_texts_are_sent_one_by_one(traps: str) -> None:
     with VerifierPool(traps) as pool:
         verdicts = pool.verify_many([("a", "long" * 100_000), ("b", "more" * 100_000), ("c", "")])
 
@@ -139,7 +139,7 @@ def test_the_seed_reaches_the_worker(traps: str) -> None:
         assert pool.verify("x", "", seed=7).reason == "x 7"
 
 
-def test_a_problem_that_cannot_be_read_is_not_decided(pools: list[VerifierPool]) -> None:
+def test_an_invalid_problem_is_undecided(pools: list[VerifierPool]) -> None:
     verdict = pools[0].verify("2x", "x")
 
     assert verdict.ruling is Ruling.UNDECIDED
@@ -156,7 +156,7 @@ def test_a_problem_that_cannot_be_read_is_not_decided(pools: list[VerifierPool])
         ("eat", "the verifier needs more than the 2048 MiB it is allowed"),
     ],
 )
-def test_a_bad_answer_costs_itself_only(traps: str, answer: str, reason: str, workers: int) -> None:
+def test_a_crashing_answer_affects_only_itself(traps: str, answer: str, reason: str, workers: int) -> None:
     with VerifierPool(traps, workers=workers, timeout_s=0.2) as pool:
         verdicts = pool.verify_many([("a", ""), ("b", answer), ("c", ""), ("d", answer), ("e", "")])
 
@@ -165,7 +165,7 @@ def test_a_bad_answer_costs_itself_only(traps: str, answer: str, reason: str, wo
     assert len(pool.recorded) == 2
 
 
-def test_a_pair_that_fails_once_is_tried_again(traps: str, tmp_path: Path) -> None:
+def test_a_failed_pair_is_retried_once(traps: str, tmp_path: Path) -> None:
     with VerifierPool(traps) as pool:
         verdicts = pool.verify_many([("a", ""), ("b", f"once {tmp_path / 'seen'}"), ("c", "")])
 
@@ -173,7 +173,7 @@ def test_a_pair_that_fails_once_is_tried_again(traps: str, tmp_path: Path) -> No
     assert pool.recorded == {}
 
 
-def test_what_was_recorded_is_replayed_and_not_tried_again(traps: str) -> None:
+def test_recorded_verdicts_are_replayed(traps: str) -> None:
     with VerifierPool(traps, timeout_s=0.2) as pool:
         first = pool.verify_many([("a", "die"), ("b", "hang")], seed=3)
     saved = json.loads(json.dumps(pool.recorded))
@@ -186,13 +186,13 @@ def test_what_was_recorded_is_replayed_and_not_tried_again(traps: str) -> None:
     assert resumed.recorded == pool.recorded
 
 
-def test_a_record_holds_for_its_seed_only(traps: str) -> None:
+def test_recorded_verdicts_depend_on_the_seed(traps: str) -> None:
     with VerifierPool(traps, recorded={json.dumps(["a", "", 1]): {"reason": "it hung"}}) as pool:
         assert pool.verify("a", "", seed=1).reason == "it hung"
         assert pool.verify("a", "", seed=2).is_correct
 
 
-def test_a_worker_killed_between_two_answers_costs_no_verdict(traps: str) -> None:
+def test_a_killed_idle_worker_loses_no_verdict(traps: str) -> None:
     with VerifierPool(traps) as pool:
         pool._workers[0].process.kill()
         pool._workers[0].process.join()
@@ -208,7 +208,7 @@ def test_no_worker_outlives_the_pool() -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
-def test_the_workers_of_a_killed_owner_end_whatever_they_do(traps: str, tmp_path: Path) -> None:
+def test_workers_end_when_their_owner_is_killed(traps: str, tmp_path: Path) -> None:
     script = tmp_path / "owner.py"
     script.write_text(OWNER)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
@@ -226,17 +226,17 @@ def test_the_workers_of_a_killed_owner_end_whatever_they_do(traps: str, tmp_path
 
 
 @pytest.mark.usefixtures("traps")
-def test_a_domain_that_does_not_start_is_said_at_once() -> None:
+def test_a_domain_that_fails_to_load_is_an_error() -> None:
     with pytest.raises(EverlearnError, match="a verifier of broken did not start"), VerifierPool("broken"):
         pass
 
 
-def test_an_unknown_domain_is_said_at_once() -> None:
+def test_an_unknown_domain_is_an_error_at_construction() -> None:
     with pytest.raises(UnknownDomainError):
         VerifierPool("chess")
 
 
-def test_a_process_that_is_gone_has_used_no_time() -> None:
+def test_a_missing_process_has_no_cpu_time() -> None:
     assert cpu_seconds_of(os.getpid()) > 0
     assert cpu_seconds_of(2**22 + 1) == 0
 
@@ -278,7 +278,7 @@ def test_a_worker_serves_until_its_pipe_is_closed(traps: str) -> None:
     assert worker.process.exitcode == 0
 
 
-def test_a_worker_without_memory_ends_and_says_where(traps: str) -> None:
+def test_an_out_of_memory_worker_exits_with_its_code(traps: str) -> None:
     worker = Served(traps).started()
     worker.pipe.recv_bytes()
     with pytest.raises(EOFError):
@@ -289,7 +289,7 @@ def test_a_worker_without_memory_ends_and_says_where(traps: str) -> None:
     assert worker.process.exitcode == OUT_OF_MEMORY
 
 
-def test_a_worker_whose_owner_is_gone_before_it_starts_does_not_stay(traps: str) -> None:
+def test_a_worker_without_owner_exits_at_start(traps: str) -> None:
     worker = Served(traps)
     worker.life.close()
     worker.started().process.join(30)

@@ -16,7 +16,7 @@ def judged(*lines: bytes) -> tuple[list[dict[str, Any]], Summary]:
     return [json.loads(line) for line in sink.getvalue().splitlines()], summary
 
 
-def test_one_line_comes_out_for_each_line_in_order() -> None:
+def test_each_input_line_gives_one_output_line() -> None:
     told, summary = judged(
         b'{"id": "b", "problem": "2*x", "answer": "x^2 + 7"}',
         b'{"integrand": "2*x", "antiderivative": "x^3", "domain": "integration"}',
@@ -46,7 +46,7 @@ def test_one_line_comes_out_for_each_line_in_order() -> None:
         (b'{"problem": "' + b"x" * 10_000_000 + b'"}', f"line 1 is longer than {MAX_LINE_BYTES} bytes: shorten"),
     ],
 )
-def test_a_line_that_cannot_be_understood_gets_its_line_too(line: bytes, reason: str) -> None:
+def test_an_invalid_line_is_reported_as_undecided(line: bytes, reason: str) -> None:
     told, summary = judged(line, b'{"problem": "2*x", "answer": "x^2"}')
 
     assert [each["verdict"] for each in told] == ["UNDECIDED", "CORRECT"]
@@ -61,18 +61,18 @@ def test_the_last_line_may_be_too_long() -> None:
     assert [each["verdict"] for each in told] == ["CORRECT", "UNDECIDED"]
 
 
-def test_a_lone_surrogate_is_written_as_it_can_be() -> None:
+def test_lone_surrogates_are_escaped() -> None:
     told, _ = judged(b'{"id": "\\ud800", "problem": "x", "answer": "\\ud800"}')
 
     assert told[0]["id"] == "\ud800"
     assert told[0]["verdict"] == "WRONG"
 
 
-def test_nothing_to_judge_is_an_error() -> None:
+def test_empty_input_is_an_error() -> None:
     with pytest.raises(BadInputError, match="the input is empty: write one JSON object a line"):
         judged()
 
 
-def test_the_domain_meant_by_default_must_exist() -> None:
+def test_the_default_domain_must_exist() -> None:
     with pytest.raises(UnknownDomainError):
         verify_lines(io.BytesIO(b"{}"), io.StringIO(), domain="chess")

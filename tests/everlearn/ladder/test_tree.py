@@ -29,7 +29,7 @@ def below(ladder: Ladder, statement: str, forbidden: frozenset[str] = NOTHING) -
     return ladder.add(statement, domain=DOMAIN, forbidden=forbidden, parent=ladder.roots()[0], move="DROP")
 
 
-def test_a_variant_knows_its_parent_its_depth_and_its_move(ladder: Ladder) -> None:
+def test_a_variant_has_parent_depth_and_move(ladder: Ladder) -> None:
     rung = below(ladder, "3*x^2 + sin(x)")
     assert rung is not None
     assert (rung.parent, rung.depth, rung.move) == (ladder.roots()[0].digest, 1, "DROP")
@@ -45,7 +45,7 @@ def test_a_variant_knows_its_parent_its_depth_and_its_move(ladder: Ladder) -> No
         ("-2*cos(2*x)", "leak"),
     ],
 )
-def test_what_is_no_legitimate_variant_is_counted_and_refused(ladder: Ladder, statement: str, reason: str) -> None:
+def test_invalid_variants_are_counted_and_refused(ladder: Ladder, statement: str, reason: str) -> None:
     forbidden = equivalence_keys(["cos(2*x)"], domain=DOMAIN)
     assert below(ladder, statement, forbidden) is None
     assert ladder.counts[reason] == 1
@@ -60,27 +60,27 @@ def test_pass_rates_are_kept_before_and_after(ladder: Ladder) -> None:
     assert (rung.passed, rung.rollouts, rung.passed_after, rung.rollouts_after) == (1, 4, 3, 4)
 
 
-def test_a_copy_grows_without_its_original(ladder: Ladder) -> None:
+def test_a_copy_grows_independently(ladder: Ladder) -> None:
     copy = ladder.copy()
     below(copy, "sin(x)")
     assert len(ladder.rungs) == 1
     assert ladder.counts["accepted"] == 0
 
 
-def test_a_saved_ladder_comes_back_whole(ladder: Ladder, tmp_path: Path) -> None:
+def test_a_saved_ladder_loads_equal(ladder: Ladder, tmp_path: Path) -> None:
     below(ladder, "sin(x)")
     ladder.save(tmp_path / "ladder.jsonl")
     assert load_ladder(tmp_path / "ladder.jsonl") == ladder
 
 
 @pytest.mark.parametrize("text", ["", "{}\n", "no json\n", '{"counts": {}}\n{"digest": 1}\n'])
-def test_what_is_no_ladder_is_refused_by_name(text: str, tmp_path: Path) -> None:
+def test_invalid_ladder_files_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ladder.jsonl"
     path.write_text(text)
     with pytest.raises(BadInputError, match=r"ladder\.jsonl is not a ladder"):
         load_ladder(path)
 
 
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_ladder_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"gone\.jsonl"):
         load_ladder(tmp_path / "gone.jsonl")

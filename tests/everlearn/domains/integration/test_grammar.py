@@ -138,15 +138,15 @@ def test_a_constant_exponent_at_the_limit_is_read() -> None:
     assert parse(f"x^{DEFAULT.exponent}")[0] == "power"
 
 
-def test_the_domain_is_found_by_its_name() -> None:
+def test_a_domain_is_loaded_by_name() -> None:
     assert load_domain("integration").name == "integration"
 
 
-def test_an_unknown_domain_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_domain_error_lists_the_known_ones() -> None:
     with pytest.raises(UnknownDomainError, match="'chess': use one of integration"):
         load_domain("chess")
 
 
-def test_a_very_long_domain_name_is_cut() -> None:
+def test_a_long_domain_name_is_truncated() -> None:
     with pytest.raises(UnknownDomainError, match=r"c{40}…"):
         load_domain("c" * 1000)

@@ -15,7 +15,7 @@ ASKED = "DROP <3> + 3*x^2 <7> - 4*sin(2*x) <9> + x ="
 
 
 @given(st.integers(0, 2**32), st.integers(2, 16), st.sampled_from(MOVES))
-def test_what_pretraining_shows_is_always_a_variant(seed: int, size: int, move: str) -> None:
+def test_demonstrated_moves_are_valid(seed: int, size: int, move: str) -> None:
     asked, told = demonstrate(random.Random(seed), size=size, move=move)
     variant = apply(move, asked, told)
     assert variant is not None
@@ -38,7 +38,7 @@ def test_what_pretraining_shows_is_always_a_variant(seed: int, size: int, move: 
         ("EASE", "<3>+x<7>+x", None),
     ],
 )
-def test_a_completion_is_carried_out_or_refused_whole(move: str, completion: str, variant: str | None) -> None:
+def test_a_completion_is_applied_or_refused_as_a_whole(move: str, completion: str, variant: str | None) -> None:
     assert apply(move, ASKED, completion) == variant
 
 

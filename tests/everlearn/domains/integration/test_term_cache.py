@@ -57,12 +57,12 @@ def bank() -> TermCache:
 
 @settings(max_examples=600, deadline=None)
 @given(text=TEXTS)
-def test_cutting_changes_nothing(bank: TermCache, text: str) -> None:
+def test_splitting_does_not_change_values(bank: TermCache, text: str) -> None:
     assert_same(bank, text)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_remembered_term_is_worth_what_it_was(bank: TermCache, seed: int) -> None:
+def test_a_cached_term_keeps_its_values(bank: TermCache, seed: int) -> None:
     rng = random.Random(seed)
     text = join_sum([draw_term(rng)[seed % 2] for _ in range(rng.randint(1, 12))])
 
@@ -90,18 +90,18 @@ def test_a_remembered_term_is_worth_what_it_was(bank: TermCache, seed: int) -> N
         "",
     ],
 )
-def test_what_cannot_be_cut_is_read_as_a_whole(bank: TermCache, text: str) -> None:
+def test_texts_that_cannot_be_split_are_parsed_whole(bank: TermCache, text: str) -> None:
     assert_same(bank, text)
 
 
-def test_long_numbers_are_told() -> None:
+def test_long_numbers_are_flagged() -> None:
     assert [TermCache(POINTS).values(text).long for text in ("x + 1234567", "x+.5", "2 + 0.1", "x + 12*x")] == [
         *(True, True, True),
         False,
     ]
 
 
-def test_a_bank_forgets_before_it_has_too_much() -> None:
+def test_the_cache_is_bounded() -> None:
     bank = TermCache(POINTS, most=12)
     for number in range(40):
         assert_same(bank, f"{number}*x + sin(x) - {number}/x")

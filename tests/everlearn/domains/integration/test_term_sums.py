@@ -36,7 +36,7 @@ def test_a_sum_is_the_join_of_its_terms(seed: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
-def test_the_antiderivative_that_pretraining_shows_is_right(family: Family) -> None:
+def test_antiderivatives_of_the_families_are_correct(family: Family) -> None:
     for seed in range(30):
         question, answer = family(random.Random(seed))
         verdict = verify(join_sum([question]), join_sum([answer]), seed=seed)
@@ -77,5 +77,5 @@ def test_more_terms_than_markers_are_refused() -> None:
         draw_markers(random.Random(0), count=MARKERS + 1)
 
 
-def test_each_term_stands_behind_its_marker() -> None:
+def test_each_term_follows_its_marker() -> None:
     assert mark(split_sum("3*x - sin(x)"), [2, 5]) == "<2> + 3*x <5> - sin(x)"
