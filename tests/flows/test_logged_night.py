@@ -16,8 +16,8 @@ def test_log_records_have_their_run_and_no_secret(nights: Nights, monkeypatch: p
     monkeypatch.setenv("EVERLEARN_LOG", "json")
     ran = nights.run()
     assert ran.code == 0
-    assert nights.server.secret_key not in ran.said
-    lines = [json.loads(line) for line in ran.said.splitlines() if line.startswith("{")]
+    assert nights.server.secret_key not in ran.stderr
+    lines = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
     ours = [line for line in lines if line["logger"].startswith("everlearn")]
     assert {(line["line"], line["run"] is not None) for line in ours} == {("integration", True)}
     assert len({line["run"] for line in ours}) == 1

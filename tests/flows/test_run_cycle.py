@@ -83,16 +83,16 @@ def test_a_second_night_at_the_same_time_is_refused(nights: Nights) -> None:
     with Lease(nights.server.store(nights.bucket), "integration"):
         ran = nights.run()
     assert ran.code
-    assert "is at work; wait until it ends" in ran.said
-    assert "Traceback" not in ran.said
+    assert "is at work; wait until it ends" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_wrong_data_ends_with_one_message(nights: Nights, tmp_path: Path) -> None:
     lost = nights.run(data=tmp_path / "nowhere")
     bad = nights.run(data=write_shard(tmp_path / "bad" / "a.jsonl", ["x", "2 +* x"]))
-    assert lost.said.splitlines()[-1].startswith(f"everlearn: {tmp_path / 'nowhere'} does not exist")
-    assert "1 of 2 new rows are bad" in bad.said.splitlines()[-1]
-    assert "Traceback" not in lost.said + bad.said
+    assert lost.stderr.splitlines()[-1].startswith(f"everlearn: {tmp_path / 'nowhere'} does not exist")
+    assert "1 of 2 new rows are bad" in bad.stderr.splitlines()[-1]
+    assert "Traceback" not in lost.stderr + bad.stderr
     assert state_of(nights).history == ()
 
 
@@ -107,7 +107,7 @@ def test_problems_equivalent_to_suite_items_are_insufficient(nights: Nights, tmp
 def test_a_night_killed_at_every_step_makes_the_same_adapter(nights: Nights) -> None:
     for name in EVERY_STEP:
         ran = nights.run(die_at=name)
-        assert ran.was_killed, (name, ran.said[-1000:])
+        assert ran.was_killed, (name, ran.stderr[-1000:])
     killed = nights.run().ended
     assert len(state_of(nights).history) == 1
 

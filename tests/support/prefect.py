@@ -51,7 +51,7 @@ class Ran:
     """Result of a child process that ran a night."""
 
     code: int
-    said: str
+    stderr: str
     ended: dict[str, Any]
 
     @property
@@ -96,7 +96,7 @@ class Nights:
         done = subprocess.run(command, cwd=self.folder, env=environ, check=False, capture_output=True, text=True)
         lines = done.stdout.splitlines()
         ended = json.loads(lines[-1]) if done.returncode == 0 else {}
-        return Ran(code=done.returncode, said=done.stderr, ended=ended)
+        return Ran(code=done.returncode, stderr=done.stderr, ended=ended)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ run "every_content_is_kept_and_encrypted" {
   }
   assert {
     condition     = length(aws_s3_bucket_object_lock_configuration.line) == 0 && !aws_s3_bucket.line.object_lock_enabled
-    error_message = "object lock is asked for, not given"
+    error_message = "object lock must not be enabled by default"
   }
 }
 

@@ -159,8 +159,8 @@ def test_no_packet_leaves_the_host(net: Network, tmp_path: Path, s3_server: S3Se
             ):
                 run_at_terminal(host, words, environ=environ)
                 assert sniffer.destinations() == set(), words
-            told = host.run([*EVERLEARN, "history", "--json"], environ=environ)
-            assert "rejected" in told or "published" in told, "a night with its verdict"
+            shown = host.run([*EVERLEARN, "history", "--json"], environ=environ)
+            assert "rejected" in shown or "published" in shown, "a night with its verdict"
             with worker_on(host, environ):
                 deadline = time.monotonic() + 60
                 while "0" in worker_counts(host, environ):
@@ -175,8 +175,8 @@ def test_no_packet_leaves_the_host(net: Network, tmp_path: Path, s3_server: S3Se
 def prepare_host(folder: Path, settings: Settings | dict[str, Any]) -> Path:
     """Create a host's directory with settings, suites, and new problems for both lines."""
     write_suite(folder)
-    told = settings if isinstance(settings, dict) else settings.model_dump(mode="json")
-    (folder / "params.yaml").write_text(json.dumps(told), encoding="utf-8")
+    content = settings if isinstance(settings, dict) else settings.model_dump(mode="json")
+    (folder / "params.yaml").write_text(json.dumps(content), encoding="utf-8")
     for line, problems in LINES.items():
         write_shard(folder / ".everlearn" / "inbox" / line / "a.jsonl", problems)
     return folder

@@ -114,8 +114,8 @@ def test_each_notification_says_what_to_do(
         emit_night_ended.fn(settings, {"end": end, "version": version, "reason": f"because of {end}"})
     emit_night_ended.fn(settings, {"end": "SKIPPED", "version": None, "reason": "a later one"})
     emit_champion_changed.fn(settings, what="promoted v0007", actor="Grace", champion="v0007")
-    told = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
-    assert emit(CHANGED, line="told", payload=told)
+    payload = {"what": "rolled back v0008 to v0007: wrong signs", "actor": "Ada", "champion": "v0007"}
+    assert emit(CHANGED, line="told", payload=payload)
     states: tuple[State[Any], ...] = (Crashed(message="out of memory"), Failed(message="make room"))
     for state in states:
         run = client.create_flow_run(run_cycle, parameters={}, state=Running())

@@ -69,9 +69,9 @@ def test_a_notification_target_is_saved_as_a_secret(everlearn: Command) -> None:
     assert "+ automation everlearn tells: a night has ended" in looked
     with get_client(sync_client=True) as client:
         assert read_target_ids(client) == (), "a dry run saves nothing"
-        told = everlearn(*words)
-        assert told.stderr.startswith("notifications go to custom-webhook/everlearn\n")
-        assert "a-secret-path" not in looked + told.output
+        applied = everlearn(*words)
+        assert applied.stderr.startswith("notifications go to custom-webhook/everlearn\n")
+        assert "a-secret-path" not in looked + applied.output
         (block,) = read_target_ids(client)
         assert everlearn(*words).stdout == "nothing to change\n", "it goes there already"
         client.delete_block_document(block)
@@ -104,8 +104,8 @@ def test_no_notify_deletes_targets_and_automations(everlearn: Command) -> None:
 
 def test_a_schedule_is_shown_set_paused_and_resumed(deployed: Command) -> None:
     assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
-    told = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
-    assert told == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
+    output = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
+    assert output == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
     assert deployed("schedule", "pause").stderr == "line commands: nights are paused\n"
     seen = json.loads(deployed("schedule", "show", "--json").stdout)
     assert seen["cron"], seen["timezone"] == ("30 2 * * *", "Europe/Berlin")

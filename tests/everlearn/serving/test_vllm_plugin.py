@@ -124,7 +124,7 @@ def test_vllm_is_handed_a_version_by_its_number(vllm: Any, settings: Settings, t
     assert Path(given.lora_path, "adapter_model.safetensors").read_bytes() == adapter("two")
     assert ask(vllm, "v0001").lora_path == str(tmp_path / "adapters" / "v0001")
     assert ask(vllm, "v0003") is None
-    assert ask(vllm, "somebody-elses-adapter") is None
+    assert ask(vllm, "foreign-adapter") is None
 
 
 def test_the_resolver_has_the_signature_that_vllm_calls(vllm: Any, settings: Settings) -> None:
