@@ -1,4 +1,4 @@
-"""Answers such as a model in training writes, and the truth about them, known without the verifier.
+"""Simulated answers of a model in training, labelled without the verifier.
 
 A problem is a sum of up to 12 terms of the default families; its group of answers are right ones in many forms, near
 misses (a coefficient, a sign, a forgotten or doubled term, another function's antiderivative) and text that is no
@@ -58,7 +58,7 @@ BREAKS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One answer to one problem, and what was done to it."""
+    """One answer to one problem, and its kind."""
 
     statement: str
     answer: str
@@ -66,7 +66,7 @@ class Asked:
 
 
 def draw(*, count: int, seed: int) -> list[Asked]:
-    """So many answers, no two the same, in groups of 8 that share their problem."""
+    """Return `count` distinct answers, in groups of 8 that share their problem."""
     rng = random.Random(seed)
     found: dict[tuple[str, str], Asked] = {}
     while len(found) < count:
@@ -97,13 +97,13 @@ def _written(pairs: list[tuple[Term, Term]], kind: str, rng: random.Random) -> s
 
 
 def _rewritten(term: Term, rng: random.Random) -> Term:
-    """The same term in another form, where one fits."""
+    """Return the same term in another form, if one applies."""
     fitting = [form for form in FORMS if re.search(form[0], term.body)]
     return replace(term, body=re.sub(*rng.choice(fitting), term.body)) if fitting else term
 
 
 def _spoilt(term: Term, question: Term, rng: random.Random) -> list[Term]:
-    """What stands in the place of a term in a near miss."""
+    """Return the terms that replace a term in a near miss."""
     numbers = [found.span() for found in re.finditer(r"\d+", term.body)]
     how = rng.randrange(7)
     if how <= 1 and numbers:
@@ -121,7 +121,7 @@ def _spoilt(term: Term, question: Term, rng: random.Random) -> list[Term]:
 
 
 def is_right(asked: Asked) -> bool:
-    """The truth: the derivative is the integrand at every point, to 50 digits."""
+    """Return whether the derivative is the integrand at every point, to 50 digits."""
     try:
         with mpmath.workdps(2 * DIGITS):
             return all(
@@ -133,7 +133,7 @@ def is_right(asked: Asked) -> bool:
 
 
 def read(text: str) -> Any:
-    """The text, which is ours, as SymPy reads it."""
+    """Return the SymPy expression of a text generated here. Never called on untrusted text: SymPy evaluates it."""
     return sympy.sympify(text.replace("^", "**"), locals=NAMES)
 
 

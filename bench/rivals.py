@@ -1,4 +1,4 @@
-"""How others judge the same answers: math-verify, and SymPy's `simplify`, each in a child that can be killed.
+"""Alternative verifiers for comparison: math-verify and SymPy's `simplify`, each in a child process with a time limit.
 
 math-verify reads the answer as LaTeX, which is written from our notation here, before the clock starts; its
 expression is differentiated and compared with the integrand by `math_verify.verify`. SymPy reads the text, and
@@ -33,20 +33,20 @@ _LATEX = (
 
 
 def latex(text: str) -> str:
-    """Our notation as LaTeX."""
+    """Convert an expression of the grammar to LaTeX."""
     for pattern, written in _LATEX:
         text = re.sub(pattern, written, text)
     return text
 
 
 def by_sympy(statement: str, answer: str) -> Callable[[], bool]:
-    """What is to be timed."""
+    """Return the function to time."""
     wanted = read(statement)
     return lambda: bool(sympy.simplify(sympy.diff(read(answer), X) - wanted) == 0)
 
 
 def by_math_verify(statement: str, answer: str) -> Callable[[], bool]:
-    """What is to be timed; the integrand is read before, as a group shares it."""
+    """Return the function to time. The integrand is parsed before, because a group of answers shares it."""
     from math_verify import LatexExtractionConfig, parse, verify
 
     config = [LatexExtractionConfig()]
@@ -64,7 +64,7 @@ WAYS = {"math_verify": by_math_verify, "sympy": by_sympy}
 
 
 def work(pipe: Connection) -> None:
-    """What the child does: (way, statement, answer) in, (verdict, seconds) out."""
+    """Run the child process: receive (way, statement, answer), send (verdict, seconds)."""
     while True:
         try:
             way, statement, answer = pipe.recv()
@@ -80,7 +80,7 @@ def work(pipe: Connection) -> None:
 
 
 class Rival:
-    """One way to judge, in a child process."""
+    """One alternative verifier in a child process."""
 
     def __init__(self, way: str, *, limit_s: float) -> None:
         self.way = way
@@ -88,7 +88,7 @@ class Rival:
         self._start()
 
     def __enter__(self) -> Self:
-        self.judge("2*x", "x^2")  # what it imports
+        self.judge("2*x", "x^2")  # import its library before the clock starts
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,7 +96,7 @@ class Rival:
         self._process.join()
 
     def judge(self, statement: str, answer: str) -> tuple[bool | None, float]:
-        """Its verdict, None where there is none, and its seconds."""
+        """Return the verdict, None on failure or time-out, and the seconds."""
         self._pipe.send((self.way, statement, answer))
         try:
             if self._pipe.poll(self._limit_s + 2.0):  # the integrand is read outside of the measured time

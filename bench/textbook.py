@@ -1,4 +1,4 @@
-"""Does the verifier agree with people? Problems and answers from books, and the same answers made wrong.
+"""Measure the agreement of the verifier with published antiderivatives, and with perturbed, wrong versions of them.
 
     python -m bench.textbook PATH [--json]
 
@@ -38,7 +38,7 @@ _ONE: Expression = ("number", 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was found; `explained` gives the reason of every item that was not CORRECT."""
+    """Counts of one run. `explained` gives the reason for every item that was not CORRECT."""
 
     items: int
     read: int
@@ -53,7 +53,7 @@ class Outcome:
     explained: dict[str, str]
 
     def misses(self) -> list[str]:
-        """The goals that are not met."""
+        """Return the goals that were not met."""
         found = {
             f"read {self.read} of {self.items}, the goal is {READ:.0%}": self.read < READ * self.items,
             f"{self.correct} of {self.items} CORRECT, the goal is {CORRECT:.0%}": self.correct < CORRECT * self.items,
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def load(path: Path) -> list[dict[str, str]]:
-    """The items of a file. BadInputError where it is missing, empty or no such JSONL."""
+    """Return the items of a file. Raises BadInputError if it is missing, empty or invalid."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         items = [{name: str(row[name]) for name in ("id", "integrand", "antiderivative")} for row in rows]
@@ -116,7 +116,7 @@ def judge(items: Sequence[dict[str, str]], *, rate: float) -> Outcome:
 
 
 def perturbations(answer: str, *, seed: str) -> Iterator[tuple[str, str]]:
-    """An answer made wrong in three ways: (what was done, the text)."""
+    """Yield an answer perturbed in three ways: (name, text)."""
     try:
         tree = parse(answer)
     except GrammarError:
@@ -134,7 +134,7 @@ def _negated(term: Expression, _: random.Random) -> list[Expression]:
 
 
 def _scaled(term: Expression, rng: random.Random) -> list[Expression]:
-    """One number in the term goes up by one; where there is none, the whole term is doubled."""
+    """Increase one number in the term by one, or double the term if it has no number."""
     places = list(_numbers(term))
     return [_raised(term, rng.choice(places)) if places else ("product", ("number", 2), term)]
 
@@ -144,7 +144,7 @@ def _dropped(_: Expression, __: random.Random) -> list[Expression]:
 
 
 def _numbers(tree: Expression) -> Iterator[tuple[int, ...]]:
-    """Where the numbers of a tree are: the path of indices to each."""
+    """Yield the path of indices to each number of a tree."""
     if tree[0] == "number":
         yield ()
     for index, child in enumerate(tree):
@@ -159,7 +159,7 @@ def _raised(tree: Expression, path: tuple[int, ...]) -> Expression:
 
 
 def differs(one: str, other: str) -> bool:
-    """Whether the derivatives of two texts differ: by central differences of one minus the other, at 50 digits."""
+    """Return whether the derivatives of two texts differ, by central differences at 50 digits."""
     gap: Expression = ("sum", parse(one), ("negative", parse(other)))
     precise = HighPrecisionEvaluator(160)
     step = precise.context.mpf(10) ** -50
@@ -192,7 +192,7 @@ def measure_rate(*, count: int, clock: Callable[[], float]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what was found, and return 1 when a goal is missed, 2 when the file cannot be used."""
+    """Print the results. Return 1 if a goal is missed, 2 if the file is invalid."""
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("path", type=Path)
     reader.add_argument("--json", action="store_true", help="end with one line of JSON")

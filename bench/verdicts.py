@@ -1,8 +1,8 @@
-"""How fast, and how true, is the verifier on answers such as a model in training writes?
+"""Measure speed and accuracy of the verifier on answers like those of a model in training.
 
     python -m bench.verdicts [--answers 2000] [--rivals 60] [--json]
 
-All in one run, where what is compared takes turns:
+All in one run; compared verifiers alternate, so that the load of the machine affects them equally:
 
     rate      verdicts of `Integration.verify` a second of one core's time (and of the clock, which counts what else the
               machine does): groups of 8 different answers a problem, problems and answers fresh in every round, sums
@@ -50,12 +50,12 @@ STOPPED_S = 0.05
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median, and how far the others are away."""
+    """Return median, minimum and maximum."""
     return {"median": median(values), "least": min(values), "most": max(values)}
 
 
 def measure_rate(rounds: Sequence[Sequence[Asked]]) -> dict[str, Any]:
-    """Verdicts a second of the processor, of the clock, and of the clock through pools, round by round."""
+    """Return verdicts per CPU second, per wall-clock second, and per wall-clock second with pools, by round."""
     domain = Integration()
     found: dict[str, list[float]] = {"one core": [], "by the clock": [], "1 worker": [], "2 workers": []}
     with ExitStack() as stack:
@@ -125,14 +125,14 @@ def measure_rivals(judged: Sequence[tuple[Asked, bool]]) -> dict[str, Any]:
 
 
 def ruling_of(accepted: bool | None) -> Ruling:  # noqa: FBT001
-    """What a rival has said, as a ruling."""
+    """Return the ruling of an alternative verifier."""
     if accepted is None:
         return Ruling.UNDECIDED
     return Ruling.CORRECT if accepted else Ruling.WRONG
 
 
 def outcome(ruling: Ruling, *, right: bool) -> str:
-    """The column of the table."""
+    """Return the column of the table."""
     if ruling is Ruling.UNDECIDED:
         return "undecided"
     if right:
@@ -141,7 +141,7 @@ def outcome(ruling: Ruling, *, right: bool) -> str:
 
 
 def judge(asked: Sequence[Asked], truth: Sequence[bool]) -> dict[str, Counter[str]]:
-    """How often each outcome has come, for each kind of answer and for all."""
+    """Count the outcomes for each kind of answer and for all."""
     domain = Integration()
     table: dict[str, Counter[str]] = {"all": Counter()}
     for each, right in zip(asked, truth, strict=True):
@@ -180,8 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "undecided": table["all"]["undecided"],
         "ratio_math_verify": found["rivals"]["math_verify"]["ratio_median"] if options.rivals else None,
     }
-    machine = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": platform.processor() or platform.machine(),
-               "cores": os.cpu_count(), "load": os.getloadavg()[0], "answers": options.answers}  # fmt: skip
+    machine = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "answers": options.answers,
+    }
     options.out.write_text(json.dumps(machine | summary | {"measured": found}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
     if options.json:
