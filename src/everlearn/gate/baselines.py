@@ -20,8 +20,8 @@ SKILL_METRIC = "skill"
 
 
 def eligible_versions(state: State) -> list[str]:
-    """Return the versions that may be the best version so far: all that are not barred."""
-    return [entry.version for entry in state.versions.values() if not entry.barred]
+    """Return the versions that may be the best version so far: all that are neither barred nor retired."""
+    return [entry.version for entry in state.versions.values() if not (entry.barred or entry.retired)]
 
 
 def choose_baselines(

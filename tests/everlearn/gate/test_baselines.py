@@ -39,3 +39,11 @@ def test_a_barred_version_is_not_eligible() -> None:
         publish(registry, name)
     registry.rollback(reason="worse", actor="op")
     assert eligible_versions(registry.state()) == ["v0001"]
+
+
+def test_a_version_whose_files_are_gone_is_not_eligible() -> None:
+    registry = open_line(MemoryStore())
+    publish(registry, "one", champion=False)
+    publish(registry, "two")
+    registry.retire(lambda _: ("v0001",), reason="retention", actor="gc")
+    assert eligible_versions(registry.state()) == ["v0002"]
