@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from everlearn.data import suites
 from everlearn.data.holdout import split
+from everlearn.data.snapshot_store import load_snapshot
+from everlearn.data.target_suite import freeze_target
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
-from tasks.ingest import load_snapshot
 from tasks.night import LOG, step_task, timed_step
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def freeze_suites(night: Night) -> bool:
                 return False
             forbidden = items | equivalence_keys([root.statement for root in roots], domain=domain)
             size = night.settings.ingest.min_target_items
-            target = suites.freeze_target(
-                held_out, domain=domain, size=size, forbidden=forbidden, seed=seed, like=roots
-            )
+            target = freeze_target(held_out, domain=domain, size=size, forbidden=forbidden, seed=seed, like=roots)
             _keep_suites(work, [target, *shipped])
             LOG.info("target suite: %d problems, %d of them held out", len(target.problems), len(held_out))
     return True

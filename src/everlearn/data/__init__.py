@@ -1,4 +1,5 @@
-"""Problems and suites as data: reading rows, snapshots, the held-out split, suites.
+"""Problems as data: reading and accepting rows, snapshots and their DVC remote, the hold-out split, suites.
 
-Holds no verifier (`domains`) and no Great Expectations suite (`tasks`). May import `domains` and below.
+Holds no verifier (`domains`) and no Great Expectations suite (`tasks`). May import `domains` and below. DVC is imported
+in dvc_remote.py only.
 """

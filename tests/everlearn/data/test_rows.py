@@ -1,4 +1,4 @@
-"""A night's worth of lines, whatever is in them, becomes rows: good ones, and bad ones that say why."""
+"""Every line becomes a row, valid or with a fault and its explanation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from everlearn.problem import STATEMENT_FIELDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-GOOD = b'{"id": "a", "problem": "3*x^2"}\n'
+VALID = b'{"id": "a", "problem": "3*x^2"}\n'
 
 
 def read(path: Path, **terms: frozenset[str]) -> Intake:
@@ -32,15 +32,15 @@ def one_row(tmp_path: Path, line: bytes) -> Row:
     return row
 
 
-def test_a_good_line_gets_its_canonical_form_and_no_fault(tmp_path: Path) -> None:
-    row = one_row(tmp_path, GOOD)
+def test_a_valid_line_has_a_canonical_form_and_no_fault(tmp_path: Path) -> None:
+    row = one_row(tmp_path, VALID)
     assert (row.where, row.id, row.domain, row.statement) == ("night.jsonl:1", "a", "integration", "3*x^2")
     assert row.canonical == load_domain("integration").canonical("3*x^2")
     assert row.fault is None
 
 
 @pytest.mark.parametrize("name", STATEMENT_FIELDS)
-def test_the_problem_may_be_called_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+def test_every_name_of_the_statement_field_is_accepted(tmp_path: Path, name: str) -> None:
     assert one_row(tmp_path, json.dumps({name: "sin(x)", "id": 7}).encode()).statement == "sin(x)"
 
 
@@ -62,7 +62,7 @@ def test_the_problem_may_be_called_by_any_of_its_names(tmp_path: Path, name: str
         (b'{"problem": "' + b"x" * MAX_LINE_BYTES + b'"}', RowFault.TOO_LONG),
     ],
 )
-def test_a_bad_line_says_what_is_wrong_with_it(tmp_path: Path, line: bytes, fault: RowFault) -> None:
+def test_an_invalid_line_states_its_fault(tmp_path: Path, line: bytes, fault: RowFault) -> None:
     row = one_row(tmp_path, line)
     assert row.fault is fault
     assert row.why
@@ -70,35 +70,35 @@ def test_a_bad_line_says_what_is_wrong_with_it(tmp_path: Path, line: bytes, faul
     assert len(row.text) <= 80
 
 
-def test_a_line_of_ten_megabytes_is_one_bad_row_and_the_next_one_is_read(tmp_path: Path) -> None:
+def test_a_line_of_ten_megabytes_is_one_row_with_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
-    path.write_bytes(b"y" * 10_000_000 + b"\n\n" + GOOD)
-    long, good = read(path).rows
+    path.write_bytes(b"y" * 10_000_000 + b"\n\n" + VALID)
+    long, valid = read(path).rows
     assert (long.fault, long.where) == (RowFault.TOO_LONG, "long.jsonl:1")
-    assert (good.fault, good.where) == (None, "long.jsonl:3")
+    assert (valid.fault, valid.where) == (None, "long.jsonl:3")
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
-def test_a_line_of_just_the_limit_is_not_too_long(tmp_path: Path, ending: bytes) -> None:
-    line = GOOD.rstrip().ljust(MAX_LINE_BYTES)
+def test_a_line_of_the_maximum_length_is_valid(tmp_path: Path, ending: bytes) -> None:
+    line = VALID.rstrip().ljust(MAX_LINE_BYTES)
     assert one_row(tmp_path, line + ending).fault is None
     assert one_row(tmp_path, line + b" " + ending).fault is RowFault.TOO_LONG
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
-    assert one_row(tmp_path, b"\xef\xbb\xbf" + GOOD).fault is None
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
+    assert one_row(tmp_path, b"\xef\xbb\xbf" + VALID).fault is None
 
 
-def test_all_shards_of_a_directory_are_read_in_order_and_other_files_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "b.ndjson").write_bytes(GOOD)
+def test_the_shards_of_a_directory_are_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b.ndjson").write_bytes(VALID)
     (tmp_path / "a.jsonl").write_bytes(b'{"problem": "x", "domain": "chess"}\n' * 2)
-    (tmp_path / "notes.txt").write_bytes(b"not ours")
+    (tmp_path / "notes.txt").write_bytes(b"no shard")
     assert [row.where for row in read(tmp_path).rows] == ["a.jsonl:1", "a.jsonl:2", "b.ndjson:1"]
 
 
-def test_a_shard_is_read_once_whatever_its_name(tmp_path: Path) -> None:
+def test_equal_shards_are_read_once(tmp_path: Path) -> None:
     for name in ("a.jsonl", "copy of a.jsonl"):
-        (tmp_path / name).write_bytes(GOOD)
+        (tmp_path / name).write_bytes(VALID)
     first = read(tmp_path)
     assert (len(first.rows), first.seen_files) == (1, 1)
     again = read(tmp_path, seen=frozenset(first.sources))
@@ -106,13 +106,13 @@ def test_a_shard_is_read_once_whatever_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n  \n"])
-def test_nothing_but_empty_lines_is_refused_with_an_example(tmp_path: Path, content: bytes) -> None:
+def test_empty_files_are_refused_with_an_example(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "empty.jsonl").write_bytes(content)
     with pytest.raises(BadInputError, match=r"holds no line.*3\*x\^2"):
         read(tmp_path)
 
 
-def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+def test_a_missing_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="does not exist: name a directory"):
         read(tmp_path / "nowhere")
 
@@ -123,7 +123,7 @@ def test_a_directory_without_shards_is_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_is_refused_rather_than_skipped(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    (tmp_path / "a.jsonl").write_bytes(VALID)
     (tmp_path / "b.parquet").write_bytes(b"PAR1")
     with pytest.raises(BadInputError, match="convert it"):
         read(tmp_path)
@@ -136,9 +136,9 @@ def test_a_shard_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_bring_reading_down(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_no_bytes_raise_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "any.jsonl"
-    path.write_bytes(GOOD + data)
+    path.write_bytes(VALID + data)
     rows = read(path).rows
     assert all((row.fault is None) == (row.canonical is not None) for row in rows)
 
@@ -149,10 +149,8 @@ def test_no_bytes_bring_reading_down(tmp_path_factory: pytest.TempPathFactory, d
         lambda inner: st.dictionaries(st.sampled_from([*STATEMENT_FIELDS, "id", "domain"]), inner),
     )
 )
-def test_no_json_brings_reading_down_and_rows_survive_being_written(
-    tmp_path_factory: pytest.TempPathFactory, value: object
-) -> None:
+def test_no_json_raises_an_error_and_rows_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.mktemp("any") / "any.jsonl"
-    path.write_bytes(GOOD + json.dumps(value).encode())
+    path.write_bytes(VALID + json.dumps(value).encode())
     intake = read(path)
     assert Intake.from_bytes(intake.to_bytes()) == intake
