@@ -1,7 +1,7 @@
-"""Great Expectations' Data Docs as one self-contained page: no style sheet, script, font or picture from outside.
+"""Data Docs of Great Expectations as one self-contained page, without external style sheets, scripts, fonts or images.
 
-The library's own page links a dozen of them and is unstyled without a network; here they are replaced by the few
-rules that the page needs.
+The library's own page links a dozen of them and has no style without a network. They are removed, and a short style
+sheet is inserted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ h1, h2, h3, h4, h5 { font-size: 1.05rem; margin: 1rem 0 .3rem; }
 .fa-times::before { content: "\\2717"; }
 ul { padding-left: 1.2rem; }
 </style>"""
-_FROM_OUTSIDE = (
+_EXTERNAL = (
     re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE),
     re.compile(r"<style\b.*?</style\s*>", re.DOTALL | re.IGNORECASE),
     re.compile(r"<link\b[^>]*>", re.IGNORECASE),
@@ -35,30 +35,30 @@ _FROM_OUTSIDE = (
 
 
 def data_docs(result: Any) -> str:
-    """The page of one validation result. The library shows what the rows hold as it is, so it is escaped here."""
+    """Return the HTML page of one validation result. Values are escaped here, because the library does not escape them."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaPageView
 
     view: Any = DefaultJinjaPageView()
     page: str = view.render(ValidationResultsPageRenderer().render(_escaped_result(result)))
-    for pattern in _FROM_OUTSIDE:
+    for pattern in _EXTERNAL:
         page = pattern.sub("", page)
     return page.replace("</head>", f"{_STYLE}</head>", 1)
 
 
 def _escaped_result(result: Any) -> Any:
     escaped = copy.deepcopy(result)
-    for each in escaped.results:
-        each.result = _escaped(each.result)
+    for outcome in escaped.results:
+        outcome.result = _escaped(outcome.result)
     return escaped
 
 
 def _escaped(value: Any) -> Any:
-    """The same with every text in it safe to stand in a page."""
+    """Return the value with all strings in it escaped for HTML."""
     if isinstance(value, str):
         return html.escape(value)
     if isinstance(value, dict):
-        return {name: _escaped(each) for name, each in value.items()}
+        return {name: _escaped(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_escaped(each) for each in value]
+        return [_escaped(item) for item in value]
     return value

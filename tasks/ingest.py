@@ -1,23 +1,25 @@
-"""New problems in: read them, hold them to the suite of expectations, claim what is new as a snapshot.
+"""Ingest new problems: read them, validate them, and claim the new ones as a snapshot.
 
-<line>/intake/<digest>                  the rows that were read, good and bad
-<line>/snapshots/<data digest>/…        snapshot.dvc (what `dvc pull` follows), counts.json, quarantine.jsonl,
-data_docs.html
-dvc/files/md5/…                         the snapshot itself, where DVC keeps it
+<line>/intake/<digest>                  the rows that were read, valid and invalid
+<line>/intake/<digest>.html             Data Docs of the validation
+<line>/intake/<digest>.quarantine.jsonl the invalid rows
+<line>/snapshots/<data digest>/…        snapshot.dvc and counts.json (data/snapshot_store.py), data_docs.html,
+                                        quarantine.jsonl
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
 from everlearn.data import rows
-from everlearn.data.snapshot import Snapshot, Watermark, dvc_file, dvc_key, dvc_target, take
+from everlearn.data.acceptance import AcceptanceCriteria, decide
+from everlearn.data.snapshot import Watermark, take
+from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapshot
 from everlearn.domains.contract import load_domain
-from everlearn.errors import BadDataError, UnknownDomainError
+from everlearn.errors import UnknownDomainError
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.objects import fetch, write_once
 from tasks.data_docs import data_docs
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings
     from everlearn.storage.protocol import Store
 
-MAX_STATEMENT = 4000
+EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedSnapshot:
-    """A snapshot by its digest, and how many problems it holds."""
+    """Digest of a snapshot and its number of problems."""
 
     data_digest: str
     problems: int
@@ -44,19 +46,21 @@ class ClaimedSnapshot:
 
 @step_task
 def read_problems(settings: Settings, data: Path | None) -> str:
-    """Read the shards that no published night has seen; the digest of the intake.
+    """Read the shards that no published night has claimed, and return the digest of the intake.
 
-    Without `data` these are what was handed in for the line, here or in the bucket, and there may be none; BadInputError
-    if `data` holds none.
+    Without `data`, read the inbox of the line, on this machine and in the bucket; it may be empty.
+
+    Raises:
+        BadInputError: `data` holds no problem.
     """
     store, line = open_store(settings.store), settings.store.line
     seen, inbox = _watermark(settings, store).sources, settings.inbox_directory
-    if data is None and not bring_in(settings, store):
-        LOG.info("nothing was handed in: %s and %s/inbox/ in the bucket are empty", inbox, line)
+    if data is None and not sync_inbox(settings, store):
+        LOG.info("no new problems: %s and %s/inbox/ in the bucket are empty", inbox, line)
         intake = rows.Intake(rows=(), sources=(), seen_files=0)
     else:
         intake = rows.read(
-            settings.resolve(data or inbox), domain=settings.domain, load=partial(_own, settings), seen=seen
+            settings.resolve(data or inbox), domain=settings.domain, load=partial(_domain_of_line, settings), seen=seen
         )
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     content = intake.to_bytes()
@@ -66,93 +70,75 @@ def read_problems(settings: Settings, data: Path | None) -> str:
 
 @step_task
 def find_unseen(settings: Settings) -> list[str]:
-    """The digests of the shards that were handed in, here or in the bucket, and that no published night has seen."""
+    """Return the digests of the shards in the inbox that no published night has claimed."""
     store = open_store(settings.store)
     seen = _watermark(settings, store).sources
-    return sorted({digest_of(path.read_bytes()) for path in bring_in(settings, store)} - set(seen))
+    return sorted({digest_of(path.read_bytes()) for path in sync_inbox(settings, store)} - set(seen))
 
 
-def bring_in(settings: Settings, store: Store) -> list[Path]:
-    """The shards of the inbox, once those that wait in the bucket, below `<line>/inbox/`, are in it as well."""
+def sync_inbox(settings: Settings, store: Store) -> list[Path]:
+    """Copy new shards from `<line>/inbox/` in the bucket to the local inbox, and return all shards there."""
     inbox, line = settings.inbox_directory, settings.store.line
-    for each in store.list(f"{line}/inbox/"):
-        here = inbox / f"{digest_of(f'{each.key} {each.etag}'.encode())[:16]}.jsonl"
-        if each.key.endswith(rows.SUFFIXES) and not here.exists():
+    for shard in store.list(f"{line}/inbox/"):
+        local = inbox / f"{digest_of(f'{shard.key} {shard.etag}'.encode())[:16]}.jsonl"
+        if shard.key.endswith(rows.SUFFIXES) and not local.exists():
             inbox.mkdir(parents=True, exist_ok=True)
-            partial = here.with_suffix(".partial")
-            partial.write_bytes(store.get(each.key).data)
-            partial.replace(here)
+            temporary = local.with_suffix(".partial")
+            temporary.write_bytes(store.get(shard.key).data)
+            temporary.replace(local)
     return sorted(path for path in inbox.glob("*") if path.suffix in rows.SUFFIXES)
 
 
 @step_task
 def validate_problems(settings: Settings, intake: str) -> None:
-    """Hold the rows to the suite. BadDataError, with the first reasons, if too large a share is bad."""
+    """Validate the rows, and write Data Docs and quarantine.
+
+    Raises:
+        BadDataError: too large a share of the rows is invalid; the message has the first reasons.
+    """
     store, line = open_store(settings.store), settings.store.line
-    rows = _intake(store, line, intake).rows
-    if not rows:
+    new = _load_intake(store, line, intake).rows
+    if not new:
         return
-    found = validate_rows(
-        rows, domains=[settings.domain], max_bad_share=settings.ingest.max_bad_share, max_length=MAX_STATEMENT
-    )
-    page, bad = data_docs(found.result).encode(), [rows[index] for index in found.bad]
-    store.put(f"{line}/intake/{intake}.html", page)
-    store.put(f"{line}/intake/{intake}.quarantine.jsonl", b"".join(as_json(asdict(row)) + b"\n" for row in bad))
-    for row in bad[:5]:
+    criteria = AcceptanceCriteria(domains=(settings.domain,), max_bad_share=settings.ingest.max_bad_share)
+    validation = validate_rows(new, criteria=criteria)
+    acceptance = decide(new, bad=validation.bad, criteria_met=validation.success, criteria=criteria)
+    quarantine = f"{line}/intake/{intake}.quarantine.jsonl"
+    store.put(f"{line}/intake/{intake}.html", data_docs(validation.result).encode())
+    store.put(quarantine, b"".join(as_json(asdict(row)) + b"\n" for row in acceptance.quarantined))
+    for row in acceptance.quarantined[:EXAMPLES]:
         LOG.warning("quarantine: %s: %s (%s)", row.where, row.why, row.fault)
-    if not found.success:
-        reasons = "; ".join(f"{row.where}: {row.why}" for row in bad[:3])
-        raise BadDataError(
-            f"{len(bad)} of {found.rows} new rows are bad ({found.bad_share:.0%}, at most "
-            f"{settings.ingest.max_bad_share:.0%} may be): {reasons}. Mend them, or raise ingest.max_bad_share. "
-            f"All of them: s3://{settings.store.bucket}/{line}/intake/{intake}.quarantine.jsonl"
-        )
+    acceptance.require_accepted(quarantine=f"s3://{settings.store.bucket}/{quarantine}")
 
 
 @step_task
 def claim_problems(settings: Settings, intake: str) -> ClaimedSnapshot:
-    """Keep what is new as an immutable snapshot, where DVC finds it."""
+    """Save the new problems as an immutable snapshot, pushed with DVC."""
     store, line = open_store(settings.store), settings.store.line
-    read = _intake(store, line, intake)
-    snapshot, counts = take(read.rows, sources=read.sources, watermark=_watermark(settings, store))
-    data = snapshot.to_bytes()
-    keep_dvc(store, data)
-    folder = f"{line}/snapshots/{snapshot.digest}"
-    store.put(f"{folder}/snapshot.dvc", dvc_file(data).encode())
-    store.put(f"{folder}/counts.json", as_json(asdict(counts)))
-    if read.rows:
-        for source, name in ((".html", "data_docs.html"), (".quarantine.jsonl", "quarantine.jsonl")):
-            store.put(f"{folder}/{name}", store.get(f"{line}/intake/{intake}{source}").data)
-    bad = ", ".join(f"{count} {fault}" for fault, count in counts.quarantined.items()) or "none"
-    LOG.info("snapshot %s: %d accepted, %d duplicates, %d seen before; in quarantine: %s", snapshot.digest[:12],
-             counts.accepted, counts.duplicates, counts.seen, bad)  # fmt: skip
+    content = _load_intake(store, line, intake)
+    snapshot, counts = take(content.rows, sources=content.sources, watermark=_watermark(settings, store))
+    save_snapshot(store, snapshot, counts, settings=settings.store)
+    if content.rows:
+        folder = folder_of(line, snapshot.digest)
+        for suffix, name in ((".html", "data_docs.html"), (".quarantine.jsonl", "quarantine.jsonl")):
+            store.put(f"{folder}/{name}", store.get(f"{line}/intake/{intake}{suffix}").data)
+    LOG.info(
+        "snapshot %s: %d accepted, %d duplicates, %d seen before; in quarantine: %s",
+        snapshot.digest[:12],
+        counts.accepted,
+        counts.duplicates,
+        counts.seen,
+        ", ".join(f"{count} {fault}" for fault, count in counts.quarantined.items()) or "none",
+    )
     return ClaimedSnapshot(data_digest=snapshot.digest, problems=len(snapshot.entries))
 
 
-def keep_dvc(store: Store, data: bytes) -> None:
-    """Write the bytes into DVC's own layout; the same bytes are there once."""
-    keep_at = dvc_key(data)
-    if not any(held.key == keep_at for held in store.list(keep_at)):
-        store.create(keep_at, data)
-
-
-def load_snapshot(store: Store, line: str, digest: str) -> Snapshot:
-    """A snapshot by its digest, through its `.dvc` file, verified."""
-    pointer = store.get(f"{line}/snapshots/{digest}/snapshot.dvc").data
-    return Snapshot.from_bytes(store.get(dvc_target(pointer)).data, digest=digest)
-
-
-def load_counts(store: Store, line: str, digest: str) -> dict[str, object]:
-    """What became of the rows of that snapshot's night."""
-    return dict(json.loads(store.get(f"{line}/snapshots/{digest}/counts.json").data))
-
-
-def _intake(store: Store, line: str, digest: str) -> rows.Intake:
+def _load_intake(store: Store, line: str, digest: str) -> rows.Intake:
     return rows.Intake.from_bytes(fetch(store, f"{line}/intake/{digest}", digest=digest))
 
 
-def _own(settings: Settings, name: str) -> Domain:
-    """The line's own domain; UnknownDomainError for any other."""
+def _domain_of_line(settings: Settings, name: str) -> Domain:
+    """Return the domain of that name. Raises UnknownDomainError unless it is the line's."""
     domain = load_domain(name)
     if name != settings.domain:
         raise UnknownDomainError(f"domain {name!r} is not that of line {settings.store.line}, {settings.domain!r}")
@@ -160,6 +146,6 @@ def _own(settings: Settings, name: str) -> Domain:
 
 
 def _watermark(settings: Settings, store: Store) -> Watermark:
-    """What the published nights of this line have claimed."""
+    """Return the claims of the published nights of the line."""
     claimed = open_registry(settings).state().claimed
     return Watermark.of(load_snapshot(store, settings.store.line, digest) for digest in claimed)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from everlearn.cycle.record import End
+from everlearn.data.snapshot_store import load_counts
 from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
@@ -28,7 +29,6 @@ from everlearn.reporting.night_record import (
 from everlearn.reporting.report import render
 from tasks.decide import decision_of
 from tasks.freeze_suites import load_suites, roots_of
-from tasks.ingest import load_counts
 from tasks.measure import pairs_of
 from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of

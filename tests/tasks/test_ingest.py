@@ -1,4 +1,4 @@
-"""New problems on a real bucket: quarantine, watermark, snapshots that a real `dvc pull` finds."""
+"""Ingestion on a real bucket: inbox, quarantine, and snapshots that stock DVC pulls."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.data.snapshot import Snapshot
+from everlearn.data.snapshot_store import load_counts, load_snapshot
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
 from everlearn.registry.connect import open_store
 from everlearn.storage.objects import fetch
 from tasks.ingest import (
     ClaimedSnapshot,
     claim_problems,
-    load_counts,
-    load_snapshot,
     read_problems,
     validate_problems,
 )
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings
     from tests.conftest import S3Server
 
-BAD = [
+INVALID = [
     b"no json",
     b'{"problem": "\xff"}',
     b'{"problem": "x", "domain": "chess"}',
@@ -44,7 +43,7 @@ def ingested(settings: Settings, data: Path) -> ClaimedSnapshot:
     return claim_problems.fn(settings, intake)
 
 
-def test_a_line_reads_its_own_inbox_and_an_empty_one_is_no_error(
+def test_a_line_reads_its_own_inbox_which_may_be_empty(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = tmp_path / ".everlearn" / "inbox"
@@ -57,11 +56,9 @@ def test_a_line_reads_its_own_inbox_and_an_empty_one_is_no_error(
     assert claim_problems.fn(settings, intake).problems == 3
 
 
-def test_good_rows_become_a_snapshot_and_bad_ones_go_to_quarantine_with_their_reasons(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_valid_rows_form_a_snapshot_and_others_a_quarantine(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", [*LONG, *LONG[:3]])
-    (data / "b.jsonl").write_bytes(b"\n".join(BAD))
+    (data / "b.jsonl").write_bytes(b"\n".join(INVALID))
     claim = ingested(settings, data)
     store, folder = open_store(settings.store), f"integration/snapshots/{claim.data_digest}"
     quarantine = [json.loads(line) for line in store.get(f"{folder}/quarantine.jsonl").data.splitlines()]
@@ -73,12 +70,16 @@ def test_good_rows_become_a_snapshot_and_bad_ones_go_to_quarantine_with_their_re
         "duplicates": 3,
         "seen": 0,
         "quarantined": {
-            "line too long": 1, "not JSON": 1, "not UTF-8": 1, "outside the grammar": 1, "unknown domain": 1,
+            "line too long": 1,
+            "not JSON": 1,
+            "not UTF-8": 1,
+            "outside the grammar": 1,
+            "unknown domain": 1,
         },
-    }  # fmt: skip
+    }
 
 
-def test_too_many_bad_rows_stop_the_night_and_leave_the_data_docs(settings: Settings, tmp_path: Path) -> None:
+def test_too_many_bad_rows_stop_the_night_with_data_docs(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", [*LONG[:4], "2 +* x", "__import__"])
     intake = read_problems.fn(settings, data)
     with pytest.raises(
@@ -90,33 +91,32 @@ def test_too_many_bad_rows_stop_the_night_and_leave_the_data_docs(settings: Sett
     assert "It is inside the grammar" in page
 
 
-def test_a_domain_of_another_line_is_no_good_row(
+def test_a_row_of_another_domain_is_invalid(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = settings.model_copy(update={"domain": "sums"})
     monkeypatch.setattr("tasks.ingest.load_domain", lambda _: object())
     data = write_shard(tmp_path / "new" / "a.jsonl", [])
     (data / "a.jsonl").write_text('{"problem": "x", "domain": "integration"}')
-    rows = fetch(
-        open_store(settings.store), f"integration/intake/{(digest := read_problems.fn(other, data))}", digest=digest
-    )
+    digest = read_problems.fn(other, data)
+    rows = fetch(open_store(settings.store), f"integration/intake/{digest}", digest=digest)
     assert b"is not that of line integration" in rows
 
 
-def test_reading_again_is_the_same_snapshot(settings: Settings, tmp_path: Path) -> None:
+def test_reading_again_gives_the_same_snapshot(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
     first = ingested(settings, data)
     (data / "a.jsonl").rename(data / "z.jsonl")
     assert ingested(settings, data).data_digest == first.data_digest
 
 
-def test_a_real_dvc_pull_gets_the_snapshot(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
+def test_stock_dvc_pulls_the_snapshot_without_git(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
     claim = ingested(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
     store, clone = open_store(settings.store), tmp_path / "clone"
     clone.mkdir()
 
-    def dvc(*words: str) -> None:
-        subprocess.run([sys.executable, "-m", "dvc", *words, "--quiet"], cwd=clone, check=True)
+    def dvc(*arguments: str) -> None:
+        subprocess.run([sys.executable, "-m", "dvc", *arguments, "--quiet"], cwd=clone, check=True)
 
     dvc("init", "--no-scm")
     dvc("remote", "add", "--default", "line", f"s3://{settings.store.bucket}/dvc")
@@ -134,7 +134,7 @@ def test_a_missing_directory_is_refused(settings: Settings, tmp_path: Path) -> N
         read_problems.fn(settings, tmp_path / "nowhere")
 
 
-def test_a_missing_bucket_says_so(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
-    lost = tiny(s3_server, "no-such-bucket")
+def test_a_missing_bucket_is_reported(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
+    missing = tiny(s3_server, "no-such-bucket")
     with pytest.raises(StoreDownError, match="no-such-bucket"):
-        read_problems.fn(lost, write_shard(tmp_path / "new" / "a.jsonl", LONG))
+        read_problems.fn(missing, write_shard(tmp_path / "new" / "a.jsonl", LONG))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from everlearn.data import rows
+from everlearn.data.acceptance import has_acceptable_share
 from everlearn.errors import BadDataError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_to_inbox(
     bad = [row for row in intake.rows if row.fault]
     good = [row for row in intake.rows if not row.fault]
     first = {row.fault: f"{row.where}: {row.why or row.fault}" for row in reversed(bad)}
-    if len(bad) > max_bad_share * len(intake.rows):
+    if not has_acceptable_share(bad=len(bad), rows=len(intake.rows), max_bad_share=max_bad_share):
         raise BadDataError(
             f"{path}: {len(bad)} of {len(intake.rows)} rows are bad, more than the {max_bad_share:.0%} of "
             f"ingest.max_bad_share; nothing was added. The first: {next(reversed(first.values()))}"

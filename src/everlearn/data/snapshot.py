@@ -1,11 +1,8 @@
-"""What a night works on: the new problems, each once, as immutable bytes known by their digest.
+"""Snapshots: the new problems of a night, each once, as immutable bytes identified by their SHA-256.
 
-A snapshot is JSONL: a header with the digests of the shards it came from, then one problem a line, sorted, so that
-the same new problems are the same bytes, in whatever order they arrived. It claims those shards and those problems:
-the *watermark* is what the snapshots of all published nights claim together.
-
-Snapshots lie in DVC's content-addressed layout, beside a `.dvc` file for each, so that both we and `dvc pull` can read
-them, without DVC having to be there. Pure: no store, no clock.
+A snapshot is JSON Lines: a header with the digests of its source shards, then one problem a line, sorted, so that the
+same problems give the same bytes in whatever order they arrived. A snapshot claims its shards and problems for its
+night; the watermark is the union of the claims of all published nights. Pure: no store (snapshot_store.py), no clock.
 """
 
 from __future__ import annotations
@@ -13,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
-
-import yaml
 
 from everlearn.errors import IntegrityError
 from everlearn.problem import Problem
@@ -25,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from everlearn.data.rows import Row
-
-DVC_PREFIX = "dvc/files/md5"  # below the bucket, as the remote s3://<bucket>/dvc keeps its files
-FILE_NAME = "snapshot.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The claim of one night: which shards, and which problems."""
+    """The shards (by SHA-256) and problems that one night claims."""
 
     sources: tuple[str, ...]
     entries: tuple[Entry, ...]
@@ -58,30 +50,32 @@ class Snapshot:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """Header and one problem a line."""
+        """Return a header line and one line for each problem."""
         lines = [{"snapshot": 1, "sources": list(self.sources)}, *map(asdict, self.entries)]
         return "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, *, digest: str) -> Snapshot:
-        """Inverse of `to_bytes`. IntegrityError unless the bytes have that digest."""
-        found = hashlib.sha256(data).hexdigest()
-        if found != digest:
-            raise IntegrityError(f"snapshot {digest} has other bytes ({found}); restore it from a backup of the bucket")
+        """Invert `to_bytes`. Raises IntegrityError unless `data` has that digest."""
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != digest:
+            raise IntegrityError(
+                f"snapshot {digest} has other bytes ({actual}); restore it from a backup of the bucket"
+            )
         header, *lines = [json.loads(line) for line in data.decode().split("\n") if line]
         return cls(sources=tuple(header["sources"]), entries=tuple(Entry(**line) for line in lines))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """What earlier nights have claimed: shards by digest, problems by domain and canonical form."""
+    """The claims of earlier nights: shards by SHA-256, problems by domain and canonical form."""
 
     sources: frozenset[str] = frozenset()
     problems: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def of(cls, snapshots: Iterable[Snapshot]) -> Watermark:
-        """The union of the claims."""
+        """Return the union of the claims."""
         claims = tuple(snapshots)
         return cls(
             sources=frozenset(source for claim in claims for source in claim.sources),
@@ -91,7 +85,7 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """What became of the lines of a night: every line is counted once."""
+    """Number of rows by outcome; each row counts once. `quarantined` has one number for each fault."""
 
     accepted: int
     duplicates: int
@@ -100,7 +94,7 @@ class RowCounts:
 
 
 def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark) -> tuple[Snapshot, RowCounts]:
-    """The snapshot of the good rows that are new, one of several equals, and what became of all of them."""
+    """Return the snapshot of the valid rows that are new, one for each canonical form, and the counts of all rows."""
     entries: dict[tuple[str, str], Entry] = {}
     quarantined: Counter[str] = Counter()
     seen = duplicates = 0
@@ -111,10 +105,12 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
         key = (str(row.domain), row.canonical)
         if key in watermark.problems:
             seen += 1
-        else:
-            duplicates += key in entries
-            entries[key] = min(_entry(row, key), entries.get(key, _entry(row, key)), key=_name)
-    chosen = _with_different_ids(entries[key] for key in sorted(entries))
+            continue
+        duplicates += key in entries
+        entry = _entry(row, key)
+        # The smallest of equal problems, so that the order of arrival does not matter.
+        entries[key] = min(entry, entries.get(key, entry), key=lambda candidate: (candidate.id, candidate.statement))
+    chosen = _with_unique_ids(entries[key] for key in sorted(entries))
     snapshot = Snapshot(sources=tuple(sorted(sources)), entries=chosen)
     counts = RowCounts(
         accepted=len(chosen), duplicates=duplicates, seen=seen, quarantined=dict(sorted(quarantined.items()))
@@ -122,47 +118,21 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
     return snapshot, counts
 
 
-def dvc_key(data: bytes) -> str:
-    """Where DVC looks for these bytes in the remote."""
-    md5 = _md5(data)
-    return f"{DVC_PREFIX}/{md5[:2]}/{md5[2:]}"
-
-
-def dvc_file(data: bytes) -> str:
-    """The `.dvc` file for these bytes: put it into a DVC repository and run `dvc pull`."""
-    out = {"md5": _md5(data), "size": len(data), "hash": "md5", "path": FILE_NAME}
-    return yaml.safe_dump({"outs": [out]}, sort_keys=False)
-
-
-def dvc_target(pointer: str | bytes) -> str:
-    """The key that a `.dvc` file of ours points to: inverse of `dvc_file`."""
-    md5 = yaml.safe_load(pointer)["outs"][0]["md5"]
-    return f"{DVC_PREFIX}/{md5[:2]}/{md5[2:]}"
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()  # DVC's name for content; the digest is what we trust
-
-
 def _entry(row: Row, key: tuple[str, str]) -> Entry:
     domain, canonical = key
-    return Entry(canonical=canonical, id=row.id or _short(key), domain=domain, statement=str(row.statement))
+    return Entry(canonical=canonical, id=row.id or _short_digest(key), domain=domain, statement=str(row.statement))
 
 
-def _name(entry: Entry) -> tuple[str, str]:
-    return entry.id, entry.statement
-
-
-def _with_different_ids(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """The same problems; where an id comes twice, the later one gets the beginning of its digest added."""
-    taken: set[str] = set()
+def _with_unique_ids(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return the same problems; a repeated id gets the beginning of the problem's digest appended."""
+    ids: set[str] = set()
     chosen = []
     for entry in entries:
-        identity = entry.id if entry.id not in taken else f"{entry.id}~{_short((entry.domain, entry.canonical))}"
-        taken.add(identity)
-        chosen.append(Entry(canonical=entry.canonical, id=identity, domain=entry.domain, statement=entry.statement))
+        identity = entry.id if entry.id not in ids else f"{entry.id}~{_short_digest((entry.domain, entry.canonical))}"
+        ids.add(identity)
+        chosen.append(replace(entry, id=identity))
     return tuple(chosen)
 
 
-def _short(key: tuple[str, str]) -> str:
+def _short_digest(key: tuple[str, str]) -> str:
     return hashlib.sha256("\n".join(key).encode()).hexdigest()[:16]

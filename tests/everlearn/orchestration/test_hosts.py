@@ -20,12 +20,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from everlearn.cycle.record import current_cycle
+from everlearn.data.snapshot_store import load_snapshot
 from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.schedules import find_night, set_schedule
 from everlearn.registry.connect import open_registry
-from tasks.ingest import load_snapshot
 from tests.support.hosts import Host, Network, Sniffer, network, why_unavailable
 from tests.support.night import LONG, ROOT, tiny, write_shard, write_suite
 
