@@ -33,7 +33,8 @@ POINTER = f"outs:\n- md5: {MD5}\n  size: {len(DATA)}\n  hash: md5\n  path: snaps
 
 
 @pytest.fixture(autouse=True)
-def credentials(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a killed process leaves its directory behind
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
 
