@@ -118,7 +118,7 @@ def test_module_paths_in_configuration_and_documentation_resolve(file: Path) -> 
 
 def test_module_paths_in_strings_of_the_code_resolve() -> None:
     faults = []
-    for file in tracked(".py"):
+    for file in set(tracked(".py")) - {Path(__file__)}:  # this file names modules that do not exist, to test the test
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             if PATH.fullmatch(text) and not OTHER.fullmatch(text) and (found := fault(text)):
