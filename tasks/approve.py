@@ -9,7 +9,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import deployment
 
 from everlearn.errors import RegistryError
-from everlearn.gate.decision import Decision
+from everlearn.gate.decision_record import Decision
 from everlearn.registry.connect import open_registry
 from everlearn.reporting.report import gate_markdown
 from tasks.night import LOG, Night, step_task

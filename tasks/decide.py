@@ -10,8 +10,8 @@ from everlearn import counters
 from everlearn.domains.contract import load_domain
 from everlearn.gate.baselines import choose_baselines, eligible_versions
 from everlearn.gate.checks import run_checks
-from everlearn.gate.decision import Decision, SuiteRow
-from everlearn.gate.judgement import judge
+from everlearn.gate.decision import judge
+from everlearn.gate.decision_record import Decision, SuiteRow
 from everlearn.problem import Ruling
 from tasks.measure import pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.gate.evidence import PairedSuite
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.adapter_validation import check_directory

@@ -12,8 +12,8 @@ from everlearn.cycle.inputs import cycle_key
 from everlearn.cycle.record import End
 from everlearn.errors import StaleParentError
 from everlearn.gate.baselines import SKILL_METRIC
-from everlearn.gate.decision import Outcome
-from everlearn.gate.publication import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
+from everlearn.gate.consequences import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
+from everlearn.gate.decision_record import Outcome
 from everlearn.registry.bill_of_materials import bill, licence_of
 from everlearn.registry.connect import open_registry
 from everlearn.registry.manifest import Manifest

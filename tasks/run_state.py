@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
+from everlearn.orchestration.missed_runs import has_later_due_run
 from tasks.night import step_task
 
-WAITING = [StateType.SCHEDULED, StateType.PENDING]
 VERDICTS = {"PUBLISHED": "PASS", "REJECTED": "FAIL", "NO_NEW_DATA": "no new data", "SKIPPED": "skipped"}
 
 
@@ -31,15 +21,7 @@ def has_later_run() -> bool:
     own, due = deployment.id, flow_run.scheduled_start_time
     if own is None or due is None:
         return False
-    with get_client(sync_client=True) as client:
-        later = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
-                expected_start_time=FlowRunFilterExpectedStartTime(after_=due, before_=datetime.now(tz=UTC)),
-            ),
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(own))])),
-        )
-    return any(run.expected_start_time and run.expected_start_time > due for run in later)
+    return has_later_due_run(UUID(str(own)), after=due)
 
 
 def final_state(ended: dict[str, str | None]) -> dict[str, str | None]:

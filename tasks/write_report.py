@@ -12,7 +12,7 @@ from everlearn.data.snapshot_store import load_counts
 from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
-from everlearn.gate.publication import END_OF
+from everlearn.gate.consequences import END_OF
 from everlearn.ladder.tree import point_of
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import (

@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from everlearn.cli.approve import close_forms as close_from_cli
 from everlearn.cli.context import Installation
 from everlearn.cycle.inputs import CycleInputs
-from everlearn.gate.decision import Decision, Outcome
+from everlearn.gate.decision_record import Decision, Outcome
 from everlearn.local.process import wait_until
 from everlearn.orchestration.approval_forms import close_forms
 from everlearn.orchestration.deployments import apply, read_plan

@@ -11,7 +11,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
 from everlearn.cycle.workspace import Workspace
-from everlearn.gate.judgement import Against, Check, Decision, PairedSuite, SuiteKind, judge
+from everlearn.gate.decision import Against, Check, Decision, PairedSuite, SuiteKind, judge
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.versions import EventKind, Registry

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import strategies as st
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.gate.decision_record import Against, Decision, Outcome, SuiteRow
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.provenance import BuildRun
 from tests.support.line import BASE_MODEL, WHEN

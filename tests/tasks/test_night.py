@@ -11,7 +11,7 @@ import pytest
 
 from everlearn import counters
 from everlearn.errors import BadInputError, CycleBusyError
-from everlearn.gate.decision import Against, Outcome
+from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord

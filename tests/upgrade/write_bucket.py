@@ -22,7 +22,7 @@ from typing import Any
 from unittest import mock
 
 from everlearn.cycle.workspace import Workspace
-from everlearn.gate.decision import Outcome
+from everlearn.gate.decision_record import Outcome
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry, open_store

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from everlearn.gate.decision import Decision
+    from everlearn.gate.decision_record import Decision
     from everlearn.registry.acknowledgements import Acknowledgement, Replica
     from everlearn.registry.events import Event
     from everlearn.registry.line_state import State, VersionEntry
@@ -106,7 +106,7 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
     ]
     parts: list[RenderableType] = [table("", "", rows=rows)]
     if manifest.decision:
-        from everlearn.gate.decision import Decision
+        from everlearn.gate.decision_record import Decision
 
         parts += ["", decision_table(Decision.from_dict(manifest.decision))]
     return Group(*parts)

@@ -19,8 +19,15 @@ def equivalence_keys(statements: Iterable[str], *, domain: Domain) -> frozenset[
     return frozenset(domain.equivalence(statement) for statement in statements)
 
 
+def is_contaminated(statement: str, *, domain: Domain, forbidden: Collection[str]) -> bool:
+    """Return whether a statement is equivalent to a suite item; `forbidden` are the keys of all suite items."""
+    return domain.equivalence(statement) in forbidden
+
+
 def without_contamination(
     problems: Iterable[Problem], *, domain: Domain, forbidden: Collection[str]
 ) -> tuple[Problem, ...]:
     """Return the problems whose equivalence key is not in `forbidden`."""
-    return tuple(problem for problem in problems if domain.equivalence(problem.statement) not in forbidden)
+    return tuple(
+        problem for problem in problems if not is_contaminated(problem.statement, domain=domain, forbidden=forbidden)
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from everlearn.gate.decision import Check
+from everlearn.gate.decision_record import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

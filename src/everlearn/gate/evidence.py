@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.problem import Measurement, Ruling
 
 if TYPE_CHECKING:

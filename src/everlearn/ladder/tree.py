@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from everlearn.domains.contamination import is_contaminated
 from everlearn.errors import BadInputError, GrammarError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Ladder:
         else:
             if digest in self.rungs:
                 refused = "duplicate"
-            elif domain.equivalence(statement) in forbidden:
+            elif is_contaminated(statement, domain=domain, forbidden=forbidden):
                 refused = "leak"
         if refused is not None:
             self.counts[refused] += 1

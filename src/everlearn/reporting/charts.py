@@ -15,7 +15,7 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everlearn.gate.decision import SuiteRow
+    from everlearn.gate.decision_record import SuiteRow
     from everlearn.reporting.night_record import SizeRate
 
 WIDTH, HEIGHT = 400, 230

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
-from everlearn.gate.decision import Decision
+from everlearn.gate.decision_record import Decision
 from everlearn.ladder.tree import CurvePoint, Rung, point_of
 from everlearn.problem import Ruling
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.gate.decision_record import Against, Decision, Outcome, SuiteRow
 from everlearn.ladder import rendering
 from everlearn.reporting import charts
 from everlearn.reporting.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size

@@ -14,7 +14,7 @@ import pytest
 from everlearn.cli import main
 from everlearn.cli.context import Installation
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against, Decision, Outcome, SuiteRow
+from everlearn.gate.decision_record import Against, Decision, Outcome, SuiteRow
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry

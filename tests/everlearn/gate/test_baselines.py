@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everlearn.gate.baselines import choose_baselines, eligible_versions
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line, publish
 

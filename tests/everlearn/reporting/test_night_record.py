@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.domains.contract import load_domain
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.gate.evidence import PairedSuite
 from everlearn.ladder.tree import CurvePoint, Ladder, Rung
 from everlearn.problem import Measurement, Problem, Ruling, Verdict

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from everlearn.errors import BadInputError
-from everlearn.gate.judgement import Against, Check, Decision, PairedSuite, SuiteKind, judge
+from everlearn.gate.decision import Against, Check, Decision, PairedSuite, SuiteKind, judge
 from everlearn.ladder import rendering
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict

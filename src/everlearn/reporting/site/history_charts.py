@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, text_at, y_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from everlearn.gate.decision import SuiteRow
+    from everlearn.gate.decision_record import SuiteRow
     from everlearn.registry.events import Event
     from everlearn.reporting.site.read_model import NightView
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against
+from everlearn.gate.decision_record import Against
 from everlearn.registry.line_state import champion_after_each
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from everlearn.gate.decision import SuiteRow
+    from everlearn.gate.decision_record import SuiteRow
     from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
     from everlearn.reporting.site.read_model import LineReader, LineSnapshot, NightView

@@ -15,7 +15,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.cycle.record import OpenCycle, current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, IntegrityError, NotFoundError
-from everlearn.gate.decision import Decision
+from everlearn.gate.decision_record import Decision
 from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime, steps_from_metrics

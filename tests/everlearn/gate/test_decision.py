@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
-from everlearn.gate.judgement import (
+from everlearn.gate.decision import (
     Against,
     Check,
     Decision,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.record import End
-from everlearn.gate.decision import Against, Outcome
+from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
-    from everlearn.gate.decision import Decision
+    from everlearn.gate.decision_record import Decision
     from everlearn.settings import GateSettings
 
 END_OF = {Outcome.PASS: End.PUBLISHED, Outcome.FAIL: End.REJECTED, Outcome.INSUFFICIENT: End.INSUFFICIENT}

@@ -8,8 +8,8 @@ import pytest
 
 from everlearn.cycle.record import End
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision import Against, Decision, Outcome
-from everlearn.gate.publication import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
+from everlearn.gate.consequences import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
+from everlearn.gate.decision_record import Against, Decision, Outcome
 from everlearn.registry.events import EventKind
 from everlearn.settings import GateSettings
 from tests.support.manifests import DECISION, row

@@ -1,0 +1,127 @@
+"""The gate's decision as data: outcome, reasons, one row per suite and baseline, one entry per check.
+
+Frozen dataclasses with a JSON round trip, so that manifest, report and artifact show the same decision.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from everlearn.data.suites import SuiteKind
+from everlearn.errors import BadInputError
+
+
+class Outcome(StrEnum):
+    """Outcome of the gate. `INSUFFICIENT`: the data decide neither PASS nor FAIL."""
+
+    PASS = "PASS"  # noqa: S105 - an outcome, not a password
+    FAIL = "FAIL"
+    INSUFFICIENT = "INSUFFICIENT"
+
+
+class Against(StrEnum):
+    """The baseline of a comparison. An improvement counts against `PARENT` only; the others detect a slow decline."""
+
+    PARENT = "parent"
+    CHAMPION = "champion"
+    BASE = "base"
+    BEST = "best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A deterministic check: uploaded bytes are equal, no NaN, the adapter changes the output."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteRow:
+    """One suite against one baseline. Shares lie in 0..1; a gain is positive, a loss negative.
+
+    before, after   share of items answered correctly
+    won, lost       changed items, with an `UNDECIDED` answer counted against the candidate
+    undecided       items where either answer was `UNDECIDED`
+    low, high       confidence bounds of the true gain, each at 1 - alpha; `UNDECIDED` widens both
+    bound           upper bound of the loss, -low; must not exceed `margin`
+    p_value         of "no improvement", for targets against the parent; None elsewhere
+    power           probability that this many items show an unchanged model to be within the margin
+    """
+
+    suite: str
+    kind: SuiteKind
+    against: Against
+    n: int
+    before: float
+    after: float
+    won: int
+    lost: int
+    undecided: int
+    low: float
+    high: float
+    margin: float
+    bound: float
+    p_value: float | None
+    power: float
+    outcome: Outcome
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Outcome, the reasons as sentences, and the rows and checks that support them."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    rows: tuple[SuiteRow, ...]
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate may be published."""
+        return self.outcome is Outcome.PASS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-serializable values."""
+        plain = asdict(self)
+        return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks")}
+
+    def to_json(self) -> str:
+        """Return one JSON object with sorted keys: equal decisions give equal bytes."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Decision:
+        """Inverse of `to_dict`. Raises BadInputError that names the missing or unknown field."""
+        try:
+            return cls(
+                outcome=Outcome(plain["outcome"]),
+                reasons=tuple(plain["reasons"]),
+                rows=tuple(_row(row) for row in plain["rows"]),
+                checks=tuple(Check(**check) for check in plain["checks"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Decision:
+        """Inverse of `to_json`. Raises BadInputError if the text is not a decision."""
+        try:
+            plain = json.loads(text)
+        except ValueError as error:
+            raise BadInputError(f"not a gate decision: invalid JSON ({error})") from None
+        return cls.from_dict(plain)
+
+
+def _row(plain: dict[str, Any]) -> SuiteRow:
+    kinds = {
+        "kind": SuiteKind(plain["kind"]),
+        "against": Against(plain["against"]),
+        "outcome": Outcome(plain["outcome"]),
+    }
+    return SuiteRow(**{**plain, **kinds})

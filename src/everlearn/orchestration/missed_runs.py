@@ -1,0 +1,35 @@
+"""Missed runs: of several runs of a deployment that are due, only the latest does the work."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+WAITING = [StateType.SCHEDULED, StateType.PENDING]
+
+
+def has_later_due_run(deployment: UUID, *, after: datetime) -> bool:
+    """Return whether a run of this deployment scheduled later than `after` is due too. It does the same with newer data."""
+    with get_client(sync_client=True) as client:
+        later = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=after, before_=datetime.now(tz=UTC)),
+            ),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+        )
+    return any(run.expected_start_time and run.expected_start_time > after for run in later)
