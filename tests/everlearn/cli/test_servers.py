@@ -182,7 +182,7 @@ def test_up_checks_a_postgres_and_remembers_it(
 
 def test_up_changes_nothing_for_an_unusable_postgres(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     for url, code, message in (
-        ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as a Postgres"),
+        ("postgresql://me:hidden@127.0.0.1:9/prefect", 8, "does not answer as Postgres"),
         ("mysql://me:hidden@127.0.0.1:9/prefect", 2, "mysql: is not supported; write postgresql://"),
     ):
         ended = everlearn("up", "--postgres", url, at=tmp_path / "state")

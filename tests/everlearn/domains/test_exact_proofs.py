@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -9,7 +10,8 @@ import pytest
 
 from everlearn.domains import exact_proofs
 from everlearn.domains.contract import GROUP, ExactProof
-from everlearn.domains.exact_proofs import prove_answers
+from everlearn.domains.exact_proofs import prove_answers, serve_proofs
+from everlearn.domains.integration.domain import Integration
 from everlearn.errors import UnknownDomainError
 
 
@@ -69,3 +71,28 @@ def test_the_total_time_is_bounded(domain: str) -> None:
 @pytest.mark.parametrize("domain", ["Without"], indirect=True)
 def test_a_domain_without_proofs_decides_nothing(domain: str) -> None:
     assert [proof.status for proof in prove_answers(domain, [("1", "1")], total_timeout_s=60)] == ["not decided"]
+
+
+@pytest.mark.parametrize("name", ["Slow", "Without"])
+def test_a_proof_process_serves_until_its_pipe_is_closed(name: str) -> None:
+    context = multiprocessing.get_context("spawn")  # a process that coverage measures
+    pipe, theirs = context.Pipe()
+    life, _owner = context.Pipe(duplex=False)
+    entry = EntryPoint(name="fake", value=f"{__name__}:{name}", group=GROUP)
+    process = context.Process(target=serve_proofs, args=(theirs, life, entry))
+    process.start()
+    theirs.close()
+    assert pipe.recv() == "ready"
+    pipe.send(("1", ""))
+    assert pipe.recv().proved is (name == "Slow")
+    pipe.close()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_no_time_at_all_decides_nothing() -> None:
+    assert prove_answers("integration", [("2*x", "x^2")], total_timeout_s=0.0) == [ExactProof.not_decided()]
+
+
+def test_the_domain_proves_by_computer_algebra() -> None:
+    assert Integration().prove("2*x", "x^2 + 7").status == "proved"

@@ -188,7 +188,17 @@ def test_the_address_decides_the_kind_of_target(url: str, kind: str) -> None:
     assert type(parse_target(url)).__name__ == kind
 
 
-@pytest.mark.parametrize("url", ["", "example.org", "ftp://example.org", "sendgrid://KEY/ada@example.org", "https://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "example.org",
+        "ftp://example.org",
+        "sendgrid://KEY/ada@example.org",
+        "sendgrid://:nights@example.org/ada@example.org",
+        "https://",
+    ],
+)
 def test_an_unsupported_target_is_refused(url: str) -> None:
     with pytest.raises(BadInputError, match="--notify takes"):
         parse_target(url)

@@ -15,6 +15,7 @@ from everlearn.orchestration.server_version import incompatibility, is_compatibl
         ("3.8.8.dev1", "3.8.8", True),
         ("2.20.1", "3.8.8", False),
         ("4.0.0", "3.8.8", False),
+        ("nightly", "3.8.8", False),
     ],
 )
 def test_a_server_may_be_newer_than_its_clients_not_older(server: str, client: str, compatible: bool) -> None:  # noqa: FBT001 - a row's column
