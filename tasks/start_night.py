@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import (
 from prefect.exceptions import ObjectNotFound
 
 from everlearn.errors import BadInputError, NotFoundError
-from everlearn.orchestration.missed_runs import WAITING
+from everlearn.orchestration.run_queue import WAITING
 from everlearn.registry.connect import open_store
 from tasks.night import LOG, step_task
 

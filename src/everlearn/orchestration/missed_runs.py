@@ -14,12 +14,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import StateType
+
+from everlearn.orchestration.run_queue import WAITING
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-WAITING = [StateType.SCHEDULED, StateType.PENDING]
 
 
 def has_later_due_run(deployment: UUID, *, after: datetime) -> bool:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Late, Running, Scheduled
+from prefect.states import Completed, Late, Pending, Running, Scheduled
 
 from everlearn.cli.context import Installation
 from everlearn.cli.serve_metrics import collector, queue_of
 from everlearn.orchestration.deployments import apply, read_plan
+from everlearn.orchestration.missed_runs import has_later_due_run
 from everlearn.orchestration.run_queue import read_queue
 from tests.support.night import ROOT
 
@@ -54,6 +55,9 @@ def test_waiting_running_and_ended_nights_are_counted(
         old, late, tonight = (
             client.create_flow_run_from_deployment(nightly, state=Scheduled(scheduled_time=due)).id for _ in range(3)
         )
+        client.set_flow_run_state(
+            tonight, Pending(), force=True
+        )  # the server marks overdue scheduled runs late by itself
         client.set_flow_run_state(late, Late(scheduled_time=due), force=True)
         client.set_flow_run_state(old, Running(), force=True)
         client.set_flow_run_state(old, Completed(), force=True)
@@ -67,3 +71,15 @@ def test_waiting_running_and_ended_nights_are_counted(
         client.set_flow_run_state(tonight, Running(), force=True)
         assert (read_queue(client, line=LINE).waiting, read_queue(client, line=LINE).running) == (1, 1)
         assert read_queue(client, line="another").waiting == 0
+
+
+def test_of_several_missed_runs_only_the_latest_has_no_later_one(prefect_url: str) -> None:
+    line, now = "missed", datetime.now(tz=UTC)
+    with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:
+        apply(read_plan(ROOT / "infra" / "prefect.yaml", line=line, directory=ROOT), client)
+        nightly = client.read_deployment_by_name(f"run-cycle/nightly-{line}").id
+        first, second, future = (now + timedelta(hours=hours) for hours in (-48, -24, 24))
+        for due in (first, second, future):
+            client.create_flow_run_from_deployment(nightly, state=Scheduled(scheduled_time=due))
+        assert has_later_due_run(nightly, after=first)
+        assert not has_later_due_run(nightly, after=second)
