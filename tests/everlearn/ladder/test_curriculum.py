@@ -18,8 +18,10 @@ def curriculum(
 ) -> Curriculum:
     made = Curriculum(
         classes={size: [f"{size}/{number}" for number in range(5)] for size in passed},
-        replay=replay, frontier=frontier, uniform=uniform,
-    )  # fmt: skip
+        replay=replay,
+        frontier=frontier,
+        uniform=uniform,
+    )
     for size, count in passed.items():
         made.count(size, rollouts=100, passed=count)
     return made
