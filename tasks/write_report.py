@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +96,9 @@ def _solved_items(night: Night) -> tuple[SolvedItem, ...]:
         pairs = [(statements[measured.item], measured.answer) for measured in answers]
         proofs = prove_answers(night.settings.domain, pairs)
         items = [
-            asdict(SolvedItem(statement=s, answer=a, derivative=p.derivative, difference=p.difference, status=p.status))
-            for (s, a), p in zip(pairs, proofs, strict=True)
+            {"statement": statement, "answer": answer, "status": proof.status, "canonical": proof.canonical}
+            | {"derivative": proof.derivative, "difference": proof.difference}
+            for (statement, answer), proof in zip(pairs, proofs, strict=True)
         ]
         work.put("proofs", as_json(items))
     return tuple(SolvedItem(**item) for item in json.loads(work.get("proofs")))

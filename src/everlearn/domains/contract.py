@@ -83,9 +83,11 @@ class Domain(Protocol):
 class ExactProof:
     """An exact check of an answer by computer algebra, for display.
 
-    `derivative` and `difference` (derivative minus integrand, simplified) are empty if nothing was decided in time.
+    `canonical` is the answer as the algebra system writes it, `difference` is derivative minus integrand, simplified.
+    All three texts are empty if nothing was decided in time.
     """
 
+    canonical: str = ""
     derivative: str = ""
     difference: str = ""
     proved: bool

@@ -62,7 +62,7 @@ class SizeRate:
 class SolvedItem:
     """A suite item that the parent missed and the candidate solved, with an exact proof of the answer.
 
-    `status` is "proved" or "not decided"; `derivative` and `difference` are empty where nothing was decided in time.
+    `status` is "proved" or "not decided"; the other texts of the proof are those of `ExactProof`.
     """
 
     statement: str
@@ -70,6 +70,7 @@ class SolvedItem:
     derivative: str
     difference: str
     status: str
+    canonical: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

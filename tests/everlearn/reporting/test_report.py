@@ -260,8 +260,11 @@ def test_ticks_are_round_numbers(low: float, high: float, expected: list[float])
 
 
 def test_newly_solved_items_are_shown_with_their_proofs() -> None:
-    proved = SolvedItem(statement="2*x<1", answer="x^2", derivative="2*x", difference="0", status="proved")
+    proved = SolvedItem(
+        statement="2*x<1", answer="x*x", canonical="x^2", derivative="2*x", difference="0", status="proved"
+    )
     page = render(replace(BARE, solved=(proved, replace(proved, derivative="", difference="", status="not decided"))))
     assert "<code>2*x&lt;1</code>" in page
+    assert page.count("canonical form <code>x^2</code>") == 1
     assert page.count("<b>proved</b>") == page.count("<b>not decided</b>") == 1
     assert 'id="solved"' not in render(BARE)

@@ -1,4 +1,4 @@
-"""Exact computer algebra on parsed expressions, by SymPy: canonical forms for display, and proofs of antiderivatives.
+"""Exact computer algebra on parsed expressions, by SymPy: canonical forms and proofs of antiderivatives.
 
 Only trees of `grammar.parse` are converted; no text reaches SymPy's own parser, which evaluates Python. SymPy can take
 unbounded time, so callers run it in a process that can be killed (`everlearn.domains.exact_proofs`). Never used for
@@ -7,7 +7,6 @@ rewards: the numeric verifier is thousands of times faster.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -30,25 +29,6 @@ class UndefinedExpressionError(ArithmeticError):
     """A part of the expression is undefined or infinite for every x, such as 1/0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExactForm:
-    """The canonical form of an expression as SymPy writes it."""
-
-    text: str
-    latex: str
-
-
-def exact_form(text: str) -> ExactForm:
-    """Return the canonical form of an expression of the grammar.
-
-    Raises:
-        GrammarError: the text is not an expression of the grammar.
-        UndefinedExpressionError: a part of it has no value.
-    """
-    expression = to_sympy(parse(text))
-    return ExactForm(text=_text(expression), latex=sympy.latex(expression))
-
-
 def prove_antiderivative(integrand: str, answer: str) -> ExactProof:
     """Differentiate the answer exactly and simplify the difference to the integrand: `proved` if it is zero.
 
@@ -59,11 +39,14 @@ def prove_antiderivative(integrand: str, answer: str) -> ExactProof:
     """
     wanted = parse(integrand)
     try:
-        derivative = sympy.diff(to_sympy(parse(answer)), X)
+        form = to_sympy(parse(answer))
+        derivative = sympy.diff(form, X)
         difference = _simplified(derivative - to_sympy(wanted))
     except (GrammarError, UndefinedExpressionError):
         return ExactProof.not_decided()
-    return ExactProof(derivative=_text(derivative), difference=_text(difference), proved=difference == 0)
+    return ExactProof(
+        canonical=_text(form), derivative=_text(derivative), difference=_text(difference), proved=difference == 0
+    )
 
 
 def to_sympy(tree: Expression) -> Any:
