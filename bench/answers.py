@@ -57,7 +57,7 @@ BREAKS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AnswerCase:
     """One answer to one problem, and its kind."""
 
     statement: str
@@ -65,17 +65,17 @@ class Asked:
     kind: str  # right, near miss, malformed
 
 
-def draw(*, count: int, seed: int) -> list[Asked]:
+def draw(*, count: int, seed: int) -> list[AnswerCase]:
     """Return `count` distinct answers, in groups of 8 that share their problem."""
     rng = random.Random(seed)
-    found: dict[tuple[str, str], Asked] = {}
+    found: dict[tuple[str, str], AnswerCase] = {}
     while len(found) < count:
         pairs = [draw_term(rng) for _ in range(rng.randint(1, LARGEST))]
         statement = join_sum([question for question, _ in pairs])
         for _ in range(GROUP):
             kind = rng.choices(("right", "near miss", "malformed"), weights=(9, 9, 2))[0]
             answer = _written(pairs, kind, rng)
-            found.setdefault((statement, answer), Asked(statement=statement, answer=answer, kind=kind))
+            found.setdefault((statement, answer), AnswerCase(statement=statement, answer=answer, kind=kind))
     return list(found.values())[:count]
 
 
@@ -120,13 +120,13 @@ def _spoilt(term: Term, question: Term, rng: random.Random) -> list[Term]:
     return [replace(term, sign="-" if term.sign == "+" else "+")]
 
 
-def is_right(asked: Asked) -> bool:
+def is_right(case: AnswerCase) -> bool:
     """Return whether the derivative is the integrand at every point, to 50 digits."""
     try:
         with mpmath.workdps(2 * DIGITS):
             return all(
-                abs(_slope(asked.answer)(mpmath.mpf(point)) - wanted) <= mpmath.mpf(10) ** -DIGITS * (1 + abs(wanted))
-                for point, wanted in zip(POINTS, _values(asked.statement), strict=True)
+                abs(_slope(case.answer)(mpmath.mpf(point)) - wanted) <= mpmath.mpf(10) ** -DIGITS * (1 + abs(wanted))
+                for point, wanted in zip(POINTS, _values(case.statement), strict=True)
             )
     except UNREADABLE:
         return False

@@ -196,9 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("path", type=Path)
     reader.add_argument("--json", action="store_true", help="end with one line of JSON")
-    asked = reader.parse_args(arguments)
+    options = reader.parse_args(arguments)
     try:
-        items = load(asked.path)
+        items = load(options.path)
     except BadInputError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{place}: {reason}")
     for miss in misses:
         print(f"MISSED: {miss}")
-    if asked.json:
+    if options.json:
         print(json.dumps(told))
     return 1 if misses else 0
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from bench.answers import GROUP, Asked, draw, is_right
+from bench.answers import GROUP, AnswerCase, draw, is_right
 from bench.rivals import WAYS, Rival
 from everlearn.domains.integration.domain import Integration
 from everlearn.domains.pool import VerifierPool
@@ -54,7 +54,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "least": min(values), "most": max(values)}
 
 
-def measure_rate(rounds: Sequence[Sequence[Asked]]) -> dict[str, Any]:
+def measure_rate(rounds: Sequence[Sequence[AnswerCase]]) -> dict[str, Any]:
     """Return verdicts per CPU second, per wall-clock second, and per wall-clock second with pools, by round."""
     domain = Integration()
     found: dict[str, list[float]] = {"one core": [], "by the clock": [], "1 worker": [], "2 workers": []}
@@ -63,8 +63,8 @@ def measure_rate(rounds: Sequence[Sequence[Asked]]) -> dict[str, Any]:
             name: stack.enter_context(VerifierPool("integration", workers=int(name[0])))
             for name in ("1 worker", "2 workers")
         }
-        for asked in rounds:
-            pairs = [(each.statement, each.answer) for each in asked]
+        for cases in rounds:
+            pairs = [(each.statement, each.answer) for each in cases]
             started, worked = time.perf_counter(), time.process_time()
             for statement, answer in pairs:
                 domain.verify(statement, answer)
@@ -77,9 +77,9 @@ def measure_rate(rounds: Sequence[Sequence[Asked]]) -> dict[str, Any]:
     return {name: spread(rates) | {"first": rates[0], "rounds": rates} for name, rates in found.items()}
 
 
-def measure_losses(asked: Sequence[Asked], *, times: int) -> dict[str, Any]:
+def measure_losses(cases: Sequence[AnswerCase], *, times: int) -> dict[str, Any]:
     """Milliseconds that a batch takes longer when its worker is killed, or stopped and then killed at its limit."""
-    pairs = [(each.statement, each.answer) for each in asked]
+    pairs = [(each.statement, each.answer) for each in cases]
     ways = {"killed": (signal.SIGKILL, 0.0), "stopped, beyond its limit": (signal.SIGSTOP, 4 * STOPPED_S)}
     lost: dict[str, list[float]] = {way: [] for way in ways}
     started = time.perf_counter()
@@ -99,7 +99,7 @@ def measure_losses(asked: Sequence[Asked], *, times: int) -> dict[str, Any]:
     return {way: spread(each) | {"all": each} for way, each in lost.items()} | {"a start-up of two": start_up}
 
 
-def measure_rivals(judged: Sequence[tuple[Asked, bool]]) -> dict[str, Any]:
+def measure_rivals(judged: Sequence[tuple[AnswerCase, bool]]) -> dict[str, Any]:
     """Seconds of one answer and the verdicts of each way, answer by answer in turns."""
     domain = Integration()
     seconds: dict[str, list[float]] = {way: [] for way in ("ours", *WAYS)}
@@ -140,11 +140,11 @@ def outcome(ruling: Ruling, *, right: bool) -> str:
     return "wrong accepts" if ruling is Ruling.CORRECT else "right rejects"
 
 
-def judge(asked: Sequence[Asked], truth: Sequence[bool]) -> dict[str, Counter[str]]:
+def judge(cases: Sequence[AnswerCase], truth: Sequence[bool]) -> dict[str, Counter[str]]:
     """Count the outcomes for each kind of answer and for all."""
     domain = Integration()
     table: dict[str, Counter[str]] = {"all": Counter()}
-    for each, right in zip(asked, truth, strict=True):
+    for each, right in zip(cases, truth, strict=True):
         column = outcome(domain.verify(each.statement, each.answer).ruling, right=right)
         table["all"][column] += 1
         table.setdefault(each.kind, Counter())[column] += 1

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.answers import Asked, draw, is_right
+from bench.answers import AnswerCase, draw, is_right
 from bench.rivals import by_math_verify, by_sympy, latex
 from bench.verdicts import judge, main, outcome, ruling_of
 from everlearn.problem import Ruling
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 def test_the_last_line_is_a_summary_without_wrong_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--answers", "40", "--rivals", "0", "--out", str(tmp_path / "out.json"), "--json"])
 
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(told) == ["verdicts_per_second", "wrong_accepts", "wrong_rejects", "undecided", "ratio_math_verify"]
-    assert (told["wrong_accepts"], told["wrong_rejects"]) == (0, 0)
-    assert told["verdicts_per_second"] > 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(report) == ["verdicts_per_second", "wrong_accepts", "wrong_rejects", "undecided", "ratio_math_verify"]
+    assert (report["wrong_accepts"], report["wrong_rejects"]) == (0, 0)
+    assert report["verdicts_per_second"] > 0
     assert json.loads((tmp_path / "out.json").read_text())["measured"]["outcomes"]["all"]
 
 
 def test_drawn_answers_are_seeded_and_distinct() -> None:
-    asked = draw(count=50, seed=3)
+    cases = draw(count=50, seed=3)
 
-    assert asked == draw(count=50, seed=3)
-    assert len(set(asked)) == 50
-    assert {each.kind for each in asked} == {"right", "near miss", "malformed"}
+    assert cases == draw(count=50, seed=3)
+    assert len(set(cases)) == 50
+    assert {each.kind for each in cases} == {"right", "near miss", "malformed"}
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_drawn_answers_are_seeded_and_distinct() -> None:
     ],
 )
 def test_the_truth_does_not_use_the_verifier(statement: str, answer: str, right: bool) -> None:  # noqa: FBT001
-    assert is_right(Asked(statement=statement, answer=answer, kind="right")) is right
+    assert is_right(AnswerCase(statement=statement, answer=answer, kind="right")) is right
 
 
 def test_outcomes_distinguish_each_mistake() -> None:
-    asked = [Asked(statement="2*x", answer=answer, kind="right") for answer in ("x^2", "x^3", "erf(x)")]
+    cases = [AnswerCase(statement="2*x", answer=answer, kind="right") for answer in ("x^2", "x^3", "erf(x)")]
 
-    assert judge(asked, [False, True, True])["all"] == {"wrong accepts": 1, "wrong rejects": 1, "undecided": 1}
+    assert judge(cases, [False, True, True])["all"] == {"wrong accepts": 1, "wrong rejects": 1, "undecided": 1}
     assert outcome(Ruling.WRONG, right=False) == "right rejects"
     assert [ruling_of(said) for said in (True, False, None)] == list(Ruling)
 

@@ -150,8 +150,8 @@ class Sniffer:
             while packet := self._socket.recv(65535):
                 begin = 14 + (packet[14] & 15) * 4
                 port = struct.unpack("!H", packet[begin + 2 : begin + 4])[0]
-                asked = packet[begin + 20 :].split(b"\0\0")[0] if port == 53 else b""
-                found.add(f"{socket.inet_ntoa(packet[30:34])}:{port} {asked.decode('latin-1')}".strip())
+                name = packet[begin + 20 :].split(b"\0\0")[0] if port == 53 else b""
+                found.add(f"{socket.inet_ntoa(packet[30:34])}:{port} {name.decode('latin-1')}".strip())
         return found
 
 

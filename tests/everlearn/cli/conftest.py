@@ -13,38 +13,19 @@ import pytest
 
 from everlearn.cli import main
 from everlearn.cli.context import Installation
-from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision_record import Against, Decision, Outcome, SuiteRow
+from everlearn.gate.decision_record import Against, Decision, Outcome
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry import signing
 from everlearn.registry.connect import open_registry
 from everlearn.registry.versions import Manifest, Registry
 from tests.support.line import CONFIG, adapter
+from tests.support.manifests import row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-ROW = SuiteRow(
-    suite="tonight",
-    kind=SuiteKind.TARGET,
-    against=Against.PARENT,
-    n=200,
-    before=0.1,
-    after=0.6,
-    won=104,
-    lost=4,
-    undecided=0,
-    low=0.4,
-    high=0.6,
-    margin=0.05,
-    bound=-0.4,
-    p_value=1e-9,
-    power=0.9,
-    outcome=Outcome.PASS,
-    sentence="104 won, 4 lost of 200",
-)
-DECISION = Decision(outcome=Outcome.PASS, reasons=("tonight: 104 won, 4 lost [of 200]",), rows=(ROW,))
+DECISION = Decision(outcome=Outcome.PASS, reasons=("tonight: 104 won, 4 lost [of 200]",), rows=(row(Against.PARENT),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,11 +135,11 @@ def test_repair_asks_for_confirmation_at_a_terminal(
     questions: list[str] = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(typer, "confirm", lambda question, **_: questions.append(question))
-    for words, asked in (((), ["Do that?"]), (("--yes",), [])):
+    for words, expected in (((), ["Do that?"]), (("--yes",), [])):
         lose_head(registry)
         questions.clear()
         assert everlearn("fsck", "--repair", *words).code == 0
-        assert questions == asked
+        assert questions == expected
 
 
 def test_repair_changes_nothing_without_confirmation(

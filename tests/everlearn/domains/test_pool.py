@@ -254,8 +254,8 @@ class Served:
 
     def say(self, *answers: str) -> list[list[str]]:
         self.pipe.send_bytes(json.dumps([5, [["x", answer] for answer in answers]]).encode())
-        told: list[list[str]] = json.loads(self.pipe.recv_bytes())
-        return told
+        reply: list[list[str]] = json.loads(self.pipe.recv_bytes())
+        return reply
 
     def started(self) -> Served:
         self.process.start()
@@ -267,13 +267,13 @@ class Served:
 def test_a_worker_serves_until_its_pipe_is_closed(traps: str) -> None:
     worker = Served(traps).started()
     ready = json.loads(worker.pipe.recv_bytes())
-    told = worker.say("", "refuse") + worker.say("")
+    reply = worker.say("", "refuse") + worker.say("")
     worker.pipe.close()
     worker.process.join(30)
 
     assert ready == []
-    assert [ruling for ruling, _ in told] == ["CORRECT", "UNDECIDED", "CORRECT"]
-    assert told[1][1] == "the problem cannot be read: no"
+    assert [ruling for ruling, _ in reply] == ["CORRECT", "UNDECIDED", "CORRECT"]
+    assert reply[1][1] == "the problem cannot be read: no"
     assert worker.begun[0] == 0
     assert worker.process.exitcode == 0
 

@@ -17,14 +17,14 @@ def judged(*lines: bytes) -> tuple[list[dict[str, Any]], Summary]:
 
 
 def test_each_input_line_gives_one_output_line() -> None:
-    told, summary = judged(
+    results, summary = judged(
         b'{"id": "b", "problem": "2*x", "answer": "x^2 + 7"}',
         b'{"integrand": "2*x", "antiderivative": "x^3", "domain": "integration"}',
         b'{"id": 7, "problem": "exp(-x^2)", "answer": "erf(x)"}\n',
     )
 
-    assert [(line["id"], line["verdict"]) for line in told] == [("b", "CORRECT"), (2, "WRONG"), (7, "UNDECIDED")]
-    assert all(line["reason"] for line in told)
+    assert [(line["id"], line["verdict"]) for line in results] == [("b", "CORRECT"), (2, "WRONG"), (7, "UNDECIDED")]
+    assert all(line["reason"] for line in results)
     assert summary == Summary(lines=3, correct=1, wrong=1, undecided=1, unreadable=0)
     assert summary.is_clean
 
@@ -47,25 +47,25 @@ def test_each_input_line_gives_one_output_line() -> None:
     ],
 )
 def test_an_invalid_line_is_reported_as_undecided(line: bytes, reason: str) -> None:
-    told, summary = judged(line, b'{"problem": "2*x", "answer": "x^2"}')
+    results, summary = judged(line, b'{"problem": "2*x", "answer": "x^2"}')
 
-    assert [each["verdict"] for each in told] == ["UNDECIDED", "CORRECT"]
-    assert reason in told[0]["reason"]
+    assert [each["verdict"] for each in results] == ["UNDECIDED", "CORRECT"]
+    assert reason in results[0]["reason"]
     assert summary.unreadable == 1
     assert not summary.is_clean
 
 
 def test_the_last_line_may_be_too_long() -> None:
-    told, _ = judged(b'{"problem": "2*x", "answer": "x^2"}', b"x" * 200_000)
+    results, _ = judged(b'{"problem": "2*x", "answer": "x^2"}', b"x" * 200_000)
 
-    assert [each["verdict"] for each in told] == ["CORRECT", "UNDECIDED"]
+    assert [each["verdict"] for each in results] == ["CORRECT", "UNDECIDED"]
 
 
 def test_lone_surrogates_are_escaped() -> None:
-    told, _ = judged(b'{"id": "\\ud800", "problem": "x", "answer": "\\ud800"}')
+    results, _ = judged(b'{"id": "\\ud800", "problem": "x", "answer": "\\ud800"}')
 
-    assert told[0]["id"] == "\ud800"
-    assert told[0]["verdict"] == "WRONG"
+    assert results[0]["id"] == "\ud800"
+    assert results[0]["verdict"] == "WRONG"
 
 
 def test_empty_input_is_an_error() -> None:

@@ -127,7 +127,7 @@ def test_fault_at_the_move_of_head_never_publishes_twice(proxy: Proxy, proxied_s
     line = open_line(proxied_store)
     publishing("one", parent=None)(line)
     for number, fault in enumerate(AT_HEAD, start=2):
-        with proxy.faults(fault, on=lambda asked: asked.method == "PUT" and asked.path.endswith("/HEAD")):
+        with proxy.faults(fault, on=lambda request: request.method == "PUT" and request.path.endswith("/HEAD")):
             publishing(fault.name, parent=f"v{number - 1:04d}")(line)
         state = open_line(direct).state()
         assert state.champion == f"v{number:04d}"
@@ -139,9 +139,9 @@ def test_fault_at_the_move_of_head_never_publishes_twice(proxy: Proxy, proxied_s
 def test_late_move_of_head_counts_once(fault: Fault, proxy: Proxy, bucket: str, direct: S3Store) -> None:
     publishing("one", parent=None)(open_line(direct))
     hasty = proxy.store(bucket, timeout_s=1.0)
-    with proxy.faults(fault, on=lambda asked: asked.method == "PUT" and asked.path.endswith("/HEAD")) as seen:
+    with proxy.faults(fault, on=lambda request: request.method == "PUT" and request.path.endswith("/HEAD")) as seen:
         until_done(hasty, publishing("two", parent="v0001"))
-    assert sum(asked.method == "PUT" and asked.path.endswith("/HEAD") for asked in seen) >= 1
+    assert sum(request.method == "PUT" and request.path.endswith("/HEAD") for request in seen) >= 1
     assert [event.sequence for event in open_line(direct).state().history] == [1, 2]
     assert fsck(direct, LINE, verifier=VERIFIER).is_clean
 
@@ -153,9 +153,9 @@ def test_two_concurrent_writers_succeed_despite_faults(
     manifest = candidate(open_line(direct), "two", parent="v0001")
     seen: list[str] = []
 
-    def meanwhile(asked: Request) -> bool:
+    def meanwhile(request: Request) -> bool:
         """Let another writer move HEAD first."""
-        if asked.method == "PUT" and asked.path.endswith("/HEAD") and not seen:
+        if request.method == "PUT" and request.path.endswith("/HEAD") and not seen:
             seen.append("moved")
             open_line(direct).rollback(reason="worse", actor="ada", keep=True)
             return True

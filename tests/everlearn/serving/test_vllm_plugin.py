@@ -79,9 +79,9 @@ def vllm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         return
     module: Any = ModuleType("vllm.lora.resolver")
     module.LoRAResolver, module.LoRAResolverRegistry = LoRAResolver, Resolvers()
-    asked: Any = ModuleType("vllm.lora.request")
-    asked.LoRARequest = LoRARequest
-    for name, each in {"vllm.lora.resolver": module, "vllm.lora.request": asked}.items():
+    request_module: Any = ModuleType("vllm.lora.request")
+    request_module.LoRARequest = LoRARequest
+    for name, each in {"vllm.lora.resolver": module, "vllm.lora.request": request_module}.items():
         monkeypatch.setitem(sys.modules, name, each)
     for name in ("vllm", "vllm.lora"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,16 +54,6 @@ def measure_ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = IT
         measurements = measure(base, None, problems, seed=SEED, threads=1)
         rates[size] = sum(each.verdict.is_correct for each in measurements) / items
     return rates
-
-
-def read_card(base: Path) -> tuple[str, dict[int, float]]:
-    """Return the digest and the pass rates by size that the card states."""
-    text = (base / "README.md").read_text()
-    digest = re.search(r"`([0-9a-f]{64})`", text)
-    table = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
-    assert digest is not None  # noqa: S101 (`render_card` wrote it)
-    assert table is not None  # noqa: S101
-    return digest[1], {int(size): rate for size, rate in json.loads(table[1]).items()}
 
 
 def render_card(*, parameters: int, digest: str, rates: dict[int, float]) -> str:

@@ -16,8 +16,8 @@ ASKED = "DROP <3> + 3*x^2 <7> - 4*sin(2*x) <9> + x ="
 
 @given(st.integers(0, 2**32), st.integers(2, 16), st.sampled_from(MOVES))
 def test_demonstrated_moves_are_valid(seed: int, size: int, move: str) -> None:
-    asked, told = demonstrate(random.Random(seed), size=size, move=move)
-    variant = apply(move, asked, told)
+    prompt, completion = demonstrate(random.Random(seed), size=size, move=move)
+    variant = apply(move, prompt, completion)
     assert variant is not None
     after = len(split_sum(variant))
     assert after == size if move == "EASE" else 1 <= after < size
@@ -48,9 +48,9 @@ def test_dropping_the_only_term_leaves_no_problem() -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 16))
 def test_markers_do_not_reach_the_verifier(seed: int, size: int) -> None:
-    _, told = demonstrate_solution(random.Random(seed), size=size)
-    assert "<" not in extract(told)
-    assert len(split_sum(extract(told))) == size
+    _, completion = demonstrate_solution(random.Random(seed), size=size)
+    assert "<" not in extract(completion)
+    assert len(split_sum(extract(completion))) == size
 
 
 def test_a_prompt_names_its_move_and_ends_with_an_equals_sign() -> None:

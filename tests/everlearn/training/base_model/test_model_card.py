@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 from everlearn.training.base_model import model_card
-from everlearn.training.base_model.model_card import measure_ability, read_card, render_card, write_card
+from everlearn.training.base_model.model_card import measure_ability, render_card, write_card
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+
+def read_card(base: Path) -> tuple[str, dict[int, float]]:
+    """Return the digest and the pass rates by size that the card states."""
+    text = (base / "README.md").read_text()
+    digest = re.search(r"`([0-9a-f]{64})`", text)
+    table = re.search(r"```json\n(.*?)\n```", text, re.DOTALL)
+    assert digest is not None
+    assert table is not None
+    return digest[1], {int(size): rate for size, rate in json.loads(table[1]).items()}
 
 
 def test_the_shipped_base_has_the_digest_and_ability_of_its_card(shipped: Path) -> None:
