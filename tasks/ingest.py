@@ -21,7 +21,7 @@ from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapsho
 from everlearn.domains.contract import load_domain
 from everlearn.errors import UnknownDomainError
 from everlearn.registry.connect import open_registry, open_store
-from everlearn.storage.objects import fetch, write_once
+from everlearn.storage.immutable_objects import fetch, write_once
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task

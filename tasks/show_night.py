@@ -9,7 +9,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from everlearn.registry.connect import open_registry, open_retrying_store, open_store
 from everlearn.reporting.night_record import NightRecord
 from everlearn.reporting.report import escape_markdown, gate_rows, headline, summary_markdown
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 from tasks.artifact import artifact_key
 from tasks.decide import decision_of
 from tasks.night import step_task

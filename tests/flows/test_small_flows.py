@@ -26,7 +26,7 @@ from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.registry.acknowledgements import acknowledge
 from everlearn.registry.connect import open_registry
 from everlearn.settings import load
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 from flows.evaluate import EvaluateConfig, evaluate
 from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote

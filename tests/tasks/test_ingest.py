@@ -13,7 +13,7 @@ from everlearn.data.snapshot import Snapshot
 from everlearn.data.snapshot_store import load_counts, load_snapshot
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
 from everlearn.registry.connect import open_store
-from everlearn.storage.objects import fetch
+from everlearn.storage.immutable_objects import fetch
 from tasks.ingest import (
     ClaimedSnapshot,
     claim_problems,

@@ -182,7 +182,7 @@ def upload_shards(installation: Installation, shards: tuple[Path, ...]) -> None:
     """Move shards from this machine into the bucket, and emit an event, which starts a night."""
     from everlearn.orchestration.events_client import ARRIVED, emit
     from everlearn.registry.connect import open_store
-    from everlearn.storage.objects import write_once
+    from everlearn.storage.immutable_objects import write_once
 
     installation.connect()
     chosen = installation.settings().store

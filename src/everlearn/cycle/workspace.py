@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
-from everlearn.storage.objects import fetch, write_once
+from everlearn.storage.immutable_objects import fetch, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

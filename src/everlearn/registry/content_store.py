@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from everlearn.canonical_json import digest_of
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.sealed_document import seal, unseal
-from everlearn.storage.objects import (
+from everlearn.storage.immutable_objects import (
     digest_of_file,
     fetch,
     fetch_to,

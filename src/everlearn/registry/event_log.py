@@ -25,7 +25,7 @@ from everlearn.errors import ConflictError, IntegrityError, NotFoundError, Store
 from everlearn.registry.events import Draft, Event
 from everlearn.registry.line_state import State, fold
 from everlearn.registry.sealed_document import FORMAT, seal, unseal
-from everlearn.storage.objects import fetch, object_key, write_once
+from everlearn.storage.immutable_objects import fetch, object_key, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from everlearn.registry.delivery import RECEIPT
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
 from everlearn.settings import RetentionSettings
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from tests.support.line import LINE, VERIFIER, ManualClock, candidate, open_line
 from tests.support.versioned_store import erase
 

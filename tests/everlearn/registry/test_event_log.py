@@ -15,8 +15,8 @@ from everlearn.registry import event_log
 from everlearn.registry.event_log import EventLog, snapshot_span
 from everlearn.registry.events import EventKind
 from everlearn.registry.sealed_document import seal
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, open_line
 
 if TYPE_CHECKING:

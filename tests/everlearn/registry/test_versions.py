@@ -13,8 +13,8 @@ from everlearn.errors import BadInputError, IntegrityError, RegistryError, Stale
 from everlearn.registry import event_log
 from everlearn.registry.signing import Unsigned
 from everlearn.registry.versions import BASE, EventKind, Registry
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, adapter, candidate, open_line, publish
 
 if TYPE_CHECKING:

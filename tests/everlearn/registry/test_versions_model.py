@@ -22,8 +22,8 @@ from everlearn.registry.maintenance.gc import collect
 from everlearn.registry.publisher_heartbeat import LIFETIME
 from everlearn.registry.versions import BASE, EventKind, Registry
 from everlearn.settings import RetentionSettings
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from tests.support.line import LINE, VERIFIER, WHEN, adapter, candidate, open_line
 
 if TYPE_CHECKING:

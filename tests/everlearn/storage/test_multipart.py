@@ -16,6 +16,7 @@ from everlearn.canonical_json import digest_of
 from everlearn.errors import ConflictError, IntegrityError, StoreDownError, StoreError
 from everlearn.registry.manifest import Manifest
 from everlearn.storage import multipart
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.multipart import (
     MAX_PARTS,
@@ -25,7 +26,6 @@ from everlearn.storage.multipart import (
     plan_parts,
     read_part,
 )
-from everlearn.storage.objects import object_key
 from tests.support.line import candidate, open_line
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from everlearn.cli import doctor
 from everlearn.cli.context import Installation
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError, StoreError
 from everlearn.storage import conformance, multipart
-from everlearn.storage.objects import write_once
+from everlearn.storage.immutable_objects import write_once
 from tests.support.line import open_line, publish
 from tests.support.s3_fault_proxy import (
     IMMEDIATE_FAULTS,

@@ -24,7 +24,7 @@ from everlearn.registry.events import Event, EventKind
 from everlearn.registry.line_state import fold
 from everlearn.registry.maintenance.head_evidence import HeadEvidence, collect_evidence
 from everlearn.registry.maintenance.inventory import Inventory
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from everlearn.cycle.record import current_cycle
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.maintenance.head_evidence import collect_evidence
 from everlearn.registry.publisher_heartbeat import read_heartbeats
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,7 +15,7 @@ from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.event_log import READERS, EventLog
 from everlearn.registry.manifest import Manifest
 from everlearn.registry.sealed_document import unseal
-from everlearn.storage.objects import fetch, object_key
+from everlearn.storage.immutable_objects import fetch, object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

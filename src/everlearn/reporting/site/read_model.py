@@ -19,7 +19,7 @@ from everlearn.gate.decision_record import Decision
 from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime, steps_from_metrics
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

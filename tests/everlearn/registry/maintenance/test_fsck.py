@@ -18,8 +18,8 @@ from everlearn.registry.events import Draft, Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.sealed_document import seal
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from everlearn.storage.protocol import Blob
 from tests.support.line import LINE, SIGNER, VERIFIER, WHEN, Clock, candidate, open_line, publish
 from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys
@@ -395,7 +395,7 @@ def test_check_is_repeated_a_limited_number_of_times(store: MemoryStore) -> None
     assert Restless.looks == 6
 
 
-def test_objects_collected_during_the_check_are_no_fault(store: MemoryStore) -> None:
+def test_immutable_objects_collected_during_the_check_are_no_fault(store: MemoryStore) -> None:
     key = object_key(LINE, open_line(store).put_object(b"of a night that crashed").digest)
 
     class Collecting(VersionedStore):

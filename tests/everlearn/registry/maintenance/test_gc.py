@@ -19,8 +19,8 @@ from everlearn.registry.maintenance.gc_plan import plan_collection
 from everlearn.registry.publisher_heartbeat import CollectionMark, mark_key
 from everlearn.registry.versions import EventKind
 from everlearn.settings import RetentionSettings, Settings, load
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import object_key
 from tests.support.line import LINE, VERIFIER, ManualClock, candidate, open_line, publish
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from everlearn.errors import BadInputError, ConflictError, IntegrityError
 from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.maintenance.restore import RepairPlan, carry_out, plan_adoption, plan_repair
-from everlearn.storage.objects import object_key
+from everlearn.storage.immutable_objects import object_key
 from tests.everlearn.registry.maintenance.test_fsck import HEAD, acknowledge, chained, draft, fill, lose_a_race
 from tests.support.line import LINE, VERIFIER, open_line
 from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ConflictError, IntegrityError, StoreDownError
-from everlearn.storage.in_memory import MemoryStore
-from everlearn.storage.objects import (
+from everlearn.storage.immutable_objects import (
     CHUNK_BYTES,
     digest_of_file,
     fetch,
@@ -25,6 +24,7 @@ from everlearn.storage.objects import (
     write_file_once,
     write_once,
 )
+from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.s3 import S3Store
 from tests.support.line import Clock
 
