@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 class SuiteKind(StrEnum):
-    """Purpose of a suite: to improve on (`target`), or not to get worse on (`skill`, `general`)."""
+    """Purpose of a suite: to improve on (`target`), or not to get worse on (all others).
 
-    TARGET = "target"
+    Suites frozen by older revisions hold generated problems in their `target` suite too.
+    """
+
+    TARGET = "target"  # held-out problems of tonight, and nothing else
+    GENERATED = "generated"  # drawn from the distribution of tonight's problems
+    MEMORY = "memory"  # held-out problems of an earlier published night
     SKILL = "skill"
     GENERAL = "general"
 

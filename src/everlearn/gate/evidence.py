@@ -103,7 +103,13 @@ class Evidence:
 
 def margin_for(kind: SuiteKind, n: float, *, settings: GateSettings) -> float:
     """Return the non-inferiority margin: the configured one, or the one that `n` items can decide, up to the widest."""
-    configured: float = getattr(settings, f"{kind}_margin")
+    configured = {
+        SuiteKind.TARGET: settings.target_margin,
+        SuiteKind.GENERATED: settings.target_margin,
+        SuiteKind.MEMORY: settings.skill_margin,
+        SuiteKind.SKILL: settings.skill_margin,
+        SuiteKind.GENERAL: settings.general_margin,
+    }[kind]
     decidable = statistics.decidable_margin(
         n, discordance=settings.discordance, power=settings.power, alpha=settings.alpha
     )

@@ -43,6 +43,8 @@ __all__ = [
 MAX_LINES = 8
 _GROUPS = {
     SuiteKind.TARGET: "Targets: at least one has to improve, none may get worse",
+    SuiteKind.GENERATED: "Generated, like the problems of this night: must not get worse",
+    SuiteKind.MEMORY: "Memory, problems of earlier nights: must not get worse",
     SuiteKind.SKILL: "Skills: must not get worse",
     SuiteKind.GENERAL: "General: must not get worse",
 }

@@ -76,3 +76,10 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(BadInputError, match="UTF-8"):
         load(tmp_path / "bytes.jsonl")
+
+
+@pytest.mark.parametrize("kind", list(SuiteKind))
+def test_every_kind_of_suite_survives_its_file(tmp_path: Path, kind: SuiteKind) -> None:
+    suite = Suite(name="some", kind=kind, problems=SUITE.problems)
+    suite.save(tmp_path / "some.jsonl")
+    assert load(tmp_path / "some.jsonl") == suite
