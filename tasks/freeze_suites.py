@@ -30,7 +30,7 @@ def freeze_suites(night: Night) -> bool:
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
             domain, seed = load_domain(night.settings.domain), night.settings.learn.seed
-            shipped = [suites.load(path) for path in sorted(night.settings.suites_directory.glob("*.jsonl"))]
+            shipped = suites.load_directory(night.settings.suites_directory, domain=domain.name)
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
             items = equivalence_keys([item.statement for suite in shipped for item in suite.problems], domain=domain)

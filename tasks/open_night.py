@@ -10,6 +10,7 @@ from everlearn.cycle.resume_limit import count_resume
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import CycleError
 from everlearn.registry.connect import open_registry, open_store
+from everlearn.registry.eligibility import require_base
 from everlearn.telemetry import logs
 from everlearn.training.models.fingerprint import fingerprint
 from tasks.night import LOG, Night, step_task
@@ -75,10 +76,14 @@ def find_ended_night(settings: Settings, claim: ClaimedSnapshot) -> dict[str, st
 
 
 def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
-    """Return the inputs of a night that starts now, from the champion."""
-    parent = open_registry(settings).state().champion
-    base = fingerprint(settings.base_directory)
-    return freeze_inputs(settings, data_digest=data_digest, parent=parent, base_fingerprint=base)
+    """Return the inputs of a night that starts now, from the champion.
+
+    Raises:
+        RegistryError: the versions of the line were trained on another base model.
+    """
+    state, base = open_registry(settings).state(), fingerprint(settings.base_directory)
+    require_base(base, state, line=settings.store.line)
+    return freeze_inputs(settings, data_digest=data_digest, parent=state.champion, base_fingerprint=base)
 
 
 def end_night(night: Night, end: End | None) -> None:

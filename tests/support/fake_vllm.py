@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from safetensors.torch import load_file
 
-from everlearn.registry.adapter_validation import WEIGHTS
+from everlearn.registry.adapter_settings import WEIGHTS
 from everlearn.training.engines.decode import decode
 from everlearn.training.models.llama import token_logprobs
 

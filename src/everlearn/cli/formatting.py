@@ -13,6 +13,7 @@ from rich.text import Text
 from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
+from everlearn.registry.base_identity import newest_digest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,7 +98,7 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
         ("published", f"{format_time(entry.at)} UTC by {entry.actor}"),
         ("why", entry.reason),
         ("parent", manifest.parent or "the base model"),
-        ("base", manifest.base_fingerprint[:16]),
+        ("base", newest_digest(manifest.base_fingerprint)[:16]),
         ("data", manifest.data_digest[:16]),
         ("cycle", entry.cycle_key[:16]),
         ("code", manifest.code_version),

@@ -88,11 +88,8 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     from everlearn.training.job import GrowthJob  # imports torch, only for a file that can be used
     from everlearn.training.ladder_growth import grow
 
-    items = [
-        problem.statement
-        for path in sorted(settings.suites_directory.glob("*.jsonl"))
-        for problem in suites.load(path).problems
-    ]
+    shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
+    items = [problem.statement for suite in shipped for problem in suite.problems]
     with progress_bar("growing") as progress:
         job = GrowthJob(
             base=settings.base_directory,

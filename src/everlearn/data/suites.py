@@ -61,6 +61,20 @@ class Suite:
         partial.replace(path)
 
 
+def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:
+    """Return the suites in a folder that are of this domain, by file name; those of other domains are left out.
+
+    Raises:
+        BadInputError: as `load`, or a file mixes problems of this domain with others.
+    """
+    read = {path: load(path, domain=domain) for path in sorted(folder.glob("*.jsonl"))}
+    for path, suite in read.items():
+        domains = {problem.domain for problem in suite.problems}
+        if domain in domains and len(domains) > 1:
+            raise BadInputError(f"suite {path} mixes the domains {', '.join(sorted(domains))}: write one file for each")
+    return tuple(suite for suite in read.values() if suite.problems[0].domain == domain)
+
+
 def load(path: Path, *, domain: str = "integration", kind: SuiteKind = SuiteKind.TARGET) -> Suite:
     """Read a suite. `domain` and `kind` apply to files that state none; their name is that of the file.
 

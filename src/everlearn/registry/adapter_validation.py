@@ -19,31 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from everlearn.errors import AdapterError
+from everlearn.registry.adapter_settings import CONFIG, WEIGHTS, check_plain, check_ranks, check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from typing import BinaryIO
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 MAX_HEADER = 16 * 1024**2
 MAX_CONFIG = 64 * 1024
 BLOCK = 4 * 1024**2
 EXPONENT = {"F32": ("<u4", 0x7F80_0000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
 """For each dtype the integer type to read it as, and its exponent bits: all set only in NaN and infinity (IEEE 754)."""
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_.]+)\.lora_(?P<side>[AB])\.weight")
-KNOWN = frozenset({
-    "alora_invocation_tokens", "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias",
-    "corda_config", "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
-    "init_lora_weights", "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform",
-    "loftq_config", "lora_alpha", "lora_bias", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
-    "modules_to_save", "monteclora_config", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern",
-    "revision", "runtime_config", "target_modules", "target_parameters", "task_type", "trainable_token_indices",
-    "use_bdlora", "use_dora", "use_qalora", "use_rslora", "velora_config",
-})  # fmt: skip
-"""Names of the settings of `peft.LoraConfig` (peft 0.21.2)."""
-MUST_BE = {"peft_type": "LORA", "auto_mapping": None, "modules_to_save": None, "megatron_config": None}
-"""Settings by which peft would import a class by name, or load weights other than LoRA pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +64,23 @@ def check_directory(folder: Path) -> None:
         if path.is_symlink() or not path.is_file():
             raise AdapterError(f"{name!r} is not a regular file; an adapter must not contain links or directories")
     check_names(paths)
-    ranks = _check_config(paths[CONFIG])
-    _check_weights(paths[WEIGHTS], ranks=ranks)
+    settings = _read_config(paths[CONFIG])
+    ranks = check_ranks(settings)
+    modules = _check_weights(paths[WEIGHTS], ranks=ranks)
+    check_targets(settings.get("target_modules"), modules)
 
 
-def _check_config(path: Path) -> frozenset[int]:
-    """Check the settings, and return the ranks that they allow."""
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return the settings. Raises AdapterError for one that is unknown or means more than pairs A and B."""
     if path.stat().st_size > MAX_CONFIG:
         raise AdapterError(f"{CONFIG} is larger than {MAX_CONFIG // 1024} KiB")
     settings = _object(path.read_bytes(), name=CONFIG)
-    unknown = sorted(settings.keys() - KNOWN)
-    if unknown:
-        raise AdapterError(f"{CONFIG}: unknown LoRA setting {unknown[0]!r}; remove it")
-    for name, value in MUST_BE.items():
-        if settings.get(name) != value:
-            raise AdapterError(f"{CONFIG}: {name} is {settings.get(name)!r}, but only {value!r} is allowed")
-    pattern = settings.get("rank_pattern") or {}
-    ranks = [settings.get("r"), *(pattern.values() if isinstance(pattern, dict) else [None])]
-    if not all(isinstance(rank, int) and not isinstance(rank, bool) and rank > 0 for rank in ranks):
-        raise AdapterError(f"{CONFIG}: r and the values of rank_pattern must be integers above 0")
-    alpha = settings.get("lora_alpha")
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not math.isfinite(alpha):
-        raise AdapterError(f"{CONFIG}: lora_alpha must be a finite number, not {alpha!r}")
-    return frozenset(ranks)
+    check_plain(settings)
+    return settings
 
 
-def _check_weights(path: Path, *, ranks: frozenset[int]) -> None:
+def _check_weights(path: Path, *, ranks: frozenset[int]) -> frozenset[str]:
+    """Check the tensors, and return the modules that they belong to."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -111,9 +90,10 @@ def _check_weights(path: Path, *, ranks: frozenset[int]) -> None:
             )
         tensors = _tensors(_object(file.read(length), name=f"{WEIGHTS}, header"))
         _check_layout(tensors, room=size - 8 - length)
-        _check_pairs(tensors, ranks=ranks)
+        modules = _check_pairs(tensors, ranks=ranks)
         for tensor in tensors:
             _check_finite(file, tensor, start=8 + length)
+    return modules
 
 
 def _tensors(header: dict[str, Any]) -> list[_Tensor]:
@@ -158,8 +138,8 @@ def _check_layout(tensors: list[_Tensor], *, room: int) -> None:
         raise AdapterError(f"{WEIGHTS}: the tensors take {at} bytes, but the file has {room}; it is damaged")
 
 
-def _check_pairs(tensors: list[_Tensor], *, ranks: frozenset[int]) -> None:
-    """Check that every module has A and B of one rank that the settings allow."""
+def _check_pairs(tensors: list[_Tensor], *, ranks: frozenset[int]) -> frozenset[str]:
+    """Check that every module has A and B of one rank that the settings allow, and return the modules."""
     sides: dict[str, dict[str, int]] = {}
     for tensor in tensors:
         match = _TENSOR.fullmatch(tensor.name)
@@ -173,6 +153,7 @@ def _check_pairs(tensors: list[_Tensor], *, ranks: frozenset[int]) -> None:
             raise AdapterError(
                 f"{WEIGHTS}: module {module} has the ranks {rank}; A and B must agree with each other and with {CONFIG}"
             )
+    return frozenset(sides)
 
 
 def _check_finite(file: BinaryIO, tensor: _Tensor, *, start: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from everlearn.canonical_json import canonical, digest_of
+from everlearn.registry.base_identity import newest_digest
 from everlearn.registry.provenance import BASE_DIGEST, whole_seconds
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _parts(manifest: Manifest, run: BuildRun) -> list[Component]:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="base",
         name=PurePath(path).name or "base",
-        hashes=_sha256(manifest.base_fingerprint),
+        hashes=_sha256(newest_digest(manifest.base_fingerprint)),
         licenses=[DisjunctiveLicense(name=run.licence)] if run.licence is not None else None,
         properties=[Property(name="everlearn:digestOf", value=BASE_DIGEST)],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.errors import RegistryError, StaleParentError
+from everlearn.registry.base_identity import is_same_base, newest_digest
 from everlearn.registry.line_state import BASE
 
 if TYPE_CHECKING:
@@ -58,9 +59,18 @@ def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, 
     if make_champion and manifest.parent != state.champion:
         start, now = manifest.parent or "the base model", state.champion or "the base model"
         raise StaleParentError(f"the night began at {start}, but {now} is champion now; run another cycle from there")
-    first = next(iter(state.versions.values()), None)
-    if first is not None and first.base_fingerprint != manifest.base_fingerprint:
-        raise RegistryError(f"line {line} belongs to another base model; publish under another line (store.line)")
+    require_base(manifest.base_fingerprint, state, line=line)
+
+
+def require_base(identity: str, state: State, *, line: str) -> None:
+    """Raise RegistryError if a version of the line was trained on another base model."""
+    for entry in state.versions.values():
+        if not is_same_base(entry.base_fingerprint, identity):
+            raise RegistryError(
+                f"line {line} belongs to another base model: {entry.version} was trained on "
+                f"{newest_digest(entry.base_fingerprint)[:16]}, this is {newest_digest(identity)[:16]}; set base.path to "
+                "that model, or use another line (store.line)"
+            )
 
 
 def ended(state: State, cycle_key: str, kind: EventKind) -> Event | None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from everlearn.registry.base_identity import newest_digest
+
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
@@ -98,7 +100,9 @@ def _predicate(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
 
 def _dependencies(manifest: Manifest, run: BuildRun) -> list[Any]:
     """Return the resource descriptors of everything that the version was made from."""
-    base = _resource("base model", annotations={"digestOf": BASE_DIGEST}, sha256=manifest.base_fingerprint)
+    base = _resource(
+        "base model", annotations={"digestOf": BASE_DIGEST}, sha256=newest_digest(manifest.base_fingerprint)
+    )
     dependencies = [base]
     if run.parent_manifest is not None:
         dependencies.append(_resource(f"manifest of {manifest.parent}", sha256=run.parent_manifest))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from everlearn.errors import IntegrityError, RegistryError
 from everlearn.registry import delivery
+from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.content_store import ContentStore
 from everlearn.registry.eligibility import (
     ended,
@@ -293,8 +294,9 @@ class Registry:
         require_files(entry)
         require_unbarred(entry, state)
         manifest = self._content.manifest(entry.manifest)
-        base_of_line = next(iter(state.versions.values())).base_fingerprint
-        if not manifest.base_fingerprint == entry.base_fingerprint == base_of_line:
+        of_line = next(iter(state.versions.values())).base_fingerprint
+        stated = entry.base_fingerprint
+        if manifest.base_fingerprint != stated or not is_same_base(stated, of_line):
             raise IntegrityError(f"{entry.version} was made for another base model than that of line {self.line}")
         self._content.check_objects(manifest)
         if verify == "full":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.errors import EverlearnError, IntegrityError, RegistryError
+from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.connect import open_registry
 from everlearn.settings import load
 from everlearn.training.models.fingerprint import fingerprint
@@ -57,7 +58,7 @@ class Adapters:
         if entry.barred:
             raise RegistryError(f"{name} was rolled back")
         if Path(base).is_dir():
-            if self._fingerprint(base) != entry.base_fingerprint:
+            if not is_same_base(self._fingerprint(base), entry.base_fingerprint):
                 raise IntegrityError(f"it was trained on another base model than {base}")
         else:
             logger.warning("%s is not a directory: the base model of %s is not checked", base, name)

@@ -79,11 +79,15 @@ def probe(
 def check(base: Path, adapter: Path, probes: Sequence[Probe]) -> FreshProcessReport:
     """Answer the probes with transformers and peft alone, and compare with the trainer's answers."""
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
+    # The trainer decodes greedily; a repetition penalty or another default of the base's own would change the answers.
+    plain.generation_config = GenerationConfig(
+        eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id
+    )
     before = [_generate(plain, item) for item in probes]  # peft changes `plain` in place, so the base answers first
     model = PeftModel.from_pretrained(plain, adapter).eval()
     gaps, finite, after = [], True, []

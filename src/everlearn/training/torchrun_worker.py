@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import cuda, distributed
+from torch import distributed
 
 from everlearn.training.engines import collectives
 from everlearn.training.job import load_job
@@ -22,7 +22,7 @@ from everlearn.training.trainer import train
 
 def main(path: Path) -> None:
     """Join the process group, train, and print progress and result."""
-    distributed.init_process_group("nccl" if cuda.is_available() else "gloo")
+    distributed.init_process_group(collectives.BACKEND)
     trained = train(
         load_job(path),
         on_step=lambda point, steps: _print_message(point=asdict(point), steps=steps),

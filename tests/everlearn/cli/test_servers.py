@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cli import doctor
+from everlearn.cli.context import Installation
 from everlearn.cli.doctor import DoctorCheck
 from everlearn.errors import ModelError, ServiceError
 from everlearn.local import laptop
@@ -16,8 +17,10 @@ from everlearn.local.ports import is_free
 from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.local.seaweedfs import LocalS3
+from everlearn.problem import Ruling, Verdict
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
     from pathlib import Path
 
@@ -69,6 +72,23 @@ def test_doctor_ends_with_1_and_names_remedies(everlearn: Callable[..., Ended], 
     assert "everlearn up" in checks["Prefect"]["detail"]
     assert "dvc repro" in checks["base model"]["detail"]
     assert checks["settings"]["ok"]
+
+
+def test_doctor_judges_a_problem_of_the_domain_of_the_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Letters:
+        name = "letters"
+
+        def generate(self, rng: random.Random) -> str:
+            return rng.choice("ab")
+
+        def verify(self, statement: str, answer: str) -> Verdict:
+            assert len(statement) == len(answer) == 1
+            return Verdict(ruling=Ruling.CORRECT, reason="")
+
+    monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Letters())
+    place = Installation(home=tmp_path, params=tmp_path / "params.yaml")
+    assert doctor.check_domain(place).startswith("letters: the answer ")
+    assert doctor.check_domain(place).endswith("is correct")
 
 
 def test_doctor_checks_the_weights_of_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.data.suites import Suite, SuiteKind, load
+from everlearn.data.suites import Suite, SuiteKind, load, load_directory
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem
 
@@ -27,6 +27,22 @@ def test_a_saved_suite_is_loaded_with_its_digest(tmp_path: Path) -> None:
     assert load(path) == SUITE
     assert load(path).digest == SUITE.digest
     assert [p.name for p in path.parent.iterdir()] == ["short.jsonl"]
+
+
+def test_suites_of_other_domains_are_left_out(tmp_path: Path) -> None:
+    SUITE.save(tmp_path / "counting.jsonl")
+    (tmp_path / "foreign.jsonl").write_text('{"statement": "x", "domain": "other"}\n', encoding="utf-8")
+    (tmp_path / "mine.jsonl").write_text('{"statement": "x"}\n', encoding="utf-8")
+    loaded = load_directory(tmp_path, domain="counting")
+    assert [suite.name for suite in loaded] == ["short", "mine"]
+    assert {problem.domain for suite in loaded for problem in suite.problems} == {"counting"}
+
+
+def test_a_suite_of_two_domains_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "mixed.jsonl").write_text('{"statement": "x"}\n{"statement": "y", "domain": "d"}\n', encoding="utf-8")
+    assert load_directory(tmp_path, domain="third") == ()
+    with pytest.raises(BadInputError, match=r"mixed\.jsonl mixes the domains counting, d"):
+        load_directory(tmp_path, domain="counting")
 
 
 def test_the_digest_covers_name_kind_order_and_problems() -> None:

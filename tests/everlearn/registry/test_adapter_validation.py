@@ -17,7 +17,8 @@ from safetensors.numpy import save
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from everlearn.errors import AdapterError, IntegrityError
-from everlearn.registry.adapter_validation import CONFIG, MAX_CONFIG, MAX_HEADER, WEIGHTS, check_directory
+from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
+from everlearn.registry.adapter_validation import MAX_CONFIG, MAX_HEADER, check_directory
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import adapter, candidate, open_line
 
@@ -173,11 +174,40 @@ def test_unreadable_settings_are_refused(folder: Path, config: bytes, why: str) 
         ({"lora_alpha": float("nan")}, "lora_alpha must be a finite number"),
         ({"lora_alpha": True}, "lora_alpha must be a finite number"),
         ({"lora_alpha": "16"}, "lora_alpha must be a finite number"),
+        ({"lora_alpha": 1e30}, "lora_alpha 1e\\+30 is not between 0 and 1000 times the rank"),
+        ({"lora_alpha": -1}, "lora_alpha -1 is not between"),
+        ({"use_dora": True}, "use_dora is True, but adapter_model.safetensors can hold plain LoRA pairs only"),
+        ({"lora_bias": True}, "lora_bias is True, but"),
+        ({"bias": "all"}, "bias is 'all', but"),
+        ({"layer_replication": [[0, 2]]}, r"layer_replication is \[\[0, 2\]\], but"),
+        ({"trainable_token_indices": [1]}, "trainable_token_indices is"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changes the base when loaded"),
+        ({"target_modules": ["m", "q_proj"]}, "names 'q_proj', for which adapter_model.safetensors has no weights"),
+        ({"target_modules": ["q_proj"]}, "has weights for m, which target_modules does not name"),
+        ({"target_modules": []}, "target_modules must be a name, a pattern or a list of names"),
+        ({"target_modules": [1]}, "target_modules must be a name, a pattern or a list of names"),
+        ({"target_modules": 1}, "target_modules must be a name, a pattern or a list of names"),
     ],
 )
 def test_unsafe_settings_are_refused(folder: Path, changes: dict[str, Any], why: str) -> None:
     fill(folder, config=json.dumps(SETTINGS | changes).encode())
     with pytest.raises(AdapterError, match=why):
+        check_directory(folder)
+
+
+@pytest.mark.parametrize("targets", [["m"], "all-linear", ".*m", None])
+def test_weights_of_the_named_modules_are_valid(folder: Path, targets: Any) -> None:
+    check_directory(fill(folder, config=json.dumps(SETTINGS | {"target_modules": targets}).encode()))
+
+
+@pytest.mark.parametrize(("targets", "valid"), [("all-linear", False), ("model.lm_head", True), (["lm_head"], True)])
+def test_the_head_has_weights_only_where_it_is_named(folder: Path, targets: Any, *, valid: bool) -> None:
+    weights = save({name.replace(".m.", ".lm_head."): tensor for name, tensor in ONES.items()})
+    fill(folder, weights=weights, config=json.dumps(SETTINGS | {"target_modules": targets}).encode())
+    if valid:
+        check_directory(folder)
+        return
+    with pytest.raises(AdapterError, match="has weights for lm_head, which target_modules does not name"):
         check_directory(folder)
 
 

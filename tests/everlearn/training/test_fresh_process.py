@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -55,6 +56,18 @@ def test_a_fresh_process_gives_the_answers_of_the_trainer(
     report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     assert report["same_answers"] == report["probes"] == len(PROBLEMS)
     assert report["worst_gap"] <= 1e-3
+
+
+def test_generation_defaults_of_the_base_change_no_answer(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path
+) -> None:
+    base = shutil.copytree(shipped, tmp_path / "base")
+    path = base / "generation_config.json"
+    stated = json.loads(path.read_text()) if path.exists() else {}
+    defaults = {"repetition_penalty": 1.5, "temperature": 0.7, "do_sample": True, "no_repeat_ngram_size": 2}
+    path.write_text(json.dumps(stated | defaults))
+    report = check(base, adapter, probes)
+    assert report.same_answers == report.probes
 
 
 def test_damaged_bytes_show_in_the_log_probabilities(shipped: Path, adapter: Path, probes: list[Probe]) -> None:

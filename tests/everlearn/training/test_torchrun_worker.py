@@ -39,6 +39,9 @@ def test_the_first_process_prints_progress_and_result(
         seed=1,
         threads=1,
     )
+    monkeypatch.setattr(
+        "torch.cuda.is_available", lambda: True
+    )  # as on a GPU host: the tensors are on the CPU all the same
     torchrun_worker.main(job.save(tmp_path / "job" / "job.json"))
     point, checkpoint, result = map(json.loads, capsys.readouterr().out.splitlines())
     assert (point["point"]["step"], point["steps"]) == (1, 1)

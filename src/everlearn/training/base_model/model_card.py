@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import load_domain
 from everlearn.training.evaluation import measure
-from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.fingerprint import fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ def render_card(*, parameters: int, digest: str, rates: dict[int, float]) -> str
 
 def write_card(base: Path, *, parameters: int) -> None:
     """Measure the base and write its card."""
-    text = render_card(parameters=parameters, digest=fingerprint(base), rates=measure_ability(base))
+    text = render_card(parameters=parameters, digest=fingerprints(base)[1], rates=measure_ability(base))
     (base / "README.md").write_text(text)
 
 

@@ -2,7 +2,7 @@
 
 Each process samples its share of the problems and computes the gradient of its share of the groups. Two things are
 exchanged: the verified answers, once, and the gradients of A and B, summed. Everything else is computed alike by each
-process, so that curriculum, optimizer and adapter stay equal without being sent. `gloo` on CPUs, `nccl` on GPUs.
+process, so that curriculum, optimizer and adapter stay equal without being sent.
 Without a process group each function returns its input.
 """
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 T = TypeVar("T")
+BACKEND = "gloo"
+"""The backend for tensors in main memory, where all tensors of the update are: nccl can send tensors of a GPU only."""
 
 
 def count() -> int:

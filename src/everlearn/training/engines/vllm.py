@@ -29,7 +29,7 @@ import torch
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
-from everlearn.registry.adapter_validation import CONFIG, WEIGHTS
+from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
 from everlearn.training.engines.decode import Completion
 from everlearn.training.engines.vllm_api import (
     CompletionRequest,

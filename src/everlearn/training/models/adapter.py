@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save
 
 from everlearn.errors import ModelError
-from everlearn.registry.adapter_validation import WEIGHTS
+from everlearn.registry.adapter_settings import WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

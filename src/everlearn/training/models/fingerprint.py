@@ -1,4 +1,8 @@
-"""Fingerprint of a base model: an adapter fits only the model that it was trained on."""
+"""Fingerprint of a base model: an adapter fits only the model that it was trained on.
+
+Scheme 1 covers weights in safetensors, `config.json`, `tokenizer.json` and `*.jinja`. Scheme 2 covers every file that
+transformers may read: also `tokenizer_config.json`, `generation_config.json`, vocabularies and weights in other formats.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,46 @@ import json
 from typing import TYPE_CHECKING
 
 from everlearn.errors import ModelError
+from everlearn.registry.base_identity import to_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
+def _is_covered_first(path: Path) -> bool:
+    return path.suffix in {".safetensors", ".jinja"} or path.name in {"config.json", "tokenizer.json"}
+
+
+def _is_covered_second(path: Path) -> bool:
+    return path.is_file() and path.suffix in {".safetensors", ".bin", ".gguf", ".jinja", ".json", ".model", ".txt"}
+
+
+SCHEMES: dict[int, Callable[[Path], bool]] = {1: _is_covered_first, 2: _is_covered_second}
+"""Whether a file enters the fingerprint, by scheme. A scheme is never changed: stored identities depend on it."""
+
+
 def fingerprint(base: Path) -> str:
-    """Return the SHA-256 of the files that decide a base model's answers: weights, config, tokenizer, chat template.
+    """Return the identity of a base model (`registry.base_identity`): its digests by every scheme.
 
     Raises:
         ModelError: the directory holds no model, or a file of it is damaged.
     """
-    names = sorted(
-        path.name
-        for path in model_directory(base).iterdir()
-        if path.suffix in {".safetensors", ".jinja"} or path.name in {"config.json", "tokenizer.json"}
-    )
-    digest = hashlib.sha256()
-    for name in names:
-        _check_complete(base / name)
-        with (base / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    return to_identity(fingerprints(base))
+
+
+def fingerprints(base: Path) -> dict[int, str]:
+    """Return the SHA-256 by scheme of the files that decide a base model's answers. Raises ModelError as `fingerprint`."""
+    digests = {scheme: hashlib.sha256() for scheme in SCHEMES}
+    for path in sorted(model_directory(base).iterdir(), key=lambda path: path.name):
+        schemes = [scheme for scheme, covers in SCHEMES.items() if covers(path)]
+        if schemes:
+            _check_complete(path)
+            with path.open("rb") as file:
+                line = f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            for scheme in schemes:
+                digests[scheme].update(line)
+    return {scheme: digest.hexdigest() for scheme, digest in digests.items()}
 
 
 def model_directory(base: Path) -> Path:

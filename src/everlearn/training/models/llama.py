@@ -11,6 +11,7 @@ computed once (`Prefix`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,13 @@ from everlearn.training.models.autograd import adapted_linear, chosen_logprobs, 
 from everlearn.training.models.marked_llama import MarkedLlamaConfig, marked_positions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+_WEIGHT = re.compile(
+    r"(lm_head|model\.embed_tokens|model\.norm|model\.layers\.\d+\."
+    r"(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj|input_layernorm|post_attention_layernorm))\.weight"
+)
+"""Names of the weights of a plain Llama."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,13 @@ def geometry(config: Any) -> Geometry:
         pad=config.pad_token_id or 0,
         markers=config if isinstance(config, MarkedLlamaConfig) else None,
     )
+
+
+def require_known_weights(names: Iterable[str]) -> None:
+    """Raise ModelError for a weight that this forward pass would leave out, such as a bias, whatever its values are."""
+    unknown = sorted(name for name in names if not _WEIGHT.fullmatch(name))
+    if unknown:
+        raise ModelError(f"not plain Llama: {len(unknown)} other weights, such as {unknown[0]}")
 
 
 def positions_of(ids: torch.Tensor, *, shape: Geometry, last: torch.Tensor | None = None) -> torch.Tensor:

@@ -19,7 +19,7 @@ from everlearn.errors import ModelError
 from everlearn.training.models.adapter import load_adapter, pair_of, save_adapter
 from everlearn.training.models.any_causal_lm import TransformersModel, adapted_modules
 from everlearn.training.models.fingerprint import damaged, model_directory
-from everlearn.training.models.llama import Llama, Model, geometry, token_logprobs
+from everlearn.training.models.llama import Llama, Model, geometry, require_known_weights, token_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +127,9 @@ def _load_base(base: Path) -> tuple[Any, PreTrainedTokenizerBase]:
 def _choose_forward_pass(module: Any, *, base: Path) -> Model:
     """Return our own forward pass where it agrees with transformers', else transformers'; log which one and why."""
     try:
-        ours = Llama({name: tensor.detach() for name, tensor in module.state_dict().items()}, geometry(module.config))
+        weights = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+        ours = Llama(weights, geometry(module.config))
+        require_known_weights(weights)
         gap = _parity_gap(module, ours)
     except (ModelError, KeyError) as error:
         reason = str(error)

@@ -10,7 +10,8 @@ import torch
 from peft import IA3Config
 
 from everlearn.errors import ModelError
-from everlearn.registry.adapter_validation import CONFIG, WEIGHTS, check_directory
+from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
+from everlearn.registry.adapter_validation import check_directory
 from everlearn.training.models.adapter import load_adapter, save_adapter
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -122,6 +123,17 @@ def test_another_architecture_decodes_as_generate_does(name: str, tmp_path: Path
     for prompt, (row,) in zip(prompts, ours, strict=True):
         theirs: Any = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=40)  # type: ignore[misc]
         assert row.ids == theirs[0, len(prompt) :].tolist()
+
+
+def test_biases_of_zero_make_no_plain_llama(tmp_path: Path) -> None:
+    base = write(OTHERS["qwen2, biases"], tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    save_file(
+        {name: tensor * (not name.endswith(".bias")) for name, tensor in weights.items()},
+        base / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    assert isinstance(load_policy(base).base_model, TransformersModel)
 
 
 def test_samples_are_reported_with_their_log_probabilities(tmp_path: Path) -> None:

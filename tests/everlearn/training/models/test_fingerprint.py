@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save
 
 from everlearn.errors import ModelError
-from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.fingerprint import fingerprint, fingerprints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,27 @@ def test_every_file_that_decides_an_answer_changes_it(base: Path, name: str) -> 
     assert fingerprint(base) == before
     (base / name).write_bytes(save({"a": np.zeros(3, np.float32)}) if "tensors" in name else b'{"other": 1}')
     assert fingerprint(base) != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer_config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.model",
+        "pytorch_model.bin",
+        "model.safetensors.index.json",
+    ],
+)
+def test_files_of_the_second_scheme_leave_the_first_as_it_was(base: Path, name: str) -> None:
+    before = fingerprints(base)
+    (base / name).write_text("{}")
+    after = fingerprints(base)
+    assert after[1] == before[1]
+    assert after[2] != before[2]
 
 
 def test_a_missing_model_is_reported_with_the_remedy(tmp_path: Path) -> None:
