@@ -49,8 +49,8 @@ _HALF: Normal = (Fraction(1, 2), ())
 _MINUS: Normal = (Fraction(-1), ())
 _E = Base("e")
 _LARGEST_BITS = 90  # about the 30 digits that the grammar allows
-_ODD = frozenset({"sin", "tan", "asin", "atan", "acot", "acsc", "sinh", "tanh", "asinh", "atanh"})
-_EVEN = frozenset({"cos", "cosh"})
+_ODD = frozenset({"sin", "tan", "asin", "atan", "acot", "acsc", "sinh", "tanh", "asinh", "atanh", "acoth", "acsch"})
+_EVEN = frozenset({"cos", "cosh", "abs"})
 _OVER = {"sec": "cos", "csc": "sin", "cot": "tan", "sech": "cosh", "csch": "sinh", "coth": "tanh"}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
 
+_CONSTANTS = {"e": math.e, "pi": math.pi, "i": 1j}
 VISIBLE = 1e-6  # a term below this share of its sum at every point is lost in double precision
 PLAIN = (1e-6, 1e9)  # and so are constants outside this range
 
@@ -48,9 +49,8 @@ class DualEvaluator:
         return value, None
 
     def name(self, tree: Expression) -> Dual:
-        """Return x, e or pi."""
-        name = tree[1]
-        return self.x if name == "x" else (math.e if name == "e" else math.pi, None)
+        """Return x, e, pi or i."""
+        return self.x if tree[1] == "x" else (_CONSTANTS[tree[1]], None)
 
     def negative(self, tree: Expression) -> Dual:
         """Negate a tree."""
@@ -165,6 +165,12 @@ def _exp(_: DualEvaluator, value: Any, slope: Any) -> Dual:
     return grown, None if slope is None else grown * slope
 
 
+def _abs(_: DualEvaluator, value: Any, slope: Any) -> Dual:
+    """Return the absolute value. Its slope is the one along the real axis: in the plane it has no derivative."""
+    size = np.abs(value)
+    return size, None if slope is None else np.real(np.conj(value) * slope) / size
+
+
 def _rule(
     value_of: Callable[[Any], Any], slope_of: Callable[[Any, Any], Any], *, cut: bool = False
 ) -> Callable[[DualEvaluator, Any, Any], Dual]:
@@ -204,6 +210,16 @@ _FUNCTIONS: dict[str, Callable[[DualEvaluator, Any, Any], Dual]] = {
     "asinh": _rule(np.arcsinh, lambda a, _: 1 / np.sqrt(1 + a * a + 0j), cut=True),
     "acosh": _rule(np.arccosh, lambda a, _: 1 / (np.sqrt(a - 1 + 0j) * np.sqrt(a + 1 + 0j)), cut=True),
     "atanh": _rule(np.arctanh, lambda a, _: 1 / (1 - a * a), cut=True),
+    "acoth": _rule(lambda a: np.arctanh(1 / a + 0j), lambda a, _: 1 / (1 - a * a), cut=True),
+    "asech": _rule(
+        lambda a: np.arccosh(1 / a + 0j),
+        lambda a, _: -1 / (a * a * np.sqrt(1 / a - 1 + 0j) * np.sqrt(1 / a + 1 + 0j)),
+        cut=True,
+    ),
+    "acsch": _rule(
+        lambda a: np.arcsinh(1 / a + 0j), lambda a, _: -1 / (a * a * np.sqrt(1 + 1 / (a * a) + 0j)), cut=True
+    ),
+    "abs": _abs,
 }
 _KINDS: dict[str, Callable[[DualEvaluator, Expression], Dual]] = {
     "number": DualEvaluator.number,

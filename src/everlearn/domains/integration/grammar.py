@@ -3,7 +3,9 @@
     sum     = product (("+" | "-") product)*
     product = factor (("*" | "/") factor)*
     factor  = ("+" | "-") factor  |  atom ["^" factor]          -x^2 is -(x^2); ^ is right-associative
-    atom    = number | "x" | "e" | "pi" | function "(" sum ")" | "(" sum ")"
+    atom    = number | "x" | "e" | "pi" | "i" | function "(" sum ")" | "(" sum ")"
+
+The imaginary unit `i` is a name of answers only.
 
 A parsed expression is a tree of tuples, hashable and immutable. The first element is the kind:
 
@@ -28,15 +30,16 @@ Expression: TypeAlias = tuple[Any, ...]
 
 FUNCTIONS = frozenset(
     {
-        *("exp", "log", "sqrt"),
+        *("exp", "log", "sqrt", "abs"),
         *("sin", "cos", "tan", "sec", "csc", "cot", "asin", "acos", "atan", "acot", "asec", "acsc"),
-        *("sinh", "cosh", "tanh", "sech", "csch", "coth", "asinh", "acosh", "atanh"),
+        *("sinh", "cosh", "tanh", "sech", "csch", "coth", "asinh", "acosh", "atanh", "acoth", "asech", "acsch"),
     }
 )
 NAMES = frozenset({"x", "e", "pi"})
+ANSWER_NAMES = NAMES | {"i"}  # an antiderivative may use the imaginary unit, an integrand may not
 ALLOWED = (
-    "allowed are numbers, x, e, pi, + - * / ^ ( ) and the functions exp log sqrt, sin cos tan sec csc cot, "
-    "asin acos atan acot asec acsc, sinh cosh tanh coth sech csch, asinh acosh atanh"
+    "allowed are numbers, x, e, pi, + - * / ^ ( ) and the functions exp log sqrt abs, sin cos tan sec csc cot, "
+    "asin acos atan acot asec acsc, sinh cosh tanh coth sech csch, asinh acosh atanh acoth asech acsch"
 )
 _TOKEN = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+|[A-Za-z_][A-Za-z_0-9]*|\S", re.ASCII)
 
@@ -54,25 +57,26 @@ class Limits:
 DEFAULT = Limits()
 
 
-def parse(text: str, *, limits: Limits = DEFAULT) -> Expression:
-    """Parse an expression in x.
+def parse(text: str, *, limits: Limits = DEFAULT, names: frozenset[str] = NAMES) -> Expression:
+    """Parse an expression in x. `names` are the variables and constants that it may use.
 
     Raises:
         GrammarError: the text is not in the grammar, or exceeds a limit; the message names position and remedy.
     """
     if len(text) > limits.length:
         raise GrammarError(f"an expression of {len(text)} characters; at most {limits.length} are allowed")
-    return _Parser(text, limits).whole()
+    return _Parser(text, limits, names).whole()
 
 
 class _Parser:
     """Recursive-descent parser of one text. The empty token at the end stops every loop."""
 
-    __slots__ = ("at", "depth", "limits", "text", "tokens")
+    __slots__ = ("at", "depth", "limits", "names", "text", "tokens")
 
-    def __init__(self, text: str, limits: Limits) -> None:
+    def __init__(self, text: str, limits: Limits, names: frozenset[str]) -> None:
         self.text = text
         self.limits = limits
+        self.names = names
         self.tokens: list[str] = [*_TOKEN.findall(text), ""]
         self.at = 0
         self.depth = 0
@@ -134,7 +138,7 @@ class _Parser:
 
     def atom(self, token: str) -> Expression:
         """Parse a number, a name, a call or a bracket."""
-        if token in NAMES:
+        if token in self.names:
             self.at += 1
             return ("name", token)
         if token in FUNCTIONS:

@@ -84,8 +84,9 @@ class HighPrecisionEvaluator:
         return self.context.mpc(self.context.mpf(tree[1].numerator) / tree[1].denominator)
 
     def name(self, tree: Expression) -> Any:
-        """Return x, e or pi."""
-        return {"x": self.point, "e": self.context.e, "pi": self.context.pi}[tree[1]] * self.context.mpc(1)
+        """Return x, e, pi or i."""
+        context = self.context
+        return {"x": self.point, "e": context.e, "pi": context.pi, "i": context.j}[tree[1]] * context.mpc(1)
 
     def sum(self, tree: Expression) -> Any:
         """Add terms and record their relative magnitudes."""
@@ -127,6 +128,8 @@ class HighPrecisionEvaluator:
         argument = self._value(tree[2])
         self._record(tree, 0, self.order(argument))
         name = tree[1]
+        if name == "abs":
+            return self.context.mpc(abs(argument))
         if name in ("log", "sqrt") or name.startswith("a"):
             return getattr(self.context, name)(argument)
         return getattr(self.context, name)(self._require_moderate(argument))

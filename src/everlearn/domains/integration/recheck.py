@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.domains.integration.grammar import Expression, constant, parse
+from everlearn.domains.integration.grammar import ANSWER_NAMES, Expression, constant, parse
 from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError, has_x
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.errors import GrammarError
@@ -32,7 +32,7 @@ _BITS = math.log2(10)  # per decimal digit
 _SLACK = 30.0  # decimal digits that the working precision covers anyway
 _NO_THEORY = re.compile(
     r"\b(Li|li|Ei|Ci|Si|Chi|Shi|erf|erfc|erfi|gamma|Gamma|polylog|PolyLog|FresnelS|FresnelC|EllipticE|EllipticF|"
-    r"hypergeom|LambertW|abs|sign|CannotIntegrate|Unintegrable)\s*\("
+    r"hypergeom|LambertW|sign|CannotIntegrate|Unintegrable)\s*\("
 )
 _HIDDEN = 600.0  # most decimal digits that the constants of a text may span
 
@@ -45,7 +45,7 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
     """
     question = parse(integrand)
     try:
-        answer = parse(antiderivative)
+        answer = parse(antiderivative, names=ANSWER_NAMES)
     except GrammarError as error:
         return unreadable(antiderivative, error)
     hidden = spread(question) + spread(answer)
@@ -232,7 +232,7 @@ def flat(tree: Expression) -> bool:
     """Return whether a function of constants in it is almost, but not exactly, an integer, such as tanh(99)."""
     if tree[0] in ("number", "name"):
         return False
-    if tree[0] == "call" and tree[1] != "sqrt" and not has_x(tree[2]):
+    if tree[0] == "call" and tree[1] not in ("sqrt", "abs") and not has_x(tree[2]):
         value = _defined(HighPrecisionEvaluator(30), tree, 0)
         exact = tree[2] in (("name", "e"), ("number", 0), ("number", 1))
         if value is not None and not exact and abs(value - round(float(value.real))) < 1e-15:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 from everlearn.domains.contract import ExactProof
-from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
 from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from everlearn.domains.integration.grammar import Expression
 
 X = sympy.Symbol("x")
-_NAMES = {"x": X, "e": sympy.E, "pi": sympy.pi}
+_NAMES = {"x": X, "e": sympy.E, "pi": sympy.pi, "i": sympy.I}
 _UNDEFINED = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
 
@@ -39,7 +39,7 @@ def prove_antiderivative(integrand: str, answer: str) -> ExactProof:
     """
     wanted = parse(integrand)
     try:
-        form = to_sympy(parse(answer))
+        form = to_sympy(parse(answer, names=ANSWER_NAMES))
         derivative = sympy.diff(form, X)
         difference = _simplified(derivative - to_sympy(wanted))
     except (GrammarError, UndefinedExpressionError):
@@ -72,7 +72,8 @@ def _text(expression: Any) -> str:
 
 
 def _convert_call(tree: Expression) -> Any:
-    return getattr(sympy, tree[1])(to_sympy(tree[2]))  # the grammar admits names of its own list only
+    name = "Abs" if tree[1] == "abs" else tree[1]
+    return getattr(sympy, name)(to_sympy(tree[2]))  # the grammar admits names of its own list only
 
 
 _CONVERTERS: dict[str, Callable[[Expression], Any]] = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from everlearn.domains.integration.dual_numbers import DualEvaluator, hides, is_monomial
-from everlearn.domains.integration.grammar import DEFAULT, Expression, parse
+from everlearn.domains.integration.grammar import ANSWER_NAMES, DEFAULT, NAMES, Expression, parse
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.errors import GrammarError
 
@@ -21,7 +21,8 @@ CACHED_TERMS = 20_000  # of about 1 kB each
 _MAX_TERM_LENGTH = 120  # characters of a cached term
 _PIECE = re.compile(r"[+-]?(?:[^()+-]++|\((?:[^()]++|\((?:[^()]++|\([^()]*+\))*+\))*+\))++")
 _LONG_NUMBER = re.compile(r"[0-9.]{7}|\.[0-9]")
-_FAINT, _FANCY, _VISIBLE, _VARIABLE = 1, 2, 4, 8
+_IMAGINARY_UNIT = re.compile(r"\bi\b", re.ASCII)
+_FAINT, _FANCY, _VISIBLE, _VARIABLE, _IMAGINARY = 1, 2, 4, 8, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,11 @@ class TermCache:
         self._sizes = np.zeros(self._values.shape)
 
     def values(self, text: str) -> PointValues:
-        """Return the values of a text. Raises GrammarError if it is not in the grammar."""
+        """Return the values of an integrand. Raises GrammarError if it is not in the grammar."""
         return self._read(text, slopes=False)
 
     def slopes(self, text: str) -> PointValues:
-        """Return the derivatives of a text. Raises GrammarError if it is not in the grammar."""
+        """Return the derivatives of an answer. Raises GrammarError if it is not in the grammar."""
         return self._read(text, slopes=True)
 
     def _read(self, text: str, *, slopes: bool) -> PointValues:
@@ -62,7 +63,7 @@ class TermCache:
         kinds = 0
         for _, kind in terms:
             kinds |= kind
-        if not terms or (not kinds & _VARIABLE and len(terms) > 1):
+        if not terms or (not kinds & _VARIABLE and len(terms) > 1) or (kinds & _IMAGINARY and not slopes):
             return self._whole(text, slopes=slopes)
         rows = [row for row, _ in terms]
         table = self._slopes if slopes else self._values
@@ -89,7 +90,7 @@ class TermCache:
     def _learn(self, piece: str) -> tuple[int, int]:
         if len(piece) > _MAX_TERM_LENGTH:
             raise GrammarError("too long for the cache")
-        tree = parse(piece)
+        tree = parse(piece, names=ANSWER_NAMES)
         row = len(self._known)
         if row == len(self._values):
             self._values, self._slopes, self._sizes = map(_doubled, (self._values, self._slopes, self._sizes))
@@ -99,11 +100,12 @@ class TermCache:
         self._slopes[row] = 0 if slope is None else slope
         self._sizes[row] = np.abs(self._values[row])
         kind = _FAINT * duals.faint | _FANCY * (not is_numerically_safe(tree)) | _VISIBLE * (not is_monomial(tree))
-        self._known[piece] = row, kind | _VARIABLE * isinstance(value, np.ndarray)
+        kind |= _VARIABLE * isinstance(value, np.ndarray) | _IMAGINARY * bool(_IMAGINARY_UNIT.search(piece))
+        self._known[piece] = row, kind
         return self._known[piece]
 
     def _whole(self, text: str, *, slopes: bool) -> PointValues:
-        tree = parse(text)
+        tree = parse(text, names=ANSWER_NAMES if slopes else NAMES)
         at, faint = evaluate(tree, self.points, slopes=slopes)
         return PointValues(
             at=at, faint=faint, plain=is_numerically_safe(tree), long=_LONG_NUMBER.search(text) is not None

@@ -80,6 +80,37 @@ UNDEFINED = [
 ]
 
 
+ABSOLUTE_VALUES = [
+    ("1/x", "log(abs(x))", "-log(abs(x))"),
+    ("1/x", "log(abs(3*x))", "log(abs(x+3))"),
+    ("tan(x)", "-log(abs(cos(x)))", "log(abs(cos(x)))"),
+    ("abs(x)", "x*abs(x)/2", "x^2/2"),
+    ("sqrt(x^2)", "x*abs(x)/2", "x^2/2"),
+    ("abs(x)/x", "abs(x)", "x"),
+    ("1/sqrt(x^2-1)", "log(abs(x+sqrt(x^2-1)))", "log(abs(x-sqrt(x^2-1)))"),
+]
+IMAGINARY = [
+    ("1", "-i*log(exp(i*x))", "i*x"),
+    ("1/(1+x^2)", "i/2*(log(1-i*x)-log(1+i*x))", "i/2*(log(1+i*x)-log(1-i*x))"),
+    ("cos(x)", "(e^(i*x)-e^(-i*x))/(2*i)", "(e^(i*x)+e^(-i*x))/(2*i)"),
+    ("x", "x^2/2+i", "i"),
+]
+
+
+@pytest.mark.parametrize(("integrand", "right", "wrong"), ABSOLUTE_VALUES + IMAGINARY)
+def test_absolute_values_and_imaginary_units_are_decided(integrand: str, right: str, wrong: str) -> None:
+    for judge in (verify, recheck):
+        assert judge(integrand, right).ruling is Ruling.CORRECT
+        assert judge(integrand, wrong).ruling is Ruling.WRONG
+
+
+def test_an_integrand_has_no_imaginary_unit() -> None:
+    assert verify("x", "x^2/2 + i*x - i*x").is_correct
+    for judge in (verify, recheck):
+        with pytest.raises(GrammarError):
+            judge("i*x", "i*x^2/2")
+
+
 @pytest.mark.parametrize("item", ITEMS, ids=[item["id"] for item in ITEMS])
 def test_published_answers_are_correct(item: dict[str, str]) -> None:
     expected = Ruling.UNDECIDED if item["id"] == "no-theory" else Ruling.CORRECT
@@ -136,7 +167,7 @@ def test_a_verdict_names_its_points() -> None:
     assert "j, the integrand" in verify("x", "x*log(-2)").reason
 
 
-@pytest.mark.parametrize("answer", ["Li(x)", "CannotIntegrate(log(x), x)", "x*erf (x)", "abs(x)"])
+@pytest.mark.parametrize("answer", ["Li(x)", "CannotIntegrate(log(x), x)", "x*erf (x)", "sign(x)"])
 def test_unknown_special_functions_are_undecided(answer: str) -> None:
     assert verify("1/log(x)", answer).ruling is Ruling.UNDECIDED
 
