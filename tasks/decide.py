@@ -57,8 +57,10 @@ def decide(night: Night, baselines: tuple[tuple[str, str], ...]) -> str:
             decision = judge(pairs, settings=night.settings.gate, checks=checks)
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
-        for row in decision.rows:
+        for row in decision.all_rows:
             _log_row(row)
+        for warning in decision.warnings:
+            LOG.warning("gate: %s", warning)
         LOG.info("gate: %s", decision.outcome)
         return str(decision.outcome)
 

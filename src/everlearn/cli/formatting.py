@@ -134,7 +134,7 @@ def decision_table(decision: Decision) -> RenderableType:
     """Return the outcome of the gate, its reasons, and a row for each suite and baseline."""
     rows = [
         (row.suite, row.against, row.n, f"{row.before:.1%}", f"{row.after:.1%}", row.won, row.lost, row.outcome)
-        for row in decision.rows
+        for row in decision.all_rows
     ]
     suites = table("suite", "against", "items", "before", "after", "won", "lost", "outcome", rows=rows)
     return Group(f"gate: [bold]{decision.outcome}[/]", *map(escape, decision.reasons), "", suites)

@@ -1,25 +1,27 @@
 """The gate's decision rule: paired measurements in, PASS, FAIL or INSUFFICIENT with reasons out.
 
-PASS requires that at least one target improved, that no target got worse, and that every suite is non-inferior within
-its margin against the parent and every other measured baseline. The non-inferiority claims must all hold, so they need
-no correction for multiple testing; the improvement claims, one of which suffices, are corrected by Holm's procedure.
-Suite sizes are fixed before measuring: no early stopping.
+PASS requires that at least one target improved, that no target got worse, and that all other suites are non-inferior
+within their margins against every measured baseline: the suites of a kind together, and each of several suites alone.
+The non-inferiority claims must all hold, so they need no correction for multiple testing; the improvement claims, one of
+which suffices, are corrected by Holm's procedure. Suite sizes are fixed before measuring: no early stopping.
 
-`evidence` computes the statistics of one suite and counts `UNDECIDED` answers, `statistics` has the tests and bounds,
-`decision` defines the result.
+`evidence` counts what changed, with `UNDECIDED` answers, `margins` says how large a loss counts as none, `statistics` has
+the tests and bounds, `sentences` words the results, `decision_record` defines them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import BadInputError
-from everlearn.gate import statistics
+from everlearn.gate import sentences, statistics
 from everlearn.gate.decision_record import Against, Check, Decision, Outcome, SuiteRow
-from everlearn.gate.evidence import Evidence, PairedSuite, WinLossCounts, assess, margin_for
+from everlearn.gate.evidence import Comparison, PairedSuite, compare, pool
+from everlearn.gate.margins import SHIPPED, Margin, plan_margins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,44 +31,50 @@ if TYPE_CHECKING:
 __all__ = [
     "Against",
     "Check",
+    "Comparison",
     "Decision",
     "Outcome",
     "PairedSuite",
     "Suite",
     "SuiteKind",
     "SuiteRow",
+    "compare",
+    "decide",
     "gate_key",
     "judge",
-    "margin_for",
 ]
 
 _WORST_FIRST = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.PASS)
 
 
 def judge(pairs: Sequence[PairedSuite], *, settings: GateSettings, checks: Sequence[Check] = ()) -> Decision:
+    """Count the changes in all pairs, and decide. See `decide`."""
+    return decide([compare(pair) for pair in pairs], settings=settings, checks=checks)
+
+
+def decide(comparisons: Sequence[Comparison], *, settings: GateSettings, checks: Sequence[Check] = ()) -> Decision:
     """Combine all suites and checks into one decision.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
     INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
     Raises BadInputError if the same suite occurs twice against the same baseline.
     """
-    repeated = [
-        f"{suite} against {against}"
-        for (suite, against), n in Counter((p.suite, p.against) for p in pairs).items()
-        if n > 1
-    ]
-    if repeated:
-        raise BadInputError(f"the gate received {repeated[0]} twice; compare each suite once with each baseline")
-    evidence = [assess(pair, settings=settings) for pair in pairs]
-    rows = _rows(evidence, settings)
-    outcomes = {row.outcome for row in rows} or {Outcome.INSUFFICIENT}
+    _refuse_repeated(comparisons)
+    provable = [each for each in comparisons if each.can_change or each.kind is SuiteKind.TARGET]
+    together = pool([each for each in provable if each.kind is not SuiteKind.TARGET])
+    margins = plan_margins(provable, together, settings=settings)
+    improvements = _Improvements(comparisons, settings)
+    rows = tuple(_judge(each, margins.get((each.suite, each.against)), improvements, settings) for each in comparisons)
+    pools = tuple(_judge(each, margins[each.suite, each.against], improvements, settings) for each in together)
+    outcomes = {row.outcome for row in (*rows, *pools)} or {Outcome.INSUFFICIENT}
     if not all(check.passed for check in checks):
         outcomes.add(Outcome.FAIL)
-    if not any(e.can_show_improvement for e in evidence):
+    if not improvements.candidates:
         outcomes.add(Outcome.INSUFFICIENT)
     outcome = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
-    reasons = _reasons(outcome, evidence, rows, checks)
-    return Decision(outcome=outcome, reasons=reasons, rows=rows, checks=tuple(checks))
+    warnings = sentences.warnings(rows)
+    reasons = _reasons(outcome, improvements, (*pools, *rows), checks, warnings)
+    return Decision(outcome=outcome, reasons=reasons, rows=rows, checks=tuple(checks), pools=pools, warnings=warnings)
 
 
 def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings) -> str:
@@ -75,110 +83,109 @@ def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _rows(evidence: Sequence[Evidence], settings: GateSettings) -> tuple[SuiteRow, ...]:
-    candidates = [index for index, e in enumerate(evidence) if e.can_show_improvement]
-    significant = statistics.holm([evidence[index].p_better for index in candidates], alpha=settings.alpha)
-    improved = {index for index, holds in zip(candidates, significant, strict=True) if holds}
-    too_little = bool(candidates) and all(evidence[index].high < settings.worthwhile_gain for index in candidates)
-    rows = []
-    for index, e in enumerate(evidence):
-        outcome, sentence = _judge_no_worse(e, settings)
-        if e.pair.kind is SuiteKind.TARGET and e.pair.against is Against.PARENT and outcome is Outcome.PASS:
-            outcome, sentence = _judge_improvement(
-                e, improved=index in improved, other_improved=bool(improved), too_little=too_little
-            )
-        rows.append(_row(e, outcome, sentence))
-    return tuple(rows)
+class _Improvements:
+    """Improvement of the targets on the parent, and which of them Holm's procedure supports at `alpha`."""
+
+    def __init__(self, comparisons: Sequence[Comparison], settings: GateSettings) -> None:
+        self.targets = [
+            each for each in comparisons if each.kind is SuiteKind.TARGET and each.against is Against.PARENT
+        ]
+        self.candidates = [each for each in self.targets if each.has_room(ceiling=settings.ceiling)]
+        self.p_values = {each.suite: each.p_better() for each in self.candidates}
+        holds = statistics.holm(list(self.p_values.values()), alpha=settings.alpha)
+        self.improved = {suite for suite, proved in zip(self.p_values, holds, strict=True) if proved}
+        highs = [each.largest_gain(alpha=settings.alpha) for each in self.candidates]
+        self.too_little = bool(highs) and max(highs) < settings.worthwhile_gain
 
 
-def _judge_no_worse(e: Evidence, settings: GateSettings) -> tuple[Outcome, str]:
-    is_worse = e.p_worse <= settings.alpha
-    within = -e.low <= e.margin
-    bound = f"the true {'gain is at least' if e.low > 0 else 'loss is at most'} {_points(abs(e.low))} points"
-    changes_and_bound = f"{_changes(e)}; {bound}"
-    if is_worse and (e.pair.kind is SuiteKind.TARGET or not within):
-        return (
-            Outcome.FAIL,
-            f"got worse: {_changes(e, counts=e.against_baseline)}, p = {e.p_worse:.2g}",
-        )
-    if within:
-        return Outcome.PASS, f"no worse: {changes_and_bound}" + (
-            f", and {_points(e.margin)} are allowed" if e.low <= 0 else ""
-        )
-    discordance = max(
-        settings.discordance, (e.against_candidate.won + e.against_candidate.lost) / max(1, len(e.pair.before))
-    )
-    needed = statistics.items_needed(e.margin, discordance=discordance, power=settings.power, alpha=settings.alpha)
-    return Outcome.INSUFFICIENT, (
-        f"inconclusive: {changes_and_bound}, more than the {_points(e.margin)} allowed; about {needed} independent items would decide"
-    )
+def _judge(e: Comparison, margin: Margin | None, improvements: _Improvements, settings: GateSettings) -> SuiteRow:
+    """Return the row of a suite, or of the suites of a kind together; without a margin, nothing can be proved."""
+    row = _measured(e, margin or Margin(wanted=1.0, allowed=1.0), settings)
+    if margin is None:
+        outcome = Outcome.INSUFFICIENT if e.kind in SHIPPED else Outcome.PASS
+        return replace(row, outcome=outcome, sentence=sentences.nothing_right(row))
+    has_to_improve = e in improvements.targets
+    outcome, sentence = _judge_no_worse(e, row, margin, settings, has_to_improve=has_to_improve)
+    if has_to_improve:
+        row = replace(row, p_value=improvements.p_values.get(e.suite))
+        if outcome is Outcome.PASS:
+            outcome, sentence = _judge_improvement(e, row, improvements)
+    return replace(row, outcome=outcome, sentence=sentence)
 
 
-def _judge_improvement(e: Evidence, *, improved: bool, other_improved: bool, too_little: bool) -> tuple[Outcome, str]:
-    if improved:
-        return (
-            Outcome.PASS,
-            f"improved: {_changes(e)}, p = {e.p_better:.2g}; the true gain is at least {_points(e.low)} points",
-        )
-    if other_improved:
-        return Outcome.PASS, f"no worse: {_changes(e)}, and another target improved"
-    if not e.has_room:
-        return Outcome.INSUFFICIENT, f"nothing to gain: the parent solves {e.before:.1%}"
-    if too_little:
-        return (
-            Outcome.FAIL,
-            f"did not improve: {_changes(e, counts=e.against_baseline)}; the true gain is at most {_points(e.high)} points",
-        )
-    return Outcome.INSUFFICIENT, (
-        f"improvement inconclusive: {_changes(e)}, p = {e.p_better:.2g}; "
-        f"the true gain is between {_points(e.low)} and {_points(e.high)} points"
-    )
+def _judge_no_worse(
+    e: Comparison, row: SuiteRow, margin: Margin, settings: GateSettings, *, has_to_improve: bool
+) -> tuple[Outcome, str]:
+    within = row.bound <= margin.allowed
+    p_worse = e.p_worse()
+    if p_worse <= settings.alpha and (e.kind is SuiteKind.TARGET or not within):
+        return Outcome.FAIL, sentences.got_worse(e, row, p_worse)
+    # The few items of a night cannot prove that a target that did not improve is unchanged; net losses have to be.
+    if within or (has_to_improve and row.won >= row.lost):
+        return Outcome.PASS, sentences.no_worse(row, margin, items=e.items)
+    return Outcome.INSUFFICIENT, sentences.inconclusive(row, margin)
 
 
-def _row(e: Evidence, outcome: Outcome, sentence: str) -> SuiteRow:
+def _judge_improvement(e: Comparison, row: SuiteRow, improvements: _Improvements) -> tuple[Outcome, str]:
+    if e.suite in improvements.improved:
+        return Outcome.PASS, sentences.improved(row)
+    if improvements.improved:
+        return Outcome.PASS, sentences.another_improved(row)
+    if row.p_value is None:
+        return Outcome.INSUFFICIENT, sentences.nothing_to_gain(row)
+    if improvements.too_little:
+        return Outcome.FAIL, sentences.did_not_improve(e, row)
+    return Outcome.INSUFFICIENT, sentences.improvement_inconclusive(row)
+
+
+def _measured(e: Comparison, margin: Margin, settings: GateSettings) -> SuiteRow:
+    """Return the row of a comparison before it is judged."""
+    bound = e.largest_loss(alpha=settings.alpha, most_gain=margin.wanted)
     return SuiteRow(
-        suite=e.pair.suite,
-        kind=e.pair.kind,
-        against=e.pair.against,
-        n=len(e.pair.before),
+        suite=e.suite,
+        kind=e.kind,
+        against=e.against,
+        n=e.n,
         before=e.before,
         after=e.after,
-        won=e.against_candidate.won,
-        lost=e.against_candidate.lost,
+        won=e.won,
+        lost=e.lost,
         undecided=e.undecided,
-        low=e.low,
-        high=e.high,
-        margin=e.margin,
-        bound=-e.low,
-        p_value=e.p_better if e.can_show_improvement else None,
-        power=e.power,
-        outcome=outcome,
-        sentence=sentence,
+        low=-bound,
+        high=e.largest_gain(alpha=settings.alpha),
+        margin=margin.allowed,
+        bound=bound,
+        p_value=None,
+        power=statistics.power_of(
+            e.items, margin=margin.allowed, discordance=settings.discordance, alpha=settings.alpha
+        ),
+        outcome=Outcome.PASS,
+        sentence="",
+        wanted=margin.wanted,
     )
 
 
 def _reasons(
-    outcome: Outcome, evidence: Sequence[Evidence], rows: Sequence[SuiteRow], checks: Sequence[Check]
+    outcome: Outcome,
+    improvements: _Improvements,
+    rows: Sequence[SuiteRow],
+    checks: Sequence[Check],
+    warnings: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Return the decisive sentences, most important first."""
     reasons = [f"check {check.name} failed: {check.sentence}" for check in checks if not check.passed]
-    targets = [e for e in evidence if e.pair.kind is SuiteKind.TARGET and e.pair.against is Against.PARENT]
-    if not targets:
+    if not improvements.targets:
         reasons.append("no target suite was measured against the parent, so no improvement can be shown")
-    elif not any(e.can_show_improvement for e in targets):
+    elif not improvements.candidates:
         reasons.append("nothing to gain: the parent is at the ceiling on every target suite")
     decisive = [row for row in rows if row.outcome is outcome] if outcome is not Outcome.PASS else rows
     decisive = sorted(decisive, key=lambda row: row.p_value is None)  # targets that had to improve come first
-    reasons += [f"{row.suite} against the {row.against}: {row.sentence}" for row in decisive]
-    return tuple(reasons)
+    said = [f"{row.suite} against the {row.against}: {row.sentence}" for row in decisive]
+    return (*warnings, *said) if outcome is Outcome.PASS else (*reasons, *said, *warnings)
 
 
-def _changes(e: Evidence, *, counts: WinLossCounts | None = None) -> str:
-    """Return `2 won and 7 lost of 240` with the undecided; default counts: `UNDECIDED` against the candidate."""
-    shown = counts or e.against_candidate
-    undecided = f" ({e.undecided} undecided, counted against this claim)" if e.undecided else ""
-    return f"{shown.won} won and {shown.lost} lost of {len(e.pair.before)}{undecided}"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _refuse_repeated(comparisons: Sequence[Comparison]) -> None:
+    counts = Counter((each.suite, each.against) for each in comparisons)
+    repeated = [f"{suite} against {against}" for (suite, against), n in counts.items() if n > 1]
+    if repeated:
+        raise BadInputError(f"the gate received {repeated[0]} twice; compare each suite once with each baseline")

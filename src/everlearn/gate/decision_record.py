@@ -49,6 +49,7 @@ class SuiteRow:
     undecided       items where either answer was `UNDECIDED`
     low, high       confidence bounds of the true gain, each at 1 - alpha; `UNDECIDED` widens both
     bound           upper bound of the loss, -low; must not exceed `margin`
+    margin          largest loss that counts as none; `wanted`: the one of the settings, None in older decisions
     p_value         of "no improvement", for targets against the parent; None elsewhere
     power           probability that this many items show an unchanged model to be within the margin
     """
@@ -70,26 +71,38 @@ class SuiteRow:
     power: float
     outcome: Outcome
     sentence: str
+    wanted: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Outcome, the reasons as sentences, and the rows and checks that support them."""
+    """Outcome, the reasons as sentences, and the rows and checks that support them.
+
+    `pools` holds one row per kind with several suites and baseline: these suites together. `warnings` says what the
+    decision does not cover. Both are also among the reasons, and older decisions have neither.
+    """
 
     outcome: Outcome
     reasons: tuple[str, ...]
     rows: tuple[SuiteRow, ...]
     checks: tuple[Check, ...] = ()
+    pools: tuple[SuiteRow, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         """Whether the candidate may be published."""
         return self.outcome is Outcome.PASS
 
+    @property
+    def all_rows(self) -> tuple[SuiteRow, ...]:
+        """Rows of the suites together, where a kind has several, and of each suite."""
+        return (*self.pools, *self.rows)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable values."""
         plain = asdict(self)
-        return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks")}
+        return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks", "pools", "warnings")}
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal decisions give equal bytes."""
@@ -104,6 +117,8 @@ class Decision:
                 reasons=tuple(plain["reasons"]),
                 rows=tuple(_row(row) for row in plain["rows"]),
                 checks=tuple(Check(**check) for check in plain["checks"]),
+                pools=tuple(_row(row) for row in plain.get("pools", ())),
+                warnings=tuple(plain.get("warnings", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None

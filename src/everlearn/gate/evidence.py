@@ -1,4 +1,4 @@
-"""Statistical evidence of one paired suite: win and loss counts, bounds and p-values.
+"""Evidence of paired measurements: wins and losses of each suite, alone or pooled with the suites of its kind.
 
 An `UNDECIDED` answer is never counted as wrong. A claim that leads to PASS counts it against the candidate (undecided
 before = right, undecided after = not right), a claim that leads to FAIL counts it against the baseline (the reverse).
@@ -8,18 +8,19 @@ decision into INSUFFICIENT, never into PASS or FAIL.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate import statistics
 from everlearn.gate.decision_record import Against
 from everlearn.problem import Measurement, Ruling
 
 if TYPE_CHECKING:
-    from everlearn.settings import GateSettings
+    from collections.abc import Iterable, Sequence
+
+    from everlearn.data.suites import SuiteKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,105 +48,174 @@ class PairedSuite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WinLossCounts:
+class Changes:
     """Wins and losses with `UNDECIDED` counted one way; `gains` holds wins minus losses of each root."""
 
     won: int
     lost: int
     gains: tuple[int, ...]
 
-    def p_better(self, *, independent: bool) -> float:
-        """Return the p-value of the null hypothesis "not better"."""
-        return statistics.mcnemar(won=self.won, lost=self.lost) if independent else statistics.sign_flip(self.gains)
 
-    def p_worse(self, *, independent: bool) -> float:
-        """Return the p-value of the null hypothesis "not worse"."""
-        mirrored = WinLossCounts(won=self.lost, lost=self.won, gains=tuple(-gain for gain in self.gains))
-        return mirrored.p_better(independent=independent)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteCounts:
+    """Counts of one suite measured with two policies.
 
-    def largest_loss(self, *, scale: float, items: float, alpha: float) -> float:
-        """Return the upper bound of the loss for `items` independent items; `scale` converts the counts to that size."""
-        return statistics.largest_loss(won=self.won * scale, lost=self.lost * scale, items=items, alpha=alpha)
+    n                   items
+    items               independent items: fewer than `n` where items share a root
+    against_candidate   changes with `UNDECIDED` counted against the candidate
+    against_baseline    changes with `UNDECIDED` counted against the baseline
+    right_before        items that the baseline answers correctly; `right_after`: that the candidate does
+    wrong_before        items whose answer is not right, and not undecided; `wrong_after`: the candidate's
+    undecided           items where either answer was `UNDECIDED`
+    """
 
-    def largest_gain(self, *, scale: float, items: float, alpha: float) -> float:
-        """Return the upper bound of the gain: `largest_loss` with wins and losses exchanged."""
-        return statistics.largest_loss(won=self.lost * scale, lost=self.won * scale, items=items, alpha=alpha)
+    n: int
+    items: float
+    against_candidate: Changes
+    against_baseline: Changes
+    right_before: int
+    right_after: int
+    wrong_before: int
+    wrong_after: int
+    undecided: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """Statistics of one paired suite, before multiple targets are compared.
+class Comparison:
+    """The candidate and one baseline on one suite, or on several suites of a kind together (`parts`)."""
 
-    low, high   confidence bounds of the true gain, `UNDECIDED` answers widening both
-    power       probability that this many items show an unchanged model to be within `margin`
-    has_room    the baseline leaves enough wrong answers for an improvement to be visible
-    """
-
-    pair: PairedSuite
-    against_candidate: WinLossCounts  # UNDECIDED counted against the candidate
-    against_baseline: WinLossCounts  # UNDECIDED counted against the baseline
-    before: float
-    after: float
-    undecided: int
-    low: float
-    high: float
-    margin: float
-    power: float
-    p_better: float
-    p_worse: float
-    has_room: bool
+    suite: str
+    kind: SuiteKind
+    against: Against
+    parts: tuple[SuiteCounts, ...]
 
     @property
-    def can_show_improvement(self) -> bool:
-        """Whether an improvement on this suite is sufficient for a PASS."""
-        return self.pair.kind is SuiteKind.TARGET and self.pair.against is Against.PARENT and self.has_room
+    def n(self) -> int:
+        """Number of items."""
+        return sum(part.n for part in self.parts)
+
+    @property
+    def items(self) -> float:
+        """Number of independent items."""
+        return sum(part.items for part in self.parts)
+
+    @property
+    def before(self) -> float:
+        """Share of items that the baseline answers correctly."""
+        return sum(part.right_before for part in self.parts) / max(1, self.n)
+
+    @property
+    def after(self) -> float:
+        """Share of items that the candidate answers correctly."""
+        return sum(part.right_after for part in self.parts) / max(1, self.n)
+
+    @property
+    def undecided(self) -> int:
+        """Number of items where either answer was `UNDECIDED`."""
+        return sum(part.undecided for part in self.parts)
+
+    @property
+    def won(self) -> int:
+        """Number of wins, with `UNDECIDED` counted against the candidate."""
+        return sum(part.against_candidate.won for part in self.parts)
+
+    @property
+    def lost(self) -> int:
+        """Number of losses, with `UNDECIDED` counted against the candidate."""
+        return sum(part.against_candidate.lost for part in self.parts)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether any answer may be right. A suite on which both policies fail everything proves nothing."""
+        return any(part.wrong_before < part.n or part.wrong_after < part.n for part in self.parts)
+
+    @property
+    def discordance(self) -> float:
+        """Share of changed answers that cancel out: a measure of noise that a gain or a loss does not raise."""
+        changes = [part.against_candidate for part in self.parts]
+        return 2 * sum(min(each.won, each.lost) for each in changes) / max(1, self.n)
+
+    def has_room(self, *, ceiling: float) -> bool:
+        """Return whether the baseline leaves enough wrong answers for an improvement to be visible."""
+        return self.n > 0 and sum(part.wrong_before for part in self.parts) > (1 - ceiling) * self.n
+
+    def largest_loss(self, *, alpha: float, most_gain: float = 1.0) -> float:
+        """Return the upper bound of the true loss. Of several suites, one counts for a gain of `most_gain` at most.
+
+        So that a large gain on one suite does not pay for a loss on another.
+        """
+        won = lost = 0.0
+        for part in self.parts:
+            scale, changes = part.items / max(1, part.n), part.against_candidate
+            spare = max(0.0, changes.won - changes.lost - most_gain * part.n) if len(self.parts) > 1 else 0.0
+            won, lost = won + scale * (changes.won - spare), lost + scale * changes.lost
+        return statistics.largest_loss(won=won, lost=lost, items=self.items, alpha=alpha)
+
+    def largest_gain(self, *, alpha: float) -> float:
+        """Return the upper bound of the true gain."""
+        scales = [(part.items / max(1, part.n), part.against_baseline) for part in self.parts]
+        won, lost = sum(scale * each.won for scale, each in scales), sum(scale * each.lost for scale, each in scales)
+        return statistics.largest_loss(won=lost, lost=won, items=self.items, alpha=alpha)
+
+    def p_better(self) -> float:
+        """Return the p-value of the null hypothesis "not better"."""
+        return self._p([part.against_candidate for part in self.parts], sign=1)
+
+    def p_worse(self) -> float:
+        """Return the p-value of the null hypothesis "not worse"."""
+        return self._p([part.against_baseline for part in self.parts], sign=-1)
+
+    def _p(self, changes: Sequence[Changes], *, sign: int) -> float:
+        won, lost = sum(each.won for each in changes), sum(each.lost for each in changes)
+        if self.items < self.n:
+            return statistics.sign_flip([sign * gain for each in changes for gain in each.gains])
+        return statistics.mcnemar(won=won, lost=lost) if sign > 0 else statistics.mcnemar(won=lost, lost=won)
 
 
-def margin_for(kind: SuiteKind, n: float, *, settings: GateSettings) -> float:
-    """Return the non-inferiority margin: the configured one, or the one that `n` items can decide, up to the widest."""
-    configured = {
-        SuiteKind.TARGET: settings.target_margin,
-        SuiteKind.GENERATED: settings.target_margin,
-        SuiteKind.MEMORY: settings.skill_margin,
-        SuiteKind.SKILL: settings.skill_margin,
-        SuiteKind.GENERAL: settings.general_margin,
-    }[kind]
-    decidable = statistics.decidable_margin(
-        n, discordance=settings.discordance, power=settings.power, alpha=settings.alpha
-    )
-    return max(configured, min(decidable, settings.widest_margin))
-
-
-def assess(pair: PairedSuite, *, settings: GateSettings) -> Evidence:
-    """Compute counts, bounds, p-values and power of one paired suite."""
+def compare(pair: PairedSuite) -> Comparison:
+    """Count what changed between the two policies of a paired suite."""
     n = len(pair.before)
-    sizes = Counter(m.root for m in pair.before)
-    independent = len(sizes) == n
-    items = statistics.independent_items(list(sizes.values())) if n else 0.0
-    against_candidate = _count(pair, undecided_against_candidate=True)
-    against_baseline = _count(pair, undecided_against_candidate=False)
-    bounds: dict[str, Any] = {"scale": items / n if n else 1.0, "items": items, "alpha": settings.alpha}
-    margin = margin_for(pair.kind, items, settings=settings)
     before, after = ({m.item: m.verdict.ruling for m in side} for side in (pair.before, pair.after))
-    wrong_before = sum(ruling is Ruling.WRONG for ruling in before.values())
-    return Evidence(
-        pair=pair,
-        against_candidate=against_candidate,
-        against_baseline=against_baseline,
-        before=_share(sum(ruling is Ruling.CORRECT for ruling in before.values()), n),
-        after=_share(sum(ruling is Ruling.CORRECT for ruling in after.values()), n),
+    right = [sum(ruling is Ruling.CORRECT for ruling in side.values()) for side in (before, after)]
+    unknown = [sum(ruling is Ruling.UNDECIDED for ruling in side.values()) for side in (before, after)]
+    sizes = Counter(m.root for m in pair.before)
+    counts = SuiteCounts(
+        n=n,
+        items=statistics.independent_items(list(sizes.values())) if n else 0.0,
+        against_candidate=_count(pair, undecided_against_candidate=True),
+        against_baseline=_count(pair, undecided_against_candidate=False),
+        right_before=right[0],
+        right_after=right[1],
+        wrong_before=n - right[0] - unknown[0],
+        wrong_after=n - right[1] - unknown[1],
         undecided=sum(Ruling.UNDECIDED in {before[item], after[item]} for item in before),
-        low=-against_candidate.largest_loss(**bounds),
-        high=against_baseline.largest_gain(**bounds),
-        margin=margin,
-        power=statistics.power_of(items, margin=margin, discordance=settings.discordance, alpha=settings.alpha),
-        p_better=against_candidate.p_better(independent=independent),
-        p_worse=against_baseline.p_worse(independent=independent),
-        has_room=n > 0 and wrong_before > (1 - settings.ceiling) * n,
     )
+    return Comparison(suite=pair.suite, kind=pair.kind, against=pair.against, parts=(counts,))
 
 
-def _count(pair: PairedSuite, *, undecided_against_candidate: bool) -> WinLossCounts:
+def pool(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """Return each kind's suites together, against each baseline; nothing for a kind of one suite.
+
+    A suite without a comparison with some baseline, because its best version is the parent, counts there with its
+    comparison with the parent.
+    """
+    by_kind: dict[SuiteKind, dict[Against, dict[str, Comparison]]] = defaultdict(lambda: defaultdict(dict))
+    for each in comparisons:
+        by_kind[each.kind][each.against][each.suite] = each
+    return [
+        _together(kind, against, by_kind[kind].get(Against.PARENT, {}) | measured)
+        for kind in by_kind
+        for against, measured in by_kind[kind].items()
+        if len({suite for suites in by_kind[kind].values() for suite in suites}) > 1
+    ]
+
+
+def _together(kind: SuiteKind, against: Against, measured: dict[str, Comparison]) -> Comparison:
+    parts = tuple(part for suite in sorted(measured) for part in measured[suite].parts)
+    return Comparison(suite=f"{len(parts)} {kind} suites together", kind=kind, against=against, parts=parts)
+
+
+def _count(pair: PairedSuite, *, undecided_against_candidate: bool) -> Changes:
     after = {m.item: m for m in pair.after}
     gains: Counter[str] = Counter()
     won = lost = 0
@@ -154,7 +224,7 @@ def _count(pair: PairedSuite, *, undecided_against_candidate: bool) -> WinLossCo
         won += gain > 0
         lost += gain < 0
         gains[old.root] += gain
-    return WinLossCounts(won=won, lost=lost, gains=tuple(gains.values()))
+    return Changes(won=won, lost=lost, gains=tuple(gains.values()))
 
 
 def _gain(old: Measurement, new: Measurement, *, undecided_against_candidate: bool) -> int:
@@ -169,7 +239,3 @@ def _gain(old: Measurement, new: Measurement, *, undecided_against_candidate: bo
 
 def _is_right(ruling: Ruling, *, if_undecided: bool) -> bool:
     return if_undecided if ruling is Ruling.UNDECIDED else ruling is Ruling.CORRECT
-
-
-def _share(count: int, n: int) -> float:
-    return count / n if n else 0.0

@@ -49,6 +49,8 @@ _GROUPS = {
     SuiteKind.GENERAL: "General: must not get worse",
 }
 
+_TONIGHT = frozenset({SuiteKind.TARGET, SuiteKind.GENERATED})
+
 
 def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
     """Render a night as one HTML page; `site` is the context that the site adds: navigation and later events."""
@@ -81,9 +83,10 @@ def headline(night: NightRecord) -> str:
     improved = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
     gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in improved)
     if decision.passed:
-        held = sum(row.kind is not SuiteKind.TARGET and row.against is Against.PARENT for row in decision.rows)
+        held = sum(row.kind not in _TONIGHT and row.against is Against.PARENT for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
-        return f"{night.version or 'The candidate'} passed: {gains}.{skills}"
+        limits = "".join(f" {warning[0].upper()}{warning[1:]}." for warning in decision.warnings)
+        return f"{night.version or 'The candidate'} passed: {gains}.{skills}{limits}"
     verb = "was rejected" if decision.outcome is Outcome.FAIL else "could not be decided"
     return f"The candidate {verb}: {decision.reasons[0]}." if decision.reasons else f"The candidate {verb}."
 
@@ -135,7 +138,7 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
             "power": f"{row.power:.0%}",
             "outcome": str(row.outcome),
         }
-        for row in decision.rows
+        for row in decision.all_rows
     ]
     blank: dict[str, Any] = dict.fromkeys(rows[0], "") if rows else {}
     outcomes = {True: str(Outcome.PASS), False: str(Outcome.FAIL)}
@@ -145,7 +148,7 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
 
 def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:
     """Yield the rows by kind of suite, each group with its own scale: targets gain tens of points, skills lose tenths."""
-    rows = sorted(decision.rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
+    rows = sorted(decision.all_rows, key=lambda row: list(_GROUPS).index(row.kind)) if decision else []
     for kind, members in groupby(rows, key=lambda row: row.kind):
         group: list[SuiteRow] = list(members)
         scale = charts.forest_scale(group)

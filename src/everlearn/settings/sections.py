@@ -102,8 +102,8 @@ class IngestSettings(Section):
 class GateSettings(Section):
     """The statistical test that decides about a candidate. Margins and gains are shares: 0.03 is three points of 100.
 
-    The margin of a suite is the largest loss that counts as none. A suite too small to decide its margin gets the
-    smallest margin that it can decide, up to `widest_margin`.
+    A margin is the largest loss that counts as none. The suites of a kind are judged together, and each of several also
+    alone. What the items cannot decide with `power` gets the smallest margin that they can decide, and the report says so.
     """
 
     alpha: float = Field(
@@ -113,7 +113,7 @@ class GateSettings(Section):
         default=0.8,
         gt=0.5,
         lt=1.0,
-        description="Probability with which a suite has to detect a loss of its margin. Determines the margin it can decide.",
+        description="Probability that an unchanged model stays within all margins of a night, against every baseline.",
     )
     discordance: float = Field(
         default=0.1,
@@ -121,11 +121,20 @@ class GateSettings(Section):
         le=1.0,
         description="Share of items expected to be answered right by only one of the two models. Used for the power.",
     )
-    target_margin: float = Field(default=0.05, gt=0.0, lt=1.0, description="Margin of target suites.")
-    skill_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of skill suites.")
-    general_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of general suites.")
+    target_margin: float = Field(
+        default=0.05, gt=0.0, lt=1.0, description="Margin of target suites, and of generated suites together."
+    )
+    memory_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of all memory suites together.")
+    skill_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of all skill suites together.")
+    general_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of all general suites together.")
+    suite_margin: float = Field(
+        default=0.05, gt=0.0, lt=1.0, description="Margin of each suite alone, where a kind has several suites."
+    )
     widest_margin: float = Field(
-        default=0.05, gt=0.0, lt=1.0, description="Upper limit of the margin that a small suite may get."
+        default=0.06,
+        gt=0.0,
+        lt=1.0,
+        description="Upper limit of the margin that too few items of skill or of general suites together may get.",
     )
     worthwhile_gain: float = Field(
         default=0.02,

@@ -1,0 +1,109 @@
+"""Sentences of the gate: what was compared, how many items were won and lost, the bound, and the margin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everlearn.data.suites import SuiteKind
+from everlearn.gate.decision_record import Against
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everlearn.gate.decision_record import SuiteRow
+    from everlearn.gate.evidence import Comparison
+    from everlearn.gate.margins import Margin
+
+
+def improved(row: SuiteRow) -> str:
+    """Return the sentence of a target with net wins that the test supports."""
+    return f"improved: {_changes(row)}, p = {row.p_value:.2g}; {_bound(row)}"
+
+
+def another_improved(row: SuiteRow) -> str:
+    """Return the sentence of a target that did not improve where another did."""
+    return f"no worse: {_changes(row)}, and another target improved"
+
+
+def nothing_to_gain(row: SuiteRow) -> str:
+    """Return the sentence of a target on which the parent is at the ceiling."""
+    return f"nothing to gain: the parent solves {row.before:.1%}"
+
+
+def did_not_improve(e: Comparison, row: SuiteRow) -> str:
+    """Return the sentence of a target that gained less than is worthwhile."""
+    return f"did not improve: {_shown(e, row)}; the true gain is at most {_points(row.high)} points"
+
+
+def improvement_inconclusive(row: SuiteRow) -> str:
+    """Return the sentence of a target that may have improved or not."""
+    return (
+        f"improvement inconclusive: {_changes(row)}, p = {row.p_value:.2g}; "
+        f"the true gain is between {_points(row.low)} and {_points(row.high)} points"
+    )
+
+
+def got_worse(e: Comparison, row: SuiteRow, p_value: float) -> str:
+    """Return the sentence of a suite with net losses that the test supports."""
+    return f"got worse: {_shown(e, row)}, p = {p_value:.2g}"
+
+
+def no_worse(row: SuiteRow, margin: Margin, *, items: float) -> str:
+    """Return the sentence of a suite whose loss is within the margin, and by how much it was widened if that mattered."""
+    said = f"no worse: {_changes(row)}; {_bound(row)}"
+    if row.bound <= 0:
+        return said
+    if row.bound <= margin.wanted:
+        return f"{said}, and {_points(margin.wanted)} are allowed"
+    return (
+        f"{said}; {_points(margin.wanted)} were wanted, but {items:.0f} independent items can only decide "
+        f"{_points(margin.allowed)} (about {margin.items_needed} would decide {_points(margin.wanted)})"
+    )
+
+
+def inconclusive(row: SuiteRow, margin: Margin) -> str:
+    """Return the sentence of a suite whose loss may exceed the margin."""
+    widened = f" ({_points(margin.wanted)} were wanted)" if margin.allowed > margin.wanted else ""
+    needed = f"; about {margin.items_needed} independent items would decide {_points(margin.wanted)}"
+    return (
+        f"inconclusive: {_changes(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{widened}"
+        f"{needed if margin.items_needed else ''}"
+    )
+
+
+def nothing_right(row: SuiteRow) -> str:
+    """Return the sentence of a suite on which both policies fail everything."""
+    return f"shows no loss: the {row.against} and the candidate solve none of {row.n}, so there is nothing to lose"
+
+
+def warnings(rows: Sequence[SuiteRow]) -> tuple[str, ...]:
+    """Return what the decision does not cover."""
+    guards = {row.kind for row in rows if row.against is Against.PARENT}
+    if SuiteKind.SKILL in guards:
+        return ()
+    return ("no skill suite was measured: nothing shows that the model kept the skills it had before",)
+
+
+def _changes(row: SuiteRow) -> str:
+    """Return `2 won and 7 lost of 240` with the undecided, which count against the candidate."""
+    return _counted(row, won=row.won, lost=row.lost)
+
+
+def _shown(e: Comparison, row: SuiteRow) -> str:
+    """Return the changes of a claim against the candidate: the undecided count against the baseline."""
+    changes = [part.against_baseline for part in e.parts]
+    return _counted(row, won=sum(each.won for each in changes), lost=sum(each.lost for each in changes))
+
+
+def _counted(row: SuiteRow, *, won: int, lost: int) -> str:
+    undecided = f" ({row.undecided} undecided, counted against this claim)" if row.undecided else ""
+    return f"{won} won and {lost} lost of {row.n}{undecided}"
+
+
+def _bound(row: SuiteRow) -> str:
+    relation = "gain is at least" if row.low > 0 else "loss is at most"
+    return f"the true {relation} {_points(abs(row.low))} points"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
