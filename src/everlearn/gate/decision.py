@@ -63,17 +63,17 @@ def decide(comparisons: Sequence[Comparison], *, settings: GateSettings, checks:
     provable = [each for each in comparisons if each.can_change or each.kind is SuiteKind.TARGET]
     together = pool([each for each in provable if each.kind is not SuiteKind.TARGET])
     margins = plan_margins(provable, together, settings=settings)
-    improvements = _Improvements(comparisons, settings)
-    rows = tuple(_judge(each, margins.get((each.suite, each.against)), improvements, settings) for each in comparisons)
-    pools = tuple(_judge(each, margins[each.suite, each.against], improvements, settings) for each in together)
+    claims = _Claims(comparisons, together, settings)
+    rows = tuple(_judge(each, margins.get((each.suite, each.against)), claims, settings) for each in comparisons)
+    pools = tuple(_judge(each, margins[each.suite, each.against], claims, settings) for each in together)
     outcomes = {row.outcome for row in (*rows, *pools)} or {Outcome.INSUFFICIENT}
     if not all(check.passed for check in checks):
         outcomes.add(Outcome.FAIL)
-    if not improvements.candidates:
+    if not claims.candidates:
         outcomes.add(Outcome.INSUFFICIENT)
     outcome = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
     warnings = sentences.warnings(rows)
-    reasons = _reasons(outcome, improvements, (*pools, *rows), checks, warnings)
+    reasons = _reasons(outcome, claims, (*pools, *rows), checks, warnings)
     return Decision(outcome=outcome, reasons=reasons, rows=rows, checks=tuple(checks), pools=pools, warnings=warnings)
 
 
@@ -83,57 +83,68 @@ def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-class _Improvements:
-    """Improvement of the targets on the parent, and which of them Holm's procedure supports at `alpha`."""
+class _Claims:
+    """What the tests support: which targets improved on the parent, and which suites got worse.
 
-    def __init__(self, comparisons: Sequence[Comparison], settings: GateSettings) -> None:
+    Both are corrected for the number of claims by Holm's procedure at `alpha`.
+    """
+
+    def __init__(
+        self, comparisons: Sequence[Comparison], together: Sequence[Comparison], settings: GateSettings
+    ) -> None:
         self.targets = [
             each for each in comparisons if each.kind is SuiteKind.TARGET and each.against is Against.PARENT
         ]
         self.candidates = [each for each in self.targets if each.has_room(ceiling=settings.ceiling)]
-        self.p_values = {each.suite: each.p_better() for each in self.candidates}
-        holds = statistics.holm(list(self.p_values.values()), alpha=settings.alpha)
-        self.improved = {suite for suite, proved in zip(self.p_values, holds, strict=True) if proved}
+        self.p_better = {(each.suite, each.against): each.p_better() for each in self.candidates}
+        self.improved = _supported(self.p_better, settings)
+        self.p_worse = {(each.suite, each.against): each.p_worse() for each in (*comparisons, *together)}
+        self.worse = _supported(self.p_worse, settings)
         highs = [each.largest_gain(alpha=settings.alpha) for each in self.candidates]
         self.too_little = bool(highs) and max(highs) < settings.worthwhile_gain
 
 
-def _judge(e: Comparison, margin: Margin | None, improvements: _Improvements, settings: GateSettings) -> SuiteRow:
+def _supported(p_values: dict[tuple[str, Against], float], settings: GateSettings) -> set[tuple[str, Against]]:
+    holds = statistics.holm(list(p_values.values()), alpha=settings.alpha)
+    return {key for key, proved in zip(p_values, holds, strict=True) if proved}
+
+
+def _judge(e: Comparison, margin: Margin | None, claims: _Claims, settings: GateSettings) -> SuiteRow:
     """Return the row of a suite, or of the suites of a kind together; without a margin, nothing can be proved."""
     row = _measured(e, margin or Margin(wanted=1.0, allowed=1.0), settings)
     if margin is None:
         outcome = Outcome.INSUFFICIENT if e.kind in SHIPPED else Outcome.PASS
         return replace(row, outcome=outcome, sentence=sentences.nothing_right(row))
-    has_to_improve = e in improvements.targets
-    outcome, sentence = _judge_no_worse(e, row, margin, settings, has_to_improve=has_to_improve)
+    has_to_improve = e in claims.targets
+    outcome, sentence = _judge_no_worse(e, row, margin, claims, has_to_improve=has_to_improve)
     if has_to_improve:
-        row = replace(row, p_value=improvements.p_values.get(e.suite))
+        row = replace(row, p_value=claims.p_better.get((e.suite, e.against)))
         if outcome is Outcome.PASS:
-            outcome, sentence = _judge_improvement(e, row, improvements)
+            outcome, sentence = _judge_improvement(e, row, claims)
     return replace(row, outcome=outcome, sentence=sentence)
 
 
 def _judge_no_worse(
-    e: Comparison, row: SuiteRow, margin: Margin, settings: GateSettings, *, has_to_improve: bool
+    e: Comparison, row: SuiteRow, margin: Margin, claims: _Claims, *, has_to_improve: bool
 ) -> tuple[Outcome, str]:
     within = row.bound <= margin.allowed
-    p_worse = e.p_worse()
-    if p_worse <= settings.alpha and (e.kind is SuiteKind.TARGET or not within):
-        return Outcome.FAIL, sentences.got_worse(e, row, p_worse)
+    key = (e.suite, e.against)
+    if key in claims.worse and (e.kind is SuiteKind.TARGET or not within):
+        return Outcome.FAIL, sentences.got_worse(e, row, claims.p_worse[key])
     # The few items of a night cannot prove that a target that did not improve is unchanged; net losses have to be.
     if within or (has_to_improve and row.won >= row.lost):
         return Outcome.PASS, sentences.no_worse(row, margin, items=e.items)
     return Outcome.INSUFFICIENT, sentences.inconclusive(row, margin)
 
 
-def _judge_improvement(e: Comparison, row: SuiteRow, improvements: _Improvements) -> tuple[Outcome, str]:
-    if e.suite in improvements.improved:
+def _judge_improvement(e: Comparison, row: SuiteRow, claims: _Claims) -> tuple[Outcome, str]:
+    if (e.suite, e.against) in claims.improved:
         return Outcome.PASS, sentences.improved(row)
-    if improvements.improved:
+    if claims.improved:
         return Outcome.PASS, sentences.another_improved(row)
     if row.p_value is None:
         return Outcome.INSUFFICIENT, sentences.nothing_to_gain(row)
-    if improvements.too_little:
+    if claims.too_little:
         return Outcome.FAIL, sentences.did_not_improve(e, row)
     return Outcome.INSUFFICIENT, sentences.improvement_inconclusive(row)
 
@@ -167,16 +178,16 @@ def _measured(e: Comparison, margin: Margin, settings: GateSettings) -> SuiteRow
 
 def _reasons(
     outcome: Outcome,
-    improvements: _Improvements,
+    claims: _Claims,
     rows: Sequence[SuiteRow],
     checks: Sequence[Check],
     warnings: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Return the decisive sentences, most important first."""
     reasons = [f"check {check.name} failed: {check.sentence}" for check in checks if not check.passed]
-    if not improvements.targets:
+    if not claims.targets:
         reasons.append("no target suite was measured against the parent, so no improvement can be shown")
-    elif not improvements.candidates:
+    elif not claims.candidates:
         reasons.append("nothing to gain: the parent is at the ceiling on every target suite")
     decisive = [row for row in rows if row.outcome is outcome] if outcome is not Outcome.PASS else rows
     decisive = sorted(decisive, key=lambda row: row.p_value is None)  # targets that had to improve come first
