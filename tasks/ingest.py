@@ -63,6 +63,8 @@ def read_problems(settings: Settings, data: Path | None) -> str:
             settings.resolve(data or inbox), domain=settings.domain, load=partial(_domain_of_line, settings), seen=seen
         )
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
+    if intake.unused_sentence:
+        LOG.info("%s", intake.unused_sentence)
     content = intake.to_bytes()
     write_once(store, f"{line}/intake/{digest_of(content)}", content)
     return digest_of(content)
@@ -86,7 +88,7 @@ def sync_inbox(settings: Settings, store: Store) -> list[Path]:
             temporary = local.with_suffix(".partial")
             temporary.write_bytes(store.get(shard.key).data)
             temporary.replace(local)
-    return sorted(path for path in inbox.glob("*") if path.suffix in rows.SUFFIXES)
+    return sorted(path for path in inbox.glob("*") if path.name.endswith(rows.SUFFIXES))
 
 
 @step_task

@@ -3,6 +3,7 @@
     EverlearnError
     ├── BadInputError           invalid input; nothing was changed
     │   ├── GrammarError        text that is not an expression of its domain
+    │   ├── InvalidLineError    a line that is not one strict JSON object
     │   ├── UnknownDomainError  a domain without an installed entry point
     │   └── SettingsError       a setting that is missing, unknown or out of range
     ├── StoreError              the object store refused a request, or did not answer
@@ -43,6 +44,14 @@ class BadInputError(EverlearnError):
 
 class GrammarError(BadInputError):
     """Text that is not an expression of its domain."""
+
+
+class InvalidLineError(BadInputError):
+    """A line is not one JSON object. `fault` names the kind of fault; the message states what to change."""
+
+    def __init__(self, fault: str, why: str) -> None:
+        super().__init__(why)
+        self.fault = fault
 
 
 class UnknownDomainError(BadInputError):

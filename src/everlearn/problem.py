@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-STATEMENT_FIELDS = ("problem", "integrand", "statement")
+STATEMENT_FIELDS = ("problem", "integrand", "statement", "question", "prompt")
 """Accepted names of the field that holds a problem's statement in a JSON Lines file, the usual one first."""
+ANSWER_FIELDS = ("answer", "antiderivative", "response", "completion", "solution")
+"""Accepted names of the field that holds an answer, the usual one first."""
 
 
 class Ruling(StrEnum):

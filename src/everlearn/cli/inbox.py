@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxReceipt:
-    """Summary of added shards. `faults` counts bad rows by reason, `examples` explains the first of each."""
+    """Summary of added shards. `faults` counts bad rows by reason, `examples` explains the first of each, `unused` what is ignored."""
 
     rows: int
     good: int
@@ -28,6 +28,7 @@ class InboxReceipt:
     faults: dict[str, int]
     examples: tuple[str, ...]
     shards: tuple[Path, ...]
+    unused: str | None = None
 
 
 def add_to_inbox(
@@ -54,6 +55,7 @@ def add_to_inbox(
         faults=dict(Counter(str(row.fault) for row in bad)),
         examples=tuple(first.values()),
         shards=tuple(_copy_shard(shard, inbox=inbox) for shard in rows.shards(path)),
+        unused=intake.unused_sentence,
     )
 
 

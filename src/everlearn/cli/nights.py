@@ -123,7 +123,8 @@ def verify(
 ) -> None:
     """Judge answers: one line of JSON for each input line, in the same order.
 
-    An input line has "problem" and "answer" (or "integrand" and "antiderivative"), and optionally "id" and "domain". An
+    An input line has "problem" (or "question", "prompt", "statement", "integrand") and "answer" (or "response",
+    "completion", "solution", "antiderivative"), and optionally "id" and "domain". The file may be compressed by gzip. An
     output line has "id", "verdict" (CORRECT, WRONG or UNDECIDED) and "reason". Counts go to standard error. Exit code 2:
     a line is not valid; the others are judged nevertheless.
 
@@ -143,7 +144,7 @@ def verify(
 @app.command()
 def ingest(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="A .jsonl file, or a directory of them.")],
+    path: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file, or a directory of them.")],
     *,
     bucket: Annotated[
         bool, typer.Option("--bucket", help="Put them into the bucket for all workers, and start a night.")
@@ -152,8 +153,8 @@ def ingest(
 ) -> None:
     """Add new problems for the next night.
 
-    Each line is a JSON object: {"problem": "3*x^2 + sin(x)"}, optionally with "id" and "domain". All lines are checked
-    first; if too many are bad, nothing is added. A published night's problems are not read again.
+    Each line is a JSON object: {"problem": "3*x^2 + sin(x)"} (or "question", "prompt", "statement", "integrand"),
+    optionally with "id" and "domain". The file may be compressed by gzip. All lines are checked first; if too many are bad, nothing is added. A published night's problems are not read again.
 
         everlearn ingest problems.jsonl
         everlearn ingest problems.jsonl --bucket    # to <line>/inbox/ in the bucket instead of this machine
@@ -174,6 +175,8 @@ def ingest(
     print_result(asdict(receipt), as_json=json, text=table("rows", "", rows=rows))
     for example in receipt.examples:
         print_note(f"quarantine: {example}")
+    if receipt.unused:
+        print_note(receipt.unused)
     if bucket:
         upload_shards(installation, receipt.shards)
 

@@ -2,9 +2,9 @@
 
     {"id": "a-17", "domain": "integration", "problem": "3*x^2 + sin(2*x)"}
 
-`id` and `domain` are optional, and `integrand` and `statement` are accepted for `problem`. An invalid line raises no
-error: its row has a `fault`, and acceptance.py decides whether that stops the night. Lines are read up to a limit, so
-that a file without line breaks cannot exhaust the memory. Parquet is not supported.
+`id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`. An invalid line raises no
+error: its row has a `fault`, and acceptance.py decides whether that stops the night. Answers in a row (`ANSWER_FIELDS`)
+are not read, since no domain takes references yet: they are counted and never reach a prompt. Parquet is not supported.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import asdict, dataclass, replace
+import unicodedata
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
-from everlearn.problem import STATEMENT_FIELDS
+from everlearn.errors import BadInputError, GrammarError, InvalidLineError, UnknownDomainError
+from everlearn.json_lines import LineFault, parse_object, read_lines
+from everlearn.problem import ANSWER_FIELDS, STATEMENT_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
 
-MAX_LINE_BYTES = 64 * 1024
-SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _EXCERPT_CHARS = 80
 
 
 class RowFault(StrEnum):
     """Reason for which a row goes to quarantine."""
 
-    TOO_LONG = "line too long"
-    ENCODING = "not UTF-8"
-    UNREADABLE = "not JSON"
+    TOO_LONG = LineFault.TOO_LONG
+    ENCODING = LineFault.ENCODING
+    UNREADABLE = LineFault.UNREADABLE
     NO_PROBLEM = "no problem in it"
     DOMAIN = "unknown domain"
     GRAMMAR = "outside the grammar"
@@ -60,15 +62,26 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """All rows of the shards that are new, the digests of those shards, and the number of shards seen before."""
+    """All rows of the shards that are new, the digests of those shards, and the number of shards seen before.
+
+    `unused` counts the rows that have an answer, by the name of its field.
+    """
 
     rows: tuple[Row, ...]
     sources: tuple[str, ...]
     seen_files: int
+    unused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def unused_sentence(self) -> str | None:
+        """A sentence about answers in the rows, which are not used; None if there are none."""
+        names = ", ".join(f"{count} in {name!r}" for name, count in sorted(self.unused.items()))
+        return f"answers in the rows ({names}) are not used: no domain takes references yet" if names else None
 
     def to_bytes(self) -> bytes:
         """Return a header line and one line for each row. Equal intakes give equal bytes."""
-        lines = [{"intake": 1, "sources": list(self.sources), "seen_files": self.seen_files}, *map(asdict, self.rows)]
+        header = {"intake": 1, "sources": list(self.sources), "seen_files": self.seen_files}
+        lines = [header | ({"unused": self.unused} if self.unused else {}), *map(asdict, self.rows)]
         return "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
 
     @classmethod
@@ -76,7 +89,8 @@ class Intake:
         """Invert `to_bytes`."""
         header, *lines = [json.loads(line) for line in data.decode().split("\n") if line]
         rows = tuple(Row(**line | {"fault": RowFault(line["fault"]) if line["fault"] else None}) for line in lines)
-        return cls(rows=rows, sources=tuple(header["sources"]), seen_files=header["seen_files"])
+        sources, unused = tuple(header["sources"]), header.get("unused", {})
+        return cls(rows=rows, sources=sources, seen_files=header["seen_files"], unused=unused)
 
 
 def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collection[str] = ()) -> Intake:
@@ -90,6 +104,7 @@ def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collec
     rows: list[Row] = []
     sources: set[str] = set()
     seen_files = 0
+    unused: Counter[str] = Counter()
     read_domain = _Domains(load)
     for shard in shards(path):
         with _open(shard) as file:
@@ -99,10 +114,11 @@ def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collec
                 continue
             sources.add(source)
             file.seek(0)
-            rows += [_parse_row(line, f"{shard.name}:{number}", domain, read_domain) for number, line in _lines(file)]
+            for number, line in read_lines(file, name=str(shard)):
+                rows.append(_parse_row(line, f"{shard.name}:{number}", domain, read_domain, unused))
     if not rows and not seen_files:
         raise BadInputError(f"{path} holds no line: write one problem a line, as in {_example(domain)}")
-    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files)
+    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
 
 
 def shards(path: Path) -> list[Path]:
@@ -110,7 +126,7 @@ def shards(path: Path) -> list[Path]:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in {*SUFFIXES, ".parquet"})
+        files = sorted(file for file in path.iterdir() if file.name.endswith((*SUFFIXES, ".parquet")))
     else:
         raise BadInputError(f"{path} does not exist: name a directory of .jsonl files, or one such file")
     if not files:
@@ -152,19 +168,6 @@ def _digest(file: BinaryIO) -> str:
     return state.hexdigest()
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield line numbers and lines that are not blank, cut at one byte over the limit."""
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        rest = line
-        # Skip the rest of a line over the limit, in bounded pieces.
-        while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_LINE_BYTES + 1)
-        if line.strip():
-            yield number, line
-
-
 class _InvalidRowError(Exception):
     """Reason why a line is no valid problem. Internal to this module."""
 
@@ -173,37 +176,24 @@ class _InvalidRowError(Exception):
         self.fault = fault
 
 
-def _parse_row(line: bytes, where: str, domain: str, domains: _Domains) -> Row:
+def _parse_row(line: bytes, where: str, domain: str, domains: _Domains, unused: Counter[str]) -> Row:
     row = Row(where=where, text=line[:_EXCERPT_CHARS].decode(errors="replace").strip())
     try:
-        fields = _parse_object(line)
+        fields = parse_object(line)
+        unused.update(name for name in ANSWER_FIELDS if fields.get(name) is not None)
         row = replace(
             row, id=_id(fields), domain=_clean(str(fields.get("domain") or domain)), statement=_statement(fields)
         )
         return replace(row, canonical=_canonical(row, domains), text="")
+    except InvalidLineError as error:
+        return replace(row, fault=RowFault(error.fault), why=str(error))
     except _InvalidRowError as error:
         return replace(row, fault=error.fault, why=str(error))
 
 
-def _parse_object(line: bytes) -> dict[str, Any]:
-    if len(line.rstrip(b"\r\n")) > MAX_LINE_BYTES:
-        raise _InvalidRowError(RowFault.TOO_LONG, f"the line is longer than {MAX_LINE_BYTES // 1024} KiB")
-    try:
-        fields = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        why = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
-        raise _InvalidRowError(RowFault.ENCODING, why) from None
-    except (ValueError, RecursionError) as error:
-        raise _InvalidRowError(RowFault.UNREADABLE, f"the line is no JSON object: {error}") from None
-    if not isinstance(fields, dict):
-        raise _InvalidRowError(
-            RowFault.UNREADABLE, f"the line is JSON, but a {type(fields).__name__} and not an object"
-        )
-    return fields
-
-
 def _id(fields: dict[str, Any]) -> str | None:
-    return None if fields.get("id") is None else _clean(str(fields["id"]))
+    """Return the id in Unicode normal form NFC: ids that look alike are one."""
+    return None if fields.get("id") is None else unicodedata.normalize("NFC", _clean(str(fields["id"])))
 
 
 def _statement(fields: dict[str, Any]) -> str | None:

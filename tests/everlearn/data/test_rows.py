@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.data import rows
-from everlearn.data.rows import MAX_LINE_BYTES, Intake, Row, RowFault
+from everlearn.data.rows import Intake, Row, RowFault
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
+from everlearn.json_lines import MAX_LINE_BYTES
 from everlearn.problem import STATEMENT_FIELDS
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def test_every_name_of_the_statement_field_is_accepted(tmp_path: Path, name: str
         (b"[1, 2]", RowFault.UNREADABLE),
         (b"[" * 20_000, RowFault.UNREADABLE),
         (b'{"problem": "\xff\xfe"}', RowFault.ENCODING),
+        (b'{"problem": "x", "problem": "2*x"}', RowFault.UNREADABLE),
+        (b'{"problem": "x", "id": NaN}', RowFault.UNREADABLE),
         (b'{"id": 1}', RowFault.NO_PROBLEM),
         (b'{"problem": "  "}', RowFault.NO_PROBLEM),
         (b'{"problem": 3}', RowFault.NO_PROBLEM),
@@ -87,6 +91,38 @@ def test_a_line_of_the_maximum_length_is_valid(tmp_path: Path, ending: bytes) ->
 
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     assert one_row(tmp_path, b"\xef\xbb\xbf" + VALID).fault is None
+
+
+def test_a_compressed_shard_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "night.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf\n" + VALID))
+    [row] = read(tmp_path).rows
+    assert (row.where, row.statement) == ("night.jsonl.gz:2", "3*x^2")
+
+
+def test_a_damaged_compressed_shard_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "night.jsonl.gz").write_bytes(gzip.compress(VALID)[:-9])
+    with pytest.raises(BadInputError, match=r"night\.jsonl\.gz is damaged .*: compress it again"):
+        read(tmp_path)
+
+
+def test_answers_are_counted_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(
+        b'{"problem": "2*x", "solution": "SECRET"}\n{"question": "3*x", "answer": null}\n' + VALID
+    )
+    intake = read(tmp_path)
+    assert intake.unused == {"solution": 1}
+    assert (
+        intake.unused_sentence == "answers in the rows (1 in 'solution') are not used: no domain takes references yet"
+    )
+    assert b"SECRET" not in intake.to_bytes()
+    assert Intake.from_bytes(intake.to_bytes()) == intake
+    assert [row.statement for row in intake.rows] == ["2*x", "3*x", "3*x^2"]
+
+
+def test_ids_in_other_unicode_normal_forms_are_one(tmp_path: Path) -> None:
+    composed, decomposed = ("\u00e9", "e\u0301")
+    rows_ = [one_row(tmp_path, json.dumps({"problem": "x", "id": id_}).encode()) for id_ in (composed, decomposed)]
+    assert [row.id for row in rows_] == [composed, composed]
 
 
 def test_the_shards_of_a_directory_are_read_in_order(tmp_path: Path) -> None:

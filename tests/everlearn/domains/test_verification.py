@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from everlearn.domains.verification import MAX_LINE_BYTES, Summary, verify_lines
+from everlearn.domains.verification import Summary, verify_lines
 from everlearn.errors import BadInputError, UnknownDomainError
+from everlearn.problem import ANSWER_FIELDS, STATEMENT_FIELDS
 
 
 def judged(*lines: bytes) -> tuple[list[dict[str, Any]], Summary]:
@@ -32,18 +33,17 @@ def test_each_input_line_gives_one_output_line() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"", "line 1 is not JSON: write"),
-        (b"x^2", "line 1 is not JSON: write"),
-        (b"[" * 60_000, "line 1 is not JSON: write"),
-        (b'["2*x", "x^2"]', "line 1 is not a JSON object: write"),
-        (b'{"answer": "x"}', "no text under 'problem' or 'integrand'"),
+        (b"x^2", "line 1: the line is no JSON object"),
+        (b"[" * 60_000, "line 1: the line is no JSON object"),
+        (b'["2*x", "x^2"]', "line 1: the line is JSON, but a list and not an object"),
+        (b'{"answer": "x"}', "line 1: no text under 'problem' or 'integrand'"),
         (b'{"problem": "x"}', "no text under 'answer' or 'antiderivative'"),
         (b'{"problem": "x", "answer": 3}', "no text under 'answer'"),
         (b'{"problem": "2x", "answer": "x"}', "line 1: 'x' at position 2"),
         (b'{"problem": "x", "answer": "x", "domain": "chess"}', "line 1: unknown domain 'chess': use one of"),
         (b'{"problem": "x", "answer": "x", "domain": ["chess"]}', "line 1: unknown domain"),
-        (b'{"problem": "\xff"}', "line 1 is not UTF-8 (byte 0xff at 14): save"),
-        (b'{"problem": "' + b"x" * 10_000_000 + b'"}', f"line 1 is longer than {MAX_LINE_BYTES} bytes: shorten"),
+        (b'{"problem": "\xff"}', "line 1: byte 14 of the line is not UTF-8; save"),
+        (b'{"problem": "' + b"x" * 10_000_000 + b'"}', "line 1: the line is longer than 64 KiB"),
     ],
 )
 def test_an_invalid_line_is_reported_as_undecided(line: bytes, reason: str) -> None:
@@ -53,6 +53,30 @@ def test_an_invalid_line_is_reported_as_undecided(line: bytes, reason: str) -> N
     assert reason in results[0]["reason"]
     assert summary.unreadable == 1
     assert not summary.is_clean
+
+
+@pytest.mark.parametrize("statement", STATEMENT_FIELDS)
+@pytest.mark.parametrize("answer", ANSWER_FIELDS)
+def test_usual_names_of_the_fields_are_read(statement: str, answer: str) -> None:
+    results, _ = judged(json.dumps({statement: "2*x", answer: "x^2", "domain": None, "id": None}).encode())
+    assert [(each["id"], each["verdict"]) for each in results] == [(1, "CORRECT")]
+
+
+def test_every_output_line_is_strict_json() -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    sink = io.StringIO()
+    lines = b'{"id": NaN, "problem": "x"}\n{"id": 1e999, "problem": "x"}\n{"id": 1, "id": 2, "problem": "x"}\n'
+    summary = verify_lines(io.BytesIO(lines), sink)
+    results = [json.loads(line, parse_constant=refuse) for line in sink.getvalue().splitlines()]
+    assert [each["id"] for each in results] == [1, 2, 3]
+    assert summary.undecided == 3
+
+
+def test_blank_lines_count_for_numbers_only() -> None:
+    results, summary = judged(b"", b"  ", b'{"problem": "2*x", "answer": "x^2"}')
+    assert ([each["id"] for each in results], summary.lines) == ([3], 1)
 
 
 def test_the_last_line_may_be_too_long() -> None:
