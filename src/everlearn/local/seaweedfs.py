@@ -26,6 +26,11 @@ SEAWEED_FLAGS = (
     "-s3.autoCreateBucket=false",
 )
 
+# Without limits the server grows to 600 MB. With GOMEMLIMIT at 200 MiB, which its 140 MB of resident memory nearly reach
+# in the runtime's count, Go collects garbage all the time: 12 % of a core while idle, 78 % of that in the collector. At
+# 400 MiB it idles at 0.5 % and peaks at 270 MB under load.
+GO_MEMORY = {"GOMEMLIMIT": "400MiB", "GOGC": "50"}
+
 
 class LocalS3(LocalServer):
     """SeaweedFS with the bucket `bucket`; requests without its credentials are refused."""
@@ -63,9 +68,9 @@ class LocalS3(LocalServer):
         return [find_program("weed"), "-logtostderr=true", "mini", *options, *ports]
 
     def environ(self) -> dict[str, str]:
-        """Return the credentials that the server demands, and limits for Go that keep it at 140 MB instead of 600."""
+        """Return the credentials that the server demands, and limits for Go's memory."""
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
-        return keys | {"GOMEMLIMIT": "200MiB", "GOGC": "50"}
+        return keys | GO_MEMORY
 
     def is_ready(self) -> bool:
         """Return whether an object can be written and read with the credentials, and not without."""

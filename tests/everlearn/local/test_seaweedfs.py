@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from everlearn.local.seaweedfs import LocalS3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,18 @@ def test_data_and_address_survive_sigkill_and_a_restart(tmp_path: Path) -> None:
         assert again.endpoint_url == url
         assert store_probe.request(url, method="GET", path="/everlearn/kept", keys=keys) == (200, b"kept")
     assert not again.stop()
+
+
+@pytest.mark.slow
+def test_an_idle_server_uses_less_than_three_percent_of_a_core(s3: LocalS3) -> None:
+    pid = json.loads((s3.directory / "process.json").read_text())["pid"]
+    time.sleep(20)  # the start itself
+    before, began = cpu_seconds_of(pid), time.monotonic()
+    time.sleep(60)
+    assert (cpu_seconds_of(pid) - before) / (time.monotonic() - began) < 0.03
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Return the CPU time of a process in user and system mode, all threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
