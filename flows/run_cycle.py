@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from everlearn.errors import LineBusyError
 from everlearn.settings import Settings, load
 from flows.climb import train_candidate
 from tasks.approve import request_approval
@@ -25,7 +26,7 @@ from tasks.night import Night, hold_line
 from tasks.open_night import find_ended_night, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data, record_nothing_to_learn
 from tasks.refresh_forms import refresh_forms
-from tasks.run_state import final_state, has_later_run
+from tasks.run_state import final_state, has_later_run, skip_night
 from tasks.show_night import show_history, show_night
 from tasks.write_report import write_report
 
@@ -58,8 +59,11 @@ def run_cycle(config: CycleConfig) -> dict[str, str | None]:
     settings = config.settings
     if has_later_run():
         return final_state(REPLACED)
-    with hold_line(settings) as token:
-        ended = _run(config, token)
+    try:
+        with hold_line(settings) as token:
+            ended = _run(config, token)
+    except LineBusyError as busy:
+        return final_state(skip_night(busy))
     show_history(settings)
     return final_state(ended)
 

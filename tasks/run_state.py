@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -11,6 +11,9 @@ from prefect.states import Completed
 
 from everlearn.orchestration.missed_runs import has_later_due_run
 from tasks.night import step_task
+
+if TYPE_CHECKING:
+    from everlearn.errors import LineBusyError
 
 VERDICTS = {"PUBLISHED": "PASS", "REJECTED": "FAIL", "NO_NEW_DATA": "no new data", "SKIPPED": "skipped"}
 
@@ -22,6 +25,16 @@ def has_later_run() -> bool:
     if own is None or due is None:
         return False
     return has_later_due_run(UUID(str(own)), after=due)
+
+
+def skip_night(busy: LineBusyError) -> dict[str, str | None]:
+    """Return the end of a run of a deployment that found another night at work. An interactive run raises the error.
+
+    The run ends instead of waiting: a waiting run would hold a place of its worker for as long as the other night takes.
+    """
+    if deployment.id is None:
+        raise busy
+    return {"end": "SKIPPED", "reason": f"{busy}; new problems wait for the next night"}
 
 
 def final_state(ended: dict[str, str | None]) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.exceptions import ObjectNotFound
 
+from everlearn.cycle.lease import is_held
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.run_queue import WAITING
 from everlearn.registry.connect import open_store
@@ -39,6 +40,7 @@ def start_night(settings: Settings, shards: list[str]) -> int:
     """Return 1 if a night was started for these shards, 0 if one was before or starts by itself within `SOON`.
 
     Shards of a night that failed or was rejected wait for the next scheduled night: no second one is started for them.
+    While another night is at work none is started either, and the next look, in ten minutes, finds the shards again.
 
     Raises:
         BadInputError: no nights of the line are deployed.
@@ -46,6 +48,9 @@ def start_night(settings: Settings, shards: list[str]) -> int:
     line, store = settings.store.line, open_store(settings.store)
     record = f"{line}/work/begun.json"
     if _read_started(store, record).issuperset(shards):
+        return 0
+    if is_held(store, line, at=datetime.now(tz=UTC)):
+        LOG.info("no night is started: another one is at work on line %s", line)
         return 0
     with get_client(sync_client=True) as client:
         try:

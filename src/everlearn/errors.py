@@ -15,7 +15,8 @@
     │   └── IntegrityError      a digest, a signature or the event chain does not match
     │       └── AdapterError    invalid adapter files
     ├── CycleError              a cycle that cannot continue
-    │   ├── CycleBusyError      another run holds the lease of this line
+    │   ├── CycleBusyError      another run has taken over the lease of this line
+    │   │   └── LineBusyError   another run holds the lease of this line
     │   └── BadDataError        too large a share of invalid rows
     ├── ModelError              a base model or adapter that cannot be used
     ├── ServiceError            a server that does not start, stop or answer
@@ -107,7 +108,11 @@ class CycleError(EverlearnError):
 
 
 class CycleBusyError(CycleError):
-    """Another run holds the lease of this line."""
+    """Another run has taken over the lease of this line."""
+
+
+class LineBusyError(CycleBusyError):
+    """Another run holds the lease of this line. Nothing was changed."""
 
 
 class BadDataError(CycleError):

@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from everlearn.cycle.lease import Lease
 from everlearn.errors import BadInputError
 from everlearn.registry.connect import open_store
 from flows.ingest import IngestConfig, ingest
@@ -44,6 +45,8 @@ def test_one_night_starts_for_all_new_shards(settings: Settings) -> None:
 
     made: Any = run_cycle.to_deployment("nightly-arrivals", enforce_parameter_schema=False)
     deployment = made.apply()
+    with Lease(store, "arrivals"):
+        assert ingest(config) == {"unseen": 2, "begun": 0}, "another night is at work: a later look finds them again"
     assert ingest(config) == {"unseen": 2, "begun": 1}
     assert ingest(config) == {"unseen": 2, "begun": 0}, "the night that waits reads all of them"
     with get_client(sync_client=True) as client:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from everlearn.canonical_json import canonical, parse
-from everlearn.errors import ConflictError, CycleBusyError, IntegrityError, NotFoundError, StoreError
+from everlearn.errors import ConflictError, CycleBusyError, IntegrityError, LineBusyError, NotFoundError, StoreError
 from everlearn.process_identity import start_ticks
 
 if TYPE_CHECKING:
@@ -74,6 +74,15 @@ class _Record:
         return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
 
 
+def is_held(store: Store, line: str, *, at: datetime) -> bool:
+    """Return whether a run that may be alive holds the lease of a line."""
+    try:
+        record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
+    except NotFoundError:
+        return False
+    return record.holder is not None and not record.holder.is_known_dead() and record.expires > at
+
+
 def last_renewal(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
     """Return when the holder last renewed the lease of a line; None where it is not held."""
     try:
@@ -112,7 +121,7 @@ class Lease:
         self._done = threading.Event()
 
     def acquire(self) -> int:
-        """Take the lease and return the fencing token. CycleBusyError while another run holds it."""
+        """Take the lease and return the fencing token. LineBusyError while another run holds it."""
         try:
             held = self._store.get(self._key)
         except NotFoundError:
@@ -179,7 +188,7 @@ class Lease:
         try:
             self._etag = write(record.to_bytes())
         except ConflictError:
-            raise CycleBusyError(f"line {self.line}: another run has just started; wait until it ends") from None
+            raise LineBusyError(f"line {self.line}: another run has just started; wait until it ends") from None
         self.token = token
         return token
 
@@ -206,7 +215,7 @@ class Lease:
             return
         left = (record.expires - self._clock()).total_seconds()
         if left > 0:
-            raise CycleBusyError(
+            raise LineBusyError(
                 f"line {self.line}: process {record.holder.pid} on {record.holder.host} is at work; wait until it ends, "
                 f"or stop it (its lease expires in {left:.0f} s unless it renews it)"
             )

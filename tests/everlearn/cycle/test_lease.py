@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cycle.lease import Holder, Lease, last_renewal
+from everlearn.cycle.lease import Holder, Lease, is_held, last_renewal
 from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
 from everlearn.local.process import wait_until
 from everlearn.storage.in_memory import MemoryStore
@@ -88,6 +88,18 @@ def test_the_lease_of_a_dead_local_process_is_free(store: MemoryStore, watch: Wa
     dead = replace(HERE, pid=pid, began=began)
     lease(store, watch, holder=dead).acquire()
     assert lease(store, watch).acquire() == 2
+
+
+def test_a_lease_counts_as_held_only_while_its_holder_may_live(store: MemoryStore, watch: Watch) -> None:
+    assert not is_held(store, LINE, at=watch())
+    held = lease(store, watch, holder=ELSEWHERE)
+    held.acquire()
+    assert is_held(store, LINE, at=watch())
+    assert not is_held(store, LINE, at=watch() + timedelta(seconds=61))
+    held.release()
+    assert not is_held(store, LINE, at=watch())
+    lease(store, watch, holder=replace(HERE, boot="earlier")).acquire()
+    assert not is_held(store, LINE, at=watch())
 
 
 def test_a_process_of_an_earlier_boot_is_known_dead() -> None:

@@ -73,13 +73,25 @@ def test_edits_on_the_server_are_shown_and_reverted(
     )
     changed = read_plan(other, line=deployed.line, directory=ROOT)
     assert [str(change) for change in compare(changed, client)] == [
-        f"~ run-cycle/nightly-{deployed.line}: runs at once: 1 → 2",
         f"~ ingest/ingest-{deployed.line}: runs at once: 1 → 2",
         f"~ evaluate/evaluate-{deployed.line}: description: Measure a version on a suite. → Measured.",
         f"~ housekeeping/housekeeping-{deployed.line}: runs at once: 1 → 2",
     ]
     apply(changed, client)
     assert compare(changed, client) == ()
+
+
+def test_a_limit_that_the_file_no_longer_has_is_removed(
+    deployed: DeploymentPlan, client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    limited, marker = tmp_path / "prefect.yaml", "    # No concurrency limit:"
+    entry = "    concurrency_limit: {limit: 1, collision_strategy: ENQUEUE}\n"
+    limited.write_text(FILE.read_text().replace(marker, entry + marker))
+    apply(read_plan(limited, line=deployed.line, directory=ROOT), client)
+    changed = [str(change) for change in compare(deployed, client)]
+    assert changed == [f"~ run-cycle/nightly-{deployed.line}: runs at once: 1 → None"]
+    apply(deployed, client)
+    assert compare(deployed, client) == ()
 
 
 def test_automations_exist_once_and_edits_are_reverted(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -33,7 +34,6 @@ from tests.support.scheduled_nights import finished_steps, history, is_open, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun, State
@@ -117,6 +117,25 @@ def test_a_scheduled_night_trains_on_the_gpu_pool(
     assert history(nights, night)[0] in {"published", "rejected"}, "a night with its verdict"
     (climb,) = climbs(client, night)
     assert (climb.work_pool_name, climb.state_name) == ("gpu", "Completed")
+
+
+@pytest.mark.slow
+def test_a_second_night_ends_at_once_while_one_is_at_work(
+    night: ScheduledNight, client: SyncPrefectClient, nights: Nights
+) -> None:
+    first, second = start_night(client, night), list[UUID]()
+
+    def start_second_then_check() -> bool:
+        if not second and is_open(nights, night):
+            second.append(start_night(client, night))
+        return bool(second) and have_ended(client, second)
+
+    run_workers_until(start_second_then_check, nights=nights)
+    ended = client.read_flow_run(second[0])
+    assert ended.state_name == "Completed"
+    assert "is at work" in str(ended.state and ended.state.message)
+    assert not have_ended(client, [first])
+    assert "Aborted submission" not in (nights.folder / "worker.log").read_text()
 
 
 @pytest.mark.slow
