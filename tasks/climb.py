@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Cancelling
 
 from everlearn.errors import BadInputError, CycleError
 from tasks.night import LOG, step_task
+from tasks.open_night import watch_parent
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -48,6 +49,7 @@ def await_climb(night: Night, deployment: str) -> None:
 
     Raises:
         CycleError: the run failed. The message holds its own.
+        StaleParentError: the run stopped because the night could no longer publish.
         CycleBusyError: another night took over the lease. Its runs must not be cancelled from here.
     """
     while True:
@@ -60,6 +62,7 @@ def await_climb(night: Night, deployment: str) -> None:
         if state.is_completed():
             return
         if not state.is_crashed():
+            watch_parent(night)()  # where it failed for that reason, this run says so itself
             raise CycleError(f"the run {run.name!r} ended as {state.name}: {state.message or 'no reason given'}")
         LOG.warning("the run %r crashed (%s); starting another one, which resumes there", run.name, state.message)
 

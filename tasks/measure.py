@@ -17,9 +17,11 @@ from everlearn.gate.evidence import PairedSuite
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
+from everlearn.training.journal import Journal
 from tasks.freeze_suites import load_suites
 from tasks.night import as_json, step_task, timed_step
 from tasks.progress import progress
+from tasks.train import segment_writer
 
 if TYPE_CHECKING:
     from everlearn.data.suites import Suite
@@ -43,7 +45,10 @@ def upload_candidate(night: Night) -> dict[str, str]:
 
 @step_task
 def measure_suites(night: Night, policy: str) -> None:
-    """Answer every item of every suite with one policy: "candidate", "parent", "base" or a version."""
+    """Answer every item of every suite with one policy: "candidate", "parent", "base" or a version.
+
+    A resumed run repeats only the answers of the last seconds before the interruption.
+    """
     name = f"measured/{policy}"
     with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:
         if work.has(name):
@@ -51,11 +56,14 @@ def measure_suites(night: Night, policy: str) -> None:
         adapter = adapter_of(night, policy, Path(folder) / "adapter")
         out = Path(folder) / "out"
         out.mkdir()
+        segments = f"measuring/{policy}"
+        journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
         for suite in load_suites(night):
-            rows = _measure(night, policy, adapter, suite)
+            rows = _measure(night, policy, adapter, suite, journal)
             text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
             (out / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
         work.put_tree(name, out)
+        work.drop(segments)
 
 
 @step_task
@@ -114,7 +122,7 @@ def pairs_of(night: Night, policy: str, against: str) -> list[PairedSuite]:
     ]
 
 
-def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite) -> list[Measurement]:
+def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, journal: Journal) -> list[Measurement]:
     from everlearn.training.evaluation import measure  # imports torch
 
     settings = night.settings
@@ -127,6 +135,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite) -> l
             threads=settings.threads,
             verifiers=settings.verifiers,
             progress=report_progress,
+            journal=journal,
         )
 
 

@@ -79,7 +79,7 @@ def hold_line(settings: Settings) -> Iterator[int]:
     A run of a deployment waits for the lease of an unresponsive machine to expire. An interactive run fails at once.
 
     Raises:
-        CycleBusyError: another run holds the lease.
+        LineBusyError: another run holds the lease.
     """
     store = open_store(settings.store)
     with log_context(settings):

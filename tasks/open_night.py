@@ -8,7 +8,8 @@ from everlearn.cycle.inputs import CycleInputs, cycle_key, freeze_inputs, freeze
 from everlearn.cycle.record import End, close_cycle, current_cycle, open_cycle
 from everlearn.cycle.resume_limit import count_resume
 from everlearn.cycle.workspace import Workspace
-from everlearn.errors import CycleError
+from everlearn.errors import CycleError, StaleParentError
+from everlearn.gate.consequences import becomes_champion
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.eligibility import require_base
 from everlearn.telemetry import logs
@@ -16,6 +17,8 @@ from everlearn.training.models.fingerprint import fingerprint
 from tasks.night import LOG, Night, step_task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everlearn.cycle.record import OpenCycle
     from everlearn.settings import Settings
     from tasks.ingest import ClaimedSnapshot
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 @step_task
 def resume_night(settings: Settings, token: int) -> Night | None:
     """Return the night that an earlier run left open, with its frozen settings; None if no night is open.
+
+    A night whose parent was barred meanwhile is abandoned: a new one can begin at once.
 
     Raises:
         CycleError: it was resumed too often at the same place.
@@ -34,6 +39,11 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     with logs.log_context(cycle=opened.key):
         LOG.info("resuming the night that was opened %s, cycle %s", opened.opened, opened.key[:12])
     night = _fenced(opened, settings, token)
+    try:
+        watch_parent(night)()
+    except StaleParentError as error:
+        LOG.warning("the open night is abandoned: %s", error)
+        return None
     count_resume(night.work, counter="resumed")
     return night
 
@@ -84,6 +94,25 @@ def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
     state, base = open_registry(settings).state(), fingerprint(settings.base_directory)
     require_base(base, state, line=settings.store.line)
     return freeze_inputs(settings, data_digest=data_digest, parent=state.champion, base_fingerprint=base)
+
+
+def watch_parent(night: Night) -> Callable[[], None]:
+    """Return a function that abandons the night and raises StaleParentError once it can no longer publish.
+
+    Training looks at its start and at each checkpoint: rollback and bar need no lease, so they can come at any time.
+    """
+    registry = night.registry
+
+    def look() -> None:
+        try:
+            registry.require_parent(
+                night.inputs.parent, cycle_key=night.key, make_champion=becomes_champion(night.settings.gate)
+            )
+        except StaleParentError:
+            end_night(night, None)
+            raise
+
+    return look
 
 
 def end_night(night: Night, end: End | None) -> None:

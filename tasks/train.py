@@ -15,10 +15,11 @@ from everlearn.ladder.replay import select_replay
 from everlearn.ladder.tree import load_ladder
 from tasks.freeze_suites import forbidden_keys, roots_of
 from tasks.night import LOG, step_task, timed_step
+from tasks.open_night import watch_parent
 from tasks.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from everlearn.ladder.tree import CurvePoint, Ladder
     from everlearn.problem import Problem
@@ -27,22 +28,37 @@ if TYPE_CHECKING:
     from tasks.progress import ReportProgress
 
 
+GROWTH = "growth"
+"""Segments of the journal of a ladder that is being grown."""
+
+
 @step_task
 def grow_ladder(night: Night) -> int:
-    """Generate variants with the parent policy and measure its pass rate on them. Return the number of rungs."""
+    """Generate variants with the parent policy and measure its pass rate on them. Return the number of rungs.
+
+    A resumed run repeats only what the last seconds before the interruption have decoded.
+
+    Raises:
+        StaleParentError: the parent was barred meanwhile. The night is abandoned, its data stays available.
+    """
     with timed_step(night, "ladder") as work:
         if not work.has("ladder"):
             with tempfile.TemporaryDirectory() as folder, progress("growing and measuring the ladder") as report:
                 ladder = _grow(night, Path(folder), report)
                 ladder.save(Path(folder) / "ladder.jsonl")
                 work.put("ladder", (Path(folder) / "ladder.jsonl").read_bytes())
+            work.drop(GROWTH)
             LOG.info("ladder: %d rungs, %s", len(ladder.rungs), dict(ladder.counts))
         return len(ladder_of(work, "ladder").rungs)
 
 
 @step_task
 def train_adapter(night: Night) -> None:
-    """Train with GRPO from the parent's adapter, resuming from the newest checkpoint in the workspace."""
+    """Train with GRPO from the parent's adapter, resuming from the newest checkpoint in the workspace.
+
+    Raises:
+        StaleParentError: as `grow_ladder` does.
+    """
     with timed_step(night, "train") as work:
         if work.has("trained"):
             return
@@ -56,6 +72,18 @@ def train_adapter(night: Night) -> None:
             work.put("curve", json.dumps([asdict(point) for point in trained.curve]).encode())
             work.put_tree("trained", result)  # last: a resumed run trains again unless all of the above is there
         work.drop("checkpoint")
+
+
+def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
+    """Look at the parent, and return the function that keeps segments of a journal and looks again after each."""
+    work, look = night.work, watch_parent(night)
+    look()
+
+    def keep(segment: bytes) -> None:
+        work.append(name, segment)
+        look()
+
+    return keep
 
 
 def ladder_of(work: Workspace, name: str) -> Ladder:
@@ -87,9 +115,10 @@ def _earlier_ladders(night: Night) -> Iterator[Ladder]:
 
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     from everlearn.training.job import GrowthJob
+    from everlearn.training.journal import Journal
     from everlearn.training.ladder_growth import grow  # imports torch
 
-    settings = night.settings
+    settings, work = night.settings, night.work
     roots, _ = roots_of(night)
     job = GrowthJob(
         base=settings.base_directory,
@@ -102,20 +131,26 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         verifiers=settings.verifiers,
         bf16=settings.learn.bf16,
     )
-    return grow(job, progress=report)
+    journal = Journal(kept=work.parts(GROWTH), keep=segment_writer(night, GROWTH))
+    return grow(job, progress=report, journal=journal)
 
 
 def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
     from everlearn.training.job import TrainingJob
     from everlearn.training.trainer import train  # imports torch
 
-    settings, work, place = night.settings, night.work, folder / "work"
+    settings, work, place, look = night.settings, night.work, folder / "work", watch_parent(night)
+    look()
     place.mkdir()
     if work.has("checkpoint"):
         work.get_tree("checkpoint", place / "checkpoint")
 
     def show(point: CurvePoint, steps: int) -> None:
         report(point.step, steps, f"{point.reward:.0%} of rollouts right, {point.cpu_seconds:.0f} CPU s")
+
+    def keep(checkpoint: Path) -> None:
+        work.put_tree("checkpoint", checkpoint)
+        look()
 
     job = TrainingJob(
         base=settings.base_directory,
@@ -132,4 +167,4 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         rollouts=settings.rollout_backend,
         workdir=place,
     )
-    return train(job, on_step=show, on_checkpoint=lambda path: work.put_tree("checkpoint", path))
+    return train(job, on_step=show, on_checkpoint=keep)

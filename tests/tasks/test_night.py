@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.runtime import deployment
 
 from everlearn import counters
-from everlearn.errors import BadInputError, CycleBusyError
+from everlearn.cycle.workspace import Workspace
+from everlearn.errors import BadInputError, CycleBusyError, LineBusyError, StaleParentError
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
+from everlearn.training import journal, ladder_growth, rollouts
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
@@ -23,9 +26,10 @@ from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, configure_logging, hold_line, timed_step, times_of
 from tasks.open_night import find_ended_night, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data
+from tasks.run_state import skip_night
 from tasks.train import grow_ladder, replay_of, train_adapter
 from tasks.write_report import write_report
-from tests.support.line import candidate
+from tests.support.line import Killed, candidate, publish
 from tests.support.manifests import DECISION
 from tests.support.night import LONG, write_shard
 from tests.support.schemas import checked_provenance, faults_of_bom
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.settings import Settings
+    from everlearn.training.engines.decode import Completion
+    from everlearn.training.rollouts import Solver
     from tasks.ingest import ClaimedSnapshot
 
 
@@ -149,6 +155,93 @@ def test_a_late_worker_cannot_write(night: Night, settings: Settings) -> None:
         resume_night.fn(settings, token)
     with pytest.raises(CycleBusyError, match="taken over"):
         night.work.put("ladder", b"late")
+
+
+def test_a_ladder_continues_from_the_segments_in_the_bucket(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SECONDS", 0.0)
+    monkeypatch.setattr(journal, "SHARE", 0.0)
+    assert freeze_suites.fn(night)
+    decoded: list[int] = []
+
+    def decode(solver: Solver, prompts: list[list[int]], **options: Any) -> list[list[Completion]]:
+        decoded.append(len(prompts))
+        if len(decoded) == 3:
+            raise Killed
+        return rollouts.complete(solver, prompts, **options)
+
+    monkeypatch.setattr(ladder_growth, "complete", decode)
+    monkeypatch.setattr(ladder_growth, "CHUNK", 8)
+    with pytest.raises(Killed):
+        grow_ladder.fn(night)
+    assert len(night.work.parts("growth")) == 2
+    grow_ladder.fn(night)
+    resumed, units = night.work.get("ladder"), len(decoded) - 1
+    assert night.work.parts("growth") == []
+
+    night.work.drop("ladder")
+    decoded.clear()
+    decoded.extend([0, 0, 0])  # not killed this time
+    grow_ladder.fn(night)
+    assert night.work.get("ladder") == resumed
+    assert len(decoded) - 3 == units, "no unit was decoded twice"
+
+
+def test_a_night_ends_before_training_once_its_parent_is_barred(settings: Settings, tmp_path: Path) -> None:
+    registry, claim = open_registry(settings), claimed(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
+    publish(registry, "one")
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, claim)
+        assert night.inputs.parent == "v0001"
+        assert freeze_suites.fn(night)
+        registry.rollback(reason="wrong signs", actor="ada")
+        with pytest.raises(StaleParentError, match=r"v0001, which was barred since; .* still available"):
+            grow_ladder.fn(night)
+        assert resume_night.fn(settings, token) is None, "it is closed"
+        assert claim.data_digest not in registry.state().claimed
+        fresh = open_night.fn(settings, token, claim)
+        assert (fresh.inputs.parent, fresh.key != night.key) == (None, True)
+
+
+def test_a_cut_night_with_a_barred_parent_is_not_resumed(settings: Settings, tmp_path: Path) -> None:
+    registry, claim = open_registry(settings), claimed(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
+    publish(registry, "one")
+    with hold_line(settings) as token:
+        open_night.fn(settings, token, claim)
+    registry.rollback(reason="wrong signs", actor="ada")
+    with hold_line(settings) as token:
+        assert resume_night.fn(settings, token) is None
+        assert open_night.fn(settings, token, claim).inputs.parent is None
+
+
+def test_training_stops_at_a_checkpoint_once_its_parent_is_replaced(
+    night: Night, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert freeze_suites.fn(night)
+    grow_ladder.fn(night)
+    put_tree, stored = Workspace.put_tree, list[str]()
+
+    def put_and_publish(work: Workspace, name: str, directory: Path) -> None:
+        put_tree(work, name, directory)
+        stored.append(name)
+        if len(stored) == 1:
+            publish(open_registry(settings), "another")
+
+    monkeypatch.setattr(Workspace, "put_tree", put_and_publish)
+    with pytest.raises(StaleParentError, match="began at the base model, but v0001 is champion now"):
+        train_adapter.fn(night)
+    assert stored == ["checkpoint"], "not one step more"
+    assert night.settings.learn.steps > 1
+
+
+def test_a_second_run_of_a_deployment_is_skipped_and_by_hand_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = LineBusyError("line math: process 7 on gpu-1 is at work")
+    with pytest.raises(LineBusyError):
+        skip_night(busy)
+    monkeypatch.setattr(deployment, "id", "1", raising=False)
+    assert skip_night(busy) == {
+        "end": "SKIPPED",
+        "reason": "line math: process 7 on gpu-1 is at work; new problems wait for the next night",
+    }
 
 
 def test_only_the_first_finished_execution_is_timed(night: Night) -> None:

@@ -3,7 +3,7 @@
     <line>/work/<cycle key>/index.json        token, and the files of each name by digest; moved by conditional writes
     <line>/work/<cycle key>/sha256/<digest>   the bytes
 
-A name holds bytes or a whole directory and is replaced atomically. The index carries the fencing token of the lease: a
+A name holds bytes or a whole directory, replaced atomically, or a sequence of bytes that grows. The index carries the fencing token of the lease: a
 worker whose token is older than that of the index is refused, even if it still believes to hold the lease.
 """
 
@@ -18,7 +18,7 @@ from everlearn.errors import BadInputError, ConflictError, CycleBusyError, Integ
 from everlearn.storage.immutable_objects import fetch, write_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from everlearn.storage.protocol import Store
 
@@ -75,8 +75,9 @@ class Workspace:
 
     def put_tree(self, name: str, directory: Path) -> None:
         """Keep all files below `directory` under `name`. Readers see all of them or none."""
+        known = set(self._read()[0].names.get(name, {}).values())
         paths = sorted(path for path in directory.rglob("*") if path.is_file())
-        self._set(name, {path.relative_to(directory).as_posix(): self._keep(path.read_bytes()) for path in paths})
+        self._set(name, {path.relative_to(directory).as_posix(): self._keep_file(path, known) for path in paths})
 
     def get_tree(self, name: str, directory: Path) -> Path:
         """Write the files under `name` below `directory`, verified by digest. NotFoundError if there are none."""
@@ -92,6 +93,15 @@ class Workspace:
                 ) from None
         directory.mkdir(parents=True, exist_ok=True)
         return directory
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add bytes to the sequence under `name`. The earlier ones are not written again."""
+        digest = self._keep(data)
+        self._change(lambda names: names | {name: _with_part(names.get(name, {}), digest)})
+
+    def parts(self, name: str) -> list[bytes]:
+        """Return the sequence under `name`, verified by digest; empty if there is none."""
+        return [self._fetch(digest) for _, digest in sorted(self._read()[0].names.get(name, {}).items())]
 
     def drop(self, name: str) -> None:
         """Remove a result and its bytes. Does nothing if it does not exist."""
@@ -146,8 +156,19 @@ class Workspace:
         write_once(self._store, f"{self._root}/sha256/{digest}", data)
         return digest
 
+    def _keep_file(self, path: Path, known: Collection[str]) -> str:
+        """Keep the bytes of a file, unless they are those of an unchanged file of the tree that is replaced."""
+        data = path.read_bytes()
+        digest = digest_of(data)
+        return digest if digest in known else self._keep(data)
+
     def _fetch(self, digest: str) -> bytes:
         return fetch(self._store, f"{self._root}/sha256/{digest}", digest=digest)
+
+
+def _with_part(files: Mapping[str, str], digest: str) -> dict[str, str]:
+    """Return the files of a sequence with one more, which is named by its number."""
+    return {**files, f"{len(files):06d}": digest}
 
 
 def _safe(relative: str) -> Path:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from everlearn.registry.manifest import Manifest
 
 CHAMPION = "champion"
+ANOTHER_CYCLE = (
+    "run another cycle: it begins at the present champion, and the problems of this night are still available"
+)
 
 
 def resolve(ref: str, state: State, *, line: str) -> VersionEntry:
@@ -47,18 +50,10 @@ def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, 
     """Check that a candidate may be published.
 
     Raises:
-        StaleParentError: Its parent was retired or barred since the night began, or, if it is to become champion,
-            another version has become champion.
+        StaleParentError: as `require_parent` does.
         RegistryError: It was trained on another base model than the versions of this line.
     """
-    parent = None if manifest.parent is None else resolve(manifest.parent, state, line=line)
-    if parent is not None and parent.retired:
-        raise StaleParentError(f"the night began at {parent.version}, which was retired since; run another cycle")
-    if parent is not None and parent.barred:
-        raise StaleParentError(f"the night began at {parent.version}, which was barred since; run another cycle")
-    if make_champion and manifest.parent != state.champion:
-        start, now = manifest.parent or "the base model", state.champion or "the base model"
-        raise StaleParentError(f"the night began at {start}, but {now} is champion now; run another cycle from there")
+    require_parent(manifest.parent, state, make_champion=make_champion, line=line)
     require_base(manifest.base_fingerprint, state, line=line)
 
 
@@ -71,6 +66,23 @@ def require_base(identity: str, state: State, *, line: str) -> None:
                 f"{newest_digest(entry.base_fingerprint)[:16]}, this is {newest_digest(identity)[:16]}; set base.path to "
                 "that model, or use another line (store.line)"
             )
+
+
+def require_parent(name: str | None, state: State, *, make_champion: bool, line: str) -> None:
+    """Check that a night which began at the version `name` (None: the base model) can still publish.
+
+    Raises:
+        StaleParentError: The parent was retired or barred since the night began, or, if the night's version is to become
+            champion, another version has become champion.
+    """
+    parent = None if name is None else resolve(name, state, line=line)
+    if parent is not None and parent.retired:
+        raise StaleParentError(f"the night began at {parent.version}, which was retired since; {ANOTHER_CYCLE}")
+    if parent is not None and parent.barred:
+        raise StaleParentError(f"the night began at {parent.version}, which was barred since; {ANOTHER_CYCLE}")
+    if make_champion and name != state.champion:
+        start, now = name or "the base model", state.champion or "the base model"
+        raise StaleParentError(f"the night began at {start}, but {now} is champion now; {ANOTHER_CYCLE}")
 
 
 def ended(state: State, cycle_key: str, kind: EventKind) -> Event | None:

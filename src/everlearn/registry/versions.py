@@ -27,6 +27,7 @@ from everlearn.registry.eligibility import (
     ended,
     require_candidate,
     require_files,
+    require_parent,
     require_unbarred,
     resolve,
     rollback_target,
@@ -118,6 +119,16 @@ class Registry:
     def get_object(self, ref: ObjectRef) -> bytes:
         """Return the bytes of `ref`, verified. Raises IntegrityError if they are missing or damaged."""
         return self._content.get_object(ref)
+
+    def require_parent(self, parent: str | None, *, cycle_key: str, make_champion: bool) -> None:
+        """Check that a night in progress can still publish. Does nothing for a cycle that has ended.
+
+        Raises:
+            StaleParentError: The parent was barred or retired since, or, with `make_champion`, is no longer champion.
+        """
+        state = self.state()
+        if cycle_key not in state.cycles:
+            require_parent(parent, state, make_champion=make_champion, line=self.line)
 
     def publish(self, manifest: Manifest, *, make_champion: bool, actor: str, reason: str) -> VersionEntry:
         """Publish a candidate as a version, and as champion if requested, with one move of HEAD. Idempotent by cycle.

@@ -6,6 +6,7 @@ curriculum, ladder, curve and rewarded answers are everything. Tensors are safet
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -16,14 +17,17 @@ import torch
 from safetensors.torch import load_file, save
 
 from everlearn.ladder.tree import load_ladder, point_of
+from everlearn.training.engines import collectives
 from everlearn.training.guards import RolloutStatistics
+from everlearn.training.journal import Journal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from everlearn.training.training_run import TrainingRun
 
-NAME = "checkpoint"
+NAME, JOURNAL = "checkpoint", "journal"
 
 
 def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
@@ -59,6 +63,30 @@ def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     fresh.rename(final)
     shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def open_journal(workdir: Path, on_checkpoint: Callable[[Path], None] | None) -> Journal:
+    """Return the journal of the work since the newest checkpoint, whose segments are files in its directory.
+
+    All processes of a training read it, the first one writes it: `on_checkpoint` is called after each segment. The next
+    checkpoint replaces the directory, and the journal with it.
+    """
+    folder = workdir / NAME / JOURNAL
+    segments = sorted(folder.glob("*.jsonl"))
+    numbers = itertools.count(len(segments))
+
+    def keep(segment: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = workdir / "segment.partial"
+        with partial.open("wb") as file:
+            file.write(segment)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(folder / f"{next(numbers):06d}.jsonl")
+        if on_checkpoint is not None:
+            on_checkpoint(folder.parent)
+
+    return Journal(kept=[path.read_bytes() for path in segments], keep=keep if collectives.rank() == 0 else None)
 
 
 def _tensors(run: TrainingRun) -> dict[str, torch.Tensor]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.domains.contract import load_domain
-from everlearn.problem import Measurement
+from everlearn.problem import Measurement, Ruling, Verdict
+from everlearn.training.journal import Journal
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt, judging
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["measure"]
 
 CHUNK = 64
-"""Problems measured between two reports of progress. A prompt's seed depends on the problem, not on its chunk."""
+"""Problems measured between two reports of progress, as one unit of the journal. A prompt's seed depends on the problem, not on its chunk."""
 
 
 def measure(
@@ -33,16 +34,19 @@ def measure(
     threads: int,
     verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    journal: Journal | None = None,
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order.
 
     Two policies measured with the same `seed` get the same prompts, so that their answers are paired. `progress` is
-    called with the number of problems measured and of all problems.
+    called with the number of problems measured and of all problems. Finished chunks are kept in `journal` and not
+    measured again.
 
     Raises:
         ModelError: the base or the adapter cannot be used.
     """
     torch.set_num_threads(threads)
+    journal = journal or Journal()
     policy = load_policy(base, adapter)
     model = policy.merged()
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
@@ -61,15 +65,25 @@ def measure(
             chunk = order[start : start + CHUNK]
             for name in sorted({problems[index].domain for index in chunk}):
                 chosen = [index for index in chunk if problems[index].domain == name]
-                measured |= _measure(solvers[name], {index: problems[index] for index in chosen}, seed=seed)
+                measured |= _measure(
+                    solvers[name], {index: problems[index] for index in chosen}, seed=seed, journal=journal
+                )
             if progress is not None:
                 progress(len(measured), len(order))
     return [measured[index] for index in range(len(problems))]
 
 
-def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int) -> dict[int, Measurement]:
-    groups = attempt(solver, [each.statement for each in problems.values()], group=1, seed=seed, greedy=True)
+def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int, journal: Journal) -> dict[int, Measurement]:
+    statements = [each.statement for each in problems.values()]
+
+    def answer() -> list[list[str]]:
+        groups = attempt(solver, statements, group=1, seed=seed, greedy=True)
+        return [[group.answers[0], group.verdicts[0].ruling, group.verdicts[0].reason] for group in groups]
+
+    rows = journal.once("answers", [solver.domain.name, str(seed), *statements], answer)
     return {
-        index: Measurement(item=problem.id, root=problem.id, verdict=group.verdicts[0], answer=group.answers[0])
-        for (index, problem), group in zip(problems.items(), groups, strict=True)
+        index: Measurement(
+            item=problem.id, root=problem.id, verdict=Verdict(ruling=Ruling(ruling), reason=reason), answer=given
+        )
+        for (index, problem), (given, ruling, reason) in zip(problems.items(), rows, strict=True)
     }

@@ -6,13 +6,15 @@ After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), with the model in tra
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.training.engines import collectives
+from everlearn.training.journal import Journal
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import use_bf16
@@ -28,18 +30,24 @@ if TYPE_CHECKING:
 
     Proposal = tuple[Rung, str]
 
+T = TypeVar("T")
 CHUNK = 64
-"""Rungs measured between two reports of progress."""
+"""Rungs measured between two reports of progress, and proposals decoded, as one unit of the journal."""
 
 
-def grow(job: GrowthJob, *, progress: Callable[[int, int], None] | None = None) -> Ladder:
+def grow(
+    job: GrowthJob, *, progress: Callable[[int, int], None] | None = None, journal: Journal | None = None
+) -> Ladder:
     """Let the policy grow a ladder below the job's roots, and measure its pass rate on each rung.
 
-    `progress` is called with the number of rungs measured and the number of all rungs.
+    `progress` is called with the number of rungs measured and the number of all rungs. Decoded proposals and measured
+    rates are kept in `journal`. Called again with the same job and what an interrupted call left in its journal, the
+    result is the same, bit for bit on one machine: everything else is a function of the seed.
 
     Raises:
         ModelError: the base or the adapter cannot be used.
     """
+    journal = journal or Journal()
     keep_freed_memory()
     torch.set_num_threads(job.threads)
     domain = load_domain(job.roots[0].domain)
@@ -48,19 +56,18 @@ def grow(job: GrowthJob, *, progress: Callable[[int, int], None] | None = None) 
     ladder = plant([root.statement for root in job.roots], domain=domain, forbidden=job.forbidden)
     with judging(domain.name, verifiers=job.verifiers) as judges:
         solver = Solver(policy=policy, model=model, domain=domain, judge=judges.judge)
-        extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed)
+        extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
         digests = list(ladder.rungs)
-        for start in range(0, len(digests), CHUNK):
-            measure_rungs(
-                solver,
-                ladder,
-                digests[start : start + CHUNK],
-                rollouts=job.settings.rollouts,
-                temperature=job.settings.answer_temperature,
-                seed=seed_of(job.seed, "before"),
-            )
-            if progress is not None:
-                progress(min(start + CHUNK, len(digests)), len(digests))
+        measure_rungs(
+            solver,
+            ladder,
+            digests,
+            rollouts=job.settings.rollouts,
+            temperature=job.settings.answer_temperature,
+            seed=seed_of(job.seed, "before"),
+            journal=journal,
+            progress=progress,
+        )
     return ladder
 
 
@@ -73,7 +80,13 @@ def plant(statements: Sequence[str], *, domain: Domain, forbidden: frozenset[str
 
 
 def extend(
-    ladder: Ladder, solver: Solver, *, forbidden: frozenset[str], settings: LadderSettings, seed: int
+    ladder: Ladder,
+    solver: Solver,
+    *,
+    forbidden: frozenset[str],
+    settings: LadderSettings,
+    seed: int,
+    journal: Journal | None = None,
 ) -> list[Rung]:
     """Add up to `settings.rungs` variants to the ladder and return them.
 
@@ -89,13 +102,9 @@ def extend(
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
         prompts = [solver.domain.propose(parent.statement, move, rng=rng) for parent, move in proposals]
-        answers = complete(
-            solver,
-            [solver.policy.encode(prompt) for prompt in prompts],
-            group=1,
-            seeds=[seed_of(seed, "propose", depth, index) for index in range(len(proposals))],
-            temperature=settings.temperature,
-            copying=True,
+        seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
+        texts = _decode_proposals(
+            solver, prompts, seeds=seeds, temperature=settings.temperature, journal=journal or Journal()
         )
         room = settings.rungs * (depth + 1) // settings.depth - len(added)
         children: list[Rung] = []
@@ -103,8 +112,7 @@ def extend(
             if len(children) >= room:
                 break
             parent, move = proposals[index]
-            text = solver.policy.decode(answers[index][0].ids)
-            variant = solver.domain.apply(parent.statement, move, prompts[index], text)
+            variant = solver.domain.apply(parent.statement, move, prompts[index], texts[index])
             if variant is None:
                 ladder.counts["no such move"] += 1
                 continue
@@ -116,6 +124,30 @@ def extend(
     return added
 
 
+def _decode_proposals(
+    solver: Solver, prompts: Sequence[str], *, seeds: Sequence[int], temperature: float, journal: Journal
+) -> list[str]:
+    """Return the policy's answer to each prompt, decoded in chunks of prompts of similar length."""
+    encoded = [solver.policy.encode(prompt) for prompt in prompts]
+
+    def decode(chosen: list[int]) -> list[str]:
+        rows = complete(
+            solver,
+            [encoded[index] for index in chosen],
+            group=1,
+            seeds=[seeds[index] for index in chosen],
+            temperature=temperature,
+            copying=True,
+        )
+        return [solver.policy.decode(answers[0].ids) for answers in rows]
+
+    texts: dict[int, str] = {}
+    for chunk in _chunks(sorted(range(len(prompts)), key=lambda index: len(encoded[index]))):
+        given = [[prompts[index], str(seeds[index])] for index in chunk]
+        texts |= zip(chunk, journal.once("propose", given, partial(decode, chunk)), strict=True)
+    return [texts[index] for index in range(len(prompts))]
+
+
 def measure_rungs(
     solver: Solver,
     ladder: Ladder,
@@ -125,9 +157,26 @@ def measure_rungs(
     temperature: float,
     seed: int,
     after: bool = False,
+    journal: Journal | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Measure the policy's pass rate on these rungs and record it in the ladder, as before or after the training."""
-    mine = collectives.share([ladder.rungs[digest].statement for digest in digests])
-    groups = collectives.gather(attempt(solver, mine, group=rollouts, seed=seed, temperature=temperature))
-    for digest, group in zip(digests, groups, strict=True):
-        ladder.set_pass_rate(digest, rollouts=rollouts, passed=group.passed, after=after)
+    journal = journal or Journal()
+
+    def measure(chunk: list[str]) -> list[int]:
+        mine = collectives.share([ladder.rungs[digest].statement for digest in chunk])
+        groups = collectives.gather(attempt(solver, mine, group=rollouts, seed=seed, temperature=temperature))
+        return [group.passed for group in groups]
+
+    measured = 0
+    for chunk in _chunks(digests):
+        passes = journal.once("rate", [str(seed), *chunk], partial(measure, chunk))
+        for digest, passed in zip(chunk, passes, strict=True):
+            ladder.set_pass_rate(digest, rollouts=rollouts, passed=passed, after=after)
+        measured += len(chunk)
+        if progress is not None:
+            progress(measured, len(digests))
+
+
+def _chunks(items: Sequence[T]) -> list[list[T]]:
+    return [list(items[start : start + CHUNK]) for start in range(0, len(items), CHUNK)]

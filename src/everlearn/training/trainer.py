@@ -10,7 +10,7 @@ import torch
 
 from everlearn.counters import cpu_seconds
 from everlearn.domains.contract import load_domain
-from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
+from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
 from everlearn.training.engines.torchrun import run_processes
 from everlearn.training.engines.vllm import Replicas
@@ -61,7 +61,7 @@ def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnC
     with judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges:
         run.judge, run.recorded = judges.judge, judges.recorded
         while run.step < job.settings.steps and run.stopped is None:
-            _regrow(run, job)
+            _regrow(run, job, on_checkpoint)
             point = train_step(run, budget_used=run.step / job.settings.steps, last=run.step + 1 == job.settings.steps)
             if on_step is not None:
                 on_step(point, job.settings.steps)
@@ -69,7 +69,7 @@ def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnC
         if run.stopped is not None:
             LOG.warning("training stopped after step %d, back to the newest good weights: %s", run.step, run.stopped)
         started = cpu_seconds()
-        _measure_after(run, job)
+        _measure_after(run, job, on_checkpoint)
     return _save_result(run, job.workdir, cpu=run.spent + cpu_seconds() - started)
 
 
@@ -96,13 +96,14 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     return run
 
 
-def _regrow(run: TrainingRun, job: TrainingJob) -> None:
+def _regrow(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
     """Extend the ladder with the current policy, every `settings.regrow` steps."""
     if not (job.settings.regrow and run.step and run.step % job.settings.regrow == 0):
         return
     solver = solver_of(run, run.policy.merged(bf16=run.bf16))
     seed = seed_of(job.seed, "regrow", run.step)
-    extend(run.ladder, solver, forbidden=job.forbidden, settings=job.ladder_settings, seed=seed)
+    journal = open_journal(job.workdir, on_checkpoint)
+    extend(run.ladder, solver, forbidden=job.forbidden, settings=job.ladder_settings, seed=seed, journal=journal)
     run.update_classes()
 
 
@@ -114,7 +115,7 @@ def _checkpoint(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint 
             on_checkpoint(path)
 
 
-def _measure_after(run: TrainingRun, job: TrainingJob) -> None:
+def _measure_after(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
     """Measure again the pass rate of every rung that was measured before the training."""
     measure_rungs(
         solver_of(run, run.policy.merged(bf16=run.bf16)),
@@ -124,6 +125,7 @@ def _measure_after(run: TrainingRun, job: TrainingJob) -> None:
         temperature=job.ladder_settings.answer_temperature,
         seed=seed_of(job.seed, "after"),
         after=True,
+        journal=open_journal(job.workdir, on_checkpoint),
     )
 
 

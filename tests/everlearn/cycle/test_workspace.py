@@ -8,6 +8,7 @@ from everlearn.canonical_json import canonical
 from everlearn.cycle import workspace as module
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
+from everlearn.storage.immutable_objects import write_once
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.storage.protocol import Store
     from everlearn.storage.s3 import S3Store
 
 KEY = "k" * 64
@@ -59,6 +61,40 @@ def test_a_replaced_checkpoint_leaves_no_bytes_behind(store: MemoryStore, work: 
     work.drop("checkpoint")
     assert work.get("ladder") == b"the ladder", "bytes of another result are kept"
     assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 1
+
+
+def test_a_sequence_grows_without_writing_its_beginning_again(store: MemoryStore, work: Workspace) -> None:
+    assert work.parts("growth") == []
+    for part in (b"one", b"two", b"one"):
+        work.append("growth", part)
+    assert Workspace(store, LINE, KEY).parts("growth") == [b"one", b"two", b"one"]
+    assert len(list(store.list(f"{LINE}/work/{KEY}/sha256/"))) == 2
+    work.drop("growth")
+    assert list(store.list(f"{LINE}/work/{KEY}/sha256/")) == []
+
+
+def test_a_late_worker_cannot_append(store: MemoryStore, work: Workspace) -> None:
+    Workspace(store, LINE, KEY, token=2).fence()
+    with pytest.raises(CycleBusyError, match="taken over"):
+        work.append("growth", b"late")
+    assert work.parts("growth") == []
+
+
+def test_an_unchanged_file_of_a_tree_is_not_uploaded_again(
+    work: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploaded: list[bytes] = []
+
+    def upload(store: Store, key: str, data: bytes) -> None:
+        uploaded.append(data)
+        write_once(store, key, data)
+
+    monkeypatch.setattr(module, "write_once", upload)
+    for weights in (b"1", b"2"):
+        (tmp_path / "ladder").write_bytes(b"the ladder")
+        (tmp_path / "weights").write_bytes(weights)
+        work.put_tree("checkpoint", tmp_path)
+    assert uploaded == [b"the ladder", b"1", b"2"]
 
 
 def test_a_missing_result_is_not_found(work: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""A training that is killed at any point resumes to the same bits."""
+"""Growing a ladder and training resume to the same bits after a kill at any point."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 from everlearn.domains.contract import load_domain
 from everlearn.settings import LadderSettings, LearnSettings
-from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
-from everlearn.training.job import TrainingJob
-from everlearn.training.ladder_growth import plant
+from everlearn.training import journal, ladder_growth, rollouts
+from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
+from everlearn.training.job import GrowthJob, TrainingJob
+from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
 from everlearn.training.trainer import train
@@ -34,13 +35,20 @@ STATEMENTS = [
     "4/x^3 - cos(3*x)",
     "2*exp(3*x) - x^4 + 1/x",
 ]
-SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0)
+SETTINGS = LearnSettings(steps=4, prompts=4, group=4, warmup=1, temperature=2.0, regrow=3)
 PACKAGE = str(Path("src", "everlearn", "training"))
 
 
 @pytest.fixture(scope="module")
 def ladder() -> Ladder:
     return plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
+
+
+@pytest.fixture
+def _every_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a segment of the journal after each unit, not after ten seconds."""
+    monkeypatch.setattr(journal, "SECONDS", 0.0)
+    monkeypatch.setattr(journal, "SHARE", 0.0)
 
 
 def train_adapter(
@@ -54,7 +62,7 @@ def train_adapter(
         ladder=ladder,
         workdir=workdir,
         settings=settings,
-        ladder_settings=LadderSettings(rollouts=1),
+        ladder_settings=LadderSettings(rungs=20, depth=1, breadth=4, rollouts=1),
         seed=5,
         threads=1,
         verifiers=verifiers,
@@ -94,10 +102,60 @@ def run_and_kill(action: Any, *, at_call: int) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
+def grow_ladder(base: Path, workdir: Path) -> Ladder:
+    """Grow a ladder of several layers, several units each, with its journal in `workdir`."""
+    roots = tuple(DOMAIN.problem(f"{one} + {other}") for one in STATEMENTS for other in STATEMENTS if one != other)
+    settings = LadderSettings(rungs=150, depth=2, breadth=20, rollouts=1)
+    job = GrowthJob(base=base, adapter=None, roots=roots, settings=settings, seed=5, threads=1)
+    workdir.mkdir(exist_ok=True)
+    return grow(job, journal=open_journal(workdir, None))
+
+
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(bool((tensor == other[name]).all()) for name, tensor in one.items())
 
 
+@pytest.mark.usefixtures("_every_unit")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("points", [3, pytest.param(24, marks=pytest.mark.slow)])
+def test_a_ladder_killed_at_any_call_grows_to_the_same_rungs(points: int, shipped: Path, tmp_path: Path) -> None:
+    whole: list[Ladder] = []
+    calls = count_calls(lambda: whole.append(grow_ladder(shipped, tmp_path / "whole")), kill_at=None)
+    assert sum(rung.passed for rung in whole[0].rungs.values()) > 10
+    for point in range(points):
+        workdir = tmp_path / str(point)
+        call = calls * (2 * point + 1) // (2 * points)
+        run_and_kill(lambda at=workdir: grow_ladder(shipped, at), at_call=call)
+        assert grow_ladder(shipped, workdir) == whole[0], f"killed at call {point} of {points}"
+
+
+@pytest.mark.usefixtures("_every_unit")
+def test_a_resumed_ladder_decodes_only_what_is_missing(
+    shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def count(action: Any) -> Any:
+        def counted(solver: Any, texts: Any, **options: Any) -> Any:
+            decoded.append(len(texts))
+            return action(solver, texts, **options)
+
+        return counted
+
+    monkeypatch.setattr(ladder_growth, "complete", count(rollouts.complete))
+    monkeypatch.setattr(ladder_growth, "attempt", count(rollouts.attempt))
+    whole = grow_ladder(shipped, tmp_path)
+    units = sorted((tmp_path / "checkpoint" / "journal").iterdir())
+    assert len(units) == len(decoded) > 3
+    for kept in (len(units), 2):
+        for unit in units[kept:]:
+            unit.unlink()
+        decoded.clear()
+        assert grow_ladder(shipped, tmp_path) == whole
+        assert len(decoded) == len(units) - kept
+
+
+@pytest.mark.usefixtures("_every_unit")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("points", [4, pytest.param(24, marks=pytest.mark.slow)])
 def test_killed_at_any_call_it_resumes_to_the_same_bits(

@@ -44,13 +44,17 @@ def run_processes(
     result: dict[str, Any] | None = None
     with subprocess.Popen(_command(path, processes=count), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        for line in process.stdout:
-            message = json.loads(line)
-            if "point" in message and on_step is not None:
-                on_step(point_of(message["point"]), message["steps"])
-            if "checkpoint" in message and on_checkpoint is not None:
-                on_checkpoint(Path(message["checkpoint"]))
-            result = message.get("trained", result)
+        try:
+            for line in process.stdout:
+                message = json.loads(line)
+                if "point" in message and on_step is not None:
+                    on_step(point_of(message["point"]), message["steps"])
+                if "checkpoint" in message and on_checkpoint is not None:
+                    on_checkpoint(Path(message["checkpoint"]))
+                result = message.get("trained", result)
+        except BaseException:
+            process.terminate()  # leaving the block waits for its end
+            raise
     if process.returncode or result is None:
         raise EverlearnError(
             f"training by {count} processes failed (exit {process.returncode}): see standard error for the reason; "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.domains.contract import load_domain
-from everlearn.errors import EverlearnError
+from everlearn.errors import CycleBusyError, EverlearnError
 from everlearn.ladder.tree import CurvePoint
 from everlearn.settings import LadderSettings, LearnSettings, RolloutSettings
 from everlearn.training.engines import torchrun
@@ -54,6 +54,17 @@ def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     script = tmp_path / "processes.py"
     monkeypatch.setattr(torchrun, "_command", lambda path, **_: [sys.executable, str(script), str(path)])
     return script
+
+
+def test_an_error_of_a_callback_ends_the_processes(job: TrainingJob, launch: Path) -> None:
+    message = json.dumps({"checkpoint": "somewhere"})
+    launch.write_text(f"import time\nprint({message!r}, flush=True)\ntime.sleep(600)\n")
+
+    def refuse(_: Path) -> None:
+        raise CycleBusyError("taken over")
+
+    with pytest.raises(CycleBusyError, match="taken over"):
+        train(job, on_checkpoint=refuse)
 
 
 def test_progress_and_result_of_the_first_process_are_passed_on(
