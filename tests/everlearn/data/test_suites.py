@@ -39,7 +39,8 @@ def test_suites_of_other_domains_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_suite_of_two_domains_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "mixed.jsonl").write_text('{"statement": "x"}\n{"statement": "y", "domain": "d"}\n', encoding="utf-8")
+    lines = '{"statement": "x", "domain": "counting"}\n{"statement": "y", "domain": "d"}\n'
+    (tmp_path / "mixed.jsonl").write_text(lines, encoding="utf-8")
     assert load_directory(tmp_path, domain="third") == ()
     with pytest.raises(BadInputError, match=r"mixed\.jsonl mixes the domains counting, d"):
         load_directory(tmp_path, domain="counting")

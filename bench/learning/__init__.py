@@ -1,0 +1,25 @@
+"""What the ladder adds on the demo task: easy-to-hard training and its controls, at equal numbers of sampled completions.
+
+    python -m bench.learning                          # every arm, three seeds; continues where it was stopped
+    python -m bench.learning --rerun ladder,1         # repeat one row and compare it item by item
+    python -m bench.learning --seeds 1 --rollouts 600 --out /tmp/try
+
+Roots are sums of 14 terms, which the default base (pretrained on sums of one to three) never solves. Trained arms:
+
+    ladder        variants that the model generates, sampled by their measured pass rate
+    uniform       the same kind of ladder, every rung sampled equally often
+    filtered      the same kind of ladder, reward-filtered fine-tuning: right answers have weight 1, others none
+    course        sums of 4 to 13 terms from the generator, without the roots and without proposals of the model
+    short course  sums of 4 to 6 terms from the generator
+    direct        GRPO on the roots alone
+    random        the same kind of ladder, rewards drawn by a coin
+
+Arms without training ask the unmodified base:
+
+    pieces        the sum is asked two terms at a time, greedily, and the answers are joined
+    best of n     as many sampled answers for each problem as the budget allows; solved if one of them is right
+
+Each row runs in a process of its own. `arms` trains and measures, `rows` keeps raw results per item with revision,
+machine and command in docs/learning.json, `page` writes docs/learning.md and docs/learning.svg. The split `dev` was used to
+choose settings. `test` has other roots and problems; it was looked at several times (docs/LOG.md), so it is no unseen data.
+"""

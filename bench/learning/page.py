@@ -1,0 +1,109 @@
+"""The page of the comparison: tables and a picture from raw rows."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from bench.learning.arms import ARMS, HARD, LONGER, SKILLS, TABLE, TRAINED
+
+COLOURS = ("#2563eb", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
+Rows = list[dict[str, Any]]
+
+
+def rates_of(rows: Rows, arm: str, size: int) -> list[float]:
+    """Return the pass rates of an arm on sums of that size, one for each seed, sorted."""
+    marks = [row["table"].get(str(size)) for row in rows if row["arm"] == arm]
+    return sorted(each.count("1") / len(each) for each in marks if each)
+
+
+def skill_losses(rows: Rows, arm: str) -> list[float]:
+    """Return the median loss of each skill in points of 1, over seeds."""
+    own = [row for row in rows if row["arm"] == arm]
+    return [
+        median(
+            (row["skills_before"][str(size)].count("1") - row["skills_after"][str(size)].count("1")) / items
+            for row in own
+        )
+        for size in SKILLS
+        if own and (items := len(own[0]["skills_before"][str(size)]))
+    ]
+
+
+def summarize(rows: Rows) -> dict[str, Any]:
+    """Return medians over seeds: pass rates on hard and longer sums by arm, skill losses, and false rewards."""
+    present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
+    return {
+        "hard": {arm: median(rates_of(rows, arm, HARD)) for arm in present},
+        "longer": {arm: median(rates_of(rows, arm, LONGER)) for arm in present},
+        "largest_skill_loss": {arm: max(skill_losses(rows, arm)) for arm in present if arm in TRAINED},
+        "false_rewards": sum(row.get("false_rewards", 0) for row in rows),
+        "seeds": {arm: sum(row["arm"] == arm for row in rows) for arm in present},
+    }
+
+
+def page(rows: Rows, options: dict[str, Any]) -> str:
+    """Return the Markdown page."""
+    present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
+    origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
+    lines = [
+        "# What the ladder adds on the demo task",
+        "",
+        f"`python -m bench.learning --split {options['split']} --rollouts {options['rollouts']}`: {origin}; one thread a row.",
+        "bench/learning/__init__.py describes the arms. docs/learning.json has the raw results per item.",
+        "",
+        f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
+        f"{options['items']} fresh sums of each number of terms: median over seeds (lowest to highest).",
+        "",
+        "![pass rate over sampled completions](learning.svg)",
+        "",
+        "| arm | seeds | " + " | ".join(f"{size} terms" for size in TABLE) + " | largest skill loss |",
+        "| --- | ---: |" + " ---: |" * (len(TABLE) + 1),
+    ]
+    for arm in present:
+        cells = [_cell(rates_of(rows, arm, size)) for size in TABLE]
+        loss = f"{100 * max(skill_losses(rows, arm)):.1f} points" if arm in TRAINED else "none"
+        seeds = sum(row["arm"] == arm for row in rows)
+        lines.append(f"| {arm} | {seeds} | " + " | ".join(cells) + f" | {loss} |")
+    lines += [
+        "",
+        f"Roots have {HARD} terms. Skills are sums of one to three terms, {options['skill_items']} items each.",
+        "",
+        "| arm | seed | completions | steps | distinct rewarded answers | false at 50 digits | stopped |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for arm in present:
+        for row in sorted((row for row in rows if row["arm"] == arm and arm in TRAINED), key=lambda row: row["seed"]):
+            counts = " | ".join(str(row[name]) for name in ("rollouts", "steps", "rewarded", "false_rewards"))
+            lines.append(f"| {arm} | {row['seed']} | {counts} | {row['stopped'] or 'no'} |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: Rows) -> str:
+    """Return a standalone SVG of the pass rate on fresh hard problems over sampled completions, one line a row."""
+    curves = [row for row in rows if row["arm"] in TRAINED]
+    longest = max((point[0] for row in curves for point in row["curve"]), default=1)
+    parts = [
+        f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" '
+        'stroke="#8884"/>'
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    parts += [
+        f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
+    ]
+    for arm, colour in zip(TRAINED, COLOURS, strict=True):
+        for row in (row for row in curves if row["arm"] == arm):
+            points = " ".join(f"{60 + 500 * x / longest:.1f},{280 - 240 * y:.1f}" for x, y in row["curve"])
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{60 + 75 * TRAINED.index(arm)}" y="20" fill="{colour}">{arm}</text>')
+    parts.append(
+        f'<text x="310" y="322" text-anchor="middle">sampled completions; greedy pass rate on fresh sums of {HARD} terms</text>'
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
+        f'fill="#888">{"".join(parts)}</svg>\n'
+    )
+
+
+def _cell(rates: list[float]) -> str:
+    return f"{median(rates):.1%} ({rates[0]:.1%} to {rates[-1]:.1%})" if rates else ""

@@ -1,0 +1,71 @@
+"""Rows of the comparison: raw results of one arm and seed each, kept in one JSON file so that a stopped bench resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.learning.arms import Options
+
+
+class RowFile:
+    """The raw rows in `path`, all with the same options.
+
+    Raises:
+        SystemExit: the file has rows of other options.
+    """
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = path
+        self._options = asdict(options)
+        content: dict[str, Any] = {"options": self._options, "rows": []}
+        if path.exists():
+            content = json.loads(path.read_text())
+        if content.get("options") != self._options:
+            sys.exit(f"{path} has rows of other options ({content.get('options')}): remove it, or name another --out")
+        self.rows: list[dict[str, Any]] = content["rows"]
+
+    def find(self, arm: str, seed: int) -> dict[str, Any] | None:
+        """Return the row of that arm and seed."""
+        return next((row for row in self.rows if (row["arm"], row["seed"]) == (arm, seed)), None)
+
+    def put(self, row: dict[str, Any]) -> None:
+        """Add or replace a row, and write the file atomically."""
+        self.rows = [each for each in self.rows if (each["arm"], each["seed"]) != (row["arm"], row["seed"])]
+        self.rows.append(row)
+        text = json.dumps({"options": self._options, "rows": self.rows}, indent=1) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(text)
+        partial.replace(self.path)
+
+
+def run_row(arm: str, seed: int, *, arguments: list[str]) -> dict[str, Any]:
+    """Run one arm and seed in a fresh process with one thread; return its results with revision, machine and command."""
+    command = ["-m", "bench.learning", "--run", f"{arm},{seed}", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return {
+        "arm": arm,
+        "seed": seed,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "revision": _revision(),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "command": " ".join(["python", *command]),
+        **json.loads(done.stdout.splitlines()[-1]),
+    }
+
+
+def _revision() -> str:
+    """Return the commit, marked if the checkout has changes."""
+    described = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return subprocess.run(described, capture_output=True, check=False, text=True).stdout.strip() or "unknown"
