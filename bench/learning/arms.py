@@ -51,7 +51,7 @@ class Options:
     """What a row depends on besides its arm and seed. `rollouts` counts all sampled completions of a row."""
 
     split: str = "dev"
-    rollouts: int = 3000
+    rollouts: int = 6000
     items: int = 200
     skill_items: int = 400
     base: str = "data/base"
