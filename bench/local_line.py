@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 LINE = "chaos"
-SIX_TERMS = "2*x^2 + 3*sin(2*x) + 4*cos(3*x) + 5*exp(2*x) + x^3 + 7/(2*x+1)"
 SHORT = [f"{a}*cos({b}*x)" for a in range(2, 6) for b in range(2, 5)]
 TINY: dict[str, Any] = {
     "ladder": {"rungs": 40, "depth": 3, "breadth": 20},
@@ -91,7 +90,7 @@ class LocalLine:
     def add_problems(self, number: int, *, long: bool) -> None:
         """Add new problems for the next night; `long` is a night of the profile `nightly`."""
         rng, domain = random.Random(f"chaos {number}"), load_domain("integration")
-        problems = [domain.generate(rng, like=SIX_TERMS) for _ in range(60)]
+        problems = [domain.generate(rng, size=6) for _ in range(60)]
         if long:
             example = (ROOT / "data" / "example").glob("*.jsonl")
             problems = [json.loads(line)["problem"] for path in example for line in path.read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +11,17 @@ from typing import TYPE_CHECKING
 from everlearn.data import suites
 from everlearn.data.holdout import split
 from everlearn.data.snapshot_store import load_snapshot
-from everlearn.data.target_suite import freeze_target
+from everlearn.data.suites import SuiteKind
+from everlearn.data.target_suite import freeze_target, generate_fillers
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
-from tasks.night import LOG, step_task, timed_step
+from everlearn.gate.improvement_power import describe_target
+from everlearn.reporting.own_items import count_items
+from tasks.night import LOG, as_json, step_task, timed_step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everlearn.cycle.workspace import Workspace
     from everlearn.data.suites import Suite
     from everlearn.problem import Problem
@@ -23,13 +30,13 @@ if TYPE_CHECKING:
 
 @step_task
 def freeze_suites(night: Night) -> bool:
-    """Freeze the night's suites before any ladder: held-out problems topped up as target, and the shipped suites.
+    """Freeze the night's suites before any ladder: target, fillers, and the shipped suites.
 
     Return False where nothing is left to train on: every new problem is held out or equivalent to a suite item.
     """
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
-            domain, seed = load_domain(night.settings.domain), night.settings.learn.seed
+            domain = load_domain(night.settings.domain)
             shipped = suites.load_directory(night.settings.suites_directory, domain=domain.name)
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
@@ -38,11 +45,26 @@ def freeze_suites(night: Night) -> bool:
             if not roots:
                 return False
             forbidden = items | equivalence_keys([root.statement for root in roots], domain=domain)
-            size = night.settings.ingest.min_target_items
-            target = freeze_target(held_out, domain=domain, size=size, forbidden=forbidden, seed=seed, like=roots)
-            _keep_suites(work, [target, *shipped])
-            LOG.info("target suite: %d problems, %d of them held out", len(target.problems), len(held_out))
+            own = freeze_own(night, roots, held_out, forbidden=forbidden)
+            work.put("items", as_json(count_items(own)))
+            _keep_suites(work, [*own, *shipped])
     return True
+
+
+def freeze_own(
+    night: Night, roots: Sequence[Problem], held_out: Sequence[Problem], *, forbidden: frozenset[str]
+) -> list[Suite]:
+    """Return the suites about tonight's problems: those held out, and fillers like all of them. Log what they can show."""
+    settings, domain = night.settings, load_domain(night.settings.domain)
+    target = freeze_target(held_out, domain=domain, forbidden=forbidden)
+    own = target.problems if target else ()
+    forbidden |= equivalence_keys([problem.statement for problem in own], domain=domain)
+    count, seed = settings.ingest.min_target_items - len(own), night.inputs.data_digest
+    fillers = generate_fillers([*roots, *own], count=count, domain=domain, forbidden=forbidden, seed=seed)
+    generated = len(fillers.problems) if fillers else 0
+    can_decide, sentence = describe_target(len(own), generated, settings=settings.gate)
+    LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
+    return [suite for suite in (target, fillers) if suite]
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
@@ -54,10 +76,17 @@ def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
 
 
 def load_suites(night: Night) -> tuple[Suite, ...]:
-    """Return the night's frozen suites."""
+    """Return the night's frozen suites, those about its own problems first."""
     with tempfile.TemporaryDirectory() as folder:
         night.work.get_tree("suites", Path(folder))
-        return tuple(suites.load(path) for path in sorted(Path(folder).glob("*.jsonl")))
+        frozen = [suites.load(path) for path in sorted(Path(folder).glob("*.jsonl"))]
+    return tuple(sorted(frozen, key=lambda suite: list(SuiteKind).index(suite.kind)))
+
+
+def item_metrics(night: Night) -> dict[str, float]:
+    """Return the numbers of own and generated items; none for a night whose suites an older revision has frozen."""
+    metrics: dict[str, float] = json.loads(night.work.get("items")) if night.work.has("items") else {}
+    return metrics
 
 
 def forbidden_keys(night: Night) -> frozenset[str]:

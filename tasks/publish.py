@@ -20,7 +20,9 @@ from everlearn.registry.manifest import Manifest
 from everlearn.registry.provenance import BuildRun, commit_of, statement
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
+from everlearn.reporting.own_items import describe_items, own_items
 from tasks.decide import decision_of
+from tasks.freeze_suites import item_metrics
 from tasks.measure import files_of
 from tasks.night import Night, step_task, times_of
 from tasks.open_night import end_night, inputs_of
@@ -42,8 +44,8 @@ def publish_night(night: Night, outcome: str) -> dict[str, str | None]:
         version = _publish(night, reason=reason)
     else:
         _record_verdict(night, EVENT_OF[end], reason=reason)
-    report = report_of(night).digest
-    return {"end": str(end), "version": version, "reason": reason, "cycle_key": night.key, "report": report}
+    ended: dict[str, str | None] = {"end": str(end), "version": version, "reason": reason, "cycle_key": night.key}
+    return ended | {"report": report_of(night).digest, "items": describe_items(own_items(item_metrics(night)))}
 
 
 @step_task
@@ -100,7 +102,7 @@ def _publish(night: Night, *, reason: str) -> str:
 
 def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
-    metrics = step_metrics(times_of(night.work))
+    metrics = step_metrics(times_of(night.work)) | item_metrics(night)
     detail = {"report": report_of(night).digest, "decision": decision_of(night).to_dict(), "metrics": metrics}
     night.registry.record(kind, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
 
@@ -119,7 +121,7 @@ def _manifest(night: Night) -> Manifest:
         config=night.settings.model_dump(mode="json"),
         code_version=night.inputs.code_version,
         created=datetime.fromisoformat(work.get("created").decode()),
-        metrics={SKILL_METRIC: skill_of(decision), **step_metrics(times_of(work))},
+        metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
         decision=decision.to_dict(),
         report=report_of(night),
     )

@@ -25,9 +25,10 @@ from everlearn.reporting.night_record import (
     rung_sizes,
     training_notes,
 )
+from everlearn.reporting.own_items import own_items
 from everlearn.reporting.report import render
 from tasks.decide import decision_of
-from tasks.freeze_suites import load_suites, roots_of
+from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
 from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
@@ -74,6 +75,7 @@ def record_of(night: Night) -> NightRecord:
         steps=times_of(work),
         ingest=_ingest_counts(night),
         solved=_solved_items(night),
+        own_items=own_items(item_metrics(night)),
     )
 
 

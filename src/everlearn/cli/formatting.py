@@ -14,6 +14,7 @@ from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
 from everlearn.registry.base_identity import newest_digest
+from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -100,10 +101,15 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
         ("parent", manifest.parent or "the base model"),
         ("base", newest_digest(manifest.base_fingerprint)[:16]),
         ("data", manifest.data_digest[:16]),
+        ("measured on", describe_items(own_items(manifest.metrics))),
         ("cycle", entry.cycle_key[:16]),
         ("code", manifest.code_version),
         *((name, f"{ref.size:,} bytes, {ref.digest[:16]}") for name, ref in sorted(manifest.files.items())),
-        *((name, f"{value:.4g}") for name, value in sorted(manifest.metrics.items())),
+        *(
+            (name, f"{value:.4g}")
+            for name, value in sorted(manifest.metrics.items())
+            if name not in ITEM_METRICS.values()
+        ),
     ]
     parts: list[RenderableType] = [table("", "", rows=rows)]
     if manifest.decision:

@@ -72,7 +72,8 @@ def cycle(
                 data=data.absolute() if data else installation.inbox, settings=installation.settings(profile=profile)
             )
         )
-    rows = [(name, ended[name]) for name in ("end", "version", "reason") if ended.get(name)]
+    names = {"end": "end", "version": "version", "reason": "reason", "items": "measured on"}
+    rows = [(shown, ended[name]) for name, shown in names.items() if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"everlearn report {ended['version']}")]
         if ended.get("waits_for") == "approval":

@@ -33,6 +33,11 @@ class SuiteKind(StrEnum):
     SKILL = "skill"
     GENERAL = "general"
 
+    @property
+    def is_of_tonight(self) -> bool:
+        """Whether the items are new every night, so that results of two nights cannot be compared."""
+        return self in (SuiteKind.TARGET, SuiteKind.GENERATED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:

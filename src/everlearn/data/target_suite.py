@@ -1,4 +1,8 @@
-"""Target suite of a night: its held-out problems, topped up with generated ones that resemble them."""
+"""What a night is about: its own held-out problems (`target`), and generated ones that resemble them (`fillers`).
+
+Two suites, because only the first one says something about the problems that arrived. The second adds items of the same
+families, as far as the domain can generate any.
+"""
 
 from __future__ import annotations
 
@@ -6,58 +10,45 @@ import random
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import Suite, SuiteKind
-from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
 
+TARGET, FILLERS = "target", "fillers"
 # Generated problems to try for each missing item, before the domain counts as exhausted.
 TRIES_PER_ITEM = 50
 
 
-def freeze_target(
-    held_out: Sequence[Problem],
-    *,
-    domain: Domain,
-    size: int,
-    forbidden: Collection[str],
-    seed: int,
-    like: Sequence[Problem] = (),
-    name: str = "target",
-) -> Suite:
-    """Return all held-out problems, topped up to `size` with generated problems that resemble them.
+def freeze_target(held_out: Sequence[Problem], *, domain: Domain, forbidden: Collection[str]) -> Suite | None:
+    """Return the held-out problems, each equivalent to no other and with no key in `forbidden`; None if none is left.
 
-    No item has a canonical form or an equivalence key in `forbidden`, and no two items are equivalent. If nothing was
-    held out, problems are generated like those of `like`. An exhausted domain gives a smaller suite: the gate accounts
-    for the actual size.
-
-    Raises:
-        BadInputError: there is neither a held-out problem nor one in `like`.
+    A key is a canonical form or an equivalence key.
     """
     keys: set[str] = set()
     chosen = [problem for problem in held_out if _reserve(problem.statement, domain, forbidden, keys)]
-    examples = tuple(chosen or like)  # a copy: generated problems are no examples
-    if not examples:
-        raise BadInputError(
-            "no target suite: every held-out problem is equivalent to a training problem; bring more new problems"
-        )
-    tries = TRIES_PER_ITEM * max(0, size - len(chosen))
-    for statement in _generate(examples, domain=domain, seed=seed, tries=tries):
-        if len(chosen) >= size:
+    return Suite(name=TARGET, kind=SuiteKind.TARGET, problems=tuple(chosen)) if chosen else None
+
+
+def generate_fillers(
+    like: Sequence[Problem], *, count: int, domain: Domain, forbidden: Collection[str], seed: str
+) -> Suite | None:
+    """Return up to `count` generated problems of the families of `like`, none equivalent to another one or forbidden.
+
+    Fewer, or None, where the domain has no more of these families.
+    """
+    rng = random.Random(f"fillers:{seed}")  # noqa: S311 - a seeded choice is no cryptography
+    keys: set[str] = set()
+    chosen: list[Problem] = []
+    for _ in range(TRIES_PER_ITEM * count):
+        if len(chosen) >= count:
             break
+        statement = domain.generate(rng, like=like)
         if _reserve(statement, domain, forbidden, keys):
             chosen.append(domain.problem(statement))
-    return Suite(name=name, kind=SuiteKind.TARGET, problems=tuple(chosen))
-
-
-def _generate(examples: Sequence[Problem], *, domain: Domain, seed: int, tries: int) -> Iterator[str]:
-    """Yield generated statements, like each example in turn."""
-    rng = random.Random(f"target:{seed}")  # noqa: S311 - a seeded choice is no cryptography
-    for attempt in range(tries):
-        yield domain.generate(rng, like=examples[attempt % len(examples)].statement)
+    return Suite(name=FILLERS, kind=SuiteKind.GENERATED, problems=tuple(chosen)) if chosen else None
 
 
 def _reserve(statement: str, domain: Domain, forbidden: Collection[str], keys: set[str]) -> bool:

@@ -14,6 +14,7 @@ from everlearn.errors import UnknownDomainError
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
     from importlib.metadata import EntryPoint
 
     from everlearn.problem import Problem, Verdict
@@ -70,8 +71,11 @@ class Domain(Protocol):
         """Return the statement of the variant that a completion proposes, or None if it proposes none."""
         ...
 
-    def generate(self, rng: random.Random, *, like: str | None = None, size: int | None = None) -> str:
-        """Return a new random problem, similar to `like` or of the given size."""
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> str:
+        """Return a random problem of the families of `like` and as hard as these, or one of the given size.
+
+        It may equal a problem of `like` or an earlier result: a domain without a generator returns one of `like`.
+        """
         ...
 
     def size(self, statement: str) -> int:

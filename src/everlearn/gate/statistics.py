@@ -138,6 +138,20 @@ def joint_quantile(chance: float, *, comparisons: int) -> float:
     return high
 
 
+def power_to_improve(n: int, *, gain: float, discordance: float, alpha: float) -> float:
+    """Return the probability that the exact McNemar test on `n` items shows a true improvement of `gain`.
+
+    `discordance` is the expected share of items that change, at least `gain`; more of them are won than lost by `gain`.
+    """
+    from scipy.stats import binom  # takes about a second to import
+
+    changed = max(discordance, gain)
+    counts = np.arange(n + 1)
+    needed = binom.isf(alpha, counts, 0.5) + 1  # the fewest wins that are significant among so many changed items
+    shown = binom.sf(needed - 1, counts, (changed + gain) / (2 * changed))
+    return float((binom.pmf(counts, n, changed) * shown).sum())
+
+
 def holm(p_values: Sequence[float], *, alpha: float) -> list[bool]:
     """Return which hypotheses Holm's step-down procedure (1979) rejects, in the order given."""
     rejected = [False] * len(p_values)

@@ -78,7 +78,8 @@ class NightRecord:
     """One night, from the arrived problems to its end.
 
     `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
-    proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`).
+    proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of the
+    night's own and of all target items; None in records of older revisions.
     """
 
     line: str
@@ -97,6 +98,7 @@ class NightRecord:
     ingest: IngestCounts = field(default_factory=IngestCounts)
     notes: tuple[str, ...] = ()
     solved: tuple[SolvedItem, ...] = ()
+    own_items: tuple[int, int] | None = None
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal nights give equal bytes."""
@@ -196,4 +198,5 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "ingest": IngestCounts(**plain["ingest"]),
         "notes": tuple(plain["notes"]),
         "solved": tuple(SolvedItem(**item) for item in plain.get("solved", ())),  # older records have none
+        "own_items": tuple(plain["own_items"]) if plain.get("own_items") else None,
     }

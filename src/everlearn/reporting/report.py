@@ -18,6 +18,7 @@ from everlearn.gate.decision_record import Against, Decision, Outcome, SuiteRow
 from everlearn.ladder import rendering
 from everlearn.reporting import charts
 from everlearn.reporting.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
+from everlearn.reporting.own_items import describe_items
 from everlearn.reporting.templating import template
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ _GROUPS = {
     SuiteKind.GENERAL: "General: must not get worse",
 }
 
-_TONIGHT = frozenset({SuiteKind.TARGET, SuiteKind.GENERATED})
-
 
 def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
     """Render a night as one HTML page; `site` is the context that the site adds: navigation and later events."""
@@ -80,15 +79,26 @@ def headline(night: NightRecord) -> str:
     decision = night.decision
     if decision is None:
         return f"The night ended as {night.end}: nothing was measured."
-    improved = [row for row in decision.rows if row.p_value is not None and row.outcome is Outcome.PASS]
-    gains = ", ".join(f"{row.suite} {row.before:.1%} → {row.after:.1%}" for row in improved)
     if decision.passed:
-        held = sum(row.kind not in _TONIGHT and row.against is Against.PARENT for row in decision.rows)
+        held = sum(not row.kind.is_of_tonight and row.against is Against.PARENT for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
         limits = "".join(f" {warning[0].upper()}{warning[1:]}." for warning in decision.warnings)
-        return f"{night.version or 'The candidate'} passed: {gains}.{skills}{limits}"
+        return f"{night.version or 'The candidate'} passed: {_gains(night, decision)}.{skills}{limits}"
     verb = "was rejected" if decision.outcome is Outcome.FAIL else "could not be decided"
-    return f"The candidate {verb}: {decision.reasons[0]}." if decision.reasons else f"The candidate {verb}."
+    why = f": {decision.reasons[0]}" if decision.reasons else ""
+    yours = describe_items(night.own_items)
+    return f"The candidate {verb}{why}." + (f" {yours}." if yours else "")
+
+
+def _gains(night: NightRecord, decision: Decision) -> str:
+    """Return the gain of each target that improved, then that of the generated problems, with their numbers of items."""
+    rows = [row for row in decision.rows if row.against is Against.PARENT]
+    improved = [row for row in rows if row.p_value is not None and row.outcome is Outcome.PASS]
+    generated = [row for row in rows if row.kind is SuiteKind.GENERATED]
+    yours = "" if night.own_items is None else " on {} problems of yours"
+    gains = [f"{row.suite} {row.before:.1%} → {row.after:.1%}{yours.format(row.n)}" for row in improved]
+    gains += [f"{row.suite} {row.before:.1%} → {row.after:.1%} on {row.n} generated ones" for row in generated]
+    return ", ".join(gains)
 
 
 def summary_markdown(night: NightRecord) -> str:
@@ -99,10 +109,11 @@ def summary_markdown(night: NightRecord) -> str:
     counts = (
         f"{night.ingest.accepted} accepted, {night.ingest.duplicates} duplicates, {_quarantined(night)} quarantined"
     )
+    yours = describe_items(night.own_items)
     parts = [
         f"## {escape_markdown(headline(night))}",
         f"{about}, {night.started:%Y-%m-%d %H:%M} UTC, cycle `{_code(night.cycle_key[:12])}`",
-        f"Problems: {counts}. Ladder: {len(night.ladder)} rungs.",
+        f"Problems: {counts}. Ladder: {len(night.ladder)} rungs." + (f" {yours}." if yours else ""),
     ]
     if night.decision:
         parts.append(gate_markdown(night.decision))

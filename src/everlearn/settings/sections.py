@@ -95,7 +95,7 @@ class IngestSettings(Section):
     min_target_items: int = Field(
         default=200,
         ge=1,
-        description="Number of problems in the target suite. Too few held-out ones are topped up with generated ones.",
+        description="Number of held-out problems below which generated ones of the same families are measured as well.",
     )
 
 

@@ -41,7 +41,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if "signal" in night:
             signal.raise_signal(night["signal"])
         night["api"] = os.environ.get("PREFECT_API_URL")
-        return {name: night[name] for name in ("end", "version", "reason", "waits_for") if name in night}
+        return {name: night[name] for name in ("end", "version", "reason", "waits_for", "items") if name in night}
 
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
@@ -86,6 +86,13 @@ def test_the_exit_code_is_the_end_of_the_night(
     assert ended.code == code
     assert ended.facts["end"] == end
     assert night["config"].data == tmp_path
+
+
+def test_the_last_lines_say_how_many_items_are_the_users(
+    everlearn: Callable[..., Ended], night: dict[str, Any], tmp_path: Path
+) -> None:
+    night["items"] = "31 of 200 target items are yours"
+    assert "31 of 200 target items are yours" in everlearn("cycle", "--data", str(tmp_path)).out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

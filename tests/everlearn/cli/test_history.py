@@ -312,6 +312,15 @@ def test_show_prints_origin_and_gate_decision(everlearn: Callable[..., Ended], p
     assert not facts["barred"]
 
 
+def test_show_says_how_many_items_were_the_users(registry: Registry, everlearn: Callable[..., Ended]) -> None:
+    made = replace(candidate(registry, "own"), metrics={"items/own": 31.0, "items/generated": 169.0, "skill": 0.5})
+    registry.publish(replace(made, decision={}), make_champion=True, actor="night", reason="better")
+    shown = everlearn("show", "v0001").out
+    assert "31 of 200 target items are yours" in shown
+    assert "items/own" not in shown
+    assert everlearn("show", "v0001", "--json").facts["metrics"]["items/own"] == 31
+
+
 def test_a_version_without_report_can_be_shown(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish(report=False, decision=False)
     assert "gate" not in everlearn("show", "v0001").out

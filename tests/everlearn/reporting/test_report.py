@@ -178,6 +178,41 @@ def test_headline_states_the_result() -> None:
     assert "no target suite" in render(replace(FULL, decision=opened))
 
 
+def night_with_fillers(after: str) -> NightRecord:
+    """Return a night on 31 own and 69 generated items, of which the candidate answers these own ones correctly."""
+    own = PairedSuite(suite="target", kind=SuiteKind.TARGET, before=measured("-" * 31), after=measured(after))
+    fillers = PairedSuite(
+        suite="fillers", kind=SuiteKind.GENERATED, before=measured("-" * 69), after=measured("+" * 60 + "-" * 9)
+    )
+    found = judge([own, fillers], settings=GateSettings(target_margin=0.9, widest_margin=0.95))
+    return replace(FULL, decision=found, own_items=(31, 100))
+
+
+def test_the_headline_is_about_own_items_first() -> None:
+    night = night_with_fillers("+" * 20 + "-" * 11)
+    assert headline(night) == (
+        "v0002 passed: target 0.0% → 64.5% on 31 problems of yours, fillers 0.0% → 87.0% on 69 generated ones."
+    )
+    assert "31 of 100 are yours" in render(night)
+    assert "31 of 100 target items are yours." in summary_markdown(night)
+
+
+def test_a_night_that_gained_on_generated_items_only_says_whose_they_are() -> None:
+    night = night_with_fillers("-" * 31)
+    assert "passed" not in headline(night)
+    assert headline(night).endswith(" 31 of 100 target items are yours.")
+
+
+def test_records_of_older_revisions_claim_no_own_items() -> None:
+    assert NightRecord.from_json(FULL.to_json()).own_items is None
+    stored = FULL.to_json().replace('"own_items": null, ', "")
+    assert "own_items" not in stored
+    assert NightRecord.from_json(stored) == FULL
+    assert "yours" not in render(FULL)
+    night = night_with_fillers("+" * 31)
+    assert NightRecord.from_json(night.to_json()) == night
+
+
 def test_markdown_escapes_untrusted_text() -> None:
     text = summary_markdown(FULL)
     assert EVIL not in text

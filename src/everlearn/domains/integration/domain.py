@@ -10,11 +10,20 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration import canonical, grammar, moves, numeric_verifier, recheck, term_sums
+from everlearn.domains.integration import (
+    canonical,
+    grammar,
+    moves,
+    numeric_verifier,
+    recheck,
+    similar_problems,
+    term_sums,
+)
 from everlearn.problem import Problem
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
     from everlearn.domains.contract import ExactProof
     from everlearn.problem import Verdict
@@ -74,9 +83,11 @@ class Integration:
         """Return the variant that a completion proposes, or None."""
         return moves.apply(move, prompt, completion)
 
-    def generate(self, rng: random.Random, *, like: str | None = None, size: int | None = None) -> str:
-        """Return a random sum of the default families, with as many terms as `like`, or with `size` terms."""
-        return term_sums.draw_sum(rng, size=size or (self.size(like) if like else 1))
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> str:
+        """Return a random problem of the families of `like`, or a sum of `size` terms of the default families."""
+        if like:
+            return similar_problems.draw_similar(rng, [problem.statement for problem in like])
+        return term_sums.draw_sum(rng, size=size)
 
     def size(self, statement: str) -> int:
         """Return the number of terms."""

@@ -236,7 +236,7 @@ def _write_number(tree: Expression) -> tuple[str, int]:
 
 
 def _write_sum(tree: Expression) -> tuple[str, int]:
-    text = _render(tree[1], _PRODUCT)
+    text = _render(tree[1], _SUM if _begins_with_minus(tree[1]) else _PRODUCT)
     for term in tree[2:]:
         minus = term[0] == "negative"
         text += f" - {_render(term[1], _PRODUCT)}" if minus else f" + {_render(term, _PRODUCT)}"
@@ -244,11 +244,16 @@ def _write_sum(tree: Expression) -> tuple[str, int]:
 
 
 def _write_product(tree: Expression) -> tuple[str, int]:
-    text = _render(tree[1], _FACTOR)
+    minus = tree[1][0] == "negative"
+    text = _render(tree[1], _SUM if minus else _FACTOR)
     for factor in tree[2:]:
         over = factor[0] == "inverse"
         text += f"/{_render(factor[1], _FACTOR)}" if over else f"*{_render(factor, _FACTOR)}"
-    return text, _PRODUCT
+    return text, _SUM if minus else _PRODUCT
+
+
+def _begins_with_minus(tree: Expression) -> bool:
+    return "negative" in (tree[0], tree[1][0] if tree[0] == "product" else "")
 
 
 _WRITERS = {

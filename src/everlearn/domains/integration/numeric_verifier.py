@@ -74,6 +74,11 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
     return settled or recheck.recheck(integrand, antiderivative)
 
 
+def is_defined(integrand: str, *, seed: int = 0) -> bool:
+    """Return whether the integrand is real at enough points to judge an answer. Raises GrammarError as `verify`."""
+    return _sample(integrand, seed).enough
+
+
 def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
     """Return the verdict if double precision is enough for one, else None."""
     gaps = np.abs(slopes.at - sample.values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against
 from everlearn.registry.line_state import champion_after_each
 from everlearn.registry.versions import EventKind
@@ -108,7 +107,7 @@ def forgetting(slots: Sequence[Slot]) -> Chart | None:
     """Return the chart of skills against the base model and the best version, or None without skill measurements."""
     nights = [slot for slot in slots if slot.night and slot.night.decision]
     suites = history_charts.suites_of(
-        [slot.night for slot in nights if slot.night], wanted=lambda kind: kind is not SuiteKind.TARGET
+        [slot.night for slot in nights if slot.night], wanted=lambda kind: not kind.is_of_tonight
     )
     if not suites:
         return None
@@ -144,7 +143,7 @@ def legend(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
 def skill_rows(night: NightView | None) -> list[dict[str, Any]]:
     """Return the champion's result on each skill, against the base model and the best version before it."""
     decision = night.decision if night else None
-    names = dict.fromkeys(row.suite for row in decision.rows if row.kind is not SuiteKind.TARGET) if decision else {}
+    names = dict.fromkeys(row.suite for row in decision.rows if not row.kind.is_of_tonight) if decision else {}
     return [
         {
             "suite": suite,

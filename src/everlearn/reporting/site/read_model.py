@@ -19,6 +19,7 @@ from everlearn.gate.decision_record import Decision
 from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime, steps_from_metrics
+from everlearn.reporting.own_items import own_items
 from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class NightView:
     decision: Decision | None = None
     steps: tuple[StepTime, ...] = ()
     report: str | None = None
+    own_items: tuple[int, int] | None = None
     missing: tuple[str, ...] = ()
 
     @property
@@ -123,6 +125,7 @@ class LineReader:
             parent=night.parent,
             decision=night.decision,
             steps=night.steps,
+            own_items=night.own_items,
         )
 
     def has_report(self, night: NightView) -> bool:
@@ -159,15 +162,25 @@ class LineReader:
         decision, missing = _decision(manifest.decision)
         report = manifest.report.digest if manifest.report else None
         return NightView(
-            **common, decision=decision, steps=steps_from_metrics(manifest.metrics), report=report, missing=missing
+            **common,
+            decision=decision,
+            steps=steps_from_metrics(manifest.metrics),
+            report=report,
+            own_items=own_items(manifest.metrics),
+            missing=missing,
         )
 
     def _ended(self, event: Event) -> NightView:
         decision, missing = _decision(event.detail.get("decision"))
-        steps = steps_from_metrics(event.detail.get("metrics", {}))
-        report = event.detail.get("report")
+        metrics = event.detail.get("metrics", {})
         return NightView(
-            event=event, name=page_name(event), decision=decision, steps=steps, report=report, missing=missing
+            event=event,
+            name=page_name(event),
+            decision=decision,
+            steps=steps_from_metrics(metrics),
+            report=event.detail.get("report"),
+            own_items=own_items(metrics),
+            missing=missing,
         )
 
     def _work(self, event: Event) -> Workspace:

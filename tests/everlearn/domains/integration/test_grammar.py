@@ -43,7 +43,7 @@ def test_what_is_rendered_parses_to_what_renders_the_same(text: str) -> None:
         ("x^-2", "x^(-2)"),
         ("x*-2", "x*(-2)"),
         ("x--2", "x - (-2)"),
-        ("(-1)/x", "(-1)/x"),
+        ("(-1)/x", "-1/x"),
         ("+x", "x"),
         ("2^3^x", "2^(3^x)"),
         ("(2^3)^x", "(2^3)^x"),

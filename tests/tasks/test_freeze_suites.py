@@ -1,0 +1,93 @@
+"""The suites of a night are frozen before any ladder: own problems, fillers like them, and the shipped suites."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.data.suites import SuiteKind
+from everlearn.domains.contamination import equivalence_keys
+from everlearn.domains.contract import load_domain
+from everlearn.domains.integration.term_templates import summands_of
+from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, roots_of
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.night import hold_line
+from tasks.open_night import open_night
+from tests.support.night import write_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from everlearn.data.suites import Suite
+    from everlearn.settings import Settings
+    from tasks.night import Night
+
+UNKNOWN = [f"{a}*tan({b}*x) + sinh({a}*x)" for a in range(1, 6) for b in range(1, 7)]
+DOMAIN = load_domain("integration")
+
+
+def opened(settings: Settings, folder: Path, problems: Iterable[str]) -> Night:
+    """Return a night on these problems whose suites are frozen."""
+    intake = read_problems.fn(settings, write_shard(folder / "new" / "a.jsonl", problems))
+    validate_problems.fn(settings, intake)
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, claim_problems.fn(settings, intake))
+        assert freeze_suites.fn(night)
+    return night
+
+
+def by_name(night: Night) -> dict[str, Suite]:
+    return {suite.name: suite for suite in load_suites(night)}
+
+
+@pytest.fixture
+def asking_for_40(settings: Settings) -> Settings:
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"min_target_items": 40})})
+
+
+def test_the_target_is_tonights_own_and_fillers_are_a_suite_beside_it(
+    asking_for_40: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="everlearn.night")
+    night = opened(asking_for_40, tmp_path, UNKNOWN)
+    frozen = by_name(night)
+    roots, held_out = roots_of(night)
+    own = frozen["target"].problems
+    assert [suite.kind for suite in load_suites(night)][:2] == [SuiteKind.TARGET, SuiteKind.GENERATED]
+    assert {problem.statement for problem in own} <= {problem.statement for problem in held_out}
+    assert len(own) + len(frozen["fillers"].problems) == 40
+    assert item_metrics(night) == {"items/own": len(own), "items/generated": 40 - len(own)}
+    assert f"{len(own)} of 40 target items are yours" in caplog.text
+    assert "to see a smaller one, raise ingest.holdout_share" in caplog.text
+
+    families = {term.template for text in UNKNOWN for term in summands_of(text)}
+    assert {term.template for item in frozen["fillers"].problems for term in summands_of(item.statement)} <= families
+    keys = [equivalence_keys([p.statement for p in group], domain=DOMAIN) for group in (roots, own)]
+    fillers = equivalence_keys([p.statement for p in frozen["fillers"].problems], domain=DOMAIN)
+    assert not fillers & (keys[0] | keys[1])
+
+
+def test_too_few_own_items_are_said_before_training(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    night = opened(settings, tmp_path, UNKNOWN[:9])
+    assert 0 < item_metrics(night)["items/own"] < 5
+    [record] = [record for record in caplog.records if "target items are yours" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "fewer than 5 can never show an improvement" in record.getMessage()
+
+
+def test_a_night_without_held_out_problems_has_fillers_only(settings: Settings, tmp_path: Path) -> None:
+    share = settings.ingest.model_copy(update={"holdout_share": 1e-9})
+    night = opened(settings.model_copy(update={"ingest": share}), tmp_path, UNKNOWN)
+    assert "target" not in by_name(night)
+    assert item_metrics(night) == {"items/own": 0, "items/generated": 8}
+
+
+def test_nothing_is_counted_where_an_older_revision_froze_the_suites(settings: Settings, tmp_path: Path) -> None:
+    night = opened(settings, tmp_path, UNKNOWN)
+    night.work.drop("items")
+    assert item_metrics(night) == {}
