@@ -36,12 +36,14 @@ class Verdict:
 class Problem:
     """A task in a domain that can verify answers to it. It carries no answer.
 
-    `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation).
+    `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation). `root` names the
+    group of a suite's item that is not independent of others, such as variants of one problem; None: independent.
     """
 
     id: str
     domain: str
     statement: str
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Suites: frozen lists of problems used only to measure, in files of JSON Lines, identified by their SHA-256.
 
 A file begins with an optional header, `{"suite": "hard", "kind": "skill"}`, and has one problem a line,
-`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers.
+`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers. Items
+that are not independent, such as variants of one problem, declare the same `"root": "…"`: the gate counts them as one.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Suite:
     def to_jsonl(self) -> str:
         """Return a header line and one line for each problem."""
         header = {"suite": self.name, "kind": self.kind}
-        lines = [header, *({"id": p.id, "domain": p.domain, "statement": p.statement} for p in self.problems)]
+        lines = [header, *map(_fields, self.problems)]
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
     def save(self, path: Path) -> None:
@@ -117,6 +118,11 @@ def parse(
     return Suite(name=name, kind=kind, problems=tuple(problems.values()))
 
 
+def _fields(problem: Problem) -> dict[str, str]:
+    fields = {"id": problem.id, "domain": problem.domain, "statement": problem.statement}
+    return fields if problem.root is None else fields | {"root": problem.root}
+
+
 def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
@@ -144,5 +150,8 @@ def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:
     statement = next((fields[name] for name in STATEMENT_FIELDS if name in fields), None)
     if not isinstance(statement, str) or not statement.strip():
         raise BadInputError(f"{where}: a problem needs a `problem`, a text that is not empty")
+    root = fields.get("root")
+    if root is not None and (not isinstance(root, str) or not root.strip()):
+        raise BadInputError(f"{where}: `root` is {root!r}; it has to be the name of a group, a text that is not empty")
     identity = fields.get("id") or hashlib.sha256(statement.encode()).hexdigest()[:16]
-    return Problem(id=str(identity), domain=str(fields.get("domain", domain)), statement=statement)
+    return Problem(id=str(identity), domain=str(fields.get("domain", domain)), statement=statement, root=root)

@@ -83,7 +83,10 @@ def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int, journal
     rows = journal.once("answers", [solver.domain.name, str(seed), *statements], answer)
     return {
         index: Measurement(
-            item=problem.id, root=problem.id, verdict=Verdict(ruling=Ruling(ruling), reason=reason), answer=given
+            item=problem.id,
+            root=problem.root or problem.id,
+            verdict=Verdict(ruling=Ruling(ruling), reason=reason),
+            answer=given,
         )
         for (index, problem), (given, ruling, reason) in zip(problems.items(), rows, strict=True)
     }

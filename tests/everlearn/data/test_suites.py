@@ -100,3 +100,21 @@ def test_every_kind_of_suite_survives_its_file(tmp_path: Path, kind: SuiteKind) 
     suite = Suite(name="some", kind=kind, problems=SUITE.problems)
     suite.save(tmp_path / "some.jsonl")
     assert load(tmp_path / "some.jsonl") == suite
+
+
+def test_items_may_declare_a_root_and_others_keep_their_digest(tmp_path: Path) -> None:
+    path = tmp_path / "variants.jsonl"
+    path.write_text('{"id": "a", "problem": "1*2", "root": "r"}\n{"id": "b", "problem": "2*2"}\n', encoding="utf-8")
+    suite = load(path)
+    assert [item.root for item in suite.problems] == ["r", None]
+    assert "root" not in suite.to_jsonl().splitlines()[2]
+    suite.save(path)
+    assert load(path) == suite
+
+
+@pytest.mark.parametrize("root", ["7", '""', '" "', "[]"])
+def test_a_root_has_to_be_a_name(tmp_path: Path, root: str) -> None:
+    path = tmp_path / "variants.jsonl"
+    path.write_text(f'{{"problem": "1*2", "root": {root}}}\n', encoding="utf-8")
+    with pytest.raises(BadInputError, match="line 1: `root` is"):
+        load(path)

@@ -25,42 +25,15 @@ from everlearn.gate.decision import (
 )
 from everlearn.problem import Measurement, Problem, Ruling, Verdict
 from everlearn.settings import GateSettings
+from tests.support.paired_suites import IMPROVED, RULINGS, measured, pair
 
 SETTINGS = GateSettings()
 RANK = {Outcome.FAIL: 0, Outcome.INSUFFICIENT: 1, Outcome.PASS: 2}
-RULINGS = {"+": Ruling.CORRECT, "-": Ruling.WRONG, "?": Ruling.UNDECIDED}
 ALPHABET = st.sampled_from("+-?")
-
-
-def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ...]:
-    """Map `+-?` to CORRECT, WRONG, UNDECIDED; assign items to `roots` roots in turn, or one root each."""
-    return tuple(
-        Measurement(
-            item=f"i{k}",
-            root=f"r{k % roots}" if roots else f"i{k}",
-            verdict=Verdict(ruling=RULINGS[sign], reason="given"),
-            answer=sign,
-        )
-        for k, sign in enumerate(answers)
-    )
-
-
-def pair(
-    before: str, after: str, *, suite: str = "target", kind: SuiteKind = SuiteKind.TARGET, **more: object
-) -> PairedSuite:
-    roots = more.pop("roots", None)
-    against = more.pop("against", Against.PARENT)
-    assert isinstance(against, Against)
-    assert roots is None or isinstance(roots, int)
-    sides = {"before": measured(before, roots=roots), "after": measured(after, roots=roots)}
-    return PairedSuite(suite=suite, kind=kind, against=against, **sides)
 
 
 def decide(*pairs: PairedSuite, **more: float) -> Decision:
     return judge(pairs, settings=GateSettings.model_validate(more))
-
-
-IMPROVED = pair("-" * 100, "+" * 50 + "-" * 50)
 
 
 @st.composite
@@ -70,7 +43,7 @@ def nights(draw: st.DrawFn) -> list[PairedSuite]:
         rows = draw(st.lists(st.tuples(ALPHABET, ALPHABET), min_size=1, max_size=8))
         times = draw(st.sampled_from([1, 5, 30]))
         before, after = ("".join(side) * times for side in zip(*rows, strict=True))
-        kind = draw(st.sampled_from([SuiteKind.TARGET, SuiteKind.TARGET, SuiteKind.SKILL]))
+        kind = draw(st.sampled_from([SuiteKind.TARGET, SuiteKind.TARGET, *SuiteKind]))
         roots = draw(st.sampled_from([None, None, 3, 40]))
         pairs.append(pair(before, after, suite=f"s{index}", kind=kind, roots=roots))
     return pairs
@@ -193,7 +166,14 @@ def test_item_order_does_not_change_the_decision(night: list[PairedSuite], rng: 
 @given(nights(), st.floats(0.01, 0.4), st.floats(0.01, 0.4))
 def test_a_wider_margin_never_hurts(night: list[PairedSuite], one: float, other: float) -> None:
     ranks = [
-        RANK[judge(night, settings=GateSettings(skill_margin=m, target_margin=m, general_margin=m)).outcome]
+        RANK[
+            judge(
+                night,
+                settings=GateSettings(
+                    skill_margin=m, target_margin=m, general_margin=m, memory_margin=m, suite_margin=m
+                ),
+            ).outcome
+        ]
         for m in sorted((one, other))
     ]
     assert ranks[0] <= ranks[1]
@@ -307,6 +287,15 @@ def test_failed_check_fails_the_night() -> None:
 def test_decision_round_trips_through_json(night: list[PairedSuite]) -> None:
     decision = judge(night, settings=SETTINGS, checks=[Check(name="bytes", passed=True, sentence="equal")])
     assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_decisions_of_older_revisions_still_load() -> None:
+    plain = decide(IMPROVED).to_dict()
+    old = {name: value for name, value in plain.items() if name not in {"pools", "warnings"}}
+    old["rows"] = [{name: value for name, value in row.items() if name != "wanted"} for row in plain["rows"]]
+    loaded = Decision.from_dict(old)
+    assert (loaded.pools, loaded.warnings, loaded.rows[0].wanted) == ((), (), None)
+    assert loaded.rows[0].sentence == decide(IMPROVED).rows[0].sentence
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"outcome": "MAYBE", "reasons": [], "rows": [], "checks": []}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import load_domain
@@ -28,3 +29,8 @@ def test_progress_is_reported_by_chunk_and_the_order_is_kept(tiny: Path) -> None
     )
     assert reports == [(CHUNK, CHUNK + 6), (CHUNK + 6, CHUNK + 6)]
     assert [each.item for each in measured] == [problem.id for problem in problems]
+
+
+def test_a_declared_root_reaches_the_measurement(tiny: Path) -> None:
+    free, variant = DOMAIN.problem("2*x"), replace(DOMAIN.problem("3*x"), root="lines")
+    assert [each.root for each in measure(tiny, None, [free, variant], seed=3, threads=1)] == [free.id, "lines"]
