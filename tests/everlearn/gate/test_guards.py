@@ -14,8 +14,8 @@ def decide(*pairs: PairedSuite) -> Decision:
     return judge([IMPROVED, *pairs], settings=GateSettings())
 
 
-def skills(count: int, **changes: int) -> list[PairedSuite]:
-    return [changed(f"s{number}", **changes) for number in range(count)]
+def skills(count: int, *, won: int, lost: int) -> list[PairedSuite]:
+    return [changed(f"s{number}", won=won, lost=lost) for number in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, 3, 6, 10])
