@@ -62,7 +62,7 @@ def test_gc_dry_run_lists_and_removes_nothing(
 ) -> None:
     ended = everlearn("gc", "--dry-run")
     assert ended.code == 0
-    assert f"remove {forgotten} (9 bytes): no version needs it" in ended.out
+    assert f"remove {forgotten} (9 bytes): neither a version nor an event names it" in ended.out
     assert "1 objects, 0.0 MB, could go" in ended.out
     facts = everlearn("gc", "--dry-run", "--json").facts
     assert ([item["key"] for item in facts["items"]], facts["size"], facts["done"]) == ([forgotten], 9, None)

@@ -14,27 +14,26 @@ Where an event is missing, its copy in a later snapshot continues the walk, so t
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError, NotFoundError
-from everlearn.registry.events import Event, EventKind
 from everlearn.registry.line_state import fold
 from everlearn.registry.maintenance.head_evidence import HeadEvidence, collect_evidence
 from everlearn.registry.maintenance.inventory import Inventory
+from everlearn.registry.maintenance.references import References, is_digest, published_versions
 from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from everlearn.registry.events import Event
     from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 WALKS = 3  # attempts, while other processes move HEAD
 COMPARED = ("parent", "data_digest", "base_fingerprint", "cycle_key")  # stored in the manifest and in its event
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +107,8 @@ class _Walk:
         self.head = read_head(store, line)  # before the listing, which then has everything that HEAD refers to
         self._held = Inventory(store, line, verifier=verifier, progress=progress)
         self._log = self._held.log
-        self._needed: dict[str, str] = {}
-        self._spared: set[str] = set()
+        self._references = References(line)
+        self._needed = self._references.needed
         self._head_faults: list[str] = []
 
     def run(self) -> Findings:
@@ -119,10 +118,12 @@ class _Walk:
         trail, is_whole = self._follow(named or self._newest_committed(evidence))
         self._check_head(trail, is_whole=is_whole)
         self._check_evidence(evidence, trail, is_whole=is_whole)
-        self._held.for_each(_published(trail), self._read_version)
+        for event in trail:
+            self._references.add_documents(event)
+        self._held.for_each(published_versions(trail), self._read_version)
         self._held.read_rest()
         orphans = self._orphans(trail, {each.event for each in evidence})
-        surplus = self._held.sizes.keys() - self._needed.keys() - self._spared
+        surplus = self._held.sizes.keys() - self._references.keys
         surplus -= {self._log.event_key(each.digest) for each in orphans}
         return Findings(
             line=self._line,
@@ -153,8 +154,8 @@ class _Walk:
             return None
         if isinstance(tip, str) and (tip in self._held.events or tip in self._held.copies):
             return tip
-        if _DIGEST.fullmatch(str(tip)):
-            self._needed[self._log.event_key(str(tip))] = "HEAD names it"
+        if is_digest(tip):
+            self._references.add_head(str(tip))
         self._head_faults.append(f"{self._line}/HEAD names an event that is missing or damaged: {str(tip)[:64]}")
         return None
 
@@ -165,17 +166,15 @@ class _Walk:
     def _follow(self, tip: str | None) -> tuple[list[Event], bool]:
         """Return the history back from `tip`, newest event first, and whether it reaches the first event."""
         trail: list[Event] = []
-        why = "HEAD names it"
+        if tip is not None:
+            self._references.add_head(tip)
         while tip is not None:
-            self._needed.setdefault(self._log.event_key(tip), why)
             event = self._held.events.get(tip) or self._held.copies.get(tip)
             if event is None or (trail and event.sequence >= trail[-1].sequence):
                 return trail, False
             trail.append(event)
-            if event.snapshot is not None:
-                why = f"event {event.sequence} names it as the history before it"
-                self._needed.setdefault(object_key(self._line, event.snapshot), why)
-            tip, why = event.previous, f"event {event.sequence} follows it"
+            self._references.add_chain(event)
+            tip = event.previous
         return trail, True
 
     def _check_head(self, trail: list[Event], *, is_whole: bool) -> None:
@@ -203,7 +202,7 @@ class _Walk:
         if not against:
             return
         last = against[-1]
-        self._needed.setdefault(self._log.event_key(last.event), last.proof)
+        self._references.add_head(last.event, why=last.proof)
         what = "is missing" if self.head is None else f"is at event {newest}: an older or another HEAD was put there"
         self._head_faults.append(
             f"{self._line}/HEAD {what}; event {last.sequence} ({last.event[:12]}) was committed: {last.proof}"
@@ -218,9 +217,8 @@ class _Walk:
         version = event.detail["version"]
         key = self._held.manifest_key(event.detail["manifest"])
         if is_retired:
-            self._spared.add(key)
             return
-        self._needed[key] = f"{version} needs it"
+        self._references.add_version(version, manifest=event.detail["manifest"])
         manifest = self._held.manifest(event.detail["manifest"])
         if manifest is None:
             return
@@ -228,10 +226,9 @@ class _Walk:
         differs = [name for name in COMPARED if getattr(manifest, name) != expected.get(name)]
         if differs:
             self._held.faults[key] = f"{key} and the event that published {version} differ in {', '.join(differs)}"
-        named = [*manifest.files.items(), *((f"its {name}", ref) for name, ref in manifest.documents().items())]
-        for name, ref in named:
+        self._references.add_manifest(manifest, version=version)
+        for ref in manifest.references():
             place = object_key(self._line, ref.digest)
-            self._needed[place] = f"{version} needs it ({name})"
             if self._held.sizes.get(place, ref.size) != ref.size:
                 self._held.faults[place] = f"{place} differs in size from the manifest of {version}"
 
@@ -247,12 +244,3 @@ class _Walk:
         off = [event for digest, event in self._held.events.items() if digest not in committed]
         tips = [event for event in off if event.previous is None or event.previous in committed]
         return tuple(sorted(tips, key=lambda event: (event.sequence, event.digest)))
-
-
-def _published(trail: list[Event]) -> list[tuple[Event, bool]]:
-    """Return the events that published a version, and whether that version was retired later."""
-    retired = {name for event in trail if event.kind is EventKind.RETIRED for name in event.detail.get("versions", ())}
-    published = [
-        event for event in trail if event.kind is EventKind.PUBLISHED and {"version", "manifest"} <= event.detail.keys()
-    ]
-    return [(event, event.detail["version"] in retired) for event in published]

@@ -1,13 +1,13 @@
 """Plan of a garbage collection: which objects are unreferenced and which versions can be retired. Reads only.
 
-Never removed: HEAD, events, manifests and snapshots (the history); the objects of every version that is not retired;
-what was uploaded since the open cycle began. A version can be retired if it was never champion and is not among the
+Never removed: HEAD, events, manifests and snapshots (the history); every object that an event or the manifest of a version
+that is not retired names (references.py), such as the report of a rejected night; what was uploaded since the open cycle
+began. A version can be retired if it was never champion and is not among the
 newest ones. Data snapshots are stored elsewhere and are not considered.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from everlearn.cycle.record import current_cycle
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.maintenance.head_evidence import collect_evidence
+from everlearn.registry.maintenance.references import References, is_digest
 from everlearn.registry.publisher_heartbeat import read_heartbeats
 from everlearn.storage.immutable_objects import object_key
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 # A snapshot starts with one of these bytes: canonical JSON has one order of keys.
 _SNAPSHOT_STARTS = (b'{"content":{"before":', b'{"content":{"events":')
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,8 @@ def plan_collection(registry: Registry, retention: RetentionSettings) -> Collect
     state = registry.state()
     _require_newest(registry, state)
     retiring = retirable(registry, state, keep=retention.versions, before=before)
-    needed = _needed(registry, state, without=retiring)
-    items = [*_objects(store, listed, needed=needed, line=line, before=before)]
+    referenced = _referenced(registry, state, without=retiring)
+    items = [*_objects(store, listed, referenced=referenced, line=line, before=before)]
     ended_before = now - max(timedelta(days=retention.work_days), timedelta(hours=retention.minimum_age_hours))
     items += _workspaces(store, listed, state=state, retiring=retiring, line=line, before=ended_before)
     items += [
@@ -137,26 +137,30 @@ def _events_off(registry: Registry, on_chain: set[str]) -> Iterator[Event]:
     """Read the events that are not in the history."""
     for info in registry.store.list(f"{registry.line}/events/"):
         digest = info.key.rpartition("/")[2].removesuffix(".json")
-        if digest not in on_chain and _DIGEST.fullmatch(digest):
+        if digest not in on_chain and is_digest(digest):
             yield registry.event(digest)
 
 
-def _needed(registry: Registry, state: State, *, without: tuple[str, ...]) -> set[str]:
-    """Return the keys of objects that the history or a version that stays refers to."""
-    digests = {event.snapshot for event in state.history if event.snapshot}
+def _referenced(registry: Registry, state: State, *, without: tuple[str, ...]) -> frozenset[str]:
+    """Return the keys of all objects that an event of the history or the manifest of a version that stays names."""
+    references = References(registry.line)
+    for event in state.history:
+        references.add_event(event)
     for entry in state.versions.values():
         if not entry.retired and entry.version not in without:
-            digests |= {ref.digest for ref in registry.manifest(entry.version).references()}
-    return {object_key(registry.line, digest) for digest in digests}
+            references.add_manifest(registry.manifest(entry.version), version=entry.version)
+    return references.keys
 
 
 def _objects(
-    store: Store, listed: Iterable[ObjectInfo], *, needed: set[str], line: str, before: datetime
+    store: Store, listed: Iterable[ObjectInfo], *, referenced: frozenset[str], line: str, before: datetime
 ) -> Iterator[Garbage]:
     for info in listed:
         is_object = info.key.startswith(object_key(line, ""))
-        if is_object and info.key not in needed and info.modified < before and not _is_snapshot(store, info.key):
-            yield Garbage(key=info.key, size=info.size, modified=info.modified, why="no version needs it")
+        if is_object and info.key not in referenced and info.modified < before and not _is_snapshot(store, info.key):
+            yield Garbage(
+                key=info.key, size=info.size, modified=info.modified, why="neither a version nor an event names it"
+            )
 
 
 def _is_snapshot(store: Store, key: str) -> bool:
@@ -180,7 +184,7 @@ def _workspaces(
     held = defaultdict(list)
     for info in listed:
         key = info.key.removeprefix(f"{line}/work/").partition("/")[0]
-        if info.key.startswith(f"{line}/work/") and _DIGEST.fullmatch(key):
+        if info.key.startswith(f"{line}/work/") and is_digest(key):
             held[key].append(info)
     opened = current_cycle(store, line)
     kept = {entry.cycle_key for entry in state.versions.values() if not entry.retired and entry.version not in retiring}

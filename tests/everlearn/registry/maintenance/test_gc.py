@@ -68,7 +68,9 @@ def test_old_unreferenced_objects_are_removed(store: MemoryStore, line: Registry
     assert plan_collection(line, RETENTION).is_empty
     time.now += DAY
     planned = plan_collection(line, RETENTION)
-    assert [item.why for item in planned.items if "/objects/" in item.key] == ["no version needs it"]
+    assert [item.why for item in planned.items if "/objects/" in item.key] == [
+        "neither a version nor an event names it"
+    ]
     assert planned.size == len(b"forgotten")
     done = run(line, time)
     assert (done.size, done.retired) == (len(b"forgotten"), ())
