@@ -28,6 +28,7 @@ from everlearn.cli import (
     schedule,
     serve_metrics,
     servers,
+    unbar,
     worker,
 )
 from everlearn.cli.context import Installation
@@ -65,7 +66,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, history, consumers, approve, repair, collect, schedule, worker, serve_metrics):
+for part in (servers, nights, history, consumers, approve, unbar, repair, collect, schedule, worker, serve_metrics):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedule.schedule, name="schedule")

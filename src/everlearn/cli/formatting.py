@@ -15,6 +15,7 @@ from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
 from everlearn.registry.base_identity import newest_digest
 from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
+from everlearn.registry.night_lookup import SHOWN
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -102,7 +103,7 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
         ("base", newest_digest(manifest.base_fingerprint)[:16]),
         ("data", manifest.data_digest[:16]),
         ("measured on", describe_items(own_items(manifest.metrics))),
-        ("cycle", entry.cycle_key[:16]),
+        ("cycle", entry.cycle_key[:SHOWN]),
         ("code", manifest.code_version),
         *((name, f"{ref.size:,} bytes, {ref.digest[:16]}") for name, ref in sorted(manifest.files.items())),
         *(
@@ -116,6 +117,31 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
         from everlearn.gate.decision_record import Decision
 
         parts += ["", decision_table(Decision.from_dict(manifest.decision))]
+    return Group(*parts)
+
+
+def short_cycle(event: Event) -> str | None:
+    """Return the beginning of the cycle key of a night, which names it in commands; None for another event."""
+    return None if event.cycle_key is None else event.cycle_key[:SHOWN]
+
+
+def night_table(event: Event) -> RenderableType:
+    """Return a night without a version for people: how it ended and why, and the gate's table, if it got that far."""
+    decision = event.detail.get("decision")
+    rows = [
+        ("night", str(event.kind).replace("_", " ")),
+        ("ended", f"{format_time(event.at)} UTC by {event.actor}"),
+        ("why", event.reason),
+        ("measured on", describe_items(own_items(event.detail.get("metrics", {})))),
+        ("cycle", event.cycle_key),
+        ("event", f"{event.sequence}, {event.digest[:16]}"),
+        ("report", f"everlearn report {short_cycle(event)}" if event.detail.get("report") else "none: it ended early"),
+    ]
+    parts: list[RenderableType] = [table("", "", rows=rows)]
+    if decision:
+        from everlearn.gate.decision_record import Decision
+
+        parts += ["", decision_table(Decision.from_dict(decision))]
     return Group(*parts)
 
 

@@ -1,4 +1,4 @@
-"""`status`, `history`, `show`, `rollback`, `promote`, `report`: the published versions of a line.
+"""`status`, `history`, `show`, `rollback`, `promote`, `report`: the versions and nights of a line.
 
 None of these needs torch, Great Expectations or Prefect: a rollback must work on a machine without them.
 """
@@ -15,12 +15,14 @@ from everlearn.cli import formatting, waiting
 from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, table
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.events_client import CHANGED, emit
-from everlearn.registry.events import EventKind
+from everlearn.registry.events import Event, EventKind
+from everlearn.registry.manifest import ObjectRef
+from everlearn.registry.night_lookup import SHOWN, find_night
 from everlearn.serving.rollout_status import read_rollout_status
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
-    from everlearn.registry.events import Event
+    from everlearn.registry.line_state import VersionEntry
     from everlearn.registry.versions import Registry
 
 app = typer.Typer()
@@ -33,7 +35,10 @@ def check_reason(reason: str) -> str:
     return reason
 
 
-Ref = Annotated[str, typer.Argument(metavar="VERSION", help="v0001, or champion.")]
+Ref = Annotated[
+    str,
+    typer.Argument(metavar="VERSION|CYCLE", help="v0001, champion, or the beginning of a cycle that `history` shows."),
+]
 Verification = Annotated[
     Literal["quick", "full"],
     typer.Option(help="Check of the target's bytes: compare the store's checksums, or read and hash all of them."),
@@ -84,14 +89,19 @@ def history(
 ) -> None:
     """Show the events of the line, the newest first.
 
-    Each event (published, rejected, rolled back, …) has a time, an actor and a reason. Events are never removed.
+    Each event (published, rejected, rolled back, …) has a time, an actor and a reason. Events are never removed. The cycle
+    of a night names it for `show` and `report`, also if it made no version.
 
-    everlearn history --limit 5
+        everlearn history --limit 5
     """
     installation: Installation = context.obj
     events = list(reversed(installation.registry().state().history))[:limit]
-    rows = [(event.sequence, formatting.format_time(event.at), event.sentence, event.actor) for event in events]
-    text = table("#", "when (UTC)", "what and why", "who", rows=rows) if events else "nothing has happened yet"
+    rows = [
+        (event.sequence, formatting.format_time(event.at), formatting.short_cycle(event), event.sentence, event.actor)
+        for event in events
+    ]
+    names = ("#", "when (UTC)", "cycle", "what and why", "who")
+    text = table(*names, rows=rows) if events else "nothing has happened yet"
     print_result([formatting.event_facts(event) for event in events], as_json=json, text=text)
 
 
@@ -104,12 +114,13 @@ def show(
     bom: Annotated[bool, typer.Option("--bom", help="Print its CycloneDX bill of materials instead.")] = False,
     json: Json = False,
 ) -> None:
-    """Show a version: its origin, its files, and why it passed the gate.
+    """Show a version: its origin, its files, and why it passed the gate; or a night without a version, and why.
 
-    All facts come from its manifest, whose digest and signature are verified first. Provenance and bill of materials are
-    JSON documents that the manifest names by their digests.
+    All facts come from signed documents, whose digest and signature are verified first: the manifest of a version, or the
+    event that ended the night. Provenance and bill of materials are JSON documents that the manifest names by their digests.
 
         everlearn show v0001
+        everlearn show 3f9c0a71          # a rejected or insufficient night
         everlearn show champion --json | jq .decision
         everlearn show champion --bom > bom.json
     """
@@ -117,7 +128,11 @@ def show(
         raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
     installation: Installation = context.obj
     registry = installation.registry()
-    entry = registry.resolve(version)
+    entry = find_night(version, registry.state(), line=registry.line)
+    if isinstance(entry, Event):
+        require_no_documents(entry, asked=provenance or bom)
+        print_result(formatting.event_facts(entry), as_json=json, text=formatting.night_table(entry))
+        return
     manifest = registry.manifest(entry.version)
     if provenance or bom:
         kind = "provenance" if provenance else "bom"
@@ -127,6 +142,12 @@ def show(
     print_result(
         formatting.version_facts(entry, manifest), as_json=json, text=formatting.version_table(entry, manifest)
     )
+
+
+def require_no_documents(night: Event, *, asked: bool) -> None:
+    """Raise NotFoundError if provenance or bill of materials were asked for of a night without a version."""
+    if asked:
+        raise NotFoundError(f"the night {str(night.cycle_key)[:SHOWN]} made no version, so it has neither document")
 
 
 @app.command()
@@ -185,7 +206,7 @@ def promote(
 ) -> None:
     """Make a published version the champion, after the same checks as a rollback.
 
-    A version that was barred by a rollback is refused. Promoting the champion changes nothing.
+    A version that was barred by a rollback is refused until `everlearn unbar`. Promoting the champion changes nothing.
 
         everlearn promote v0008 --reason "it was the data source, not the version"
     """
@@ -215,7 +236,7 @@ def change_payload(event: Event, *, champion: str | None) -> dict[str, Any]:
 
 
 def print_change(
-    registry: Registry, facts: dict[str, Any], *, sentences: list[str], wait: float | None, as_json: bool
+    registry: Registry, facts: dict[str, Any], *, sentences: list[str], wait: float | None = None, as_json: bool
 ) -> None:
     """Print what has changed and the rollout status, and wait `wait` seconds for consumers, if given."""
     status = read_rollout_status(registry)
@@ -234,26 +255,42 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Fetch the report of the night that made a version.
+    """Fetch the report of a night: of the one that made a version, or of one that was rejected or undecided.
 
     The report is one HTML page without external resources.
 
     everlearn report v0001
     everlearn report champion --to night.html
+    everlearn report 3f9c0a71
     """
     installation: Installation = context.obj
     registry = installation.registry()
-    name = registry.resolve(version).version
-    page = registry.manifest(name).report
-    if page is None:
-        raise NotFoundError(f"{name} was published without a report; `everlearn show {name}` shows its gate decision")
+    night = find_night(version, registry.state(), line=registry.line)
+    name, page = report_of(registry, night)
     path = to or installation.home / "reports" / f"{name}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(registry.get_object(page))
     partial.replace(path)
-    print_result({"version": name, "report": str(path)}, as_json=json, text=str(path))
+    made = None if isinstance(night, Event) else night.version
+    facts = {"version": made, "cycle_key": night.cycle_key, "report": str(path)}
+    print_result(facts, as_json=json, text=str(path))
     print_note("open it in a browser")
     site = installation.site()
     if site.is_running():
         print_note(f"the whole line: {site.url}")
+
+
+def report_of(registry: Registry, night: VersionEntry | Event) -> tuple[str, ObjectRef]:
+    """Return a name for the page, and the report of a night. NotFoundError if it has none."""
+    if not isinstance(night, Event):
+        page = registry.manifest(night.version).report
+        if page is None:
+            raise NotFoundError(
+                f"{night.version} was published without a report; `everlearn show {night.version}` shows its gate decision"
+            )
+        return night.version, page
+    name, digest = str(night.cycle_key)[:SHOWN], night.detail.get("report")
+    if digest is None:
+        raise NotFoundError(f"the night {name} has no report; it ended before the gate: {night.sentence}")
+    return name, ObjectRef(digest=digest, size=0)  # the event has no size; the bytes are hashed when they are read

@@ -102,7 +102,7 @@ def _plan(
 
     if adopt is not None:
         return plan_adoption(store, findings, adopt, verifier=verifier)
-    if not repair or findings.is_clean:
+    if not repair or (findings.is_clean and not findings.lost):
         return None
     try:
         return plan_repair(store, findings, verifier=verifier)
@@ -139,6 +139,7 @@ def _facts(findings: Findings, done: list[RepairPlan]) -> dict[str, Any]:
         "head": [asdict(fault) for fault in findings.head],
         "damaged": [asdict(fault) for fault in findings.damaged],
         "missing": [asdict(fault) for fault in findings.missing],
+        "lost": [asdict(fault) for fault in findings.lost],
         "unreferenced": list(findings.unreferenced),
         "orphan_tips": [{"digest": tip.digest} | tip.to_content() for tip in findings.orphan_tips],
         "done": [sentence for plan in done for sentence in _describe_plan(plan)],
@@ -150,6 +151,7 @@ def _summary(findings: Findings, done: list[RepairPlan]) -> str:
     lines = [f"done: {sentence}" for plan in done for sentence in _describe_plan(plan)]
     lines += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
     lines += [f"missing: {_sentence(fault)}" for fault in findings.missing]
+    lines += [f"lost report: {_sentence(fault)}; no version needs it" for fault in findings.lost]
     lines += [f"unreferenced: {key}" for key in findings.unreferenced[:MAX_LISTED]]
     if len(findings.unreferenced) > MAX_LISTED:
         lines.append(

@@ -43,7 +43,10 @@ def require_unbarred(entry: VersionEntry, state: State) -> None:
     """Raise RegistryError if the version was rolled back or refused."""
     if entry.barred:
         good = [each for each in state.versions if not state.versions[each].barred]
-        raise RegistryError(f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}")
+        raise RegistryError(
+            f"{entry.version} is barred; not barred: {', '.join(good) or 'none, but base'}; "
+            f"`everlearn unbar {entry.version}` lifts that"
+        )
 
 
 def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:

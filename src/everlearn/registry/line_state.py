@@ -50,7 +50,7 @@ class State:
     tip            digest of the newest event
     champions      stack of champions that a rollback can return to, the current one last; starts with None
     ever_champion  versions that were champion at any time, in the order of their first time
-    flagged        data digests of nights that were rolled back, for review
+    flagged        data digests of nights that were rolled back, for review; until their version is unbarred
     cycles         the event that ended each cycle, by cycle key
     """
 
@@ -181,8 +181,10 @@ class _Folding:
                 self._make_champion(event.detail["version"], event)
             case EventKind.ROLLED_BACK:
                 self._roll_back(event)
-            case EventKind.BARRED | EventKind.UNBARRED:
-                self._put(replace(self._entry(event), barred=event.kind is EventKind.BARRED))
+            case EventKind.BARRED:
+                self._put(replace(self._entry(event), barred=True))
+            case EventKind.UNBARRED:
+                self._unbar(self._entry(event))
             case EventKind.APPROVED:
                 self._put(replace(self._entry(event), approved=True))
             case EventKind.RETIRED:
@@ -222,6 +224,12 @@ class _Folding:
         del self.champions[-1]
         self._return_to(event.detail["to"], event)
         self.flagged[entry.data_digest] = None
+
+    def _unbar(self, entry: VersionEntry) -> None:
+        """Lift the bar, and the flag of the data, unless another barred version was trained on the same data."""
+        self._put(replace(entry, barred=False))
+        if not any(each.barred and each.data_digest == entry.data_digest for each in self.versions.values()):
+            self.flagged.pop(entry.data_digest, None)
 
     def _retire(self, event: Event) -> None:
         for version in event.detail["versions"]:

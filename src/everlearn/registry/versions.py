@@ -219,6 +219,19 @@ class Registry:
         self._log.append(propose)
         return self.cached_state.versions[version]
 
+    def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Let a barred version be champion and parent again. The champion does not change. Idempotent."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = resolve(version, state, line=self.line)
+            if not entry.barred:
+                return state.history[-1]
+            require_files(entry)
+            return Draft(kind=EventKind.UNBARRED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._log.append(propose)
+        return self.cached_state.versions[version]
+
     def rollback(
         self, to: str | None = None, *, reason: str, actor: str, keep: bool = False, verify: Verify = "quick"
     ) -> Rollback:

@@ -13,10 +13,12 @@ import typer
 from everlearn.canonical_json import canonical
 from everlearn.cli.waiting import parse_duration
 from everlearn.errors import BadInputError, LateError, NotFoundError, RegistryError, StoreError
+from everlearn.gate.decision_record import Outcome
 from everlearn.registry.bill_of_materials import bill
 from everlearn.registry.events import EventKind
 from everlearn.registry.provenance import statement
 from everlearn.storage.s3 import S3Store
+from tests.everlearn.cli.conftest import DECISION
 from tests.support.line import CONFIG, adapter, candidate
 from tests.support.manifests import MANIFEST, RUN
 
@@ -349,6 +351,52 @@ def test_report_fetches_one_page(
     assert page.read_text(encoding="utf-8") == "<html>the night</html>"
     assert everlearn("report", "v0001", "--to", str(tmp_path / "n.html"), "--json").facts["version"] == "v0001"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["n.html", "params.yaml"]
+
+
+def record_night(registry: Registry, kind: EventKind, *, cycle_key: str, complete: bool = True) -> None:
+    """Record a night without a version, as `tasks.publish` does; one that is not complete ended before the gate."""
+    decision = replace(DECISION, outcome=Outcome.FAIL).to_dict()
+    report = registry.put_object(f"<html>{cycle_key}</html>".encode()).digest
+    detail = {"report": report, "decision": decision} if complete else {"data_digest": "d" * 64}
+    registry.record(kind, cycle_key=cycle_key, reason="skills got worse", actor="night", detail=detail)
+
+
+@pytest.mark.parametrize("kind", [EventKind.REJECTED, EventKind.INSUFFICIENT])
+def test_a_night_without_version_is_shown_by_its_cycle(
+    everlearn: Callable[..., Ended], registry: Registry, tmp_path: Path, kind: EventKind
+) -> None:
+    key = "ab12" * 16
+    record_night(registry, kind, cycle_key=key)
+    assert key[:8] in everlearn("history").out
+    shown = everlearn("show", key[:12])
+    assert shown.code == 0
+    assert "gate: FAIL" in shown.out
+    assert "skills got worse" in shown.out
+    assert f"everlearn report {key[:8]}" in shown.out
+    assert everlearn("show", key[:4], "--json").facts["detail"]["decision"]["outcome"] == "FAIL"
+    page = tmp_path / "night.html"
+    facts = everlearn("report", key[:6], "--to", str(page), "--json").facts
+    assert facts == {"version": None, "cycle_key": key, "report": str(page)}
+    assert page.read_text(encoding="utf-8") == f"<html>{key}</html>"
+    refused = everlearn("show", key, "--bom")
+    assert (refused.code, "made no version" in refused.err) == (NotFoundError.exit_code, True)
+
+
+def test_a_night_that_ended_before_the_gate_has_no_report(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    record_night(registry, EventKind.NO_NEW_DATA, cycle_key="cd34" * 16, complete=False)
+    assert "none: it ended early" in everlearn("show", "cd34").out
+    ended = everlearn("report", "cd34")
+    assert (ended.code, "no report; it ended before the gate" in ended.err) == (NotFoundError.exit_code, True)
+
+
+def test_a_cycle_that_published_shows_its_version(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path
+) -> None:
+    publish()
+    assert everlearn("show", "0" * 12, "--json").facts["version"] == "v0001"
+    assert everlearn("report", "0000", "--to", str(tmp_path / "n.html"), "--json").facts["version"] == "v0001"
+    unknown = everlearn("report", "feed")
+    assert (unknown.code, "00000000 (published v0001)" in unknown.err) == (RegistryError.exit_code, True)
 
 
 def test_an_unreachable_store_names_the_remedy(everlearn: Callable[..., Ended], tmp_path: Path) -> None:

@@ -58,6 +58,22 @@ def test_fsck_names_damage_and_ends_with_5(
     assert [fault["key"] for fault in again.facts["damaged"]] == [key]
 
 
+def test_a_lost_report_is_no_fault_and_is_put_back(
+    everlearn: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = registry.put_object(b"<html>").digest
+    registry.record(EventKind.REJECTED, cycle_key="k" * 64, reason="worse", actor="night", detail={"report": report})
+    assert everlearn("fsck", "--json").facts["unreferenced"] == []
+    key = f"{registry.line}/objects/sha256/{report}"
+    registry.store.delete(key)
+    ended = everlearn("fsck", "--repair")
+    assert ended.code == 0
+    assert f"lost report: {key}: event 1 (rejected) names it as its report; no version needs it" in ended.out
+    monkeypatch.setattr(S3Store, "versions", lambda *_: iter([Blob(data=b"<html>", etag="")]))
+    facts = everlearn("fsck", "--repair", "--json").facts
+    assert (facts["lost"], facts["done"]) == ([], [f"put back {key} from an older content of the bucket"])
+
+
 def test_repair_restores_objects_and_keeps_head(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,18 @@ class Line(RuleBasedStateMachine):
             self.model.crown(name)
             self.model.history.append(EventKind.PROMOTED)
 
+    @rule(choice=CHOICES, anew=st.booleans())
+    def unbar(self, choice: int, *, anew: bool) -> None:
+        name = self.named(choice)
+        if name not in self.model.versions or (self.model.versions[name].barred and self.model.versions[name].retired):
+            with pytest.raises(EverlearnError):
+                self.open(anew=anew).unbar(name, reason="r", actor="ada")
+            return
+        assert not self.open(anew=anew).unbar(name, reason="r", actor="ada").barred
+        if self.model.versions[name].barred:
+            self.model.versions[name].barred = False
+            self.model.history.append(EventKind.UNBARRED)
+
     @rule(to=st.one_of(st.sampled_from([None, BASE]), CHOICES), keep=st.booleans(), anew=st.booleans())
     def roll_back(self, to: str | int | None, *, keep: bool, anew: bool) -> None:
         self._roll_back(self.named(to) if isinstance(to, int) else to, keep=keep, anew=anew)

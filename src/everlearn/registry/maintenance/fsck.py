@@ -5,6 +5,7 @@
     damaged        bytes that differ from their digest, an untrusted signature, a history that breaks a rule, a HEAD that
                    is older than a committed event
     missing        referred to, but not there
+    lost           the missing report of a night without a version; not a fault, nothing depends on it
     unreferenced   referred to by nothing: left by a crash or a lost race; not a fault, `everlearn gc` removes it
     orphan tips    events after the history that no HEAD is known to have named: lost races, as far as is known
 
@@ -61,6 +62,7 @@ class Findings:
     head: tuple[Damage, ...]
     damaged: tuple[Damage, ...]
     missing: tuple[Damage, ...]
+    lost: tuple[Damage, ...]
     unreferenced: tuple[str, ...]
     orphan_tips: tuple[Event, ...]
     named: str | None
@@ -69,7 +71,7 @@ class Findings:
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is no fault. Unreferenced objects and orphan tips are none."""
+        """Whether there is no fault. Lost reports, unreferenced objects and orphan tips are none."""
         return not (self.head or self.damaged or self.missing)
 
 
@@ -133,15 +135,18 @@ class _Walk:
             damaged=tuple(
                 Damage(key=key, why=why) for key, why in sorted(self._held.faults.items()) if self._matters(key)
             ),
-            missing=tuple(
-                Damage(key=key, why=why) for key, why in sorted(self._needed.items()) if key not in self._held.sizes
-            ),
+            missing=self._absent(self._needed),
+            lost=self._absent(self._references.reports),
             unreferenced=() if self._head_faults or not is_whole else tuple(sorted(surplus)),
             orphan_tips=orphans,
             named=named,
             trail=tuple(trail),
             evidence=tuple(each for each in evidence if each.event in self._held.events),
         )
+
+    def _absent(self, named: dict[str, str]) -> tuple[Damage, ...]:
+        """Return the keys that are not there, with what names them."""
+        return tuple(Damage(key=key, why=why) for key, why in sorted(named.items()) if key not in self._held.sizes)
 
     def _event_of_head(self) -> str | None:
         """Return the event that HEAD names, if it or a copy of it is there."""

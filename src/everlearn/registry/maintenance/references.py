@@ -1,6 +1,7 @@
 """References: what HEAD, the events and the manifests of a line name, for everything that removes, checks or restores.
 
-    needed   must be there: the chain, its snapshots, the manifests and files of versions that stay, reports of nights
+    needed   must be there: the chain, its snapshots, the manifests and files of versions that stay
+    reports  reports of nights without a version: kept, but no version and no history is broken without them
     named    any digest in a document that stays, in whatever field. A field that a later release adds, such as a suite
              or a report of another kind, is thus never garbage, even for a release that does not know the field
 
@@ -28,12 +29,14 @@ class References:
     """The keys that the documents of a line name, as far as these were added.
 
     needed   why a key must be there, by key
+    reports  which event names a report, by key
     named    every key that a digest in one of the documents may stand for
     """
 
     def __init__(self, line: str) -> None:
         self._line = line
         self.needed: dict[str, str] = {}
+        self.reports: dict[str, str] = {}
         self.named: set[str] = set()
 
     def add_head(self, event: str, *, why: str = "HEAD names it") -> None:
@@ -56,13 +59,14 @@ class References:
         """Add what else an event names, such as the report of a night without a version."""
         report = event.detail.get("report")
         if is_digest(report):
-            self._need(str(report), f"event {event.sequence} ({event.kind}) names it as its report")
+            why = f"event {event.sequence} ({event.kind}) names it as its report"
+            self.reports.setdefault(object_key(self._line, str(report)), why)
         self._name(event.detail)
 
     @property
     def keys(self) -> frozenset[str]:
         """All keys that are needed or named. Any other is unreferenced."""
-        return frozenset(self.named | self.needed.keys())
+        return frozenset(self.named | self.needed.keys() | self.reports.keys())
 
     def add_version(self, version: str, *, manifest: str) -> None:
         """Add the manifest of a version that stays, by its digest."""

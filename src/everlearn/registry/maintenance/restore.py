@@ -58,7 +58,7 @@ def plan_repair(store: Store, findings: Findings, *, verifier: Verifier) -> Repa
     Raises:
         IntegrityError: HEAD is lost and nothing proves where it was, or the proofs contradict each other.
     """
-    lost = [fault.key for fault in (*findings.damaged, *findings.missing)]
+    lost = [fault.key for fault in (*findings.damaged, *findings.missing, *findings.lost)]
     put_back = tuple(key for key in lost if _older(store, key) is not None)
     if not findings.head or put_back:
         # HEAD is repaired by a second plan: the events that it depends on must be readable first.

@@ -1,0 +1,59 @@
+"""`unbar`: let a version that was rolled back or refused serve again."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everlearn.cli import formatting
+from everlearn.cli.history import Reason, Yes, change_payload, print_change
+from everlearn.cli.output import Json, confirm, is_interactive
+from everlearn.orchestration.events_client import CHANGED, emit
+from everlearn.registry.events import Event, EventKind
+
+if TYPE_CHECKING:
+    from everlearn.cli.context import Installation
+
+app = typer.Typer()
+
+
+@app.command()
+def unbar(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="v0001")],
+    *,
+    reason: Reason,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Let a barred version be champion and parent again. The champion does not change.
+
+    A rollback bars the version that it leaves, and `approve --refuse` the one that it refuses. Unbarring also lifts the flag
+    of the night's data. A refused version then waits for approval again. Unbarring a version that is not barred changes
+    nothing.
+
+        everlearn unbar v0001 --reason "the data source was at fault, not the version"
+        everlearn promote v0001 --reason "it serves again"
+    """
+    installation: Installation = context.obj
+    registry = installation.registry()
+    before = registry.state()
+    if is_interactive(yes=yes):
+        confirm(f"Unbar {version}, so that it can be champion and parent again?")
+    entry = registry.unbar(version, reason=reason, actor=getpass.getuser())
+    lifted = [each for each in registry.cached_state.history[before.sequence :] if _lifts(each, version=entry.version)]
+    facts: dict[str, Any] = formatting.event_facts(lifted[-1]) if lifted else {}
+    sentences = [f"{entry.version} is not barred: nothing was changed"]
+    if lifted:
+        emit(CHANGED, line=registry.line, payload=change_payload(lifted[-1], champion=registry.cached_state.champion))
+        command = "approve" if entry.version in registry.cached_state.waiting else "promote"
+        sentences = [lifted[-1].sentence, f'to let it serve: everlearn {command} {entry.version} --reason "…"']
+    print_change(
+        registry, facts | {"version": entry.version, "changed": bool(lifted)}, sentences=sentences, as_json=json
+    )
+
+
+def _lifts(event: Event, *, version: str) -> bool:
+    return event.kind is EventKind.UNBARRED and event.detail["version"] == version
