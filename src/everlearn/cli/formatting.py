@@ -14,8 +14,8 @@ from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
 from everlearn.registry.base_identity import newest_digest
-from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
 from everlearn.registry.night_lookup import SHOWN
+from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
 
 if TYPE_CHECKING:
     from datetime import datetime
