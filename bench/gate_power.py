@@ -1,6 +1,6 @@
 """Error rates of the gate, by simulation through its own decision functions.
 
-    python -m bench.gate_power [--nights 400] [--lines 240] [--json]
+    python -m bench.gate_power [--nights 400] [--lines 600] [--json]
 
 Four policies answer the same items: candidate, parent, base and best version. Each two differ on the same share of items
 (`--discordance`), and the candidate is compared with the three others at once. Items are independent.
@@ -26,7 +26,7 @@ import os
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.best_versions import Published, best_versions
+from everlearn.gate.best_versions import best_version
 from everlearn.gate.decision import Against, Comparison, Decision, decide
 from everlearn.gate.evidence import Changes, SuiteCounts
 from everlearn.settings import GateSettings
@@ -51,6 +51,7 @@ ITEMS, SUITES, OWN, GENERATED = 700, (1, 3, 6, 10), 31, 169
 LINES = (1, 3, 6)
 SOLVED = 0.7
 """Share of items that every policy answers correctly in truth."""
+BASE = "base"
 PUBLICATIONS, FALLING, LOSS = 12, 16, 0.005
 GATE = GateSettings()
 BASELINES = (Against.PARENT, Against.BASE, Against.BEST)
@@ -159,16 +160,15 @@ def redrawn(
 
 @dataclass
 class Line:
-    """A line of versions in simulation: `answers` of each version by name, and what was published."""
+    """A line of versions in simulation: `answers` of the base model and of each version by name."""
 
-    answers: dict[str | None, Answers]
+    answers: dict[str, Answers]
     solved: float = SOLVED
-    published: list[Published] = field(default_factory=list)
 
     @property
-    def champion(self) -> str | None:
-        """Name of the newest version; None is the base model."""
-        return self.published[-1].version if self.published else None
+    def champion(self) -> str:
+        """Name of the newest version, which is the base model at first."""
+        return list(self.answers)[-1]
 
     def night(self, rng: np.random.Generator, *, discordance: float, lost: float) -> bool:
         """Judge a candidate that differs from the champion and truly loses `lost`. Return whether it was published."""
@@ -176,21 +176,20 @@ class Line:
         rows = [row for suite in range(len(candidate)) for row in self._compared(suite, candidate[suite])]
         decision = decide([*improved_target(), *rows], settings=GATE)
         if decision.passed:
-            version = f"v{len(self.published) + 1}"
-            self.published.append(Published(version=version, parent=self.champion, decision=decision))
-            self.answers[version] = candidate
+            self.answers[f"v{len(self.answers)}"] = candidate
             self.solved -= lost
         return decision.passed
 
     def _compared(self, suite: int, candidate: Answers) -> list[Comparison]:
-        name, baselines = f"s{suite}", {Against.PARENT: self.champion}
-        if self.published:
-            baselines[Against.BASE] = None
-            best = best_versions(self.published).get(name)
-            if best not in (None, self.champion):
-                baselines[Against.BEST] = best
+        baselines = {Against.PARENT: self.champion}
+        shares = {name: answers[suite].mean() for name, answers in self.answers.items() if name != BASE}
+        best = best_version(shares, items=ITEMS)
+        if best is not None:
+            baselines[Against.BASE] = BASE
+        if best not in (None, self.champion):
+            baselines[Against.BEST] = best
         return [
-            compared(name, SuiteKind.SKILL, self.answers[baseline][suite], candidate, against=against)
+            compared(f"s{suite}", SuiteKind.SKILL, self.answers[baseline][suite], candidate, against=against)
             for against, baseline in baselines.items()
         ]
 
@@ -199,7 +198,7 @@ def lines(
     rng: np.random.Generator, *, count: int, length: int, suites: int, discordance: float, lost: float
 ) -> dict[str, Any]:
     """Return what becomes of lines whose candidates each truly lose `lost`: by night, the share that passes."""
-    drawn = [Line(answers={None: rng.random((suites, ITEMS)) < SOLVED}) for _ in range(count)]
+    drawn = [Line(answers={BASE: rng.random((suites, ITEMS)) < SOLVED}) for _ in range(count)]
     passed = np.array([[each.night(rng, discordance=discordance, lost=lost) for each in drawn] for _ in range(length)])
     return summary(passed, lost=lost) | {"suites": suites}
 
@@ -261,7 +260,7 @@ def measure(*, nights: int, count: int, discordance: float, seed: int) -> dict[s
             for suites in LINES
         ],
         "falling_lines": [
-            lines(rng, suites=suites, length=FALLING, lost=LOSS, count=count, discordance=discordance)
+            lines(rng, suites=suites, length=FALLING, lost=LOSS, count=max(1, count // 3), discordance=discordance)
             for suites in LINES
         ],
     }
@@ -289,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, write the figures, and print them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--nights", type=int, default=400)
-    parser.add_argument("--lines", type=int, default=240)
+    parser.add_argument("--lines", type=int, default=600)
     parser.add_argument("--discordance", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)

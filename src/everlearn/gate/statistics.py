@@ -151,6 +151,11 @@ def power_to_improve(n: int, *, gain: float, discordance: float, alpha: float) -
     return float((binom.pmf(counts, n, changed) * shown).sum())
 
 
+def normal_quantile(chance: float) -> float:
+    """Return the value below which a standard normal lies with this probability."""
+    return _NORMAL.inv_cdf(chance)
+
+
 def holm(p_values: Sequence[float], *, alpha: float) -> list[bool]:
     """Return which hypotheses Holm's step-down procedure (1979) rejects, in the order given."""
     rejected = [False] * len(p_values)
