@@ -2,7 +2,8 @@
 
 A problem is a sum of up to 12 terms of the default families; its group of answers are right ones in many forms, near
 misses (a coefficient, a sign, a forgotten or doubled term, another function's antiderivative) and text that is no
-expression. The truth is computer algebra's: SymPy reads the text and differentiates it, mpmath compares that with the
+expression of the strict grammar; where it is usual notation, its truth is that of the expression that it was made from.
+The truth is computer algebra's: SymPy reads the text and differentiates it, mpmath compares that with the
 integrand at several points, to 50 digits. What SymPy cannot read or evaluate is no antiderivative.
 """
 
@@ -43,26 +44,27 @@ FORMS = (
     (r"(?<!/)x\^3", r"x*x^2"),
     (r"/x\^(\d+)$", r"*x^(-\1)"),
 )
-BREAKS = (
-    (r"\)$", ""),
-    (r"\*", ""),
-    (r"^", "<3> "),
-    (r"$", " +"),
-    (r"^", "= "),
-    (r"x", "y"),
-    (r"^(.*)$", r"\\frac{\1}{1}"),
-    (r"^(.*)$", r"primitive(\1)"),
-    (r"^.*$", ""),
+BREAKS = (  # the ones with True leave usual notation, or text that has two readings
+    (r"\)$", "", False),
+    (r"\*", "", True),
+    (r"^", "<3> ", False),
+    (r"$", " +", False),
+    (r"^", "= ", True),
+    (r"x", "y", False),
+    (r"^(.*)$", r"\\frac{\1}{1}", True),
+    (r"^(.*)$", r"primitive(\1)", False),
+    (r"^.*$", "", False),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerCase:
-    """One answer to one problem, and its kind."""
+    """One answer to one problem, and its kind. `meant` is the strict form of an answer in usual notation."""
 
     statement: str
     answer: str
     kind: str  # right, near miss, malformed
+    meant: str = ""
 
 
 def draw(*, count: int, seed: int) -> list[AnswerCase]:
@@ -74,12 +76,14 @@ def draw(*, count: int, seed: int) -> list[AnswerCase]:
         statement = join_sum([question for question, _ in pairs])
         for _ in range(GROUP):
             kind = rng.choices(("right", "near miss", "malformed"), weights=(9, 9, 2))[0]
-            answer = _written(pairs, kind, rng)
-            found.setdefault((statement, answer), AnswerCase(statement=statement, answer=answer, kind=kind))
+            answer, meant = _written(pairs, kind, rng)
+            case = AnswerCase(statement=statement, answer=answer, kind=kind, meant=meant)
+            found.setdefault((statement, answer), case)
     return list(found.values())[:count]
 
 
-def _written(pairs: list[tuple[Term, Term]], kind: str, rng: random.Random) -> str:
+def _written(pairs: list[tuple[Term, Term]], kind: str, rng: random.Random) -> tuple[str, str]:
+    """Return an answer, and the one that it was made from where it is in usual notation."""
     terms = [answer for _, answer in pairs]
     if kind == "near miss":
         at = rng.randrange(len(terms))
@@ -90,10 +94,11 @@ def _written(pairs: list[tuple[Term, Term]], kind: str, rng: random.Random) -> s
         rng.shuffle(terms)
     if rng.random() < 0.2:
         terms.append(Term(sign=rng.choice("+-"), body=str(rng.randint(1, 9))))
-    text = join_sum(terms) if terms else "0"
+    text, meant = join_sum(terms) if terms else "0", ""
     if kind == "malformed":
-        text = re.sub(*rng.choice(BREAKS), text, count=1)
-    return text.replace(" ", "") if rng.random() < 0.2 else text
+        pattern, by, is_usual = rng.choice(BREAKS)
+        text, meant = re.sub(pattern, by, text, count=1), text if is_usual else ""
+    return text.replace(" ", "") if rng.random() < 0.2 else text, meant
 
 
 def _rewritten(term: Term, rng: random.Random) -> Term:
@@ -125,7 +130,8 @@ def is_right(case: AnswerCase) -> bool:
     try:
         with mpmath.workdps(2 * DIGITS):
             return all(
-                abs(_slope(case.answer)(mpmath.mpf(point)) - wanted) <= mpmath.mpf(10) ** -DIGITS * (1 + abs(wanted))
+                abs(_slope(case.meant or case.answer)(mpmath.mpf(point)) - wanted)
+                <= mpmath.mpf(10) ** -DIGITS * (1 + abs(wanted))
                 for point, wanted in zip(POINTS, _values(case.statement), strict=True)
             )
     except UNREADABLE:

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn.domains.integration.domain import Integration
 from everlearn.domains.integration.grammar import parse, render
 from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError
-from everlearn.domains.integration.numeric_verifier import verify
 from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import Ruling
@@ -44,6 +44,7 @@ class Outcome:
     read: int
     correct: int
     wrong: int
+    unreadable: int
     undecided: int
     perturbed: int
     unchanged: int
@@ -81,6 +82,7 @@ def load(path: Path) -> list[dict[str, str]]:
 def judge(items: Sequence[dict[str, str]], *, rate: float) -> Outcome:
     """Judge all items and their perturbations; `rate` is the verdicts a second measured elsewhere."""
     counts: Counter[str] = Counter()
+    verify = Integration().verify
     explained: dict[str, str] = {}
     for item in items:
         try:
@@ -105,6 +107,7 @@ def judge(items: Sequence[dict[str, str]], *, rate: float) -> Outcome:
         read=len(items) - counts["unread"],
         correct=counts[Ruling.CORRECT],
         wrong=counts[Ruling.WRONG],
+        unreadable=counts[Ruling.UNREADABLE],
         undecided=counts[Ruling.UNDECIDED],
         perturbed=sum(counts[f"perturbed {ruling}"] for ruling in Ruling),
         unchanged=counts["unchanged"],
@@ -185,6 +188,7 @@ def measure_rate(*, count: int, clock: Callable[[], float]) -> float:
         if number % 2:
             answers[rng.randrange(len(answers))] = draw_term(rng)[1]
         pairs.append((join_sum([question for question, _ in drawn]), join_sum(answers)))
+    verify = Integration().verify
     start = clock()
     for question, answer in pairs:
         verify(question, answer)

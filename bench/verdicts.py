@@ -135,6 +135,8 @@ def outcome(ruling: Ruling, *, right: bool) -> str:
     """Return the column of the table."""
     if ruling is Ruling.UNDECIDED:
         return "undecided"
+    if ruling is Ruling.UNREADABLE:
+        return "unreadable"
     if right:
         return "right accepts" if ruling is Ruling.CORRECT else "wrong rejects"
     return "wrong accepts" if ruling is Ruling.CORRECT else "right rejects"
@@ -148,7 +150,7 @@ def judge(cases: Sequence[AnswerCase], truth: Sequence[bool]) -> dict[str, Count
         column = outcome(domain.verify(each.statement, each.answer).ruling, right=right)
         table["all"][column] += 1
         table.setdefault(each.kind, Counter())[column] += 1
-        if column not in ("right accepts", "right rejects"):
+        if column not in ("right accepts", "right rejects", "unreadable"):
             print(f"{column}: {each.answer!r} for {each.statement!r}", file=sys.stderr)
     return table
 

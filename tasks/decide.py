@@ -31,8 +31,8 @@ def recheck_rewards(night: Night) -> None:
         answers = sorted({(row["statement"], row["answer"]) for row in rows})
         doubted = _recheck(answers, domain_name=night.settings.domain)
         report: dict[str, Any] = {"rewarded": len(rows), "checked": len(answers)}
-        for ruling in (Ruling.WRONG, Ruling.UNDECIDED):
-            report[ruling.lower()] = [row for row in doubted if row["ruling"] is ruling]
+        report["wrong"] = [row for row in doubted if row["ruling"].is_not_right]
+        report["undecided"] = [row for row in doubted if row["ruling"] is Ruling.UNDECIDED]
         work.put("check/rewards", as_json(report))
 
 

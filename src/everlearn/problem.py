@@ -12,11 +12,21 @@ ANSWER_FIELDS = ("answer", "antiderivative", "response", "completion", "solution
 
 
 class Ruling(StrEnum):
-    """Result of a verification. `UNDECIDED` (time limit, undefined expression, no method) never counts as `WRONG`."""
+    """Result of a verification.
+
+    `UNREADABLE`: the text is no answer in the domain's grammar. It is not right, in every count, and is told apart from
+    `WRONG` only where people read verdicts. `UNDECIDED` (time limit, undefined expression, no method) is neither.
+    """
 
     CORRECT = "CORRECT"
     WRONG = "WRONG"
+    UNREADABLE = "UNREADABLE"
     UNDECIDED = "UNDECIDED"
+
+    @property
+    def is_not_right(self) -> bool:
+        """Whether the answer was judged and is not right: `WRONG` or `UNREADABLE`, but not `UNDECIDED`."""
+        return self in (Ruling.WRONG, Ruling.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,8 @@ def test_outcomes_distinguish_each_mistake() -> None:
 
     assert judge(cases, [False, True, True])["all"] == {"wrong accepts": 1, "wrong rejects": 1, "undecided": 1}
     assert outcome(Ruling.WRONG, right=False) == "right rejects"
-    assert [ruling_of(said) for said in (True, False, None)] == list(Ruling)
+    assert outcome(Ruling.UNREADABLE, right=True) == "unreadable"
+    assert [ruling_of(said) for said in (True, False, None)] == [Ruling.CORRECT, Ruling.WRONG, Ruling.UNDECIDED]
 
 
 def test_alternative_verifiers_judge_the_same_answers() -> None:

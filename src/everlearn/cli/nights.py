@@ -126,8 +126,8 @@ def verify(
 
     An input line has "problem" (or "question", "prompt", "statement", "integrand") and "answer" (or "response",
     "completion", "solution", "antiderivative"), and optionally "id" and "domain". The file may be compressed by gzip. An
-    output line has "id", "verdict" (CORRECT, WRONG or UNDECIDED) and "reason". Counts go to standard error. Exit code 2:
-    a line is not valid; the others are judged nevertheless.
+    output line has "id", "verdict" (CORRECT, WRONG, UNREADABLE or UNDECIDED) and "reason". UNREADABLE: the answer cannot be
+    read, and is not right. Counts go to standard error. Exit code 2: a line is not valid; the others are judged nevertheless.
 
         everlearn verify answers.jsonl > verdicts.jsonl
         echo '{"problem": "2*x", "answer": "x^2 + 7"}' | everlearn verify -
@@ -137,9 +137,12 @@ def verify(
     installation: Installation = context.obj
     with open_input(file) as lines:
         counts = verify_lines(lines, sys.stdout, domain=installation.settings().domain)
-    print_note(f"{counts.lines} lines: {counts.correct} CORRECT, {counts.wrong} WRONG, {counts.undecided} UNDECIDED")
+    print_note(
+        f"{counts.lines} lines: {counts.correct} CORRECT, {counts.wrong} WRONG, {counts.unreadable} UNREADABLE, "
+        f"{counts.undecided} UNDECIDED"
+    )
     if not counts.is_clean:
-        raise BadInputError(f"{counts.unreadable} of them could not be understood; each output line has the reason")
+        raise BadInputError(f"{counts.invalid} of them could not be understood; each output line has the reason")
 
 
 @app.command()

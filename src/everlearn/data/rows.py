@@ -184,7 +184,8 @@ def _parse_row(line: bytes, where: str, domain: str, domains: _Domains, unused: 
         row = replace(
             row, id=_id(fields), domain=_clean(str(fields.get("domain") or domain)), statement=_statement(fields)
         )
-        return replace(row, canonical=_canonical(row, domains), text="")
+        statement, canonical = _read(row, domains)
+        return replace(row, statement=statement, canonical=canonical, text="")
     except InvalidLineError as error:
         return replace(row, fault=RowFault(error.fault), why=str(error))
     except _InvalidRowError as error:
@@ -201,18 +202,20 @@ def _statement(fields: dict[str, Any]) -> str | None:
     return next((_clean(text) for text in texts if isinstance(text, str) and text.strip()), None)
 
 
-def _canonical(row: Row, domains: _Domains) -> str:
+def _read(row: Row, domains: _Domains) -> tuple[str, str]:
+    """Return the statement as the domain keeps it, and its canonical form."""
     if row.statement is None:
         raise _InvalidRowError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}")
     domain = domains(str(row.domain))
     if isinstance(domain, str):
         raise _InvalidRowError(RowFault.DOMAIN, domain)
     try:
-        canonical = domain.canonical(row.statement)
-        domain.prompt(row.statement, rng=random.Random(0))  # noqa: S311 - only checks that a prompt can be made
+        statement = domain.problem(row.statement).statement
+        canonical = domain.canonical(statement)
+        domain.prompt(statement, rng=random.Random(0))  # noqa: S311 - only checks that a prompt can be made
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
-    return canonical
+    return statement, canonical
 
 
 def _clean(text: str) -> str:

@@ -3,8 +3,9 @@
     {"id": "a-17", "problem": "2*x", "answer": "x^2 + 7"}   ->   {"id": "a-17", "verdict": "CORRECT", "reason": "…"}
 
 Lines are read as those of new problems are (`json_lines`), and every name in `STATEMENT_FIELDS` and `ANSWER_FIELDS` is
-accepted. `domain` is optional; the default of `id` is the line number. The result for an invalid line is UNDECIDED, with a reason that names the line and what to change.
-Lines are verified one by one, so memory stays bounded for any input.
+accepted. `domain` is optional; the default of `id` is the line number. The result for an invalid line is UNDECIDED, with
+a reason that names the line and what to change; an answer that cannot be read in a valid line is UNREADABLE. Lines are
+verified one by one, so memory stays bounded for any input.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _EXAMPLE = '{"problem": "2*x", "answer": "x^2"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Numbers of lines by ruling. `unreadable` counts the invalid lines, which are also counted as undecided."""
+    """Numbers of lines by ruling. `invalid` counts the invalid lines, which are also counted as undecided."""
 
     lines: int
     correct: int
     wrong: int
-    undecided: int
     unreadable: int
+    undecided: int
+    invalid: int
 
     @property
     def is_clean(self) -> bool:
         """Whether every line was valid."""
-        return self.unreadable == 0
+        return self.invalid == 0
 
 
 def verify_lines(
@@ -51,7 +53,7 @@ def verify_lines(
     """
     load_domain(domain)
     counts: Counter[Ruling] = Counter()
-    lines = unreadable = 0
+    lines = invalid = 0
     with ExitStack() as stack:
         pools = _Pools(stack, default=domain, timeout_s=timeout_s)
         for number, line in read_lines(source, name="the input"):
@@ -61,7 +63,7 @@ def verify_lines(
                 row = parse_object(line)
                 verdict = pools.verify(row, seed=seed)
             except BadInputError as error:
-                unreadable += 1
+                invalid += 1
                 verdict = Verdict(ruling=Ruling.UNDECIDED, reason=f"line {number}: {error}")
             counts[verdict.ruling] += 1
             result = {
@@ -77,8 +79,9 @@ def verify_lines(
         lines=lines,
         correct=counts[Ruling.CORRECT],
         wrong=counts[Ruling.WRONG],
+        unreadable=counts[Ruling.UNREADABLE],
         undecided=counts[Ruling.UNDECIDED],
-        unreadable=unreadable,
+        invalid=invalid,
     )
 
 

@@ -89,7 +89,7 @@ class Ladder:
         """Add a problem. Return its rung, or None if it is refused, which is counted by reason."""
         refused = None
         try:
-            domain.problem(statement)
+            statement = domain.problem(statement).statement
             digest = digest_of(domain.canonical(statement))
         except GrammarError:
             refused = "outside the grammar"

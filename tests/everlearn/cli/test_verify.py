@@ -29,7 +29,7 @@ def test_verify_prints_a_line_per_line_and_counts(everlearn: Callable[..., Ended
     ended = everlearn("verify", str(tmp_path / "answers.jsonl"))
     assert ended.code == 0
     assert verdicts(ended) == [("a", "CORRECT"), (2, "WRONG")]
-    assert ended.err == "2 lines: 1 CORRECT, 1 WRONG, 0 UNDECIDED\n"
+    assert ended.err == "2 lines: 1 CORRECT, 1 WRONG, 0 UNREADABLE, 0 UNDECIDED\n"
 
 
 def test_verify_judges_the_lines_beside_an_invalid_one(everlearn: Callable[..., Ended], tmp_path: Path) -> None:

@@ -26,7 +26,15 @@ def test_each_input_line_gives_one_output_line() -> None:
 
     assert [(line["id"], line["verdict"]) for line in results] == [("b", "CORRECT"), (2, "WRONG"), (7, "UNDECIDED")]
     assert all(line["reason"] for line in results)
-    assert summary == Summary(lines=3, correct=1, wrong=1, undecided=1, unreadable=0)
+    assert summary == Summary(lines=3, correct=1, wrong=1, unreadable=0, undecided=1, invalid=0)
+    assert summary.is_clean
+
+
+def test_an_unreadable_answer_is_told_apart_from_a_wrong_one() -> None:
+    told, summary = judged(b'{"problem": "2*x", "answer": "no idea"}', b'{"problem": "2*x", "answer": "x^3"}')
+
+    assert [line["verdict"] for line in told] == ["UNREADABLE", "WRONG"]
+    assert summary == Summary(lines=2, correct=0, wrong=1, unreadable=1, undecided=0, invalid=0)
     assert summary.is_clean
 
 
@@ -39,7 +47,7 @@ def test_each_input_line_gives_one_output_line() -> None:
         (b'{"answer": "x"}', "line 1: no text under 'problem' or 'integrand'"),
         (b'{"problem": "x"}', "no text under 'answer' or 'antiderivative'"),
         (b'{"problem": "x", "answer": 3}', "no text under 'answer'"),
-        (b'{"problem": "2x", "answer": "x"}', "line 1: 'x' at position 2"),
+        (b'{"problem": "x2", "answer": "x"}', "line 1: 'x2' at position 1"),
         (b'{"problem": "x", "answer": "x", "domain": "chess"}', "line 1: unknown domain 'chess': use one of"),
         (b'{"problem": "x", "answer": "x", "domain": ["chess"]}', "line 1: unknown domain"),
         (b'{"problem": "\xff"}', "line 1: byte 14 of the line is not UTF-8; save"),
@@ -51,7 +59,7 @@ def test_an_invalid_line_is_reported_as_undecided(line: bytes, reason: str) -> N
 
     assert [each["verdict"] for each in results] == ["UNDECIDED", "CORRECT"]
     assert reason in results[0]["reason"]
-    assert summary.unreadable == 1
+    assert summary.invalid == 1
     assert not summary.is_clean
 
 
@@ -89,7 +97,7 @@ def test_lone_surrogates_are_escaped() -> None:
     results, _ = judged(b'{"id": "\\ud800", "problem": "x", "answer": "\\ud800"}')
 
     assert results[0]["id"] == "\ud800"
-    assert results[0]["verdict"] == "WRONG"
+    assert results[0]["verdict"] == "UNREADABLE"
 
 
 def test_empty_input_is_an_error() -> None:

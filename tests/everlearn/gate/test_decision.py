@@ -275,6 +275,13 @@ def test_undecided_counts_against_the_claim_unless_texts_match() -> None:
     assert "3 undecided" in row.sentence
 
 
+@pytest.mark.parametrize(("before", "after"), [("-" * 60 + "+" * 40, "+" * 80 + "-" * 20), ("+" * 100, "-" * 100)])
+def test_an_unreadable_answer_counts_as_a_wrong_one(before: str, after: str) -> None:
+    wrong = decide(pair(before, after))
+    unreadable = decide(pair(before.replace("-", "!"), after.replace("-", "!")))
+    assert (unreadable.outcome, unreadable.rows) == (wrong.outcome, wrong.rows)
+
+
 def test_failed_check_fails_the_night() -> None:
     check = Check(name="finite", passed=False, sentence="3 log-probabilities are NaN")
     decision = judge([IMPROVED], settings=SETTINGS, checks=[check])

@@ -77,6 +77,11 @@ def equivalence(text: str) -> str:
     return _show((_ONE, tuple(freed)) if coefficient else NOTHING)
 
 
+def is_zero(tree: Expression) -> bool:
+    """Return whether the normal form of a tree is zero, as that of x - x is."""
+    return _normal(tree) == NOTHING
+
+
 def _varying(exponent: Normal) -> Normal:
     """Return an exponent of e without its constant terms, which are a constant factor of the power."""
     terms = _terms(exponent)

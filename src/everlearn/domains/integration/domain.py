@@ -1,6 +1,7 @@
 """Integration: the problem is an integrand in x, the answer an antiderivative.
 
-All text is parsed by the grammar and never evaluated as code. `verify` differentiates the answer and compares it with
+All text is parsed by the grammar and never evaluated as code; what it cannot read is read as usual notation
+(`notation/`). `verify` differentiates the answer and compares it with
 the integrand, `recheck` does so at 50 digits. Prompts, moves and the generator treat a problem as a sum of terms
 (`term_sums.py`, `moves.py`). The size of a problem is its number of terms.
 """
@@ -8,25 +9,22 @@ the integrand, `recheck` does so at 50 digits. Prompts, moves and the generator 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration import (
-    canonical,
-    grammar,
-    moves,
-    numeric_verifier,
-    recheck,
-    similar_problems,
-    term_sums,
-)
-from everlearn.problem import Problem
+from everlearn.domains.integration import canonical, moves, numeric_verifier, recheck, similar_problems, term_sums
+from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.notation import read_answer, read_statement, strict_answer
+from everlearn.domains.integration.undefined_parts import check_defined
+from everlearn.errors import GrammarError
+from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from everlearn.domains.contract import ExactProof
-    from everlearn.problem import Verdict
 
 
 class Integration:
@@ -36,40 +34,44 @@ class Integration:
     moves = moves.MOVES
 
     def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002 (the field's own name)
-        """Return the statement as a problem.
+        """Return the statement as a problem: as it is, or in the strict grammar if it is in usual notation.
 
         Raises:
-            GrammarError: the statement is not in the grammar, or exceeds its limits.
+            GrammarError: the statement cannot be read, exceeds a limit, or is defined nowhere, as 1/0 is.
         """
-        grammar.parse(statement)
-        named = id or hashlib.sha256(self.canonical(statement).encode()).hexdigest()[:16]
-        return Problem(id=named, domain=self.name, statement=statement)
+        strict = read_statement(statement).text
+        check_defined(parse(strict))
+        named = id or hashlib.sha256(canonical.canonical(strict).encode()).hexdigest()[:16]
+        return Problem(id=named, domain=self.name, statement=strict)
 
     def canonical(self, statement: str) -> str:
         """Return text that is equal for equal problems."""
-        return canonical.canonical(statement)
+        return canonical.canonical(read_statement(statement).text)
 
     def equivalence(self, statement: str) -> str:
         """Return the canonical text up to a constant factor."""
-        return canonical.equivalence(statement)
+        return canonical.equivalence(read_statement(statement).text)
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
         """Judge an answer, fast, in double precision where that is safe."""
-        return numeric_verifier.verify(statement, answer, seed=seed)
+        return _judge(partial(numeric_verifier.verify, seed=seed), statement, answer)
 
     def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
         """Judge an answer again, slowly, by an independent method."""
-        return recheck.recheck(statement, answer, digits=digits)
+        return _judge(partial(recheck.recheck, digits=digits), statement, answer)
 
     def prove(self, statement: str, answer: str) -> ExactProof:
         """Prove exactly that the answer is an antiderivative, for display. May take unbounded time."""
         from everlearn.domains.integration.symbolic import prove_antiderivative  # imports SymPy
 
-        return prove_antiderivative(statement, answer)
+        question = read_statement(statement)
+        with suppress(GrammarError):  # an answer that cannot be read is never proved
+            answer = strict_answer(answer, variable=question.variable)
+        return prove_antiderivative(question.text, answer)
 
     def prompt(self, statement: str, *, rng: random.Random) -> str:
         """Return the prompt, with markers drawn from `rng`."""
-        return moves.prompt(statement, rng=rng)
+        return moves.prompt(read_statement(statement).text, rng=rng)
 
     def extract(self, completion: str) -> str:
         """Return the answer in a completion."""
@@ -77,7 +79,7 @@ class Integration:
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> str:
         """Return the prompt for an easier variant."""
-        return moves.prompt(statement, rng=rng, move=move)
+        return moves.prompt(read_statement(statement).text, rng=rng, move=move)
 
     def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:  # noqa: ARG002
         """Return the variant that a completion proposes, or None."""
@@ -91,4 +93,16 @@ class Integration:
 
     def size(self, statement: str) -> int:
         """Return the number of terms."""
-        return len(term_sums.split_sum(statement))
+        return len(term_sums.split_sum(read_statement(statement).text))
+
+
+def _judge(verify: Callable[[str, str], Verdict], statement: str, answer: str) -> Verdict:
+    """Return the verdict on an answer: in the strict grammar if that reads it, else in usual notation."""
+    question = read_statement(statement)
+    verdict = verify(question.text, answer)
+    if verdict.ruling is not Ruling.UNREADABLE:
+        return verdict
+    try:
+        return verify(question.text, read_answer(answer, variable=question.variable))
+    except GrammarError as error:
+        return Verdict(ruling=Ruling.UNREADABLE, reason=f"the answer cannot be read: {error}")

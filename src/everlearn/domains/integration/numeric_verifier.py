@@ -61,7 +61,7 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
     """Judge whether `antiderivative` is an antiderivative of `integrand`.
 
     Raises:
-        GrammarError: the integrand is not in the grammar. An answer that is not in the grammar is WRONG, or UNDECIDED
+        GrammarError: the integrand is not in the grammar. An answer that is not in the grammar is UNREADABLE, or UNDECIDED
             if it uses a known special function that the grammar lacks.
     """
     sample = _sample(integrand, seed)

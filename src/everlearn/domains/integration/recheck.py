@@ -67,7 +67,7 @@ def unreadable(answer: str, error: GrammarError) -> Verdict:
     named = _NO_THEORY.search(answer[:4000])
     if named:
         return Verdict(ruling=Ruling.UNDECIDED, reason=f"the answer uses {named[1]}, of which there is no theory here")
-    return Verdict(ruling=Ruling.WRONG, reason=f"the answer cannot be read: {error}")
+    return Verdict(ruling=Ruling.UNREADABLE, reason=f"the answer cannot be read: {error}")
 
 
 class _Comparison:
