@@ -77,6 +77,7 @@ READ: list[tuple[str, str]] = [
     ("e^2sin(x)", "e^2*sin(x)"),
     ("x ln 2", "x*log(2)"),
     ("abs(x)", "sqrt(x^2)"),
+    ("cbrt(x)", "x^(1/3)"),
     ("ln abs(x)", "log(sqrt(x^2))"),
 ]
 AMBIGUOUS = [
@@ -98,6 +99,7 @@ AMBIGUOUS = [
     *("ex", "e2", "e(x)", "e sin x", "sin^-2 x", "ln^{-1} x", "exp^2(x)", "sin^x x", "sin^{x} x", "x\nx", "sin\nx"),
 ]
 UNREADABLE = [
+    *("\\frac+x", "cbrt +", "\\sqrt[3]", "sin^2", "sin " * 60 + "x", "exp^{-1} x"),
     *(
         "",
         "C*x",

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from everlearn.domains.integration.canonical import canonical
+from everlearn.domains.integration.domain import Integration
+from everlearn.domains.integration.notation import strict_answer
+from everlearn.errors import GrammarError
+
+PAGE = (Path(__file__).parents[5] / "docs/notation.md").read_text(encoding="utf-8").replace("│", "|")
+
+
+def rows(heading: str) -> list[tuple[str, str]]:
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(.+)` \| `?(.+?)`? \|$", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("written", "strict"), rows("Formulas"))
+def test_every_documented_formula_is_read_as_documented(written: str, strict: str) -> None:
+    assert canonical(strict_answer(written)) == canonical(strict)
+
+
+@pytest.mark.parametrize(("written", "why"), rows("Two readings"))
+def test_every_documented_ambiguity_is_refused(written: str, why: str) -> None:
+    with pytest.raises(GrammarError):
+        strict_answer(written)
+    assert " or " in why
+
+
+@pytest.mark.parametrize(("written", "strict"), rows("Integrands"))
+def test_every_documented_integrand_is_kept_as_documented(written: str, strict: str) -> None:
+    assert Integration().problem(written).statement == strict
