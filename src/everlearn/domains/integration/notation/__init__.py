@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from everlearn.domains.integration.grammar import Expression, parse, render
+from everlearn.domains.integration.notation.atoms import IMAGINARY_UNIT
 from everlearn.domains.integration.notation.integration_constant import CONSTANT, contains, without_constant
 from everlearn.domains.integration.notation.markup import formula, integrand
-from everlearn.domains.integration.notation.reader import IMAGINARY_UNIT, read
+from everlearn.domains.integration.notation.reader import read
 from everlearn.errors import GrammarError
 
 _LONE_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Za-zθφ](?![A-Za-z])")

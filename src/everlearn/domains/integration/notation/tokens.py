@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from everlearn.domains.integration.grammar import DEFAULT
+from everlearn.domains.integration.grammar import DEFAULT, FUNCTIONS
 from everlearn.errors import GrammarError
 
 NUMBER, NAME, FUNCTION, SYMBOL, END = "number", "name", "function", "symbol", "end"
@@ -40,12 +40,14 @@ _OTHER_NAMES = dict(
         *("sh=sinh", "ch=cosh", "th=tanh", "cth=coth"),
     )
 )
-FUNCTION_NAMES: dict[str, str] = {
+_NAMED: dict[str, str] = {
     **{name: name for name in (*_TRIGONOMETRIC, *_HYPERBOLIC)},
     **{f"{arc}{name}": f"a{name}" for name in (*_TRIGONOMETRIC, *_HYPERBOLIC) for arc in ("a", "arc")},
     **{f"ar{name}": f"a{name}" for name in _HYPERBOLIC},
     **_OTHER_NAMES,
 }
+FUNCTION_NAMES = {name: strict for name, strict in _NAMED.items() if strict in FUNCTIONS | {"abs", "cbrt"}}
+"""The names that are read, and the function of the strict grammar that each one is; `abs` and `cbrt` are rewritten."""
 _CONSTANTS = {"e": "e", "E": "e", "pi": "pi", "Pi": "pi", "PI": "pi", "π": "pi", "i": "i", "I": "i"}
 _OF_INTEGRATION = frozenset({"C", "c", "K", "k", "const", "Const", "constant", "Constant"})
 
