@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from everlearn.domains.integration.grammar import Expression, parse, render
-from everlearn.domains.integration.notation.atoms import IMAGINARY_UNIT
+from everlearn.domains.integration.grammar import ANSWER_NAMES, Expression, parse, render
 from everlearn.domains.integration.notation.integration_constant import CONSTANT, contains, without_constant
 from everlearn.domains.integration.notation.markup import formula, integrand
 from everlearn.domains.integration.notation.reader import read
@@ -65,7 +64,7 @@ def read_answer(text: str, *, variable: str = "x") -> str:
 def strict_answer(text: str, *, variable: str = "x") -> str:
     """Return an answer as it is if the strict grammar reads it, else as `read_answer` does."""
     try:
-        parse(text)
+        parse(text, names=ANSWER_NAMES)
     except GrammarError:
         return read_answer(text, variable=variable)
     return text
@@ -81,7 +80,7 @@ def _usual_statement(text: str) -> Statement:
     tree = read(body, variable=variable)
     if len(inside) > 1 or (inside and tree[0] == "sum"):
         raise GrammarError("the differential does not belong to the whole integrand")
-    if contains(tree, CONSTANT) or contains(tree, IMAGINARY_UNIT):
+    if contains(tree, CONSTANT):
         raise GrammarError("a letter that is not the variable")
     return Statement(text=_strict(tree), variable=variable)
 

@@ -11,9 +11,6 @@ from everlearn.domains.integration.notation.tokens import NAME, NUMBER, Token
 if TYPE_CHECKING:
     from everlearn.domains.integration.grammar import Expression
 
-IMAGINARY_UNIT: Expression = ("call", "sqrt", ("negative", ("number", 1)))
-_TWO: Expression = ("number", 2)
-
 
 class AtomReader(Cursor, ABC):
     """Reader of everything that is no function. A bracket holds a sum, which `reader.py` reads."""
@@ -41,7 +38,7 @@ class AtomReader(Cursor, ABC):
         self.shape = Shape.E if token.value == "e" else Shape.OTHER
         if token.value == "C" and (self.symbol == "_" or (self.token.kind == NUMBER and self.token.gap == 0)):
             self.index()
-        return IMAGINARY_UNIT if token.value == "i" else ("name", token.value)
+        return ("name", token.value)
 
     def index(self) -> Expression:
         """Read a number as an index, with or without _ and braces."""
@@ -66,7 +63,7 @@ class AtomReader(Cursor, ABC):
         return tree
 
     def bars(self) -> Expression:
-        """Read |…| as the root of the square, which it is for real arguments."""
+        """Read |…|."""
         self.take()
         outer, self.in_bars = self.in_bars, True
         tree = self.sum()
@@ -75,7 +72,7 @@ class AtomReader(Cursor, ABC):
             raise self.error("a closing | is missing before it")
         self.take()
         self.shape = Shape.BARS
-        return absolute(tree)
+        return ("call", "abs", tree)
 
     def fraction(self) -> Expression:
         r"""Read the two arguments of \frac."""
@@ -91,7 +88,7 @@ class AtomReader(Cursor, ABC):
             return self.bracket()
         token = self.take()
         if token.kind == NAME or (token.kind == NUMBER and token.value in range(10)):
-            return IMAGINARY_UNIT if token.value == "i" else (token.kind, token.value)
+            return (token.kind, token.value)
         raise self.error("braces are missing before it")
 
     def root(self, name: str | None = None) -> Expression:
@@ -129,11 +126,6 @@ class AtomReader(Cursor, ABC):
             raise self.error("a bracket is missing after the root")
         self.shape = Shape.ROOT
         return tree
-
-
-def absolute(tree: Expression) -> Expression:
-    """Return |tree| as the root of the square, which it is for real values."""
-    return ("call", "sqrt", ("power", tree, _TWO))
 
 
 def _reciprocal(degree: int) -> Expression:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from everlearn.domains.integration.grammar import DEFAULT, FUNCTIONS
-from everlearn.domains.integration.notation.atoms import AtomReader, absolute
+from everlearn.domains.integration.notation.atoms import AtomReader
 from everlearn.domains.integration.notation.cursor import ROOT_SIGNS, Shape
 from everlearn.domains.integration.notation.tokens import FUNCTION, NAME, NUMBER, Token
 
@@ -29,17 +29,17 @@ class FunctionReader(AtomReader):
 
     def function(self, token: Token) -> Expression:
         """Read a function: its base or power, if written at its name, and its argument."""
-        name, base, power = token.value, None, None
+        name, base, power = "log" if token.value == "ln" else token.value, None, None
         following = self.token
-        if name == "log" and following.kind == NUMBER and following.gap == 0 and not token.tex:
+        if token.value == "log" and following.kind == NUMBER and following.gap == 0 and not token.tex:
             base = self.base_of_log()
-        elif name == "log" and self.symbol == "_":
+        elif token.value == "log" and self.symbol == "_":
             base = self.index()
         if self.symbol == "^":
             power = self.power_of_function(name)
             name, power = (f"a{name}", None) if power == -1 else (name, power)
         self.depth += 1
-        tree = _call(name, self.argument(name))
+        tree: Expression = ("call", name, self.argument(name))
         self.depth -= 1
         if base is not None:
             tree = ("product", tree, ("inverse", ("call", "log", base)))
@@ -107,7 +107,3 @@ class FunctionReader(AtomReader):
                 raise self.error("the argument of the function is missing before it")
             factors.append(self.powered(self.atom()))
         return ("product", *factors) if len(factors) > 1 else factors[0]
-
-
-def _call(name: str, argument: Expression) -> Expression:
-    return absolute(argument) if name == "abs" else ("call", name, argument)

@@ -17,6 +17,7 @@ from everlearn.errors import GrammarError
 LONGEST = 2 * DEFAULT.length
 """Characters of an answer or statement, with the words around it."""
 _ROUNDS = 8
+_ENDS = (".", ",", ";", " ", "\n")
 _PAIRS = (
     *(("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("```", "```"), ("`", "`")),
     *(("**", "**"), ('"', '"'), ("“", "”")),
@@ -36,6 +37,10 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}(?:['’][A-Za-z]+)?")
 _FORMULA = re.compile(r"[^\s.,;:*$]")
 _FENCE = re.compile(r"^```[a-z]*\n|\n?```$")
 _INTEGRAL = r"(?:∫|\\int(?![A-Za-z]))"
+_LEFT_SIDE = re.compile(
+    rf"(?:let )?\$*(?:[A-Za-z](?:_.)? ?(?:\( ?[A-Za-zθφ] ?\))?|(?:\\displaystyle)? ?{_INTEGRAL}.*)?\$? ?$",
+    re.DOTALL | re.IGNORECASE,
+)
 _LEFT_SIDE_FAULT = re.compile(r"['′’≠≈!~<>]|d ?/ ?d|\\frac ?\{d")
 _REMARKABLE = re.compile(r"const|integration|number|∈|\\in(?![A-Za-z])|\bR\b", re.IGNORECASE)
 _REMARK = re.compile(
@@ -156,7 +161,9 @@ def _unwrapped(text: str) -> str:
         text = text.strip()
         if _REMARKABLE.search(text):
             text = _ADDED_CONSTANT.sub("+ C", _REMARK.sub("", text))
-        text = _FENCE.sub("", text.rstrip(".,; \n")).strip()
+        while text.endswith(_ENDS):
+            text = text[:-1] if text[-1] != "," or text[-2:-1] != "\\" else text[:-2]
+        text = _FENCE.sub("", text).strip()
         for opening, closing in _PAIRS:
             inner = text[len(opening) : -len(closing)]
             if text.startswith(opening) and text.endswith(closing) and opening not in inner and inner:
@@ -193,6 +200,8 @@ def _is_known(word: str) -> bool:
 def _right_side(text: str) -> str:
     """Return what is right of the last =, where the left side is a name, an integral or the formula before."""
     *left, right = text.split("=")
-    if any(_LEFT_SIDE_FAULT.search(side) for side in left):
+    if not left:
+        return right
+    if any(_LEFT_SIDE_FAULT.search(side) for side in left) or not _LEFT_SIDE.match(left[0]):
         raise GrammarError("the left side of = is no name of the answer")
-    return _unwrapped(right) if left else right
+    return _unwrapped(right)

@@ -34,7 +34,7 @@ _HYPERBOLIC = tuple(f"{name}h" for name in _TRIGONOMETRIC)
 _OTHER_NAMES = dict(
     pair.split("=")
     for pair in (
-        *("ln=log", "log=log", "exp=exp", "sqrt=sqrt", "cbrt=cbrt", "abs=abs"),
+        *("ln=ln", "log=log", "exp=exp", "sqrt=sqrt", "cbrt=cbrt", "abs=abs"),
         *("tg=tan", "ctg=cot", "cotg=cot", "cotan=cot", "cosec=csc", "cosech=csch"),
         *("arctg=atan", "arcctg=acot", "arccotan=acot", "arccosec=acsc"),
         *("sh=sinh", "ch=cosh", "th=tanh", "cth=coth"),
@@ -46,8 +46,8 @@ _NAMED: dict[str, str] = {
     **{f"ar{name}": f"a{name}" for name in _HYPERBOLIC},
     **_OTHER_NAMES,
 }
-FUNCTION_NAMES = {name: strict for name, strict in _NAMED.items() if strict in FUNCTIONS | {"abs", "cbrt"}}
-"""The names that are read, and the function of the strict grammar that each one is; `abs` and `cbrt` are rewritten."""
+FUNCTION_NAMES = {name: strict for name, strict in _NAMED.items() if strict in FUNCTIONS | {"ln", "cbrt"}}
+"""The names that are read, and the function of the strict grammar that each one is; `ln` and `cbrt` are rewritten."""
 _CONSTANTS = {"e": "e", "E": "e", "pi": "pi", "Pi": "pi", "PI": "pi", "π": "pi", "i": "i", "I": "i"}
 _OF_INTEGRATION = frozenset({"C", "c", "K", "k", "const", "Const", "constant", "Constant"})
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.canonical import canonical
+from everlearn.domains.integration.canonical import _normal
 from everlearn.domains.integration.domain import Integration
-from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
 from everlearn.domains.integration.notation import read_answer, strict_answer
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling
@@ -27,8 +27,8 @@ READ: list[tuple[str, str]] = [
     ("1.5e3*x", "1500*x"),
     ("50%*x", "x/2"),
     ("ln x", "log(x)"),
-    ("log|x|", "log(sqrt(x^2))"),
-    ("x|x|", "x*sqrt(x^2)"),
+    ("log|x|", "log(abs(x))"),
+    ("x|x|", "x*abs(x)"),
     ("log10(x)", "log(x)/log(10)"),
     ("\\log_{2} x", "log(x)/log(2)"),
     ("sin x cos x", "sin(x)*cos(x)"),
@@ -52,17 +52,17 @@ READ: list[tuple[str, str]] = [
     ("\\sqrt[4]{x}", "x^(1/4)"),
     ("\\sqrt{\\frac{x}{2}}", "sqrt(x/2)"),
     ("\\sqrt\\frac x2", "sqrt(x/2)"),
-    ("√|x|", "sqrt(sqrt(x^2))"),
+    ("√|x|", "sqrt(abs(x))"),
     ("\\frac12x", "1/2*x"),
     ("\\dfrac{1}{2} x^{\\frac{3}{2}}", "1/2*x^(3/2)"),
     ("\\frac1{x}", "1/x"),
     ("\\frac\\pi2", "pi/2"),
-    ("\\frac{i}{i}", "sqrt(-1)/sqrt(-1)"),
+    ("\\frac{i}{i}", "i/i"),
     ("\\operatorname{arcsinh}\\left(x\\right)", "asinh(x)"),
-    ("\\ln\\left|\\frac{x-1}{x+1}\\right|", "log(sqrt(((x-1)/(x+1))^2))"),
-    ("\\ln\\lvert x\\rvert", "log(sqrt(x^2))"),
+    ("\\ln\\left|\\frac{x-1}{x+1}\\right|", "log(abs((x-1)/(x+1)))"),
+    ("\\ln\\lvert x\\rvert", "log(abs(x))"),
     ("\\sin{2x}\\,\\mathrm{e}^{x}", "sin(2*x)*e^x"),
-    ("e^{ix}", "e^(sqrt(-1)*x)"),
+    ("e^{ix}", "e^(i*x)"),
     ("e^√x", "e^sqrt(x)"),
     ("e^x sin x", "e^x*sin(x)"),
     ("x^-1/2", "x^(-1)/2"),
@@ -76,9 +76,11 @@ READ: list[tuple[str, str]] = [
     ("2e^x", "2*e^x"),
     ("e^2sin(x)", "e^2*sin(x)"),
     ("x ln 2", "x*log(2)"),
-    ("abs(x)", "sqrt(x^2)"),
+    ("2ˣ/ln2", "2^x/log(2)"),
+    ("acoth x", "acoth(x)"),
+    ("ABS(x)", "abs(x)"),
     ("cbrt(x)", "x^(1/3)"),
-    ("ln abs(x)", "log(sqrt(x^2))"),
+    ("ln abs(x)", "log(abs(x))"),
 ]
 AMBIGUOUS = [
     *("1/2x", "1/2x^2", "1/2(x+1)", "1/x sin x", "1 / 2 x", "x/2√x", "1/√x x"),
@@ -141,6 +143,8 @@ UNREADABLE = [
     *(
         "F'(x) = x^2",
         "d/dx x^2 = 2x",
+        "x^3 = x^2",
+        "2x = x^2",
         "x ≠ x^2",
         "x =",
         "y",
@@ -181,16 +185,21 @@ AROUND = [
     *("{}", "{}.", "$ {} $", "$${}$$", "\\({}\\)", "\\[ {} \\]", "`{}`", "**{}**", '"{}"', "```\n{}\n```", "```latex\n{}\n```", "[{}]"),
     *("{} + C", "{}+c", "{} + K", "{} + C_1", "{}+C1", "C + {}", "{} - C", "{} + const", "{} + const.", "{} + a constant"),
     *("{} + \\text{{constant}}", "{} + C, where C is a constant.", "{} + C (C is an arbitrary constant)", "{} + C, C ∈ ℝ"),
-    *("= {}", "F(x) = {}", "y = {} + C", "∫ 2x dx = {} + C", "$\\int 2x\\,dx = {} + C$", "2x/1 = {}", "$F(x)$ = ${}$"),
+    *("= {}", "F(x) = {}", "y = {} + C", "∫ 2x dx = {} + C", "$\\int 2x\\,dx = {} + C$", "Let F(x) = {}", "∫2x dx = 2∫x dx = {}", "{}\\,", "$F(x)$ = ${}$"),
     *("Answer: {}", "**Answer:** ${}$", "Final answer: \\boxed{{{} + C}}", "The antiderivative is {}", "So the answer is ${} + C$."),
     *("The integral of $2x$ is ${} + C$.", "Let u be it. Answer: {}", "\\boxed{{{}}} and again \\boxed{{{}}}", "an antiderivative: {}"),
     *("2({})/2 + 2C", "({} + C)/1", "-(-{} - C)"),
 ]  # fmt: skip
 
 
+def form(text: str) -> object:
+    """Return the normal form, which is equal for texts that differ in brackets only."""
+    return _normal(parse(text, names=ANSWER_NAMES))
+
+
 @pytest.mark.parametrize(("usual", "strict"), READ)
 def test_usual_notation_is_read_as_mathematicians_do(usual: str, strict: str) -> None:
-    assert canonical(strict_answer(usual)) == canonical(strict)
+    assert form(strict_answer(usual)) == form(strict)
 
 
 @pytest.mark.parametrize("text", AMBIGUOUS)
@@ -251,7 +260,7 @@ def test_what_is_read_is_in_the_strict_grammar(text: str) -> None:
     except GrammarError:
         return
     try:
-        assert parse(found)
+        assert parse(found, names=ANSWER_NAMES)
     except GrammarError as error:
         assert any(word in str(error) for word in ("exponent", "digits", "nested"))  # noqa: PT017
 

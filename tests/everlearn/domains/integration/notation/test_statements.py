@@ -35,7 +35,7 @@ DOMAIN = Integration()
         ("Integrate[u^2, u]", "x^2"),
         ("What is ∫ x e^x dx?", "x*e^x"),
         ("Find the integral of x^2 sin x with respect to x.", "x^2*sin(x)"),
-        ("|x|", "sqrt(x^2)"),
+        ("|x|", "abs(x)"),
     ],
 )
 def test_a_usual_statement_is_kept_in_the_strict_grammar(usual: str, strict: str) -> None:
