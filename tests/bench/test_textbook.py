@@ -82,7 +82,7 @@ def test_invalid_textbook_files_are_refused(text: str, tmp_path: Path, capsys: p
 
 def test_the_last_line_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "items.jsonl"
-    path.write_text('{"id": "a", "integrand": "2x", "antiderivative": "x^2"}\n')
+    path.write_text('{"id": "a", "integrand": "x2", "antiderivative": "x^2"}\n')
 
     assert main([str(path), "--json"]) == 1
     said = capsys.readouterr().out.splitlines()

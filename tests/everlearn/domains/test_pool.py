@@ -140,7 +140,7 @@ def test_the_seed_reaches_the_worker(traps: str) -> None:
 
 
 def test_an_invalid_problem_is_undecided(pools: list[VerifierPool]) -> None:
-    verdict = pools[0].verify("2x", "x")
+    verdict = pools[0].verify("x2", "x")
 
     assert verdict.ruling is Ruling.UNDECIDED
     assert pools[0].recorded == {}, "the domain has said so, not the pool"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.domains.integration import canonical, moves, numeric_verifier, recheck, similar_problems, term_sums
 from everlearn.domains.integration.grammar import parse
-from everlearn.domains.integration.notation import read_answer, read_statement, strict_answer
+from everlearn.domains.integration.notation.text_forms import read_answer, read_statement, strict_answer
 from everlearn.domains.integration.undefined_parts import check_defined
 from everlearn.errors import GrammarError
 from everlearn.problem import Problem, Ruling, Verdict

@@ -83,6 +83,8 @@ def formula(text: str) -> str:
 def integrand(text: str) -> Integrand:
     """Return the integrand of a statement, without integral sign, differential and words.
 
+    Words are taken away only where an integral sign or the variable shows what the integrand is.
+
     Raises:
         GrammarError: the integral is a definite one.
     """
@@ -90,7 +92,8 @@ def integrand(text: str) -> Integrand:
     if found := _WITH_RESPECT.search(body) or _CALL.search(body):
         variable = found["variable"]
         body = found.groupdict().get("body") or body[: found.start()]
-    body = _unwrapped(_without_task(body))
+    marked = bool(found or _SYMBOL.search(body) or _AT_END.search(body))
+    body = _unwrapped(_without_task(body) if marked else body, words=marked)
     start = _SYMBOL.match(body)
     body = body[start.end() :].lstrip() if start else body
     if _SYMBOL.search(body) or body.startswith(("_", "^", "\\limits")):
@@ -154,8 +157,8 @@ def _after_label(text: str) -> str:
     return text[labels[-1].end() :]
 
 
-def _unwrapped(text: str) -> str:
-    """Return the text without the signs, the remark and the words around the formula."""
+def _unwrapped(text: str, *, words: bool = True) -> str:
+    """Return the text without the signs, the remark and, with `words`, the words around the formula."""
     for _ in range(_ROUNDS):
         before = text
         text = text.strip()
@@ -168,7 +171,7 @@ def _unwrapped(text: str) -> str:
             inner = text[len(opening) : -len(closing)]
             if text.startswith(opening) and text.endswith(closing) and opening not in inner and inner:
                 text = inner
-        text = _after_words(text)
+        text = _after_words(text) if words else text
         if text == before:
             break
     return text

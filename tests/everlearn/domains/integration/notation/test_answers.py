@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from everlearn.domains.integration.canonical import _normal
 from everlearn.domains.integration.domain import Integration
 from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
-from everlearn.domains.integration.notation import read_answer, strict_answer
+from everlearn.domains.integration.notation.text_forms import read_answer, strict_answer
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling
 

@@ -8,7 +8,7 @@ import pytest
 from everlearn.domains.integration.canonical import _normal
 from everlearn.domains.integration.domain import Integration
 from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
-from everlearn.domains.integration.notation import strict_answer
+from everlearn.domains.integration.notation.text_forms import strict_answer
 from everlearn.errors import GrammarError
 
 PAGE = (Path(__file__).parents[5] / "docs/notation.md").read_text(encoding="utf-8").replace("│", "|")

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from everlearn.domains.integration.domain import Integration
-from everlearn.domains.integration.notation import read_statement
+from everlearn.domains.integration.notation.text_forms import read_statement
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling
 
@@ -60,7 +60,7 @@ def test_a_strict_statement_is_kept_as_it_is(statement: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["", "a*x", "x + y", "x + C", "i*x", "1/2x", "∫_0^1 x dx", "∫ ∫ x dx", "∫ x dx + 1", "dx dx", "erf(x)", "x" * 9000, "2x^(9^9)", "no idea"],
+    ["", "a*x", "x + y", "x + C", "i*x", "1/2x", "∫_0^1 x dx", "∫ ∫ x dx", "∫ x dx + 1", "dx dx", "integral of sin(x)", "find x^2", "erf(x)", "x" * 9000, "2x^(9^9)", "no idea"],
 )  # fmt: skip
 def test_what_is_no_integrand_is_refused(statement: str) -> None:
     with pytest.raises(GrammarError):
