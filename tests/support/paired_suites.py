@@ -7,11 +7,11 @@ from everlearn.gate.decision_record import Against
 from everlearn.gate.evidence import PairedSuite
 from everlearn.problem import Measurement, Ruling, Verdict
 
-RULINGS = {"+": Ruling.CORRECT, "-": Ruling.WRONG, "?": Ruling.UNDECIDED}
+RULINGS = {"+": Ruling.CORRECT, "-": Ruling.WRONG, "!": Ruling.UNREADABLE, "?": Ruling.UNDECIDED}
 
 
 def measured(answers: str, *, roots: int | None = None) -> tuple[Measurement, ...]:
-    """Map `+-?` to CORRECT, WRONG, UNDECIDED; assign items to `roots` roots in turn, or one root each."""
+    """Map `+-!?` to rulings as `RULINGS` does; assign items to `roots` roots in turn, or one root each."""
     return tuple(
         Measurement(
             item=f"i{k}",
