@@ -13,8 +13,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everlearn.cli import DISK_FULL, EPILOG, app
-from everlearn.cli.nights import EXIT_CODES
+from everlearn.cli import EPILOG, app
+from everlearn.cli.exit_codes import DISK_FULL, EXIT_CODES, NOT_WRITABLE, TABLE
 from everlearn.errors import EverlearnError
 
 ROOT = Path(__file__).parents[1]
@@ -99,9 +99,22 @@ def test_every_exit_code_is_documented_once() -> None:
     for kind in kinds:
         kinds += kind.__subclasses__()
     stopped = {128 + each for each in (signal.SIGINT, signal.SIGTERM)}
-    codes = {kind.exit_code for kind in kinds} | {DISK_FULL, *EXIT_CODES.values(), *stopped}
+    codes = {kind.exit_code for kind in kinds} | {DISK_FULL, NOT_WRITABLE, *EXIT_CODES.values(), *stopped}
     documented = [int(code) for code in re.findall(r"^- (\d+) ", EPILOG, flags=re.MULTILINE)]
-    assert sorted(documented) == sorted({0, *codes})
+    assert sorted(documented) == sorted({0, *codes}) == sorted(TABLE)
+    for page in PAGES:
+        named = re.findall(r"[Ee]xit codes? (\d+)|; (\d+): it ", page.read_text(encoding="utf-8"))
+        assert {int(code) for pair in named for code in pair if code} <= set(TABLE), page
+
+
+def test_suites_in_docs_exist() -> None:
+    there = {suite.stem for suite in (ROOT / "data" / "suites").glob("*.jsonl")}
+    for page in PAGES:
+        named = set(re.findall(r"everlearn evaluate .*--suite ([\w-]+)(?![\w.-])", code_in(page)))
+        named |= set(
+            re.findall(r"^everlearn evaluate .*--suite ([\w-]+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+        assert named <= there, f"{page.name} names suites that do not exist"
 
 
 def test_the_readme_shows_how_to_begin() -> None:

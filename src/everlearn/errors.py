@@ -20,6 +20,7 @@
     │   └── BadDataError        too large a share of invalid rows
     ├── ModelError              a base model or adapter that cannot be used
     ├── ServiceError            a server that does not start, stop or answer
+    │   └── DiskFullError       too little space on a disk of this machine
     └── LateError               the operation succeeded, but a consumer did not follow in time
 
 A message names the input with its value, then the remedy. The command line exits with `exit_code`. A test compares
@@ -129,6 +130,12 @@ class ServiceError(EverlearnError):
     """A server that does not start, stop or answer."""
 
     exit_code: ClassVar[int] = 8
+
+
+class DiskFullError(ServiceError):
+    """Too little space on a disk of this machine."""
+
+    exit_code: ClassVar[int] = 9
 
 
 class LateError(EverlearnError):

@@ -7,7 +7,6 @@ any other error is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ from everlearn.cli import (
     approve,
     collect,
     consumers,
+    exit_codes,
     history,
     keys,
     nights,
@@ -35,27 +35,12 @@ from everlearn.cli.context import Installation
 from everlearn.cli.output import print_error
 from everlearn.errors import EverlearnError
 
-DISK_FULL = 9
-EPILOG = """
+EPILOG = f"""
 A first session: `everlearn up`, `everlearn doctor`, `everlearn cycle`, `everlearn status`.
 
 Exit codes:
 
-- 0 done (also: nothing new, or done before)
-- 1 doctor found a problem
-- 2 wrong input, setting or option
-- 3 the object store refused, or did not answer
-- 4 the line's history does not allow this
-- 5 a digest, a signature or the chain of events is not valid
-- 6 the night cannot continue
-- 7 a base model or an adapter cannot be used
-- 8 a server does not start, stop or answer
-- 9 the disk is full
-- 10 the gate rejected the night's candidate
-- 11 the gate could not decide
-- 12 the champion has changed, but a consumer did not follow in time
-- 130 stopped by Ctrl-C
-- 143 stopped by SIGTERM
+{exit_codes.as_markdown()}
 """
 
 app = typer.Typer(
@@ -122,7 +107,8 @@ def main() -> None:
         print_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        explained = exit_codes.explain(error)
+        if explained is None:
             raise
-        print_error(f"the disk is full ({error}); make room and run the same command again: it resumes")
-        sys.exit(DISK_FULL)
+        print_error(explained[1])
+        sys.exit(explained[0])

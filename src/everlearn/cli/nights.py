@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Group
 
+from everlearn.cli.exit_codes import EXIT_CODES
 from everlearn.cli.inbox import misplaced_shards
 from everlearn.cli.output import Json, log_to_stderr, print_note, print_result, table
 from everlearn.errors import BadInputError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 STOPPED = "stopped; the same command resumes the night, and `everlearn cycle --abandon` gives it up"
-EXIT_CODES = {"REJECTED": 10, "INSUFFICIENT": 11}
-"""Exit codes of nights that ended without a version, by their end."""
-
 Profile = Literal["quick", "nightly"]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="New problems; by default those in the inbox.")]
 ProfileOption = Annotated[
@@ -241,7 +239,7 @@ def evaluate(
 ) -> None:
     """Measure a version on a suite: answer each problem once, greedily, and judge the answers.
 
-    everlearn evaluate --version champion --suite skill
+    everlearn evaluate --version champion --suite short-sums
     everlearn evaluate --version base --suite problems.jsonl --answers
     """
     from everlearn.cli import model

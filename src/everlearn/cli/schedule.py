@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,13 @@ from everlearn.cli.output import Json, confirm, is_interactive, print_note, prin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from prefect.client.schemas.schedules import CronSchedule
+
     from everlearn.cli.context import Installation
 
 app = typer.Typer()
+LAST_YEAR = 2035
+"""The last year for which `schedule set` looks for days without a night."""
 schedule = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 Line = Annotated[str | None, typer.Option(metavar="LINE", help="Name of the line; by default that of the settings.")]
 
@@ -122,15 +127,38 @@ def set_(
     timezone: Annotated[str, typer.Option(metavar="ZONE", help="Time zone, such as Europe/Berlin.")] = "UTC",
     line: Line = None,
 ) -> None:
-    """Set when nights start.
+    """Set when nights start, and show the next five times.
+
+    A paused line remains paused. An expression that no date matches, or that has seconds, is refused.
 
     everlearn schedule set "30 2 * * *" --timezone Europe/Berlin
     """
     with nightly_deployment(context, line) as (client, night):
-        from everlearn.orchestration.schedules import set_schedule
+        from everlearn.orchestration.cron_times import next_times
+        from everlearn.orchestration.schedules import find_night, set_schedule
 
-        set_schedule(client, night, cron=cron, timezone=timezone)
+        schedule = set_schedule(client, night, cron=cron, timezone=timezone)
+        rows = [
+            ("next" if number == 0 else "", f"{each:%a %Y-%m-%d %H:%M %Z}")
+            for number, each in enumerate(next_times(schedule, n=5))
+        ]
         print_note(f"line {night.line}: nights start at {cron} {timezone}")
+        print_result(None, as_json=False, text=table("", "", rows=rows))
+        if find_night(client, line=night.line).paused:
+            print_note("the line is paused: no night starts until `everlearn schedule resume`")
+        warn_about_days(schedule)
+
+
+def warn_about_days(schedule: CronSchedule) -> None:
+    """Warn about local days that get no night, because clocks go forward at midnight."""
+    from everlearn.orchestration.cron_times import days_without_night
+
+    days = days_without_night(schedule, start=datetime.now(tz=UTC), until=datetime(LAST_YEAR, 12, 31, tzinfo=UTC))
+    if days:
+        print_note(
+            f"clocks in {schedule.timezone} go forward at midnight: on {len(days)} days until {LAST_YEAR}, the first "
+            f"{days[0]}, the night starts an hour earlier, on the day before. From 01:00 on, each day has its night"
+        )
 
 
 @schedule.command()
@@ -189,9 +217,11 @@ def set_paused(context: typer.Context, line: str | None, *, paused: bool) -> Non
 def nightly_deployment(context: typer.Context, line: str | None) -> Iterator[tuple[Any, Any]]:
     """Yield a client, and the nightly deployment of the line."""
     installation: Installation = context.obj
-    with prefect_client(installation) as client:
-        from everlearn.orchestration.schedules import find_night
+    installation.connect()
+    from everlearn.orchestration.direct_client import connect
+    from everlearn.orchestration.schedules import find_night
 
+    with connect() as client:
         yield client, find_night(client, line=line or installation.settings().store.line)
 
 

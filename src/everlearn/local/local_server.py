@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 from urllib.parse import urlsplit
 
-from everlearn.errors import ServiceError
+from everlearn.errors import DiskFullError, ServiceError
 from everlearn.local.ports import check_ports, draw_ports
 from everlearn.local.process import Process, last_lines, wait_until
 
@@ -81,7 +81,8 @@ class LocalServer(ABC):
         """Start the server and wait until it is ready; return False if it was running already.
 
         Raises:
-            ServiceError: A port is taken, the disk is nearly full, or the server does not become ready.
+            ServiceError: A port is taken, or the server does not become ready.
+            DiskFullError: Less than 512 MiB are free.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(self.directory / "lock"):
@@ -140,10 +141,10 @@ class LocalServer(ABC):
 
 
 def check_free_disk(directory: Path) -> None:
-    """Raise ServiceError if less than 512 MiB are free on the disk of `directory`."""
+    """Raise DiskFullError if less than 512 MiB are free on the disk of `directory`."""
     free = shutil.disk_usage(directory).free
     if free < MIN_FREE_BYTES:
-        raise ServiceError(
+        raise DiskFullError(
             f"{directory}: only {free // 1024**2} MiB are free on this disk, {MIN_FREE_BYTES // 1024**2} are needed; "
             "free some space and run the same command again"
         )

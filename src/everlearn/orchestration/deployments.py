@@ -7,8 +7,9 @@
         apply(plan, client)
 
 `prefect deploy` does the deploying, but does not report beforehand what it will change, so the comparison is made here.
-Schedules are written at the first deployment only: later they belong to `everlearn schedule`. A deployment of the line
-that the file no longer names is deleted.
+Schedules are written at the first deployment only: later they belong to `everlearn schedule`. Only a deployment that
+runs but whose schedules are all switched off or deleted gets them back, since it would never start a run. A deployment
+of the line that the file no longer names is deleted.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from everlearn.orchestration.automations import (
     find_automation,
     read_automations,
 )
+from everlearn.orchestration.cron_times import parse_schedule
 from everlearn.orchestration.notifications import PLACEHOLDER
-from everlearn.orchestration.schedules import TAG, emit_awaited, line_tag, parse_schedule
+from everlearn.orchestration.schedules import TAG, emit_awaited, line_tag
 from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def _deploy(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     content = yaml.safe_load(plan.file.read_text(encoding="utf-8"))
     for name, entry in zip(plan.deployments, content["deployments"], strict=True):
         if name in existing:
-            entry["schedules"] = [_schedule_entry(each) for each in existing[name].schedules]
+            entry["schedules"] = _wanted_schedules(entry, existing[name])
             entry["paused"] = existing[name].paused
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
@@ -161,6 +163,26 @@ def _changed_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> Ite
             for field in wanted
             if current[field] != wanted[field]
         )
+        yield from _stopped_schedule(name, entry, deployment)
+
+
+def _stopped_schedule(name: str, entry: dict[str, Any], deployment: DeploymentResponse) -> Iterator[ServerChange]:
+    """Yield the change of a deployment that has schedules in the file, is not paused, and would never start a run."""
+    if entry.get("schedules") and not deployment.paused and not _is_scheduled(deployment):
+        before = "switched off" if deployment.schedules else "none"
+        yield ServerChange(name=name, field="schedule", before=before, after="active")
+
+
+def _is_scheduled(deployment: DeploymentResponse) -> bool:
+    return any(each.active for each in deployment.schedules)
+
+
+def _wanted_schedules(entry: dict[str, Any], deployment: DeploymentResponse) -> list[dict[str, Any]]:
+    """Return the schedules of a deployment on the server, active if all are off, or those of the file if there is none."""
+    if not deployment.schedules:
+        return list(entry.get("schedules") or ())
+    stopped = not deployment.paused and not _is_scheduled(deployment)
+    return [_schedule_entry(each) | ({"active": True} if stopped else {}) for each in deployment.schedules]
 
 
 def _missing_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:

@@ -44,7 +44,7 @@ def emit(event: str, *, line: str, payload: dict[str, Any]) -> bool:
     connection = connect(url.netloc, timeout=TIMEOUT_S)
     try:
         body = json.dumps([event_body(event, line=line, payload=payload)])
-        headers = {"Content-Type": "application/json"} | _credentials()
+        headers = {"Content-Type": "application/json"} | credentials()
         connection.request("POST", f"{url.path}/events", body=body, headers=headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
@@ -58,7 +58,7 @@ def emit(event: str, *, line: str, payload: dict[str, Any]) -> bool:
     return True
 
 
-def _credentials() -> dict[str, str]:
+def credentials() -> dict[str, str]:
     """Return the Authorization header: basic for a self-hosted server with a password, bearer for Prefect Cloud."""
     password = os.environ.get("PREFECT_API_AUTH_STRING")
     if password:

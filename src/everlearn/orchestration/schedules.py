@@ -1,46 +1,32 @@
 """Schedules of the nights of a line: read, set, pause and resume them, and start a night now.
 
-    with get_client(sync_client=True) as client:
+    with direct_client.connect() as client:
         night = find_night(client, line="math")
         set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
 
-The schedules are Prefect's. In a time zone with daylight saving there is one night a day: a night in the skipped hour
-starts before it, a night in the repeated hour starts in the first of the two.
+The schedules are Prefect's. It knows two switches, the deployment's and the schedule's own, and starts nights only if
+both are on. Everlearn pauses with the deployment's alone: a schedule that is set is active, and resuming activates it.
+Requests are plain HTTP, because importing Prefect takes longer than a command.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterId,
-    DeploymentFilterTags,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    WorkerFilter,
-    WorkerFilterStatus,
-)
-from prefect.client.schemas.objects import StateType, WorkerStatus
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
-from pydantic import ValidationError
+import httpx
 
 from everlearn.errors import BadInputError
+from everlearn.orchestration.direct_client import send
 from everlearn.orchestration.events_client import AWAITED, event_body
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from prefect.client.schemas.schedules import CronSchedule
 
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.client.schemas.responses import DeploymentResponse
+    from everlearn.orchestration.direct_client import ApiClient
 
 SLUG = "nightly"
 TAG = "everlearn"
@@ -79,97 +65,120 @@ def line_tag(line: str) -> str:
     return f"line:{line}"
 
 
-def find_night(client: SyncPrefectClient, *, line: str) -> ScheduledNight:
+def find_night(client: ApiClient, *, line: str) -> ScheduledNight:
     """Return the nightly deployment of a line. BadInputError if the line was never deployed."""
     deployment = _read_deployment(client, line)
-    schedule = next((each for each in deployment.schedules if each.slug in {SLUG, None}), None)
-    cron = schedule.schedule if schedule and isinstance(schedule.schedule, CronSchedule) else None
+    schedule = nightly_schedule(deployment["schedules"])
+    times = schedule["schedule"] if schedule else {}
     return ScheduledNight(
         line=line,
-        deployment=deployment.id,
-        cron=cron.cron if cron else None,
-        timezone=(cron.timezone or "UTC") if cron else None,
-        paused=deployment.paused or schedule is None or not schedule.active,
-        next_runs=_read_next_runs(client, deployment.id),
+        deployment=UUID(deployment["id"]),
+        cron=times.get("cron"),
+        timezone=(times.get("timezone") or "UTC") if "cron" in times else None,
+        paused=deployment["paused"] or schedule is None or not schedule["active"],
+        next_runs=_read_next_runs(client, deployment["id"]),
         workers={pool: _count_online(client, pool) for pool in _pools(client, line)},
     )
 
 
-def parse_schedule(cron: object, timezone: object) -> CronSchedule:
-    """Return a cron schedule. BadInputError if the expression or the time zone is invalid."""
-    try:
-        return CronSchedule.model_validate({"cron": cron, "timezone": timezone})
-    except (ValidationError, ValueError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise BadInputError(f"{cron!r} in {timezone!r} is not a valid schedule: {reason}") from None
+def nightly_schedule(schedules: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the schedule of Everlearn among those of a deployment, or one without a name."""
+    return next((each for each in schedules if each["slug"] in {SLUG, None}), None)
 
 
-def set_schedule(client: SyncPrefectClient, night: ScheduledNight, *, cron: str, timezone: str) -> None:
-    """Replace the schedules of a line's nights. BadInputError if the new one is invalid."""
+def set_schedule(client: ApiClient, night: ScheduledNight, *, cron: str, timezone: str) -> CronSchedule:
+    """Replace the schedules of a line's nights by an active one, and return it. A paused deployment remains paused.
+
+    Raises:
+        BadInputError: the schedule is invalid. Nothing was changed.
+    """
+    from everlearn.orchestration.cron_times import parse_schedule  # imports Prefect
+
     schedule = parse_schedule(cron, timezone)
-    for previous in client.read_deployment(night.deployment).schedules:
-        client.delete_deployment_schedule(night.deployment, previous.id)
-    client.create_deployment_schedules(
-        night.deployment, [DeploymentScheduleCreate(schedule=schedule, active=not night.paused, slug=SLUG)]
-    )
+    path = f"/deployments/{night.deployment}/schedules"
+    present = send(client, "GET", path)
+    kept = nightly_schedule(present)
+    new = {"schedule": schedule.model_dump(mode="json"), "active": True, "slug": SLUG}
+    if kept is None:
+        send(client, "POST", path, [new])
+    else:
+        send(client, "PATCH", f"{path}/{kept['id']}", new)
+    for other in present:
+        if other is not kept:
+            send(client, "DELETE", f"{path}/{other['id']}")
+    return schedule
 
 
-def set_paused(client: SyncPrefectClient, night: ScheduledNight, *, paused: bool) -> None:
-    """Pause or resume the scheduled nights of a line."""
-    (client.pause_deployment if paused else client.resume_deployment)(night.deployment)
-    if not paused:
-        emit_awaited(client)
+def set_paused(client: ApiClient, night: ScheduledNight, *, paused: bool) -> None:
+    """Pause or resume the scheduled nights of a line. Resuming activates the schedule, whoever switched it off.
+
+    Raises:
+        BadInputError: there is no schedule to resume.
+    """
+    if paused:
+        send(client, "POST", f"/deployments/{night.deployment}/pause_deployment")
+        return
+    schedules = f"/deployments/{night.deployment}/schedules"
+    schedule = nightly_schedule(send(client, "GET", schedules))
+    if schedule is None:
+        raise BadInputError(
+            f'line {night.line} has no schedule; set one: `everlearn schedule set "0 2 * * *" --line {night.line}`'
+        )
+    if not schedule["active"]:
+        send(client, "PATCH", f"{schedules}/{schedule['id']}", {"active": True})
+    send(client, "POST", f"/deployments/{night.deployment}/resume_deployment")
+    emit_awaited(client)
 
 
-def emit_awaited(client: SyncPrefectClient) -> None:
+def emit_awaited(client: ApiClient) -> None:
     """Emit the event `everlearn.night.awaited` for each line whose nights are not paused.
 
     It starts the 26 hours after which a line without a verdict raises an alarm; for a line that is awaited already, the
     26 hours go on. The event is emitted for all lines, because the server forgets what an automation waits for when the
     automation is changed.
     """
-    deployments = client.read_deployments(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=["run-cycle"])),
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
-    )
-    lines = [each.name.removeprefix(f"{SLUG}-") for each in deployments if not each.paused]
-    events = [event_body(AWAITED, line=line, payload={}) for line in lines]
-    client.request("POST", "/events", json=events).raise_for_status()
+    query = {"flows": {"name": {"any_": ["run-cycle"]}}, "deployments": {"tags": {"all_": [TAG]}}}
+    deployments = send(client, "POST", "/deployments/filter", query)
+    lines = [each["name"].removeprefix(f"{SLUG}-") for each in deployments if not each["paused"]]
+    send(client, "POST", "/events", [event_body(AWAITED, line=line, payload={}) for line in lines])
 
 
-def start_night(client: SyncPrefectClient, night: ScheduledNight) -> UUID:
+def start_night(client: ApiClient, night: ScheduledNight) -> UUID:
     """Create a run of the nightly deployment that is due now; return the run's id."""
-    return client.create_flow_run_from_deployment(night.deployment, tags=["asked for"]).id
+    due = {"scheduled_time": datetime.now(tz=UTC).isoformat()}
+    body = {"state": {"type": "SCHEDULED", "name": "Scheduled", "state_details": due}, "tags": ["asked for"]}
+    return UUID(send(client, "POST", f"/deployments/{night.deployment}/create_flow_run", body)["id"])
 
 
-def _read_deployment(client: SyncPrefectClient, line: str) -> DeploymentResponse:
+def _read_deployment(client: ApiClient, line: str) -> dict[str, Any]:
     try:
-        return client.read_deployment_by_name(f"run-cycle/nightly-{line}")
-    except ObjectNotFound:
+        return dict(send(client, "GET", f"/deployments/name/run-cycle/nightly-{line}"))
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:
+            raise
         raise BadInputError(f"no nights of line {line!r} are deployed; run `everlearn deploy --line {line}`") from None
 
 
-def _pools(client: SyncPrefectClient, line: str) -> list[str]:
+def _pools(client: ApiClient, line: str) -> list[str]:
     """Return the work pools on which deployments of the line run."""
-    of_line = DeploymentFilter(tags=DeploymentFilterTags(all_=[line_tag(line)]))
-    deployments = client.read_deployments(deployment_filter=of_line)
-    return sorted({each.work_pool_name for each in deployments if each.work_pool_name})
+    query = {"deployments": {"tags": {"all_": [line_tag(line)]}}}
+    deployments = send(client, "POST", "/deployments/filter", query)
+    return sorted({each["work_pool_name"] for each in deployments if each["work_pool_name"]})
 
 
-def _count_online(client: SyncPrefectClient, pool: str) -> int:
+def _count_online(client: ApiClient, pool: str) -> int:
     """Count the workers of a pool that sent a heartbeat within the last 90 s."""
-    online = WorkerFilter(status=WorkerFilterStatus(any_=[WorkerStatus.ONLINE]))
-    return len(client.read_workers_for_work_pool(pool, worker_filter=online))
+    query = {"workers": {"status": {"any_": ["ONLINE"]}}}
+    return len(send(client, "POST", f"/work_pools/{pool}/workers/filter", query))
 
 
-def _read_next_runs(client: SyncPrefectClient, deployment: UUID) -> tuple[datetime, ...]:
+def _read_next_runs(client: ApiClient, deployment: str) -> tuple[datetime, ...]:
     """Return the start times, in UTC, of the next three runs that the server has scheduled."""
-    runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        ),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
-        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-        limit=3,
-    )
-    return tuple(run.expected_start_time.astimezone(UTC) for run in runs if run.expected_start_time)
+    query = {
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        "deployments": {"id": {"any_": [deployment]}},
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": 3,
+    }
+    runs = send(client, "POST", "/flow_runs/filter", query)
+    return tuple(datetime.fromisoformat(run["expected_start_time"]).astimezone(UTC) for run in runs)

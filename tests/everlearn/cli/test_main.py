@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cli import DISK_FULL
 from everlearn.cli.context import Installation
-from everlearn.errors import SettingsError
+from everlearn.cli.exit_codes import DISK_FULL, NOT_WRITABLE
+from everlearn.errors import DiskFullError, SettingsError
+from everlearn.local import local_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,35 @@ def test_a_full_disk_has_its_own_exit_code(everlearn: Callable[..., Ended], monk
     ended = everlearn("--verbose", "status")
     assert ended.code == DISK_FULL
     assert "the disk is full" in ended.err
+
+
+def test_too_little_space_for_a_server_is_a_full_disk(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_server, "MIN_FREE_BYTES", 2**62)
+    ended = everlearn("up", at=tmp_path / "state")
+    assert (ended.code, DISK_FULL) == (9, DiskFullError.exit_code)
+    assert "MiB are free on this disk" in ended.err
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_read_only_checkout_is_one_message_without_traceback(
+    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    ended = everlearn("up", at=Path("/srv/checkout/.everlearn"))
+    assert (ended.code, ended.out) == (NOT_WRITABLE, "")
+    assert f"cannot be read or written ({os.strerror(number)}); change its permissions" in ended.err
+    assert "everlearn --home DIR" in ended.err
+
+
+def test_a_state_directory_below_a_file_is_one_message(everlearn: Callable[..., Ended], params: Path) -> None:
+    ended = everlearn("up", at=params / "state")
+    assert ended.code == NOT_WRITABLE
+    assert f"{params}/state" in ended.err
 
 
 def test_an_unexpected_error_keeps_its_traceback(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prefect.client.orchestration import get_client
-from prefect.server.schemas.schedules import CronSchedule
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.schedules import CronSchedule as ClientCronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from everlearn.errors import BadInputError
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 FILE = ROOT / "infra" / "prefect.yaml"
-BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +57,52 @@ def test_a_night_can_be_started_now(deployed: DeploymentPlan, client: SyncPrefec
     assert f"line:{deployed.line}" in run.tags
 
 
-@pytest.mark.parametrize(("cron", "zone"), [("daily", "UTC"), ("0 2 * *", "UTC"), ("0 2 * * *", "Mars/Olympus")])
+@pytest.mark.parametrize(
+    ("cron", "zone", "reason"),
+    [
+        ("daily", "UTC", "Invalid cron string"),
+        ("0 2 * *", "UTC", "Invalid cron string"),
+        ("0 2 * * *", "Mars/Olympus", "Invalid timezone"),
+        ("0 2 30 2 *", "UTC", "no date matches it; correct the day of month"),
+        ("0 2 31 4,6,9,11 *", "Europe/Berlin", "no date matches it"),
+        ("30 0 2 * * *", "UTC", r"has seconds, so that the next times are 20\d\d-.*; give five fields: minute, hour"),
+        ("0 2 * * *", "", r"the time zone is empty; name one. In UTC the next times are 20\d\d-"),
+        ("0 2 * * *", " ", "Invalid timezone"),
+    ],
+)
 def test_an_invalid_schedule_changes_nothing(
-    deployed: DeploymentPlan, client: SyncPrefectClient, cron: str, zone: str
+    deployed: DeploymentPlan, client: SyncPrefectClient, cron: str, zone: str, reason: str
 ) -> None:
     night = find_night(client, line=deployed.line)
-    with pytest.raises(BadInputError, match="is not a valid schedule"):
+    with pytest.raises(BadInputError, match=f"is not a valid schedule: .*{reason}"):
         set_schedule(client, night, cron=cron, timezone=zone)
     assert replace(find_night(client, line=deployed.line), next_runs=night.next_runs) == night
+
+
+def test_a_deleted_schedule_is_not_resumed(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
+    night = find_night(client, line=deployed.line)
+    for each in client.read_deployment(night.deployment).schedules:
+        client.delete_deployment_schedule(night.deployment, each.id)
+    assert (find_night(client, line=deployed.line).cron, find_night(client, line=deployed.line).paused) == (None, True)
+    with pytest.raises(BadInputError, match="has no schedule; set one: `everlearn schedule set"):
+        set_paused(client, night, paused=False)
+    set_schedule(client, night, cron="0 2 * * *", timezone="UTC")
+    assert not find_night(client, line=deployed.line).paused
+
+
+def test_setting_replaces_every_other_schedule(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
+    night = find_night(client, line=deployed.line)
+    extra = DeploymentScheduleCreate(schedule=ClientCronSchedule(cron="0 5 * * *"), active=True, slug="extra")
+    client.create_deployment_schedules(night.deployment, [extra])
+    set_schedule(client, night, cron="0 4 * * *", timezone="UTC")
+    (only,) = client.read_deployment(night.deployment).schedules
+    assert (only.slug, only.active, only.schedule) == (
+        "nightly",
+        True,
+        ClientCronSchedule(cron="0 4 * * *", timezone="UTC"),
+    )
 
 
 def test_a_line_without_deployments_is_named_with_the_remedy(client: SyncPrefectClient) -> None:
     with pytest.raises(BadInputError, match="run `everlearn deploy --line nowhere`"):
         find_night(client, line="nowhere")
-
-
-@given(minutes=st.integers(0, 24 * 60 - 1), spring=st.booleans())
-def test_daylight_saving_neither_skips_nor_doubles_a_night(minutes: int, *, spring: bool) -> None:
-    start = datetime(2026, 3, 28, tzinfo=BERLIN) if spring else datetime(2026, 10, 24, tzinfo=BERLIN)
-    cron = f"{minutes % 60} {minutes // 60} * * *"
-    times = CronSchedule(cron=cron, timezone="Europe/Berlin")
-    nights = asyncio.run(times.get_dates(4, start=start - timedelta(minutes=1)))
-    days = [each.astimezone(BERLIN).date() for each in nights]
-    assert [day - days[0] for day in days] == [timedelta(days=number) for number in range(4)]
