@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +13,9 @@ from everlearn.cli.output import Json, confirm, is_interactive, print_note, prin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prefect.client.schemas.schedules import CronSchedule
-
     from everlearn.cli.context import Installation
 
 app = typer.Typer()
-LAST_YEAR = 2035
-"""The last year for which `schedule set` looks for days without a night."""
 schedule = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 Line = Annotated[str | None, typer.Option(metavar="LINE", help="Name of the line; by default that of the settings.")]
 
@@ -134,7 +129,7 @@ def set_(
     everlearn schedule set "30 2 * * *" --timezone Europe/Berlin
     """
     with nightly_deployment(context, line) as (client, night):
-        from everlearn.orchestration.cron_times import next_times
+        from everlearn.orchestration.cron_times import midnight_warning, next_times
         from everlearn.orchestration.schedules import find_night, set_schedule
 
         schedule = set_schedule(client, night, cron=cron, timezone=timezone)
@@ -146,19 +141,9 @@ def set_(
         print_result(None, as_json=False, text=table("", "", rows=rows))
         if find_night(client, line=night.line).paused:
             print_note("the line is paused: no night starts until `everlearn schedule resume`")
-        warn_about_days(schedule)
-
-
-def warn_about_days(schedule: CronSchedule) -> None:
-    """Warn about local days that get no night, because clocks go forward at midnight."""
-    from everlearn.orchestration.cron_times import days_without_night
-
-    days = days_without_night(schedule, start=datetime.now(tz=UTC), until=datetime(LAST_YEAR, 12, 31, tzinfo=UTC))
-    if days:
-        print_note(
-            f"clocks in {schedule.timezone} go forward at midnight: on {len(days)} days until {LAST_YEAR}, the first "
-            f"{days[0]}, the night starts an hour earlier, on the day before. From 01:00 on, each day has its night"
-        )
+        warning = midnight_warning(schedule)
+        if warning is not None:
+            print_note(warning)
 
 
 @schedule.command()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 SHOWN = 5
+LAST_YEAR = 2035
 DAY = timedelta(days=1)
 
 
@@ -56,6 +57,17 @@ def parse_schedule(cron: object, timezone: object) -> CronSchedule:
 def next_times(schedule: CronSchedule, *, n: int, start: datetime | None = None) -> tuple[datetime, ...]:
     """Return the first `n` times at or after `start` (now), in the schedule's time zone. ValueError if there is none."""
     return _times(schedule, n=n, start=start or datetime.now(tz=UTC))
+
+
+def midnight_warning(schedule: CronSchedule) -> str | None:
+    """Return a warning if local days get no night until LAST_YEAR, because clocks go forward at midnight."""
+    days = days_without_night(schedule, start=datetime.now(tz=UTC), until=datetime(LAST_YEAR, 12, 31, tzinfo=UTC))
+    if not days:
+        return None
+    return (
+        f"clocks in {schedule.timezone} go forward at midnight: on {len(days)} days until {LAST_YEAR}, the first "
+        f"{days[0]}, the night starts an hour earlier, on the day before; from 01:00 on, each day has its night"
+    )
 
 
 def days_without_night(schedule: CronSchedule, *, start: datetime, until: datetime) -> tuple[date, ...]:

@@ -104,13 +104,17 @@ def test_no_notify_deletes_targets_and_automations(everlearn: Command) -> None:
 
 def test_a_schedule_is_shown_set_paused_and_resumed(deployed: Command) -> None:
     assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
-    output = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin").stderr
-    assert output == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
+    was_set = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin")
+    assert was_set.stderr == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
+    assert len(was_set.stdout.splitlines()) == 5, "the next five times"
+    assert all("02:30 CE" in each for each in was_set.stdout.splitlines())
     assert deployed("schedule", "pause").stderr == "line commands: nights are paused\n"
     seen = json.loads(deployed("schedule", "show", "--json").stdout)
     assert seen["cron"], seen["timezone"] == ("30 2 * * *", "Europe/Berlin")
     assert seen["paused"]
     assert "no night starts by itself" in deployed("schedule", "show").stdout
+    assert "no night starts until" in deployed("schedule", "set", "30 2 * * *").stderr
+    assert "30 2 * * * UTC" in deployed("schedule", "show").stdout
     assert deployed("schedule", "resume").stderr == "line commands: nights start on schedule\n"
     assert not json.loads(deployed("schedule", "show", "--json").stdout)["paused"]
 
@@ -138,6 +142,13 @@ def test_a_pool_with_a_worker_raises_no_warning(deployed: Command, prefect_url: 
         client._client.delete("/work_pools/cpu/workers/there")
     assert "no worker of pool gpu" in ended.stderr
     assert "no worker of pool cpu" not in ended.stderr
+
+
+def test_a_zone_that_changes_at_midnight_is_warned_about(deployed: Command) -> None:
+    warned = deployed("schedule", "set", "30 0 * * *", "--timezone", "Africa/Cairo").stderr
+    assert "clocks in Africa/Cairo go forward at midnight" in warned
+    assert "from 01:00 on, each day has its night" in warned
+    assert "midnight" not in deployed("schedule", "set", "0 1 * * *", "--timezone", "Africa/Cairo").stderr
 
 
 @pytest.mark.parametrize("words", [("61 2 * * *",), ("0 2 * * *", "--timezone", "Europe/Atlantis"), ("",)])
