@@ -17,6 +17,7 @@ from tasks.decide import name_baselines
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
 from tasks.night import log_context
 from tasks.open_night import join_night
+from tasks.run_state import run_name
 from tasks.train import grow_ladder, train_adapter
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ClimbConfig(BaseModel):
 
 def _name() -> str:
     config = flow_run.parameters["config"]
-    return f"climb · line {config.settings.store.line} · cycle {config.cycle_key[:12]}"
+    return run_name("climb", config.settings, f"cycle {config.cycle_key[:12]}")
 
 
 @flow(name="climb", flow_run_name=_name, persist_result=False)

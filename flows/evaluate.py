@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.evaluate import evaluate_version, show_evaluation
+from tasks.run_state import run_name
 
 
 class EvaluateConfig(BaseModel):
@@ -22,7 +24,12 @@ class EvaluateConfig(BaseModel):
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
-@flow(name="evaluate", persist_result=False)
+def _name() -> str:
+    config = flow_run.parameters["config"]
+    return run_name("evaluate", config.settings, f"{config.version} on {config.suite.stem}")
+
+
+@flow(name="evaluate", flow_run_name=_name, persist_result=False)
 def evaluate(config: EvaluateConfig) -> dict[str, float]:
     """Return the number of items, counts by ruling, and the share that is correct."""
     result = evaluate_version(config.settings, config.version, config.suite)

@@ -8,11 +8,13 @@ minutes.
 from __future__ import annotations
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.ingest import find_unseen
+from tasks.run_state import run_name
 from tasks.start_night import start_night
 
 
@@ -24,7 +26,11 @@ class IngestConfig(BaseModel):
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
 
 
-@flow(name="ingest", persist_result=False)
+def _name() -> str:
+    return run_name("ingest", flow_run.parameters["config"].settings)
+
+
+@flow(name="ingest", flow_run_name=_name, persist_result=False)
 def ingest(config: IngestConfig) -> dict[str, int]:
     """Return how many shards no published night has seen, and how many nights were started for them."""
     unseen = find_unseen(config.settings)

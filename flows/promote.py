@@ -17,6 +17,7 @@ from everlearn.settings import Settings, load
 from tasks.champion import await_consumers, promote_version, show_champion
 from tasks.emit_events import emit_champion_changed
 from tasks.refresh_forms import refresh_forms
+from tasks.run_state import run_name
 
 
 class PromoteConfig(BaseModel):
@@ -36,7 +37,7 @@ class PromoteConfig(BaseModel):
 
 def _name() -> str:
     config = flow_run.parameters["config"]
-    return f"promote · line {config.settings.store.line} · {config.version}"
+    return run_name("promote", config.settings, config.version)
 
 
 @flow(name="promote", flow_run_name=_name, persist_result=False)

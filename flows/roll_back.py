@@ -18,6 +18,7 @@ from everlearn.settings import Settings, load
 from tasks.champion import await_consumers, roll_back_line, show_champion
 from tasks.emit_events import emit_champion_changed
 from tasks.refresh_forms import refresh_forms
+from tasks.run_state import run_name
 
 
 class RollBackConfig(BaseModel):
@@ -38,7 +39,7 @@ class RollBackConfig(BaseModel):
 
 def _name() -> str:
     config = flow_run.parameters["config"]
-    return f"roll back · line {config.settings.store.line} · to {config.to}"
+    return run_name("roll back", config.settings, f"to {config.to}")
 
 
 @flow(name="roll-back", flow_run_name=_name, persist_result=False)

@@ -5,7 +5,6 @@ Killed at any moment, the same call resumes: each step keeps its result in the s
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
@@ -26,7 +25,7 @@ from tasks.night import Night, hold_line
 from tasks.open_night import find_ended_night, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data, record_nothing_to_learn
 from tasks.refresh_forms import refresh_forms
-from tasks.run_state import final_state, has_later_run, skip_night
+from tasks.run_state import final_state, has_later_run, run_name, skip_night
 from tasks.show_night import show_history, show_night
 from tasks.write_report import write_report
 
@@ -50,7 +49,7 @@ class CycleConfig(BaseModel):
 
 def _name() -> str:
     config = flow_run.parameters["config"]
-    return f"night {datetime.now(tz=UTC):%Y-%m-%d} · line {config.settings.store.line}"
+    return run_name("night", config.settings)
 
 
 @flow(name="run-cycle", flow_run_name=_name, persist_result=False, on_cancellation=[stop_climbs])

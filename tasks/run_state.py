@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -13,9 +14,20 @@ from everlearn.orchestration.missed_runs import has_later_due_run
 from tasks.night import step_task
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
     from everlearn.errors import LineBusyError
+    from everlearn.settings import Settings
 
 VERDICTS = {"PUBLISHED": "PASS", "REJECTED": "FAIL", "NO_NEW_DATA": "no new data", "SKIPPED": "skipped"}
+STATES = {
+    "PUBLISHED": "Published",
+    "REJECTED": "Rejected",
+    "INSUFFICIENT": "Insufficient",
+    "NO_NEW_DATA": "No new data",
+    "SKIPPED": "Skipped",
+}
+"""Names of the final states. Their type is COMPLETED: the run did its work, whatever the gate said of the candidate."""
 
 
 @step_task
@@ -38,9 +50,11 @@ def skip_night(busy: LineBusyError) -> dict[str, str | None]:
 
 
 def final_state(ended: dict[str, str | None]) -> dict[str, str | None]:
-    """Return the flow's result as a Prefect state whose message is the end and its reason. Callers receive `ended`.
+    """Return the flow's result as a Prefect state with the night's end as its name. Callers receive `ended`.
 
-    The verdict is added to the run's tags and to its name: `night 2026-11-22 · line math · v0008 PASS`.
+    The state is `Rejected`, or `Published v0008`, with the reason as its message, so that the dashboard's list tells a
+    rejected night from a published one. The verdict is added to the run's tags and to its name:
+    `night 2026-11-22 02:00 · line math · v0008 PASS`.
     """
     verdict = VERDICTS.get(str(ended["end"]), str(ended["end"]))
     name: str | None = flow_run.name
@@ -49,4 +63,21 @@ def final_state(ended: dict[str, str | None]) -> dict[str, str | None]:
         with get_client(sync_client=True) as client:
             tags = sorted({*flow_run.tags, verdict})
             client.update_flow_run(UUID(str(flow_run.id)), name=f"{name} · {suffix}", tags=tags)
-    return cast("dict[str, str | None]", Completed(data=ended, message=f"{ended['end']}: {ended['reason']}"))
+    state: State[Any] = Completed(name=state_name(ended), data=ended, message=f"{ended['end']}: {ended['reason']}")
+    return cast("dict[str, str | None]", state)
+
+
+def state_name(ended: dict[str, str | None]) -> str:
+    """Return the name of the final state: `Rejected`, or with its version `Published v0008`."""
+    name = STATES[str(ended["end"])]
+    return f"{name} {ended['version']}" if ended["end"] == "PUBLISHED" else name
+
+
+def run_name(what: str, settings: Settings, *details: str) -> str:
+    """Return the name of the current run: what it does, when it started, its line, details, and its attempt from 2 on.
+
+    The time tells a night from the one that a crash made the server start again on the same day.
+    """
+    attempt = flow_run.run_count or 1
+    words = [f"{what} {datetime.now(tz=UTC):%Y-%m-%d %H:%M}", f"line {settings.store.line}", *details]
+    return " · ".join([*words, f"attempt {attempt}"] if attempt > 1 else words)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+import yaml
 from prefect import flow, tags, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
+from prefect.client.schemas.objects import StateType
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run
+from prefect.server.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+import flows
+from everlearn.cycle.record import End
+from everlearn.settings import Settings
+from everlearn.settings.sections import StoreSettings
 from tasks import progress as progress_module
 from tasks.progress import progress
-from tasks.run_state import final_state
+from tasks.run_state import STATES, final_state, run_name, state_name
+from tests.support.night import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +47,17 @@ def ending(ended: dict[str, str | None]) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("end", "version", "verdict"),
+    ("end", "version", "verdict", "name"),
     [
-        ("PUBLISHED", "v0008", "PASS"),
-        ("REJECTED", None, "FAIL"),
-        ("INSUFFICIENT", None, "INSUFFICIENT"),
-        ("NO_NEW_DATA", None, "no new data"),
-        ("SKIPPED", None, "skipped"),
+        ("PUBLISHED", "v0008", "PASS", "Published v0008"),
+        ("REJECTED", None, "FAIL", "Rejected"),
+        ("INSUFFICIENT", None, "INSUFFICIENT", "Insufficient"),
+        ("NO_NEW_DATA", None, "no new data", "No new data"),
+        ("SKIPPED", "v0007", "skipped", "Skipped"),
     ],
 )
-def test_the_verdict_is_added_to_the_tags_of_the_run(
-    client: SyncPrefectClient, end: str, version: str | None, verdict: str
+def test_the_end_is_the_name_of_the_state_and_a_tag(
+    client: SyncPrefectClient, end: str, version: str | None, verdict: str, name: str
 ) -> None:
     with tags("line:shown"):
         state = ending({"end": end, "version": version, "reason": "a reason"}, return_state=True)
@@ -54,7 +65,34 @@ def test_the_verdict_is_added_to_the_tags_of_the_run(
     assert sorted(run.tags) == sorted(["line:shown", verdict])
     assert run.name.endswith(f" · {version} {verdict}" if version else f" · {verdict}")
     assert run.state is not None
-    assert (run.state.name, run.state.message) == ("Completed", f"{end}: a reason")
+    assert (run.state.type, run.state.name, run.state.message) == (StateType.COMPLETED, name, f"{end}: a reason")
+
+
+def test_every_end_of_a_night_has_a_state() -> None:
+    assert set(STATES) == set(End)
+    assert len(set(STATES.values())) == len(End)
+
+
+@pytest.mark.parametrize("end", sorted(End))
+def test_a_run_that_ended_is_not_awaited_by_automations(end: End) -> None:
+    event = f"prefect.flow-run.{state_name({'end': end, 'version': 'v0008'})}"
+    automations = yaml.safe_load((ROOT / "infra" / "automations.yaml").read_text(encoding="utf-8"))
+    awaiting = [each["trigger"] for each in automations if "prefect.flow-run.Completed" in each["trigger"]["expect"]]
+    assert len(awaiting) == 2
+    assert all(EventTrigger.model_validate(trigger).expects(event) for trigger in awaiting)
+
+
+@pytest.mark.parametrize("name", sorted(module.name for module in pkgutil.iter_modules(flows.__path__)))
+def test_every_flow_names_its_runs(name: str) -> None:
+    module = importlib.import_module(f"flows.{name}")
+    assert getattr(module, name).flow_run_name is module._name
+
+
+@pytest.mark.parametrize(("count", "suffix"), [("1", ""), ("2", " · attempt 2")])
+def test_a_retried_run_is_told_from_the_first(monkeypatch: pytest.MonkeyPatch, count: str, suffix: str) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", count)
+    name = run_name("night", Settings(store=StoreSettings(line="math")))
+    assert re.fullmatch(rf"night 20\d\d-\d\d-\d\d \d\d:\d\d · line math{suffix}", name)
 
 
 def test_the_progress_bar_is_updated_during_a_step(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,12 @@ class Installation:
         """Return the local web server of the line's pages, running or not."""
         return LocalSite(self.home, params=self.params)
 
+    @property
+    def dashboard(self) -> str | None:
+        """Address of Prefect's dashboard: of the server that PREFECT_API_URL or `connect` names; None without one."""
+        api = os.environ.get("PREFECT_API_URL", "")
+        return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/").removesuffix("/api") or None
+
     def create_key(self) -> None:
         """Create a signing key for a line on the local server, unless there is one or the settings need none."""
         settings = self.settings()

@@ -69,6 +69,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     site = installation.site()
     site_url = site.url if site.is_running() else None
     facts = formatting.state_facts(state, line=installation.settings().store.line) | {"site": site_url}
+    facts["dashboard"] = installation.dashboard
     rows = [
         ("line", facts["line"]),
         ("champion", facts["champion"] or "none yet: the base model serves"),
@@ -76,6 +77,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
         ("barred", ", ".join(facts["barred"]) or None),
         ("last event", state.history[-1].sentence if state.history else None),
         ("site", site_url),
+        ("dashboard", facts["dashboard"]),
     ]
     print_result(facts, as_json=json, text=table("", "", rows=rows))
 

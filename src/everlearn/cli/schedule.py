@@ -92,8 +92,13 @@ def deploy(
         for sentence in chosen.apply(client):
             print_note(sentence)
         for each in lines:
-            apply(read_plan(plan_file, line=each, directory=settings.root, targets=read_target_ids(client)), client)
+            plan = read_plan(plan_file, line=each, directory=settings.root, targets=read_target_ids(client))
+            apply(plan, client)
             print_note(f"line {each}: deployed")
+            print_note(
+                f"  its nights use profile {plan.profile}; here, `everlearn cycle` uses profile {settings.profile}, "
+                "unless --profile names another"
+            )
 
 
 @schedule.command()
@@ -106,6 +111,7 @@ def show(context: typer.Context, *, line: Line = None, json: Json = False) -> No
         rows = [
             ("line", night.line),
             ("begins", f"{night.cron} {night.timezone}" if night.cron else "never"),
+            ("profile", night.profile),
             ("paused", "yes: no night starts by itself" if night.paused else "no"),
             *(("next", f"{each:%Y-%m-%d %H:%M} UTC") for each in night.next_runs),
             *((f"workers of pool {pool}", there or "none") for pool, there in night.workers.items()),

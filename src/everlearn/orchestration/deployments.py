@@ -37,7 +37,7 @@ from everlearn.orchestration.automations import (
 )
 from everlearn.orchestration.cron_times import parse_schedule
 from everlearn.orchestration.notifications import PLACEHOLDER
-from everlearn.orchestration.schedules import TAG, emit_awaited, line_tag
+from everlearn.orchestration.schedules import PROFILE, TAG, emit_awaited, line_tag
 from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
@@ -67,6 +67,13 @@ class DeploymentPlan:
     deployments: dict[str, dict[str, Any]]
     automations: dict[str, AutomationCore]
     unwanted: frozenset[str] = frozenset()
+
+    @property
+    def profile(self) -> str:
+        """Profile of the settings that scheduled nights use; by default that of the worker's own settings."""
+        night = self.deployments.get(f"run-cycle/nightly-{self.line}", {})
+        environ = night.get("work_pool", {}).get("job_variables", {}).get("env", {})
+        return str(environ.get(PROFILE, "of the worker"))
 
     @property
     def queues(self) -> set[tuple[str, str]]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from everlearn.orchestration.direct_client import ApiClient
 
 SLUG = "nightly"
+PROFILE = "EVERLEARN_PROFILE"
 TAG = "everlearn"
 """The tag of every deployment of ours."""
 
@@ -38,7 +39,7 @@ class ScheduledNight:
     """The deployment that runs the nights of a line.
 
     `cron` is None if there is no cron schedule; `next_runs` are in UTC; `workers` counts the online workers of each
-    pool on which deployments of the line run.
+    pool on which deployments of the line run; `profile` is that of the settings that its nights use.
     """
 
     line: str
@@ -48,6 +49,7 @@ class ScheduledNight:
     paused: bool
     next_runs: tuple[datetime, ...] = ()
     workers: dict[str, int] = field(default_factory=dict)
+    profile: str | None = None
 
     @property
     def pools_without_workers(self) -> tuple[str, ...]:
@@ -57,7 +59,11 @@ class ScheduledNight:
     def facts(self) -> dict[str, Any]:
         """Return the JSON output of `everlearn schedule show`."""
         schedule = {"line": self.line, "cron": self.cron, "timezone": self.timezone, "paused": self.paused}
-        return schedule | {"next": [moment.isoformat() for moment in self.next_runs], "workers": self.workers}
+        return schedule | {
+            "next": [moment.isoformat() for moment in self.next_runs],
+            "workers": self.workers,
+            "profile": self.profile,
+        }
 
 
 def line_tag(line: str) -> str:
@@ -78,6 +84,7 @@ def find_night(client: ApiClient, *, line: str) -> ScheduledNight:
         paused=deployment["paused"] or schedule is None or not schedule["active"],
         next_runs=_read_next_runs(client, deployment["id"]),
         workers={pool: _count_online(client, pool) for pool in _pools(client, line)},
+        profile=(deployment["job_variables"] or {}).get("env", {}).get(PROFILE),
     )
 
 

@@ -36,6 +36,23 @@ LIGHT = (
 )
 
 
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({}, None),
+        ({"PREFECT_API_URL": "http://127.0.0.1:4200/api"}, "http://127.0.0.1:4200"),
+        ({"PREFECT_API_URL": "https://in.example/api", "PREFECT_UI_URL": "https://ui.example"}, "https://ui.example"),
+    ],
+)
+def test_status_shows_the_address_of_the_dashboard(
+    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], shown: str | None
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert everlearn("status", "--json").facts["dashboard"] == shown
+    assert shown is None or shown in everlearn("status").out
+
+
 def test_status_of_an_empty_line_names_the_base_model(everlearn: Callable[..., Ended]) -> None:
     ended = everlearn("status")
     assert ended.code == 0

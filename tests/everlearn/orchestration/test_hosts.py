@@ -129,7 +129,7 @@ def test_two_lines_on_two_hosts_end_with_a_verdict_each(site: Site, net: Network
     logs = [(host.shows / "log").read_text() for host in hosts]
     assert sorted([str(each.id) in log for log in logs] for each in (one, other)) == [[False, True], [True, False]]
     for line, problems in LINES.items():
-        assert [each.state_name for each in site.runs(line)] == ["Completed"] * 2, "the night, and its climb"
+        assert [each.state_type for each in site.runs(line)] == ["COMPLETED"] * 2, "the night, and its climb"
         state = open_registry(site.of(line)).state()
         assert [str(event.kind) in {"published", "rejected"} for event in state.history] == [True], "one verdict"
         assert learned_from(site, line) <= set(problems)

@@ -152,7 +152,7 @@ def test_an_unreachable_target_is_logged_and_harms_no_night(
     sink.close()
     before = len(prefect_server.log.read_text(encoding="utf-8"))
     state = ending(settings, {"end": "REJECTED", "version": None, "reason": "worse"}, return_state=True)
-    assert (state.name, state.message) == ("Completed", "REJECTED: worse")
+    assert (state.name, state.message) == ("Rejected", "REJECTED: worse")
 
     def log() -> str:
         return prefect_server.log.read_text(encoding="utf-8")[before:]

@@ -174,12 +174,12 @@ def state_of(client: SyncPrefectClient) -> dict[str, Any]:
 
 
 def runs_of(client: SyncPrefectClient) -> dict[str, tuple[str, str | None]]:
-    """Return name and state of each run that is not merely scheduled."""
+    """Return name and type of state of each run that is not merely scheduled."""
     found = client.read_flow_runs(limit=200)
-    return {str(each.id): (each.name, each.state_name) for each in found if each.state_type is not StateType.SCHEDULED}
+    return {str(each.id): (each.name, each.state_type) for each in found if each.state_type is not StateType.SCHEDULED}
 
 
 def nights_of(client: SyncPrefectClient) -> list[str]:
     """Return the names of the nights that have completed."""
-    done = [name for name, state in runs_of(client).values() if state == "Completed"]
+    done = [name for name, state in runs_of(client).values() if state == "COMPLETED"]
     return [name for name in done if name.startswith("night 20") and f"· line {LINE} ·" in name]

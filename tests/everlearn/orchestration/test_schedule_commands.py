@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +58,7 @@ def test_a_dry_run_changes_nothing_and_a_yes_applies_it(everlearn: Command, monk
     assert refused.exit_code == 1
     applied = everlearn(*ASKED, answer="y\n")
     assert (applied.exit_code, "line asked: deployed" in applied.stderr) == (0, True)
+    assert "its nights use profile nightly; here, `everlearn cycle` uses profile quick" in applied.stderr
     again = everlearn(*ASKED, "--json")
     assert json.loads(again.stdout) == {"asked": []}
     assert everlearn(*ASKED).stdout == "nothing to change\n"
@@ -103,7 +105,9 @@ def test_no_notify_deletes_targets_and_automations(everlearn: Command) -> None:
 
 
 def test_a_schedule_is_shown_set_paused_and_resumed(deployed: Command) -> None:
-    assert "0 2 * * * UTC" in deployed("schedule", "show").stdout
+    shown = deployed("schedule", "show").stdout
+    assert "0 2 * * * UTC" in shown
+    assert re.search(r"^profile +nightly *$", shown, re.MULTILINE), "not that of `make cycle`"
     was_set = deployed("schedule", "set", "30 2 * * *", "--timezone", "Europe/Berlin")
     assert was_set.stderr == "line commands: nights start at 30 2 * * * Europe/Berlin\n"
     assert len(was_set.stdout.splitlines()) == 5, "the next five times"
