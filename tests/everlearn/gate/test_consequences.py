@@ -41,3 +41,8 @@ def test_the_reason_is_the_improvement_or_what_failed() -> None:
     failed = Decision(outcome=Outcome.FAIL, reasons=("skill got worse", "more"), rows=DECISION.rows)
     assert reason_of(DECISION) == "tonight 104 won, 4 lost of 200"
     assert reason_of(failed) == "skill got worse"
+
+
+def test_the_reason_of_a_pass_says_what_nothing_guards() -> None:
+    unguarded = replace(DECISION, warnings=("no skill suite was measured",))
+    assert reason_of(unguarded) == "tonight 104 won, 4 lost of 200; no skill suite was measured"

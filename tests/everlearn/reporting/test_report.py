@@ -21,6 +21,7 @@ from everlearn.reporting.report import (
     NightRecord,
     SizeRate,
     StepTime,
+    gate_groups,
     gate_rows,
     headline,
     rates_by_size,
@@ -225,6 +226,18 @@ def test_markdown_escapes_untrusted_text() -> None:
 
 def test_gate_without_rows_has_no_table() -> None:
     assert "| suite |" not in summary_markdown(replace(FULL, decision=judge([], settings=GateSettings())))
+
+
+def test_suites_judged_together_have_a_row_of_their_own() -> None:
+    skills = [
+        PairedSuite(suite=name, kind=SuiteKind.SKILL, before=measured("+" * 700), after=measured("+" * 699 + "-"))
+        for name in ("short", "long")
+    ]
+    together = judge(skills, settings=GateSettings())
+    assert gate_rows(together)[0]["suite"] == "2 skill suites together"
+    [group] = gate_groups(together)
+    assert [row.n for row in group["rows"]] == [1400, 700, 700]
+    assert "0 won and 2 lost of 1400" in render(replace(FULL, decision=together))
 
 
 def test_gate_rows_are_flat_with_equal_columns() -> None:
