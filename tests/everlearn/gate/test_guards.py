@@ -97,6 +97,12 @@ def test_a_suite_that_nothing_solves_does_not_dilute_the_others() -> None:
     assert decide(lost, hard).outcome is Outcome.FAIL
 
 
+def test_unreadable_answers_are_not_right() -> None:
+    row = decide(pair("-" * 350 + "!" * 350, "!" * 700, suite="hard", kind=SuiteKind.SKILL)).rows[1]
+    assert (row.outcome, row.undecided) == (Outcome.INSUFFICIENT, 0)
+    assert "solve none of 700" in row.sentence
+
+
 def test_undecided_answers_may_be_right() -> None:
     row = decide(pair("-" * 600 + "?" * 100, "-" * 600 + "?" * 100, suite="hard", kind=SuiteKind.SKILL)).rows[1]
     assert "solve none" not in row.sentence
