@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from everlearn.domains.integration.random_rounding import RandomRounding
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,22 +22,37 @@ if TYPE_CHECKING:
 
 Dual: TypeAlias = tuple[Any, Any]  # (value, slope or None)
 
+_EXACT = frozenset({"number", "name", "negative"})  # operations without rounding
+_CURVED = frozenset({"power", "call"})
 _CONSTANTS = {"e": math.e, "pi": math.pi, "i": 1j}
 VISIBLE = 1e-6  # a term below this share of its sum at every point is lost in double precision
 PLAIN = (1e-6, 1e9)  # and so are constants outside this range
 
 
 class DualEvaluator:
-    """Evaluator at one array of points. `faint` is set if a value was too small or too large for double precision."""
+    """Evaluator at one array of points. `faint` is set if a value is too small or too large for double precision."""
 
-    def __init__(self, points: np.ndarray, *, slopes: bool) -> None:
+    def __init__(self, points: np.ndarray, *, slopes: bool, echoes: int = 0) -> None:
         self.x: Dual = (points, 1.0 if slopes else None)
         self.faint = False
+        self._rounding = RandomRounding(echoes) if echoes else None
+
+    def evaluate(self, tree: Expression) -> Dual:
+        """Return value and slope of a whole tree. Sets `faint` if a part of it underflows or overflows."""
+        with np.errstate(under="call", over="call", call=self._mark):
+            return self.at(tree)
 
     def at(self, tree: Expression) -> Dual:
-        """Return value and slope of a tree."""
-        dual: Dual = _KINDS[tree[0]](self, tree)
-        return dual
+        """Return value and slope of a tree, rounded at random at the last `echoes` points."""
+        kind = tree[0]
+        value, slope = _KINDS[kind](self, tree)
+        if self._rounding is None or kind in _EXACT:
+            return value, slope
+        # The slopes of sums and products are made of values and slopes that have been rounded.
+        return self._rounding.of(value), self._rounding.of(slope) if kind in _CURVED else slope
+
+    def _mark(self, _kind: str, _flag: int) -> None:
+        self.faint = True
 
     def number(self, tree: Expression) -> Dual:
         """Round a number to double precision."""
@@ -69,6 +86,7 @@ class DualEvaluator:
             slope = slope + other
         if not isinstance(value, np.ndarray):
             self.constant(value)
+            self.faint = self.faint or abs(value) < VISIBLE * max(abs(dual[0]) for dual in duals)
         elif not all(map(is_monomial, tree[1:])):
             self.faint = self.faint or hides(np.abs([np.broadcast_to(dual[0], value.shape) for dual in duals]))
         return value, slope
@@ -158,6 +176,13 @@ def is_monomial(tree: Expression) -> bool:
     if kind == "power":
         return bool(tree[1] == ("name", "x") and tree[2][0] == "number" and 0 < tree[2][1] <= 9)
     return kind in ("negative", "product") and len(tree) <= 3 and all(is_monomial(child) for child in tree[1:])
+
+
+def cancels(tree: Expression) -> bool:
+    """Return whether digits can cancel inside a tree: whether it has a sum of other terms than monomials."""
+    if tree[0] == "sum" and not all(map(is_monomial, tree[1:])):
+        return True
+    return any(cancels(child) for child in tree[1:] if isinstance(child, tuple))
 
 
 def _exp(_: DualEvaluator, value: Any, slope: Any) -> Dual:

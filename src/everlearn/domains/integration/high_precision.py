@@ -1,16 +1,20 @@
 """Evaluation of a tree at one point, at any precision, by mpmath. Shares no code with the fast evaluator.
 
 Values that are too large (an exponential of an exponential) count as undefined, so that the cost of an evaluation is
-bounded by the length of the text.
+bounded by the length of the text. The last bits of each result are random, so that what is left of cancelled
+digits is not the same at two precisions (`random_rounding.py` does so in double precision).
 """
 
 from __future__ import annotations
 
 import math
+import random
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import mpmath
+
+from everlearn.domains.integration.grammar import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from everlearn.domains.integration.grammar import Expression
 
 LARGEST_ARGUMENT = 1e5
+_LOST = 32  # bits of each result that random rounding changes: two changes almost never cancel
+_HALF = 2 ** (_LOST - 1) - 0.5
 
 
 class UndefinedError(ArithmeticError):
@@ -36,6 +42,9 @@ class HighPrecisionEvaluator:
         self.point: Any = self.context.mpc(0)
         self.largest: dict[tuple[int, int], float] = {}
         self.first: dict[int, tuple[Any, Any]] = {}
+        self._chance = random.Random(digits)
+        self._unit = self.context.ldexp(1, 1 - self.context.prec)
+        self._exactly = False
         self.least = 0.0  # the smallest magnitude of a term relative to its sum, so far
 
     def at(self, tree: Expression, point: Any) -> Any:
@@ -67,6 +76,12 @@ class HighPrecisionEvaluator:
     def _value(self, tree: Expression) -> Any:
         return _KINDS[tree[0]](self, tree)
 
+    def _rounded(self, value: Any) -> Any:
+        return value if self._exactly else value * (1 + self._noise())
+
+    def _noise(self) -> Any:
+        return self._unit * (self._chance.getrandbits(_LOST) - _HALF)
+
     def _record(self, tree: Expression, index: int, size: float) -> None:
         key = (id(tree), index)
         self.largest[key] = max(size, self.largest.get(key, -math.inf))
@@ -97,18 +112,19 @@ class HighPrecisionEvaluator:
             if size > -math.inf:
                 self._record(tree, index, size - top)
                 self.least = min(self.least, size - top)
-        return self.context.fsum(values)
+        return self._rounded(self.context.fsum(values))
 
     def product(self, tree: Expression) -> Any:
         """Multiply factors."""
-        return self.context.fprod([self._value(factor) for factor in tree[1:]])
+        return self._rounded(self.context.fprod([self._value(factor) for factor in tree[1:]]))
 
     def power(self, tree: Expression) -> Any:
         """Raise to a power, principal branch; undefined for the base zero."""
-        return self._vary(tree, self._power(tree)) if has_x(tree) else self._power(tree)
+        value = self._rounded(self._power(tree))
+        return self._vary(tree, value) if has_x(tree) else value
 
     def _power(self, tree: Expression) -> Any:
-        exponent = self._value(tree[2])
+        exponent = self._exponent(tree[2])
         if tree[1] == ("name", "e"):
             return self.context.exp(self._require_moderate(exponent))
         base = self._value(tree[1])
@@ -120,9 +136,18 @@ class HighPrecisionEvaluator:
             return base ** int(exponent.real)
         return base**exponent
 
+    def _exponent(self, tree: Expression) -> Any:
+        """Return an exponent, without random rounding if it is a number: `x^(4/2)` stays an integer power."""
+        kept, self._exactly = self._exactly, constant(tree) is not None
+        try:
+            return self._value(tree)
+        finally:
+            self._exactly = kept
+
     def call(self, tree: Expression) -> Any:
         """Apply a function to a tree, principal branch."""
-        return self._vary(tree, self._call(tree)) if has_x(tree) else self._call(tree)
+        value = self._rounded(self._call(tree))
+        return self._vary(tree, value) if has_x(tree) else value
 
     def _call(self, tree: Expression) -> Any:
         argument = self._value(tree[2])
@@ -130,9 +155,13 @@ class HighPrecisionEvaluator:
         name = tree[1]
         if name == "abs":
             return self.context.mpc(abs(argument))
-        if name in ("log", "sqrt") or name.startswith("a"):
-            return getattr(self.context, name)(argument)
-        return getattr(self.context, name)(self._require_moderate(argument))
+        inverse = name in ("log", "sqrt") or name.startswith("a")
+        if not inverse:
+            self._require_moderate(argument)
+        # mpmath loses the digits of small arguments in the plane, where it takes atanh(x) as a difference of logarithms.
+        on_axis = argument.imag == 0
+        value = self.context.mpc(getattr(self.context, name)(argument.real if on_axis else argument))
+        return value if on_axis and value.imag == 0 else value + inverse * self._noise()
 
     def _require_moderate(self, argument: Any) -> Any:
         if not abs(argument) <= LARGEST_ARGUMENT:

@@ -6,10 +6,11 @@ larger one, plus `ABSOLUTE`. Double precision decides two cases:
 
 - CORRECT: they agree at every real and complex point, no part was lost in rounding, and both expressions are
   numerically safe (`numeric_safety.py`);
-- WRONG: they are far apart at half of the real points of medium magnitude, or more.
+- WRONG: they are far apart at half of the real points of medium magnitude, or more, by more than the rounding errors
+  (`random_rounding.py`). If not at all, the points where the answer is not real do not count: another branch may be meant.
 
-All other cases (cancellation, branch cuts, an answer that is right on a part of the domain, tiny or huge constants,
-long decimals) get the verdict of `recheck.recheck` at 50 digits.
+All other cases (cancellation, saturation, branch cuts, an answer that is right on a part of the domain, tiny or huge
+constants, long decimals) get the verdict of `recheck.recheck` at 50 digits.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ RELATIVE = 1e-9
 ABSOLUTE = 1e-300
 FAR = 1e-6
 TINY = 1e-12
+NOISE = 4.0  # times the estimated rounding error, which a gap must exceed to count
 ENOUGH = 6  # required real points at which both sides are defined
 _MIDDLE = (0.3, 2.0)
 _SMALL_CACHE = 256  # cached terms at points that serve one integrand only
@@ -45,10 +47,12 @@ class Sample:
     cache: TermCache
     values: np.ndarray
     sizes: np.ndarray
+    noise: np.ndarray  # estimated rounding errors at the real points
     real: np.ndarray
     middle: np.ndarray
     count: int  # number of real points
-    sure: bool  # double precision is enough for the integrand
+    plain: bool
+    faint: bool
     long: bool
 
     @property
@@ -70,7 +74,7 @@ def verify(integrand: str, antiderivative: str, *, seed: int = 0) -> Verdict:
             slopes = sample.cache.slopes(antiderivative)
         except GrammarError as error:
             return recheck.unreadable(antiderivative, error)
-        settled = None if sample.long or slopes.long else _compare(slopes, sample)
+        settled = None if sample.long or slopes.long else _compare(antiderivative, slopes, sample)
     return settled or recheck.recheck(integrand, antiderivative)
 
 
@@ -79,16 +83,16 @@ def is_defined(integrand: str, *, seed: int = 0) -> bool:
     return _sample(integrand, seed).enough
 
 
-def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
+def _compare(antiderivative: str, slopes: PointValues, sample: Sample) -> Verdict | None:
     """Return the verdict if double precision is enough for one, else None."""
     gaps = np.abs(slopes.at - sample.values)
     sizes = np.maximum(np.abs(slopes.at), sample.sizes)
     known = np.isfinite(gaps) & np.isfinite(sizes)
     judged = sample.real & known
     count = np.count_nonzero(judged)
-    if not sample.enough or count < ENOUGH or 2 * count < sample.count:
+    if sample.faint or slopes.faint or not sample.enough or count < ENOUGH or 2 * count < sample.count:
         return None
-    if sample.sure and slopes.plain and not slopes.faint:
+    if sample.plain and slopes.plain:
         agree = gaps <= RELATIVE * sizes + ABSOLUTE
         if bool(agree[known].all()):
             return Verdict(
@@ -99,9 +103,17 @@ def _compare(slopes: PointValues, sample: Sample) -> Verdict | None:
     tested = sample.middle & known
     tests = np.count_nonzero(tested)
     far = tested & (gaps > FAR * sizes + TINY)
-    if tests >= ENOUGH and 2 * np.count_nonzero(far) >= tests:
-        return _wrong(sample, slopes.at, int(far.argmax()))
-    return None
+    if tests < ENOUGH or 2 * np.count_nonzero(far) < tests:
+        return None
+    axis = len(sample.noise)
+    far[:axis] &= gaps[:axis] > NOISE * (sample.noise + slopes.noise)
+    told = np.count_nonzero(far)
+    if told < tests:
+        real = _is_real(sample.cache.points, sample.cache.answers(antiderivative).at)
+        tests, told = np.count_nonzero(tested & real), np.count_nonzero(far & real)
+    if told < recheck.ENOUGH_GAPS or 2 * told < tests:
+        return None
+    return _wrong(sample, slopes.at, int(far.argmax()))
 
 
 def _wrong(sample: Sample, slopes: np.ndarray, at: int) -> Verdict:
@@ -140,10 +152,12 @@ def _evaluate(integrand: str, cache: TermCache) -> Sample:
         cache=cache,
         values=found.at,
         sizes=np.abs(found.at),
+        noise=found.noise,
         real=real,
         middle=real & (sizes >= _MIDDLE[0]) & (sizes <= _MIDDLE[1]),
         count=int(np.count_nonzero(real)),
-        sure=found.plain and not found.faint,
+        plain=found.plain,
+        faint=found.faint,
         long=found.long,
     )
 

@@ -1,9 +1,18 @@
 """Slow and independent verification of an antiderivative at 50 digits, without any rule of differentiation.
 
 The derivative is a central difference of the answer along the real axis. Precision and step are chosen so that more
-than `digits` digits remain. It shares neither code nor rules with `numeric_verifier`. An answer is CORRECT if it agrees
-with the integrand at every point where the integrand is real and the answer is defined, and WRONG if it does not at one
-of them. If an integrand is real (almost) nowhere, all points on the axis and in the complex plane must agree.
+than `digits` digits remain. It shares neither code nor rules with `numeric_verifier`. The points are drawn from the pair
+itself, so that no answer can be fitted to them.
+
+At a point, the two agree to `digits` digits, or they differ, or it cannot be told: a difference counts only if it is
+the same at twice the precision, where all rounding errors are others. An answer is judged where the integrand is real:
+
+- CORRECT: they agree at half of the points or more, and differ at none;
+- WRONG: they differ at `ENOUGH_GAPS` points or more where the answer is real, or where it is complex and agrees nowhere;
+- UNDECIDED: all other cases, such as `acosh(x)` for `1/sqrt(x^2-1)`, which differs only where it is not real.
+
+So `log(x)` and `log(abs(x))` are right for `1/x`, and constants may differ from piece to piece of the domain. If an
+integrand is real (almost) nowhere, all points on the axis and in the complex plane must agree.
 """
 
 from __future__ import annotations
@@ -11,7 +20,9 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration.grammar import ANSWER_NAMES, Expression, constant, parse
@@ -24,11 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENOUGH = 6
+ENOUGH_GAPS = 3
 WANTED = 14
 _PLAIN = 8
 _FAR = 10
 _TRIED = 400
 _BITS = math.log2(10)  # per decimal digit
+_STABLE = 1e-10  # largest relative change of a gap between two precisions
 _SLACK = 30.0  # decimal digits that the working precision covers anyway
 _NO_THEORY = re.compile(
     r"\b(Li|li|Ei|Ci|Si|Chi|Shi|erf|erfc|erfi|gamma|Gamma|polylog|PolyLog|FresnelS|FresnelC|EllipticE|EllipticF|"
@@ -56,10 +69,12 @@ def recheck(integrand: str, antiderivative: str, *, digits: int = 50) -> Verdict
     )  # then no far points are needed, see numeric_safety.py
     slack = _HIDDEN if plain else _SLACK
     comparison = _Comparison(question, answer, digits=digits + math.ceil(max(0.0, hidden - slack)))
-    near = comparison.domain(_near(), wanted=_PLAIN if plain else WANTED)
+    chance = random.Random(f"{integrand} = ({antiderivative})'")
+    near = comparison.domain(_near(chance), wanted=_PLAIN if plain else WANTED)
     if len(near) < ENOUGH:
-        return comparison.in_plane()
-    return comparison.on_axis(near, beyond=[] if plain else comparison.domain(_far(min(hidden, 60.0)), wanted=_FAR))
+        return comparison.in_plane(chance)
+    beyond = [] if plain else comparison.domain(_far(min(hidden, 60.0), chance), wanted=_FAR)
+    return comparison.on_axis(near, beyond=beyond)
 
 
 def unreadable(answer: str, error: GrammarError) -> Verdict:
@@ -68,6 +83,15 @@ def unreadable(answer: str, error: GrammarError) -> Verdict:
     if named:
         return Verdict(ruling=Ruling.UNDECIDED, reason=f"the answer uses {named[1]}, of which there is no theory here")
     return Verdict(ruling=Ruling.UNREADABLE, reason=f"the answer cannot be read: {error}")
+
+
+class _Outcome(Enum):
+    """Result of a comparison at one point."""
+
+    AGREES = auto()
+    DIFFERS = auto()
+    DIFFERS_OFF_AXIS = auto()  # the answer is not real there
+    UNKNOWN = auto()  # undefined, or lost in rounding errors
 
 
 class _Comparison:
@@ -85,7 +109,7 @@ class _Comparison:
         found: list[float] = []
         for point in candidates:
             value = _defined(rough, self.question, point)
-            if value is not None and abs(value.imag) <= 1e-20 * abs(value):
+            if value is not None and _is_real(value):
                 found.append(point)
             if len(found) == wanted:
                 break
@@ -93,34 +117,47 @@ class _Comparison:
 
     def on_axis(self, points: list[float], *, beyond: list[float]) -> Verdict:
         """Return the verdict from points of the integrand's real domain. At `beyond`, the answer may be undefined."""
-        agreed = 0
+        seen: Counter[_Outcome] = Counter()
         for number, point in enumerate([*points, *beyond]):
-            same = self.agrees(point)
-            if same is False:
-                piece = f", though it agrees at {agreed} others" if agreed else ""
-                return Verdict(
-                    ruling=Ruling.WRONG,
-                    reason=f"at x = {point:.6g} its derivative is not the integrand{piece} ({self.digits} digits)",
-                )
-            agreed += bool(same)
-            if number == len(points) - 1 and (agreed < ENOUGH or 2 * agreed < len(points)):
-                return _undecided(
-                    f"it can be judged at {agreed} of {len(points)} points of the integrand's domain only"
-                )
-        return self.accept(f"{agreed} real points")
+            if number == len(points) and not seen[_Outcome.DIFFERS] and _too_few(seen, points):
+                break
+            seen[self.at(point)] += 1
+            if seen[_Outcome.DIFFERS] == ENOUGH_GAPS:
+                return self.refuse(seen, point)
+        if seen[_Outcome.DIFFERS_OFF_AXIS] >= ENOUGH_GAPS and not seen[_Outcome.AGREES]:
+            return self.refuse(seen, point)
+        if seen[_Outcome.DIFFERS]:
+            return _undecided(f"its derivative is not the integrand at {seen[_Outcome.DIFFERS]} points only")
+        if seen[_Outcome.DIFFERS_OFF_AXIS]:
+            return _undecided("its derivative is not the integrand at points where it is not real")
+        if _too_few(seen, points):
+            return _undecided(f"it can be judged at {seen[_Outcome.AGREES]} of {len(points)} points of the domain only")
+        return self.accept(f"{seen[_Outcome.AGREES]} real points")
 
-    def in_plane(self) -> Verdict:
-        """Return the verdict on an integrand that is real almost nowhere."""
-        chance = random.Random(0)
-        points = [complex(chance.uniform(-4, 4), 0 if n % 2 else chance.uniform(-3, 3)) for n in range(WANTED)]
-        seen = [same for same in map(self.agrees, points) if same is not None]
-        if len(seen) < ENOUGH:
-            return _undecided(f"both are defined at {len(seen)} of {len(points)} points only")
-        if all(seen):
-            return self.accept(f"{len(seen)} complex points; the integrand is real hardly anywhere")
-        if any(seen):
+    def in_plane(self, chance: random.Random) -> Verdict:
+        """Return the verdict on an integrand that is real almost nowhere. `abs` has a derivative on the axis only."""
+        axis_only = calls(self.question, "abs") or calls(self.answer, "abs")
+        points = [
+            complex(chance.uniform(-4, 4), 0 if n % 2 or axis_only else chance.uniform(-3, 3)) for n in range(WANTED)
+        ]
+        seen = Counter(map(self.at, points))
+        told = len(points) - seen[_Outcome.UNKNOWN]
+        if told < ENOUGH:
+            return _undecided(f"both are defined at {told} of {len(points)} points only")
+        if seen[_Outcome.AGREES] == told:
+            return self.accept(f"{told} complex points; the integrand is real hardly anywhere")
+        if seen[_Outcome.AGREES]:
             return _undecided("the integrand is real hardly anywhere, and other branches may be meant")
-        return Verdict(ruling=Ruling.WRONG, reason=f"its derivative is the integrand at none of {len(seen)} points")
+        return Verdict(ruling=Ruling.WRONG, reason=f"its derivative is the integrand at none of {told} points")
+
+    def refuse(self, seen: Counter[_Outcome], point: float) -> Verdict:
+        """Return WRONG, and name the last point."""
+        agreed = seen[_Outcome.AGREES]
+        piece = f", though it agrees at {agreed} others" if agreed else ""
+        return Verdict(
+            ruling=Ruling.WRONG,
+            reason=f"at x = {point:.6g} its derivative is not the integrand{piece} ({self.digits} digits)",
+        )
 
     def accept(self, where: str) -> Verdict:
         """Return CORRECT, or UNDECIDED if a part of the answer was too small to matter at any point."""
@@ -132,22 +169,22 @@ class _Comparison:
             ruling=Ruling.CORRECT, reason=f"its derivative agrees with the integrand to {self.digits} digits at {where}"
         )
 
-    def agrees(self, point: complex) -> bool | None:
-        """Return whether the derivative is the integrand there; None if one is undefined, or lost in cancellation."""
+    def at(self, point: complex) -> _Outcome:
+        """Compare the derivative with the integrand at one point. A gap counts if twice the precision confirms it."""
         first = self.compare(self.precise, point)
         if first is None or first.same:
-            return None if first is None else True
-        again = self.compare(
-            HighPrecisionEvaluator(2 * self.precise.context.dps), point
-        )  # cancellation can lose any number of digits
-        if again is None or again.same or not again.clear or not first.agrees_with(again, digits=self.digits // 2):
-            return True if again is not None and again.same else None
-        return False
+            return _Outcome.AGREES if first else _Outcome.UNKNOWN
+        again = self.compare(HighPrecisionEvaluator(2 * self.precise.context.dps), point)
+        if again is None or again.same:
+            return _Outcome.AGREES if again else _Outcome.UNKNOWN
+        if not again.clear or abs(first.gap - again.gap) > _STABLE * abs(again.gap):
+            return _Outcome.UNKNOWN
+        return _Outcome.DIFFERS if again.real else _Outcome.DIFFERS_OFF_AXIS
 
     def compare(self, precise: HighPrecisionEvaluator, point: complex) -> _PointComparison | None:
         """Evaluate both sides at one point. Return None if one is undefined."""
         context = precise.context
-        step = context.mpf(10) ** (-context.dps // 3)
+        step = context.ldexp(1, -(context.prec // 3))
         place = context.mpc(point)
         value = _defined(precise, self.question, place)
         before = _defined(precise, self.answer, place - step)
@@ -158,8 +195,8 @@ class _Comparison:
         size = max(abs(slope), abs(value))
         lost = -context.dps / 2 * _BITS
         return _PointComparison(
-            value=value,
-            slope=slope,
+            gap=slope - value,
+            real=_is_real(after),
             same=bool(abs(slope - value) <= context.mpf(10) ** -self.digits * (size if value else abs(after))),
             clear=precise.least > lost and precise.order(size) - precise.order(after or size) > lost,
         )
@@ -167,30 +204,35 @@ class _Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PointComparison:
-    """Integrand and derivative at a point. `same`: they agree. `clear`: no digits were lost in cancellation."""
+    """Derivative minus integrand at a point.
 
-    value: Any
-    slope: Any
+    `real`: the answer is real there. `same`: the two agree. `clear`: no term is lost beside the others.
+    """
+
+    gap: Any
+    real: bool
     same: bool
     clear: bool
 
-    def agrees_with(self, other: _PointComparison, *, digits: int) -> bool:
-        """Return whether both sides have the same values at another precision."""
-        pairs = ((self.value, other.value), (self.slope, other.slope))
-        return all(abs(mine - theirs) <= abs(theirs) * 10.0**-digits for mine, theirs in pairs)
+
+def _too_few(seen: Counter[_Outcome], points: list[float]) -> bool:
+    """Return whether they agree at too few points for a verdict."""
+    return seen[_Outcome.AGREES] < ENOUGH or 2 * seen[_Outcome.AGREES] < len(points)
 
 
-def _near() -> Iterator[float]:
-    """Yield real points of several magnitudes and both signs, always the same ones."""
-    chance = random.Random(1)
+def _is_real(value: Any) -> bool:
+    return bool(abs(value.imag) <= 1e-20 * abs(value))
+
+
+def _near(chance: random.Random) -> Iterator[float]:
+    """Yield real points of several magnitudes and both signs."""
     for number in range(_TRIED):
         size = chance.uniform(0.05, 5) if number % 2 else 10 ** chance.uniform(-2, 2)
         yield size if number % 4 < 2 else -size
 
 
-def _far(reach: float) -> Iterator[float]:
+def _far(reach: float, chance: random.Random) -> Iterator[float]:
     """Yield points beyond all scales set by the constants, where functions like asin(sin(x/1000)) differ from x/1000."""
-    chance = random.Random(2)
     for number in range(2 * _FAR):
         size = 10 ** (2 + (reach + 2) * (number // 2 + chance.random()) / _FAR)
         yield size if number % 2 else -size
@@ -226,6 +268,11 @@ def _size(tree: Expression) -> float:
     rough = HighPrecisionEvaluator(15)
     value = _defined(rough, tree, 0)
     return abs(float(rough.context.log10(abs(value)))) if value else 0.0
+
+
+def calls(tree: Expression, name: str) -> bool:
+    """Return whether a tree applies the function of that name."""
+    return tree[:2] == ("call", name) or any(calls(child, name) for child in tree[1:] if isinstance(child, tuple))
 
 
 def flat(tree: Expression) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everlearn.domains.integration.dual_numbers import DualEvaluator, hides, is_monomial
+from everlearn.domains.integration.dual_numbers import DualEvaluator, cancels, hides, is_monomial
 from everlearn.domains.integration.grammar import ANSWER_NAMES, DEFAULT, NAMES, Expression, parse
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
+from everlearn.domains.integration.random_rounding import RandomRounding
 from everlearn.errors import GrammarError
 
 CACHED_TERMS = 20_000  # of about 1 kB each
@@ -34,42 +35,58 @@ class PointValues:
     """
 
     at: np.ndarray
+    echo: np.ndarray  # those at the real points, rounded at random
     faint: bool
     plain: bool
     long: bool
 
+    @property
+    def noise(self) -> np.ndarray:
+        """The estimated rounding errors at the real points, see `random_rounding.py`."""
+        noise: np.ndarray = np.abs(self.at[: len(self.echo)] - self.echo)
+        return noise
+
 
 class TermCache:
-    """Sample points, and the cached values and derivatives of terms at them."""
+    """Sample points, the `count` real ones first, and the cached values and derivatives of terms at them."""
 
     def __init__(self, points: np.ndarray, *, most: int = CACHED_TERMS) -> None:
         self.points = points
+        self.count = int(np.count_nonzero(points.imag == 0))
+        self._all = np.concatenate([points, points[: self.count]])
+        self._rounding = RandomRounding(self.count)
         self._most = most
         self._known: dict[str, tuple[int, int]] = {}  # term -> its row in the tables, its flags
-        self._values = np.zeros((8, len(points)), dtype=complex)
+        self._values = np.zeros((8, len(self._all)), dtype=complex)
         self._slopes = np.zeros_like(self._values)
         self._sizes = np.zeros(self._values.shape)
 
     def values(self, text: str) -> PointValues:
         """Return the values of an integrand. Raises GrammarError if it is not in the grammar."""
-        return self._read(text, slopes=False)
+        return self._read(text, slopes=False, names=NAMES)
+
+    def answers(self, text: str) -> PointValues:
+        """Return the values of an answer. Raises GrammarError if it is not in the grammar."""
+        return self._read(text, slopes=False, names=ANSWER_NAMES)
 
     def slopes(self, text: str) -> PointValues:
         """Return the derivatives of an answer. Raises GrammarError if it is not in the grammar."""
-        return self._read(text, slopes=True)
+        return self._read(text, slopes=True, names=ANSWER_NAMES)
 
-    def _read(self, text: str, *, slopes: bool) -> PointValues:
+    def _read(self, text: str, *, slopes: bool, names: frozenset[str]) -> PointValues:
         terms = self._cached_terms(text)
         kinds = 0
         for _, kind in terms:
             kinds |= kind
-        if not terms or (not kinds & _VARIABLE and len(terms) > 1) or (kinds & _IMAGINARY and not slopes):
-            return self._whole(text, slopes=slopes)
+        if not terms or (not kinds & _VARIABLE and len(terms) > 1) or (kinds & _IMAGINARY and names is NAMES):
+            return self._whole(text, slopes=slopes, names=names)
         rows = [row for row, _ in terms]
         table = self._slopes if slopes else self._values
         hidden = len(rows) > 1 and bool(kinds & _VISIBLE) and hides(self._sizes.take(rows, axis=0))
+        sums = np.add.reduce(table.take(rows, axis=0), axis=0)
         return PointValues(
-            at=np.add.reduce(table.take(rows, axis=0), axis=0),
+            at=sums[: len(self.points)],
+            echo=sums[len(self.points) :],
             faint=bool(kinds & _FAINT) or hidden,
             plain=not kinds & _FANCY,
             long=_LONG_NUMBER.search(text) is not None,
@@ -94,28 +111,38 @@ class TermCache:
         row = len(self._known)
         if row == len(self._values):
             self._values, self._slopes, self._sizes = map(_doubled, (self._values, self._slopes, self._sizes))
-        duals = DualEvaluator(self.points, slopes=True)
-        value, slope = duals.at(tree)
-        self._values[row] = value
-        self._slopes[row] = 0 if slope is None else slope
+        plain = is_numerically_safe(tree)
+        steady = plain and not cancels(tree)
+        duals = DualEvaluator(self.points if steady else self._all, slopes=True, echoes=0 if steady else self.count)
+        value, slope = duals.evaluate(tree)
+        for table, found in ((self._values, value), (self._slopes, 0 if slope is None else slope)):
+            if steady:
+                table[row, : len(self.points)] = found
+                table[row, len(self.points) :] = self._rounding.repeat(table[row], name=piece)
+            else:
+                table[row] = found
         self._sizes[row] = np.abs(self._values[row])
-        kind = _FAINT * duals.faint | _FANCY * (not is_numerically_safe(tree)) | _VISIBLE * (not is_monomial(tree))
+        kind = _FAINT * duals.faint | _FANCY * (not plain) | _VISIBLE * (not is_monomial(tree))
         kind |= _VARIABLE * isinstance(value, np.ndarray) | _IMAGINARY * bool(_IMAGINARY_UNIT.search(piece))
         self._known[piece] = row, kind
         return self._known[piece]
 
-    def _whole(self, text: str, *, slopes: bool) -> PointValues:
-        tree = parse(text, names=ANSWER_NAMES if slopes else NAMES)
-        at, faint = evaluate(tree, self.points, slopes=slopes)
+    def _whole(self, text: str, *, slopes: bool, names: frozenset[str]) -> PointValues:
+        tree = parse(text, names=names)
+        at, faint = evaluate(tree, self._all, slopes=slopes, echoes=self.count)
         return PointValues(
-            at=at, faint=faint, plain=is_numerically_safe(tree), long=_LONG_NUMBER.search(text) is not None
+            at=at[: len(self.points)],
+            echo=at[len(self.points) :],
+            faint=faint,
+            plain=is_numerically_safe(tree),
+            long=_LONG_NUMBER.search(text) is not None,
         )
 
 
-def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool) -> tuple[np.ndarray, bool]:
+def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool, echoes: int = 0) -> tuple[np.ndarray, bool]:
     """Return the values (or derivatives) of a tree at the points, shape (n,), and whether parts of it are lost."""
-    duals = DualEvaluator(points, slopes=slopes)
-    value, slope = duals.at(tree)
+    duals = DualEvaluator(points, slopes=slopes, echoes=echoes)
+    value, slope = duals.evaluate(tree)
     wanted = (0 if slope is None else slope) if slopes else value
     return np.broadcast_to(np.asarray(wanted, dtype=complex), points.shape), duals.faint
 
