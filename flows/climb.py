@@ -52,6 +52,8 @@ def train_candidate(night: Night) -> None:
     grow_ladder(night)
     train_adapter(night)
     upload_candidate(night)
-    for policy in ("parent", CANDIDATE, *(baseline for _, baseline in name_baselines(night))):
+    for policy in ("parent", CANDIDATE):
         measure_suites(night, policy)
+    for baseline in name_baselines(night):
+        measure_suites(night, baseline.policy, baseline.suites)
     check_bytes(night)

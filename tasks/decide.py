@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn import counters
 from everlearn.domains.contract import load_domain
-from everlearn.gate.baselines import choose_baselines, eligible_versions
+from everlearn.gate.baselines import Baseline, choose_baselines, eligible_versions, shares_of
 from everlearn.gate.checks import run_checks
 from everlearn.gate.decision import judge
-from everlearn.gate.decision_record import Decision, SuiteRow
+from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.problem import Ruling
-from tasks.measure import pairs_of
+from tasks.freeze_suites import load_suites
+from tasks.measure import CANDIDATE, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.progress import progress
 
 if TYPE_CHECKING:
+    from everlearn.cycle.workspace import Workspace
     from tasks.night import Night
 
 
@@ -37,22 +39,25 @@ def recheck_rewards(night: Night) -> None:
 
 
 @step_task
-def name_baselines(night: Night) -> tuple[tuple[str, str], ...]:
-    """Return (relation, policy) of the policies to compare with besides the parent."""
-    registry, parent = night.registry, night.inputs.parent
-    if parent is None:
+def name_baselines(night: Night) -> tuple[Baseline, ...]:
+    """Return the policies to compare with besides the parent. Chosen once, since they are measured before they are used."""
+    work = night.work
+    if night.inputs.parent is None:
         return ()
-    metrics = {version: registry.manifest(version).metrics for version in eligible_versions(registry.state())}
-    return tuple((str(relation), policy) for relation, policy in choose_baselines(metrics, parent=parent))
+    if not work.has("baselines"):
+        has_measured = work.has("check/bytes")  # by an older revision, which compared on every suite
+        chosen = _measured_baselines(work) if has_measured else _choose_baselines(night)
+        work.put("baselines", as_json([asdict(baseline) for baseline in chosen]))
+    return tuple(_baseline(row) for row in json.loads(work.get("baselines")))
 
 
 @step_task
-def decide(night: Night, baselines: tuple[tuple[str, str], ...]) -> str:
+def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
     """Weigh suites and checks together. Return the outcome. `baselines` are compared besides the parent."""
     with timed_step(night, "gate") as work:
         if not work.has("decision"):
-            compared = (("parent", "parent"), *baselines)
-            pairs = [pair for relation, policy in compared for pair in pairs_of(night, policy, relation)]
+            compared = (Baseline(against=Against.PARENT, policy="parent"), *baselines)
+            pairs = [pair for each in compared for pair in pairs_of(night, each.policy, each.against, each.suites)]
             checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
             decision = judge(pairs, settings=night.settings.gate, checks=checks)
             work.put("decision", decision.to_json().encode())
@@ -68,6 +73,27 @@ def decide(night: Night, baselines: tuple[tuple[str, str], ...]) -> str:
 def decision_of(night: Night) -> Decision:
     """Return the stored decision of the gate."""
     return Decision.from_dict(json.loads(night.work.get("decision")))
+
+
+def _choose_baselines(night: Night) -> tuple[Baseline, ...]:
+    registry = night.registry
+    manifests = {version: registry.manifest(version) for version in eligible_versions(registry.state())}
+    shares = {version: shares_of(version, manifest.decision) for version, manifest in manifests.items()}
+    return choose_baselines(load_suites(night), shares, parent=night.inputs.parent)
+
+
+def _measured_baselines(work: Workspace) -> tuple[Baseline, ...]:
+    names = [name.removeprefix("measured/") for name in work.names() if name.startswith("measured/")]
+    return tuple(
+        Baseline(against=Against.BASE if name == "base" else Against.BEST, policy=name)
+        for name in names
+        if name not in ("parent", CANDIDATE)
+    )
+
+
+def _baseline(row: dict[str, Any]) -> Baseline:
+    suites = None if row["suites"] is None else tuple(row["suites"])
+    return Baseline(against=Against(row["against"]), policy=row["policy"], suites=suites)
 
 
 def _recheck(answers: list[tuple[str, str]], *, domain_name: str) -> list[dict[str, Any]]:

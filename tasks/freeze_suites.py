@@ -10,55 +10,94 @@ from typing import TYPE_CHECKING
 
 from everlearn.data import suites
 from everlearn.data.holdout import split
+from everlearn.data.memory_suite import PREFIX, memory_name, split_memory
 from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.suites import SuiteKind
-from everlearn.data.target_suite import freeze_target, generate_fillers
+from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
+from everlearn.errors import BadInputError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.reporting.own_items import count_items
 from tasks.night import LOG, as_json, step_task, timed_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from everlearn.cycle.workspace import Workspace
     from everlearn.data.suites import Suite
+    from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
     from tasks.night import Night
 
 
 @step_task
 def freeze_suites(night: Night) -> bool:
-    """Freeze the night's suites before any ladder: target, fillers, and the shipped suites.
+    """Freeze the night's suites before any ladder: target, fillers, memory, and the shipped suites.
 
     Return False where nothing is left to train on: every new problem is held out or equivalent to a suite item.
     """
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
             domain = load_domain(night.settings.domain)
-            shipped = suites.load_directory(night.settings.suites_directory, domain=domain.name)
+            shipped = load_shipped(night)
+            memory = split_memory(load_memory(night), versions=versions_of(night))
             entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
             roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
-            items = equivalence_keys([item.statement for suite in shipped for item in suite.problems], domain=domain)
-            roots = without_contamination(roots, domain=domain, forbidden=items)
+            items, remembered = (keys_of(group, domain=domain) for group in (shipped, memory))
+            roots = without_contamination(roots, domain=domain, forbidden=items | remembered)
             if not roots:
                 return False
             forbidden = items | equivalence_keys([root.statement for root in roots], domain=domain)
-            own = freeze_own(night, roots, held_out, forbidden=forbidden)
+            own = freeze_own(night, roots, held_out, forbidden=forbidden, remembered=remembered)
             work.put("items", as_json(count_items(own)))
-            _keep_suites(work, [*own, *shipped])
+            _keep_suites(work, [*own, *memory, *shipped])
     return True
 
 
+def load_shipped(night: Night) -> tuple[Suite, ...]:
+    """Return the shipped suites of the night's domain. Raises BadInputError where one has the name of a night's own."""
+    folder = night.settings.suites_directory
+    shipped = suites.load_directory(folder, domain=night.settings.domain)
+    taken = [
+        suite.name for suite in shipped if suite.name in (TARGET, FILLERS) or suite.name.startswith(memory_name(""))
+    ]
+    if taken:
+        raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
+    return shipped
+
+
+def load_memory(night: Night) -> tuple[Problem, ...]:
+    """Return the problems of earlier nights that the parent's manifest names; none before the first night that left any."""
+    parent = night.inputs.parent
+    memory = night.registry.manifest(parent).memory if parent else None
+    if memory is None or not night.settings.gate.memory_items:
+        return ()
+    text = night.registry.get_object(memory).decode()
+    return suites.parse(text, name=PREFIX, where=f"memory of {parent}").problems
+
+
+def versions_of(night: Night) -> dict[str, str]:
+    """Return the versions of the line by the cycle keys of their nights."""
+    return {entry.cycle_key: entry.version for entry in night.registry.state().versions.values()}
+
+
 def freeze_own(
-    night: Night, roots: Sequence[Problem], held_out: Sequence[Problem], *, forbidden: frozenset[str]
+    night: Night,
+    roots: Sequence[Problem],
+    held_out: Sequence[Problem],
+    *,
+    forbidden: frozenset[str],
+    remembered: frozenset[str],
 ) -> list[Suite]:
-    """Return the suites about tonight's problems: those held out, and fillers like all of them. Log what they can show."""
+    """Return the suites about tonight's problems: those held out, and fillers like all of them. Log what they can show.
+
+    A held-out problem stays in the target where an earlier night has held it out too, so that progress on it counts.
+    """
     settings, domain = night.settings, load_domain(night.settings.domain)
     target = freeze_target(held_out, domain=domain, forbidden=forbidden)
     own = target.problems if target else ()
-    forbidden |= equivalence_keys([problem.statement for problem in own], domain=domain)
+    forbidden |= remembered | equivalence_keys([problem.statement for problem in own], domain=domain)
     count, seed = settings.ingest.min_target_items - len(own), night.inputs.data_digest
     fillers = generate_fillers([*roots, *own], count=count, domain=domain, forbidden=forbidden, seed=seed)
     generated = len(fillers.problems) if fillers else 0
@@ -91,8 +130,12 @@ def item_metrics(night: Night) -> dict[str, float]:
 
 def forbidden_keys(night: Night) -> frozenset[str]:
     """Return the equivalence keys of all suite items."""
-    items = [item.statement for suite in load_suites(night) for item in suite.problems]
-    return equivalence_keys(items, domain=load_domain(night.settings.domain))
+    return keys_of(load_suites(night), domain=load_domain(night.settings.domain))
+
+
+def keys_of(frozen: Iterable[Suite], *, domain: Domain) -> frozenset[str]:
+    """Return the equivalence keys of all items of these suites."""
+    return equivalence_keys([item.statement for suite in frozen for item in suite.problems], domain=domain)
 
 
 def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:

@@ -44,8 +44,8 @@ def upload_candidate(night: Night) -> dict[str, str]:
 
 
 @step_task
-def measure_suites(night: Night, policy: str) -> None:
-    """Answer every item of every suite with one policy: "candidate", "parent", "base" or a version.
+def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = None) -> None:
+    """Answer every item of the suites `only` (None: of all) with one policy: "candidate", "parent", "base" or a version.
 
     A resumed run repeats only the answers of the last seconds before the interruption.
     """
@@ -59,6 +59,8 @@ def measure_suites(night: Night, policy: str) -> None:
         segments = f"measuring/{policy}"
         journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
         for suite in load_suites(night):
+            if only is not None and suite.name not in only:
+                continue
             rows = _measure(night, policy, adapter, suite, journal)
             text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
             (out / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
@@ -107,8 +109,8 @@ def measured(night: Night, policy: str) -> dict[str, tuple[Measurement, ...]]:
         return {path.stem: _read_measurements(path) for path in files}
 
 
-def pairs_of(night: Night, policy: str, against: str) -> list[PairedSuite]:
-    """Return the answers of `policy` and of the candidate, paired by suite."""
+def pairs_of(night: Night, policy: str, against: str, only: tuple[str, ...] | None = None) -> list[PairedSuite]:
+    """Return the answers of `policy` and of the candidate to the suites `only` (None: to all), paired by suite."""
     before, after = measured(night, policy), measured(night, CANDIDATE)
     return [
         PairedSuite(
@@ -119,6 +121,7 @@ def pairs_of(night: Night, policy: str, against: str) -> list[PairedSuite]:
             against=Against(against),
         )
         for suite in load_suites(night)
+        if only is None or suite.name in only
     ]
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from everlearn.canonical_json import canonical
 from everlearn.cycle.inputs import cycle_key
 from everlearn.cycle.record import End
+from everlearn.data.memory_suite import remember
+from everlearn.data.suites import SuiteKind
+from everlearn.domains.contract import load_domain
 from everlearn.errors import StaleParentError
 from everlearn.gate.baselines import SKILL_METRIC
 from everlearn.gate.consequences import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
@@ -22,13 +25,14 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.decide import decision_of
-from tasks.freeze_suites import item_metrics
+from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
 from tasks.night import Night, step_task, times_of
 from tasks.open_night import end_night, inputs_of
 from tasks.write_report import report_of
 
 if TYPE_CHECKING:
+    from everlearn.registry.manifest import ObjectRef
     from everlearn.settings import Settings
     from tasks.ingest import ClaimedSnapshot
 
@@ -121,6 +125,7 @@ def _manifest(night: Night) -> Manifest:
         config=night.settings.model_dump(mode="json"),
         code_version=night.inputs.code_version,
         created=datetime.fromisoformat(work.get("created").decode()),
+        memory=_memory_of(night),
         metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
         decision=decision.to_dict(),
         report=report_of(night),
@@ -131,3 +136,20 @@ def _manifest(night: Night) -> Manifest:
         provenance=keep(canonical(statement(manifest, run=run))),
         bom=keep(canonical(bill(manifest, run=run))),
     )
+
+
+def _memory_of(night: Night) -> ObjectRef | None:
+    """Store the memory suite for the nights after this one. None where an older revision has frozen the suites."""
+    if not item_metrics(night):
+        return None
+    settings = night.settings
+    own = [problem for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for problem in suite.problems]
+    memory = remember(
+        load_memory(night),
+        own,
+        cycle_key=night.key,
+        domain=load_domain(settings.domain),
+        per_night=settings.gate.memory_per_night,
+        total=settings.gate.memory_items,
+    )
+    return night.registry.put_object(memory.to_jsonl().encode()) if memory else None

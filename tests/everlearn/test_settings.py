@@ -146,13 +146,14 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
     assert Settings.model_validate_json(settings.model_dump_json()).root == tmp_path
 
 
-# Computed on revision 9353ed6, before the settings were split into modules.
-DIGEST = "a27120b61150786a8f059ab6cacd1821899ad4bd6eeb6e7edd1015a015cc2d6f"
+# Equal on revision 9353ed6, before the settings were split into modules, and on 05bc9bb. The gate's settings decide about
+# no weights and enter no key: they may get new members and defaults.
+DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 
 
 def test_no_setting_of_an_earlier_release_has_changed() -> None:
     """The frozen settings of open nights and the keys of cycles rest on this."""
-    dumped = Settings().model_dump(mode="json", exclude={"data"})
+    dumped = Settings().model_dump(mode="json", exclude={"data", "gate"})
     assert digest_of(canonical(dumped)) == DIGEST
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.prefect import Nights
 
 EVERY_STEP = [
-    *("open", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate"),
+    *("open", "items", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate"),
     *("check/bytes", "check/rewards", "decision", "record", "report"),
 ]
 

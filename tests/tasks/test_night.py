@@ -13,6 +13,7 @@ from prefect.runtime import deployment
 from everlearn import counters
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, CycleBusyError, LineBusyError, StaleParentError
+from everlearn.gate.baselines import Baseline
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
@@ -20,7 +21,7 @@ from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from everlearn.training import journal, ladder_growth, rollouts
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
-from tasks.freeze_suites import freeze_suites
+from tasks.freeze_suites import freeze_suites, load_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, configure_logging, hold_line, timed_step, times_of
@@ -49,15 +50,17 @@ def claimed(settings: Settings, data: Path) -> ClaimedSnapshot:
     return claim_problems.fn(settings, intake)
 
 
-def train_and_measure(night: Night) -> tuple[tuple[str, str], ...]:
+def train_and_measure(night: Night) -> tuple[Baseline, ...]:
     """Run every step up to the decision of the gate. Return the baselines."""
     assert freeze_suites.fn(night)
     assert grow_ladder.fn(night) > 0
     train_adapter.fn(night)
     upload_candidate.fn(night)
     baselines = name_baselines.fn(night)
-    for policy in ("parent", "candidate", *(baseline for _, baseline in baselines)):
+    for policy in ("parent", "candidate"):
         measure_suites.fn(night, policy)
+    for baseline in baselines:
+        measure_suites.fn(night, baseline.policy, baseline.suites)
     check_bytes.fn(night)
     recheck_rewards.fn(night)
     return baselines
@@ -123,8 +126,10 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         second = open_night.fn(settings, token, added)
         assert second.inputs.parent == "v0001"
         assert len(replay_of(second)) > 0
-        assert train_and_measure(second) == (("base", "base"),)
-        assert decide.fn(second, (("base", "base"),)) in set(Outcome)
+        base = Baseline(against=Against.BASE, policy="base")
+        assert train_and_measure(second) == (base,)
+        assert "memory-v0001" in {suite.name for suite in load_suites(second)}
+        assert decide.fn(second, (base,)) in set(Outcome)
         assert {row.against for row in decision_of(second).rows} == {Against.PARENT, Against.BASE}
         let_pass(second)
         write_report.fn(second)

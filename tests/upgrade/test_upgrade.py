@@ -13,11 +13,13 @@ from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.data.rows import Intake
 from everlearn.errors import RegistryError
+from everlearn.gate.baselines import Baseline
 from everlearn.gate.checks import run_checks
+from everlearn.gate.decision_record import Against
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.reporting.night_record import NightRecord
 from tasks.decide import decide, name_baselines, recheck_rewards
-from tasks.freeze_suites import freeze_suites
+from tasks.freeze_suites import freeze_suites, load_memory
 from tasks.ingest import read_problems
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, hold_line
@@ -149,13 +151,17 @@ def test_published_shards_are_not_ingested_again(upgraded: Upgraded) -> None:
     assert unseen == {"0": 0, "2": 5}, "the night of shard 2 was rejected, so its data is still available"
 
 
-def test_a_new_night_builds_on_the_old_versions(upgraded: Upgraded) -> None:
+def test_a_new_night_builds_on_the_old_versions(upgraded: Upgraded, tmp_path: Path) -> None:
     settings = upgraded.settings("history")
     inputs = CycleInputs(data_digest="d", config_digest="c", parent="v0003", base_fingerprint="b", code_version="9")
     night = Night(settings=settings, key=cycle_key(inputs), inputs=inputs, token=1, started="2026-12-01T00:00:00+00:00")
-    baselines = dict(name_baselines.fn(night))
-    assert baselines["base"] == "base"
-    assert baselines.get("best", "v0003") in {"v0001", "v0003"}
+    for name in ("short", "target"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"suite": "{name}", "kind": "skill"}}\n{{"problem": "x"}}\n')
+    night.work.put_tree("suites", tmp_path)
+    base, *best = name_baselines.fn(night)
+    assert base == Baseline(against=Against.BASE, policy="base")
+    assert {baseline.policy for baseline in best} <= {"v0001", "v0002"}
+    assert load_memory(night) == (), "a version of an old release has left no memory"
     assert replay_of(night), "the ladders of old nights are replayed"
 
 

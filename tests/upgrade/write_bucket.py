@@ -74,8 +74,10 @@ def night(settings: Settings, data: Path, outcome: str) -> None:
         train_adapter.fn(tonight)
         upload_candidate.fn(tonight)
         baselines = name_baselines.fn(tonight)
-        for policy in ("parent", "candidate", *(baseline for _, baseline in baselines)):
+        for policy in ("parent", "candidate"):
             measure_suites.fn(tonight, policy)
+        for baseline in baselines:
+            measure_suites.fn(tonight, baseline.policy, baseline.suites)
         check_bytes.fn(tonight)
         recheck_rewards.fn(tonight)
         decide.fn(tonight, baselines)

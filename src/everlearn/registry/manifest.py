@@ -16,7 +16,7 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
-ADDED_LATER = ("provenance", "bom")  # fields that manifests of the first versions of Everlearn do not have
+ADDED_LATER = ("provenance", "bom", "memory")  # documents that manifests of the first versions of Everlearn do not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class Manifest:
     decision                 the gate's decision as JSON
     metrics                  finite numbers
     report, provenance, bom  documents about the version (SLSA, CycloneDX), kept with it but never delivered
+    memory                   problems that guard what its line has learned (`data.memory_suite`), kept in the same way
 
     Raises:
         BadInputError: A file name is a path, or of a type that can hold code.
@@ -64,6 +65,7 @@ class Manifest:
     report: ObjectRef | None = None
     provenance: ObjectRef | None = None
     bom: ObjectRef | None = None
+    memory: ObjectRef | None = None
 
     def __post_init__(self) -> None:
         """Check the file names."""
@@ -110,6 +112,6 @@ class Manifest:
         return (*self.files.values(), *self.documents().values())
 
     def documents(self) -> dict[str, ObjectRef]:
-        """Return the documents about the version by field name: report, provenance and bill of materials, if present."""
-        documents = {"report": self.report, "provenance": self.provenance, "bom": self.bom}
+        """Return the documents about the version by field name, those that are present."""
+        documents = {"report": self.report} | {name: getattr(self, name) for name in ADDED_LATER}
         return {name: ref for name, ref in documents.items() if ref is not None}

@@ -148,6 +148,16 @@ class GateSettings(Section):
         le=1.0,
         description="Share of right answers of the parent from which a target suite leaves nothing to gain.",
     )
+    memory_per_night: int = Field(
+        default=100,
+        ge=0,
+        description="Held-out problems of a published night that guard what it taught, for all later nights.",
+    )
+    memory_items: int = Field(
+        default=500,
+        ge=0,
+        description="Items of the memory suite: those of all published nights before, in equal shares. 0: none.",
+    )
     require_approval: bool = Field(
         default=False,
         description="Publish a version that passed, but make it champion only after `everlearn approve` or the form.",

@@ -1,4 +1,4 @@
-"""Report, provenance and bill of materials are kept, checked and signed like the files, but never delivered."""
+"""Report, provenance, bill of materials and memory are kept, checked and signed like the files, but never delivered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from everlearn.registry.manifest import Manifest
     from everlearn.registry.versions import Registry
 
-DOCUMENTS = ("report", "provenance", "bom")
+DOCUMENTS = ("report", "provenance", "bom", "memory")
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def store(time: ManualClock) -> MemoryStore:
 
 def with_documents(line: Registry) -> Manifest:
     made = candidate(line, "one", report=True)
-    refs = {name: line.put_object(canonical({"of": name})) for name in ("provenance", "bom")}
-    return replace(made, provenance=refs["provenance"], bom=refs["bom"])
+    refs = {name: line.put_object(canonical({"of": name})) for name in ("provenance", "bom", "memory")}
+    return replace(made, provenance=refs["provenance"], bom=refs["bom"], memory=refs["memory"])
 
 
 def published(store: MemoryStore) -> Manifest:

@@ -28,7 +28,7 @@ MANIFEST = Manifest(
     [
         MANIFEST,
         replace(MANIFEST, report=REF, parent="v0001"),
-        replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2")),
+        replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2"), memory=REF),
     ],
 )
 def test_manifest_survives_json(manifest: Manifest) -> None:
