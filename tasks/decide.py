@@ -62,11 +62,7 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
             decision = judge(pairs, settings=night.settings.gate, checks=checks)
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
-        for row in decision.all_rows:
-            _log_row(row)
-        for warning in decision.warnings:
-            LOG.warning("gate: %s", warning)
-        LOG.info("gate: %s", decision.outcome)
+        log_decision(decision)
         return str(decision.outcome)
 
 
@@ -107,6 +103,15 @@ def _recheck(answers: list[tuple[str, str]], *, domain_name: str) -> list[dict[s
                 doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
             report_progress(done, len(answers))
     return doubted
+
+
+def log_decision(decision: Decision) -> None:
+    """Log each comparison, what the decision does not cover, and the outcome."""
+    for row in decision.all_rows:
+        _log_row(row)
+    for warning in decision.warnings:
+        LOG.warning("gate: %s", warning)
+    LOG.info("gate: %s", decision.outcome)
 
 
 def _log_row(row: SuiteRow) -> None:
