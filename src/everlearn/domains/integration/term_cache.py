@@ -22,6 +22,8 @@ CACHED_TERMS = 20_000  # of about 1 kB each
 _MAX_TERM_LENGTH = 120  # characters of a cached term
 _PIECE = re.compile(r"[+-]?(?:[^()+-]++|\((?:[^()]++|\((?:[^()]++|\([^()]*+\))*+\))*+\))++")
 _LONG_NUMBER = re.compile(r"[0-9.]{7}|\.[0-9]")
+_DIGIT = re.compile(r"[0-9]")
+_MOST_DIGITS = 96  # an answer fitted to the 32 real numbers that are compared needs three digits for each, or more
 _IMAGINARY_UNIT = re.compile(r"\bi\b", re.ASCII)
 _FAINT, _FANCY, _VISIBLE, _VARIABLE, _IMAGINARY = 1, 2, 4, 8, 16
 
@@ -30,8 +32,8 @@ _FAINT, _FANCY, _VISIBLE, _VARIABLE, _IMAGINARY = 1, 2, 4, 8, 16
 class PointValues:
     """Values or derivatives of a text at the points, shape (n,). Not finite where it is undefined.
 
-    `faint`: parts of it are lost in double precision. `plain`: see `numeric_safety.py`. `long`: it has a number with
-    so many digits that it may be a rounded one.
+    `faint`: parts of it are lost in double precision. `plain`: see `numeric_safety.py`. `long`: it has so many digits that
+    a number of it may be a rounded one, or that it may have been fitted to the points.
     """
 
     at: np.ndarray
@@ -89,7 +91,7 @@ class TermCache:
             echo=sums[len(self.points) :],
             faint=bool(kinds & _FAINT) or hidden,
             plain=not kinds & _FANCY,
-            long=_LONG_NUMBER.search(text) is not None,
+            long=_is_long(text),
         )
 
     def _cached_terms(self, text: str) -> list[tuple[int, int]]:
@@ -135,7 +137,7 @@ class TermCache:
             echo=at[len(self.points) :],
             faint=faint,
             plain=is_numerically_safe(tree),
-            long=_LONG_NUMBER.search(text) is not None,
+            long=_is_long(text),
         )
 
 
@@ -145,6 +147,12 @@ def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool, echoes: int 
     value, slope = duals.evaluate(tree)
     wanted = (0 if slope is None else slope) if slopes else value
     return np.broadcast_to(np.asarray(wanted, dtype=complex), points.shape), duals.faint
+
+
+def _is_long(text: str) -> bool:
+    if _LONG_NUMBER.search(text) is not None:
+        return True
+    return len(text) > 2 * _MOST_DIGITS and len(_DIGIT.findall(text)) > _MOST_DIGITS
 
 
 def _doubled(table: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from math import comb
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
-from everlearn.domains.integration.numeric_verifier import verify
+from everlearn.domains.integration.numeric_verifier import _common_cache, verify
 from everlearn.domains.integration.recheck import recheck
 from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import GrammarError
@@ -42,6 +43,30 @@ WRONG = {
         ("1", "x^(1+1/99999/99999)"),
         ("2*x", "x^2+x*10^(-60)"),
         ("1", "x*cos(1/99999/99999)"),
+    ],
+    "nearly one at the points": [
+        ("1", "x*cos(x/99/99/99)"),
+        ("1", "x*cos(x/70/70)*(exp(x/70/70)+exp(-x/70/70))/2"),
+        (
+            "1",
+            "x*(1+" + "+".join(f"{comb(12, k) * (-1) ** k}*exp({k}*x/99)" for k in range(13)).replace("+-", "-") + ")",
+        ),
+    ],
+    "tiny differences": [
+        ("2*x", "x^2+x/10^9"),
+        ("2*x", "x^2+(x/1000)^3"),
+        ("2*x", "x^2+x/9/9/9/9/9/9/9/9/9/9"),
+        ("2*x", "x^2*(1+1/99/99/99/99)"),
+        ("2*x", "x^2+log(x+10^9)"),
+        ("1", "x+exp(x-99)"),
+        ("cos(x)", "sin(x)+(x/99)^12"),
+        ("cos(x)", "sin(x*(1+1/99/99/99/99/99))"),
+        ("1/x", "log(x)*exp(x/99/99/99/99)"),
+    ],
+    "right at whole numbers": [
+        ("2*x", "x^2+(x*(x-1)*(x-2)*(x-3)*(x-4)*(x+1)*(x+2)*(x+3)*(x+4))^2"),
+        ("2*x", "x^2+sin(pi*x)^2"),
+        ("2*x", "x^2+sin(10*pi*x)^2/10^6"),
     ],
     "the question itself": [("log(x)", "log(x)"), ("x^2", "x^2"), ("0", "x")],
     "a sign, a coefficient, a term": [
@@ -98,6 +123,7 @@ IMAGINARY = [
     ("1/(1+x^2)", "i/2*(log(1-i*x)-log(1+i*x))", "i/2*(log(1+i*x)-log(1-i*x))"),
     ("cos(x)", "(e^(i*x)-e^(-i*x))/(2*i)", "(e^(i*x)+e^(-i*x))/(2*i)"),
     ("x", "x^2/2+i", "i"),
+    ("x", "x^2/2+log(-2)", "x*log(-2)"),
 ]
 
 
@@ -106,6 +132,23 @@ def test_absolute_values_and_imaginary_units_are_decided(integrand: str, right: 
     for judge in (verify, recheck):
         assert judge(integrand, right).ruling is Ruling.CORRECT
         assert judge(integrand, wrong).ruling is Ruling.WRONG
+
+
+@pytest.mark.parametrize("below", [99, 99999, 10**15])
+@pytest.mark.parametrize("scale", ["", "/10^40"])
+def test_an_answer_fitted_to_the_points_is_not_correct(below: int, scale: str) -> None:
+    points = _common_cache(0).points
+    roots = [f"(x-({round(point.real * below)}/{below}))^2" for point in points if point.imag == 0]
+    pairs = [
+        f"((x-({round(point.real * below)}/{below}))^2+({round(point.imag * below)}/{below})^2)^2"
+        for point in points
+        if point.imag
+    ]
+
+    answer = f"x^2+{'*'.join(roots + pairs)}{scale}"
+
+    assert not verify("2*x", answer).is_correct
+    assert not recheck("2*x", answer).is_correct
 
 
 def test_an_integrand_has_no_imaginary_unit() -> None:
@@ -158,6 +201,7 @@ def test_constants_may_differ_from_piece_to_piece(integrand: str, answer: str) -
     [
         ("exp(99*x)*(sin(x)^2+cos(x)^2-1)", "1"),
         ("exp(60*x)*(1-tanh(30*x)^2)", "(log(1+exp(60*x)) + 1/(1+exp(60*x)))/15"),
+        ("exp(10*x)^3 - exp(30*x) + 1", "x"),
         ("10^10*(1-tanh(50*x)^2)", "10^10*tanh(50*x)/50"),
         ("exp(-1000*x)*exp(600*x)*exp(400*x)", "x"),
         ("(9*10^8+1/10000-9*10^8)*x", "x^2/20000"),
@@ -260,6 +304,10 @@ def test_hostile_answers_are_judged_quickly(answer: str) -> None:
         "sin(1)",
         "exp(1/x)",
         "log(2^x)",
+        "cos(x/99)",
+        "sin(x*x)",
+        "exp(1/(x-x))",
+        "atan(99*99*x)",
         "e^(x^2)",
     ],
 )
