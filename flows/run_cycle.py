@@ -22,7 +22,7 @@ from tasks.emit_events import emit_night_ended
 from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import Night, hold_line
-from tasks.open_night import find_ended_night, open_night, resume_night
+from tasks.open_night import find_ended_night, open_night, resume_night, vary_seed
 from tasks.publish import close_night, publish_night, record_no_new_data, record_nothing_to_learn
 from tasks.refresh_forms import refresh_forms
 from tasks.run_state import final_state, has_later_run, run_name, skip_night
@@ -41,6 +41,7 @@ class CycleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path | None = Field(default=None, description="By default, the line's inbox.")
+    again: bool = Field(default=False, description="Read problems again that published nights have seen.")
     climb: str | None = Field(
         default=None, description="Deployment that decodes and trains on a GPU: climb/climb-<line>."
     )
@@ -72,9 +73,10 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
     settings = config.settings
     night = resume_night(settings, token)
     if night is None:
-        intake = read_problems(settings, config.data)
+        intake = read_problems(settings, config.data, again=config.again)
         validate_problems(settings, intake)
-        claim = claim_problems(settings, intake)
+        claim = claim_problems(settings, intake, again=config.again)
+        settings = vary_seed(settings, claim) if config.again else settings
         ended = find_ended_night(settings, claim)
         if ended is not None:
             return ended

@@ -45,8 +45,8 @@ class ClaimedSnapshot:
 
 
 @step_task
-def read_problems(settings: Settings, data: Path | None) -> str:
-    """Read the shards that no published night has claimed, and return the digest of the intake.
+def read_problems(settings: Settings, data: Path | None, *, again: bool = False) -> str:
+    """Read the shards that no published night has claimed, `again` all shards. Return the digest of the intake.
 
     Without `data`, read the inbox of the line, on this machine and in the bucket; it may be empty.
 
@@ -54,7 +54,7 @@ def read_problems(settings: Settings, data: Path | None) -> str:
         BadInputError: `data` holds no problem.
     """
     store, line = open_store(settings.store), settings.store.line
-    seen, inbox = _watermark(settings, store).sources, settings.inbox_directory
+    seen, inbox = _watermark(settings, store, again=again).sources, settings.inbox_directory
     if data is None and not sync_inbox(settings, store):
         LOG.info("no new problems: %s and %s/inbox/ in the bucket are empty", inbox, line)
         intake = rows.Intake(rows=(), sources=(), seen_files=0)
@@ -114,11 +114,14 @@ def validate_problems(settings: Settings, intake: str) -> None:
 
 
 @step_task
-def claim_problems(settings: Settings, intake: str) -> ClaimedSnapshot:
-    """Save the new problems as an immutable snapshot, pushed with DVC."""
+def claim_problems(settings: Settings, intake: str, *, again: bool = False) -> ClaimedSnapshot:
+    """Save the new problems as an immutable snapshot, pushed with DVC. `again` keeps those that were seen before.
+
+    Which of them are held out depends on each problem alone, so no problem changes sides when it comes again.
+    """
     store, line = open_store(settings.store), settings.store.line
     content = _load_intake(store, line, intake)
-    snapshot, counts = take(content.rows, sources=content.sources, watermark=_watermark(settings, store))
+    snapshot, counts = take(content.rows, sources=content.sources, watermark=_watermark(settings, store, again=again))
     save_snapshot(store, snapshot, counts, settings=settings.store)
     if content.rows:
         folder = folder_of(line, snapshot.digest)
@@ -147,7 +150,9 @@ def _domain_of_line(settings: Settings, name: str) -> Domain:
     return domain
 
 
-def _watermark(settings: Settings, store: Store) -> Watermark:
-    """Return the claims of the published nights of the line."""
+def _watermark(settings: Settings, store: Store, *, again: bool = False) -> Watermark:
+    """Return the claims of the published nights of the line; `again` none, so that nothing counts as seen."""
+    if again:
+        return Watermark()
     claimed = open_registry(settings).state().claimed
     return Watermark.of(load_snapshot(store, settings.store.line, digest) for digest in claimed)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from everlearn.cycle.inputs import CycleInputs, cycle_key, freeze_inputs, freeze_settings, restore_settings
+from everlearn.cycle.inputs import (
+    CycleInputs,
+    config_digest,
+    cycle_key,
+    freeze_inputs,
+    freeze_settings,
+    restore_settings,
+)
 from everlearn.cycle.record import End, close_cycle, current_cycle, open_cycle
 from everlearn.cycle.resume_limit import count_resume
 from everlearn.cycle.workspace import Workspace
@@ -69,6 +77,30 @@ def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
     inputs = inputs_of(settings, data_digest=claim.data_digest)
     notes = freeze_settings(settings)
     return _fenced(open_cycle(open_store(settings.store), settings.store.line, inputs, notes=notes), settings, token)
+
+
+@step_task
+def vary_seed(settings: Settings, claim: ClaimedSnapshot) -> Settings:
+    """Return the settings with the first `learn.seed` for which no night with these inputs has ended.
+
+    Equal inputs give equal weights, so a night that is repeated on request needs another seed to be a night of its own.
+    The seed is part of the key and of the frozen settings, so that manifest and resumption know it.
+    """
+    ended = open_registry(settings).state().cycles
+    inputs = inputs_of(settings, data_digest=claim.data_digest)
+    chosen, first = settings, ended.get(cycle_key(inputs))
+    while claim.problems and cycle_key(replace(inputs, config_digest=config_digest(chosen))) in ended:
+        learn = chosen.learn.model_copy(update={"seed": chosen.learn.seed + 1})
+        chosen = chosen.model_copy(update={"learn": learn})
+    if first is not None and chosen is not settings:
+        LOG.info(
+            "a night with the same data, parent and settings ended as %s before; this one has learn.seed %d, not %d, "
+            "because equal inputs would train equal weights",
+            first.kind,
+            chosen.learn.seed,
+            settings.learn.seed,
+        )
+    return chosen
 
 
 @step_task

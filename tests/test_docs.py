@@ -23,7 +23,7 @@ COMMANDS = typer.main.get_group(app).commands
 REQUIRED = {
     *("up", "down", "cycle", "ingest", "verify", "ladder", "evaluate", "status", "history"),
     *("show", "pull", "rollback", "report", "doctor", "worker", "approve", "promote", "watch"),
-    *("replicas", "fsck", "gc", "deploy", "schedule", "keys", "metrics", "unbar"),
+    *("replicas", "fsck", "gc", "deploy", "schedule", "keys", "metrics", "unbar", "init"),
 }
 
 

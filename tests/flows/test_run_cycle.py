@@ -79,6 +79,19 @@ def test_a_killed_night_resumes_ends_once_and_is_then_skipped(nights: Nights) ->
     assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= full
 
 
+def test_known_data_can_be_offered_to_a_night_of_its_own(nights: Nights) -> None:
+    first = nights.run().ended
+    assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
+    assert nights.run(again=True, die_at="checkpoint").was_killed
+    again = nights.run().ended  # the open night is resumed, without the option
+    assert again["end"] in {"REJECTED", "INSUFFICIENT", "PUBLISHED"}
+    assert again["cycle_key"] != first["cycle_key"]
+    ends = [event.cycle_key for event in state_of(nights).history if event.kind is not EventKind.NO_NEW_DATA]
+    assert ends == [first["cycle_key"], again["cycle_key"]]
+    adapters = {adapter_of(nights, str(night["cycle_key"])) for night in (first, again)}
+    assert len(adapters) == 2, "another seed trains other weights"
+
+
 def test_a_second_night_at_the_same_time_is_refused(nights: Nights) -> None:
     with Lease(nights.server.store(nights.bucket), "integration"):
         ran = nights.run()

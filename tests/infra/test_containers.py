@@ -73,7 +73,8 @@ def test_the_build_context_is_what_is_copied() -> None:
 
 def test_the_dockerfile_copies_the_parts_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    made_of = {*project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"], project["project"]["readme"]}
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    made_of = {*wheel["packages"], *wheel["shared-data"], project["project"]["readme"]}
     assert {each.split("/")[0] for each in made_of} | set(project["project"]["license-files"]) <= set(copied())
 
 

@@ -75,11 +75,11 @@ class Nights:
     def settings(self, **changes: Any) -> Settings:
         return tiny(self.server, self.bucket, **changes)
 
-    def run(self, *, die_at: str = "", data: Path | None = None, **changes: Any) -> Ran:
+    def run(self, *, die_at: str = "", data: Path | None = None, again: bool = False, **changes: Any) -> Ran:
         """Run one night in a child process; its last line of output is the result."""
         from flows.run_cycle import CycleConfig  # tests that start no night do not pay for importing Prefect
 
-        config = CycleConfig(data=data or self.data, settings=self.settings(**changes))
+        config = CycleConfig(data=data or self.data, again=again, settings=self.settings(**changes))
         given = self.folder / "config.json"
         given.write_text(config.model_dump_json(), encoding="utf-8")
         environ = os.environ | {

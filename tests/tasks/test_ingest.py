@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from everlearn.data.snapshot import Snapshot
 from everlearn.data.snapshot_store import load_counts, load_snapshot
 from everlearn.errors import BadDataError, BadInputError, StoreDownError
-from everlearn.registry.connect import open_store
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.immutable_objects import fetch
 from tasks.ingest import (
     ClaimedSnapshot,
@@ -20,6 +21,7 @@ from tasks.ingest import (
     read_problems,
     validate_problems,
 )
+from tests.support.line import candidate
 from tests.support.night import LONG, tiny, write_shard
 
 if TYPE_CHECKING:
@@ -138,3 +140,14 @@ def test_a_missing_bucket_is_reported(settings: Settings, s3_server: S3Server, t
     missing = tiny(s3_server, "no-such-bucket")
     with pytest.raises(StoreDownError, match="no-such-bucket"):
         read_problems.fn(missing, write_shard(tmp_path / "new" / "a.jsonl", LONG))
+
+
+def test_known_problems_can_be_offered_again(settings: Settings, tmp_path: Path) -> None:
+    data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
+    claim = ingested(settings, data)
+    line = open_registry(settings)
+    manifest = replace(candidate(line, "one"), data_digest=claim.data_digest)
+    line.publish(manifest, make_champion=True, actor="night", reason="better")
+    assert ingested(settings, data).problems == 0
+    again = claim_problems.fn(settings, read_problems.fn(settings, data, again=True), again=True)
+    assert again == claim, "the same snapshot: the watermark claims it once"

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from everlearn.cli import (
     exit_codes,
     history,
     keys,
+    new_project,
     nights,
     repair,
     schedule,
@@ -33,10 +35,11 @@ from everlearn.cli import (
 )
 from everlearn.cli.context import Installation
 from everlearn.cli.output import print_error
+from everlearn.cli.project import check_projects
 from everlearn.errors import EverlearnError
 
 EPILOG = f"""
-A first session: `everlearn up`, `everlearn doctor`, `everlearn cycle`, `everlearn status`.
+A first session: `everlearn init demo`, `cd demo`, `everlearn cycle --data examples`, `everlearn status`.
 
 Exit codes:
 
@@ -51,16 +54,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (servers, nights, history, consumers, approve, unbar, repair, collect, schedule, worker, serve_metrics):
+for part in (
+    new_project,
+    servers,
+    nights,
+    history,
+    consumers,
+    approve,
+    unbar,
+    repair,
+    collect,
+    schedule,
+    worker,
+    serve_metrics,
+):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedule.schedule, name="schedule")
+check_projects(app)
+
+
+def print_version(*, wanted: bool) -> None:
+    """Print the installed version and end the command, if `--version` was given."""
+    if wanted:
+        typer.echo(version("everlearn"))
+        raise typer.Exit
+
 
 Home = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="State of the local servers and downloads; by default .everlearn beside FILE."),
 ]
 Params = Annotated[Path, typer.Option(metavar="FILE", help="Settings file; EVERLEARN_* variables override it.")]
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log to standard error.")]
 
 
@@ -71,6 +99,7 @@ def everlearn(
     home: Home = None,
     params: Params = Path("params.yaml"),
     verbose: Verbose = False,
+    version: Version = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
     """Keep a language model learning after it ships.
 

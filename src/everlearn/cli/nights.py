@@ -39,16 +39,22 @@ def cycle(
     *,
     data: Data = None,
     profile: ProfileOption = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read problems again that published nights have seen.")
+    ] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Give up an interrupted night, and run none.")] = False,
     json: Json = False,
 ) -> None:
     """Run one night: from new problems to a version that is provably better, or to the reason why there is none.
 
     Starts the local servers unless the settings name others. After an interruption the same command resumes the night;
-    repeated, it reports that there is no new data. Exit code 10: the gate rejected the candidate; 11: it could not decide.
+    repeated, it reports that there is no new data. `--again` offers known data to a night of its own: held-out problems stay
+    held out, and where a night with the same data, parent and settings has ended, this one takes the next `learn.seed`, since
+    equal inputs train equal weights. Exit code 10: the gate rejected the candidate; 11: it could not decide.
 
         everlearn cycle --data data/example
         everlearn cycle --profile nightly --json
+        everlearn cycle --data data/example --again  # problems that a published night has seen are offered again
         everlearn cycle --abandon                    # if it cannot resume; its data stays available
     """
     installation: Installation = context.obj
@@ -67,7 +73,9 @@ def cycle(
     with resumable():
         ended = run_cycle(
             CycleConfig(
-                data=data.absolute() if data else installation.inbox, settings=installation.settings(profile=profile)
+                data=data.absolute() if data else installation.inbox,
+                again=again,
+                settings=installation.settings(profile=profile),
             )
         )
     names = {"end": "end", "version": "version", "reason": "reason", "items": "measured on"}
@@ -78,6 +86,8 @@ def cycle(
             rows += [("let it serve", f'everlearn approve {ended["version"]} --reason "…"')]
         else:
             rows += [("take it back", 'everlearn rollback --reason "…"')]
+    elif ended["end"] == "NO_NEW_DATA" or (ended["end"] == "SKIPPED" and ended.get("cycle_key")):
+        rows += [("offer it again", f"everlearn cycle{f' --data {data}' if data else ''} --again")]
     print_result(ended, as_json=json, text=table("", "", rows=rows))
     raise typer.Exit(EXIT_CODES.get(str(ended["end"]), 0))
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class CycleConfig:
     data: Path
     settings: Settings
+    again: bool
 
 
 @pytest.fixture
@@ -127,3 +128,23 @@ def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Pat
 def test_cycle_names_the_command_that_approves(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
     night["waits_for"] = "approval"
     assert "everlearn approve v0001" in everlearn("cycle").out
+
+
+@pytest.mark.parametrize(
+    ("end", "key", "offered"),
+    [
+        ("NO_NEW_DATA", "a" * 64, True),
+        ("SKIPPED", "a" * 64, True),
+        ("SKIPPED", None, False),
+        ("REJECTED", "a" * 64, False),
+    ],
+)
+def test_cycle_names_the_command_that_offers_data_again(
+    everlearn: Callable[..., Ended], night: dict[str, Any], end: str, key: str | None, *, offered: bool
+) -> None:
+    night |= {"end": end, "cycle_key": key, "version": None}
+    assert ("everlearn cycle --again" in everlearn("cycle").out) == offered
+    assert night["config"].again is False
+    assert ("everlearn cycle --data . --again" in everlearn("cycle", "--data", ".").out) == offered
+    everlearn("cycle", "--again")
+    assert night["config"].again is True

@@ -1,0 +1,143 @@
+"""`everlearn init` makes a project that needs this repository no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.cli import new_project
+from everlearn.cli.new_project import make_project, starter_files
+from everlearn.errors import BadInputError, ModelError
+from everlearn.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.everlearn.cli.conftest import Ended
+
+ROOT = Path(__file__).parents[3]
+TINY = {
+    "EVERLEARN_INGEST__MIN_TARGET_ITEMS": "8",
+    "EVERLEARN_LADDER": "{rungs: 6, depth: 1, breadth: 6, rollouts: 2}",
+    "EVERLEARN_LEARN": "{steps: 2, prompts: 4, group: 2, rank: 2, checkpoint_every: 1}",
+}
+"""A night of seconds. Its verdict says nothing."""
+
+
+def test_a_new_project_has_the_demo_and_the_default_settings(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    directory = tmp_path / "a" / "demo"
+    facts = everlearn("init", str(directory), "--line", "sums", "--json").facts
+    assert facts["project"] == str(directory)
+    there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    assert there == set(facts["written"])
+    assert {
+        "params.yaml",
+        ".gitignore",
+        "data/base/config.json",
+        "examples/monday.jsonl",
+        "infra/prefect.yaml",
+    } <= there
+    made, ours = load(directory / "params.yaml", environ={}), load(ROOT / "params.yaml", environ={})
+    assert made.store.line == "sums"
+    assert made.model_copy(update={"store": ours.store}).model_dump() == ours.model_dump()
+    assert made.base_directory == directory / "data" / "base"
+    assert ".everlearn/" in (directory / ".gitignore").read_text(encoding="utf-8")
+    assert "cycle --data examples" in everlearn("init", str(tmp_path / "b")).out
+
+
+def test_a_directory_with_files_is_refused_unless_forced(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "params.yaml").write_text("threads: 2\n", encoding="utf-8")
+    ended = everlearn("init", str(mine))
+    assert (ended.code, f"{mine} is not empty" in ended.err) == (BadInputError.exit_code, True)
+    assert [each.name for each in mine.iterdir()] == ["params.yaml"]
+    ended = everlearn("init", str(mine), "--force")
+    assert "kept as it was: params.yaml" in ended.out
+    assert (mine / "params.yaml").read_text(encoding="utf-8") == "threads: 2\n"
+    assert (mine / "data" / "base" / "config.json").is_file()
+
+
+def test_a_project_can_use_a_base_model_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = Path('a "base": 1')
+    base.mkdir()
+    with pytest.raises(ModelError, match=r"has no config\.json: name the folder"):
+        make_project(Path("p"), base=base, line="x", force=False)
+    for name in new_project.BASE_FILES:
+        (base / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="has no weights"):
+        make_project(Path("p"), base=base, line="x", force=False)
+    assert not Path("p").exists()
+    (base / "model.safetensors").touch()
+    made = make_project(Path("p"), base=base, line="x", force=False)
+    assert not [name for name in made.written if name.startswith("data/base")]
+    assert load(Path("p/params.yaml"), environ={}).base_directory == base.absolute()
+
+
+@pytest.mark.parametrize(
+    ("directory", "line", "why"), [("file", "x", "is a file"), ("p", "My Line", "cannot name a line")]
+)
+def test_a_project_that_cannot_be_made_changes_nothing(tmp_path: Path, directory: str, line: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError, match=why):
+        make_project(tmp_path / directory, base=None, line=line, force=False)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_installed_wheel_has_the_files_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert starter_files() == ROOT
+    monkeypatch.setattr(new_project, "CHECKOUT", tmp_path / "none")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(BadInputError, match="neither in"):
+        starter_files()
+    build(tmp_path)
+    assert starter_files() == tmp_path / "share" / "everlearn"
+    assert make_project(tmp_path / "p", base=None, line="x", force=False).kept == ()
+
+
+def build(prefix: Path) -> None:
+    """Copy what pyproject.toml puts into the wheel to where pip installs it."""
+    import shutil
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for source, target in project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"].items():
+        place = prefix / target
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, place)
+
+
+def run(words: str, *, at: Path) -> Any:
+    """Run the command in a process of its own, outside the repository, and return its JSON."""
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EVERLEARN_", "AWS_", "PREFECT_"))
+    }
+    environ = plain | TINY | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", "-c", "from everlearn.cli import main; main()", *words.split()]
+    done = subprocess.run(command, cwd=at, env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode in {0, 10, 11}, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1]) if "--json" in words else done.stdout
+
+
+@pytest.mark.slow
+def test_a_new_project_runs_a_night_outside_the_repository(tmp_path: Path) -> None:
+    run("init p", at=tmp_path)
+    project = tmp_path / "p"
+    try:
+        ended = run("cycle --data examples --json", at=project)
+        assert ended["end"] in {"PUBLISHED", "REJECTED", "INSUFFICIENT"}
+        assert run("history --json", at=project)[0]["cycle_key"] == ended["cycle_key"]
+        run(f"report {ended['cycle_key'][:8]} --to night.html", at=project)
+        assert "<html" in (project / "night.html").read_text(encoding="utf-8")
+        assert run(f"--params {project}/params.yaml status --json", at=tmp_path)["line"] == "integration"
+    finally:
+        run("down", at=project)
+    assert not (tmp_path / ".everlearn").exists()
