@@ -28,7 +28,9 @@ HOOK = "https://example.org/a-secret-path"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+    directory = tmp_path_factory.mktemp("home")
+    (directory / "params.yaml").touch()
+    return directory
 
 
 @pytest.fixture

@@ -45,6 +45,8 @@ def client(prefect_url: str) -> Iterator[SyncPrefectClient]:
 
 @pytest.fixture
 def everlearn(tmp_path: Path, client: SyncPrefectClient) -> Command:
+    (tmp_path / "params.yaml").touch()
+
     def run(*words: str) -> Result:
         return CliRunner().invoke(app, ["--home", str(tmp_path), "--params", str(tmp_path / "params.yaml"), *words])
 
