@@ -42,7 +42,11 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if "signal" in night:
             signal.raise_signal(night["signal"])
         night["api"] = os.environ.get("PREFECT_API_URL")
-        return {name: night[name] for name in ("end", "version", "reason", "waits_for", "items") if name in night}
+        return {
+            name: night[name]
+            for name in ("end", "version", "reason", "cycle_key", "waits_for", "items")
+            if name in night
+        }
 
     flow = ModuleType("flows.run_cycle")
     flow.CycleConfig, flow.run_cycle = CycleConfig, run_cycle  # type: ignore[attr-defined]
