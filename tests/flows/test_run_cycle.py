@@ -79,6 +79,7 @@ def test_a_killed_night_resumes_ends_once_and_is_then_skipped(nights: Nights) ->
     assert {"growing and measuring the ladder", "training", "re-checking rewards at 50 digits"} <= full
 
 
+@pytest.mark.slow
 def test_known_data_can_be_offered_to_a_night_of_its_own(nights: Nights) -> None:
     first = nights.run().ended
     assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
