@@ -114,11 +114,12 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
 
 def compare(plan: DeploymentPlan, client: SyncPrefectClient) -> tuple[ServerChange, ...]:
     """Return what `apply` would change on the server; empty if the plan was applied before."""
+    present = _deployments_of_line(plan, client)
     return (
         *(ServerChange(name=name) for name in work_pools.missing_queues(client, plan.queues)),
-        *_changed_deployments(plan, client),
+        *_changed_deployments(plan, client, present),
         *_missing_triggers(plan, client),
-        *(ServerChange(name=name, gone=True) for name in _stale_deployments(plan, client)),
+        *(ServerChange(name=name, gone=True) for name in _stale(plan, present)),
         *compare_automations(client, plan.automations, unwanted=plan.unwanted),
     )
 
@@ -128,7 +129,7 @@ def apply(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     work_pools.create_queues(client, plan.queues)
     apply_automations(client, plan.automations, unwanted=plan.unwanted)
     _deploy(plan, client)
-    for deployment in _stale_deployments(plan, client).values():
+    for deployment in _stale(plan, _deployments_of_line(plan, client)).values():
         # The server keeps the automations of a deployment's triggers when the deployment is deleted.
         client.delete_resource_owned_automations(f"prefect.deployment.{deployment.id}")
         client.delete_deployment(deployment.id)
@@ -158,9 +159,11 @@ def _deploy(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
         raise ServiceError(f"Prefect refused the deployments of line {plan.line}:\n{done.stdout}{done.stderr}")
 
 
-def _changed_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
+def _changed_deployments(
+    plan: DeploymentPlan, client: SyncPrefectClient, present: dict[str, DeploymentResponse]
+) -> Iterator[ServerChange]:
     for name, entry in plan.deployments.items():
-        deployment = _find(client, name)
+        deployment = present.get(name) or _find(client, name)  # one whose tags were edited is found by its name only
         if deployment is None:
             yield ServerChange(name=name)
             continue
@@ -201,19 +204,23 @@ def _missing_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterat
                 yield ServerChange(name=f"automation {name}")
 
 
-def _stale_deployments(plan: DeploymentPlan, client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
-    """Return the deployments of the plan's line that the plan does not name.
+def _deployments_of_line(plan: DeploymentPlan, client: SyncPrefectClient) -> dict[str, DeploymentResponse]:
+    """Return the deployments of the plan's line by `flow/deployment` name, read with one request.
 
     A server may be shared with other lines and other projects, so each mark of ours is required: both tags, an entry
     point in `flows`, and a name that ends with the line.
     """
     tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, line_tag(plan.line)]))
-    ours = {
+    return {
         f"{_flow_name(each.entrypoint)}/{each.name}": each
         for each in client.read_deployments(deployment_filter=tagged)
         if each.entrypoint and each.entrypoint.startswith(ENTRYPOINTS) and each.name.endswith(f"-{plan.line}")
     }
-    return {name: ours[name] for name in sorted(ours.keys() - plan.deployments.keys())}
+
+
+def _stale(plan: DeploymentPlan, present: dict[str, DeploymentResponse]) -> dict[str, DeploymentResponse]:
+    """Return the deployments of the plan's line that the plan does not name."""
+    return {name: present[name] for name in sorted(present.keys() - plan.deployments.keys())}
 
 
 def _check_schedules(file: Path, deployments: dict[str, dict[str, Any]]) -> None:
