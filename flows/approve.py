@@ -20,6 +20,7 @@ from tasks.approve import describe_waiting, settle_version
 from tasks.champion import show_champion
 from tasks.emit_events import emit_champion_changed
 from tasks.refresh_forms import refresh_forms
+from tasks.show_night import show_history
 
 
 class Approval(RunInput):
@@ -55,5 +56,6 @@ def approve(config: ApproveConfig) -> dict[str, str | None]:
     what = f"{'approved' if approved else 'refused'} {config.version}"
     emit_champion_changed(settings, what=what, actor=answer.who, champion=done["champion"])
     show_champion(settings)
+    show_history(settings)
     refresh_forms(settings)
     return done

@@ -18,6 +18,7 @@ from tasks.champion import await_consumers, promote_version, show_champion
 from tasks.emit_events import emit_champion_changed
 from tasks.refresh_forms import refresh_forms
 from tasks.run_state import run_name
+from tasks.show_night import show_history
 
 
 class PromoteConfig(BaseModel):
@@ -48,6 +49,7 @@ def promote(config: PromoteConfig) -> dict[str, str | None]:
     )
     emit_champion_changed(config.settings, what=f"promoted {done['to']}", actor=config.actor, champion=done["to"])
     show_champion(config.settings)
+    show_history(config.settings)
     refresh_forms(config.settings)
     await_consumers(config.settings, timeout_s=config.wait_s)
     return done

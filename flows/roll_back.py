@@ -19,6 +19,7 @@ from tasks.champion import await_consumers, roll_back_line, show_champion
 from tasks.emit_events import emit_champion_changed
 from tasks.refresh_forms import refresh_forms
 from tasks.run_state import run_name
+from tasks.show_night import show_history
 
 
 class RollBackConfig(BaseModel):
@@ -56,6 +57,7 @@ def roll_back(config: RollBackConfig) -> dict[str, str | None]:
         champion=done["to"],
     )
     show_champion(config.settings)
+    show_history(config.settings)
     refresh_forms(config.settings)
     await_consumers(config.settings, timeout_s=config.wait_s)
     return done

@@ -104,6 +104,17 @@ def test_pausing_and_setting_in_any_order(plan: DeploymentPlan, client: SyncPref
     assert compare(plan, client) == () or find_night(client, line=LINE).paused
 
 
+def test_a_line_paused_set_and_resumed_has_nights(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
+    night = find_night(client, line=LINE)
+    set_paused(client, night, paused=True)
+    set_schedule(client, night, cron="30 2 * * *", timezone="Europe/Berlin")
+    set_paused(client, night, paused=False)
+    assert not find_night(client, line=LINE).paused
+    (schedule,) = send(client, "GET", f"/deployments/{night.deployment}/schedules")
+    assert schedule["active"], "the schedule's own switch is on, too"
+    assert compare(plan, client) == ()
+
+
 @pytest.mark.parametrize("fault", ["switched off", "none"])
 def test_deploy_shows_and_mends_a_line_without_nights(
     plan: DeploymentPlan, client: SyncPrefectClient, fault: str
