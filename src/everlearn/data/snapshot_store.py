@@ -39,6 +39,12 @@ def save_snapshot(store: Store, snapshot: Snapshot, counts: RowCounts, *, settin
     store.put(f"{folder}/counts.json", json.dumps(asdict(counts), ensure_ascii=False).encode())
 
 
+def snapshots_of(store: Store, line: str) -> list[str]:
+    """Return the digests of all complete snapshots of a line, sorted."""
+    names = (info.key.split("/")[-2:] for info in store.list(f"{line}/snapshots/"))
+    return [digest for digest, name in names if name == "snapshot.dvc"]
+
+
 def load_snapshot(store: Store, line: str, digest: str) -> Snapshot:
     """Return the snapshot with that digest. Raises IntegrityError if its bytes have another one."""
     pointer = store.get(f"{folder_of(line, digest)}/snapshot.dvc").data

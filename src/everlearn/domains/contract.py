@@ -44,7 +44,10 @@ class Domain(Protocol):
         ...
 
     def equivalence(self, statement: str) -> str:
-        """Return the canonical text up to a constant factor. Used to detect contamination of suites."""
+        """Return a key that is equal for the same problem in other words, such as a multiple. Used to detect leaks.
+
+        A domain that changes the rule names it by an attribute `equivalence_scheme`, so that stored keys are renewed.
+        """
         ...
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:

@@ -146,8 +146,13 @@ def load_ladder(path: Path) -> Ladder:
         BadInputError: the file is missing or is not a ladder.
     """
     try:
-        head, *rows = path.read_text(encoding="utf-8").splitlines()
-        rungs = [Rung(**json.loads(row)) for row in rows]
-        return Ladder(rungs={rung.digest: rung for rung in rungs}, counts=Counter(json.loads(head)["counts"]))
+        return parse_ladder(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInputError(f"{path} is not a ladder: {error}. Grow one with `everlearn ladder FILE`.") from None
+
+
+def parse_ladder(text: str) -> Ladder:
+    """Invert `Ladder.save`. ValueError, TypeError or KeyError if the text is not a ladder."""
+    head, *rows = text.splitlines()
+    rungs = [Rung(**json.loads(row)) for row in rows]
+    return Ladder(rungs={rung.digest: rung for rung in rungs}, counts=Counter(json.loads(head)["counts"]))

@@ -61,20 +61,39 @@ def canonical(text: str) -> str:
     Raises:
         GrammarError: the text is not in the grammar.
     """
-    return _show(_normal(parse(text)))
+    return _show(_normal_of(text))
 
 
 @lru_cache(maxsize=65536)
-def equivalence(text: str) -> str:
+def without_factor(text: str) -> str:
     """Return the canonical text without constant factor: `4*x + 6` and `-pi*(2*x + 3)` share it.
 
     Raises:
         GrammarError: the text is not in the grammar.
     """
-    coefficient, factors = _normal(parse(text))
+    return _show(_freed(text))
+
+
+def terms_without_factor(text: str) -> list[tuple[Fraction, str]]:
+    """Return the terms of `without_factor(text)`: the coefficient of each, and its text without coefficient.
+
+    Raises:
+        GrammarError: the text is not in the grammar.
+    """
+    return [(coefficient, _show((_ONE, factors))) for coefficient, factors in _terms(_freed(text))]
+
+
+@lru_cache(maxsize=4096)
+def _normal_of(text: str) -> Normal:
+    return _normal(parse(text))
+
+
+def _freed(text: str) -> Normal:
+    """Return the normal form without constant factor."""
+    coefficient, factors = _normal_of(text)
     kept = tuple((base, exponent) for base, exponent in factors if "x" in base or "x" in _show(exponent))
     freed = [(base, _varying(exponent)) if base == _E else (base, exponent) for base, exponent in kept]
-    return _show((_ONE, tuple(freed)) if coefficient else NOTHING)
+    return (_ONE, tuple(freed)) if coefficient else NOTHING
 
 
 def is_zero(tree: Expression) -> bool:

@@ -13,7 +13,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration import canonical, moves, numeric_verifier, recheck, similar_problems, term_sums
+from everlearn.domains.integration import (
+    canonical,
+    equivalence,
+    moves,
+    numeric_verifier,
+    recheck,
+    similar_problems,
+    term_sums,
+)
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.notation.text_forms import read_answer, read_statement, strict_answer
 from everlearn.domains.integration.undefined_parts import check_defined
@@ -32,6 +40,7 @@ class Integration:
 
     name = "integration"
     moves = moves.MOVES
+    equivalence_scheme = equivalence.SCHEME
 
     def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002 (the field's own name)
         """Return the statement as a problem: as it is, or in the strict grammar if it is in usual notation.
@@ -49,8 +58,8 @@ class Integration:
         return canonical.canonical(read_statement(statement).text)
 
     def equivalence(self, statement: str) -> str:
-        """Return the canonical text up to a constant factor."""
-        return canonical.equivalence(read_statement(statement).text)
+        """Return a key that is equal for integrands that are proportional as functions: see `equivalence.py`."""
+        return equivalence.equivalence(read_statement(statement).text)
 
     def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
         """Judge an answer, fast, in double precision where that is safe."""

@@ -142,7 +142,7 @@ class DualEvaluator:
     def call(self, tree: Expression) -> Dual:
         """Apply a function to a tree."""
         value, slope = self.at(tree[2])
-        rule = _FUNCTIONS[tree[1]]
+        rule = FUNCTION_RULES[tree[1]]
         if isinstance(value, np.ndarray):
             return rule(self, value, slope)
         return self.constant(rule(self, np.array([value], dtype=complex), None)[0][0])
@@ -210,7 +210,7 @@ def _rule(
     return rule
 
 
-_FUNCTIONS: dict[str, Callable[[DualEvaluator, Any, Any], Dual]] = {
+FUNCTION_RULES: dict[str, Callable[[DualEvaluator, Any, Any], Dual]] = {
     "exp": _exp,
     "log": _rule(np.log, lambda a, _: 1 / a, cut=True),
     "sqrt": _rule(np.sqrt, lambda _, v: 0.5 / v, cut=True),
