@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.data import suites
-from everlearn.data.holdout import split
+from everlearn.data.holdout import split, split_by_canonical_form
 from everlearn.data.memory_suite import PREFIX, memory_name, split_memory
 from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.suites import SuiteKind
@@ -19,13 +20,16 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.reporting.own_items import count_items
+from tasks.earlier_nights import earlier_use, record_measured
 from tasks.night import LOG, as_json, step_task, timed_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from everlearn.cycle.workspace import Workspace
+    from everlearn.data.holdout import Split
     from everlearn.data.suites import Suite
+    from everlearn.data.used_problems import EarlierUse
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
     from tasks.night import Night
@@ -42,16 +46,20 @@ def freeze_suites(night: Night) -> bool:
             domain = load_domain(night.settings.domain)
             shipped = load_shipped(night)
             memory = split_memory(load_memory(night), versions=versions_of(night))
-            entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
-            roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
             items, remembered = (keys_of(group, domain=domain) for group in (shipped, memory))
-            roots = without_contamination(roots, domain=domain, forbidden=items | remembered)
-            if not roots:
+            earlier = earlier_use(night)
+            earlier = replace(earlier, measured=earlier.measured | remembered)
+            parts = _split(night, domain=domain, items=items, earlier=earlier)
+            if not parts.roots:
+                record_measured(night, [], earlier=earlier)
                 return False
-            forbidden = items | equivalence_keys([root.statement for root in roots], domain=domain)
-            own = freeze_own(night, roots, held_out, forbidden=forbidden, remembered=remembered)
+            own = freeze_own(night, parts, items=items, earlier=earlier)
+            frozen = [*own, *memory, *shipped]
+            record_measured(night, _statements(frozen), earlier=earlier)
             work.put("items", as_json(count_items(own)))
-            _keep_suites(work, [*own, *memory, *shipped])
+            _keep_split(work, parts)
+            _keep_forbidden(work, earlier.measured | keys_of(frozen, domain=domain))
+            _keep_suites(work, frozen)  # last: a resumed night freezes again unless all of the above is there
     return True
 
 
@@ -82,24 +90,20 @@ def versions_of(night: Night) -> dict[str, str]:
     return {entry.cycle_key: entry.version for entry in night.registry.state().versions.values()}
 
 
-def freeze_own(
-    night: Night,
-    roots: Sequence[Problem],
-    held_out: Sequence[Problem],
-    *,
-    forbidden: frozenset[str],
-    remembered: frozenset[str],
-) -> list[Suite]:
+def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: EarlierUse) -> list[Suite]:
     """Return the suites about tonight's problems: those held out, and fillers like all of them. Log what they can show.
 
     A held-out problem stays in the target where an earlier night has held it out too, so that progress on it counts.
+    No filler equals a problem of an earlier night. `items` are the equivalence keys of the shipped suites.
     """
     settings, domain = night.settings, load_domain(night.settings.domain)
-    target = freeze_target(held_out, domain=domain, forbidden=forbidden)
+    forbidden = items | equivalence_keys([root.statement for root in parts.roots], domain=domain)
+    target = freeze_target(parts.held_out, domain=domain, forbidden=forbidden)
     own = target.problems if target else ()
-    forbidden |= remembered | equivalence_keys([problem.statement for problem in own], domain=domain)
+    forbidden |= equivalence_keys([problem.statement for problem in own], domain=domain)
+    forbidden |= earlier.measured | earlier.trained
     count, seed = settings.ingest.min_target_items - len(own), night.inputs.data_digest
-    fillers = generate_fillers([*roots, *own], count=count, domain=domain, forbidden=forbidden, seed=seed)
+    fillers = generate_fillers([*parts.roots, *own], count=count, domain=domain, forbidden=forbidden, seed=seed)
     generated = len(fillers.problems) if fillers else 0
     can_decide, sentence = describe_target(len(own), generated, settings=settings.gate)
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
@@ -109,9 +113,24 @@ def freeze_own(
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Return the problems to train towards (none equivalent to a suite item) and the held-out ones."""
     entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
-    roots, held_out = split(entries, share=night.settings.ingest.holdout_share)
+    if night.work.has("split"):
+        use = json.loads(night.work.get("split"))
+        roots, held_out = (
+            tuple(entry.problem for entry in entries if use.get(entry.id) == side) for side in ("roots", "held_out")
+        )
+        return roots, held_out
+    parts = split_by_canonical_form(entries, share=night.settings.ingest.holdout_share)  # frozen by release 0.1.0
     domain = load_domain(night.settings.domain)
-    return without_contamination(roots, domain=domain, forbidden=forbidden_keys(night)), held_out
+    return without_contamination(parts.roots, domain=domain, forbidden=forbidden_keys(night)), parts.held_out
+
+
+def _split(night: Night, *, domain: Domain, items: frozenset[str], earlier: EarlierUse) -> Split:
+    """Return the new problems by use, and log how many fit none."""
+    entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
+    parts = split(entries, domain=domain, share=night.settings.ingest.holdout_share, items=items, earlier=earlier)
+    if parts.left_out:
+        LOG.info("%d new problems left out: equivalent to suite items or to problems of both uses", len(parts.left_out))
+    return parts
 
 
 def load_suites(night: Night) -> tuple[Suite, ...]:
@@ -129,13 +148,29 @@ def item_metrics(night: Night) -> dict[str, float]:
 
 
 def forbidden_keys(night: Night) -> frozenset[str]:
-    """Return the equivalence keys of all suite items."""
+    """Return the equivalence keys that nothing trained tonight may have: of suite items of this and all earlier nights."""
+    if night.work.has("forbidden"):
+        return frozenset(night.work.get("forbidden").decode().split("\n"))
     return keys_of(load_suites(night), domain=load_domain(night.settings.domain))
 
 
 def keys_of(frozen: Iterable[Suite], *, domain: Domain) -> frozenset[str]:
     """Return the equivalence keys of all items of these suites."""
-    return equivalence_keys([item.statement for suite in frozen for item in suite.problems], domain=domain)
+    return equivalence_keys(_statements(frozen), domain=domain)
+
+
+def _statements(frozen: Iterable[Suite]) -> list[str]:
+    return [item.statement for suite in frozen for item in suite.problems]
+
+
+def _keep_split(work: Workspace, parts: Split) -> None:
+    sides = {"roots": parts.roots, "held_out": parts.held_out}
+    use = {problem.id: side for side, problems in sides.items() for problem in problems}
+    work.put("split", json.dumps(use, ensure_ascii=False, sort_keys=True).encode())
+
+
+def _keep_forbidden(work: Workspace, keys: Collection[str]) -> None:
+    work.put("forbidden", "\n".join(sorted(keys)).encode())
 
 
 def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:

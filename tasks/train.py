@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
-from everlearn.errors import NotFoundError
-from everlearn.ladder.replay import select_replay
+from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import load_ladder
+from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, roots_of
 from tasks.night import LOG, step_task, timed_step
 from tasks.open_night import watch_parent
 from tasks.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from everlearn.ladder.tree import CurvePoint, Ladder
-    from everlearn.problem import Problem
     from everlearn.training.job import Trained
     from tasks.night import Night
     from tasks.progress import ReportProgress
@@ -67,6 +66,7 @@ def train_adapter(night: Night) -> None:
             result = Path(folder) / "trained"
             trained.adapter.rename(result)
             trained.ladder.save(Path(folder) / "ladder.jsonl")
+            _keep_used_problems(night, trained.ladder)
             work.put("rewarded", trained.rewarded.read_bytes())
             work.put("ladder after", (Path(folder) / "ladder.jsonl").read_bytes())
             work.put("curve", json.dumps([asdict(point) for point in trained.curve]).encode())
@@ -99,18 +99,29 @@ def parent_adapter(night: Night, to: Path) -> Path | None:
     return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
 
 
-def replay_of(night: Night) -> list[Problem]:
-    """Return the problems to replay, those of the newest nights first."""
-    return select_replay(_earlier_ladders(night), domain=load_domain(night.settings.domain))
-
-
-def _earlier_ladders(night: Night) -> Iterator[Ladder]:
-    """Yield the ladders of published nights, newest first. Some are gone: garbage collection removes old work."""
+def reservoir_before(night: Night) -> Reservoir:
+    """Return the reservoir of the newest published night, with the ladders of nights since that kept none."""
+    ladders: list[tuple[str, Ladder]] = []
+    reservoir = Reservoir()
     for entry in reversed(tuple(night.registry.state().versions.values())):
-        try:
-            yield ladder_of(Workspace(night.store, night.line, entry.cycle_key), "ladder after")
-        except NotFoundError:
-            continue
+        work = Workspace(night.store, night.line, entry.cycle_key)
+        if work.has("replay"):
+            reservoir = Reservoir.from_bytes(work.get("replay"))
+            break
+        if work.has("ladder after"):  # of release 0.1.0; garbage collection removes the work of retired versions
+            ladders.append((entry.cycle_key, ladder_of(work, "ladder after")))
+    domain = load_domain(night.settings.domain)
+    for key, ladder in reversed(ladders):
+        reservoir = reservoir.updated(ladder, night=key, domain=domain)
+    return reservoir
+
+
+def _keep_used_problems(night: Night, ladder: Ladder) -> None:
+    """Record what was trained on, and keep the reservoir for the nights after this one."""
+    before, domain = reservoir_before(night), load_domain(night.settings.domain)
+    replayed = (problem.statement for problem in before.problems)
+    record_trained(night, [*(rung.statement for rung in ladder.rungs.values()), *replayed])
+    night.work.put("replay", before.updated(ladder, night=night.key, domain=domain).to_bytes())
 
 
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
@@ -142,6 +153,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
     settings, work, place, look = night.settings, night.work, folder / "work", watch_parent(night)
     look()
     place.mkdir()
+    forbidden = forbidden_keys(night)
     if work.has("checkpoint"):
         work.get_tree("checkpoint", place / "checkpoint")
 
@@ -157,8 +169,8 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         adapter=parent_adapter(night, folder / "parent"),
         ladder=ladder_of(work, "ladder"),
         domain=settings.domain,
-        replay=tuple(replay_of(night)),
-        forbidden=forbidden_keys(night),
+        replay=tuple(reservoir_before(night).allowed(domain=load_domain(settings.domain), forbidden=forbidden)),
+        forbidden=forbidden,
         settings=settings.learn,
         ladder_settings=settings.ladder,
         seed=settings.learn.seed,

@@ -28,7 +28,7 @@ from tasks.night import Night, configure_logging, hold_line, timed_step, times_o
 from tasks.open_night import find_ended_night, open_night, resume_night
 from tasks.publish import close_night, publish_night, record_no_new_data
 from tasks.run_state import skip_night
-from tasks.train import grow_ladder, replay_of, train_adapter
+from tasks.train import grow_ladder, reservoir_before, train_adapter
 from tasks.write_report import write_report
 from tests.support.line import Killed, candidate, publish
 from tests.support.manifests import DECISION
@@ -125,7 +125,7 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
         assert added.problems == len(LONG) - 15
         second = open_night.fn(settings, token, added)
         assert second.inputs.parent == "v0001"
-        assert len(replay_of(second)) > 0
+        assert reservoir_before(second).problems
         base = Baseline(against=Against.BASE, policy="base")
         assert train_and_measure(second) == (base,)
         assert "memory-v0001" in {suite.name for suite in load_suites(second)}

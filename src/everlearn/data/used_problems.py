@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
 from everlearn.errors import GrammarError, IntegrityError
-from everlearn.storage.objects import fetch, write_once
+from everlearn.storage.immutable_objects import fetch, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

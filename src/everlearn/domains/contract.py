@@ -85,6 +85,8 @@ class Domain(Protocol):
         """Return a measure of difficulty for tables that does not depend on a model."""
         ...
 
+    # Optional: `skill(statement) -> str`, the label by which replay keeps problems of every kind.
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactProof:

@@ -1,12 +1,25 @@
-"""Replay: problems that earlier nights mastered, mixed into training so that they are not forgotten."""
+"""Replay: problems that earlier nights mastered, mixed into training so that they are not forgotten.
+
+A reservoir holds a bounded sample of them, of all nights and all strata (skill and size of the problem). Each night
+updates the reservoir of the night before with what it mastered itself, so that no night reads more than one of them.
+
+`choose` decides which problems stay. Each problem has a rank, a hash that does not depend on what else there is. One of
+each night and one of each stratum stay first, as long as these are no more than half of the room each (beyond that, a
+fixed sample of them); the rest of the room goes to the strata in equal parts, by rank.
+"""
 
 from __future__ import annotations
 
-from itertools import islice
+import hashlib
+import json
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from everlearn.errors import IntegrityError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder, Rung
@@ -16,12 +29,95 @@ MAX_REPLAYED = 400
 """Most problems of earlier nights that one night replays."""
 
 
-def select_replay(ladders: Iterable[Ladder], *, domain: Domain) -> list[Problem]:
-    """Return the mastered problems of `ladders`, in the order given, up to `MAX_REPLAYED`."""
-    mastered = (rung for ladder in ladders for rung in ladder.rungs.values() if is_mastered(rung))
-    return [domain.problem(rung.statement) for rung in islice(mastered, MAX_REPLAYED)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mastered:
+    """A mastered problem: its equivalence key, its stratum, and the cycle key of the night that mastered it."""
+
+    statement: str
+    key: str
+    stratum: str
+    night: str
 
 
-def is_mastered(rung: Rung) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservoir:
+    """A bounded sample of mastered problems, sorted by statement."""
+
+    problems: tuple[Mastered, ...] = ()
+
+    def updated(self, ladder: Ladder, *, night: str, domain: Domain, most: int = MAX_REPLAYED) -> Reservoir:
+        """Return the reservoir after a night with that ladder."""
+        found = [mastered(rung.statement, night=night, domain=domain) for rung in ladder.rungs.values() if passes(rung)]
+        return Reservoir(problems=choose([*self.problems, *found], most=most))
+
+    def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
+        """Return the problems whose equivalence key, by the domain's present rule, is not forbidden."""
+        return [
+            domain.problem(each.statement)
+            for each in self.problems
+            if domain.equivalence(each.statement) not in forbidden
+        ]
+
+    def to_bytes(self) -> bytes:
+        """Return one JSON line a problem."""
+        return "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in self.problems).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Reservoir:
+        """Invert `to_bytes`. IntegrityError if `data` is no reservoir."""
+        try:
+            return cls(problems=tuple(Mastered(**json.loads(line)) for line in data.decode().split("\n") if line))
+        except (ValueError, TypeError) as error:
+            raise IntegrityError(f"no reservoir of problems to replay: {error}; restore it from a backup") from None
+
+
+def passes(rung: Rung) -> bool:
     """Return whether every rollout after training was correct."""
     return bool(rung.rollouts_after) and rung.passed_after == rung.rollouts_after
+
+
+def mastered(statement: str, *, night: str, domain: Domain) -> Mastered:
+    """Return the problem with its stratum: the skill, if the domain names any, and the binary order of the size."""
+    skill_of: Callable[[str], str] = getattr(domain, "skill", lambda _: domain.name)
+    stratum = f"{skill_of(statement)}/{domain.size(statement).bit_length()}"
+    return Mastered(statement=statement, key=domain.equivalence(statement), stratum=stratum, night=night)
+
+
+def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple[Mastered, ...]:
+    """Return at most `most` of the candidates, one of each equivalence class; see the module for the rule."""
+    classes: dict[str, Mastered] = {}
+    for each in candidates:
+        classes.setdefault(each.key, each)
+    ranked = sorted(classes.values(), key=lambda each: _rank(each.key, seed=seed))
+    kept = dict.fromkeys(
+        [
+            *_first_of_each(ranked, lambda each: each.night, most=most // 2, seed=seed),
+            *_first_of_each(ranked, lambda each: each.stratum, most=most - most // 2, seed=seed),
+        ]
+    )
+    waiting = defaultdict(list)
+    for each in reversed(ranked):
+        if each not in kept:
+            waiting[each.stratum].append(each)
+    counts = Counter(each.stratum for each in kept)
+    while waiting and len(kept) < most:
+        stratum = min(waiting, key=lambda name: (counts[name], _rank(name, seed=seed)))
+        kept[waiting[stratum].pop()] = None
+        counts[stratum] += 1
+        if not waiting[stratum]:
+            del waiting[stratum]
+    return tuple(sorted(kept, key=lambda each: each.statement))
+
+
+def _first_of_each(
+    ranked: Iterable[Mastered], group_of: Callable[[Mastered], str], *, most: int, seed: int
+) -> list[Mastered]:
+    """Return the first problem of each group, of `most` groups by rank."""
+    first: dict[str, Mastered] = {}
+    for each in ranked:
+        first.setdefault(group_of(each), each)
+    return [first[name] for name in sorted(first, key=lambda name: _rank(name, seed=seed))[:most]]
+
+
+def _rank(name: str, *, seed: int) -> bytes:
+    return hashlib.sha256(f"replay:{seed}:{name}".encode()).digest()

@@ -9,6 +9,7 @@ the integrand, `recheck` does so at 50 digits. Prompts, moves and the generator 
 from __future__ import annotations
 
 import hashlib
+import re
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from everlearn.domains.integration import (
     similar_problems,
     term_sums,
 )
-from everlearn.domains.integration.grammar import parse
+from everlearn.domains.integration.grammar import FUNCTIONS, parse
 from everlearn.domains.integration.notation.text_forms import read_answer, read_statement, strict_answer
 from everlearn.domains.integration.undefined_parts import check_defined
 from everlearn.errors import GrammarError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from everlearn.domains.contract import ExactProof
+
+_WORD = re.compile(r"[a-z]+")
 
 
 class Integration:
@@ -103,6 +106,11 @@ class Integration:
     def size(self, statement: str) -> int:
         """Return the number of terms."""
         return len(term_sums.split_sum(read_statement(statement).text))
+
+    def skill(self, statement: str) -> str:
+        """Return the functions in the statement, `mixed` for more than two, `algebraic` for none."""
+        named = sorted({*_WORD.findall(read_statement(statement).text)} & FUNCTIONS)
+        return "mixed" if len(named) > 2 else "+".join(named) or "algebraic"
 
 
 def _judge(verify: Callable[[str, str], Verdict], statement: str, answer: str) -> Verdict:

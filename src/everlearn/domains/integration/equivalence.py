@@ -50,22 +50,25 @@ _NOTHING = "0"
 
 
 def _points() -> np.ndarray:
-    """Return moderate positive points on both sides of 1 in turn, then large ones, then the negatives of all."""
-    chance = random.Random("equivalence")  # noqa: S311 - a fixed choice is no cryptography
-    ranges = [(0.15, 0.95), (1.05, 2.6)] * 8 + [(3.0, 12.0), (12.0, 60.0)] * 4
+    """Return a small positive point, moderate ones on both sides of 1 in turn, large ones, then negative ones alike.
+
+    The small one tells functions apart that have saturated at all others, such as sinh(9*x + 8) and sinh(9*x + 9).
+    """
+    chance = random.Random("equivalence")
+    ranges = [(0.01, 0.03)] + [(1.05, 2.6), (0.15, 0.95)] * 8 + [(3.0, 12.0), (12.0, 60.0)] * 4
     positive = [chance.uniform(*bounds) for bounds in ranges]
     return np.array([*positive, *(-chance.uniform(*bounds) for bounds in ranges)])
 
 
 def _plane() -> np.ndarray:
     """Return complex points on no branch cut of a usual function."""
-    chance = random.Random("plane")  # noqa: S311
+    chance = random.Random("plane")
     return np.array([complex(chance.uniform(0.3, 2.0), chance.uniform(0.2, 0.8)) for _ in range(COUNT)])
 
 
 AXIS = _points()
 PLANE = _plane()
-_WEIGHTS = np.array([random.Random(f"weight {n}").uniform(0.5, 1.5) * (-1) ** (n // 2) for n in range(COUNT)])  # noqa: S311
+_WEIGHTS = np.array([random.Random(f"weight {n}").uniform(0.5, 1.5) * (-1) ** (n // 2) for n in range(COUNT)])
 
 
 @lru_cache(maxsize=65536)

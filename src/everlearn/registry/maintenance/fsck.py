@@ -123,6 +123,7 @@ class _Walk:
         for event in trail:
             self._references.add_documents(event)
         self._held.for_each(published_versions(trail), self._read_version)
+        self._read_used_problems()
         self._held.read_rest()
         orphans = self._orphans(trail, {each.event for each in evidence})
         surplus = self._held.sizes.keys() - self._references.keys
@@ -236,6 +237,14 @@ class _Walk:
             place = object_key(self._line, ref.digest)
             if self._held.sizes.get(place, ref.size) != ref.size:
                 self._held.faults[place] = f"{place} differs in size from the manifest of {version}"
+
+    def _read_used_problems(self) -> None:
+        """Add all records of used problems to what is needed, and those that they name: each one keeps leaks out."""
+        for key, record in self._held.used_problems():
+            self._needed.setdefault(key, "it keeps what a night measured apart from what is trained on")
+            for digest in record.before if record else ():
+                folder = key.rpartition("/")[0]
+                self._needed.setdefault(f"{folder}/{digest}", "the record of a later night follows it")
 
     def _has_faults(self) -> bool:
         return bool(self._needed.keys() - self._held.sizes.keys() or self._needed.keys() & self._held.faults.keys())

@@ -1,4 +1,4 @@
-"""Inventory of a line: every event, snapshot, manifest and object, listed, read and verified.
+"""Inventory of a line: every event, snapshot, manifest, object and record of used problems, listed, read and verified.
 
 Faults are collected by key, not raised, so that one damaged object does not hide the next.
 """
@@ -9,8 +9,10 @@ import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from everlearn.data.used_problems import UsedProblems
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.event_log import READERS, EventLog
 from everlearn.registry.manifest import Manifest
@@ -18,14 +20,18 @@ from everlearn.registry.sealed_document import unseal
 from everlearn.storage.immutable_objects import fetch, object_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from everlearn.registry.events import Event
     from everlearn.registry.sealed_document import Verifier
     from everlearn.storage.protocol import Store
 
 T = TypeVar("T")
-_NAMED = re.compile(r"(events/[0-9a-f]{64}\.json|manifests/[0-9a-f]{64}\.json|objects/sha256/[0-9a-f]{64})")
+_NAMED = re.compile(
+    r"(events/[0-9a-f]{64}\.json|manifests/[0-9a-f]{64}\.json|objects/sha256/[0-9a-f]{64}"
+    r"|problems/(measured|trained)/[0-9a-f]{64})"
+)
+_PARTS = ("events/", "manifests/", "objects/", "problems/")
 
 
 class Inventory:
@@ -41,7 +47,7 @@ class Inventory:
         self, store: Store, line: str, *, verifier: Verifier, progress: Callable[[int, int], None] | None
     ) -> None:
         self.log = EventLog(store, line, clock=lambda: datetime.now(tz=UTC), signer=None, verifier=verifier)
-        held = [info for part in ("events/", "manifests/", "objects/") for info in store.list(f"{line}/{part}")]
+        held = [info for part in _PARTS for info in store.list(f"{line}/{part}")]
         self.sizes = {info.key: info.size for info in held}
         self.events: dict[str, Event] = {}
         self.copies: dict[str, Event] = {}
@@ -56,6 +62,11 @@ class Inventory:
         """Read every event, and every snapshot that one of them names."""
         self.for_each(self._addressed("events/"), self._read_event)
         self.for_each({each.snapshot for each in self.events.values() if each.snapshot}, self._read_snapshot)
+
+    def used_problems(self) -> Iterator[tuple[str, UsedProblems | None]]:
+        """Yield the keys of all records of used problems with their content, None for a damaged one."""
+        for key in self._addressed("problems/"):
+            yield key, self.attempt(key, partial(self._record, key))
 
     def read_rest(self) -> None:
         """Hash every key that was not read yet, and compare it with the digest in its name."""
@@ -117,6 +128,9 @@ class Inventory:
         data = fetch(self._store, key, digest=digest)
         content = unseal(data, purpose="manifest", line=self._line, verifier=self._verifier, name=key)
         return Manifest.from_content(content)
+
+    def _record(self, key: str) -> UsedProblems:
+        return UsedProblems.from_bytes(fetch(self._store, key, digest=_digest(key)), name=key)
 
     def _hash(self, key: str) -> None:
         self._read.add(key)

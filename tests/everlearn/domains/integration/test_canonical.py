@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.canonical import canonical, terms_without_factor, without_factor
+from everlearn.domains.integration.canonical import canonical, without_factor
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import GrammarError

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from everlearn.canonical_json import canonical, digest_of, parse
+from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.errors import StoreDownError
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
@@ -435,3 +436,35 @@ def test_fsck_reads_every_byte_on_a_real_server(s3_store: S3Store) -> None:
     key = object_key(LINE, line.manifest("v0001").files["adapter_model.safetensors"].digest)
     s3_store.put(key, b"x" + s3_store.get(key).data[1:])
     assert named(fsck(s3_store, LINE, verifier=VERIFIER)) == {key}
+
+
+def record_nights(store: MemoryStore) -> list[str]:
+    """Record what two nights measured. Return the keys of the records, the older first."""
+    keys: list[str] = []
+    for night in ("one", "two"):
+        before = [key.rpartition("/")[2] for key in keys]
+        record = UsedProblems(nights=(night,), scheme="s", problems={night: "key"}, before=tuple(before))
+        keys.append(f"{LINE}/problems/measured/{save_record(store, LINE, Use.MEASURED, record)}")
+    return keys
+
+
+def test_records_of_used_problems_are_needed(store: MemoryStore) -> None:
+    record_nights(store)
+    findings = walk(store)
+    assert findings.is_clean
+    assert not [key for key in findings.unreferenced if "/problems/" in key]
+
+
+def test_a_damaged_or_lost_record_of_used_problems_is_reported(store: MemoryStore) -> None:
+    older, newer = record_nights(store)
+    store.delete(older)
+    flip_bit(store, newer, at=-4)
+    findings = walk(store)
+    assert [fault.key for fault in findings.damaged] == [newer]
+    store.put(newer, bytes(64))
+    assert [fault.key for fault in walk(store).damaged] == [newer]
+    older, newer = record_nights(fresh := fill(MemoryStore()))
+    fresh.delete(older)
+    assert [(fault.key, fault.why) for fault in walk(fresh).missing] == [
+        (older, "the record of a later night follows it")
+    ]

@@ -12,7 +12,15 @@ from everlearn.registry import event_log
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.maintenance.restore import RepairPlan, carry_out, plan_adoption, plan_repair
 from everlearn.storage.immutable_objects import object_key
-from tests.everlearn.registry.maintenance.test_fsck import HEAD, acknowledge, chained, draft, fill, lose_a_race
+from tests.everlearn.registry.maintenance.test_fsck import (
+    HEAD,
+    acknowledge,
+    chained,
+    draft,
+    fill,
+    lose_a_race,
+    record_nights,
+)
 from tests.support.line import LINE, VERIFIER, open_line
 from tests.support.versioned_store import VersionedStore, erase, flip_bit, list_keys
 
@@ -164,6 +172,17 @@ def test_lost_objects_are_restored_from_bucket_versions(store: VersionedStore) -
             store.put(key, b"garbage")
             assert repair(store).put_back == (key,)
             assert {each: store.get(each).data for each in list_keys(store)} == before
+
+
+def test_lost_records_of_used_problems_are_restored(store: VersionedStore) -> None:
+    older, newer = record_nights(store)
+    data = store.get(older).data
+    store.delete(older)
+    store.put(newer, b"garbage")
+    assert set(repair(store).put_back) == {newer}
+    assert repair(store).put_back == (older,), "known as lost once the record that follows it is readable"
+    assert store.get(older).data == data
+    assert walk(store).is_clean
 
 
 def test_events_are_restored_before_head(store: VersionedStore) -> None:

@@ -1,0 +1,155 @@
+"""What earlier nights used is read from the bucket, also that of releases which kept no record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.cycle.workspace import Workspace
+from everlearn.data.holdout import split_by_canonical_form
+from everlearn.data.snapshot_store import load_snapshot
+from everlearn.data.used_problems import Use, load_records
+from everlearn.domains.contamination import equivalence_keys
+from everlearn.domains.contract import load_domain
+from everlearn.ladder.replay import Reservoir
+from everlearn.ladder.tree import Ladder
+from everlearn.registry.connect import open_registry
+from everlearn.registry.events import EventKind
+from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.night import Night, hold_line
+from tasks.open_night import end_night, open_night
+from tasks.train import reservoir_before
+from tests.support.line import candidate
+from tests.support.night import LONG, SHORT, write_shard
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
+
+DOMAIN = load_domain("integration")
+
+
+def opened(settings: Settings, token: int, data: Path) -> Night:
+    intake = read_problems.fn(settings, data)
+    validate_problems.fn(settings, intake)
+    return open_night.fn(settings, token, claim_problems.fn(settings, intake))
+
+
+def reject(night: Night) -> None:
+    night.registry.record(EventKind.REJECTED, cycle_key=night.key, reason="worse", actor="night", detail={})
+    end_night(night, None)
+
+
+def items_of(night: Night) -> frozenset[str]:
+    return equivalence_keys((item.statement for suite in load_suites(night) for item in suite.problems), domain=DOMAIN)
+
+
+def test_a_rejected_night_forbids_its_items_for_good(settings: Settings, tmp_path: Path) -> None:
+    with hold_line(settings) as token:
+        first = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:15]))
+        assert freeze_suites.fn(first)
+        measured = items_of(first)
+        reject(first)
+        scaled = [f"7*({item.statement})" for suite in load_suites(first) for item in suite.problems]
+        second = opened(settings, token, write_shard(tmp_path / "2" / "a.jsonl", [*scaled, *LONG[15:]]))
+        assert freeze_suites.fn(second)
+        roots, held_out = roots_of(second)
+        keys = equivalence_keys((root.statement for root in roots), domain=DOMAIN)
+        assert keys
+        assert not keys & measured
+        assert forbidden_keys(second) >= measured | items_of(second)
+        shipped = equivalence_keys(SHORT, domain=DOMAIN)
+        held = equivalence_keys((problem.statement for problem in held_out), domain=DOMAIN)
+        assert held >= measured - shipped, "what was held out stays held out"
+        records = load_records(second.store, second.line, Use.MEASURED)
+        assert sorted(record.nights for record in records.values()) == sorted([(first.key,), (second.key,)])
+        freeze_suites.fn(second)
+        assert load_records(second.store, second.line, Use.MEASURED) == records
+
+
+def test_a_night_with_nothing_to_train_on_is_recorded(settings: Settings, tmp_path: Path) -> None:
+    with hold_line(settings) as token:
+        night = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", [f"3*({text})" for text in SHORT]))
+        assert not freeze_suites.fn(night)
+        (record,) = load_records(night.store, night.line, Use.MEASURED).values()
+        assert (record.nights, record.problems) == ((night.key,), {})
+
+
+@pytest.mark.parametrize("has_work", [True, False])
+def test_nights_without_records_are_recorded_once(settings: Settings, tmp_path: Path, *, has_work: bool) -> None:
+    """As release 0.1.0 left them: a rejected night and a published one, with or without their workspaces."""
+    with hold_line(settings) as token:
+        old = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:12]))
+        entries = load_snapshot(old.store, old.line, old.inputs.data_digest).entries
+        parts = split_by_canonical_form(entries, share=settings.ingest.holdout_share)
+        if has_work:
+            Workspace(old.store, old.line, old.key, token=token).put_tree("suites", suites_folder(tmp_path))
+        reject(old)
+        publish_old(settings, old, has_work=has_work, token=token)
+
+        night = opened(settings, token, write_shard(tmp_path / "2" / "a.jsonl", LONG[12:]))
+        freeze_suites.fn(night)
+        forbidden = forbidden_keys(night)
+        assert forbidden >= equivalence_keys((each.statement for each in parts.held_out), domain=DOMAIN)
+        assert (DOMAIN.equivalence("acos(x)") in forbidden) is has_work
+        trained = load_records(night.store, night.line, Use.TRAINED)
+        (record,) = trained.values()
+        assert record.problems.keys() >= {each.statement for each in parts.roots}
+        assert ("asin(x)" in record.problems) is has_work
+        assert bool(reservoir_before(night).problems) is has_work
+        assert len(load_records(night.store, night.line, Use.MEASURED)) == 2, "one for the old nights, one for this"
+
+
+def suites_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "frozen"
+    folder.mkdir()
+    lines = [{"suite": "target", "kind": "target"}, {"id": "1", "statement": "acos(x)"}]
+    (folder / "target.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def publish_old(settings: Settings, rejected: Night, *, has_work: bool, token: int) -> None:
+    """Publish a version from the data of the rejected night, as its second attempt."""
+    registry = open_registry(settings)
+    manifest = replace(
+        candidate(registry, "one", base=rejected.inputs.base_fingerprint), data_digest=rejected.inputs.data_digest
+    )
+    registry.publish(manifest, make_champion=False, actor="night", reason="better")
+    if has_work:
+        work = Workspace(rejected.store, rejected.line, manifest.cycle_key, token=token)
+        work.put("ladder after", saved(ladder("asin(x)", "tan(x)"), Path.cwd()))
+
+
+def ladder(*statements: str) -> Ladder:
+    """Return a ladder whose rungs are all mastered."""
+    grown = Ladder()
+    for text in statements:
+        rung = grown.add(text, domain=DOMAIN, forbidden=frozenset())
+        assert rung is not None
+        grown.set_pass_rate(rung.digest, rollouts=2, passed=2, after=True)
+    return grown
+
+
+def saved(grown: Ladder, folder: Path) -> bytes:
+    grown.save(folder / "grown.jsonl")
+    return (folder / "grown.jsonl").read_bytes()
+
+
+def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Settings, tmp_path: Path) -> None:
+    registry = open_registry(settings)
+    with hold_line(settings) as token:
+        night = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:12]))
+        for name, content in (("one", "asin(x)"), ("two", None), ("three", "tan(x)")):
+            manifest = candidate(registry, name)
+            registry.publish(manifest, make_champion=False, actor="night", reason="better")
+            work = Workspace(night.store, night.line, manifest.cycle_key, token=token)
+            if content is None:
+                reservoir = Reservoir().updated(ladder("cos(x)"), night="two", domain=DOMAIN)
+                work.put("replay", reservoir.to_bytes())
+            else:
+                work.put("ladder after", saved(ladder(content), tmp_path))
+        assert [each.statement for each in reservoir_before(night).problems] == ["cos(x)", "tan(x)"]
