@@ -11,7 +11,10 @@ import pytest
 from everlearn.cycle.inputs import CycleInputs, config_digest, cycle_key
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
+from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.rows import Intake
+from everlearn.data.snapshot_store import load_snapshot, snapshots_of
+from everlearn.domains.contract import load_domain
 from everlearn.errors import RegistryError
 from everlearn.gate.baselines import Baseline
 from everlearn.gate.checks import run_checks
@@ -19,6 +22,7 @@ from everlearn.gate.decision_record import Against
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.reporting.night_record import NightRecord
 from tasks.decide import decide, name_baselines, recheck_rewards
+from tasks.earlier_nights import earlier_use
 from tasks.freeze_suites import freeze_suites, load_memory
 from tasks.ingest import read_problems
 from tasks.measure import check_bytes, measure_suites, upload_candidate
@@ -163,6 +167,21 @@ def test_a_new_night_builds_on_the_old_versions(upgraded: Upgraded, tmp_path: Pa
     assert {baseline.policy for baseline in best} <= {"v0001", "v0002"}
     assert load_memory(night) == (), "a version of an old release has left no memory"
     assert reservoir_before(night).problems, "the ladders of old nights are replayed"
+
+
+def test_what_old_nights_held_out_is_forbidden(upgraded: Upgraded) -> None:
+    settings = upgraded.settings("history")
+    inputs = CycleInputs(data_digest="d", config_digest="c", parent="v0003", base_fingerprint="b", code_version="9")
+    night = Night(settings=settings, key=cycle_key(inputs), inputs=inputs, token=1, started="2026-12-01T00:00:00+00:00")
+    domain = load_domain("integration")
+    earlier = earlier_use(night)
+    for digest in snapshots_of(night.store, night.line):
+        entries = load_snapshot(night.store, night.line, digest).entries
+        held_out = split_by_canonical_form(entries, share=0.2).held_out
+        assert earlier.measured >= {domain.equivalence(problem.statement) for problem in held_out}
+    assert earlier.trained
+    assert earlier_use(night) == earlier, "older nights are recorded once"
+    assert upgraded.everlearn("fsck").code == 0
 
 
 @pytest.mark.parametrize("upgraded", [BEFORE, DURING], indirect=True, ids=["before training", "during training"])

@@ -22,7 +22,7 @@ Bounded: TypeAlias = tuple[np.ndarray, np.ndarray]  # values, bounds of their ab
 
 ROUNDING = 2.0**-52
 _E = ("name", "e")
-_CUT = frozenset({"log", "sqrt", "asin", "acos", "atan", "acot", "asec", "acsc", "asinh", "acosh", "atanh"})
+_CUT = frozenset({"log", "sqrt", *(name for name in FUNCTION_RULES if name.startswith("a"))})
 
 
 def evaluate(tree: Expression, points: np.ndarray) -> Bounded:

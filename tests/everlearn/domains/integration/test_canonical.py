@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.domains.integration.canonical import canonical, without_factor
+from everlearn.domains.integration.canonical import canonical, terms_without_factor, without_factor
 from everlearn.domains.integration.grammar import parse
 from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import GrammarError
@@ -157,3 +158,8 @@ def test_what_cannot_be_read_has_no_text() -> None:
         canonical("2x")
     with pytest.raises(GrammarError):
         without_factor("2x")
+
+
+def test_terms_without_factor_are_those_of_the_text() -> None:
+    assert terms_without_factor("-6*x^2 - 4*sin(x)") == [(Fraction(1), "sin(x)"), (Fraction(3, 2), "x^2")]
+    assert terms_without_factor("5*pi*x") == [(Fraction(1), "x")]

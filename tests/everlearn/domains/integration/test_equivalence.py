@@ -30,6 +30,7 @@ SAME = {
     "an inverse hyperbolic function": ("acosh(x)", "log(x + sqrt(x^2 - 1))"),
     "complementary angles": ("acos(x)", "pi/2 - asin(x)"),
     "half the logarithm of a square": ("log(x^2)/2", "log(x)"),
+    "the logarithm of a magnitude": ("log(abs(x))", "log(x)"),
     "the root of a square": ("sqrt(x^2)*exp(x)", "x*exp(x)"),
     "partial fractions": ("1/(x^2 - 1)", "1/(x - 1) - 1/(x + 1)"),
     "a base of a power": ("2^x", "exp(x*log(2))"),
