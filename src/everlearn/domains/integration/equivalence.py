@@ -78,10 +78,11 @@ def equivalence(text: str) -> str:
     Raises:
         GrammarError: the text is not in the grammar.
     """
-    structural = without_factor(text)
-    if structural == _NOTHING:
-        return structural
-    return _fast(text) or _precise(structural) or structural
+    return _fast(text) or _slow(without_factor(text))
+
+
+def _slow(structural: str) -> str:
+    return structural if structural == _NOTHING else _precise(structural) or structural
 
 
 def _fast(text: str) -> str | None:
@@ -121,10 +122,11 @@ def _in_plane(text: str) -> Bounded:
 
 def _cells(kind: str, values: np.ndarray, error: np.ndarray) -> str | None:
     """Return the key of the values, or None if one is within its error of the border of its cell."""
-    scale = _WEIGHTS @ values
-    spread = np.abs(_WEIGHTS) @ error + 8 * ROUNDING * np.abs(_WEIGHTS * values).sum()
-    scaled = values / scale
-    bound = error / abs(scale) + np.abs(scaled) * (spread / abs(scale) + 8 * ROUNDING)
+    with np.errstate(all="ignore"):
+        scale = _WEIGHTS @ values
+        spread = np.abs(_WEIGHTS) @ error + 8 * ROUNDING * np.abs(_WEIGHTS * values).sum()
+        scaled = values / scale
+        bound = error / abs(scale) + np.abs(scaled) * (spread / abs(scale) + 8 * ROUNDING)
     parts = [scaled] if kind == "real" else [scaled.real, scaled.imag]
     cells = []
     for part in parts:
