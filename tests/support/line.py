@@ -93,9 +93,9 @@ def candidate(
     )
 
 
-def publish(registry: Registry, name: str, *, champion: bool = True) -> str:
+def publish(registry: Registry, name: str, *, champion: bool = True, base: str = BASE_MODEL) -> str:
     """Publish a candidate whose parent is the champion, and return its version."""
-    manifest = candidate(registry, name, parent=registry.state().champion)
+    manifest = candidate(registry, name, parent=registry.state().champion, base=base)
     return registry.publish(manifest, make_champion=champion, actor="night", reason=f"{name} is better").version
 
 

@@ -15,11 +15,13 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, CycleBusyError, LineBusyError, StaleParentError
 from everlearn.gate.baselines import Baseline
 from everlearn.gate.decision_record import Against, Outcome
+from everlearn.registry.base_identity import newest_digest
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from everlearn.training import journal, ladder_growth, rollouts
+from everlearn.training.models.fingerprint import fingerprint
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.freeze_suites import freeze_suites, load_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
@@ -193,7 +195,7 @@ def test_a_ladder_continues_from_the_segments_in_the_bucket(night: Night, monkey
 
 def test_a_night_ends_before_training_once_its_parent_is_barred(settings: Settings, tmp_path: Path) -> None:
     registry, claim = open_registry(settings), claimed(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
-    publish(registry, "one")
+    publish(registry, "one", base=fingerprint(settings.base_directory))
     with hold_line(settings) as token:
         night = open_night.fn(settings, token, claim)
         assert night.inputs.parent == "v0001"
@@ -209,7 +211,7 @@ def test_a_night_ends_before_training_once_its_parent_is_barred(settings: Settin
 
 def test_a_cut_night_with_a_barred_parent_is_not_resumed(settings: Settings, tmp_path: Path) -> None:
     registry, claim = open_registry(settings), claimed(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
-    publish(registry, "one")
+    publish(registry, "one", base=fingerprint(settings.base_directory))
     with hold_line(settings) as token:
         open_night.fn(settings, token, claim)
     registry.rollback(reason="wrong signs", actor="ada")
@@ -319,7 +321,10 @@ def test_a_published_night_has_provenance_and_materials(night: Night, settings: 
     assert faults_of_bom(stored["bom"]) == ""
     provenance = checked_provenance(stored["provenance"])
     resolved = {each.name: each.digest["sha256"] for each in provenance.build_definition.resolved_dependencies[:2]}
-    assert resolved == {"base model": night.inputs.base_fingerprint, "data snapshot": night.inputs.data_digest}
+    assert resolved == {
+        "base model": newest_digest(night.inputs.base_fingerprint),
+        "data snapshot": night.inputs.data_digest,
+    }
     assert provenance.run_details.metadata.invocation_id == night.key
     subjects = {each["name"]: each["digest"]["sha256"] for each in json.loads(stored["provenance"])["subject"]}
     assert subjects == {name: ref.digest for name, ref in made.files.items()}
