@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from prefect.artifacts import create_markdown_artifact
 
 from everlearn.errors import LateError
+from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.acknowledgements import wait_until_followed
 from everlearn.registry.connect import open_registry
 from everlearn.serving.rollout_status import read_rollout_status
-from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:

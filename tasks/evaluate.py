@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from prefect.artifacts import create_table_artifact
 
 from everlearn.data import suites
+from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.problem import Ruling
 from everlearn.registry.connect import open_registry
-from tasks.artifact import artifact_key
 from tasks.night import step_task
 from tasks.progress import progress
 

@@ -21,11 +21,11 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.client.schemas.sorting import FlowRunSort
 
 from everlearn.errors import IntegrityError
+from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.connect import open_registry, open_store, open_verifier
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
 from everlearn.registry.maintenance.gc_plan import plan_collection
-from tasks.artifact import artifact_key
 from tasks.night import step_task
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from everlearn.gate.decision_record import Outcome
 from everlearn.registry.bill_of_materials import bill, licence_of
 from everlearn.registry.connect import open_registry
 from everlearn.registry.manifest import Manifest
-from everlearn.registry.provenance import BuildRun, commit_of, statement
+from everlearn.registry.provenance import BuildRun, code_of, commit_of, statement
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
@@ -89,6 +89,7 @@ def run_of(night: Night) -> BuildRun:
         started=datetime.fromisoformat(night.started),
         parent_manifest=night.registry.resolve(parent).manifest if parent else None,
         commit=commit_of(Path(__file__)),
+        code=code_of(Path(__file__)),
         licence=licence_of(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None,
     )
 
@@ -107,7 +108,8 @@ def _publish(night: Night, *, reason: str) -> str:
 def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
     metrics = step_metrics(times_of(night.work)) | item_metrics(night)
-    detail = {"report": report_of(night).digest, "decision": decision_of(night).to_dict(), "metrics": metrics}
+    about = {"report": report_of(night).digest, "parent": night.inputs.parent}
+    detail = about | {"decision": decision_of(night).to_dict(), "metrics": metrics}
     night.registry.record(kind, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
 
 

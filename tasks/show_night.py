@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.connect import open_registry, open_retrying_store, open_store
+from everlearn.reporting.history_table import history_markdown
 from everlearn.reporting.night_record import NightRecord
-from everlearn.reporting.report import escape_markdown, gate_rows, headline, summary_markdown
+from everlearn.reporting.report import gate_rows, headline, summary_markdown
 from everlearn.storage.immutable_objects import object_key
-from tasks.artifact import artifact_key
 from tasks.decide import decision_of
 from tasks.night import step_task
 from tasks.write_report import report_of
@@ -18,8 +19,6 @@ from tasks.write_report import report_of
 if TYPE_CHECKING:
     from everlearn.settings import Settings
     from tasks.night import Night
-
-SHOWN_EVENTS = 50
 
 
 @step_task
@@ -49,14 +48,8 @@ def show_history(settings: Settings) -> None:
     """Show the newest events of the line as a table in the dashboard. The table keeps its key from night to night."""
     line, store = settings.store.line, open_retrying_store(settings.store)
     state = open_registry(settings, store=store).state()
-    rows = [
-        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {escape_markdown(event.sentence)} | {escape_markdown(event.actor)} |"
-        for event in reversed(state.history[-SHOWN_EVENTS:])
-    ]
-    champion = f"**{state.champion or 'The base model'}** serves line {line}."
-    head = f"{champion}\n\n| # | when (UTC) | event and reason | actor |\n| --- | --- | --- | --- |\n"
     create_markdown_artifact(
         key=artifact_key("history", line=line),
-        markdown=head + "\n".join(rows),
+        markdown=history_markdown(state, line=line),
         description=f"History of line {line}",
     )

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from everlearn.cli import formatting
-from everlearn.cli.history import Reason, Yes, change_payload, print_change
+from everlearn.cli.history import Reason, Yes, announce, print_change
 from everlearn.cli.output import Json, confirm, is_interactive, print_note
 from everlearn.cli.schedule import prefect_client
 from everlearn.errors import RegistryError, ServiceError
-from everlearn.orchestration.events_client import CHANGED, emit
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -42,7 +41,7 @@ def approve(
         everlearn approve v0008 --refuse --reason "its answers are too long"
     """
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     state = registry.state()
     chosen = version or next(reversed(state.waiting), None)
     if chosen is None:
@@ -51,7 +50,7 @@ def approve(
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
     event = registry.cached_state.history[-1]
-    emit(CHANGED, line=registry.line, payload=change_payload(event, champion=registry.cached_state.champion))
+    announce(registry, event)
     facts = formatting.event_facts(event) | {"version": chosen}
     print_change(registry, facts, sentences=[event.sentence], wait=None, as_json=json)
     close_forms(installation, line=registry.line, version=chosen)

@@ -17,6 +17,8 @@ from everlearn.local import laptop
 from everlearn.local.postgres_url import VARIABLE, PostgresUrl
 from everlearn.local.site_server import LocalSite
 from everlearn.registry import signing
+from everlearn.registry.connect import open_registry
+from everlearn.registry.known_lines import require_known_line
 
 if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
@@ -100,10 +102,19 @@ class Installation:
 
     def registry(self) -> Registry:
         """Connect and return the registry of the line. StoreDownError if no S3 server is known."""
-        from everlearn.registry.connect import open_registry  # imports boto3, which not every command needs
-
         self.connect()
         return open_registry(self.settings())
+
+    def known_registry(self) -> Registry:
+        """Return the registry of the line for commands that show it.
+
+        Raises:
+            BadInputError: the bucket holds other lines, but nothing of this one: its name is probably mistyped.
+        """
+        registry = self.registry()
+        if registry.state().sequence == 0:
+            require_known_line(registry.store, registry.line)
+        return registry
 
     def site(self) -> LocalSite:
         """Return the local web server of the line's pages, running or not."""

@@ -14,6 +14,7 @@ from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
 from everlearn.registry.base_identity import newest_digest
+from everlearn.registry.line_summary import summarize
 from everlearn.registry.night_lookup import SHOWN
 from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
 
@@ -42,9 +43,12 @@ def event_facts(event: Event) -> dict[str, Any]:
 
 def state_facts(state: State, *, line: str) -> dict[str, Any]:
     """Return the state of a line: champion, versions, last event."""
+    summary = summarize(state)
     return {
         "line": line,
         "champion": state.champion,
+        "serves": summary.served,
+        "since": event_facts(summary.since) if summary.since else None,
         "versions": list(state.versions),
         "barred": list(state.barred),
         "flagged": list(state.flagged),
@@ -86,14 +90,14 @@ def replica_row(replica: Replica) -> tuple[object, ...]:
     )
 
 
-def version_facts(entry: VersionEntry, manifest: Manifest) -> dict[str, Any]:
-    """Return the manifest of a version together with its entry in the history."""
+def version_facts(entry: VersionEntry, manifest: Manifest, *, code: str | None) -> dict[str, Any]:
+    """Return the manifest of a version together with its entry in the history and the commit of its code."""
     status = {"version": entry.version, "barred": entry.barred, "approved": entry.approved, "reason": entry.reason}
     origin = {"manifest": entry.manifest, "actor": entry.actor, "at": entry.at.isoformat()}
-    return status | manifest.to_content() | origin
+    return status | manifest.to_content() | origin | {"code": code}
 
 
-def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
+def version_table(entry: VersionEntry, manifest: Manifest, *, code: str | None) -> RenderableType:
     """Return a version for people: origin, files, and the gate's table with its reasons."""
     rows = [
         ("version", entry.version + (" (barred)" if entry.barred else "")),
@@ -104,7 +108,7 @@ def version_table(entry: VersionEntry, manifest: Manifest) -> RenderableType:
         ("data", manifest.data_digest[:16]),
         ("measured on", describe_items(own_items(manifest.metrics))),
         ("cycle", entry.cycle_key[:SHOWN]),
-        ("code", manifest.code_version),
+        ("code", f"{manifest.code_version}, {f'commit {code}' if code else 'not from a checkout'}"),
         *((name, f"{ref.size:,} bytes, {ref.digest[:16]}") for name, ref in sorted(manifest.files.items())),
         *(
             (name, f"{value:.4g}")
@@ -143,6 +147,15 @@ def night_table(event: Event) -> RenderableType:
 
         parts += ["", decision_table(Decision.from_dict(decision))]
     return Group(*parts)
+
+
+def read_code(registry: Registry, version: str, manifest: Manifest) -> str | None:
+    """Return the commit of the code that made a version; None if it was not recorded."""
+    from everlearn.registry.provenance import recorded_code
+
+    if manifest.provenance is None:
+        return None
+    return recorded_code(read_document(registry, version, manifest, kind="provenance"))
 
 
 def read_document(registry: Registry, version: str, manifest: Manifest, *, kind: str) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import typer
 from everlearn.cli import formatting, waiting
 from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, table
 from everlearn.errors import BadInputError, NotFoundError
-from everlearn.orchestration.events_client import CHANGED, emit
+from everlearn.orchestration.artifacts_client import show_markdown
+from everlearn.orchestration.events_client import CHANGED, emit, is_configured
 from everlearn.registry.events import Event, EventKind
+from everlearn.registry.line_summary import summarize
 from everlearn.registry.manifest import ObjectRef
 from everlearn.registry.night_lookup import SHOWN, find_night
 from everlearn.serving.rollout_status import read_rollout_status
@@ -65,14 +67,17 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     everlearn status --json | jq .champion
     """
     installation: Installation = context.obj
-    state = installation.registry().state()
+    registry = installation.known_registry()
+    state = registry.state()
     site = installation.site()
+    summary = summarize(state)
     site_url = site.url if site.is_running() else None
-    facts = formatting.state_facts(state, line=installation.settings().store.line) | {"site": site_url}
+    facts = formatting.state_facts(state, line=registry.line) | {"site": site_url}
     facts["dashboard"] = installation.dashboard
     rows = [
         ("line", facts["line"]),
-        ("champion", facts["champion"] or "none yet: the base model serves"),
+        ("champion", summary.champion or "none: the base model serves"),
+        ("since", summary.reason),
         ("versions", ", ".join(facts["versions"]) or None),
         ("barred", ", ".join(facts["barred"]) or None),
         ("last event", state.history[-1].sentence if state.history else None),
@@ -97,7 +102,7 @@ def history(
         everlearn history --limit 5
     """
     installation: Installation = context.obj
-    events = list(reversed(installation.registry().state().history))[:limit]
+    events = list(reversed(installation.known_registry().state().history))[:limit]
     rows = [
         (event.sequence, formatting.format_time(event.at), formatting.short_cycle(event), event.sentence, event.actor)
         for event in events
@@ -129,7 +134,7 @@ def show(
     if provenance and bom:
         raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     entry = find_night(version, registry.state(), line=registry.line)
     if isinstance(entry, Event):
         require_no_documents(entry, asked=provenance or bom)
@@ -141,9 +146,9 @@ def show(
         document = formatting.read_document(registry, entry.version, manifest, kind=kind)
         print_result(document, as_json=json, text=formatting.indented_json(document))
         return
-    print_result(
-        formatting.version_facts(entry, manifest), as_json=json, text=formatting.version_table(entry, manifest)
-    )
+    code = formatting.read_code(registry, entry.version, manifest)
+    facts = formatting.version_facts(entry, manifest, code=code)
+    print_result(facts, as_json=json, text=formatting.version_table(entry, manifest, code=code))
 
 
 def require_no_documents(night: Event, *, asked: bool) -> None:
@@ -178,7 +183,7 @@ def rollback(
         everlearn rollback --to v0001 --reason "back to the start" --yes --wait 60s
     """
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     if is_interactive(yes=yes):
         state = registry.state()
         target = to or state.last_good or "the base model"
@@ -186,7 +191,7 @@ def rollback(
         confirm(f"Roll back {state.champion or 'nothing'}, so that {target} serves?{end if state.champion else ''}")
     done = registry.rollback(to, reason=reason, actor=getpass.getuser(), keep=keep, verify=verify)
     sentences = [done.event.sentence]
-    emit(CHANGED, line=registry.line, payload=change_payload(done.event, champion=done.to))
+    announce(registry, done.event)
     if done.barred:
         sentences.append(f"{done.left} is barred: it can be neither champion nor parent")
     flagged = registry.cached_state.versions[done.left].data_digest
@@ -213,7 +218,7 @@ def promote(
         everlearn promote v0008 --reason "it was the data source, not the version"
     """
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     before = registry.state()
     if is_interactive(yes=yes):
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
@@ -222,7 +227,7 @@ def promote(
     promoted = [event for event in new_events if _is_promotion(event, version=entry.version)]
     facts: dict[str, Any] = formatting.event_facts(promoted[-1]) if promoted else {}
     if promoted:
-        emit(CHANGED, line=registry.line, payload=change_payload(promoted[-1], champion=entry.version))
+        announce(registry, promoted[-1])
     sentence = promoted[-1].sentence if promoted else f"{entry.version} is the champion already: nothing was changed"
     facts |= {"version": entry.version, "changed": bool(promoted)}
     print_change(registry, facts, sentences=[sentence], wait=wait, as_json=json)
@@ -232,9 +237,28 @@ def _is_promotion(event: Event, *, version: str) -> bool:
     return event.kind is EventKind.PROMOTED and event.detail["version"] == version
 
 
-def change_payload(event: Event, *, champion: str | None) -> dict[str, Any]:
-    """Return the payload of the Prefect event, which notifications show."""
-    return {"what": event.sentence, "actor": event.actor, "champion": champion}
+def announce(registry: Registry, event: Event) -> None:
+    """Emit to a Prefect server, if one is configured, that the event changed the line, and show the new history there."""
+    if not is_configured():
+        return
+    state, line = registry.cached_state, registry.line
+    payload = {"what": event.sentence, "actor": event.actor, "champion": state.champion}
+    if emit(CHANGED, line=line, payload=payload):
+        from everlearn.reporting.history_table import history_markdown
+
+        show_markdown(
+            "history",
+            line=line,
+            markdown=history_markdown(state, line=line),
+            description=f"History of line {line}",
+        )
+        sentences = read_rollout_status(registry).sentences()
+        show_markdown(
+            "champion",
+            line=line,
+            markdown="".join(f"- {sentence}\n" for sentence in sentences),
+            description=f"The champion of line {line}",
+        )
 
 
 def print_change(
@@ -266,7 +290,7 @@ def report(
     everlearn report 3f9c0a71
     """
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     night = find_night(version, registry.state(), line=registry.line)
     name, page = report_of(registry, night)
     path = to or installation.home / "reports" / f"{name}.html"

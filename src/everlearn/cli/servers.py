@@ -117,7 +117,7 @@ def site(
     from everlearn.reporting.site.pages import Site
 
     where = out or installation.home / "pages"
-    pages = Site(installation.registry(), nights=nights).build(where)
+    pages = Site(installation.known_registry(), nights=nights).build(where)
     print_result({"site": str(where), "pages": pages}, as_json=json, text=f"{len(pages)} pages in {where}")
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everlearn.cli import formatting
-from everlearn.cli.history import Reason, Yes, change_payload, print_change
+from everlearn.cli.history import Reason, Yes, announce, print_change
 from everlearn.cli.output import Json, confirm, is_interactive
-from everlearn.orchestration.events_client import CHANGED, emit
 from everlearn.registry.events import Event, EventKind
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def unbar(
         everlearn promote v0001 --reason "it serves again"
     """
     installation: Installation = context.obj
-    registry = installation.registry()
+    registry = installation.known_registry()
     before = registry.state()
     if is_interactive(yes=yes):
         confirm(f"Unbar {version}, so that it can be champion and parent again?")
@@ -47,7 +46,7 @@ def unbar(
     facts: dict[str, Any] = formatting.event_facts(lifted[-1]) if lifted else {}
     sentences = [f"{entry.version} is not barred: nothing was changed"]
     if lifted:
-        emit(CHANGED, line=registry.line, payload=change_payload(lifted[-1], champion=registry.cached_state.champion))
+        announce(registry, lifted[-1])
         command = "approve" if entry.version in registry.cached_state.waiting else "promote"
         sentences = [lifted[-1].sentence, f'to let it serve: everlearn {command} {entry.version} --reason "…"']
     print_change(

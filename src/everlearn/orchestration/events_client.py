@@ -37,23 +37,32 @@ def event_body(event: str, *, line: str, payload: dict[str, Any]) -> dict[str, A
 
 def emit(event: str, *, line: str, payload: dict[str, Any]) -> bool:
     """Send an event to the server at PREFECT_API_URL; return whether the server accepted it."""
-    url = urlsplit(os.environ.get("PREFECT_API_URL", ""))
-    if url.scheme not in {"http", "https"}:
+    return post("/events", [event_body(event, line=line, payload=payload)], what="event")
+
+
+def is_configured() -> bool:
+    """Return whether PREFECT_API_URL names a server."""
+    return urlsplit(os.environ.get("PREFECT_API_URL", "")).scheme in {"http", "https"}
+
+
+def post(path: str, content: Any, *, what: str) -> bool:
+    """Send JSON to the server at PREFECT_API_URL; return whether it was accepted. `what` is named in the log."""
+    if not is_configured():
         return False
+    url = urlsplit(os.environ["PREFECT_API_URL"])
     connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = connect(url.netloc, timeout=TIMEOUT_S)
     try:
-        body = json.dumps([event_body(event, line=line, payload=payload)])
         headers = {"Content-Type": "application/json"} | credentials()
-        connection.request("POST", f"{url.path}/events", body=body, headers=headers)
+        connection.request("POST", url.path + path, body=json.dumps(content), headers=headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        logger.info("Prefect at %s does not answer (%s): event not emitted", url.netloc, error)
+        logger.info("Prefect at %s does not answer (%s): %s not sent", url.netloc, error, what)
         return False
     finally:
         connection.close()
     if status >= http.client.MULTIPLE_CHOICES:
-        logger.warning("Prefect at %s refuses the event (HTTP %d): event not emitted", url.hostname, status)
+        logger.warning("Prefect at %s refuses the %s (HTTP %d)", url.hostname, what, status)
         return False
     return True
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.registry.base_identity import newest_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -39,7 +40,8 @@ class BuildRun:
     """Facts about a night that its manifest does not hold.
 
     parent_manifest   digest of the parent's manifest
-    commit            git commit of the code
+    commit            git commit of the code, if it is exactly that
+    code              the same with a note on uncommitted changes
     licence           licence of the base model
     """
 
@@ -47,6 +49,7 @@ class BuildRun:
     started: datetime
     parent_manifest: str | None = None
     commit: str | None = None
+    code: str | None = None
     licence: str | None = None
 
 
@@ -74,6 +77,21 @@ def commit_of(file: Path) -> str | None:
     return _git(file.parent, "rev-parse", "HEAD") if tracked and changed == "" else None
 
 
+def code_of(file: Path) -> str | None:
+    """Return the commit of a source file, with a note on uncommitted changes; None for code outside of a checkout."""
+    if not _git(file.parent, "ls-files", "--error-unmatch", "--", file.name):
+        return None
+    changed = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
+    return f"{_git(file.parent, 'rev-parse', 'HEAD')}{' with uncommitted changes' if changed else ''}"
+
+
+def recorded_code(provenance: Mapping[str, Any]) -> str | None:
+    """Return what `code_of` gave when the version was published; None for an installed wheel or an old document."""
+    details = provenance["predicate"]["buildDefinition"].get("internalParameters", {})
+    code: str | None = details.get("code")
+    return code
+
+
 def _predicate(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
     """Return the SLSA predicate as JSON values."""
     from google.protobuf.json_format import MessageToDict
@@ -84,6 +102,8 @@ def _predicate(manifest: Manifest, run: BuildRun) -> dict[str, Any]:
     build.build_type = BUILD_TYPE
     build.external_parameters.update({"line": run.line, "parent": manifest.parent or "base"})
     build.internal_parameters.update({"cycleKey": manifest.cycle_key})
+    if run.code is not None:
+        build.internal_parameters.update({"code": run.code})
     build.resolved_dependencies.extend(_dependencies(manifest, run))
     details.builder.id = BUILDER
     details.builder.version["everlearn"] = manifest.code_version

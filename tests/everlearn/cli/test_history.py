@@ -45,18 +45,25 @@ LIGHT = (
     ],
 )
 def test_status_shows_the_address_of_the_dashboard(
-    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], shown: str | None
+    everlearn: Callable[..., Ended],
+    publish: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    shown: str | None,
 ) -> None:
+    publish()
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert everlearn("status", "--json").facts["dashboard"] == shown
     assert shown is None or shown in everlearn("status").out
 
 
-def test_status_of_an_empty_line_names_the_base_model(everlearn: Callable[..., Ended]) -> None:
+def test_status_of_an_empty_line_names_the_base_model(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    registry.store.put(f"{registry.line}/inbox/a.jsonl", b"{}")  # the bucket holds other lines: this one is known
     ended = everlearn("status")
     assert ended.code == 0
-    assert "none yet: the base model serves" in ended.out
+    assert "none: the base model serves" in ended.out
+    assert "no version has been champion yet" in ended.out
     facts = everlearn("status", "--json").facts
     assert (facts["champion"], facts["versions"], facts["last"], facts["events"]) == (None, [], None, 0)
     assert "nothing has happened yet" in everlearn("history").out
@@ -131,6 +138,23 @@ def test_show_prints_provenance_and_bill_of_materials(everlearn: Callable[..., E
     assert everlearn("show", "v0001", "--json").facts["bom"]["digest"] == refs["bom"].digest
 
 
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("abc with uncommitted changes", "0.1.0, commit abc with uncommitted changes"),
+        (None, "0.1.0, not from a checkout"),
+    ],
+)
+def test_show_names_the_commit_of_the_code(
+    everlearn: Callable[..., Ended], registry: Registry, code: str | None, shown: str
+) -> None:
+    made = replace(candidate(registry, "one"), decision={})
+    document = registry.put_object(canonical(statement(made, run=replace(RUN, code=code))))
+    registry.publish(replace(made, provenance=document), make_champion=True, actor="night", reason="better")
+    assert everlearn("show", "v0001", "--json").facts["code"] == code
+    assert shown in everlearn("show", "v0001").out
+
+
 def test_show_refuses_missing_provenance(everlearn: Callable[..., Ended], publish: Callable[..., str]) -> None:
     publish()
     ended = everlearn("show", "v0001", "--provenance")
@@ -138,7 +162,8 @@ def test_show_refuses_missing_provenance(everlearn: Callable[..., Ended], publis
     assert "v0001 was published without provenance" in ended.err
 
 
-def test_rollback_of_an_empty_line_is_refused(everlearn: Callable[..., Ended]) -> None:
+def test_rollback_of_an_empty_line_is_refused(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    registry.store.put(f"{registry.line}/inbox/a.jsonl", b"{}")
     ended = everlearn("rollback", "--reason", "x")
     assert ended.code == RegistryError.exit_code
     assert "nothing to roll back" in ended.err

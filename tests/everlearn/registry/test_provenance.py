@@ -13,7 +13,7 @@ from hypothesis import given
 
 from everlearn.canonical_json import canonical
 from everlearn.registry.manifest import ObjectRef
-from everlearn.registry.provenance import commit_of, statement
+from everlearn.registry.provenance import code_of, commit_of, recorded_code, statement
 from tests.support.manifests import ALONE, FIRST, MANIFEST, NIGHTS, RUN, Night, backwards
 from tests.support.schemas import checked_provenance
 
@@ -31,6 +31,12 @@ def test_settings_keep_their_integers_exactly() -> None:
     made = statement(replace(MANIFEST, config={"seed": 2**63 - 1, "rate": 1.0}), run=RUN)
     settings = made["predicate"]["buildDefinition"]["externalParameters"]["settings"]
     assert canonical(settings) == b'{"rate":1.0,"seed":9223372036854775807}'
+
+
+def test_the_code_of_the_night_is_recorded_and_optional() -> None:
+    recorded = statement(MANIFEST, run=replace(RUN, code="abc with uncommitted changes"))
+    assert recorded_code(recorded) == "abc with uncommitted changes"
+    assert recorded_code(statement(MANIFEST, run=replace(RUN, code=None))) is None
 
 
 @given(night=NIGHTS)
@@ -95,14 +101,17 @@ def test_commit_is_reported_only_for_committed_code(tmp_path: Path, monkeypatch:
     code, other = tmp_path / "code.py", tmp_path / "other.py"
     code.write_text("1\n", encoding="utf-8")
     assert commit_of(code) is None  # no repository
+    assert code_of(code) is None
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "code.py")
     git(tmp_path, "commit", "-qm", "one")
     other.write_text("1\n", encoding="utf-8")
     assert commit_of(code) == git(tmp_path, "rev-parse", "HEAD")
     assert commit_of(other) is None  # untracked
+    assert code_of(code) == commit_of(code)
     code.write_text("2\n", encoding="utf-8")
     assert commit_of(code) is None  # modified
+    assert code_of(code) == f"{git(tmp_path, 'rev-parse', 'HEAD')} with uncommitted changes"
     git(tmp_path, "commit", "-qam", "two")
     assert commit_of(code) == git(tmp_path, "rev-parse", "HEAD")
     monkeypatch.setattr(shutil, "which", lambda _: None)

@@ -87,18 +87,34 @@ def colour(names: Sequence[str], name: str) -> str:
 def timeline(
     slots: Sequence[Slot], *, rates: Mapping[str, Mapping[str, float]], suites: Sequence[str], width: int
 ) -> Markup:
-    """Draw the champions over time, their pass rate on each suite (lines), and that of each candidate (dots).
+    """Draw the champions over time, what served on each suite (lines), and the pass rate of each candidate (dots).
 
-    `rates` maps a version to its pass rate by suite.
+    `rates` maps a version to its pass rate by suite, for suites whose items stay the same from night to night.
     """
     axis, y = Axis(slots=slots, width=width), Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
     parts = [y_axis(y, percent=True, right=axis.right), axis.days(), *_champion_blocks(axis), *_rollbacks(axis)]
     for suite in suites:
         parts += _champion_line(
-            axis, y, [rates.get(slot.champion or "", {}).get(suite) for slot in slots], colour(suites, suite)
+            axis, y, [served_rate(slot, suite, rates=rates) for slot in slots], colour(suites, suite)
         )
     parts += [dot for index in range(len(slots)) for dot in _dots(axis, y, index, suites)]
     return svg(parts, title="champions and pass rates by suite over the nights", height=HEIGHT, width=width)
+
+
+def served_rate(slot: Slot, suite: str, *, rates: Mapping[str, Mapping[str, float]]) -> float | None:
+    """Return the pass rate on a suite of what serves after an event; None where it was not measured.
+
+    A night measures its candidate and its parent on its own items, so its rows come first. The rate of an earlier night
+    is a fallback for suites that keep their items, never for the target, which is another suite in every night.
+    """
+    row = row_of(slot.night, suite, Against.PARENT)
+    if row is not None and slot.night is not None:
+        if is_published(slot) and slot.champion == slot.night.version:
+            return row.after
+        # Events of earlier releases do not name the parent of a night without a version: it was the champion.
+        if slot.champion == slot.event.detail.get("parent", slot.champion):
+            return row.before
+    return rates.get(slot.champion or "", {}).get(suite)
 
 
 def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequence[str], width: int) -> Markup:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against
 from everlearn.registry.line_state import champion_after_each
+from everlearn.registry.line_summary import summarize
 from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
 from everlearn.reporting.report import gate_groups, headline
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from everlearn.gate.decision_record import SuiteRow
-    from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
     from everlearn.reporting.site.read_model import LineReader, LineSnapshot, NightView
 
 MAX_SLOTS = 60  # events on the x axis
 MAX_STEPS = 5  # steps with their own colour
 NARROW, BROAD = 400, 860
+OF_ONE_NIGHT = frozenset({SuiteKind.TARGET, SuiteKind.GENERATED})
+"""Kinds of suites that have other items in every night."""
 DRAWN = NIGHT_EVENTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
@@ -48,7 +51,7 @@ def overview(snapshot: LineSnapshot, reader: LineReader) -> dict[str, Any]:
     return {
         "snapshot": snapshot,
         "entry": snapshot.state.versions.get(snapshot.state.champion or ""),
-        "since": since(snapshot.state),
+        "summary": summarize(snapshot.state),
         "ended": sum(event.kind in NIGHT_EVENTS for event in snapshot.state.history),
         "last": last,
         "headline": headline(reader.summary(last)) if last else None,
@@ -79,22 +82,15 @@ def champion_night(state: State, version: str | None, reader: LineReader) -> Nig
     return reader.nights([state.history[state.versions[version].sequence - 1]])[0]
 
 
-def since(state: State) -> Event | None:
-    """Return the event that set the current champion."""
-    champions = list(champion_after_each(state.history))
-    changes = [
-        event
-        for event, before, after in zip(state.history, [None, *champions], champions, strict=False)
-        if before != after
-    ]
-    return changes[-1] if changes else None
-
-
 def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
     """Return the chart of champions and pass rates by suite."""
     served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
     rates = {
-        version: {row.suite: row.after for row in night.decision.rows if row.against is Against.PARENT}
+        version: {
+            row.suite: row.after
+            for row in night.decision.rows
+            if row.against is Against.PARENT and row.kind not in OF_ONE_NIGHT
+        }
         for version, night in served.items()
         if version and night and night.decision
     }

@@ -176,6 +176,7 @@ class LineReader:
         return NightView(
             event=event,
             name=page_name(event),
+            parent=event.detail.get("parent"),
             decision=decision,
             steps=steps_from_metrics(metrics),
             report=event.detail.get("report"),

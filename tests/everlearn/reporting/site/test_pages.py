@@ -12,8 +12,10 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import BadInputError
 from everlearn.registry.versions import EventKind
+from everlearn.reporting.site.history_charts import served_rate
+from everlearn.reporting.site.overview import slots_of
 from everlearn.reporting.site.pages import EVENTS_PER_PAGE, Site
-from everlearn.reporting.site.read_model import page_name
+from everlearn.reporting.site.read_model import LineReader, page_name
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.eventful import EVIL, Eventful, fill
 from tests.support.line import open_line, publish
@@ -123,6 +125,24 @@ def test_night_with_collected_work_lists_missing_data(pages: dict[str, str]) -> 
     assert "train" in text
 
 
+def test_the_line_of_what_served_follows_the_targets_of_later_nights() -> None:
+    eventful = Eventful(MemoryStore(), items=60)
+    eventful.night(target=(0.2, 0.6), skills={"sums": (0.9, 0.9)})
+    eventful.night(target=(0.7, 0.6), skills={"sums": (0.9, 0.9)})
+    eventful.quiet()
+    reader = LineReader(eventful.registry)
+    state = reader.snapshot().state
+    assert state.champion == "v0001"
+    first, second, quiet = slots_of(state, reader)
+    for slot, row in ((first, "after"), (second, "before")):
+        assert slot.night
+        assert slot.night.decision
+        measured = next(each for each in slot.night.decision.rows if each.suite == "target")
+        assert served_rate(slot, "target", rates={}) == getattr(measured, row)
+    assert served_rate(quiet, "target", rates={"v0001": {"sums": 0.9}}) is None, "it measured no target"
+    assert served_rate(quiet, "sums", rates={"v0001": {"sums": 0.9}}) == 0.9
+
+
 def test_stored_report_is_served_byte_for_byte(eventful: Eventful, pages: dict[str, str]) -> None:
     registry = eventful.registry
     state = registry.state()
@@ -136,7 +156,7 @@ def test_empty_line_says_how_to_start() -> None:
     text = text_of(open_line(MemoryStore()))
     assert "The base model serves" in text
     assert "everlearn cycle" in text
-    assert "No night has published a version yet." in text
+    assert "No version has been champion yet." in text
 
 
 def test_rollback_to_the_base_model_shows_actor_and_reason() -> None:

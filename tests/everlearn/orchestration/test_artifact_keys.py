@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.settings import StoreSettings
-from tasks.artifact import artifact_key
 
 LINES = st.from_regex(StoreSettings.model_fields["line"].metadata[0].pattern, fullmatch=True)
 

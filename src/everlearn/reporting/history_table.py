@@ -1,0 +1,25 @@
+"""The history of a line as a markdown table, for the dashboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everlearn.registry.line_summary import summarize
+from everlearn.reporting.report import escape_markdown
+
+if TYPE_CHECKING:
+    from everlearn.registry.line_state import State
+
+SHOWN_EVENTS = 50
+
+
+def history_markdown(state: State, *, line: str) -> str:
+    """Return what serves and why, and the newest events, the last one first."""
+    summary = summarize(state)
+    rows = [
+        f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {escape_markdown(event.sentence)} | {escape_markdown(event.actor)} |"
+        for event in reversed(state.history[-SHOWN_EVENTS:])
+    ]
+    served = summary.served[0].upper() + summary.served[1:] if summary.champion is None else summary.served
+    head = f"**{served}** serves line {line}: {escape_markdown(summary.reason)}"
+    return "\n".join([head, "", "| # | when (UTC) | event and reason | actor |", "| --- | --- | --- | --- |", *rows])
