@@ -30,6 +30,7 @@ def test_approve_chooses_the_newest_waiting_version(
 
 
 def test_approve_without_a_waiting_version_is_refused(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    registry.store.put(f"{registry.line}/inbox/a.jsonl", b"{}")  # the bucket holds other lines: this one is known
     ended = everlearn("approve", "--reason", "why not")
     assert ended.code == 4
     assert "waits for approval" in ended.err

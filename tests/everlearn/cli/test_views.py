@@ -40,6 +40,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("keep"), st.one_of(st.none(), st.just("base"), VERSIONS)),
     st.tuples(st.just("promote"), VERSIONS),
     st.tuples(st.just("refuse"), VERSIONS),
+    st.tuples(st.just("unbar"), VERSIONS),
 )
 
 
@@ -56,6 +57,8 @@ def apply(line: Registry, *, number: int, event: tuple[str, Any]) -> None:
                 line.record(EventKind.REJECTED, cycle_key=digest_of(b"%d" % number), detail={}, **by)
             case "promote":
                 line.promote(value, reason=by["reason"], actor="ada")
+            case "unbar":
+                line.unbar(value, **by)
             case "refuse":
                 line.refuse(value, **by)
             case _:
