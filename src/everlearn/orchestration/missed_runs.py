@@ -14,19 +14,26 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
+from prefect.client.schemas.objects import StateType
 
 from everlearn.orchestration.run_queue import WAITING
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+UNFINISHED = [*WAITING, StateType.RUNNING]
+"""Missed runs may all start at once, so the newest of them may be running when an older one looks."""
+
 
 def has_later_due_run(deployment: UUID, *, after: datetime) -> bool:
-    """Return whether a run of this deployment scheduled later than `after` is due too. It does the same with newer data."""
+    """Return whether a run of this deployment scheduled later than `after` is due too, waiting or already running.
+
+    It does the same with newer data.
+    """
     with get_client(sync_client=True) as client:
         later = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)),
                 expected_start_time=FlowRunFilterExpectedStartTime(after_=after, before_=datetime.now(tz=UTC)),
             ),
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),

@@ -79,7 +79,11 @@ def test_of_several_missed_runs_only_the_latest_has_no_later_one(prefect_url: st
         apply(read_plan(ROOT / "infra" / "prefect.yaml", line=line, directory=ROOT), client)
         nightly = client.read_deployment_by_name(f"run-cycle/nightly-{line}").id
         first, second, future = (now + timedelta(hours=hours) for hours in (-48, -24, 24))
-        for due in (first, second, future):
-            client.create_flow_run_from_deployment(nightly, state=Scheduled(scheduled_time=due))
+        runs = [
+            client.create_flow_run_from_deployment(nightly, state=Scheduled(scheduled_time=due)).id
+            for due in (first, second, future)
+        ]
         assert has_later_due_run(nightly, after=first)
         assert not has_later_due_run(nightly, after=second)
+        client.set_flow_run_state(runs[1], Running(), force=True)
+        assert has_later_due_run(nightly, after=first), "both may have started at once"
