@@ -17,7 +17,6 @@ from everlearn.local import laptop
 from everlearn.local.postgres_url import VARIABLE, PostgresUrl
 from everlearn.local.site_server import LocalSite
 from everlearn.registry import signing
-from everlearn.registry.connect import open_registry
 from everlearn.registry.known_lines import require_known_line
 
 if TYPE_CHECKING:
@@ -102,6 +101,8 @@ class Installation:
 
     def registry(self) -> Registry:
         """Connect and return the registry of the line. StoreDownError if no S3 server is known."""
+        from everlearn.registry.connect import open_registry  # imports boto3, which not every command needs
+
         self.connect()
         return open_registry(self.settings())
 
