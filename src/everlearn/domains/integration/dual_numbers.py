@@ -29,30 +29,46 @@ VISIBLE = 1e-6  # a term below this share of its sum at every point is lost in d
 PLAIN = (1e-6, 1e9)  # and so are constants outside this range
 
 
-class DualEvaluator:
-    """Evaluator at one array of points. `faint` is set if a value is too small or too large for double precision."""
+class _Exceptions:
+    """Counter of floating-point underflows and overflows."""
 
-    def __init__(self, points: np.ndarray, *, slopes: bool, echoes: int = 0) -> None:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, _kind: str, _flag: int) -> None:
+        self.count += 1
+
+
+_EXCEPTIONS = _Exceptions()
+
+
+def watched() -> np.errstate:
+    """Return a context in which undefined values are no errors, and underflows and overflows are counted."""
+    return np.errstate(all="ignore", under="call", over="call", call=_EXCEPTIONS)
+
+
+class DualEvaluator:
+    """Evaluator at one array of points.
+
+    `faint` is set if a value is too small or too large for double precision, `cancelled` if a sum is lost beside its terms.
+    """
+
+    def __init__(self, points: np.ndarray, *, slopes: bool = True) -> None:
         self.x: Dual = (points, 1.0 if slopes else None)
         self.faint = False
-        self._rounding = RandomRounding(echoes) if echoes else None
+        self.cancelled = False
 
     def evaluate(self, tree: Expression) -> Dual:
-        """Return value and slope of a whole tree. Sets `faint` if a part of it underflows or overflows."""
-        with np.errstate(under="call", over="call", call=self._mark):
-            return self.at(tree)
+        """Return value and slope of a whole tree. Sets `faint` on underflow and overflow, inside of `watched()`."""
+        before = _EXCEPTIONS.count
+        dual = self.at(tree)
+        self.faint = self.faint or _EXCEPTIONS.count > before
+        return dual
 
     def at(self, tree: Expression) -> Dual:
-        """Return value and slope of a tree, rounded at random at the last `echoes` points."""
-        kind = tree[0]
-        value, slope = _KINDS[kind](self, tree)
-        if self._rounding is None or kind in _EXACT:
-            return value, slope
-        # The slopes of sums and products are made of values and slopes that have been rounded.
-        return self._rounding.of(value), self._rounding.of(slope) if kind in _CURVED else slope
-
-    def _mark(self, _kind: str, _flag: int) -> None:
-        self.faint = True
+        """Return value and slope of a tree."""
+        dual: Dual = _KINDS[tree[0]](self, tree)
+        return dual
 
     def number(self, tree: Expression) -> Dual:
         """Round a number to double precision."""
@@ -88,7 +104,11 @@ class DualEvaluator:
             self.constant(value)
             self.faint = self.faint or abs(value) < VISIBLE * max(abs(dual[0]) for dual in duals)
         elif not all(map(is_monomial, tree[1:])):
-            self.faint = self.faint or hides(np.abs([np.broadcast_to(dual[0], value.shape) for dual in duals]))
+            sizes = _sizes([dual[0] for dual in duals], value)
+            self.faint = self.faint or hides(sizes)
+            self.cancelled = self.cancelled or _cancels(value, sizes)
+            if len(slopes) > 1 and isinstance(slope, np.ndarray) and not self.cancelled:
+                self.cancelled = _cancels(slope, _sizes(slopes, slope))
         return value, slope
 
     def product(self, tree: Expression) -> Dual:
@@ -148,6 +168,23 @@ class DualEvaluator:
         return self.constant(rule(self, np.array([value], dtype=complex), None)[0][0])
 
 
+class RoundingEvaluator(DualEvaluator):
+    """Evaluator that rounds its results at the last `echoes` points at random, see `random_rounding.py`."""
+
+    def __init__(self, points: np.ndarray, *, slopes: bool = True, echoes: int) -> None:
+        super().__init__(points, slopes=slopes)
+        self._rounding = RandomRounding(echoes)
+
+    def at(self, tree: Expression) -> Dual:
+        """Return value and slope of a tree, rounded at random."""
+        kind = tree[0]
+        value, slope = super().at(tree)
+        if kind in _EXACT:
+            return value, slope
+        # The slopes of sums and products are made of values and slopes that have been rounded.
+        return self._rounding.of(value), self._rounding.of(slope) if kind in _CURVED else slope
+
+
 _E = ("name", "e")
 
 
@@ -178,11 +215,15 @@ def is_monomial(tree: Expression) -> bool:
     return kind in ("negative", "product") and len(tree) <= 3 and all(is_monomial(child) for child in tree[1:])
 
 
-def cancels(tree: Expression) -> bool:
-    """Return whether digits can cancel inside a tree: whether it has a sum of other terms than monomials."""
-    if tree[0] == "sum" and not all(map(is_monomial, tree[1:])):
-        return True
-    return any(cancels(child) for child in tree[1:] if isinstance(child, tuple))
+def _sizes(terms: list[Any], total: np.ndarray) -> np.ndarray:
+    """Return the absolute values of terms, shape (terms, points)."""
+    sizes: np.ndarray = np.abs([np.broadcast_to(term, total.shape) for term in terms])
+    return sizes
+
+
+def _cancels(total: np.ndarray, sizes: np.ndarray) -> bool:
+    """Return whether a sum is lost beside its terms at a point."""
+    return bool((np.abs(total) < VISIBLE * np.maximum.reduce(sizes, axis=0)).any())
 
 
 def _exp(_: DualEvaluator, value: Any, slope: Any) -> Dual:

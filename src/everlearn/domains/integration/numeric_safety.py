@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from everlearn.domains.integration.grammar import Expression
 
-_Lines: TypeAlias = list[tuple[float, float]]
+_Line: TypeAlias = tuple[float, float]  # value at zero, slope
+_NAMES: dict[str, _Line] = {"x": (0.0, 1.0), "e": (math.e, 0.0), "pi": (math.pi, 0.0)}
 
 COMMON = frozenset({"exp", "log", "sin", "cos", "atan"})
 LARGEST_NUMBER = 99
@@ -41,28 +42,36 @@ def is_numerically_safe(tree: Expression) -> bool:
 
 def _is_linear(tree: Expression) -> bool:
     """Return whether a tree is linear in x, with a slope and numbers of moderate size."""
+    if tree == ("name", "x"):
+        return True
     line = _line(tree)
     return line is not None and SLOPES[0] <= abs(line[1]) <= SLOPES[1]
 
 
-def _line(tree: Expression) -> tuple[float, float] | None:
+def _line(tree: Expression) -> _Line | None:
     """Return (value at zero, slope) of a tree linear in x with numbers of moderate size, None for any other tree."""
     kind = tree[0]
     if kind == "number":
         return (float(tree[1]), 0.0) if tree[1] <= LARGEST_NUMBER else None
     if kind == "name":
-        return {"x": (0.0, 1.0), "e": (math.e, 0.0), "pi": (math.pi, 0.0)}.get(tree[1])
-    if kind not in _LINEAR:
+        return _NAMES.get(tree[1])
+    combine = _LINEAR.get(kind)
+    if combine is None:
         return None
-    parts = [line for child in tree[1:] if (line := _line(child)) is not None]
-    return _LINEAR[kind](parts) if len(parts) == len(tree) - 1 else None
+    parts = []
+    for child in tree[1:]:
+        part = _line(child)
+        if part is None:
+            return None
+        parts.append(part)
+    return combine(parts)
 
 
-def _sum(parts: _Lines) -> tuple[float, float]:
+def _sum(parts: list[_Line]) -> _Line:
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
-def _product(parts: _Lines) -> tuple[float, float] | None:
+def _product(parts: list[_Line]) -> _Line | None:
     level, slope = 1.0, 0.0
     for part in parts:
         if slope and part[1]:
@@ -71,12 +80,12 @@ def _product(parts: _Lines) -> tuple[float, float] | None:
     return level, slope
 
 
-def _inverse(parts: _Lines) -> tuple[float, float] | None:
+def _inverse(parts: list[_Line]) -> _Line | None:
     level, slope = parts[0]
     return (1 / level, 0.0) if level and not slope else None
 
 
-_LINEAR: dict[str, Callable[[_Lines], tuple[float, float] | None]] = {
+_LINEAR: dict[str, Callable[[list[_Line]], _Line | None]] = {
     "negative": lambda parts: (-parts[0][0], -parts[0][1]),
     "inverse": _inverse,
     "sum": _sum,

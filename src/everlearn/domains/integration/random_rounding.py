@@ -27,8 +27,11 @@ class RandomRounding:
         self._next = 0
 
     def repeat(self, values: np.ndarray, *, name: str) -> np.ndarray:
-        """Return the results at the first `echoes` points, rounded at random, always in the same way for a name."""
-        rounded: np.ndarray = values[: self._echoes] * self._factors[crc32(name.encode()) % _ROWS]
+        """Return the results at the first `echoes` points, rounded at random, always in the same way for a name.
+
+        `values` has shape (…, points).
+        """
+        rounded: np.ndarray = values[..., : self._echoes] * self._factors[crc32(name.encode()) % _ROWS]
         return rounded
 
     def of(self, values: Any) -> Any:

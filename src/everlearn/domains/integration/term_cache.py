@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from everlearn.domains.integration.dual_numbers import DualEvaluator, cancels, hides, is_monomial
+from everlearn.domains.integration.dual_numbers import DualEvaluator, RoundingEvaluator, hides, is_monomial
 from everlearn.domains.integration.grammar import ANSWER_NAMES, DEFAULT, NAMES, Expression, parse
 from everlearn.domains.integration.numeric_safety import is_numerically_safe
 from everlearn.domains.integration.random_rounding import RandomRounding
@@ -59,9 +59,9 @@ class TermCache:
         self._rounding = RandomRounding(self.count)
         self._most = most
         self._known: dict[str, tuple[int, int]] = {}  # term -> its row in the tables, its flags
-        self._values = np.zeros((8, len(self._all)), dtype=complex)
-        self._slopes = np.zeros_like(self._values)
-        self._sizes = np.zeros(self._values.shape)
+        self._rows = 0
+        self._tables = np.zeros((2, 8, len(self._all)), dtype=complex)  # values, derivatives
+        self._sizes = np.zeros((8, len(points)))
 
     def values(self, text: str) -> PointValues:
         """Return the values of an integrand. Raises GrammarError if it is not in the grammar."""
@@ -83,7 +83,7 @@ class TermCache:
         if not terms or (not kinds & _VARIABLE and len(terms) > 1) or (kinds & _IMAGINARY and names is NAMES):
             return self._whole(text, slopes=slopes, names=names)
         rows = [row for row, _ in terms]
-        table = self._slopes if slopes else self._values
+        table = self._tables[int(slopes)]
         hidden = len(rows) > 1 and bool(kinds & _VISIBLE) and hides(self._sizes.take(rows, axis=0))
         sums = np.add.reduce(table.take(rows, axis=0), axis=0)
         return PointValues(
@@ -101,33 +101,51 @@ class TermCache:
             return []
         if len(self._known) + len(pieces) > self._most:
             self._known.clear()
+            self._rows = 0
         try:
-            return [self._known.get(piece) or self._learn(piece) for piece in (text.strip(" ") for text in pieces)]
+            return [self._known.get(piece) or self._find(piece) for piece in pieces]
         except GrammarError:
             return []
+
+    def _find(self, piece: str) -> tuple[int, int]:
+        """Return row and flags of a term that may be known without the spaces around it."""
+        bare = piece.strip(" ")
+        self._known[piece] = self._known.get(bare) or self._learn(bare)
+        return self._known[piece]
 
     def _learn(self, piece: str) -> tuple[int, int]:
         if len(piece) > _MAX_TERM_LENGTH:
             raise GrammarError("too long for the cache")
         tree = parse(piece, names=ANSWER_NAMES)
-        row = len(self._known)
-        if row == len(self._values):
-            self._values, self._slopes, self._sizes = map(_doubled, (self._values, self._slopes, self._sizes))
+        row = self._rows
+        if row == len(self._sizes):
+            self._tables, self._sizes = _doubled(self._tables), _doubled(self._sizes)
         plain = is_numerically_safe(tree)
-        steady = plain and not cancels(tree)
-        duals = DualEvaluator(self.points if steady else self._all, slopes=True, echoes=0 if steady else self.count)
-        value, slope = duals.evaluate(tree)
-        for table, found in ((self._values, value), (self._slopes, 0 if slope is None else slope)):
-            if steady:
-                table[row, : len(self.points)] = found
-                table[row, len(self.points) :] = self._rounding.repeat(table[row], name=piece)
-            else:
-                table[row] = found
-        self._sizes[row] = np.abs(self._values[row])
+        duals, variable = self._fill(row, tree, piece, steady=plain)
+        self._sizes[row] = np.abs(self._tables[0, row, : len(self.points)])
         kind = _FAINT * duals.faint | _FANCY * (not plain) | _VISIBLE * (not is_monomial(tree))
-        kind |= _VARIABLE * isinstance(value, np.ndarray) | _IMAGINARY * bool(_IMAGINARY_UNIT.search(piece))
+        kind |= _VARIABLE * variable | _IMAGINARY * bool(_IMAGINARY_UNIT.search(piece))
         self._known[piece] = row, kind
+        self._rows += 1
         return self._known[piece]
+
+    def _fill(self, row: int, tree: Expression, piece: str, *, steady: bool) -> tuple[DualEvaluator, bool]:
+        """Fill a row of the tables. Return the evaluator, and whether the term depends on x.
+
+        A steady term has no function in which digits cancel, so that it is rounded at random as a whole, not in each part.
+        """
+        count = len(self.points)
+        duals = DualEvaluator(self.points) if steady else RoundingEvaluator(self._all, echoes=self.count)
+        value, slope = duals.evaluate(tree)
+        if steady and duals.cancelled:
+            return self._fill(row, tree, piece, steady=False)
+        values, slopes = self._tables[:, row]
+        filled = slice(count if steady else None)
+        values[filled] = value
+        slopes[filled] = 0 if slope is None else slope
+        if steady:
+            self._tables[:, row, count:] = self._rounding.repeat(self._tables[:, row], name=piece)
+        return duals, slope is not None
 
     def _whole(self, text: str, *, slopes: bool, names: frozenset[str]) -> PointValues:
         tree = parse(text, names=names)
@@ -143,7 +161,7 @@ class TermCache:
 
 def evaluate(tree: Expression, points: np.ndarray, *, slopes: bool, echoes: int = 0) -> tuple[np.ndarray, bool]:
     """Return the values (or derivatives) of a tree at the points, shape (n,), and whether parts of it are lost."""
-    duals = DualEvaluator(points, slopes=slopes, echoes=echoes)
+    duals = RoundingEvaluator(points, slopes=slopes, echoes=echoes) if echoes else DualEvaluator(points, slopes=slopes)
     value, slope = duals.evaluate(tree)
     wanted = (0 if slope is None else slope) if slopes else value
     return np.broadcast_to(np.asarray(wanted, dtype=complex), points.shape), duals.faint
@@ -156,4 +174,5 @@ def _is_long(text: str) -> bool:
 
 
 def _doubled(table: np.ndarray) -> np.ndarray:
-    return np.concatenate([table, np.zeros_like(table)])
+    """Return a table with twice the rows; its last two axes are rows and points."""
+    return np.concatenate([table, np.zeros_like(table)], axis=-2)
