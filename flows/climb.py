@@ -52,8 +52,7 @@ def train_candidate(night: Night) -> None:
     grow_ladder(night)
     train_adapter(night)
     upload_candidate(night)
-    for policy in ("parent", CANDIDATE):
-        measure_suites(night, policy)
-    for baseline in name_baselines(night):
-        measure_suites(night, baseline.policy, baseline.suites)
+    baselines = [(baseline.policy, baseline.suites) for baseline in name_baselines(night)]
+    for policy, only in [("parent", None), (CANDIDATE, None), *baselines]:
+        measure_suites(night, policy, only)
     check_bytes(night)

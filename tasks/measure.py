@@ -58,9 +58,7 @@ def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = Non
         out.mkdir()
         segments = f"measuring/{policy}"
         journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
-        for suite in load_suites(night):
-            if only is not None and suite.name not in only:
-                continue
+        for suite in _suites_of(night, only):
             rows = _measure(night, policy, adapter, suite, journal)
             text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
             (out / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
@@ -120,9 +118,13 @@ def pairs_of(night: Night, policy: str, against: str, only: tuple[str, ...] | No
             after=after[suite.name],
             against=Against(against),
         )
-        for suite in load_suites(night)
-        if only is None or suite.name in only
+        for suite in _suites_of(night, only)
     ]
+
+
+def _suites_of(night: Night, only: tuple[str, ...] | None) -> list[Suite]:
+    """Return the night's suites with the names `only` (None: all)."""
+    return [suite for suite in load_suites(night) if only is None or suite.name in only]
 
 
 def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, journal: Journal) -> list[Measurement]:
