@@ -110,7 +110,7 @@ def test_a_night_that_remembers_the_earlier_family_passes(settings: Settings, tm
 
 
 def test_problems_in_memory_are_forbidden_to_later_ladders(settings: Settings, tmp_path: Path) -> None:
-    ingest = settings.ingest.model_copy(update={"min_target_items": 60})
+    ingest = settings.ingest.model_copy(update={"min_target_items": 160})
     asking = settings.model_copy(update={"ingest": ingest})
     night = frozen(asking, tmp_path, problems=[*TONIGHT, *(f"7*({text})" for text in TAUGHT)])
     taught = {DOMAIN.equivalence(text) for text in TAUGHT}

@@ -135,9 +135,8 @@ def copies(source: Path, *, with_base: bool) -> Iterator[tuple[Path, str]]:
         if (source / start).is_file():
             yield source / start, name
             continue
-        for path in sorted((source / start).rglob("*")):
-            if path.is_file():
-                yield path, f"{name}/{path.relative_to(source / start)}"
+        for path in sorted(path for path in (source / start).rglob("*") if path.is_file()):
+            yield path, f"{name}/{path.relative_to(source / start)}"
 
 
 def params_text(text: str, *, base: Path | None, line: str) -> str:

@@ -42,9 +42,8 @@ def check_projects(app: typer.Typer) -> None:
     """Let every command of an app and of its groups check for a project."""
     for command in app.registered_commands:
         command.cls = ProjectCommand
-    for group in app.registered_groups:
-        if group.typer_instance is not None:
-            check_projects(group.typer_instance)
+    for group in [group.typer_instance for group in app.registered_groups if group.typer_instance is not None]:
+        check_projects(group)
 
 
 def name_of(context: Any) -> str:

@@ -39,6 +39,13 @@ def test_ingest_stores_each_shard_once(everlearn: Callable[..., Ended], fresh: P
     assert len(list(fresh.iterdir())) == 1
 
 
+def test_ingest_says_that_answers_are_not_used(everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "2*x", "solution": "x^2"}\n', encoding="utf-8")
+    ended = everlearn("ingest", str(tmp_path / "a.jsonl"))
+    assert "answers in the rows (1 in 'solution') are not used" in ended.err
+    assert len(list(fresh.iterdir())) == 1
+
+
 def test_ingest_refuses_too_many_bad_rows(everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path) -> None:
     ended = everlearn("ingest", str(write(tmp_path / "a.jsonl", "2*x", "((", "))")))
     assert ended.code == BadDataError.exit_code

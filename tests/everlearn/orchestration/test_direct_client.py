@@ -60,6 +60,7 @@ def test_a_url_alone_needs_no_prefect(prefect_url: str, monkeypatch: pytest.Monk
 
 
 def test_schedule_show_does_not_import_prefect(prefect_url: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("{}")
     program = (
         "import sys\nfrom everlearn.cli import app\n"
         "try: app(['schedule', 'show', '--line', 'nowhere'], standalone_mode=False)\n"

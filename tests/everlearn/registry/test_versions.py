@@ -104,6 +104,9 @@ def test_candidate_whose_parent_was_rolled_back_is_refused(line: Registry) -> No
     publish(line, "one")
     heir = candidate(line, "heir", parent="v0001")
     roll_back(line)
+    ended = line.state().history[0].cycle_key
+    assert ended
+    line.require_parent("v0001", cycle_key=ended, make_champion=True)  # its night has ended: nothing is left to check
     with pytest.raises(StaleParentError, match="v0001, which was barred since"):
         line.publish(heir, make_champion=False, actor="night", reason="better")
     unbarred = candidate(line, "other", parent=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from posixpath import dirname, join, normpath
 from typing import TYPE_CHECKING
@@ -139,6 +140,8 @@ def test_the_line_of_what_served_follows_the_targets_of_later_nights() -> None:
         assert slot.night.decision
         measured = next(each for each in slot.night.decision.rows if each.suite == "target")
         assert served_rate(slot, "target", rates={}) == getattr(measured, row)
+    other = replace(second, champion="v0009")
+    assert served_rate(other, "target", rates={}) is None, "neither its parent nor its candidate serves"
     assert served_rate(quiet, "target", rates={"v0001": {"sums": 0.9}}) is None, "it measured no target"
     assert served_rate(quiet, "sums", rates={"v0001": {"sums": 0.9}}) == 0.9
 
