@@ -155,8 +155,8 @@ class HighPrecisionEvaluator:
         name = tree[1]
         if name == "abs":
             return self.context.mpc(abs(argument))
-        inverse = name in ("log", "sqrt") or name.startswith("a")
-        if not inverse:
+        inverse = name.startswith("a")
+        if not inverse and name not in ("log", "sqrt"):
             self._require_moderate(argument)
         # mpmath loses the digits of small arguments in the plane, where it takes atanh(x) as a difference of logarithms.
         on_axis = argument.imag == 0

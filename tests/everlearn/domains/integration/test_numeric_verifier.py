@@ -189,6 +189,7 @@ def test_an_answer_right_where_it_is_real_is_undecided(integrand: str, answer: s
         ("1/x", "log(x) + x/abs(x)"),
         ("1/(1+x^2)", "-atan(1/x)"),
         ("1/x", "log(x^2)/2"),
+        ("sqrt(x)*sqrt(1+x)", "-1/4*asinh(sqrt(x))+1/2*x^(3/2)*sqrt(1+x)+1/4*sqrt(x)*sqrt(1+x)"),
     ],
 )
 def test_constants_may_differ_from_piece_to_piece(integrand: str, answer: str) -> None:
