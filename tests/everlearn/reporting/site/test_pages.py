@@ -140,7 +140,8 @@ def test_the_line_of_what_served_follows_the_targets_of_later_nights() -> None:
         assert slot.night.decision
         measured = next(each for each in slot.night.decision.rows if each.suite == "target")
         assert served_rate(slot, "target", rates={}) == getattr(measured, row)
-    other = replace(second, champion="v0009")
+    began = replace(second.event, detail={**second.event.detail, "parent": "v0001"})
+    other = replace(second, event=began, champion="v0009")
     assert served_rate(other, "target", rates={}) is None, "neither its parent nor its candidate serves"
     assert served_rate(quiet, "target", rates={"v0001": {"sums": 0.9}}) is None, "it measured no target"
     assert served_rate(quiet, "sums", rates={"v0001": {"sums": 0.9}}) == 0.9
