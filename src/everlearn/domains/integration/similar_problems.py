@@ -1,7 +1,7 @@
 """New problems of the same families as given ones: their terms with other numbers, recombined.
 
 A new sum has as many terms as one of the given sums; about half of them are exchanged for terms of the other sums. All
-numbers stay in the ranges that occur in the given problems. An exponent takes a value that the same term has elsewhere
+numbers stay in the ranges of the terms with the same template, where these are many, else in those of all terms. An exponent takes a value that the same term has elsewhere
 with otherwise equal exponents, or one between two of these where neighbouring integers are among them: `x^2*exp(x^3)`
 and `x^3*exp(x^4)` do not give `x^2*exp(x^4)`.
 """
@@ -26,20 +26,29 @@ if TYPE_CHECKING:
     from everlearn.domains.integration.term_templates import Summand
 
 TRIES = 20
+MANY = 8
+"""Terms of one template from which the ranges of its numbers are taken: `x*cos(x)` seen so often never gets a scale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """The integers from the smallest to the largest that occur as coefficient, and as scale and shift of an argument."""
+
+    coefficients: range
+    scales: range
+    shifts: range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
     """What was learned from given problems.
 
-    `in_sums` holds the terms of all problems with more than one, `exponents` the exponents of each template.
+    `in_sums` holds the terms of all problems with more than one, `ranges` and `exponents` the numbers of each template.
     """
 
     problems: tuple[tuple[Summand, ...], ...]
     in_sums: tuple[Summand, ...]
-    coefficients: range
-    scales: range
-    shifts: range
+    ranges: dict[Expression, Ranges]
     exponents: dict[Expression, frozenset[tuple[int, ...]]]
 
 
@@ -64,16 +73,24 @@ def _learn(statements: tuple[str, ...]) -> Models:
     problems = tuple(map(summands_of, statements))
     terms = [term for problem in problems for term in problem]
     exponents: dict[Expression, set[tuple[int, ...]]] = defaultdict(set)
+    alike: dict[Expression, list[Summand]] = defaultdict(list)
     for term in terms:
         exponents[term.template].add(term.exponents)
-    arguments = [term.argument for term in terms if term.argument]
+        alike[term.template].append(term)
     return Models(
         problems=problems,
         in_sums=tuple(term for problem in problems if len(problem) > 1 for term in problem),
+        ranges={template: _ranges(same if len(same) >= MANY else terms) for template, same in alike.items()},
+        exponents={template: frozenset(values) for template, values in exponents.items()},
+    )
+
+
+def _ranges(terms: Sequence[Summand]) -> Ranges:
+    arguments = [term.argument for term in terms if term.argument]
+    return Ranges(
         coefficients=_span(term.coefficient for term in terms if term.coefficient),
         scales=_span(scale for scale, _ in arguments),
         shifts=_span(shift for _, shift in arguments if shift),
-        exponents={template: frozenset(values) for template, values in exponents.items()},
     )
 
 
@@ -92,11 +109,11 @@ def _recombined(rng: random.Random, given: Sequence[Summand], models: Models) ->
 
 
 def _with_other_numbers(rng: random.Random, term: Summand, models: Models) -> Summand:
-    coefficient, argument = term.coefficient, term.argument
+    coefficient, argument, ranges = term.coefficient, term.argument, models.ranges[term.template]
     if coefficient is not None:
-        coefficient = rng.choice(models.coefficients)
+        coefficient = rng.choice(ranges.coefficients)
     if argument is not None:
-        argument = (rng.choice(models.scales), rng.choice(models.shifts) if argument[1] else 0)
+        argument = (rng.choice(ranges.scales), rng.choice(ranges.shifts) if argument[1] else 0)
     exponents = term.exponents
     for at in range(len(exponents)):
         value = rng.choice(_allowed(exponents, at, models.exponents[term.template]))
