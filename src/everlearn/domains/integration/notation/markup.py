@@ -191,6 +191,8 @@ def _after_words(text: str) -> str:
     unknown = [word[0] for word in _WORD.finditer(before) if not _is_known(word[0].lower())]
     if unknown or _LEFT_SIDE_FAULT.search(before):
         raise GrammarError(f"{(unknown or [before])[0][:20]!r} is not known")
+    if not is_verb and text[cut : cut + 1] == "(":
+        raise GrammarError(f"{before.split()[-1][-20:]!r} is no function: write a space after it, if it is a word")
     if not is_verb and _FORMULA.search(_WORD.sub("", before)):
         raise GrammarError(f"a formula before {before.split()[-1]!r}: give one answer")
     return text[cut:].strip()

@@ -104,6 +104,8 @@ UNREADABLE = [
     *("\\frac+x", "cbrt +", "\\sqrt[3]", "sin^2", "sin " * 60 + "x", "exp^{-1} x"),
     *(
         "",
+        "primitive(x^2)",
+        "antiderivative(x^2)",
         "C*x",
         "e^C",
         "ln|Cx|",
