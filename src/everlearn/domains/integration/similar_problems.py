@@ -1,7 +1,8 @@
 """New problems of the same families as given ones: their terms with other numbers, recombined.
 
-A new sum has as many terms as one of the given sums; about half of them are exchanged for terms of the other sums. All
-numbers stay in the ranges of the terms with the same template, where these are many, else in those of all terms. An exponent takes a value that the same term has elsewhere
+A new sum has as many terms as one of the given sums; about half of them are exchanged for terms of the other sums. The
+numbers of a term stay in the ranges that occur in the same term elsewhere: where there is `x*exp(x)` and `sin(5*x)`,
+`x*exp(5*x)` would be harder than both. An exponent takes a value that the same term has elsewhere
 with otherwise equal exponents, or one between two of these where neighbouring integers are among them: `x^2*exp(x^3)`
 and `x^3*exp(x^4)` do not give `x^2*exp(x^4)`.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
-from typing import TYPE_CHECKING
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Self
 
 from everlearn.domains.integration.numeric_verifier import is_defined
 from everlearn.domains.integration.term_sums import Term, join_sum
@@ -26,30 +27,35 @@ if TYPE_CHECKING:
     from everlearn.domains.integration.term_templates import Summand
 
 TRIES = 20
-MANY = 8
-"""Terms of one template from which the ranges of its numbers are taken: `x*cos(x)` seen so often never gets a scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranges:
-    """The integers from the smallest to the largest that occur as coefficient, and as scale and shift of an argument."""
+class Numbers:
+    """The numbers that one template has in the given problems."""
 
     coefficients: range
     scales: range
     shifts: range
+    exponents: frozenset[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, terms: Sequence[Summand]) -> Self:
+        """Return the numbers of these terms, which have the same template."""
+        return cls(
+            coefficients=_span(term.coefficient for term in terms if term.coefficient),
+            scales=_span(term.argument[0] for term in terms if term.argument),
+            shifts=_span(term.argument[1] for term in terms if term.argument),
+            exponents=frozenset(term.exponents for term in terms),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """What was learned from given problems.
-
-    `in_sums` holds the terms of all problems with more than one, `ranges` and `exponents` the numbers of each template.
-    """
+    """What was learned from given problems. `in_sums` holds the terms of all problems with more than one."""
 
     problems: tuple[tuple[Summand, ...], ...]
     in_sums: tuple[Summand, ...]
-    ranges: dict[Expression, Ranges]
-    exponents: dict[Expression, frozenset[tuple[int, ...]]]
+    numbers: dict[Expression, Numbers]
 
 
 def draw_similar(rng: random.Random, statements: Sequence[str]) -> str:
@@ -61,7 +67,9 @@ def draw_similar(rng: random.Random, statements: Sequence[str]) -> str:
     models = _learn(tuple(statements))
     for _ in range(TRIES):
         given = rng.choice(models.problems)
-        terms = [_with_other_numbers(rng, term, models) for term in _recombined(rng, given, models)]
+        terms = [
+            _with_other_numbers(rng, term, models.numbers[term.template]) for term in _recombined(rng, given, models)
+        ]
         text = join_sum([Term(sign="-" if term.negative else "+", body=term.to_text()) for term in terms])
         if _different(terms) >= _different(given) and is_defined(text):
             return text
@@ -71,26 +79,13 @@ def draw_similar(rng: random.Random, statements: Sequence[str]) -> str:
 @lru_cache(maxsize=4)
 def _learn(statements: tuple[str, ...]) -> Models:
     problems = tuple(map(summands_of, statements))
-    terms = [term for problem in problems for term in problem]
-    exponents: dict[Expression, set[tuple[int, ...]]] = defaultdict(set)
-    alike: dict[Expression, list[Summand]] = defaultdict(list)
-    for term in terms:
-        exponents[term.template].add(term.exponents)
-        alike[term.template].append(term)
+    terms: dict[Expression, list[Summand]] = defaultdict(list)
+    for term in chain.from_iterable(problems):
+        terms[term.template].append(term)
     return Models(
         problems=problems,
         in_sums=tuple(term for problem in problems if len(problem) > 1 for term in problem),
-        ranges={template: _ranges(same if len(same) >= MANY else terms) for template, same in alike.items()},
-        exponents={template: frozenset(values) for template, values in exponents.items()},
-    )
-
-
-def _ranges(terms: Sequence[Summand]) -> Ranges:
-    arguments = [term.argument for term in terms if term.argument]
-    return Ranges(
-        coefficients=_span(term.coefficient for term in terms if term.coefficient),
-        scales=_span(scale for scale, _ in arguments),
-        shifts=_span(shift for _, shift in arguments if shift),
+        numbers={template: Numbers.of(same) for template, same in terms.items()},
     )
 
 
@@ -108,15 +103,15 @@ def _recombined(rng: random.Random, given: Sequence[Summand], models: Models) ->
     return [replace(term, negative=rng.choice(models.in_sums).negative) for term in drawn]
 
 
-def _with_other_numbers(rng: random.Random, term: Summand, models: Models) -> Summand:
-    coefficient, argument, ranges = term.coefficient, term.argument, models.ranges[term.template]
+def _with_other_numbers(rng: random.Random, term: Summand, numbers: Numbers) -> Summand:
+    coefficient, argument = term.coefficient, term.argument
     if coefficient is not None:
-        coefficient = rng.choice(ranges.coefficients)
+        coefficient = rng.choice(numbers.coefficients)
     if argument is not None:
-        argument = (rng.choice(ranges.scales), rng.choice(ranges.shifts) if argument[1] else 0)
+        argument = (rng.choice(numbers.scales), rng.choice(numbers.shifts))
     exponents = term.exponents
     for at in range(len(exponents)):
-        value = rng.choice(_allowed(exponents, at, models.exponents[term.template]))
+        value = rng.choice(_allowed(exponents, at, numbers.exponents))
         exponents = (*exponents[:at], value, *exponents[at + 1 :])
     return replace(term, coefficient=coefficient, argument=argument, exponents=exponents)
 

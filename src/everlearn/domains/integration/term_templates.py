@@ -8,7 +8,7 @@ Three kinds of numbers are free; all others are part of the template:
     exponent      an integer exponent
 
 A term that has an elementary antiderivative keeps it under another coefficient or argument: these scale and shift it.
-For other exponents that is not so (`x^2*exp(x^3)`); `similar_problems.py` says which ones are drawn.
+For other exponents that is not so (`x^2*exp(x^3)`); `similar_problems.py` says which numbers are drawn.
 """
 
 from __future__ import annotations

@@ -101,12 +101,21 @@ def test_families_unknown_to_the_default_generator_are_continued(statements: tup
         (("x^2", "x^5"), {"x^2", "x^5"}),
         (("x^2", "x^3", "x^5"), {"x^2", "x^3", "x^4", "x^5"}),
         (("exp(x)*sin(2*x)",), {"exp(x)*sin(2*x)"}),
+        (("x*exp(x)", "sin(5*x)"), {"x*exp(x)", "sin(5*x)"}),
         (
             ("sqrt(1 - x^2)*asin(x)", "tan(5*x)"),
             {"sqrt(1 - x^2)*asin(x)", *(f"tan({a}*x)" for a in range(2, 6)), "tan(x)"},
         ),
     ],
-    ids=["exponents that belong together", "constants", "parity", "a range", "two arguments", "x beside the argument"],
+    ids=[
+        "exponents that belong together",
+        "constants",
+        "parity",
+        "a range",
+        "two arguments",
+        "numbers of another term",
+        "x beside the argument",
+    ],
 )
 def test_numbers_that_decide_about_the_method_stay(statements: tuple[str, ...], drawn: set[str]) -> None:
     rng = random.Random(0)
