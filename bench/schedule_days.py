@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule
 
-from everlearn.orchestration.cron_times import LAST_YEAR, days_without_night
+from everlearn.orchestration.cron_times import LAST_YEAR, days_of_skipped_hours, days_without_night
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,9 @@ def zones_by_changes(zones: Iterable[str], *, start: datetime) -> list[list[str]
 
 def lost_days(zones: list[str], *, start: datetime, step: int) -> list[dict[str, Any]]:
     """Return a row for each time of day that loses days in these zones."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if not any(days_of_skipped_hours(ZoneInfo(zones[0]), start=start, until=UNTIL)):
+        return rows
     for minutes in range(0, 24 * 60, step):
         schedule = CronSchedule(cron=f"{minutes % 60} {minutes // 60} * * *", timezone=zones[0])
         days = days_without_night(schedule, start=start, until=UNTIL)

@@ -9,11 +9,12 @@ from prefect.events.schemas.automations import Automation, AutomationCore
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError
+from everlearn.orchestration.direct_client import send
 from everlearn.orchestration.notifications import with_targets
 from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -37,42 +38,45 @@ def read_automations(file: Path, *, targets: tuple[UUID, ...] = ()) -> dict[str,
 
 
 def compare_automations(
-    client: SyncPrefectClient, wanted: Mapping[str, AutomationCore], *, unwanted: Iterable[str]
+    client: SyncPrefectClient, wanted: Mapping[str, AutomationCore], *, unwanted: Collection[str]
 ) -> Iterator[ServerChange]:
     """Yield what `apply_automations` would change."""
+    present = find_automations(client, [*wanted, *unwanted])
     for name, automation in wanted.items():
-        current = find_automation(client, name)
+        current = next(iter(present.get(name, ())), None)
         if current is None:
             yield ServerChange(name=f"automation {name}")
         elif _differs(current, automation):
             title = f"automation {name}"
             yield ServerChange(name=title, field="definition", before="another", after="that of the file")
-    for automation in _existing(client, unwanted):
-        yield ServerChange(name=f"automation {automation.name}", gone=True)
+    for name in sorted(unwanted):
+        yield from (ServerChange(name=f"automation {name}", gone=True) for _ in present.get(name, ()))
 
 
 def apply_automations(
-    client: SyncPrefectClient, wanted: Mapping[str, AutomationCore], *, unwanted: Iterable[str]
+    client: SyncPrefectClient, wanted: Mapping[str, AutomationCore], *, unwanted: Collection[str]
 ) -> None:
     """Create or update the `wanted` automations; delete those whose names are `unwanted`."""
+    present = find_automations(client, [*wanted, *unwanted])
     for name, automation in wanted.items():
-        current = find_automation(client, name)
+        current = next(iter(present.get(name, ())), None)
         if current is None:
             client.create_automation(automation)
         elif _differs(current, automation):
             client.update_automation(current.id, automation)
-    for automation in _existing(client, unwanted):
-        client.delete_automation(automation.id)
+    for name in sorted(unwanted):
+        for automation in present.get(name, ()):
+            client.delete_automation(automation.id)
 
 
-def find_automation(client: SyncPrefectClient, name: str) -> Automation | None:
-    """Return the automation of that name, if there is one."""
-    return next(iter(client.read_automations_by_name(name)), None)
-
-
-def _existing(client: SyncPrefectClient, names: Iterable[str]) -> Iterator[Automation]:
-    for name in sorted(names):
-        yield from client.read_automations_by_name(name)
+def find_automations(client: SyncPrefectClient, names: Sequence[str]) -> dict[str, list[Automation]]:
+    """Return the automations of these names with one request."""
+    query = {"automations": {"name": {"any_": list(names)}}, "limit": 200}
+    found: dict[str, list[Automation]] = {}
+    for each in send(client, "POST", "/automations/filter", query):
+        automation = Automation.model_validate(each)
+        found.setdefault(automation.name, []).append(automation)
+    return found
 
 
 def _differs(current: Automation, wanted: AutomationCore) -> bool:

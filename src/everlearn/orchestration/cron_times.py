@@ -60,13 +60,13 @@ def next_times(schedule: CronSchedule, *, n: int, start: datetime | None = None)
 
 
 def midnight_warning(schedule: CronSchedule) -> str | None:
-    """Return a warning if local days get no night until LAST_YEAR, because clocks go forward at midnight."""
+    """Return a warning if local days get no night until LAST_YEAR, because clocks go forward over midnight."""
     days = days_without_night(schedule, start=datetime.now(tz=UTC), until=datetime(LAST_YEAR, 12, 31, tzinfo=UTC))
     if not days:
         return None
     return (
-        f"clocks in {schedule.timezone} go forward at midnight: on {len(days)} days until {LAST_YEAR}, the first "
-        f"{days[0]}, the night starts an hour earlier, on the day before; from 01:00 on, each day has its night"
+        f"clocks in {schedule.timezone} go forward over this time at night: on {len(days)} days until {LAST_YEAR}, the "
+        f"first {days[0]}, the night starts on the day before; from 03:00 on, each day has its night"
     )
 
 
@@ -76,12 +76,12 @@ def days_without_night(schedule: CronSchedule, *, start: datetime, until: dateti
     clockless = schedule.model_copy(update={"timezone": "UTC"})
     return tuple(
         day
-        for day in _days_of_skipped_hours(zone, start=start, until=until)
+        for day in days_of_skipped_hours(zone, start=start, until=until)
         if _has_night(clockless, day) and not _has_night(schedule, day)
     )
 
 
-def _days_of_skipped_hours(zone: ZoneInfo, *, start: datetime, until: datetime) -> Iterator[date]:
+def days_of_skipped_hours(zone: ZoneInfo, *, start: datetime, until: datetime) -> Iterator[date]:
     """Yield the local days that may contain the moment when clocks go forward."""
     midnight = datetime(start.year, start.month, start.day, tzinfo=zone)
     while midnight <= until:

@@ -32,7 +32,7 @@ from everlearn.orchestration import work_pools
 from everlearn.orchestration.automations import (
     apply_automations,
     compare_automations,
-    find_automation,
+    find_automations,
     read_automations,
 )
 from everlearn.orchestration.cron_times import parse_schedule
@@ -197,11 +197,13 @@ def _wanted_schedules(entry: dict[str, Any], deployment: DeploymentResponse) -> 
 
 def _missing_triggers(plan: DeploymentPlan, client: SyncPrefectClient) -> Iterator[ServerChange]:
     """Prefect creates an automation with a name of its own for each trigger of a deployment."""
-    for entry in plan.deployments.values():
-        for number, _ in enumerate(entry.get("triggers") or (), start=1):
-            name = f"{entry['name']}__automation_{number}"
-            if find_automation(client, name) is None:
-                yield ServerChange(name=f"automation {name}")
+    names = [
+        f"{entry['name']}__automation_{number}"
+        for entry in plan.deployments.values()
+        for number, _ in enumerate(entry.get("triggers") or (), start=1)
+    ]
+    present = find_automations(client, names)
+    yield from (ServerChange(name=f"automation {name}") for name in names if name not in present)
 
 
 def _deployments_of_line(plan: DeploymentPlan, client: SyncPrefectClient) -> dict[str, DeploymentResponse]:

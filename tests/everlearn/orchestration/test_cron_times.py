@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.orchestration.cron_times import days_without_night, next_times, parse_schedule
+from tests.support.night import ROOT
 
+LOSING = dict.fromkeys(
+    [
+        *("Africa/Cairo", "Egypt", "America/Havana", "Cuba", "America/Santiago", "Chile/Continental"),
+        *("Asia/Beirut", "Atlantic/Azores"),
+    ],
+    "30 0 * * *",
+) | {"Antarctica/Troll": "30 1 * * *"}
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LATER = datetime(2035, 12, 31, tzinfo=UTC)
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu", "UTC")
@@ -38,6 +46,16 @@ def test_each_local_day_has_one_night_or_is_reported(zone: str, minutes: int, st
 @pytest.mark.parametrize("zone", ZONES)
 def test_zones_without_midnight_changes_miss_no_day(zone: str) -> None:
     assert days_without_night(parse_schedule("30 0 * * *", zone), start=NOW, until=LATER) == ()
+
+
+@pytest.mark.parametrize("zone", LOSING)
+def test_the_zones_in_the_docs_are_those_that_lose_days(zone: str) -> None:
+    assert f"`{zone}`" in (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for cron, lost in ((LOSING[zone], 1), ("0 3 * * *", 0)):
+        assert (
+            len(days_without_night(parse_schedule(cron, zone), start=NOW, until=datetime(2027, 12, 31, tzinfo=UTC)))
+            == lost
+        )
 
 
 def test_the_days_that_lose_their_night_are_known() -> None:
