@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +11,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cycle.workspace import Workspace
+from everlearn.data.dvc_remote import object_key
 from everlearn.data.holdout import split_by_canonical_form
-from everlearn.data.snapshot_store import load_snapshot
+from everlearn.data.snapshot import Entry, Snapshot
+from everlearn.data.snapshot_store import folder_of, load_snapshot
 from everlearn.data.used_problems import Use, load_records
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import Ladder
-from everlearn.registry.connect import open_registry
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
+from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
-from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.ingest import ClaimedSnapshot
 from tasks.night import Night, hold_line
 from tasks.open_night import end_night, open_night
 from tasks.train import reservoir_before
 from tests.support.line import candidate
-from tests.support.night import LONG, SHORT, write_shard
+from tests.support.night import LONG, SHORT
 
 if TYPE_CHECKING:
     from everlearn.settings import Settings
@@ -33,10 +37,18 @@ if TYPE_CHECKING:
 DOMAIN = load_domain("integration")
 
 
-def opened(settings: Settings, token: int, data: Path) -> Night:
-    intake = read_problems.fn(settings, data)
-    validate_problems.fn(settings, intake)
-    return open_night.fn(settings, token, claim_problems.fn(settings, intake))
+def opened(settings: Settings, token: int, statements: list[str]) -> Night:
+    """Open a night on these problems. Their snapshot is written as DVC lays it out, without its process."""
+    entries = [
+        Entry(canonical=DOMAIN.canonical(text), id=f"p{n}", domain="integration", statement=text)
+        for n, text in enumerate(statements)
+    ]
+    snapshot, store = Snapshot(sources=(), entries=tuple(entries)), open_store(settings.store)
+    md5 = hashlib.md5(snapshot.to_bytes(), usedforsecurity=False).hexdigest()
+    pointer = f"outs:\n- md5: {md5}\n".encode()
+    store.put(object_key(pointer), snapshot.to_bytes())
+    store.put(f"{folder_of(settings.store.line, snapshot.digest)}/snapshot.dvc", pointer)
+    return open_night.fn(settings, token, ClaimedSnapshot(data_digest=snapshot.digest, problems=len(statements)))
 
 
 def reject(night: Night) -> None:
@@ -50,12 +62,12 @@ def items_of(night: Night) -> frozenset[str]:
 
 def test_a_rejected_night_forbids_its_items_for_good(settings: Settings, tmp_path: Path) -> None:
     with hold_line(settings) as token:
-        first = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:15]))
+        first = opened(settings, token, LONG[:15])
         assert freeze_suites.fn(first)
         measured = items_of(first)
         reject(first)
         scaled = [f"7*({item.statement})" for suite in load_suites(first) for item in suite.problems]
-        second = opened(settings, token, write_shard(tmp_path / "2" / "a.jsonl", [*scaled, *LONG[15:]]))
+        second = opened(settings, token, [*scaled, *LONG[15:]])
         assert freeze_suites.fn(second)
         roots, held_out = roots_of(second)
         keys = equivalence_keys((root.statement for root in roots), domain=DOMAIN)
@@ -73,7 +85,7 @@ def test_a_rejected_night_forbids_its_items_for_good(settings: Settings, tmp_pat
 
 def test_a_night_with_nothing_to_train_on_is_recorded(settings: Settings, tmp_path: Path) -> None:
     with hold_line(settings) as token:
-        night = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", [f"3*({text})" for text in SHORT]))
+        night = opened(settings, token, [f"3*({text})" for text in SHORT])
         assert not freeze_suites.fn(night)
         (record,) = load_records(night.store, night.line, Use.MEASURED).values()
         assert (record.nights, record.problems) == ((night.key,), {})
@@ -83,7 +95,7 @@ def test_a_night_with_nothing_to_train_on_is_recorded(settings: Settings, tmp_pa
 def test_nights_without_records_are_recorded_once(settings: Settings, tmp_path: Path, *, has_work: bool) -> None:
     """As release 0.1.0 left them: a rejected night and a published one, with or without their workspaces."""
     with hold_line(settings) as token:
-        old = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:12]))
+        old = opened(settings, token, LONG[:12])
         entries = load_snapshot(old.store, old.line, old.inputs.data_digest).entries
         parts = split_by_canonical_form(entries, share=settings.ingest.holdout_share)
         if has_work:
@@ -91,7 +103,7 @@ def test_nights_without_records_are_recorded_once(settings: Settings, tmp_path: 
         reject(old)
         publish_old(settings, old, has_work=has_work, token=token)
 
-        night = opened(settings, token, write_shard(tmp_path / "2" / "a.jsonl", LONG[12:]))
+        night = opened(settings, token, LONG[12:])
         freeze_suites.fn(night)
         forbidden = forbidden_keys(night)
         assert forbidden >= equivalence_keys((each.statement for each in parts.held_out), domain=DOMAIN)
@@ -142,7 +154,7 @@ def saved(grown: Ladder, folder: Path) -> bytes:
 def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Settings, tmp_path: Path) -> None:
     registry = open_registry(settings)
     with hold_line(settings) as token:
-        night = opened(settings, token, write_shard(tmp_path / "1" / "a.jsonl", LONG[:12]))
+        night = opened(settings, token, LONG[:12])
         for name, content in (("one", "asin(x)"), ("two", None), ("three", "tan(x)")):
             manifest = candidate(registry, name)
             registry.publish(manifest, make_champion=False, actor="night", reason="better")
@@ -153,3 +165,6 @@ def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Se
             else:
                 work.put("ladder after", saved(ladder(content), tmp_path))
         assert [each.statement for each in reservoir_before(night).problems] == ["cos(x)", "tan(x)"]
+        record_trained(night, ["asinh(x)"])
+        (record,) = load_records(night.store, night.line, Use.TRAINED).values()
+        assert (record.nights, *record.problems) == ((night.key,), "asinh(x)")
