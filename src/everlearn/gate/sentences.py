@@ -49,16 +49,17 @@ def got_worse(e: Comparison, row: SuiteRow, p_value: float) -> str:
 
 
 def no_worse(row: SuiteRow, margin: Margin, *, items: float) -> str:
-    """Return the sentence of a suite whose loss is within the margin, and by how much it was widened if that mattered."""
+    """Return the sentence of a suite whose loss is within the margin, and what is shown of a margin that was widened."""
     said = f"no worse: {_changes(row)}; {_bound(row)}"
     if row.bound <= 0:
         return said
+    said = f"{said}, and {_points(margin.allowed)} are allowed"
+    if margin.allowed <= margin.wanted:
+        return said
+    wanted = _points(margin.wanted)
     if row.bound <= margin.wanted:
-        return f"{said}, and {_points(margin.wanted)} are allowed"
-    return (
-        f"{said}; {_points(margin.wanted)} were wanted, but {items:.0f} independent items can only decide "
-        f"{_points(margin.allowed)} (about {margin.items_needed} would decide {_points(margin.wanted)})"
-    )
+        return f"{said} (the {wanted} that were wanted hold, too)"
+    return f"{said} ({wanted} were wanted; to decide that takes about {margin.items_needed} independent items, not {items:.0f})"
 
 
 def inconclusive(row: SuiteRow, margin: Margin) -> str:

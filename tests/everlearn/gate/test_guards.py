@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import Against, Decision, Outcome, PairedSuite, judge
@@ -48,15 +52,25 @@ def test_a_large_gain_pays_for_losses_only_up_to_the_margin() -> None:
 def test_a_widened_margin_is_said_with_the_items_it_needs() -> None:
     sentence = decide(changed("short", won=33, lost=38)).rows[1].sentence
     assert sentence == (
-        "no worse: 33 won and 38 lost of 700; the true loss is at most 2.7 points; 2.0 were wanted, but 700 independent "
-        "items can only decide 3.0 (about 1546 would decide 2.0)"
+        "no worse: 33 won and 38 lost of 700; the true loss is at most 2.7 points, and 3.0 are allowed (2.0 were wanted; "
+        "to decide that takes about 1546 independent items, not 700)"
     )
+
+
+@given(items=st.integers(30, 2500), won=st.integers(0, 30), lost=st.integers(0, 30))
+def test_a_row_and_its_sentence_name_the_same_margin(items: int, won: int, lost: int) -> None:
+    changes = "+" * won + "-" * lost
+    before = changes.translate(str.maketrans("+-", "-+"))
+    same = "+" * max(1, items - len(changes))
+    row = decide(pair(before + same, changes + same, suite="some", kind=SuiteKind.SKILL)).rows[1]
+    said = re.findall(r"([\d.]+) (?:are )?allowed", row.sentence)
+    assert said == [f"{100 * row.margin:.1f}"] or (not said and "were wanted" not in row.sentence)
 
 
 def test_few_items_say_what_they_can_show_and_may_pass() -> None:
     decision = decide(pair("+" * 39 + "-", "+" * 39 + "-", suite="few", kind=SuiteKind.SKILL))
     assert decision.passed
-    assert "the true loss is at most 7.2 points; 2.0 were wanted, but 40 independent items" in decision.rows[1].sentence
+    assert "at most 7.2 points, and 7.2 are allowed (2.0 were wanted; to decide" in decision.rows[1].sentence
     lost = decide(pair("+" * 39 + "-", "+" * 36 + "-" * 4, suite="few", kind=SuiteKind.SKILL))
     assert lost.outcome is Outcome.INSUFFICIENT
 
