@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.night import Night
 
 ENDS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
+RECORDS = "records"
 
 
 def earlier_use(night: Night) -> EarlierUse:
@@ -51,12 +52,21 @@ def record_trained(night: Night, statements: Iterable[str]) -> None:
     _save(night, Use.TRAINED, statements, nights=[night.key])
 
 
+def records_of(night: Night) -> list[str]:
+    """Return the records that this night wrote, as `measured/<digest>`. Its event names them, so that none is lost unseen.
+
+    None for a night whose suites an older revision has frozen.
+    """
+    return sorted({part.decode() for part in night.work.parts(RECORDS)})
+
+
 def _save(
     night: Night, use: Use, statements: Iterable[str], *, nights: Collection[str], before: Collection[str] = ()
 ) -> None:
     domain = load_domain(night.settings.domain)
     record = UsedProblems.of(statements, nights=nights, domain=domain, before=before)
-    save_record(night.store, night.line, use, record)
+    digest = save_record(night.store, night.line, use, record)
+    night.work.append(RECORDS, f"{use}/{digest}".encode())
 
 
 def _record_older_nights(night: Night, state: State) -> None:

@@ -44,10 +44,10 @@ def freeze_suites(night: Night) -> bool:
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
             domain = load_domain(night.settings.domain)
-            shipped = load_shipped(night)
+            earlier = earlier_use(night)
+            shipped = without_trained(load_shipped(night), domain=domain, trained=earlier.trained)
             memory = split_memory(load_memory(night), versions=versions_of(night))
             items, remembered = (keys_of(group, domain=domain) for group in (shipped, memory))
-            earlier = earlier_use(night)
             earlier = replace(earlier, measured=earlier.measured | remembered)
             parts = _split(night, domain=domain, items=items, earlier=earlier)
             if not parts.roots:
@@ -73,6 +73,23 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
     if taken:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
     return shipped
+
+
+def without_trained(shipped: Iterable[Suite], *, domain: Domain, trained: Collection[str]) -> tuple[Suite, ...]:
+    """Return the suites without the items that equal what published nights trained on: they would measure memory.
+
+    This concerns suites, and items, that are newer than these nights: nothing that ships is trained on.
+    """
+    kept = []
+    for suite in shipped:
+        problems = without_contamination(suite.problems, domain=domain, forbidden=trained)
+        if problems != suite.problems:
+            left_out, all_items = len(suite.problems) - len(problems), len(suite.problems)
+            message = "suite %s: %d of %d items left out, because earlier nights trained on them or on equal problems"
+            LOG.warning(message, suite.name, left_out, all_items)
+        if problems:
+            kept.append(replace(suite, problems=problems))
+    return tuple(kept)
 
 
 def load_memory(night: Night) -> tuple[Problem, ...]:

@@ -25,6 +25,7 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.decide import decision_of
+from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
 from tasks.night import Night, step_task, times_of
@@ -65,7 +66,7 @@ def close_night(night: Night, end: str) -> None:
 def record_nothing_to_learn(night: Night) -> dict[str, str | None]:
     """Record that all new problems are needed to measure. They stay available to the next night."""
     reason = "every new problem is held out or equivalent to a suite item, so there is nothing to train on; add more"
-    detail = {"data_digest": night.inputs.data_digest}
+    detail = {"data_digest": night.inputs.data_digest, "records": records_of(night)}
     night.registry.record(EventKind.INSUFFICIENT, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
     return {"end": str(End.INSUFFICIENT), "version": None, "reason": reason, "cycle_key": night.key, "report": None}
 
@@ -98,7 +99,9 @@ def _publish(night: Night, *, reason: str) -> str:
     """Publish the candidate. Return its version. A night whose parent is no longer champion is abandoned."""
     champion = becomes_champion(night.settings.gate)
     try:
-        entry = night.registry.publish(_manifest(night), make_champion=champion, actor=ACTOR, reason=reason)
+        entry = night.registry.publish(
+            _manifest(night), make_champion=champion, actor=ACTOR, reason=reason, records=records_of(night)
+        )
     except StaleParentError:
         end_night(night, None)
         raise
@@ -108,7 +111,7 @@ def _publish(night: Night, *, reason: str) -> str:
 def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
     metrics = step_metrics(times_of(night.work)) | item_metrics(night)
-    about = {"report": report_of(night).digest, "parent": night.inputs.parent}
+    about = {"report": report_of(night).digest, "parent": night.inputs.parent, "records": records_of(night)}
     detail = about | {"decision": decision_of(night).to_dict(), "metrics": metrics}
     night.registry.record(kind, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
 

@@ -22,7 +22,7 @@ from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import Ladder
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
-from tasks.earlier_nights import record_trained
+from tasks.earlier_nights import record_trained, records_of
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.ingest import ClaimedSnapshot
 from tasks.night import Night, hold_line
@@ -81,6 +81,8 @@ def test_a_rejected_night_forbids_its_items_for_good(settings: Settings, tmp_pat
         assert sorted(record.nights for record in records.values()) == sorted([(first.key,), (second.key,)])
         freeze_suites.fn(second)
         assert load_records(second.store, second.line, Use.MEASURED) == records
+        (own,) = (digest for digest, record in records.items() if record.nights == (second.key,))
+        assert records_of(second) == [f"measured/{own}"]
 
 
 def test_a_night_with_nothing_to_train_on_is_recorded(settings: Settings, tmp_path: Path) -> None:
@@ -113,7 +115,45 @@ def test_nights_without_records_are_recorded_once(settings: Settings, tmp_path: 
         assert record.problems.keys() >= {each.statement for each in parts.roots}
         assert ("asin(x)" in record.problems) is has_work
         assert bool(reservoir_before(night).problems) is has_work
-        assert len(load_records(night.store, night.line, Use.MEASURED)) == 2, "one for the old nights, one for this"
+        measured = load_records(night.store, night.line, Use.MEASURED)
+        assert len(measured) == 2, "one for the old nights, one for this"
+        assert records_of(night) == sorted(
+            [*(f"measured/{each}" for each in measured), *(f"trained/{each}" for each in trained)]
+        )
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_new_suite_leaves_out_what_was_trained_on(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, published: bool
+) -> None:
+    """As far as a published night did: what another one trained on has left no trace in a model."""
+    with hold_line(settings) as token:
+        first = opened(settings, token, LONG[:12])
+        assert freeze_suites.fn(first)
+        record_trained(first, ["asinh(x)", "acosh(x) + x"])
+        if published:
+            manifest = replace(
+                candidate(first.registry, "one", base=first.inputs.base_fingerprint), cycle_key=first.key
+            )
+            first.registry.publish(manifest, make_champion=False, actor="night", reason="better")
+            end_night(first, None)
+        else:
+            reject(first)
+        write_new_suites(tmp_path / "data" / "suites")
+        second = opened(settings, token, LONG[12:])
+        assert freeze_suites.fn(second)
+        items = {suite.name: [item.statement for item in suite.problems] for suite in load_suites(second)}
+        assert items["new"] == (["atan(x)"] if published else ["atan(x)", "3*asinh(x)"])
+        assert ("known" in items) is not published
+        assert items["short"] == SHORT
+        assert ("suite new: 1 of 2 items left out" in caplog.text) is published
+
+
+def write_new_suites(folder: Path) -> None:
+    """Ship a suite of which one item was trained on, and one with no other item."""
+    for name, statements in (("new", ["atan(x)", "3*asinh(x)"]), ("known", ["2*acosh(x) + 2*x"])):
+        lines = [{"suite": name, "kind": "skill"}, *({"id": text, "statement": text} for text in statements)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def suites_folder(tmp_path: Path) -> Path:
@@ -166,5 +206,6 @@ def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Se
                 work.put("ladder after", saved(ladder(content), tmp_path))
         assert [each.statement for each in reservoir_before(night).problems] == ["cos(x)", "tan(x)"]
         record_trained(night, ["asinh(x)"])
-        (record,) = load_records(night.store, night.line, Use.TRAINED).values()
+        ((digest, record),) = load_records(night.store, night.line, Use.TRAINED).items()
         assert (record.nights, *record.problems) == ((night.key,), "asinh(x)")
+        assert records_of(night) == [f"trained/{digest}"]

@@ -5,8 +5,8 @@
 
 A file is named by the SHA-256 of its bytes and written once; none is ever replaced or removed. It has a header line,
 then one line for each problem with its statement and its equivalence key. The key is computed again from the statement
-where the domain's rule has changed since (`equivalence_scheme`). `before` names the files that a file follows, so that
-`everlearn fsck` notices a lost one.
+where the domain's rule has changed since (`equivalence_scheme`). `before` names the files that a file follows, and
+the event of a night the files that it wrote, so that `everlearn fsck` notices a lost one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Replay: problems that earlier nights mastered, mixed into training so that they are not forgotten.
 
-A reservoir holds a bounded sample of them, of all nights and all strata (skill and size of the problem). Each night
+A reservoir holds a bounded sample of them, of all nights and all strata (skill and difficulty of the problem). Each night
 updates the reservoir of the night before with what it mastered itself, so that no night reads more than one of them.
 
 `choose` decides which problems stay. Each problem has a rank, a hash that does not depend on what else there is. One of
@@ -47,7 +47,7 @@ class Reservoir:
 
     def updated(self, ladder: Ladder, *, night: str, domain: Domain, most: int = MAX_REPLAYED) -> Reservoir:
         """Return the reservoir after a night with that ladder."""
-        found = [mastered(rung.statement, night=night, domain=domain) for rung in ladder.rungs.values() if passes(rung)]
+        found = [mastered(rung, night=night, domain=domain) for rung in ladder.rungs.values() if passes(rung)]
         return Reservoir(problems=choose([*self.problems, *found], most=most))
 
     def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
@@ -76,11 +76,11 @@ def passes(rung: Rung) -> bool:
     return bool(rung.rollouts_after) and rung.passed_after == rung.rollouts_after
 
 
-def mastered(statement: str, *, night: str, domain: Domain) -> Mastered:
-    """Return the problem with its stratum: the skill, if the domain names any, and the binary order of the size."""
+def mastered(rung: Rung, *, night: str, domain: Domain) -> Mastered:
+    """Return the problem with its stratum: the skill, if the domain names any, and the difficulty."""
     skill_of: Callable[[str], str] = getattr(domain, "skill", lambda _: domain.name)
-    stratum = f"{skill_of(statement)}/{domain.size(statement).bit_length()}"
-    return Mastered(statement=statement, key=domain.equivalence(statement), stratum=stratum, night=night)
+    stratum = f"{skill_of(rung.statement)}/{_difficulty(rung, domain=domain)}"
+    return Mastered(statement=rung.statement, key=domain.equivalence(rung.statement), stratum=stratum, night=night)
 
 
 def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple[Mastered, ...]:
@@ -107,6 +107,13 @@ def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple
         if not waiting[stratum]:
             del waiting[stratum]
     return tuple(sorted(kept, key=lambda each: each.statement))
+
+
+def _difficulty(rung: Rung, *, domain: Domain) -> str:
+    """Return the quarter of the pass rate before training; where none was measured, the binary order of the size."""
+    if rung.rollouts:
+        return f"passed {round(4 * rung.passed / rung.rollouts)} of 4"
+    return f"size {domain.size(rung.statement).bit_length()}"
 
 
 def _first_of_each(

@@ -39,7 +39,7 @@ from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.publisher_heartbeat import LIFETIME, PublisherHeartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -130,8 +130,12 @@ class Registry:
         if cycle_key not in state.cycles:
             require_parent(parent, state, make_champion=make_champion, line=self.line)
 
-    def publish(self, manifest: Manifest, *, make_champion: bool, actor: str, reason: str) -> VersionEntry:
+    def publish(
+        self, manifest: Manifest, *, make_champion: bool, actor: str, reason: str, records: Sequence[str] = ()
+    ) -> VersionEntry:
         """Publish a candidate as a version, and as champion if requested, with one move of HEAD. Idempotent by cycle.
+
+        `records` are the records of used problems that its night wrote, as `measured/<digest>` or `trained/<digest>`.
 
         Raises:
             StaleParentError: The parent was barred or retired since, or, with `make_champion`, is no longer champion.
@@ -147,6 +151,7 @@ class Registry:
             require_candidate(manifest, state, make_champion=make_champion, line=self.line)
             self._content.put_manifest(manifest, digest=digest, data=data)
             detail = {"version": state.next_version, "manifest": digest, "champion": make_champion}
+            detail |= {"records": list(records)} if records else {}
             origin = {name: getattr(manifest, name) for name in ("parent", "data_digest", "base_fingerprint")}
             return Draft(
                 kind=EventKind.PUBLISHED,

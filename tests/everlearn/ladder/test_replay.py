@@ -84,15 +84,19 @@ def test_a_rung_is_mastered_when_every_rollout_passed(
 
 
 @pytest.mark.parametrize(
-    ("statement", "stratum"),
+    ("statement", "rollouts", "passed", "stratum"),
     [
-        ("3*x^2", "algebraic/1"),
-        ("3*x^2 + sin(x) - exp(x)", "exp+sin/2"),
-        ("sin(x) + cos(x) + exp(x) + log(x)", "mixed/3"),
+        ("3*x^2", 4, 0, "algebraic/passed 0 of 4"),
+        ("3*x^2", 8, 5, "algebraic/passed 2 of 4"),
+        ("3*x^2 + sin(x) - exp(x)", 3, 3, "exp+sin/passed 4 of 4"),
+        ("3*x^2", 0, 0, "algebraic/size 1"),
+        ("3*x^2 + sin(x) - exp(x)", 0, 0, "exp+sin/size 2"),
+        ("sin(x) + cos(x) + exp(x) + log(x)", 0, 0, "mixed/size 3"),
     ],
 )
-def test_a_stratum_is_skill_and_size(statement: str, stratum: str) -> None:
-    assert mastered(statement, night="n", domain=DOMAIN).stratum == stratum
+def test_a_stratum_is_skill_and_measured_pass_rate(statement: str, rollouts: int, passed: int, stratum: str) -> None:
+    rung = replace(RUNG, statement=statement, rollouts=rollouts, passed=passed)
+    assert mastered(rung, night="n", domain=DOMAIN).stratum == stratum
 
 
 def test_a_ladder_adds_what_it_mastered() -> None:

@@ -61,6 +61,9 @@ class References:
         if is_digest(report):
             why = f"event {event.sequence} ({event.kind}) names it as its report"
             self.reports.setdefault(object_key(self._line, str(report)), why)
+        for record in event.detail.get("records", ()):
+            why = f"event {event.sequence} ({event.kind}) names it as a record of what its night used"
+            self.needed.setdefault(f"{self._line}/problems/{record}", why)
         self._name(event.detail)
 
     @property

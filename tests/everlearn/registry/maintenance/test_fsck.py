@@ -468,3 +468,23 @@ def test_a_damaged_or_lost_record_of_used_problems_is_reported(store: MemoryStor
     assert [(fault.key, fault.why) for fault in walk(fresh).missing] == [
         (older, "the record of a later night follows it")
     ]
+
+
+@pytest.mark.parametrize("ends", ["published", "without a version"])
+def test_the_loss_of_the_newest_records_is_reported(store: MemoryStore, ends: str) -> None:
+    measured = record_nights(store)[-1]
+    trained = UsedProblems(nights=("two",), scheme="s", problems={"x": "key"})
+    newest = {measured, f"{LINE}/problems/trained/{save_record(store, LINE, Use.TRAINED, trained)}"}
+    records = [key.removeprefix(f"{LINE}/problems/") for key in sorted(newest)]
+    line = open_line(store)
+    if ends == "published":
+        new = candidate(line, "four")
+        line.publish(new, make_champion=False, actor="night", reason="better", records=records)
+    else:
+        line.record(EventKind.REJECTED, cycle_key="two", reason="worse", actor="night", detail={"records": records})
+    assert walk(store).is_clean
+    for key in newest:
+        store.delete(key)
+    missing = walk(store).missing
+    assert {fault.key for fault in missing} == newest
+    assert {fault.why.partition(" names ")[2] for fault in missing} == {"it as a record of what its night used"}
