@@ -93,7 +93,7 @@ class Everlearn:
         self.count += 1
         seeds = [seed_of(self.count, row) for row in range(len(self.prompts) * self.size.group)]
         started = time.perf_counter()
-        model = self.run.policy.merged(bf16=self.run.bf16)
+        model = self.run.policy.snapshot(bf16=self.run.bf16)
         drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, end=-1, limit=self.size.tokens)
         decoded = time.perf_counter()
         groups = [

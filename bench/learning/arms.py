@@ -85,14 +85,14 @@ def problems(options: Options, *, size: int, count: int, stream: str) -> list[st
 
 def solve_greedily(policy: Policy, statements: Sequence[str]) -> str:
     """Answer each problem once, greedily."""
-    solver = Solver(policy=policy, model=policy.merged(), domain=load_domain("integration"))
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=load_domain("integration"))
     return _marks(group.passed for group in attempt(solver, statements, group=1, seed=1, greedy=True))
 
 
 def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Options) -> str:  # noqa: ARG001
     """Ask two terms of each sum at a time, greedily, join the answers, and verify the whole."""
     domain = load_domain("integration")
-    solver = Solver(policy=policy, model=policy.merged(), domain=domain)
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=domain)
     passed = []
     for statement in statements:
         terms = split_sum(statement)
@@ -105,7 +105,7 @@ def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Opti
 
 def _solve_by_sampling(policy: Policy, statements: Sequence[str], *, options: Options) -> str:
     """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
-    solver = Solver(policy=policy, model=policy.merged(bf16=has_fast_bf16()), domain=load_domain("integration"))
+    solver = Solver(policy=policy, model=policy.snapshot(bf16=has_fast_bf16()), domain=load_domain("integration"))
     each = max(1, options.rollouts // len(statements))
     return _marks(group.passed for group in attempt(solver, statements, group=each, seed=1))
 
@@ -155,7 +155,7 @@ def _problems_of(
     ladder = plant(roots, domain=domain, forbidden=keys)
     if arm == "direct":
         return ladder
-    solver = Solver(policy=policy, model=policy.merged(bf16=has_fast_bf16()), domain=domain)
+    solver = Solver(policy=policy, model=policy.snapshot(bf16=has_fast_bf16()), domain=domain)
     extend(ladder, solver, forbidden=keys, settings=growing, seed=seed)
     meter.charge(sum(ladder.counts.values()))
     if arm in {"ladder", "filtered"}:

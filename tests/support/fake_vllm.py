@@ -97,7 +97,7 @@ class FakeVllm:
                 )
                 for module in self.policy.lora
             }
-            self.models[name] = replace(self.policy, lora=lora).merged()
+            self.models[name] = replace(self.policy, lora=lora).snapshot()
         self.calls.append(f"load {name}")
         return 200, "Success"
 

@@ -48,7 +48,7 @@ def measure(
     torch.set_num_threads(threads)
     journal = journal or Journal()
     policy = load_policy(base, adapter)
-    model = policy.merged()
+    model = policy.snapshot()
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
     measured: dict[int, Measurement] = {}
     with contextlib.ExitStack() as stack:

@@ -64,7 +64,7 @@ def probe(
     """
     torch.set_num_threads(threads)
     policy = load_policy(base, adapter)
-    model = policy.merged()
+    model = policy.snapshot()
     solver = Solver(policy=policy, model=model, domain=domain)
     probes = []
     for group in attempt(solver, [problem.statement for problem in problems], group=1, seed=seed, greedy=True):

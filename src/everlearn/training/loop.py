@@ -88,7 +88,7 @@ def current_model(run: TrainingRun) -> Model:
     """Return the merged weights of the current policy, after loading its adapter into the replicas."""
     if run.replicas is not None:
         run.replicas.load(run.policy, version=f"step-{run.step}")
-    return run.policy.merged(bf16=run.bf16)
+    return run.policy.snapshot(bf16=run.bf16)
 
 
 def solver_of(run: TrainingRun, model: Model) -> Solver:

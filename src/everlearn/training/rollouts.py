@@ -56,7 +56,7 @@ class Judges:
 class Solver:
     """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
 
-    `model` is `policy.merged()` at the moment of sampling. Without `sampler` and `judge`, this process does both.
+    `model` is `policy.snapshot()` at the moment of sampling. Without `sampler` and `judge`, this process does both.
     """
 
     policy: Policy

@@ -100,7 +100,7 @@ def _regrow(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | No
     """Extend the ladder with the current policy, every `settings.regrow` steps."""
     if not (job.settings.regrow and run.step and run.step % job.settings.regrow == 0):
         return
-    solver = solver_of(run, run.policy.merged(bf16=run.bf16))
+    solver = solver_of(run, run.policy.snapshot(bf16=run.bf16))
     seed = seed_of(job.seed, "regrow", run.step)
     journal = open_journal(job.workdir, on_checkpoint)
     extend(run.ladder, solver, forbidden=job.forbidden, settings=job.ladder_settings, seed=seed, journal=journal)
@@ -118,7 +118,7 @@ def _checkpoint(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint 
 def _measure_after(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
     """Measure again the pass rate of every rung that was measured before the training."""
     measure_rungs(
-        solver_of(run, run.policy.merged(bf16=run.bf16)),
+        solver_of(run, run.policy.snapshot(bf16=run.bf16)),
         run.ladder,
         [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts],
         rollouts=job.ladder_settings.rollouts,

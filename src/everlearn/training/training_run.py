@@ -92,7 +92,7 @@ def start_run(
     bf16 = use_bf16(settings.bf16)
     run = TrainingRun(
         policy=policy,
-        start=policy.merged(bf16=bf16),
+        start=policy.snapshot(bf16=bf16),
         ladder=ladder,
         replay={digest_of(domain.canonical(statement)): statement for statement in replay},
         domain=domain,

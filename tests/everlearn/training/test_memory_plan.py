@@ -45,26 +45,26 @@ def policy(shipped: Path) -> Policy:
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_estimate_is_near_the_measured_bytes(policy: Policy, *, bf16: bool) -> None:
-    model = policy.trained(policy.merged(bf16=bf16))
+    model = policy.trained(policy.snapshot(bf16=bf16))
     tokens = sum(map(len, ANSWERS))
     share = sum(map(len, PROMPTS)) * len(ANSWERS) / len(PROMPTS) / tokens
     estimated = bytes_per_token(model, prompt_share=share) * tokens
     measured = kept_bytes(model)
     assert 0.7 <= estimated / measured <= 1.5, (estimated / GIB, measured / GIB)
-    assert kept_bytes(policy.trained(policy.merged(bf16=bf16), checkpointing=True)) < measured / 2
+    assert kept_bytes(policy.trained(policy.snapshot(bf16=bf16), checkpointing=True)) < measured / 2
 
 
 def test_activation_checkpointing_gives_the_same_gradient(policy: Policy) -> None:
     gradients = []
     for checkpointing in (False, True):
-        scores, _ = token_logprobs(policy.trained(policy.merged(), checkpointing=checkpointing), PROMPTS, ANSWERS)
+        scores, _ = token_logprobs(policy.trained(policy.snapshot(), checkpointing=checkpointing), PROMPTS, ANSWERS)
         gradients.append(torch.autograd.grad(scores.sum(), policy.parameters()))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_batches_shrink_before_layers_are_checkpointed(policy: Policy) -> None:
-    model = policy.merged()
+    model = policy.snapshot()
     plans = [
         plan(model, longest=800, prompt=30, settings=LearnSettings(memory_gib=memory))
         for memory in (8.0, 0.1, 0.01, 0.001)

@@ -147,10 +147,10 @@ def their_gradients(
 def test_log_probabilities_loss_and_gradients_equal_trl(name: str, plain: Path, tmp_path: Path) -> None:
     settings, policy = VARIANTS[name], load_policy(plain, rank=4, alpha=8)
     shake(policy, seed=1)
-    start, parent = policy.save(tmp_path / "start"), policy.merged()
+    start, parent = policy.save(tmp_path / "start"), policy.snapshot()
     shake(policy, seed=2)
     prompts, answers, rewards = batch(policy)
-    new, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+    new, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, answers)
     old = new.detach() + torch.randn(new.shape, generator=torch.Generator().manual_seed(2)) * 0.2
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     weights = token_weights(mask.sum(1), settings=settings, answers=len(answers), tokens=int(mask.sum()))

@@ -93,7 +93,7 @@ class Replicas:
         path = policy.save(self._folder / version)
         digest = hashlib.sha256((path / WEIGHTS).read_bytes() + (path / CONFIG).read_bytes()).hexdigest()
         model, before = f"{version}-{digest[:12]}", self._model
-        ours, probes = policy.merged(), _probes(policy)
+        ours, probes = policy.snapshot(), _probes(policy)
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
             loaded = {card.id for card in ModelList.model_validate_json(await get(client, f"{url}/v1/models")).data}

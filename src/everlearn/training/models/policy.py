@@ -63,7 +63,7 @@ class Policy:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     @torch.no_grad()
-    def merged(self, *, bf16: bool = False) -> Model:
+    def snapshot(self, *, bf16: bool = False) -> Model:
         """Return base plus adapter as a copy for decoding, in float32 or rounded to bfloat16."""
         scale = self.alpha / self.rank
         weights = dict(self.base_weights)

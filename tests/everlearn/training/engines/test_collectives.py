@@ -55,7 +55,7 @@ def gradient(base: Path) -> torch.Tensor:
         for _, b in policy.lora.values():
             b.normal_(0, 0.02, generator=generator)
     run = start_run(policy, Ladder(), domain=DOMAIN, settings=SETTINGS, seed=1)
-    model = policy.merged()
+    model = policy.snapshot()
     solver = Solver(policy=policy, model=model, domain=DOMAIN)
     groups = attempt(solver, STATEMENTS, group=4, seed=2, temperature=1.5)
     recorded: list[torch.Tensor] = []

@@ -63,7 +63,7 @@ def complete(client: Replicas, *, seeds: list[int] | None = SEEDS, temperature: 
 
 def ours(policy: Policy, *, seeds: list[int] | None = SEEDS, temperature: float = 1.0) -> list[list[Completion]]:
     """Return what the local decoder draws, row by row as the fakes do, with seeds as signed numbers."""
-    model = policy.merged()
+    model = policy.snapshot()
 
     def one(row: int, k: int) -> Completion:
         own = None if seeds is None else [seeds[row * GROUP + k] % 2**63]

@@ -108,7 +108,7 @@ def test_real_servers_give_our_log_probabilities_for_each_version(cluster: Clust
     for seed in (1, 2):
         shake(policy, seed=seed)
         cluster.replicas.load(policy, version=f"v{seed}")
-        models.append(policy.merged())
+        models.append(policy.snapshot())
         for first_seed, requested, reported in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
             drawn = cluster.complete(limit=24, temperature=requested, first_seed=first_seed)
             assert cluster.gap(drawn, models[-1], temperature=reported) < 0.001
@@ -131,7 +131,7 @@ def test_an_answer_includes_the_end_token_and_its_log_probability(cluster: Clust
     ended = [row for row in rows if row.finished]
     assert ended
     assert all(row.ids.index(cluster.policy.end) == len(row.ids) - 1 == len(row.logprobs) - 1 for row in ended)
-    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
+    assert cluster.gap(drawn, cluster.policy.snapshot(), temperature=1.0) < 0.001
 
 
 def test_requests_of_a_killed_server_are_redone_by_the_other(
@@ -155,5 +155,5 @@ def test_requests_of_a_killed_server_are_redone_by_the_other(
     assert cluster.replicas.alive == [survivor.url]
     assert [message for message in caplog.messages if victim.url in message and "is dropped, 1 left" in message]
     assert [len(group) for group in drawn] == [GROUP] * len(QUESTIONS)
-    assert cluster.gap(drawn, cluster.policy.merged(), temperature=1.0) < 0.001
-    assert cluster.gap(drawn[::-1], cluster.policy.merged(), temperature=1.0) > 0.5, "the order counts"
+    assert cluster.gap(drawn, cluster.policy.snapshot(), temperature=1.0) < 0.001
+    assert cluster.gap(drawn[::-1], cluster.policy.snapshot(), temperature=1.0) > 0.5, "the order counts"

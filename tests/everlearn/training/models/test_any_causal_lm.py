@@ -94,7 +94,7 @@ def test_log_probabilities_and_gradients_equal_those_of_peft(
     assert len([record for record in caplog.records if "transformers' forward pass" in record.message]) == 1
     assert isinstance(policy.base_model, TransformersModel)
     prompts, answers = prompts_of(policy), [[5, 6, 7], [9], [8, 11], [12, 13, 14, 15]]
-    ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+    ours, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, answers)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(plain, policy.save(tmp_path / "adapter"), is_trainable=True).eval()
     total = torch.zeros(())
@@ -118,7 +118,7 @@ def test_another_architecture_decodes_as_generate_does(name: str, tmp_path: Path
     base = write(OTHERS[name], tmp_path / "base")
     policy = load_policy(base)
     prompts = prompts_of(policy)
-    ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=40)
+    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, end=policy.end, limit=40)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     for prompt, (row,) in zip(prompts, ours, strict=True):
         theirs: Any = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=40)  # type: ignore[misc]
@@ -139,10 +139,10 @@ def test_biases_of_zero_make_no_plain_llama(tmp_path: Path) -> None:
 def test_samples_are_reported_with_their_log_probabilities(tmp_path: Path) -> None:
     policy = shaken(write(OTHERS["qwen2, biases"], tmp_path / "base"))
     prompts = [*prompts_of(policy), [3]]
-    drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=60, temperature=0.7)
+    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), end=policy.end, limit=60, temperature=0.7)
     rows = [completion for group in drawn for completion in group]
     assert len({len(row.ids) for row in rows}) > 1, "groups must end at different steps"
-    scores, mask = token_logprobs(policy.merged(), prompts, [row.ids for row in rows], temperature=0.7)
+    scores, mask = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows], temperature=0.7)
     for row, score, real in zip(rows, scores, mask, strict=True):
         torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
 

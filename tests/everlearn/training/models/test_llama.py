@@ -57,7 +57,7 @@ def test_a_batch_of_shared_prompts_equals_peft(tiny: Path, tmp_path: Path) -> No
     policy = shaken(tiny)
     prompts, answers = pairs(policy)
     twice = [answer for answer in answers for _ in range(2)]
-    ours, mask = token_logprobs(policy.trained(policy.merged()), prompts, twice)
+    ours, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, twice)
     plain = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(plain, policy.save(tmp_path / "adapter"))
     for index, answer in enumerate(twice):
@@ -76,7 +76,7 @@ def test_the_gradient_is_the_slope_of_the_log_probabilities(tmp_path: Path) -> N
     generator = torch.Generator().manual_seed(4)
 
     def total() -> torch.Tensor:
-        scores, mask = token_logprobs(policy.trained(policy.merged()), prompts, answers)
+        scores, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, answers)
         return (scores * mask).sum()
 
     gradients = torch.autograd.grad(total(), policy.parameters())
@@ -116,7 +116,7 @@ def test_a_plain_llama_with_grouped_heads_equals_transformers() -> None:
 def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -> None:
     policy = load_policy(shipped)
     prompts, _ = pairs(policy, count=5)
-    ours = decode(policy.merged(), prompts, group=1, seeds=None, end=policy.end, limit=80)
+    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, end=policy.end, limit=80)
     model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
     batch = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
     theirs: Any = model.generate(**batch, do_sample=False, max_new_tokens=80)  # type: ignore[misc]
@@ -128,9 +128,9 @@ def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -
 def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    drawn = decode(policy.merged(), prompts, group=4, seeds=range(12), end=policy.end, limit=20, temperature=0.7)
+    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), end=policy.end, limit=20, temperature=0.7)
     rows = [completion for group in drawn for completion in group]
-    scores, mask = token_logprobs(policy.merged(), prompts, [row.ids for row in rows], temperature=0.7)
+    scores, mask = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows], temperature=0.7)
     for row, score, real in zip(rows, scores, mask, strict=True):
         torch.testing.assert_close(torch.tensor(row.logprobs), score[real].detach(), atol=1e-4, rtol=1e-4)
 
@@ -138,8 +138,8 @@ def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> Non
 def test_a_rollout_does_not_depend_on_the_rest_of_its_batch(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    together = decode(policy.merged(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], end=policy.end, limit=12)
-    alone = decode(policy.merged(), prompts[1:2], group=2, seeds=[7, 6], end=policy.end, limit=12)
+    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], end=policy.end, limit=12)
+    alone = decode(policy.snapshot(), prompts[1:2], group=2, seeds=[7, 6], end=policy.end, limit=12)
     assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
 
 
@@ -148,7 +148,7 @@ def test_a_copying_answer_uses_only_the_markers_of_its_prompt(tiny: Path) -> Non
     prompt = policy.encode("DROP <3> + x <7> - x =")
     markers = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
     drawn = decode(
-        policy.merged(), [prompt], group=16, seeds=range(16), end=policy.end, limit=20, temperature=3.0, copying=True
+        policy.snapshot(), [prompt], group=16, seeds=range(16), end=policy.end, limit=20, temperature=3.0, copying=True
     )
     used = {token for row in drawn[0] for token in row.ids} & markers
     assert used <= set(prompt)
@@ -229,5 +229,5 @@ def test_repeated_merging_leaves_the_base_unchanged(tiny: Path) -> None:
     policy = shaken(tiny)
     before = {name: tensor.clone() for name, tensor in policy.base_weights.items()}
     for _ in range(50):
-        policy.merged()
+        policy.snapshot()
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.base_weights.items())
