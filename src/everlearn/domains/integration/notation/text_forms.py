@@ -47,7 +47,6 @@ def read_statement(text: str) -> Statement:
     return Statement(text=text)
 
 
-@lru_cache(maxsize=4096)
 def read_answer(text: str, *, variable: str = "x") -> str:
     """Return an answer in usual notation as text of the strict grammar, without the constant of integration.
 
@@ -56,8 +55,20 @@ def read_answer(text: str, *, variable: str = "x") -> str:
     Raises:
         GrammarError: it cannot be read, has two readings, or is too long or deep.
     """
-    usual = render(without_constant(read(formula(text), variable=variable)))
-    return usual.replace(" ", "")  # so that its terms are found in the cache of the verifier
+    usual, fault = _read_or_fault(text, variable)
+    if fault is not None:
+        raise GrammarError(fault)
+    return usual
+
+
+@lru_cache(maxsize=4096)
+def _read_or_fault(text: str, variable: str) -> tuple[str, str | None]:
+    """Return the text, or why it cannot be read: a model repeats its malformed answers, too."""
+    try:
+        usual = render(without_constant(read(formula(text), variable=variable)))
+    except GrammarError as error:
+        return "", str(error)
+    return usual.replace(" ", ""), None  # so that its terms are found in the cache of the verifier
 
 
 def strict_answer(text: str, *, variable: str = "x") -> str:

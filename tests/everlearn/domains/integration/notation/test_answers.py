@@ -254,6 +254,15 @@ def test_answers_are_judged_as_a_mathematician_would(problem: str, answer: str, 
     assert domain.recheck(problem, answer).ruling == ruling
 
 
+def test_a_malformed_answer_is_refused_again_for_the_same_reason() -> None:
+    faults = []
+    for _ in range(2):
+        with pytest.raises(GrammarError) as refused:
+            read_answer("x^2/(2 + C")
+        faults.append(str(refused.value))
+    assert faults[0] == faults[1] != ""
+
+
 @given(st.text(alphabet="x2e+-*/^(){}[]|\\ ,.=$sinlogfractqr√²−C\n", max_size=40))
 @settings(max_examples=400)
 def test_what_is_read_is_in_the_strict_grammar(text: str) -> None:
