@@ -93,10 +93,11 @@ def judging(
 ) -> Iterator[Judges]:
     """Keep `verifiers` warm verifier processes while the block runs; with 0, this process judges.
 
-    `recorded` are verdicts that were given up in an earlier run; they are repeated instead of tried again.
+    `recorded` are verdicts that were given up in an earlier run; the processes repeat them instead of trying again. This
+    process has no limit of time, so it tries them, but keeps the record for a later run with processes.
     """
     if not verifiers:
-        yield Judges(judge=None, recorded={})
+        yield Judges(judge=None, recorded={key: dict(entry) for key, entry in (recorded or {}).items()})
         return
     with VerifierPool(domain, workers=verifiers, recorded=recorded) as pool:
         yield Judges(judge=pool.verify_many, recorded=pool.recorded)

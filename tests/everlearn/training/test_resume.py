@@ -19,6 +19,7 @@ from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
+from everlearn.training.rollouts import judging
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 
@@ -191,3 +192,10 @@ def test_a_resumed_training_repeats_verdicts_that_were_given_up(shipped: Path, l
     again = start_run(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
     assert restore_checkpoint(again, tmp_path)
     assert again.recorded == run.recorded
+
+
+@pytest.mark.parametrize("verifiers", [0, 1])
+def test_verdicts_that_were_given_up_stay_recorded(verifiers: int) -> None:
+    earlier = {"[statement, answer, 0]": {"reason": "no verdict within 5 seconds"}}
+    with judging("integration", verifiers=verifiers, recorded=earlier) as judges:
+        assert judges.recorded == earlier
