@@ -90,7 +90,7 @@ class LocalLine:
     def add_problems(self, number: int, *, long: bool) -> None:
         """Add new problems for the next night; `long` is a night of the profile `nightly`."""
         rng, domain = random.Random(f"chaos {number}"), load_domain("integration")
-        problems = [domain.generate(rng, size=6) for _ in range(60)]
+        problems = [domain.generate(rng, size=6).statement for _ in range(60)]
         if long:
             example = (ROOT / "data" / "example").glob("*.jsonl")
             problems = [json.loads(line)["problem"] for path in example for line in path.read_text().splitlines()]

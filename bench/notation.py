@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bench.notation_answers import draw, rows
 from everlearn.domains.integration.domain import Integration
 from everlearn.errors import BadInputError
-from everlearn.problem import Ruling
+from everlearn.problem import Problem, Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def judge(answers: Iterable[dict[str, str]]) -> dict[str, Any]:
     misjudged: dict[str, str] = {}
     for row in answers:
         truth = "wrong" if row["id"].endswith(":wrong") else "right"
-        verdict = domain.verify(row["problem"], row["answer"])
+        verdict = domain.verify(Problem(id=row["id"], domain=domain.name, statement=row["problem"]), row["answer"])
         counts[truth][verdict.ruling] += 1
         if verdict.is_correct is not (truth == "right") and (truth == "right" or verdict.is_correct):
             misjudged[row["id"]] = f"{verdict.ruling}: {row['answer']!r} for {row['problem']!r}: {verdict.reason}"

@@ -25,7 +25,7 @@ from everlearn.domains.integration.grammar import parse, render
 from everlearn.domains.integration.high_precision import HighPrecisionEvaluator, UndefinedError
 from everlearn.domains.integration.term_sums import draw_term, join_sum
 from everlearn.errors import BadInputError, GrammarError
-from everlearn.problem import Ruling
+from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,10 +79,14 @@ def load(path: Path) -> list[dict[str, str]]:
     return items
 
 
+def _verify(statement: str, answer: str) -> Verdict:
+    return Integration().verify(Problem(id="", domain=Integration.name, statement=statement), answer)
+
+
 def judge(items: Sequence[dict[str, str]], *, rate: float) -> Outcome:
     """Judge all items and their perturbations; `rate` is the verdicts a second measured elsewhere."""
     counts: Counter[str] = Counter()
-    verify = Integration().verify
+    verify = _verify
     explained: dict[str, str] = {}
     for item in items:
         try:
@@ -188,7 +192,7 @@ def measure_rate(*, count: int, clock: Callable[[], float]) -> float:
         if number % 2:
             answers[rng.randrange(len(answers))] = draw_term(rng)[1]
         pairs.append((join_sum([question for question, _ in drawn]), join_sum(answers)))
-    verify = Integration().verify
+    verify = _verify
     start = clock()
     for question, answer in pairs:
         verify(question, answer)

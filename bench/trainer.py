@@ -30,7 +30,7 @@ import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import decode
@@ -98,7 +98,7 @@ class Everlearn:
         decoded = time.perf_counter()
         groups = [
             Group(
-                statement="",
+                problem=Problem(id="", domain="integration", statement=""),
                 prompt=prompt,
                 completions=rows,
                 answers=["" for _ in rows],
@@ -294,7 +294,7 @@ def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
 def questions(count: int) -> list[str]:
     """Return prompts of the default domain, sums of 6 terms."""
     domain, rng = load_domain("integration"), random.Random(5)
-    return [domain.prompt(domain.generate(rng, size=6), rng=rng) for _ in range(count)]
+    return [domain.prompt(domain.generate(rng, size=6).statement, rng=rng) for _ in range(count)]
 
 
 def sentences(count: int) -> list[str]:

@@ -38,7 +38,7 @@ from bench.answers import GROUP, AnswerCase, draw, is_right
 from bench.rivals import WAYS, Rival
 from everlearn.domains.integration.domain import Integration
 from everlearn.domains.pool import VerifierPool
-from everlearn.problem import Ruling
+from everlearn.problem import Problem, Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,10 +64,10 @@ def measure_rate(rounds: Sequence[Sequence[AnswerCase]]) -> dict[str, Any]:
             for name in ("1 worker", "2 workers")
         }
         for cases in rounds:
-            pairs = [(each.statement, each.answer) for each in cases]
+            pairs = [(asked(each.statement), each.answer) for each in cases]
             started, worked = time.perf_counter(), time.process_time()
-            for statement, answer in pairs:
-                domain.verify(statement, answer)
+            for problem, answer in pairs:
+                domain.verify(problem, answer)
             found["one core"].append(len(pairs) / (time.process_time() - worked))
             found["by the clock"].append(len(pairs) / (time.perf_counter() - started))
             for name, pool in pools.items():
@@ -79,7 +79,7 @@ def measure_rate(rounds: Sequence[Sequence[AnswerCase]]) -> dict[str, Any]:
 
 def measure_losses(cases: Sequence[AnswerCase], *, times: int) -> dict[str, Any]:
     """Milliseconds that a batch takes longer when its worker is killed, or stopped and then killed at its limit."""
-    pairs = [(each.statement, each.answer) for each in cases]
+    pairs = [(asked(each.statement), each.answer) for each in cases]
     ways = {"killed": (signal.SIGKILL, 0.0), "stopped, beyond its limit": (signal.SIGSTOP, 4 * STOPPED_S)}
     lost: dict[str, list[float]] = {way: [] for way in ways}
     started = time.perf_counter()
@@ -108,7 +108,7 @@ def measure_rivals(judged: Sequence[tuple[AnswerCase, bool]]) -> dict[str, Any]:
         rivals = [stack.enter_context(Rival(way, limit_s=LIMIT_S)) for way in WAYS]
         for number, (each, right) in enumerate(judged, 1):
             started = time.perf_counter()
-            verdict = domain.verify(each.statement, each.answer)
+            verdict = domain.verify(asked(each.statement), each.answer)
             seconds["ours"].append(time.perf_counter() - started)
             counts["ours"][outcome(verdict.ruling, right=right)] += 1
             for rival in rivals:
@@ -122,6 +122,11 @@ def measure_rivals(judged: Sequence[tuple[AnswerCase, bool]]) -> dict[str, Any]:
         ratios = {f"ratio_{name[:-2]}": value / found["ours"][name] for name, value in at.items() if way != "ours"}
         found[way] = at | ratios | {"outcomes": dict(counts[way])}
     return found
+
+
+def asked(statement: str) -> Problem:
+    """Return the problem of a statement."""
+    return Problem(id="", domain=Integration.name, statement=statement)
 
 
 def ruling_of(accepted: bool | None) -> Ruling:  # noqa: FBT001
@@ -147,7 +152,7 @@ def judge(cases: Sequence[AnswerCase], truth: Sequence[bool]) -> dict[str, Count
     domain = Integration()
     table: dict[str, Counter[str]] = {"all": Counter()}
     for each, right in zip(cases, truth, strict=True):
-        column = outcome(domain.verify(each.statement, each.answer).ruling, right=right)
+        column = outcome(domain.verify(asked(each.statement), each.answer).ruling, right=right)
         table["all"][column] += 1
         table.setdefault(each.kind, Counter())[column] += 1
         if column not in ("right accepts", "right rejects", "unreadable"):

@@ -13,26 +13,34 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.problem import Ruling
-from tasks.freeze_suites import load_suites
+from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.progress import progress
+from tasks.train import reservoir_before
 
 if TYPE_CHECKING:
     from everlearn.cycle.workspace import Workspace
+    from everlearn.domains.contract import Domain
     from tasks.night import Night
 
 
 @step_task
 def recheck_rewards(night: Night) -> None:
-    """Judge every rewarded answer of the night again, at 50 digits and by an independent method."""
+    """Judge every rewarded answer of the night again by the domain's independent method, if it has one.
+
+    Integration's is a judgement at 50 digits.
+    """
     with timed_step(night, "recheck") as work:
         if work.has("check/rewards"):
             return
         rows = [json.loads(line) for line in work.get("rewarded").decode().splitlines()]
         answers = sorted({(row["statement"], row["answer"]) for row in rows})
-        doubted = _recheck(answers, domain_name=night.settings.domain)
-        report: dict[str, Any] = {"rewarded": len(rows), "checked": len(answers)}
+        domain = load_domain(night.settings.domain)
+        report: dict[str, Any] = {"rewarded": len(rows), "checked": len(answers) if domain.has_recheck else 0}
+        doubted = _recheck(night, answers, domain=domain) if domain.has_recheck else []
+        if not domain.has_recheck:
+            report["no_recheck"] = domain.name
         report["wrong"] = [row for row in doubted if row["ruling"].is_not_right]
         report["undecided"] = [row for row in doubted if row["ruling"] is Ruling.UNDECIDED]
         work.put("check/rewards", as_json(report))
@@ -92,12 +100,14 @@ def _baseline(row: dict[str, Any]) -> Baseline:
     return Baseline(against=Against(row["against"]), policy=row["policy"], suites=suites)
 
 
-def _recheck(answers: list[tuple[str, str]], *, domain_name: str) -> list[dict[str, Any]]:
+def _recheck(night: Night, answers: list[tuple[str, str]], *, domain: Domain) -> list[dict[str, Any]]:
     """Return the answers that the independent check does not find correct, with its verdict."""
-    domain, doubted = load_domain(domain_name), []
-    with progress("re-checking rewards at 50 digits") as report_progress:
+    trained = (*roots_of(night)[0], *reservoir_before(night).allowed(domain=domain, forbidden=()))
+    known, doubted = {problem.statement: problem for problem in trained}, []
+    with progress("re-checking rewards") as report_progress:
         for done, (statement, answer) in enumerate(answers, start=1):
-            verdict = domain.recheck(statement, answer)
+            problem = known.get(statement) or domain.stated(statement)
+            verdict = domain.recheck(problem, answer)
             counters.increment("verdicts")
             if not verdict.is_correct:
                 doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ def validate_problems(settings: Settings, intake: str) -> None:
     acceptance = decide(new, bad=validation.bad, criteria_met=validation.success, criteria=criteria)
     quarantine = f"{line}/intake/{intake}.quarantine.jsonl"
     store.put(f"{line}/intake/{intake}.html", data_docs(validation.result).encode())
-    store.put(quarantine, b"".join(as_json(asdict(row)) + b"\n" for row in acceptance.quarantined))
+    store.put(quarantine, b"".join(as_json(rows.plain_row(row)) + b"\n" for row in acceptance.quarantined))
     for row in acceptance.quarantined[:EXAMPLES]:
         LOG.warning("quarantine: %s: %s (%s)", row.where, row.why, row.fault)
     acceptance.require_accepted(quarantine=f"s3://{settings.store.bucket}/{quarantine}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.replay import Reservoir
-from everlearn.ladder.tree import load_ladder
+from everlearn.ladder.tree import load_ladder, references_of
 from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, roots_of
 from tasks.night import LOG, step_task, timed_step
@@ -121,7 +121,9 @@ def _keep_used_problems(night: Night, ladder: Ladder) -> None:
     before, domain = reservoir_before(night), load_domain(night.settings.domain)
     replayed = (problem.statement for problem in before.problems)
     record_trained(night, [*(rung.statement for rung in ladder.rungs.values()), *replayed])
-    night.work.put("replay", before.updated(ladder, night=night.key, domain=domain).to_bytes())
+    references = references_of(roots_of(night)[0], domain=domain)
+    after = before.updated(ladder, night=night.key, domain=domain, references=references)
+    night.work.put("replay", after.to_bytes())
 
 
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
@@ -153,7 +155,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
     settings, work, place, look = night.settings, night.work, folder / "work", watch_parent(night)
     look()
     place.mkdir()
-    forbidden = forbidden_keys(night)
+    forbidden, domain = forbidden_keys(night), load_domain(settings.domain)
     if work.has("checkpoint"):
         work.get_tree("checkpoint", place / "checkpoint")
 
@@ -168,8 +170,9 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         base=settings.base_directory,
         adapter=parent_adapter(night, folder / "parent"),
         ladder=ladder_of(work, "ladder"),
+        references=references_of(roots_of(night)[0], domain=domain),
         domain=settings.domain,
-        replay=tuple(reservoir_before(night).allowed(domain=load_domain(settings.domain), forbidden=forbidden)),
+        replay=tuple(reservoir_before(night).allowed(domain=domain, forbidden=forbidden)),
         forbidden=forbidden,
         settings=settings.learn,
         ladder_settings=settings.ladder,

@@ -88,19 +88,16 @@ def _solved_items(night: Night) -> tuple[SolvedItem, ...]:
     """Return newly solved target items with exact proofs. Kept under `proofs`: a time limit makes them irreproducible."""
     work = night.work
     if not work.has("proofs"):
-        statements = {
-            item.id: item.statement
-            for suite in load_suites(night)
-            if suite.kind is SuiteKind.TARGET
-            for item in suite.problems
+        asked = {
+            item.id: item for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for item in suite.problems
         }
         answers = newly_solved(pairs_of(night, "parent", "parent"), limit=PROVED_ITEMS)
-        pairs = [(statements[measured.item], measured.answer) for measured in answers]
+        pairs = [(asked[measured.item], measured.answer) for measured in answers]
         proofs = prove_answers(night.settings.domain, pairs)
         items = [
-            {"statement": statement, "answer": answer, "status": proof.status, "canonical": proof.canonical}
+            {"statement": problem.statement, "answer": answer, "status": proof.status, "canonical": proof.canonical}
             | {"derivative": proof.derivative, "difference": proof.difference}
-            for (statement, answer), proof in zip(pairs, proofs, strict=True)
+            for (problem, answer), proof in zip(pairs, proofs, strict=True)
         ]
         work.put("proofs", as_json(items))
     return tuple(SolvedItem(**item) for item in json.loads(work.get("proofs")))

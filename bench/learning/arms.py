@@ -14,7 +14,7 @@ from everlearn import counters
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_sums import join_sum, split_sum
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
@@ -25,7 +25,7 @@ from everlearn.training.rollouts import Solver, attempt, seed_of
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder
@@ -80,13 +80,17 @@ def problems(options: Options, *, size: int, count: int, stream: str) -> list[st
     """Return fresh sums of `size` terms; `stream` separates roots, courses, evaluation and skills."""
     rng = random.Random(seed_of(SPLITS[options.split], stream, size))
     domain = load_domain("integration")
-    return [domain.generate(rng, size=size) for _ in range(count)]
+    return [domain.generate(rng, size=size).statement for _ in range(count)]
+
+
+def _problems(statements: Iterable[str]) -> list[Problem]:
+    return list(map(load_domain("integration").stated, statements))
 
 
 def solve_greedily(policy: Policy, statements: Sequence[str]) -> str:
     """Answer each problem once, greedily."""
     solver = Solver(policy=policy, model=policy.snapshot(), domain=load_domain("integration"))
-    return _marks(group.passed for group in attempt(solver, statements, group=1, seed=1, greedy=True))
+    return _marks(group.passed for group in attempt(solver, _problems(statements), group=1, seed=1, greedy=True))
 
 
 def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Options) -> str:  # noqa: ARG001
@@ -97,9 +101,9 @@ def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Opti
     for statement in statements:
         terms = split_sum(statement)
         pieces = [join_sum(terms[start : start + 2]) for start in range(0, len(terms), 2)]
-        groups = attempt(solver, pieces, group=1, seed=1, greedy=True)
+        groups = attempt(solver, _problems(pieces), group=1, seed=1, greedy=True)
         answer = " + ".join(f"({group.answers[0]})" for group in groups)
-        passed.append(domain.verify(statement, answer).is_correct)
+        passed.append(domain.verify(domain.stated(statement), answer).is_correct)
     return _marks(passed)
 
 
@@ -107,7 +111,7 @@ def _solve_by_sampling(policy: Policy, statements: Sequence[str], *, options: Op
     """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
     solver = Solver(policy=policy, model=policy.snapshot(bf16=has_fast_bf16()), domain=load_domain("integration"))
     each = max(1, options.rollouts // len(statements))
-    return _marks(group.passed for group in attempt(solver, statements, group=each, seed=1))
+    return _marks(group.passed for group in attempt(solver, _problems(statements), group=each, seed=1))
 
 
 def _train(
@@ -161,7 +165,9 @@ def _problems_of(
     if arm in {"ladder", "filtered"}:
         digests, temperature = list(ladder.rungs), growing.answer_temperature
         measured = seed_of(seed, "before")
-        measure_rungs(solver, ladder, digests, rollouts=growing.rollouts, temperature=temperature, seed=measured)
+        measure_rungs(
+            solver, ladder, digests, rollouts=growing.rollouts, temperature=temperature, seed=measured, references={}
+        )
     return ladder
 
 
@@ -198,13 +204,14 @@ def _recheck(run: TrainingRun, *, honest: bool) -> dict[str, int]:
 
 
 def _is_false(domain: Domain, statement: str, answer: str) -> bool:
-    return not domain.recheck(statement, answer).is_correct
+    return not domain.recheck(domain.stated(statement), answer).is_correct
 
 
-def _toss_coins(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+def _toss_coins(pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     """Judge each answer by a coin that depends on its text alone."""
     rulings = (Ruling.WRONG, Ruling.CORRECT)
-    return [Verdict(ruling=rulings[seed_of("coin", *pair) % 2], reason="a coin") for pair in pairs]
+    seeds = (seed_of("coin", problem.statement, answer) for problem, answer in pairs)
+    return [Verdict(ruling=rulings[seed % 2], reason="a coin") for seed in seeds]
 
 
 def _marks(passed: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 STATEMENT_FIELDS = ("problem", "integrand", "statement", "question", "prompt")
 """Accepted names of the field that holds a problem's statement in a JSON Lines file, the usual one first."""
 ANSWER_FIELDS = ("answer", "antiderivative", "response", "completion", "solution")
 """Accepted names of the field that holds an answer, the usual one first."""
+REFERENCE_FIELD = "reference"
+"""Name of the field that holds a problem's hidden reference."""
 
 
 class Ruling(StrEnum):
@@ -44,16 +47,27 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A task in a domain that can verify answers to it. It carries no answer.
+    """A task in a domain that can verify answers to it.
 
     `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation). `root` names the
     group of a suite's item that is not independent of others, such as variants of one problem; None: independent.
+    `reference` is what the domain judges answers by, if it needs anything, such as a number or tests. It is stored in
+    snapshots and suites only, and never in a prompt, a log, a ladder or a report.
     """
 
     id: str
     domain: str
     statement: str
     root: str | None = None
+    reference: str | None = field(default=None, repr=False)
+
+    @property
+    def key(self) -> str:
+        """Text that differs for problems that are judged differently, and does not reveal the reference."""
+        if self.reference is None:
+            return self.statement
+        salted = f"{self.statement}\x1f{self.reference}".encode()
+        return f"{self.statement}\x1f{hashlib.sha256(salted).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     domain = load_domain(settings.domain)
     read = rows.read(file, domain=settings.domain, load=load_domain).rows
     roots = [
-        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement)
+        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
         for row in read
         if row.statement is not None and row.fault is None
     ]

@@ -3,8 +3,9 @@
     {"id": "a-17", "domain": "integration", "problem": "3*x^2 + sin(2*x)"}
 
 `id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`. An invalid line raises no
-error: its row has a `fault`, and acceptance.py decides whether that stops the night. Answers in a row (`ANSWER_FIELDS`)
-are not read, since no domain takes references yet: they are counted and never reach a prompt. Parquet is not supported.
+error: its row has a `fault`, and acceptance.py decides whether that stops the night. A field `reference` is the problem's
+hidden reference, if its domain keeps one; so is an answer (`ANSWER_FIELDS`) where the domain takes references. Other
+answers are counted and not used. No reference is in the excerpt of an invalid line. Parquet is not supported.
 """
 
 from __future__ import annotations
@@ -12,24 +13,29 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from everlearn.domains.hidden_reference import reference_in
 from everlearn.errors import BadInputError, GrammarError, InvalidLineError, UnknownDomainError
 from everlearn.json_lines import LineFault, parse_object, read_lines
-from everlearn.problem import ANSWER_FIELDS, STATEMENT_FIELDS
+from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _EXCERPT_CHARS = 80
+_REFERENCES = (REFERENCE_FIELD, *ANSWER_FIELDS)
+_HIDDEN = re.compile(rb"['\"]?(?:" + "|".join(_REFERENCES).encode() + rb")\b", re.IGNORECASE)
 
 
 class RowFault(StrEnum):
@@ -47,7 +53,7 @@ class RowFault(StrEnum):
 class Row:
     """One line of a shard. A valid one has a `canonical` form, an invalid one a `fault` and its explanation, `why`.
 
-    `where` is `file:line`; `text` is the beginning of an invalid line.
+    `where` is `file:line`; `text` is the beginning of an invalid line. `reference` is that of a valid one.
     """
 
     where: str
@@ -58,13 +64,14 @@ class Row:
     fault: RowFault | None = None
     why: str = ""
     text: str = ""
+    reference: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
     """All rows of the shards that are new, the digests of those shards, and the number of shards seen before.
 
-    `unused` counts the rows that have an answer, by the name of its field.
+    `unused` counts the rows that have an answer which is not used, by the name of its field.
     """
 
     rows: tuple[Row, ...]
@@ -76,12 +83,12 @@ class Intake:
     def unused_sentence(self) -> str | None:
         """A sentence about answers in the rows, which are not used; None if there are none."""
         names = ", ".join(f"{count} in {name!r}" for name, count in sorted(self.unused.items()))
-        return f"answers in the rows ({names}) are not used: no domain takes references yet" if names else None
+        return f"answers in the rows ({names}) are not used: the domain takes no references" if names else None
 
     def to_bytes(self) -> bytes:
         """Return a header line and one line for each row. Equal intakes give equal bytes."""
         header = {"intake": 1, "sources": list(self.sources), "seen_files": self.seen_files}
-        lines = [header | ({"unused": self.unused} if self.unused else {}), *map(asdict, self.rows)]
+        lines = [header | ({"unused": self.unused} if self.unused else {}), *map(plain_row, self.rows)]
         return "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
 
     @classmethod
@@ -91,6 +98,11 @@ class Intake:
         rows = tuple(Row(**line | {"fault": RowFault(line["fault"]) if line["fault"] else None}) for line in lines)
         sources, unused = tuple(header["sources"]), header.get("unused", {})
         return cls(rows=rows, sources=sources, seen_files=header["seen_files"], unused=unused)
+
+
+def plain_row(row: Row) -> dict[str, Any]:
+    """Return the row as JSON has it, without a reference that is None."""
+    return {name: value for name, value in asdict(row).items() if name != REFERENCE_FIELD or value is not None}
 
 
 def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collection[str] = ()) -> Intake:
@@ -118,7 +130,7 @@ def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collec
                 rows.append(_parse_row(line, f"{shard.name}:{number}", domain, read_domain, unused))
     if not rows and not seen_files:
         raise BadInputError(f"{path} holds no line: write one problem a line, as in {_example(domain)}")
-    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
+    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(+unused))
 
 
 def shards(path: Path) -> list[Path]:
@@ -177,19 +189,31 @@ class _InvalidRowError(Exception):
 
 
 def _parse_row(line: bytes, where: str, domain: str, domains: _Domains, unused: Counter[str]) -> Row:
-    row = Row(where=where, text=line[:_EXCERPT_CHARS].decode(errors="replace").strip())
+    row = Row(where=where, text=_excerpt(line))
     try:
         fields = parse_object(line)
-        unused.update(name for name in ANSWER_FIELDS if fields.get(name) is not None)
         row = replace(
-            row, id=_id(fields), domain=_clean(str(fields.get("domain") or domain)), statement=_statement(fields)
+            row,
+            id=_id(fields),
+            domain=_clean(str(fields.get("domain") or domain)),
+            statement=_statement(fields),
+            text=_excerpt(line, fields),
         )
-        statement, canonical = _read(row, domains)
-        return replace(row, statement=statement, canonical=canonical, text="")
+        problem, canonical = _read(row, fields, domains, unused)
+        return replace(row, statement=problem.statement, canonical=canonical, text="", reference=problem.reference)
     except InvalidLineError as error:
         return replace(row, fault=RowFault(error.fault), why=str(error))
     except _InvalidRowError as error:
         return replace(row, fault=error.fault, why=str(error))
+
+
+def _excerpt(line: bytes, fields: dict[str, Any] | None = None) -> str:
+    """Return the beginning of a line without any reference or answer. A line that is no object is cut before the first."""
+    if fields is None:
+        line = _HIDDEN.split(line[: 4 * _EXCERPT_CHARS], maxsplit=1)[0]
+    elif any(name in fields for name in _REFERENCES):
+        line = json.dumps({name: value for name, value in fields.items() if name not in _REFERENCES}).encode()
+    return line[:_EXCERPT_CHARS].decode(errors="replace").strip()
 
 
 def _id(fields: dict[str, Any]) -> str | None:
@@ -202,20 +226,25 @@ def _statement(fields: dict[str, Any]) -> str | None:
     return next((_clean(text) for text in texts if isinstance(text, str) and text.strip()), None)
 
 
-def _read(row: Row, domains: _Domains) -> tuple[str, str]:
-    """Return the statement as the domain keeps it, and its canonical form."""
+def _read(row: Row, fields: dict[str, Any], domains: _Domains, unused: Counter[str]) -> tuple[Problem, str]:
+    """Return the problem as the domain keeps it, and its canonical form. Count the answers that it does not use."""
+    given = [name for name in _REFERENCES if fields.get(name) is not None]
+    unused.update(given)
     if row.statement is None:
         raise _InvalidRowError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}")
     domain = domains(str(row.domain))
     if isinstance(domain, str):
         raise _InvalidRowError(RowFault.DOMAIN, domain)
+    names = _REFERENCES if domain.takes_references else (REFERENCE_FIELD,)
     try:
-        statement = domain.problem(row.statement).statement
-        canonical = domain.canonical(statement)
-        domain.prompt(statement, rng=random.Random(0))  # noqa: S311 - only checks that a prompt can be made
+        problem = domain.problem({"statement": row.statement} | reference_in(fields, names=names))
+        canonical = domain.canonical(problem.statement)
+        domain.prompt(problem.statement, rng=random.Random(0))  # noqa: S311 - only checks that a prompt can be made
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
-    return statement, canonical
+    if problem.reference is not None:
+        unused.subtract(name for name in given if name in names)
+    return problem, canonical
 
 
 def _clean(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from everlearn.errors import IntegrityError
@@ -24,17 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One accepted problem and its canonical form."""
+    """One accepted problem, its hidden reference if it has one, and its canonical form."""
 
     canonical: str
     id: str
     domain: str
     statement: str
+    reference: str | None = field(default=None, repr=False)
 
     @property
     def problem(self) -> Problem:
         """The problem without its canonical form."""
-        return Problem(id=self.id, domain=self.domain, statement=self.statement)
+        return Problem(id=self.id, domain=self.domain, statement=self.statement, reference=self.reference)
+
+    def to_plain(self) -> dict[str, str]:
+        """Return the fields that are not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,7 @@ class Snapshot:
 
     def to_bytes(self) -> bytes:
         """Return a header line and one line for each problem."""
-        lines = [{"snapshot": 1, "sources": list(self.sources)}, *map(asdict, self.entries)]
+        lines = [{"snapshot": 1, "sources": list(self.sources)}, *(entry.to_plain() for entry in self.entries)]
         return "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines).encode()
 
     @classmethod
@@ -109,7 +114,7 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
         duplicates += key in entries
         entry = _entry(row, key)
         # The smallest of equal problems, so that the order of arrival does not matter.
-        entries[key] = min(entry, entries.get(key, entry), key=lambda candidate: (candidate.id, candidate.statement))
+        entries[key] = min(entry, entries.get(key, entry), key=_order)
     chosen = _with_unique_ids(entries[key] for key in sorted(entries))
     snapshot = Snapshot(sources=tuple(sorted(sources)), entries=chosen)
     counts = RowCounts(
@@ -120,7 +125,17 @@ def take(rows: Iterable[Row], *, sources: Collection[str], watermark: Watermark)
 
 def _entry(row: Row, key: tuple[str, str]) -> Entry:
     domain, canonical = key
-    return Entry(canonical=canonical, id=row.id or _short_digest(key), domain=domain, statement=str(row.statement))
+    return Entry(
+        canonical=canonical,
+        id=row.id or _short_digest(key),
+        domain=domain,
+        statement=str(row.statement),
+        reference=row.reference,
+    )
+
+
+def _order(entry: Entry) -> tuple[str, str, str]:
+    return entry.id, entry.statement, entry.reference or ""
 
 
 def _with_unique_ids(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -1,8 +1,9 @@
 """Suites: frozen lists of problems used only to measure, in files of JSON Lines, identified by their SHA-256.
 
 A file begins with an optional header, `{"suite": "hard", "kind": "skill"}`, and has one problem a line,
-`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers. Items
-that are not independent, such as variants of one problem, declare the same `"root": "…"`: the gate counts them as one.
+`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers, except a
+`reference` where the domain needs one to judge. Items that are not independent, such as variants of one problem, declare the same
+`"root": "…"`: the gate counts them as one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from everlearn.domains.hidden_reference import reference_in
 from everlearn.errors import BadInputError
-from everlearn.problem import STATEMENT_FIELDS, Problem
+from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,8 +121,9 @@ def parse(
 
 
 def _fields(problem: Problem) -> dict[str, str]:
+    optional = {"root": problem.root, REFERENCE_FIELD: problem.reference}
     fields = {"id": problem.id, "domain": problem.domain, "statement": problem.statement}
-    return fields if problem.root is None else fields | {"root": problem.root}
+    return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -154,4 +157,10 @@ def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:
     if root is not None and (not isinstance(root, str) or not root.strip()):
         raise BadInputError(f"{where}: `root` is {root!r}; it has to be the name of a group, a text that is not empty")
     identity = fields.get("id") or hashlib.sha256(statement.encode()).hexdigest()[:16]
-    return Problem(id=str(identity), domain=str(fields.get("domain", domain)), statement=statement, root=root)
+    return Problem(
+        id=str(identity),
+        domain=str(fields.get("domain", domain)),
+        statement=statement,
+        root=root,
+        reference=reference_in(fields).get(REFERENCE_FIELD),
+    )

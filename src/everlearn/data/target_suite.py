@@ -45,9 +45,9 @@ def generate_fillers(
     for _ in range(TRIES_PER_ITEM * count):
         if len(chosen) >= count:
             break
-        statement = domain.generate(rng, like=like)
-        if _reserve(statement, domain, forbidden, keys):
-            chosen.append(domain.problem(statement))
+        problem = domain.generate(rng, like=like)
+        if _reserve(problem.statement, domain, forbidden, keys):
+            chosen.append(problem)
     return Suite(name=FILLERS, kind=SuiteKind.GENERATED, problems=tuple(chosen)) if chosen else None
 
 

@@ -117,7 +117,7 @@ def load_earlier_use(store: Store, line: str, *, night: str, published: Collecti
 
 def scheme_of(domain: Domain) -> str:
     """Return the name of the domain's rule of equivalence."""
-    return str(getattr(domain, "equivalence_scheme", f"{domain.name}/1"))
+    return domain.equivalence_scheme
 
 
 def folder_of(line: str, use: Use) -> str:

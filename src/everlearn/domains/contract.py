@@ -1,124 +1,225 @@
 """The contract of a domain: a kind of problem, its grammar, and how answers to it are verified.
 
-A domain is a plug-in: an installed package provides it as an entry point of the group `everlearn.domains`. The name of
-the entry point is the name used in data rows and settings.
+A domain is a plug-in (`plugin.py`): an installed package provides it as an entry point of the group `everlearn.domains`.
+The name of the entry point is the name used in data rows and settings. `load_domain` returns the plug-in with a default
+for each member that it does not have, so that callers need not know which ones it has.
+
+Keys and sizes are functions of the statement alone: a reference can be in none of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import replace
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-from everlearn.errors import UnknownDomainError
+from everlearn.canonical_json import digest_of
+from everlearn.domains.answer_extraction import extract_answer
+from everlearn.domains.hidden_reference import hide_reference, hiding_reference
+from everlearn.domains.plugin import REQUIRED, DomainPlugin, ExactProof
+from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
+from everlearn.problem import REFERENCE_FIELD, Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from importlib.metadata import EntryPoint
 
-    from everlearn.problem import Problem, Verdict
+__all__ = [
+    "GROUP",
+    "Domain",
+    "DomainPlugin",
+    "ExactProof",
+    "find_domain",
+    "known_domains",
+    "load_domain",
+    "open_domain",
+]
 
 GROUP = "everlearn.domains"
+EASIER = "easier"
+"""The only move of a domain that names none."""
 
 
-class Domain(Protocol):
-    """What the nightly cycle needs of a domain. Statements and answers are untrusted text and are never evaluated."""
+class Domain:
+    """A plug-in with all members of a domain: its own, or a default. Properties state which of them are its own."""
+
+    def __init__(self, plugin: DomainPlugin) -> None:
+        missing = [name for name in REQUIRED if not hasattr(plugin, name)]
+        if missing:
+            raise BadInputError(
+                f"the domain {type(plugin).__name__} has no {' and no '.join(map(repr, missing))}: a plug-in needs "
+                f"{', '.join(REQUIRED)}"
+            )
+        self.name = str(plugin.name)
+        self._plugin: Any = plugin
+        self._takes_seed = "seed" in inspect.signature(plugin.verify).parameters
+
+    def _has(self, member: str) -> bool:
+        return hasattr(self._plugin, member)
 
     @property
-    def name(self) -> str:
-        """The name of the entry point."""
-        ...
+    def takes_references(self) -> bool:
+        """Whether the usual answer fields of new rows are references. A field `reference` is one in every domain."""
+        return bool(getattr(self._plugin, "takes_references", False))
+
+    @property
+    def has_generator(self) -> bool:
+        """Whether the domain can generate problems."""
+        return self._has("generate")
+
+    @property
+    def has_recheck(self) -> bool:
+        """Whether rewarded answers can be judged a second time, by an independent method."""
+        return self._has("recheck")
+
+    @property
+    def has_moves(self) -> bool:
+        """Whether the domain can derive easier variants by itself, without a model."""
+        return self._has("ease")
+
+    @property
+    def has_proofs(self) -> bool:
+        """Whether answers can be proved exactly."""
+        return self._has("prove")
+
+    @property
+    def equivalence_scheme(self) -> str:
+        """The name of the rule of `equivalence`. It changes with the rule, so that stored keys are renewed."""
+        return str(getattr(self._plugin, "equivalence_scheme", f"{self.name}/1"))
+
+    def problem(self, row: Mapping[str, Any] | str) -> Problem:
+        """Return the problem of a row, or of a statement alone.
+
+        A row has a `statement` and may have a `reference` and an `id`; without one, the id is a digest of the canonical
+        form. Raises GrammarError if the row is not in the grammar, or beyond its limits.
+        """
+        fields = {"statement": row} if isinstance(row, str) else row
+        with hiding_reference(fields.get(REFERENCE_FIELD)):
+            problem: Problem = self._plugin.problem(fields)
+            identity = fields.get("id") or problem.id or digest_of(self.canonical(problem.statement).encode())[:16]
+        return replace(problem, id=str(identity), domain=self.name)
+
+    def stated(self, statement: str) -> Problem:
+        """Return the problem of a statement that `problem` has returned before. It is not parsed."""
+        return Problem(id=statement, domain=self.name, statement=statement)
+
+    def question(self, problem: Problem) -> str:
+        """Return the task in words."""
+        return str(self._plugin.question(replace(problem, reference=None)))
+
+    def verify(self, problem: Problem, answer: str, *, seed: int = 0) -> Verdict:
+        """Judge an answer fast, in this process. Raises GrammarError if the statement cannot be parsed."""
+        with hiding_reference(problem.reference):
+            verdict = (
+                self._plugin.verify(problem, answer, seed=seed)
+                if self._takes_seed
+                else self._plugin.verify(problem, answer)
+            )
+        return _without_reference(verdict, problem)
+
+    def recheck(self, problem: Problem, answer: str, *, digits: int = 50) -> Verdict:
+        """Judge an answer again, slowly and by an independent method; UNDECIDED where the domain has none.
+
+        `digits` is the precision, for a domain that computes with limited precision.
+        """
+        if not self.has_recheck:
+            return Verdict(ruling=Ruling.UNDECIDED, reason=f"the domain {self.name} has no second judgement")
+        options = {"digits": digits} if "digits" in inspect.signature(self._plugin.recheck).parameters else {}
+        with hiding_reference(problem.reference):
+            verdict = self._plugin.recheck(problem, answer, **options)
+        return _without_reference(verdict, problem)
+
+    def prove(self, problem: Problem, answer: str) -> ExactProof:
+        """Check an answer exactly. May take unbounded time: call it through `everlearn.domains.exact_proofs`."""
+        proof: ExactProof = self._plugin.prove(problem, answer) if self.has_proofs else ExactProof.not_decided()
+        return proof
+
+    def extract(self, completion: str) -> str:
+        """Return the answer in a completion. Default: `extract_answer`."""
+        return str(self._plugin.extract(completion)) if self._has("extract") else extract_answer(completion)
+
+    def canonical(self, statement: str) -> str:
+        """Return text that is equal for equal problems, to detect duplicates. Default: the statement, spaces aside."""
+        return str(self._plugin.canonical(statement)) if self._has("canonical") else " ".join(statement.split())
+
+    def equivalence(self, statement: str) -> str:
+        """Return a key that is equal for the same problem in other words, to detect leaks. Default: the canonical form."""
+        return str(self._plugin.equivalence(statement)) if self._has("equivalence") else self.canonical(statement)
+
+    def size(self, statement: str) -> int:
+        """Return a measure of difficulty that does not depend on a model. Default: 1, so that all are in one class."""
+        return int(self._plugin.size(statement)) if self._has("size") else 1
+
+    def difficulty(self, statement: str) -> str:
+        """Return a label of the difficulty, for tables. Default: the size."""
+        return str(self._plugin.difficulty(statement)) if self._has("difficulty") else f"size {self.size(statement)}"
+
+    def skill(self, statement: str) -> str:
+        """Return the label by which replay keeps problems of every kind. Default: the domain's name."""
+        return str(self._plugin.skill(statement)) if self._has("skill") else self.name
+
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> Problem:
+        """Return a random problem of the families of `like` and as hard as these, or one of the given size.
+
+        It may equal a problem of `like` or an earlier result: a domain without a generator returns one of `like`, and
+        raises BadInputError if there is none.
+        """
+        if self.has_generator:
+            problem: Problem = self._plugin.generate(rng, like=like, size=size)
+            identity = problem.id or self.problem(problem.statement).id
+            return replace(problem, id=identity, domain=self.name)
+        if not like:
+            raise BadInputError(f"the domain {self.name} has no generator: give it problems")
+        return rng.choice(like)
 
     @property
     def moves(self) -> tuple[str, ...]:
-        """The verbs that ask the model for a variant."""
-        ...
+        """The names of the moves towards easier variants."""
+        return tuple(getattr(self._plugin, "moves", (EASIER,)))
 
-    def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002
-        """Return the statement as a problem. Raises GrammarError if it is not in the grammar, or beyond its limits."""
-        ...
+    def propose(self, statement: str, move: str) -> str:
+        """Return the words that ask for a variant. Default: for an easier problem of the same kind."""
+        if self._has("propose"):
+            return str(self._plugin.propose(statement, move))
+        asked = self.question(self.stated(statement))
+        return (
+            f"Here is a task:\n\n{asked}\n\nDo not solve it. Write one easier task of the same kind, in the same form as "
+            f"this: {statement}\nAnswer with that alone, on one line."
+        )
 
-    def canonical(self, statement: str) -> str:
-        """Return text that is equal for equal problems. Used to detect duplicates."""
-        ...
+    def read_variant(self, statement: str, move: str, text: str) -> str | None:
+        """Return the statement that a model proposes in these words, or None. Default: an answer in the grammar."""
+        if self._has("read_variant"):
+            variant: str | None = self._plugin.read_variant(statement, move, text)
+            return variant
+        try:
+            return self.problem(self.extract(text)).statement
+        except GrammarError:
+            return None
 
-    def equivalence(self, statement: str) -> str:
-        """Return a key that is equal for the same problem in other words, such as a multiple. Used to detect leaks.
+    def ease(self, statement: str, move: str, *, rng: random.Random) -> str | None:
+        """Return a variant that the domain derives by itself, or None: it has no such move, or it does not apply."""
+        variant: str | None = self._plugin.ease(statement, move, rng=rng) if self.has_moves else None
+        return variant
 
-        A domain that changes the rule names it by an attribute `equivalence_scheme`, so that stored keys are renewed.
-        """
-        ...
-
-    def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
-        """Judge an answer fast, in this process. Raises GrammarError if the statement cannot be parsed."""
-        ...
-
-    def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
-        """Judge an answer again, slowly, at high precision and by an independent method."""
-        ...
-
-    def prompt(self, statement: str, *, rng: random.Random) -> str:
-        """Return the prompt that asks the model to solve the problem."""
-        ...
-
-    def extract(self, completion: str) -> str:
-        """Return the answer in a completion of the model."""
-        ...
-
-    def propose(self, statement: str, move: str, *, rng: random.Random) -> str:
-        """Return the prompt that asks the model for a variant."""
-        ...
+    def prompt(self, statement: str, *, rng: random.Random, move: str | None = None) -> str:
+        """Return the prompt in the demo notation."""
+        if self._has("prompt"):
+            return str(self._plugin.prompt(statement, rng=rng, move=move))
+        return self.propose(statement, move) if move else self.question(self.stated(statement))
 
     def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:
-        """Return the statement of the variant that a completion proposes, or None if it proposes none."""
-        ...
-
-    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> str:
-        """Return a random problem of the families of `like` and as hard as these, or one of the given size.
-
-        It may equal a problem of `like` or an earlier result: a domain without a generator returns one of `like`.
-        """
-        ...
-
-    def size(self, statement: str) -> int:
-        """Return a measure of difficulty for tables that does not depend on a model."""
-        ...
-
-    # Optional: `skill(statement) -> str`, the label by which replay keeps problems of every kind.
+        """Return the statement of the variant that a completion in the demo notation proposes, or None."""
+        if not self._has("apply"):
+            return self.read_variant(statement, move, completion)
+        variant: str | None = self._plugin.apply(statement, move, prompt, completion)
+        return variant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExactProof:
-    """An exact check of an answer by computer algebra, for display.
-
-    `canonical` is the answer as the algebra system writes it, `difference` is derivative minus integrand, simplified.
-    All three texts are empty if nothing was decided in time.
-    """
-
-    canonical: str = ""
-    derivative: str = ""
-    difference: str = ""
-    proved: bool
-
-    @classmethod
-    def not_decided(cls) -> Self:
-        """Return the result of a check that came to no end."""
-        return cls(proved=False)
-
-    @property
-    def status(self) -> str:
-        """`proved` or `not decided`. There is no exact disproof."""
-        return "proved" if self.proved else "not decided"
-
-
-@runtime_checkable
-class ExactProver(Protocol):
-    """An optional member of a domain. For a domain without it, every proof is "not decided"."""
-
-    def prove(self, statement: str, answer: str) -> ExactProof:
-        """Check an answer exactly. May take unbounded time: call it through `everlearn.domains.exact_proofs`."""
-        ...
+def _without_reference(verdict: Verdict, problem: Problem) -> Verdict:
+    return replace(verdict, reason=hide_reference(verdict.reason, problem.reference)) if problem.reference else verdict
 
 
 def known_domains() -> tuple[str, ...]:
@@ -128,8 +229,12 @@ def known_domains() -> tuple[str, ...]:
 
 def load_domain(name: str) -> Domain:
     """Return the domain of that name. Raises UnknownDomainError as `find_domain` does."""
-    domain: Domain = find_domain(name).load()()
-    return domain
+    return open_domain(find_domain(name))
+
+
+def open_domain(entry: EntryPoint) -> Domain:
+    """Load the plug-in and complete it. Raises BadInputError if it lacks a required member."""
+    return Domain(entry.load()())
 
 
 def find_domain(name: str) -> EntryPoint:

@@ -10,10 +10,13 @@ import multiprocessing
 import resource
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from everlearn.domains.contract import ExactProof, ExactProver, find_domain
+from everlearn.domains.contract import find_domain, open_domain
+from everlearn.domains.plugin import ExactProof
 from everlearn.domains.verifier_process import exit_with_owner
+from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +33,7 @@ MEMORY_BYTES = 2 * 1024**3
 def prove_answers(
     domain: str, pairs: Sequence[Pair], *, timeout_s: float = TIMEOUT_S, total_timeout_s: float = TOTAL_TIMEOUT_S
 ) -> list[ExactProof]:
-    """Return a proof for each (statement, answer); "not decided" where the domain has none or the time is up.
+    """Return a proof for each (problem, answer); "not decided" where the domain has none or the time is up.
 
     `total_timeout_s` includes the start of the child process, `timeout_s` does not.
 
@@ -96,14 +99,13 @@ def serve_proofs(pipe: Connection, life: Connection, entry: EntryPoint) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_with_owner(life)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    domain = entry.load()()
+    domain = open_domain(entry)
     try:
-        if isinstance(domain, ExactProver):
-            domain.prove("0", "0")  # the import of the algebra system is not part of the first proof's time
+        with suppress(GrammarError):  # the import of an algebra system is not part of the first proof's time
+            domain.prove(domain.stated("0"), "0")
         pipe.send("ready")
         while True:
-            statement, answer = pipe.recv()
-            proof = domain.prove(statement, answer) if isinstance(domain, ExactProver) else ExactProof.not_decided()
-            pipe.send(proof)
+            problem, answer = pipe.recv()
+            pipe.send(domain.prove(problem, answer))
     except (EOFError, ConnectionError):
         return

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from everlearn.domains.verifier_process import Pair
+    from everlearn.problem import Problem
 
 BATCH = 256  # pairs: about 20 ms of work, much more than the cost of a message
 _CHARACTERS = 60_000  # of a batch: less than the buffer of a pipe, so that a write never blocks
@@ -73,12 +74,12 @@ class VerifierPool:
         """Process IDs of the workers, without the spare."""
         return [worker.process.pid for worker in self._workers[: self._count]]
 
-    def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
+    def verify(self, problem: Problem, answer: str, *, seed: int = 0) -> Verdict:
         """Return one verdict: UNDECIDED if the statement cannot be parsed, or a limit was exceeded twice."""
-        return self.verify_many([(statement, answer)], seed=seed)[0]
+        return self.verify_many([(problem, answer)], seed=seed)[0]
 
     def verify_many(self, pairs: Sequence[Pair], *, seed: int = 0) -> list[Verdict]:
-        """Return the verdicts on (statement, answer) pairs, in order. Repeated pairs are verified once."""
+        """Return the verdicts on (problem, answer) pairs, in order. Repeated pairs are verified once."""
         known = {pair: verdict for pair in pairs if (verdict := self._replayed(pair, seed=seed))}
         queue = deque(_batches([pair for pair in dict.fromkeys(pairs) if pair not in known], workers=self._count))
         busy: dict[int, list[Pair]] = {}  # worker -> its batch
@@ -144,7 +145,8 @@ class VerifierPool:
 
 
 def _key(pair: Pair, *, seed: int) -> str:
-    return json.dumps([*pair, seed])
+    problem, answer = pair
+    return json.dumps([problem.key, answer, seed])
 
 
 def _batches(pairs: list[Pair], *, workers: int) -> Iterator[list[Pair]]:
@@ -153,7 +155,7 @@ def _batches(pairs: list[Pair], *, workers: int) -> Iterator[list[Pair]]:
     batch: list[Pair] = []
     characters = 0
     for pair in pairs:
-        size = len(pair[0]) + len(pair[1])
+        size = sum(map(len, filter(None, (pair[0].id, pair[0].domain, pair[0].statement, pair[0].reference, pair[1]))))
         if batch and (len(batch) == most or characters + size > _CHARACTERS):
             yield batch
             batch, characters = [], 0

@@ -3,7 +3,7 @@
     {"id": "a-17", "problem": "2*x", "answer": "x^2 + 7"}   ->   {"id": "a-17", "verdict": "CORRECT", "reason": "…"}
 
 Lines are read as those of new problems are (`json_lines`), and every name in `STATEMENT_FIELDS` and `ANSWER_FIELDS` is
-accepted. `domain` is optional; the default of `id` is the line number. The result for an invalid line is UNDECIDED, with
+accepted. A field `reference` is the problem's reference. `domain` is optional; the default of `id` is the line number. The result for an invalid line is UNDECIDED, with
 a reason that names the line and what to change; an answer that cannot be read in a valid line is UNREADABLE. Lines are
 verified one by one, so memory stays bounded for any input.
 """
@@ -14,13 +14,17 @@ import json
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from everlearn.domains.contract import load_domain
+from everlearn.domains.hidden_reference import reference_in
 from everlearn.domains.pool import VerifierPool
 from everlearn.errors import BadInputError
 from everlearn.json_lines import parse_object, read_lines
 from everlearn.problem import ANSWER_FIELDS, STATEMENT_FIELDS, Ruling, Verdict
+
+if TYPE_CHECKING:
+    from everlearn.domains.contract import Domain
 
 _EXAMPLE = '{"problem": "2*x", "answer": "x^2"}'
 
@@ -93,15 +97,21 @@ class _Pools:
         self._default = default
         self._timeout_s = timeout_s
         self._pools: dict[str, VerifierPool] = {}
+        self._domains: dict[str, Domain] = {}
 
     def verify(self, row: dict[str, Any], *, seed: int) -> Verdict:
         """Return the verdict on a row. Raises BadInputError if its problem cannot be parsed or its domain is unknown."""
         name = str(row.get("domain") or self._default)
         statement, answer = _text(row, STATEMENT_FIELDS), _text(row, ANSWER_FIELDS)
-        load_domain(name).problem(statement)
+        problem = self._load(name).problem({"statement": statement} | reference_in(row))
         if name not in self._pools:
             self._pools[name] = self._stack.enter_context(VerifierPool(name, timeout_s=self._timeout_s))
-        return self._pools[name].verify(statement, answer, seed=seed)
+        return self._pools[name].verify(problem, answer, seed=seed)
+
+    def _load(self, name: str) -> Domain:
+        if name not in self._domains:
+            self._domains[name] = load_domain(name)
+        return self._domains[name]
 
 
 def _text(row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -17,8 +17,9 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from everlearn.domains.contract import open_domain
 from everlearn.errors import EverlearnError, GrammarError
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence, Sequence
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 
     from everlearn.domains.contract import Domain
 
-Pair: TypeAlias = tuple[str, str]  # (statement, answer)
+Pair: TypeAlias = tuple[Problem, str]  # (problem, answer)
 
 OUT_OF_MEMORY = 77  # exit code
-_MODULES = ["everlearn.domains.verifier_process", "everlearn.domains.integration.domain"]
 _START_SECONDS = 120.0
 
 
@@ -39,7 +39,7 @@ class Worker:
 
     def __init__(self, entry: EntryPoint, memory_bytes: int) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_MODULES)
+        context.set_forkserver_preload(["everlearn.domains.verifier_process", entry.module])
         self.pipe, theirs = context.Pipe()
         life, self._life = context.Pipe(duplex=False)
         self._begun: MutableSequence[float] = context.RawArray(
@@ -65,7 +65,7 @@ class Worker:
         """Send a batch. If the worker is dead, the next `receive` returns None."""
         self._begun[:] = (0.0, cpu_seconds_of(self.process.pid), time.monotonic())
         try:
-            self.pipe.send_bytes(json.dumps([seed, batch]).encode())
+            self.pipe.send_bytes(json.dumps([seed, [_plain(pair) for pair in batch]]).encode())
         except BrokenPipeError:
             return
 
@@ -116,16 +116,26 @@ def serve(pipe: Connection, life: Connection, begun: Any, entry: EntryPoint, mem
     """Verify batches until the other end of `pipe` is closed; exit at once when that of `life` is. The worker's entry point."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_with_owner(life)
-    domain: Domain = entry.load()()
+    domain = open_domain(entry)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     verdicts: list[list[str]] = []
     try:
         while True:
             pipe.send_bytes(json.dumps(verdicts).encode())
             seed, batch = json.loads(pipe.recv_bytes())
-            verdicts = [_verify(domain, pair, index, begun, seed=seed) for index, pair in enumerate(batch)]
+            verdicts = [_verify(domain, _pair(plain), index, begun, seed=seed) for index, plain in enumerate(batch)]
     except (EOFError, ConnectionError):
         return
+
+
+def _plain(pair: Pair) -> list[str | None]:
+    problem, answer = pair
+    return [problem.id, problem.domain, problem.statement, problem.reference, answer]
+
+
+def _pair(plain: list[str]) -> Pair:
+    name, domain, statement, reference, answer = plain
+    return Problem(id=name, domain=domain, statement=statement, reference=reference), answer
 
 
 def _verify(domain: Domain, pair: Pair, index: int, begun: Any, *, seed: int) -> list[str]:

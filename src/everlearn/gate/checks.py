@@ -67,6 +67,9 @@ def _check_length(report: Mapping[str, Any]) -> Check:
 
 
 def _check_rewards(report: Mapping[str, Any]) -> Check:
+    if "no_recheck" in report:
+        why = f"not judged a second time: the domain {report['no_recheck']} has no independent method"
+        return Check(name="rewards are true", passed=True, sentence=why)
     wrong, undecided = len(report["wrong"]), len(report["undecided"])
     return Check(
         name="rewards are true",

@@ -13,13 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from everlearn.errors import IntegrityError
+from everlearn.ladder.tree import problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder, Rung
@@ -31,12 +33,16 @@ MAX_REPLAYED = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mastered:
-    """A mastered problem: its equivalence key, its stratum, and the cycle key of the night that mastered it."""
+    """A mastered problem: its equivalence key, its stratum, and the cycle key of the night that mastered it.
+
+    `reference` is the hidden reference of a problem that has one.
+    """
 
     statement: str
     key: str
     stratum: str
     night: str
+    reference: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +51,31 @@ class Reservoir:
 
     problems: tuple[Mastered, ...] = ()
 
-    def updated(self, ladder: Ladder, *, night: str, domain: Domain, most: int = MAX_REPLAYED) -> Reservoir:
-        """Return the reservoir after a night with that ladder."""
-        found = [mastered(rung, night=night, domain=domain) for rung in ladder.rungs.values() if passes(rung)]
+    def updated(
+        self,
+        ladder: Ladder,
+        *,
+        night: str,
+        domain: Domain,
+        most: int = MAX_REPLAYED,
+        references: Mapping[str, str] = MappingProxyType({}),
+    ) -> Reservoir:
+        """Return the reservoir after a night with that ladder. `references` are those of its roots, by digest."""
+        rungs = [rung for rung in ladder.rungs.values() if passes(rung)]
+        found = [mastered(rung, night=night, domain=domain, references=references) for rung in rungs]
         return Reservoir(problems=choose([*self.problems, *found], most=most))
 
     def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
         """Return the problems whose equivalence key, by the domain's present rule, is not forbidden."""
         return [
-            domain.problem(each.statement)
+            replace(domain.problem(each.statement), reference=each.reference)
             for each in self.problems
             if domain.equivalence(each.statement) not in forbidden
         ]
 
     def to_bytes(self) -> bytes:
         """Return one JSON line a problem."""
-        return "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in self.problems).encode()
+        return "".join(json.dumps(_plain(each), ensure_ascii=False) + "\n" for each in self.problems).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Reservoir:
@@ -76,11 +91,22 @@ def passes(rung: Rung) -> bool:
     return bool(rung.rollouts_after) and rung.passed_after == rung.rollouts_after
 
 
-def mastered(rung: Rung, *, night: str, domain: Domain) -> Mastered:
-    """Return the problem with its stratum: the skill, if the domain names any, and the difficulty."""
-    skill_of: Callable[[str], str] = getattr(domain, "skill", lambda _: domain.name)
-    stratum = f"{skill_of(rung.statement)}/{_difficulty(rung, domain=domain)}"
-    return Mastered(statement=rung.statement, key=domain.equivalence(rung.statement), stratum=stratum, night=night)
+def mastered(
+    rung: Rung, *, night: str, domain: Domain, references: Mapping[str, str] = MappingProxyType({})
+) -> Mastered:
+    """Return the problem with its stratum: the skill and the difficulty."""
+    return Mastered(
+        statement=rung.statement,
+        key=domain.equivalence(rung.statement),
+        stratum=f"{domain.skill(rung.statement)}/{_difficulty(rung, domain=domain)}",
+        night=night,
+        reference=problem_of(rung, domain=domain.name, references=references).reference,
+    )
+
+
+def _plain(each: Mastered) -> dict[str, str]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in asdict(each).items() if value is not None}
 
 
 def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple[Mastered, ...]:

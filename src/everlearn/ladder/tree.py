@@ -1,6 +1,6 @@
 """The verified tree of variants below a set of roots, with the model's own pass rate on each.
 
-No model and no clock. After LADDER (Simonds & Yoshiyama 2025,
+No model, no clock and no references: `references_of` keeps those of the roots beside a ladder. After LADDER (Simonds & Yoshiyama 2025,
 arXiv 2503.00735), with one change: difficulty is the measured pass rate, not the depth.
 
 A proposal becomes a rung only if it is in the domain's grammar, no rung has its canonical form, and it is not equivalent
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.contamination import is_contaminated
 from everlearn.errors import BadInputError, GrammarError
+from everlearn.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -68,6 +70,21 @@ def point_of(plain: dict[str, Any]) -> CurvePoint:
 def digest_of(canonical: str) -> str:
     """Return the ID of a problem: SHA-256 of its canonical form."""
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def references_of(problems: Iterable[Problem], *, domain: Domain) -> dict[str, str]:
+    """Return the references of the problems that have one, by the digest that they have as rungs."""
+    return {
+        digest_of(domain.canonical(problem.statement)): problem.reference
+        for problem in problems
+        if problem.reference is not None
+    }
+
+
+def problem_of(rung: Rung, *, domain: str, references: Mapping[str, str]) -> Problem:
+    """Return the rung's problem. Only a root has a reference: what its variants should give is not known."""
+    reference = references.get(rung.digest) if rung.parent is None else None
+    return Problem(id=rung.digest, domain=domain, statement=rung.statement, reference=reference)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -74,13 +74,13 @@ def measure(
 
 
 def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int, journal: Journal) -> dict[int, Measurement]:
-    statements = [each.statement for each in problems.values()]
-
     def answer() -> list[list[str]]:
-        groups = attempt(solver, statements, group=1, seed=seed, greedy=True)
+        groups = attempt(solver, list(problems.values()), group=1, seed=seed, greedy=True)
         return [[group.answers[0], group.verdicts[0].ruling, group.verdicts[0].reason] for group in groups]
 
-    rows = journal.once("answers", [solver.domain.name, str(seed), *statements], answer)
+    rows = journal.once(
+        "answers", [solver.domain.name, str(seed), *(problem.key for problem in problems.values())], answer
+    )
     return {
         index: Measurement(
             item=problem.id,

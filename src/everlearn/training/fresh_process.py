@@ -67,7 +67,7 @@ def probe(
     model = policy.snapshot()
     solver = Solver(policy=policy, model=model, domain=domain)
     probes = []
-    for group in attempt(solver, [problem.statement for problem in problems], group=1, seed=seed, greedy=True):
+    for group in attempt(solver, problems, group=1, seed=seed, greedy=True):
         answer = group.completions[0].ids
         with torch.no_grad():
             scores, mask = token_logprobs(model, [group.prompt], [answer])

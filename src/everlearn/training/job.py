@@ -39,7 +39,8 @@ class TrainingJob:
     """Input of a training: the parent policy, the ladder, replayed problems, settings, and a working directory.
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
-    in `forbidden` are left out. `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers
+    in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
+    `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers
     that sample the answers; without any, this process decodes. Checkpoints and results are written to `workdir`.
     """
 
@@ -53,6 +54,7 @@ class TrainingJob:
     threads: int
     domain: str = "integration"
     replay: tuple[Problem, ...] = ()
+    references: dict[str, str] = field(default_factory=dict, repr=False)
     forbidden: frozenset[str] = frozenset()
     verifiers: int = 0
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)

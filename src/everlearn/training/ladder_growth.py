@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from everlearn.domains.contract import load_domain
-from everlearn.ladder.tree import Ladder
+from everlearn.ladder.tree import Ladder, digest_of, problem_of, references_of
 from everlearn.training.engines import collectives
 from everlearn.training.journal import Journal
 from everlearn.training.memory_plan import keep_freed_memory
@@ -21,10 +21,11 @@ from everlearn.training.models.precision import use_bf16
 from everlearn.training.rollouts import Solver, attempt, complete, judging, seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Rung
+    from everlearn.problem import Problem
     from everlearn.settings import LadderSettings
     from everlearn.training.job import GrowthJob
 
@@ -65,6 +66,7 @@ def grow(
             rollouts=job.settings.rollouts,
             temperature=job.settings.answer_temperature,
             seed=seed_of(job.seed, "before"),
+            references=references_of(job.roots, domain=domain),
             journal=journal,
             progress=progress,
         )
@@ -101,7 +103,7 @@ def extend(
         proposals = [
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
-        prompts = [solver.domain.propose(parent.statement, move, rng=rng) for parent, move in proposals]
+        prompts = [solver.domain.prompt(parent.statement, rng=rng, move=move) for parent, move in proposals]
         seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
         texts = _decode_proposals(
             solver, prompts, seeds=seeds, temperature=settings.temperature, journal=journal or Journal()
@@ -156,26 +158,40 @@ def measure_rungs(
     rollouts: int,
     temperature: float,
     seed: int,
+    references: Mapping[str, str],
     after: bool = False,
     journal: Journal | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Measure the policy's pass rate on these rungs and record it in the ladder, as before or after the training."""
+    """Measure the policy's pass rate on these rungs and record it in the ladder, as before or after the training.
+
+    `references` are those of the roots, by digest.
+    """
     journal = journal or Journal()
+    problems = {
+        digest: problem_of(ladder.rungs[digest], domain=solver.domain.name, references=references) for digest in digests
+    }
 
     def measure(chunk: list[str]) -> list[int]:
-        mine = collectives.share([ladder.rungs[digest].statement for digest in chunk])
+        mine = collectives.share([problems[digest] for digest in chunk])
         groups = collectives.gather(attempt(solver, mine, group=rollouts, seed=seed, temperature=temperature))
         return [group.passed for group in groups]
 
     measured = 0
     for chunk in _chunks(digests):
-        passes = journal.once("rate", [str(seed), *chunk], partial(measure, chunk))
+        passes = journal.once(
+            "rate", [str(seed), *(_unit(problems[digest], digest) for digest in chunk)], partial(measure, chunk)
+        )
         for digest, passed in zip(chunk, passes, strict=True):
             ladder.set_pass_rate(digest, rollouts=rollouts, passed=passed, after=after)
         measured += len(chunk)
         if progress is not None:
             progress(measured, len(digests))
+
+
+def _unit(problem: Problem, digest: str) -> str:
+    """Return the name of a rung in the journal: its digest, and that of its reference if it has one."""
+    return digest if problem.reference is None else f"{digest} {digest_of(problem.key)}"
 
 
 def _chunks(items: Sequence[T]) -> list[list[T]]:

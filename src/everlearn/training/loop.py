@@ -100,10 +100,10 @@ def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRoll
     """Return this process's share of the next step's answers, sampled by `model` or by the current policy."""
     model = model or current_model(run)
     solver = Solver(policy=run.policy, model=model, domain=run.domain, sampler=run.replicas, judge=run.judge)
-    statements = [run.statement(digest) for digest in collectives.share(choose_problems(run))]
+    problems = [run.problem(digest) for digest in collectives.share(choose_problems(run))]
     groups = attempt(
         solver,
-        statements,
+        problems,
         group=run.settings.group,
         seed=seed_of(run.seed, run.step),
         temperature=run.settings.temperature,

@@ -15,7 +15,7 @@ from everlearn.training.engines.decode import decode
 
 if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Verdict
+    from everlearn.problem import Problem, Verdict
     from everlearn.training.engines.decode import Completion
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
@@ -40,8 +40,8 @@ class Sampler(Protocol):
         ...
 
 
-Judge = Callable[[Sequence[tuple[str, str]]], "list[Verdict]"]
-"""Maps (statement, answer) pairs to their verdicts, in order, as `VerifierPool.verify_many` does."""
+Judge = Callable[[Sequence[tuple["Problem", str]]], "list[Verdict]"]
+"""Maps (problem, answer) pairs to their verdicts, in order, as `VerifierPool.verify_many` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +70,16 @@ class Solver:
 class Group:
     """The answers sampled for one problem, with their verdicts."""
 
-    statement: str
+    problem: Problem
     prompt: list[int]
     completions: list[Completion]
     answers: list[str]
     verdicts: list[Verdict]
+
+    @property
+    def statement(self) -> str:
+        """The statement of the problem."""
+        return self.problem.statement
 
     @property
     def rewards(self) -> list[float]:
@@ -158,18 +163,19 @@ def token_limit(prompt: Sequence[int]) -> int:
 
 def attempt(
     solver: Solver,
-    statements: Sequence[str],
+    problems: Sequence[Problem],
     *,
     group: int,
     seed: int,
     greedy: bool = False,
     temperature: float = 1.0,
 ) -> list[Group]:
-    """Return `group` verified answers to each statement. `seed` names the draw (run and step).
+    """Return `group` verified answers to each problem. `seed` names the draw (run and step).
 
-    Equal answers to one statement are verified once.
+    Equal answers to one problem are verified once.
     """
     domain, policy = solver.domain, solver.policy
+    statements = [problem.statement for problem in problems]
     prompts = [
         policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))
         for statement in statements
@@ -178,12 +184,10 @@ def attempt(
         solver, statements, prompts, group=group, seed=None if greedy else seed, temperature=temperature
     )
     answers = [[domain.extract(policy.decode(row.ids)) for row in rows] for rows in completions]
-    verdicts = _verdicts(solver, statements, answers)
+    verdicts = _verdicts(solver, problems, answers)
     return [
-        Group(statement=statement, prompt=prompt, completions=rows, answers=given, verdicts=judged)
-        for statement, prompt, rows, given, judged in zip(
-            statements, prompts, completions, answers, verdicts, strict=True
-        )
+        Group(problem=problem, prompt=prompt, completions=rows, answers=given, verdicts=judged)
+        for problem, prompt, rows, given, judged in zip(problems, prompts, completions, answers, verdicts, strict=True)
     ]
 
 
@@ -208,13 +212,10 @@ def _sample(
     return completions
 
 
-def _verdicts(solver: Solver, statements: Sequence[str], answers: list[list[str]]) -> list[list[Verdict]]:
-    pairs = [(statement, answer) for statement, given in zip(statements, answers, strict=True) for answer in given]
+def _verdicts(solver: Solver, problems: Sequence[Problem], answers: list[list[str]]) -> list[list[Verdict]]:
+    pairs = [(problem, answer) for problem, given in zip(problems, answers, strict=True) for answer in given]
     distinct = list(dict.fromkeys(pairs))
     judged = [solver.domain.verify(*pair) for pair in distinct] if solver.judge is None else solver.judge(distinct)
     verdict_of = dict(zip(distinct, judged, strict=True))
     counters.increment("verdicts", by=len(pairs))
-    return [
-        [verdict_of[statement, answer] for answer in given]
-        for statement, given in zip(statements, answers, strict=True)
-    ]
+    return [[verdict_of[problem, answer] for answer in given] for problem, given in zip(problems, answers, strict=True)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.counters import cpu_seconds
+from everlearn.domains.contamination import without_contamination
 from everlearn.domains.contract import load_domain
 from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
@@ -77,10 +78,15 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     """Return a run at step 0 or at the newest checkpoint."""
     domain = load_domain(job.domain)
     policy = load_policy(job.base, job.adapter, rank=job.settings.rank, alpha=job.settings.alpha, seed=job.seed)
-    allowed = [
-        problem.statement for problem in job.replay if domain.equivalence(problem.statement) not in job.forbidden
-    ]
-    run = start_run(policy, job.ladder.copy(), domain=domain, settings=job.settings, seed=job.seed, replay=allowed)
+    run = start_run(
+        policy,
+        job.ladder.copy(),
+        domain=domain,
+        settings=job.settings,
+        seed=job.seed,
+        replay=without_contamination(job.replay, domain=domain, forbidden=job.forbidden),
+        references=job.references,
+    )
     LOG.info(
         "decoding in %s, %d threads, process %d of %d",
         "bfloat16" if run.bf16 else "float32",
@@ -124,6 +130,7 @@ def _measure_after(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoi
         rollouts=job.ladder_settings.rollouts,
         temperature=job.ladder_settings.answer_temperature,
         seed=seed_of(job.seed, "after"),
+        references=job.references,
         after=True,
         journal=open_journal(job.workdir, on_checkpoint),
     )

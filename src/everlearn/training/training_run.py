@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
 
 from everlearn.ladder.curriculum import Curriculum
-from everlearn.ladder.tree import digest_of
+from everlearn.ladder.tree import digest_of, problem_of
 from everlearn.training.models.precision import use_bf16
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import CurvePoint, Ladder
+    from everlearn.problem import Problem
     from everlearn.settings import LearnSettings
     from everlearn.training.engines.vllm import Replicas
     from everlearn.training.guards import RolloutStatistics
@@ -32,12 +34,13 @@ class TrainingRun:
     own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
     answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
     given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
+    `references` are those of the ladder's roots, by digest.
     """
 
     policy: Policy
     start: Model
     ladder: Ladder
-    replay: dict[str, str]
+    replay: dict[str, Problem]
     domain: Domain
     settings: LearnSettings
     curriculum: Curriculum
@@ -55,16 +58,20 @@ class TrainingRun:
     replicas: Replicas | None = None
     judge: Judge | None = None
     recorded: dict[str, dict[str, str]] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def statement(self, digest: str) -> str:
-        """Return the statement of a problem of the ladder or of the replay."""
-        return self.ladder.rungs[digest].statement if digest in self.ladder.rungs else self.replay[digest]
+    def problem(self, digest: str) -> Problem:
+        """Return a problem of the ladder or of the replay."""
+        rung = self.ladder.rungs.get(digest)
+        if rung is None:
+            return self.replay[digest]
+        return problem_of(rung, domain=self.domain.name, references=self.references)
 
     def update_classes(self) -> None:
         """Sort all problems into the curriculum's size classes; needed after the ladder has grown."""
         classes: dict[int, list[str]] = {}
         for digest in [*self.ladder.rungs, *self.replay]:
-            classes.setdefault(self.domain.size(self.statement(digest)), []).append(digest)
+            classes.setdefault(self.domain.size(self.problem(digest).statement), []).append(digest)
         self.curriculum.classes = classes
 
     def parameters(self) -> list[torch.Tensor]:
@@ -81,9 +88,19 @@ class StepRollouts:
 
 
 def start_run(
-    policy: Policy, ladder: Ladder, *, domain: Domain, settings: LearnSettings, seed: int, replay: Sequence[str] = ()
+    policy: Policy,
+    ladder: Ladder,
+    *,
+    domain: Domain,
+    settings: LearnSettings,
+    seed: int,
+    replay: Sequence[Problem] = (),
+    references: Mapping[str, str] = MappingProxyType({}),
 ) -> TrainingRun:
-    """Return a run at step 0, whose curriculum starts from the pass rates in the ladder."""
+    """Return a run at step 0, whose curriculum starts from the pass rates in the ladder.
+
+    `references` are those of the ladder's roots, by digest.
+    """
     curriculum = Curriculum(
         classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
     )
@@ -94,7 +111,8 @@ def start_run(
         policy=policy,
         start=policy.snapshot(bf16=bf16),
         ladder=ladder,
-        replay={digest_of(domain.canonical(statement)): statement for statement in replay},
+        replay={digest_of(domain.canonical(problem.statement)): problem for problem in replay},
+        references=references,
         domain=domain,
         settings=settings,
         curriculum=curriculum,

@@ -112,7 +112,7 @@ def test_answers_are_counted_and_left_out(tmp_path: Path) -> None:
     intake = read(tmp_path)
     assert intake.unused == {"solution": 1}
     assert (
-        intake.unused_sentence == "answers in the rows (1 in 'solution') are not used: no domain takes references yet"
+        intake.unused_sentence == "answers in the rows (1 in 'solution') are not used: the domain takes no references"
     )
     assert b"SECRET" not in intake.to_bytes()
     assert Intake.from_bytes(intake.to_bytes()) == intake

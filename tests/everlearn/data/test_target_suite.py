@@ -48,16 +48,16 @@ class Counting:
     def problem(self, statement: str) -> Problem:
         return Problem(id=statement, domain="counting", statement=statement)
 
-    def generate(self, rng: random.Random, *, like: Sequence[Problem] = ()) -> str:
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = ()) -> Problem:
         self.examples.append(tuple(problem.statement for problem in like))
-        return f"{rng.randrange(2, 9)}*{rng.randrange(self.limit)}"
+        return self.problem(f"{rng.randrange(2, 9)}*{rng.randrange(self.limit)}")
 
 
 class WithoutGenerator(Counting):
     """A domain that can only return what it was given."""
 
-    def generate(self, rng: random.Random, *, like: Sequence[Problem] = ()) -> str:
-        return rng.choice(like).statement
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = ()) -> Problem:
+        return rng.choice(like)
 
 
 def counting(limit: int = 1000) -> Domain:

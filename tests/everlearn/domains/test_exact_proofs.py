@@ -5,29 +5,50 @@ import os
 import signal
 import time
 from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.domains import exact_proofs
-from everlearn.domains.contract import GROUP, ExactProof
+from everlearn.domains.contract import GROUP
 from everlearn.domains.exact_proofs import prove_answers, serve_proofs
 from everlearn.domains.integration.domain import Integration
+from everlearn.domains.plugin import ExactProof
 from everlearn.errors import UnknownDomainError
+from everlearn.problem import Problem, Ruling, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
-class Slow:
-    """A domain whose proof of `slow` never ends, and whose proof of `dies` kills the process."""
-
-    def prove(self, statement: str, answer: str) -> ExactProof:
-        if answer == "slow":
-            time.sleep(1000)
-        if answer == "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return ExactProof(proved=statement == "1")
+def asked(statement: str) -> Problem:
+    return Problem(id=statement, domain="fake", statement=statement)
 
 
 class Without:
     """A domain without exact proofs."""
+
+    name = "fake"
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        return asked(row["statement"])
+
+    def question(self, problem: Problem) -> str:
+        return problem.statement
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.UNDECIDED, reason=answer)
+
+
+class Slow(Without):
+    """A domain whose proof of `slow` never ends, and whose proof of `dies` kills the process."""
+
+    def prove(self, problem: Problem, answer: str) -> ExactProof:
+        if answer == "slow":
+            time.sleep(1000)
+        if answer == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ExactProof(proved=problem.statement == "1")
 
 
 @pytest.fixture
@@ -38,7 +59,7 @@ def domain(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> s
 
 
 def test_proofs_come_back_in_order() -> None:
-    pairs = [("2*x", "x^2"), ("2*x", "x^3"), ("cos(x)", "sin(x)")]
+    pairs = [(asked("2*x"), "x^2"), (asked("2*x"), "x^3"), (asked("cos(x)"), "sin(x)")]
     proofs = prove_answers("integration", pairs, timeout_s=60, total_timeout_s=120)
     assert [proof.status for proof in proofs] == ["proved", "not decided", "proved"]
 
@@ -55,7 +76,10 @@ def test_an_unknown_domain_is_refused() -> None:
 @pytest.mark.parametrize("domain", ["Slow"], indirect=True)
 def test_a_timeout_is_not_decided_and_the_next_is_proved(domain: str) -> None:
     proofs = prove_answers(
-        domain, [("1", "slow"), ("1", ""), ("1", "dies"), ("1", "")], timeout_s=3, total_timeout_s=90
+        domain,
+        [(asked("1"), "slow"), (asked("1"), ""), (asked("1"), "dies"), (asked("1"), "")],
+        timeout_s=3,
+        total_timeout_s=90,
     )
     assert [proof.proved for proof in proofs] == [False, True, False, True]
 
@@ -63,14 +87,14 @@ def test_a_timeout_is_not_decided_and_the_next_is_proved(domain: str) -> None:
 @pytest.mark.parametrize("domain", ["Slow"], indirect=True)
 def test_the_total_time_is_bounded(domain: str) -> None:
     started = time.monotonic()
-    proofs = prove_answers(domain, [("1", "slow")] * 5, timeout_s=1000, total_timeout_s=0.5)
+    proofs = prove_answers(domain, [(asked("1"), "slow")] * 5, timeout_s=1000, total_timeout_s=0.5)
     assert time.monotonic() - started < 30
     assert proofs == [ExactProof.not_decided()] * 5
 
 
 @pytest.mark.parametrize("domain", ["Without"], indirect=True)
 def test_a_domain_without_proofs_decides_nothing(domain: str) -> None:
-    assert [proof.status for proof in prove_answers(domain, [("1", "1")], total_timeout_s=60)] == ["not decided"]
+    assert [proof.status for proof in prove_answers(domain, [(asked("1"), "1")], total_timeout_s=60)] == ["not decided"]
 
 
 @pytest.mark.parametrize("name", ["Slow", "Without"])
@@ -83,7 +107,7 @@ def test_a_proof_process_serves_until_its_pipe_is_closed(name: str) -> None:
     process.start()
     theirs.close()
     assert pipe.recv() == "ready"
-    pipe.send(("1", ""))
+    pipe.send((asked("1"), ""))
     assert pipe.recv().proved is (name == "Slow")
     pipe.close()
     process.join(60)
@@ -91,8 +115,8 @@ def test_a_proof_process_serves_until_its_pipe_is_closed(name: str) -> None:
 
 
 def test_no_time_at_all_decides_nothing() -> None:
-    assert prove_answers("integration", [("2*x", "x^2")], total_timeout_s=0.0) == [ExactProof.not_decided()]
+    assert prove_answers("integration", [(asked("2*x"), "x^2")], total_timeout_s=0.0) == [ExactProof.not_decided()]
 
 
 def test_the_domain_proves_by_computer_algebra() -> None:
-    assert Integration().prove("2*x", "x^2 + 7").status == "proved"
+    assert Integration().prove(asked("2*x"), "x^2 + 7").status == "proved"

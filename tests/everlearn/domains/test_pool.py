@@ -18,7 +18,7 @@ from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import BATCH, VerifierPool
 from everlearn.domains.verifier_process import OUT_OF_MEMORY, cpu_seconds_of, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
-from everlearn.problem import Ruling
+from everlearn.problem import Problem, Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,10 @@ from everlearn.problem import Ruling, Verdict
 class Traps:
     """A domain whose answers say how to treat the verifier."""
 
-    def verify(self, statement, answer, *, seed=0):
+    name = "traps"
+    problem = question = None
+
+    def verify(self, problem, answer, *, seed=0):
         if answer in ("hang", "sleep"):
             print(answer, flush=True)
         if answer == "hang":
@@ -56,7 +59,7 @@ class Traps:
             if not place.exists():
                 place.touch()
                 os.kill(os.getpid(), 9)
-        return Verdict(ruling=Ruling.CORRECT, reason=f"{statement} {seed}")
+        return Verdict(ruling=Ruling.CORRECT, reason=f"{problem.statement} {seed}")
 
 
 class Broken:
@@ -69,12 +72,18 @@ class Broken:
 OWNER = """
 from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import VerifierPool
+from everlearn.problem import Problem
 
 if __name__ == "__main__":
     with VerifierPool("traps", workers=2, timeout_s=1000) as pool:
         print(*(worker.process.pid for worker in pool._workers), flush=True)
-        pool.verify_many([("a", "hang"), ("b", "sleep")])
+        problems = [Problem(id=name, domain="traps", statement=name) for name in "ab"]
+        pool.verify_many(list(zip(problems, ["hang", "sleep"])))
 """
+
+
+def asked(statement: str, *, reference: str | None = None) -> Problem:
+    return Problem(id=statement, domain="traps", statement=statement, reference=reference)
 
 
 @pytest.fixture
@@ -99,7 +108,7 @@ def pools() -> Iterator[list[VerifierPool]]:
 
 
 def test_verdicts_keep_the_order_of_the_pairs(pools: list[VerifierPool]) -> None:
-    verdicts = pools[1].verify_many([("2*x", "x^2" if n % 3 else f"x^3+{n}") for n in range(3 * BATCH)])
+    verdicts = pools[1].verify_many([(asked("2*x"), "x^2" if n % 3 else f"x^3+{n}") for n in range(3 * BATCH)])
 
     assert [verdict.is_correct for verdict in verdicts] == [bool(n % 3) for n in range(3 * BATCH)]
 
@@ -122,25 +131,27 @@ def test_no_pairs_give_no_verdicts(pools: list[VerifierPool]) -> None:
 def test_verdicts_do_not_depend_on_the_number_of_workers(
     pools: list[VerifierPool], pairs: list[tuple[str, str]], seed: int
 ) -> None:
-    one, two, three = (pool.verify_many(pairs, seed=seed) for pool in pools)
+    one, two, three = (
+        pool.verify_many([(asked(problem), answer) for problem, answer in pairs], seed=seed) for pool in pools
+    )
 
     assert one == two == three
 
 
 def test_oversized_texts_are_sent_one_by_one(traps: str) -> None:
     with VerifierPool(traps) as pool:
-        verdicts = pool.verify_many([("a", "long" * 100_000), ("b", "more" * 100_000), ("c", "")])
+        verdicts = pool.verify_many([(asked("a"), "long" * 100_000), (asked("b"), "more" * 100_000), (asked("c"), "")])
 
     assert [verdict.reason for verdict in verdicts] == ["a 0", "b 0", "c 0"]
 
 
 def test_the_seed_reaches_the_worker(traps: str) -> None:
     with VerifierPool(traps) as pool:
-        assert pool.verify("x", "", seed=7).reason == "x 7"
+        assert pool.verify(asked("x"), "", seed=7).reason == "x 7"
 
 
 def test_an_invalid_problem_is_undecided(pools: list[VerifierPool]) -> None:
-    verdict = pools[0].verify("x2", "x")
+    verdict = pools[0].verify(asked("x2"), "x")
 
     assert verdict.ruling is Ruling.UNDECIDED
     assert pools[0].recorded == {}, "the domain has said so, not the pool"
@@ -158,7 +169,9 @@ def test_an_invalid_problem_is_undecided(pools: list[VerifierPool]) -> None:
 )
 def test_a_crashing_answer_affects_only_itself(traps: str, answer: str, reason: str, workers: int) -> None:
     with VerifierPool(traps, workers=workers, timeout_s=0.2) as pool:
-        verdicts = pool.verify_many([("a", ""), ("b", answer), ("c", ""), ("d", answer), ("e", "")])
+        verdicts = pool.verify_many(
+            [(asked("a"), ""), (asked("b"), answer), (asked("c"), ""), (asked("d"), answer), (asked("e"), "")]
+        )
 
     assert [verdict.ruling for verdict in verdicts] == ["CORRECT", "UNDECIDED", "CORRECT", "UNDECIDED", "CORRECT"]
     assert {verdicts[1].reason, verdicts[3].reason} == {reason}
@@ -167,7 +180,7 @@ def test_a_crashing_answer_affects_only_itself(traps: str, answer: str, reason: 
 
 def test_a_failed_pair_is_retried_once(traps: str, tmp_path: Path) -> None:
     with VerifierPool(traps) as pool:
-        verdicts = pool.verify_many([("a", ""), ("b", f"once {tmp_path / 'seen'}"), ("c", "")])
+        verdicts = pool.verify_many([(asked("a"), ""), (asked("b"), f"once {tmp_path / 'seen'}"), (asked("c"), "")])
 
     assert [verdict.reason for verdict in verdicts] == ["a 0", "b 0", "c 0"]
     assert pool.recorded == {}
@@ -175,11 +188,11 @@ def test_a_failed_pair_is_retried_once(traps: str, tmp_path: Path) -> None:
 
 def test_recorded_verdicts_are_replayed(traps: str) -> None:
     with VerifierPool(traps, timeout_s=0.2) as pool:
-        first = pool.verify_many([("a", "die"), ("b", "hang")], seed=3)
+        first = pool.verify_many([(asked("a"), "die"), (asked("b"), "hang")], seed=3)
     saved = json.loads(json.dumps(pool.recorded))
     with VerifierPool(traps, timeout_s=1000, recorded=saved) as resumed:
         pids = resumed.pids
-        again = resumed.verify_many([("a", "die"), ("b", "hang")], seed=3)
+        again = resumed.verify_many([(asked("a"), "die"), (asked("b"), "hang")], seed=3)
         assert resumed.pids == pids
 
     assert again == first
@@ -188,15 +201,15 @@ def test_recorded_verdicts_are_replayed(traps: str) -> None:
 
 def test_recorded_verdicts_depend_on_the_seed(traps: str) -> None:
     with VerifierPool(traps, recorded={json.dumps(["a", "", 1]): {"reason": "it hung"}}) as pool:
-        assert pool.verify("a", "", seed=1).reason == "it hung"
-        assert pool.verify("a", "", seed=2).is_correct
+        assert pool.verify(asked("a"), "", seed=1).reason == "it hung"
+        assert pool.verify(asked("a"), "", seed=2).is_correct
 
 
 def test_a_killed_idle_worker_loses_no_verdict(traps: str) -> None:
     with VerifierPool(traps) as pool:
         pool._workers[0].process.kill()
         pool._workers[0].process.join()
-        assert pool.verify("x", "").is_correct
+        assert pool.verify(asked("x"), "").is_correct
         assert pool.recorded == {}
 
 
@@ -253,7 +266,7 @@ class Served:
         self.given = (theirs, life)
 
     def say(self, *answers: str) -> list[list[str]]:
-        self.pipe.send_bytes(json.dumps([5, [["x", answer] for answer in answers]]).encode())
+        self.pipe.send_bytes(json.dumps([5, [["x", "traps", "x", None, answer] for answer in answers]]).encode())
         reply: list[list[str]] = json.loads(self.pipe.recv_bytes())
         return reply
 

@@ -12,7 +12,7 @@ import hashlib
 import re
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration import (
     canonical,
@@ -31,9 +31,9 @@ from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from everlearn.domains.contract import ExactProof
+    from everlearn.domains.plugin import ExactProof
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -45,16 +45,19 @@ class Integration:
     moves = moves.MOVES
     equivalence_scheme = equivalence.SCHEME
 
-    def problem(self, statement: str, *, id: str | None = None) -> Problem:  # noqa: A002 (the field's own name)
-        """Return the statement as a problem: as it is, or in the strict grammar if it is in usual notation.
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        """Return the problem of a row: its statement as it is, or in the strict grammar if it is in usual notation.
 
         Raises:
             GrammarError: the statement cannot be read, exceeds a limit, or is defined nowhere, as 1/0 is.
         """
-        strict = read_statement(statement).text
+        strict = read_statement(row["statement"]).text
         check_defined(parse(strict))
-        named = id or hashlib.sha256(canonical.canonical(strict).encode()).hexdigest()[:16]
-        return Problem(id=named, domain=self.name, statement=strict)
+        return self._named(strict)
+
+    def question(self, problem: Problem) -> str:
+        """Return the task in words."""
+        return f"Find an antiderivative of {problem.statement} with respect to x."
 
     def canonical(self, statement: str) -> str:
         """Return text that is equal for equal problems."""
@@ -64,44 +67,40 @@ class Integration:
         """Return a key that is equal for integrands that are proportional as functions: see `equivalence.py`."""
         return equivalence.equivalence(read_statement(statement).text)
 
-    def verify(self, statement: str, answer: str, *, seed: int = 0) -> Verdict:
+    def verify(self, problem: Problem, answer: str, *, seed: int = 0) -> Verdict:
         """Judge an answer, fast, in double precision where that is safe."""
-        return _judge(partial(numeric_verifier.verify, seed=seed), statement, answer)
+        return _judge(partial(numeric_verifier.verify, seed=seed), problem.statement, answer)
 
-    def recheck(self, statement: str, answer: str, *, digits: int = 50) -> Verdict:
+    def recheck(self, problem: Problem, answer: str, *, digits: int = 50) -> Verdict:
         """Judge an answer again, slowly, by an independent method."""
-        return _judge(partial(recheck.recheck, digits=digits), statement, answer)
+        return _judge(partial(recheck.recheck, digits=digits), problem.statement, answer)
 
-    def prove(self, statement: str, answer: str) -> ExactProof:
+    def prove(self, problem: Problem, answer: str) -> ExactProof:
         """Prove exactly that the answer is an antiderivative, for display. May take unbounded time."""
         from everlearn.domains.integration.symbolic import prove_antiderivative  # imports SymPy
 
-        question = read_statement(statement)
+        question = read_statement(problem.statement)
         with suppress(GrammarError):  # an answer that cannot be read is never proved
             answer = strict_answer(answer, variable=question.variable)
         return prove_antiderivative(question.text, answer)
 
-    def prompt(self, statement: str, *, rng: random.Random) -> str:
-        """Return the prompt, with markers drawn from `rng`."""
-        return moves.prompt(read_statement(statement).text, rng=rng)
+    def prompt(self, statement: str, *, rng: random.Random, move: str | None = None) -> str:
+        """Return the prompt, for a variant if a move is given, with markers drawn from `rng`."""
+        return moves.prompt(read_statement(statement).text, rng=rng, move=move or "INT")
 
     def extract(self, completion: str) -> str:
         """Return the answer in a completion."""
         return moves.extract(completion)
 
-    def propose(self, statement: str, move: str, *, rng: random.Random) -> str:
-        """Return the prompt for an easier variant."""
-        return moves.prompt(read_statement(statement).text, rng=rng, move=move)
-
     def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:  # noqa: ARG002
         """Return the variant that a completion proposes, or None."""
         return moves.apply(move, prompt, completion)
 
-    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> str:
+    def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> Problem:
         """Return a random problem of the families of `like`, or a sum of `size` terms of the default families."""
         if like:
-            return similar_problems.draw_similar(rng, [problem.statement for problem in like])
-        return term_sums.draw_sum(rng, size=size)
+            return self._named(similar_problems.draw_similar(rng, [problem.statement for problem in like]))
+        return self._named(term_sums.draw_sum(rng, size=size))
 
     def size(self, statement: str) -> int:
         """Return the number of terms."""
@@ -111,6 +110,10 @@ class Integration:
         """Return the functions in the statement, `mixed` for more than two, `algebraic` for none."""
         named = sorted({*_WORD.findall(read_statement(statement).text)} & FUNCTIONS)
         return "mixed" if len(named) > 2 else "+".join(named) or "algebraic"
+
+    def _named(self, strict: str) -> Problem:
+        named = hashlib.sha256(canonical.canonical(strict).encode()).hexdigest()[:16]
+        return Problem(id=named, domain=self.name, statement=strict)
 
 
 def _judge(verify: Callable[[str, str], Verdict], statement: str, answer: str) -> Verdict:

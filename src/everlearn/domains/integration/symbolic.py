@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from everlearn.domains.contract import ExactProof
 from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
+from everlearn.domains.plugin import ExactProof
 from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:

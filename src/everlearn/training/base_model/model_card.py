@@ -50,7 +50,7 @@ def measure_ability(base: Path, *, sizes: Sequence[int] = SIZES, items: int = IT
     rates = {}
     for size in sizes:
         rng = random.Random(SEED + size)
-        problems = [domain.problem(domain.generate(rng, size=size)) for _ in range(items)]
+        problems = [domain.generate(rng, size=size) for _ in range(items)]
         measurements = measure(base, None, problems, seed=SEED, threads=1)
         rates[size] = sum(each.verdict.is_correct for each in measurements) / items
     return rates

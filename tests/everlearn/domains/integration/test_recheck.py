@@ -10,6 +10,7 @@ from everlearn.domains.integration.high_precision import HighPrecisionEvaluator,
 from everlearn.domains.integration.recheck import flat, recheck, spread
 from everlearn.problem import Ruling
 
+DOMAIN = load_domain("integration")
 POINTS = [0.3 + 0.1j, 0.7 + 0.4j, -0.6 + 1.1j, 1.7 - 0.2j]
 
 
@@ -111,6 +112,6 @@ def test_constants_almost_integer_are_detected(text: str, *, near: bool) -> None
 
 
 def test_the_domain_rechecks_at_high_precision() -> None:
-    verdict = load_domain("integration").recheck("2*x", "x^2 + 7", digits=60)
+    verdict = DOMAIN.recheck(DOMAIN.stated("2*x"), "x^2 + 7", digits=60)
     assert verdict == recheck("2*x", "x^2 + 7", digits=60)
     assert verdict.is_correct

@@ -57,7 +57,7 @@ def gradient(base: Path) -> torch.Tensor:
     run = start_run(policy, Ladder(), domain=DOMAIN, settings=SETTINGS, seed=1)
     model = policy.snapshot()
     solver = Solver(policy=policy, model=model, domain=DOMAIN)
-    groups = attempt(solver, STATEMENTS, group=4, seed=2, temperature=1.5)
+    groups = attempt(solver, list(map(DOMAIN.problem, STATEMENTS)), group=4, seed=2, temperature=1.5)
     recorded: list[torch.Tensor] = []
 
     def record(optimizer: torch.optim.Optimizer, *_: object) -> None:

@@ -151,9 +151,8 @@ def test_a_training_step_leaves_the_base_unchanged(tmp_path: Path) -> None:
     policy = load_policy(write(OTHERS["qwen2, biases"], tmp_path / "base"), rank=4)
     before = {name: tensor.clone() for name, tensor in policy.base_weights.items()}
     domain = load_domain("integration")
-    run = start_run(
-        policy, Ladder(), domain=domain, settings=LearnSettings(prompts=2, group=2), seed=0, replay=["x", "2*x"]
-    )
+    replay = [domain.problem("x"), domain.problem("2*x")]
+    run = start_run(policy, Ladder(), domain=domain, settings=LearnSettings(prompts=2, group=2), seed=0, replay=replay)
     point = train_step(run, budget_used=0.0)
     assert point.groups_sampled == 2
     assert abs(point.kl) < 1e-4

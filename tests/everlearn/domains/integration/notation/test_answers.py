@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.canonical import _normal
-from everlearn.domains.integration.domain import Integration
 from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
 from everlearn.domains.integration.notation.text_forms import read_answer, strict_answer
 from everlearn.errors import GrammarError
 from everlearn.problem import Ruling
 
+DOMAIN = load_domain("integration")
 READ: list[tuple[str, str]] = [
     ("2x", "2*x"),
     ("x**2", "x^2"),
@@ -214,7 +215,7 @@ def test_two_readings_are_refused(text: str) -> None:
 def test_what_is_no_answer_is_unreadable_and_not_right(text: str) -> None:
     started = time.process_time()
     for problem in ("2*x", "3*x^2", "x^2", "exp(x)"):
-        verdict = Integration().verify(problem, text)
+        verdict = DOMAIN.verify(DOMAIN.stated(problem), text)
         assert verdict.ruling is Ruling.UNREADABLE, verdict.reason
         assert "cannot be read" in verdict.reason
     assert time.process_time() - started < 2
@@ -223,7 +224,7 @@ def test_what_is_no_answer_is_unreadable_and_not_right(text: str) -> None:
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize(("answer", "ruling"), [("x^2", Ruling.CORRECT), ("x^3", Ruling.WRONG)])
 def test_what_stands_around_an_answer_changes_no_verdict(around: str, answer: str, ruling: Ruling) -> None:
-    verdict = Integration().verify("2*x", around.format(*[answer] * around.count("{}")))
+    verdict = DOMAIN.verify(DOMAIN.stated("2*x"), around.format(*[answer] * around.count("{}")))
 
     assert verdict.ruling is ruling, verdict.reason
 
@@ -248,10 +249,10 @@ def test_what_stands_around_an_answer_changes_no_verdict(around: str, answer: st
     ],
 )
 def test_answers_are_judged_as_a_mathematician_would(problem: str, answer: str, ruling: str) -> None:
-    domain = Integration()
+    asked = DOMAIN.stated(problem)
 
-    assert domain.verify(problem, answer).ruling == ruling
-    assert domain.recheck(problem, answer).ruling == ruling
+    assert DOMAIN.verify(asked, answer).ruling == ruling
+    assert DOMAIN.recheck(asked, answer).ruling == ruling
 
 
 def test_a_malformed_answer_is_refused_again_for_the_same_reason() -> None:
@@ -280,12 +281,12 @@ def test_what_is_read_is_in_the_strict_grammar(text: str) -> None:
 def test_reading_takes_linear_time(unit: str) -> None:
     started = time.process_time()
     for count in (8000 // len(unit), 1_000_000 // len(unit)):
-        Integration().verify("2*x", unit * count)
+        DOMAIN.verify(DOMAIN.stated("2*x"), unit * count)
 
     assert time.process_time() - started < 1
 
 
 def test_the_exact_proof_reads_usual_notation() -> None:
-    assert Integration().prove("2x", "x² + C").proved
-    assert Integration().prove("2*x", "x^2").proved
-    assert not Integration().prove("2*x", "no idea").proved
+    assert DOMAIN.prove(DOMAIN.stated("2x"), "x² + C").proved
+    assert DOMAIN.prove(DOMAIN.stated("2*x"), "x^2").proved
+    assert not DOMAIN.prove(DOMAIN.stated("2*x"), "no idea").proved

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.canonical import _normal
-from everlearn.domains.integration.domain import Integration
 from everlearn.domains.integration.grammar import ANSWER_NAMES, parse
 from everlearn.domains.integration.notation.text_forms import strict_answer
 from everlearn.errors import GrammarError
@@ -37,4 +37,4 @@ def test_every_documented_ambiguity_is_refused(written: str, why: str) -> None:
 
 @pytest.mark.parametrize(("written", "strict"), rows("Integrands"))
 def test_every_documented_integrand_is_kept_as_documented(written: str, strict: str) -> None:
-    assert Integration().problem(written).statement == strict
+    assert load_domain("integration").problem(written).statement == strict
