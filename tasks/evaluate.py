@@ -38,6 +38,7 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
             seed=settings.learn.seed,
             threads=settings.threads,
             progress=report_progress,
+            compute=settings.compute,
         )
     counts = Counter(row.verdict.ruling for row in rows)
     by_ruling = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}

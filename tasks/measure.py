@@ -77,6 +77,7 @@ def check_bytes(night: Night) -> None:
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
             base = night.settings.base_directory
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
+            command.append(night.settings.compute.device)
             done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode < 0:  # out of memory, or stopped with its parent: says nothing about the adapter
             raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
@@ -141,6 +142,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, jour
             verifiers=settings.verifiers,
             progress=report_progress,
             journal=journal,
+            compute=settings.compute,
         )
 
 
@@ -152,7 +154,15 @@ def _write_probes(night: Night, folder: Path) -> Path:
     trained = night.work.get_tree("trained", folder / "trained")
     problems = [problem for suite in load_suites(night) for problem in suite.problems[:PROBES_PER_SUITE]]
     domain, seed = load_domain(settings.domain), settings.learn.seed
-    probes = probe(settings.base_directory, trained, problems, domain=domain, seed=seed, threads=settings.threads)
+    probes = probe(
+        settings.base_directory,
+        trained,
+        problems,
+        domain=domain,
+        seed=seed,
+        threads=settings.threads,
+        compute=settings.compute,
+    )
     path = folder / "probes.jsonl"
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in probes))
     return path

@@ -30,7 +30,7 @@ from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
 from tasks.night import Night, step_task, times_of
 from tasks.open_night import end_night, inputs_of
-from tasks.write_report import report_of
+from tasks.write_report import policy_of, report_of
 
 if TYPE_CHECKING:
     from everlearn.registry.manifest import ObjectRef
@@ -134,6 +134,7 @@ def _manifest(night: Night) -> Manifest:
         metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
         decision=decision.to_dict(),
         report=report_of(night),
+        policy=policy_of(night),
     )
     run, keep = run_of(night), night.registry.put_object
     return replace(

@@ -68,6 +68,7 @@ def train_adapter(night: Night) -> None:
             trained.ladder.save(Path(folder) / "ladder.jsonl")
             _keep_used_problems(night, trained.ladder)
             work.put("rewarded", trained.rewarded.read_bytes())
+            work.put("policy", trained.policy.encode())
             work.put("ladder after", (Path(folder) / "ladder.jsonl").read_bytes())
             work.put("curve", json.dumps([asdict(point) for point in trained.curve]).encode())
             work.put_tree("trained", result)  # last: a resumed run trains again unless all of the above is there
@@ -143,6 +144,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         threads=settings.threads,
         verifiers=settings.verifiers,
         bf16=settings.learn.bf16,
+        compute=settings.compute,
     )
     journal = Journal(kept=work.parts(GROWTH), keep=segment_writer(night, GROWTH))
     return grow(job, progress=report, journal=journal)
@@ -180,6 +182,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         threads=settings.threads,
         verifiers=settings.verifiers,
         rollouts=settings.rollout_backend,
+        compute=settings.compute,
         workdir=place,
     )
     return train(job, on_step=show, on_checkpoint=keep)

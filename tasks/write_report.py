@@ -76,12 +76,18 @@ def record_of(night: Night) -> NightRecord:
         ingest=_ingest_counts(night),
         solved=_solved_items(night),
         own_items=own_items(item_metrics(night)),
+        policy=policy_of(night),
     )
 
 
 def report_of(night: Night) -> ObjectRef:
     """Return the report's object."""
     return ObjectRef(**json.loads(night.work.get("report")))
+
+
+def policy_of(night: Night) -> str | None:
+    """Return which policy trained and why. None where an older revision trained."""
+    return night.work.get("policy").decode() if night.work.has("policy") else None
 
 
 def _solved_items(night: Night) -> tuple[SolvedItem, ...]:

@@ -59,6 +59,7 @@ def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[
             seed=settings.learn.seed,
             threads=settings.threads,
             progress=progress,
+            compute=settings.compute,
         )
 
 
@@ -100,6 +101,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             seed=settings.learn.seed,
             threads=settings.threads,
             bf16=settings.learn.bf16,
+            compute=settings.compute,
         )
         return grow(job, progress=progress)
 

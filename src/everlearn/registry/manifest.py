@@ -46,6 +46,7 @@ class Manifest:
     decision                 the gate's decision as JSON
     metrics                  finite numbers
     report, provenance, bom  documents about the version (SLSA, CycloneDX), kept with it but never delivered
+    policy                   which forward pass trained it and why, in one line; None in manifests of older revisions
     memory                   problems that guard what its line has learned (`data.memory_suite`), kept in the same way
 
     Raises:
@@ -66,6 +67,7 @@ class Manifest:
     provenance: ObjectRef | None = None
     bom: ObjectRef | None = None
     memory: ObjectRef | None = None
+    policy: str | None = None
 
     def __post_init__(self) -> None:
         """Check the file names."""
@@ -78,7 +80,7 @@ class Manifest:
     def to_content(self) -> dict[str, Any]:
         """Return the manifest as JSON values. Absent optional fields are left out, so that old digests stay the same."""
         content = asdict(self) | {"created": self.created.isoformat()}
-        for name in ADDED_LATER:
+        for name in (*ADDED_LATER, "policy"):
             if content[name] is None:
                 del content[name]
         documents = (content.get(name) or {} for name in ("report", *ADDED_LATER))

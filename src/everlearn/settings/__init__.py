@@ -22,9 +22,10 @@ from everlearn.settings.sections import (
     SigningSettings,
     StoreSettings,
 )
-from everlearn.settings.training_sections import LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings.training_sections import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
 
 __all__ = [
+    "ComputeSettings",
     "DataSettings",
     "GateSettings",
     "IngestSettings",

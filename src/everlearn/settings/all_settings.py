@@ -18,7 +18,7 @@ from everlearn.settings.sections import (
     SigningSettings,
     StoreSettings,
 )
-from everlearn.settings.training_sections import LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings.training_sections import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
 
 Profile = Literal["quick", "nightly"]
 
@@ -43,6 +43,7 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()
     serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
+    compute: ComputeSettings = ComputeSettings()
     data: DataSettings = DataSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()

@@ -10,6 +10,36 @@ from pydantic import Field, model_validator
 from everlearn.settings.sections import Section
 
 
+class ComputeSettings(Section):
+    """What the base model runs on (docs/learner.md). Part of the cycle's key where not the default."""
+
+    policy: Literal["auto", "fast", "hub"] = Field(
+        default="auto",
+        description=(
+            "`fast`: own forward pass, for plain Llamas on a CPU in float32. `hub`: transformers, for any model and "
+            "device. `auto`: the fast one where it gives the numbers of transformers."
+        ),
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="`cpu`, `cuda` or one GPU such as `cuda:1`. `auto`: a GPU where there is one.",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Type of the base's weights in the hub policy; `auto`: as they are stored. Adapters are in float32.",
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        default="auto", description="Attention of the hub policy, as transformers names it."
+    )
+
+    @model_validator(mode="after")
+    def _fast_needs_a_cpu(self) -> Self:
+        if self.policy == "fast" and (self.device not in {"auto", "cpu"} or self.dtype == "bfloat16"):
+            raise ValueError("policy: fast computes in float32 on a CPU: unset device and dtype, or policy")
+        return self
+
+
 class LadderSettings(Section):
     """The ladder of easier variants that the model derives from new problems. Part of the cycle's key."""
 

@@ -125,7 +125,7 @@ def _restore_tensors(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None
             tensor.copy_(tensors[f"{index}.weight"])
             run.good[index] = tensors[f"{index}.good"]
             state = {
-                name.split(".", 1)[1]: value.clone()
+                name.split(".", 1)[1]: value.to(tensor.device if value.ndim else "cpu", copy=True)
                 for name, value in tensors.items()
                 if name.startswith(f"{index}.") and not name.endswith((".weight", ".good"))
             }

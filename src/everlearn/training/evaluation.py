@@ -1,4 +1,4 @@
-"""Measure a policy on a suite: one greedy answer to each problem, decoded in float32 and verified."""
+"""Measure a policy on a suite: one greedy answer to each problem, verified. The fast policy decodes it in float32."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Problem
+    from everlearn.settings import ComputeSettings
 
 __all__ = ["measure"]
 
@@ -35,6 +36,7 @@ def measure(
     verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     journal: Journal | None = None,
+    compute: ComputeSettings | None = None,
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order.
 
@@ -47,7 +49,7 @@ def measure(
     """
     torch.set_num_threads(threads)
     journal = journal or Journal()
-    policy = load_policy(base, adapter)
+    policy = load_policy(base, adapter, compute=compute)
     model = policy.snapshot()
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
     measured: dict[int, Measurement] = {}

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from everlearn.ladder.tree import CurvePoint, Ladder  # noqa: TC001
 from everlearn.problem import Problem  # noqa: TC001
-from everlearn.settings import LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class GrowthJob:
     """Input of growing a ladder: the policy (`base` and `adapter`), the root problems, and the settings.
 
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
-    in training: None means what is faster on this CPU. `verifiers` are processes; with 0 this process judges.
+    in training: None means what is faster on this CPU. `compute` chooses policy and device. `verifiers` are processes; with 0 this process judges.
     """
 
     base: Path
@@ -32,6 +32,7 @@ class GrowthJob:
     forbidden: frozenset[str] = frozenset()
     verifiers: int = 0
     bf16: bool | None = None
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,8 @@ class TrainingJob:
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
     in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
-    `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers
-    that sample the answers; without any, this process decodes. Checkpoints and results are written to `workdir`.
+    `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers that sample the answers; without
+    any, this process decodes. `compute` chooses policy and device. Checkpoints and results are written to `workdir`.
     """
 
     base: Path
@@ -58,6 +59,7 @@ class TrainingJob:
     forbidden: frozenset[str] = frozenset()
     verifiers: int = 0
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def save(self, path: Path) -> Path:
         """Write the job as JSON, for another process to load."""
@@ -78,7 +80,7 @@ def load_job(path: Path) -> TrainingJob:
 class Trained:
     """Result of a training: the adapter's directory, the ladder with pass rates after it, and the learning curve.
 
-    `rewarded` is a JSONL file of `{"statement", "answer"}`. `cpu_seconds` counts this process and its children.
+    `rewarded` is a JSONL file of `{"statement", "answer"}`. `policy` says which forward pass trained and why. `cpu_seconds` counts this process and its children.
     """
 
     adapter: Path
@@ -86,3 +88,4 @@ class Trained:
     curve: tuple[CurvePoint, ...]
     rewarded: Path
     cpu_seconds: float
+    policy: str

@@ -52,7 +52,7 @@ def grow(
     keep_freed_memory()
     torch.set_num_threads(job.threads)
     domain = load_domain(job.roots[0].domain)
-    policy = load_policy(job.base, job.adapter)
+    policy = load_policy(job.base, job.adapter, compute=job.compute)
     model = policy.snapshot(bf16=use_bf16(job.bf16))
     ladder = plant([root.statement for root in job.roots], domain=domain, forbidden=job.forbidden)
     with judging(domain.name, verifiers=job.verifiers) as judges:

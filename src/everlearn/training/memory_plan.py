@@ -8,10 +8,10 @@ training that is resumed elsewhere has to give the same result.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from everlearn.training.models.any_causal_lm import TransformersModel
+from everlearn.training.models.hub import HubModel
 
 if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
@@ -59,8 +59,8 @@ def bytes_per_token(model: Model, *, prompt_share: float, checkpointing: bool = 
     before and after rotation, keys and values of the prompt once more for each answer, four of the MLP's. Attention
     scores are not counted. With checkpointing, each layer holds its input, and one layer at a time all of this.
     """
-    if isinstance(model, TransformersModel):
-        return model.bytes_per_token(prompt_share=prompt_share)
+    if isinstance(model, HubModel):
+        return replace(model, checkpointing=checkpointing).bytes_per_token(prompt_share=prompt_share)
     width, inner = model.head.shape[1], model.weights["model.layers.0.mlp.up_proj.weight"].shape[0]
     narrow = model.head.element_size()
     queries = model.shape.heads * model.shape.head_dim

@@ -13,24 +13,35 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import distributed
 
 from everlearn.training.engines import collectives
 from everlearn.training.job import load_job
+from everlearn.training.models.policy import device_of
 from everlearn.training.trainer import train
 
 
 def main(path: Path) -> None:
     """Join the process group, train, and print progress and result."""
-    distributed.init_process_group(collectives.BACKEND)
+    job = load_job(path)
+    device = device_of(job.compute)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(collectives.backend_of(device))
     trained = train(
-        load_job(path),
+        job,
         on_step=lambda point, steps: _print_message(point=asdict(point), steps=steps),
         on_checkpoint=lambda checkpoint: _print_message(checkpoint=str(checkpoint)),
     )
     if collectives.rank() == 0:
         trained.ladder.save(path.parent / "after.jsonl")
-    result = {"adapter": str(trained.adapter), "rewarded": str(trained.rewarded), "cpu_seconds": trained.cpu_seconds}
+    result = {
+        "adapter": str(trained.adapter),
+        "rewarded": str(trained.rewarded),
+        "cpu_seconds": trained.cpu_seconds,
+        "policy": trained.policy,
+    }
     _print_message(trained=result | {"curve": [asdict(point) for point in trained.curve]})
     distributed.destroy_process_group()
 

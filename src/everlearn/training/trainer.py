@@ -77,7 +77,8 @@ def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnC
 def _prepare(job: TrainingJob) -> TrainingRun:
     """Return a run at step 0 or at the newest checkpoint."""
     domain = load_domain(job.domain)
-    policy = load_policy(job.base, job.adapter, rank=job.settings.rank, alpha=job.settings.alpha, seed=job.seed)
+    given = job.settings
+    policy = load_policy(job.base, job.adapter, rank=given.rank, alpha=given.alpha, seed=job.seed, compute=job.compute)
     run = start_run(
         policy,
         job.ladder.copy(),
@@ -141,4 +142,11 @@ def _save_result(run: TrainingRun, workdir: Path, *, cpu: float) -> Trained:
     if collectives.rank() == 0:
         rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
         run.policy.save(adapter)
-    return Trained(adapter=adapter, ladder=run.ladder, curve=tuple(run.curve), rewarded=rewarded, cpu_seconds=cpu)
+    return Trained(
+        adapter=adapter,
+        ladder=run.ladder,
+        curve=tuple(run.curve),
+        rewarded=rewarded,
+        cpu_seconds=cpu,
+        policy=run.policy.chosen,
+    )

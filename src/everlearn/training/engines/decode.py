@@ -1,8 +1,9 @@
 """Local decoding with a static KV cache: prompts are computed once a group, all answers are sampled in one batch.
 
 The rotated keys and values of a prompt are read by its whole group in one matrix product; those of the answers are in
-float32 tensors, allocated once. Finished groups leave the batch. Each row draws one random number a token from its own
-seed, so that a rollout depends neither on the rest of the batch nor on the number of processes.
+float32 tensors, allocated once (a model of transformers uses its own cache, `hub_decoder`). Finished groups leave the
+batch. Each row draws one random number a token from its own seed, on the CPU, so that a rollout depends neither on the
+rest of the batch nor on the number of processes or the kind of device.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from everlearn.training.models.any_causal_lm import TransformersDecoder, TransformersModel
+from everlearn.training.engines.hub_decoder import HubDecoder
+from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Llama, Model, positions_of, rotation
 
 if TYPE_CHECKING:
@@ -50,16 +52,17 @@ def decode(
     of its prompt.
     """
     decoder = (
-        TransformersDecoder(model, prompts, group=group)
-        if isinstance(model, TransformersModel)
+        HubDecoder(model, prompts, group=group)
+        if isinstance(model, HubModel)
         else _LlamaDecoder(model, prompts, group=group, limit=limit, copying=copying)
     )
     generators = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-    rows = torch.arange(len(prompts) * group)
-    tokens = torch.full((len(rows), limit), model.pad)
-    scores = torch.zeros(len(rows), limit)
-    token = torch.tensor([prompt[-1] for prompt in prompts]).repeat_interleave(group)
-    alive = torch.ones(len(rows), dtype=torch.bool)
+    device = model.device
+    rows = torch.arange(len(prompts) * group, device=device)
+    tokens = torch.full((len(rows), limit), model.pad, device=device)
+    scores = torch.zeros(len(rows), limit, device=device)
+    token = torch.tensor([prompt[-1] for prompt in prompts], device=device).repeat_interleave(group)
+    alive = torch.ones(len(rows), dtype=torch.bool, device=device)
     drawn = torch.zeros(0)
     for step in range(limit):
         if step % BLOCK == 0:
@@ -70,7 +73,7 @@ def decode(
                     kept_rows = keep.repeat_interleave(group)
                     rows, token, alive = rows[kept_rows], token[kept_rows], alive[kept_rows]
             if generators is not None:
-                drawn = torch.from_numpy(np.stack([generators[row].random(BLOCK) for row in rows.tolist()]))
+                drawn = torch.from_numpy(np.stack([generators[row].random(BLOCK) for row in rows.tolist()])).to(device)
         logp = torch.log_softmax(decoder.advance(token, step) / temperature, dim=-1)
         choice = logp.argmax(dim=-1) if generators is None else _pick(logp, drawn[:, step % BLOCK])
         token = torch.where(alive, choice, model.pad)

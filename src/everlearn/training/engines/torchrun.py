@@ -66,6 +66,7 @@ def run_processes(
         curve=tuple(map(point_of, result["curve"])),
         rewarded=Path(result["rewarded"]),
         cpu_seconds=result["cpu_seconds"],
+        policy=result["policy"],
     )
 
 

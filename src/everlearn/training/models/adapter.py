@@ -22,8 +22,12 @@ UNSUPPORTED = ("alpha_pattern", "rank_pattern", "use_dora", "use_rslora")
 """Settings of peft under which an adapter is more than `lora_alpha / r * B @ A`."""
 
 
-def save_adapter(directory: Path, lora: Mapping[str, LoraPair], *, rank: int, alpha: int) -> Path:
+def save_adapter(
+    directory: Path, lora: Mapping[str, LoraPair], *, rank: int, alpha: int, transposed: bool = False
+) -> Path:
     """Write A and B of each module, and the settings that `peft.PeftModel.from_pretrained` needs.
+
+    `transposed` says that the base's weights are (in, out), as GPT-2's are.
 
     Raises:
         OSError: the disk is full, or the directory cannot be written.
@@ -38,6 +42,7 @@ def save_adapter(directory: Path, lora: Mapping[str, LoraPair], *, rank: int, al
     # safetensors' own save_file reports a full disk by an error of its own instead of OSError.
     (directory / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
     config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", inference_mode=True)
+    config.fan_in_fan_out = transposed
     # A list, since peft writes a set in an order that differs from process to process: equal adapters, equal bytes.
     config.target_modules = sorted({name.rsplit(".", 1)[1] for name in lora})
     config.save_pretrained(str(directory))

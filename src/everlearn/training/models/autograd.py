@@ -16,8 +16,8 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch.autograd.function import FunctionCtx
 
-CHUNK_SCORES = 1 << 22
-"""Scores computed at a time: 16 MB, which fit into a CPU's cache."""
+CHUNK_SCORES, CHUNK_SCORES_GPU = 1 << 22, 1 << 26
+"""Scores computed at a time: 16 MB, which fit into a CPU's cache; on other devices enough to occupy them."""
 
 
 def adapted_linear(
@@ -27,13 +27,23 @@ def adapted_linear(
     return cast("torch.Tensor", _AdaptedLinear.apply(x, merged, a, b, scale))  # type: ignore[no-untyped-call]
 
 
+def add_lora(x: torch.Tensor, output: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """(…, in), (…, out) -> (…, out): output + scale * x @ A^T @ B^T in float32, then in the dtype of `output`."""
+    return cast("torch.Tensor", _AddedLora.apply(x, output, a, b, scale))  # type: ignore[no-untyped-call]
+
+
 def chosen_logprobs(
-    hidden: torch.Tensor, head: torch.Tensor, chosen: torch.Tensor, *, temperature: float
+    hidden: torch.Tensor,
+    head: torch.Tensor,
+    chosen: torch.Tensor,
+    *,
+    temperature: float,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """(rows, width), (vocabulary, width), (rows,) -> (rows,): log-probability of each row's chosen token, in float32."""
     if head.requires_grad:  # pretraining trains the head, too, and the vocabulary is small
         return -functional.cross_entropy(functional.linear(hidden, head) / temperature, chosen, reduction="none")
-    return cast("torch.Tensor", _ChosenLogprobs.apply(hidden, head, chosen, temperature))  # type: ignore[no-untyped-call]
+    return cast("torch.Tensor", _ChosenLogprobs.apply(hidden, head, chosen, temperature, bias))  # type: ignore[no-untyped-call]
 
 
 def rotate(x: torch.Tensor, cos_sin: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -85,23 +95,49 @@ class _AdaptedLinear(torch.autograd.Function):
         return gradient @ merged, None, ctx.scale * for_a.to(a.dtype), ctx.scale * for_b.to(b.dtype), None
 
 
+class _AddedLora(torch.autograd.Function):
+    @staticmethod
+    def forward(  # noqa: PLR0917 - autograd's signature
+        ctx: Any, x: torch.Tensor, output: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        inner = x.flatten(0, -2).float() @ a.T
+        ctx.save_for_backward(x, inner, a, b)
+        ctx.scale = scale
+        added = torch.addmm(output.flatten(0, -2).float(), inner, b.T, alpha=scale)
+        return added.to(output.dtype).view(output.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, inner, a, b = ctx.saved_tensors
+        flat = gradients[0].flatten(0, -2).float()
+        reduced = ctx.scale * (flat @ b)
+        for_x = (reduced @ a).to(x.dtype).view(x.shape) if ctx.needs_input_grad[0] else None
+        return for_x, gradients[0], reduced.T @ x.flatten(0, -2).float(), ctx.scale * (flat.T @ inner), None
+
+
 class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, head: torch.Tensor, chosen: torch.Tensor, temperature: float
+    def forward(  # noqa: PLR0917 - autograd's signature
+        ctx: Any,
+        hidden: torch.Tensor,
+        head: torch.Tensor,
+        chosen: torch.Tensor,
+        temperature: float,
+        bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        chosen_scores = torch.empty(len(hidden))
+        device = hidden.device
+        chosen_scores = torch.empty(len(hidden), device=device)
         needs_gradient = ctx.needs_input_grad[0]
         # The gradient of log p(chosen) is (onehot - p) @ head: computed here, where p exists anyway.
-        slope = torch.empty(hidden.shape) if needs_gradient else torch.empty(0)
-        step = max(1, CHUNK_SCORES // len(head))
+        slope = torch.empty(hidden.shape if needs_gradient else 0, dtype=hidden.dtype, device=device)
+        step = max(1, (CHUNK_SCORES if device.type == "cpu" else CHUNK_SCORES_GPU) // len(head))
         for start in range(0, len(hidden), step):
             part = slice(start, start + step)
-            scores = functional.linear(hidden[part].to(head.dtype), head).float() / temperature
+            scores = functional.linear(hidden[part].to(head.dtype), head, bias).float() / temperature
             logs = torch.log_softmax(scores, dim=-1)
             chosen_scores[part] = logs.gather(1, chosen[part, None])[:, 0]
             if needs_gradient:
-                pull = logs.exp_().neg_().scatter_add_(1, chosen[part, None], torch.ones(len(logs), 1))
+                pull = logs.exp_().neg_().scatter_add_(1, chosen[part, None], torch.ones(len(logs), 1, device=device))
                 slope[part] = (pull.to(head.dtype) @ head).float() / temperature
         ctx.save_for_backward(slope)
         return chosen_scores
@@ -109,4 +145,4 @@ class _ChosenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (slope,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return slope * gradients[0][:, None], None, None, None
+        return slope * gradients[0][:, None].to(slope.dtype), None, None, None, None

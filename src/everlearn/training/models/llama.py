@@ -3,7 +3,7 @@
 Supports rotary attention, RMS norms, SwiGLU, grouped KV heads, a tied or untied head. A LoRA adapter is merged into new
 weights `W + scale * B @ A`, so that the base is never changed; where A and B are trained, `adapter` holds them and
 autograd.py their gradients. Does not support biases, sliding windows and scaled rotary embeddings: `geometry` names what
-is unsupported, and such models run in any_causal_lm.py.
+is unsupported, and such models run in hub.py.
 
 A batch is a set of *groups*: `prompts` (groups, prompt tokens) and, for each, answers that share its keys and values,
 computed once (`Prefix`).
@@ -20,8 +20,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from everlearn.errors import ModelError
-from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.autograd import adapted_linear, chosen_logprobs, rotate
+from everlearn.training.models.hub import HubModel
 from everlearn.training.models.marked_llama import MarkedLlamaConfig, marked_positions
 
 if TYPE_CHECKING:
@@ -139,6 +139,16 @@ class Llama:
         return self.shape.pad
 
     @property
+    def is_transposed(self) -> bool:
+        """Whether the weights of adapted layers are (in, out)."""
+        return False
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.head.device
+
+    @property
     def vocabulary(self) -> int:
         """The number of tokens in the vocabulary."""
         return len(self.weights["model.embed_tokens.weight"])
@@ -222,8 +232,8 @@ class Llama:
         return self.norm(x, "model.norm.weight")
 
 
-Model = Llama | TransformersModel
-"""A forward pass: our own for plain Llamas, else transformers'."""
+Model = Llama | HubModel
+"""A forward pass: our own for plain Llamas on a CPU, else that of transformers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +266,7 @@ def token_logprobs(
 
     `answers` holds the same number of answers for each prompt, ordered by prompt.
     """
-    if isinstance(model, TransformersModel):
+    if isinstance(model, HubModel):
         return model.token_logprobs(prompts, answers, temperature=temperature)
     times = len(answers) // len(prompts)
     starts = [prompt[-1] for prompt in prompts for _ in range(times)]

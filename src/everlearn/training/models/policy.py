@@ -1,14 +1,14 @@
-"""A policy: the frozen base model and one LoRA adapter, as tensors that a forward pass uses.
+"""Load a base model, choose the policy that can run it, and put an adapter on it.
 
-The base's weights are read once through `AutoModelForCausalLM` and never written. The adapter (Hu et al. 2021,
-arXiv 2106.09685) is a pair A (rank, in), B (out, rank) for each linear layer; `merged` adds them to new tensors, so
-that rounding errors do not accumulate.
+The fast policy is used for a plain Llama on a CPU in float32, if it gives the numbers of transformers; the hub policy
+for everything else (`adapted_base`). The setting `compute.policy` forces one. Which one and why is logged.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,138 +16,210 @@ import torch
 from safetensors import SafetensorError
 
 from everlearn.errors import ModelError
-from everlearn.training.models.adapter import load_adapter, pair_of, save_adapter
-from everlearn.training.models.any_causal_lm import TransformersModel, adapted_modules
+from everlearn.settings import ComputeSettings
+from everlearn.training.models.adapted_base import FastPolicy, HubPolicy, Policy
+from everlearn.training.models.adapter import load_adapter, pair_of
 from everlearn.training.models.fingerprint import damaged, model_directory
-from everlearn.training.models.llama import Llama, Model, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
+from everlearn.training.models.llama import Llama, geometry, require_known_weights, token_logprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+    from types import ModuleType
 
     from transformers import PreTrainedTokenizerBase
 
     from everlearn.training.models.adapter import LoraPair
+    from everlearn.training.models.llama import Model
+
+__all__ = ["LoadedBase", "Policy", "device_of", "load_base", "load_policy"]
 
 LOG = logging.getLogger("everlearn.learn")
 PARITY_TOKENS, PARITY_NATS = 24, 1e-3
-"""Tokens on which the two forward passes are compared, and the nats by which they may differ in float32."""
+"""Tokens on which two forward passes are compared, and the nats by which they may differ in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """The unmodified base model (float32), adapter pairs by module name, and the tokenizer."""
+class LoadedBase:
+    """A base model in memory, without an adapter. It may carry several policies at once, since none changes it.
 
-    base_model: Model
+    `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason.
+    """
+
+    model: Model
     tokenizer: PreTrainedTokenizerBase
-    lora: dict[str, LoraPair]
-    rank: int
-    alpha: int
+    targets: Mapping[str, tuple[int, int]]
+    chosen: str
 
-    @property
-    def base_weights(self) -> Mapping[str, torch.Tensor]:
-        """The base's weights by name."""
-        return self.base_model.weights
+    def policy(self, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0) -> Policy:
+        """Return the base with the adapter at `adapter`, or with a fresh one of that rank that changes nothing yet.
 
-    @property
-    def end(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt."""
-        return list(self.tokenizer(text).input_ids)
-
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of a completion, without special tokens."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    @torch.no_grad()
-    def snapshot(self, *, bf16: bool = False) -> Model:
-        """Return base plus adapter as a copy for decoding, in float32 or rounded to bfloat16."""
-        scale = self.alpha / self.rank
-        weights = dict(self.base_weights)
-        for name, (a, b) in self.lora.items():
-            weights[f"{name}.weight"] = torch.addmm(self.base_weights[f"{name}.weight"], b, a, alpha=scale)
-        if bf16:
-            weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
-        return replace(self.base_model, weights=weights)
-
-    def trained(self, merged: Model, *, checkpointing: bool = False) -> Model:
-        """Return `merged` with gradients to A and B, with or without activation checkpointing."""
-        return replace(merged, adapter=self.lora, scale=self.alpha / self.rank, checkpointing=checkpointing)
-
-    def parameters(self) -> list[torch.Tensor]:
-        """Return the trained tensors: A and B of each module, in a fixed order."""
-        return [tensor for name in sorted(self.lora) for tensor in self.lora[name]]
-
-    def save(self, directory: Path) -> Path:
-        """Write the adapter in peft's format."""
-        return save_adapter(directory, self.lora, rank=self.rank, alpha=self.alpha)
+        Raises:
+            ModelError: the adapter does not fit the base.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        if adapter is not None:
+            config, tensors = load_adapter(adapter)
+            rank, alpha = config.r, config.lora_alpha
+        generator = torch.Generator().manual_seed(seed)
+        lora = {}
+        for name, (out, into) in self.targets.items():
+            if adapter is None:
+                a, b = _fresh_pair(out, into, rank=rank, generator=generator)
+            else:
+                a, b = pair_of(tensors, name, shape=(out, into), rank=rank, adapter=adapter)
+            lora[name] = (a.to(self.model.device).requires_grad_(), b.to(self.model.device).requires_grad_())
+        given: dict[str, Any] = {"lora": lora, "rank": rank, "alpha": alpha, "chosen": self.chosen}
+        if isinstance(self.model, Llama):
+            return FastPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
+        return HubPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
 
 
-def load_policy(base: Path, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0) -> Policy:
-    """Return the base with the adapter at `adapter`, or with a fresh one of that rank that changes nothing yet.
+def _fresh_pair(out: int, into: int, *, rank: int, generator: torch.Generator) -> LoraPair:
+    """Return Kaiming-uniform A and zero B as in peft, but from our own generator: the seed decides every bit."""
+    bound = 1 / math.sqrt(into)
+    return torch.empty(rank, into).uniform_(-bound, bound, generator=generator), torch.zeros(out, rank)
+
+
+def load_policy(
+    base: Path,
+    adapter: Path | None = None,
+    *,
+    rank: int = 16,
+    alpha: int = 32,
+    seed: int = 0,
+    compute: ComputeSettings | None = None,
+) -> Policy:
+    """Return `load_base(base).policy(adapter, …)`. Raises ModelError as both do."""
+    return load_base(base, compute=compute).policy(adapter, rank=rank, alpha=alpha, seed=seed)
+
+
+def load_base(base: Path, *, compute: ComputeSettings | None = None) -> LoadedBase:
+    """Return the base model, by the forward pass that the settings and the architecture allow.
 
     Raises:
-        ModelError: the base is missing, damaged or without linear layers, or the adapter does not fit it.
+        ModelError: the base is missing, damaged or without linear layers, the device is not there, or the fast policy
+            is demanded for a base that it cannot run.
     """
-    module, tokenizer = _load_base(base)
-    base_model = _choose_forward_pass(module, base=base)
-    tensors: dict[str, torch.Tensor] = {}
-    if adapter is not None:
-        config, tensors = load_adapter(adapter)
-        rank, alpha = config.r, config.lora_alpha
-    generator = torch.Generator().manual_seed(seed)
-    lora = {}
-    for name in adapted_modules(module):
-        out, into = base_model.weights[f"{name}.weight"].shape
-        if adapter is None:
-            # Kaiming-uniform A and zero B as in peft, but from our own generator: the seed decides every bit.
-            bound = 1 / math.sqrt(into)
-            a, b = torch.empty(rank, into).uniform_(-bound, bound, generator=generator), torch.zeros(out, rank)
-        else:
-            a, b = pair_of(tensors, name, shape=(out, into), rank=rank, adapter=adapter)
-        lora[name] = (a.requires_grad_(), b.requires_grad_())
-    return Policy(base_model=base_model, tokenizer=tokenizer, lora=lora, rank=rank, alpha=alpha)
+    compute = compute or ComputeSettings()
+    model_directory(base)
+    device = device_of(compute)
+    reason = _reason_against_fast(compute, device)
+    if reason is None:
+        loaded = _load_fast(base)
+        if isinstance(loaded, LoadedBase):
+            LOG.info("%s: %s", base.name, loaded.chosen)
+            return loaded
+        reason = loaded
+    if compute.policy == "fast":
+        raise ModelError(f"base model {base.name} cannot run in the fast policy ({reason}): unset compute.policy")
+    hub = _load_hub(base, compute=compute, device=device, reason=reason)
+    LOG.info("%s: %s", base.name, hub.chosen)
+    return hub
 
 
-def _load_base(base: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+def device_of(compute: ComputeSettings) -> torch.device:
+    """Return the device of the settings. Of several processes of a training, each gets another GPU.
 
-    logging.disable_progress_bar()
+    Raises:
+        ModelError: it is a GPU that is not there.
+    """
+    name, there = compute.device, torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if there else "cpu"
+    if name == "cuda":
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % max(1, there)}"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= there:
+        raise ModelError(f"compute.device is {compute.device}, but torch sees {there} GPUs here: set another device")
+    return device
+
+
+def _reason_against_fast(compute: ComputeSettings, device: torch.device) -> str | None:
+    if compute.policy == "hub":
+        return "as set"
+    if device.type != "cpu":
+        return "on a GPU"
+    return None if compute.dtype in {"auto", "float32"} else f"in {compute.dtype}"
+
+
+def _load_fast(base: Path) -> LoadedBase | str:
+    """Return the base for our own forward pass, or the reason why that cannot run it."""
+    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, local_files_only=True))
     try:
-        module = AutoModelForCausalLM.from_pretrained(model_directory(base), dtype=torch.float32, local_files_only=True)
-        return module, AutoTokenizer.from_pretrained(base, local_files_only=True)
+        shape = geometry(config)
+        require_known_weights(_weight_names(config))  # before gigabytes are read
+    except ModelError as error:
+        return str(error)
+    module, tokenizer = _load_module(base, dtype=torch.float32)
+    ours = Llama({name: tensor.detach() for name, tensor in module.state_dict().items()}, shape)
+    try:
+        gap = _parity_gap(module, ours)
+    except KeyError as error:
+        return f"not plain Llama: no weight {error}"
+    if gap > PARITY_NATS:
+        return f"ours differs by {gap:.2g} nats"
+    chosen = f"fast policy: own forward pass, within {gap:.1e} nats of transformers"
+    return LoadedBase(model=ours, tokenizer=tokenizer, targets=adapted_modules(module), chosen=chosen)
+
+
+def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, reason: str) -> LoadedBase:
+    """Return the base as a module of transformers with hooks, in its own dtype or that of the settings."""
+    from transformers.utils.import_utils import is_liger_kernel_available
+
+    dtype = "auto" if compute.dtype == "auto" else getattr(torch, compute.dtype)
+    attention = {} if compute.attention == "auto" else {"attn_implementation": compute.attention}
+    module, tokenizer = _load_module(base, dtype=dtype, **attention)
+    module = module.eval().requires_grad_(requires_grad=False).to(device)
+    targets = adapted_modules(module)
+    if device.type == "cuda" and is_liger_kernel_available():
+        from transformers.integrations.liger import apply_liger_kernel
+
+        apply_liger_kernel(module, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+    add_hooks(module, list(targets))
+    model = HubModel(module)
+    gap = _parity_gap(module, model)
+    if not gap <= PARITY_NATS * (1 if model.head.dtype == torch.float32 else 100):
+        model = replace(model, chunked=False)
+    kind = str(model.head.dtype).removeprefix("torch.")
+    chosen = f"hub policy: transformers in {kind} on {device} ({reason})"
+    return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen)
+
+
+def _weight_names(config: Any) -> list[str]:
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return list(AutoModelForCausalLM.from_config(config).state_dict())
+
+
+def _load_module(base: Path, **options: Any) -> tuple[Any, PreTrainedTokenizerBase]:
+    module = _read(base, lambda auto: auto.AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options))
+    return module, _read(base, lambda auto: auto.AutoTokenizer.from_pretrained(base, local_files_only=True))
+
+
+def _read(base: Path, read: Callable[[ModuleType], Any]) -> Any:
+    """Return what `read` makes of transformers and the base's files. Raises ModelError if they are missing or damaged."""
+    import transformers
+
+    import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
+
+    transformers.utils.logging.disable_progress_bar()
+    model_directory(base)
+    try:
+        return read(transformers)
+    except ImportError as error:  # of an attention kernel
+        raise ModelError(f"base model {base}: {error}; install it, or set compute.attention to auto") from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(base, error) from error
 
 
-def _choose_forward_pass(module: Any, *, base: Path) -> Model:
-    """Return our own forward pass where it agrees with transformers', else transformers'; log which one and why."""
-    try:
-        weights = {name: tensor.detach() for name, tensor in module.state_dict().items()}
-        ours = Llama(weights, geometry(module.config))
-        require_known_weights(weights)
-        gap = _parity_gap(module, ours)
-    except (ModelError, KeyError) as error:
-        reason = str(error)
-    else:
-        if gap <= PARITY_NATS:
-            LOG.info("%s: own forward pass, within %.1e nats of transformers", base.name, gap)
-            return ours
-        reason = f"ours differs by {gap:.2g} nats"
-    LOG.warning("%s: transformers' forward pass, several times slower than our own (%s)", base.name, reason)
-    weights = {name: tensor.detach() for name, tensor in module.named_parameters()}
-    return TransformersModel(weights, module.eval().requires_grad_(requires_grad=False))
-
-
 @torch.no_grad()
-def _parity_gap(module: Any, ours: Llama) -> float:
+def _parity_gap(module: Any, ours: Model) -> float:
     """Return the largest difference of the two forward passes in the log-probability of a token, in nats."""
-    ids = torch.randint(len(ours.head), (PARITY_TOKENS,), generator=torch.Generator().manual_seed(0)).tolist()
+    ids = torch.randint(ours.vocabulary, (PARITY_TOKENS,), generator=torch.Generator().manual_seed(0)).tolist()
     scores, _ = token_logprobs(ours, [ids[:4]], [ids[4:]])
-    logits = module(input_ids=torch.tensor([ids])).logits[0, 3:-1].float()
+    logits = module(input_ids=torch.tensor([ids], device=ours.device)).logits[0, 3:-1].float().cpu()
     expected = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(ids[4:])[:, None])[:, 0]
     return float((scores[0] - expected).abs().max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import random
 import re
 import shutil
@@ -19,8 +20,8 @@ from everlearn.errors import ModelError
 from everlearn.training.base_model.pretrain import build_model
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
-from everlearn.training.models.any_causal_lm import TransformersModel
 from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.marked_llama import marked_positions
 from everlearn.training.models.policy import Policy, load_policy
@@ -186,6 +187,7 @@ def test_an_unsupported_config_is_refused_by_name() -> None:
 def test_a_base_with_other_numbers_uses_the_pass_of_transformers(
     tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="everlearn.learn")
     base = shutil.copytree(tiny, tmp_path / "base")
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.9}))
@@ -193,8 +195,8 @@ def test_a_base_with_other_numbers_uses_the_pass_of_transformers(
     shape = geometry(AutoConfig.from_pretrained(tiny))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("everlearn.training.models.policy.geometry", lambda _: shape)
-        assert isinstance(load_policy(base).base_model, TransformersModel)
-    assert re.search(r"transformers' forward pass, .* \(ours differs by 0\.\d+ nats\)", caplog.text)
+        assert isinstance(load_policy(base).base_model, HubModel)
+    assert re.search(r"hub policy: transformers .* \(ours differs by 0\.\d+ nats\)", caplog.text)
 
 
 def test_a_missing_base_is_reported_with_the_remedy(tmp_path: Path) -> None:
