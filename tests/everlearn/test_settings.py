@@ -147,13 +147,13 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
 
 
 # Equal on revision 9353ed6, before the settings were split into modules, and on 05bc9bb. The gate's settings decide about
-# no weights and enter no key: they may get new members and defaults.
+# no weights and enter no key: they may get new members and defaults. `compute` came later.
 DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 
 
 def test_no_setting_of_an_earlier_release_has_changed() -> None:
     """The frozen settings of open nights and the keys of cycles rest on this."""
-    dumped = Settings().model_dump(mode="json", exclude={"data", "gate"})
+    dumped = Settings().model_dump(mode="json", exclude={"data", "gate", "compute"})
     assert digest_of(canonical(dumped)) == DIGEST
 
 
@@ -241,3 +241,14 @@ def test_the_settings_page_is_current() -> None:
 def test_importing_the_settings_does_not_import_pydantic_settings() -> None:
     code = "import everlearn.settings, sys; sys.exit('pydantic_settings' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("changes", [{"device": "cuda"}, {"device": "cuda:1"}, {"dtype": "bfloat16"}], ids=str)
+def test_the_fast_policy_is_refused_off_its_ground(changes: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="policy: fast computes in float32 on a CPU"):
+        Settings.model_validate({"compute": {"policy": "fast", **changes}})
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        Settings.model_validate({"compute": {"device": "tpu"}})

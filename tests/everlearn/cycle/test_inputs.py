@@ -56,6 +56,8 @@ def test_digests_of_release_0_1_0_stay(changes: dict[str, Any], digest: str) -> 
         {"rollouts": {"dtype": "float32"}},
         {"ingest": {"holdout_share": 0.3}},
         {"learn": {"kl": 0.1}},
+        {"compute": {"device": "cuda"}},
+        {"compute": {"policy": "hub", "dtype": "bfloat16", "attention": "eager"}},
     ],
     ids=str,
 )

@@ -29,10 +29,15 @@ MANIFEST = Manifest(
         MANIFEST,
         replace(MANIFEST, report=REF, parent="v0001"),
         replace(MANIFEST, report=REF, provenance=REF, bom=replace(REF, composite="ab-2"), memory=REF),
+        replace(MANIFEST, policy="hub policy: transformers in bfloat16 on cuda:0 (on a GPU)"),
     ],
 )
 def test_manifest_survives_json(manifest: Manifest) -> None:
     assert Manifest.from_content(parse(canonical(manifest.to_content()), name="it")) == manifest
+
+
+def test_a_manifest_without_a_policy_keeps_its_digest() -> None:
+    assert "policy" not in MANIFEST.to_content()
 
 
 def test_manifest_references_files_and_documents() -> None:
