@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines.decode import decode
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from everlearn.training.training_run import TrainingRun
 
 HUB = ComputeSettings(policy="hub")
+PROBLEM = Problem(id="x", domain="integration", statement="x")
 ANSWERS = [[5, 6, 7], [9], [8, 11], [12, 13, 14, 15]]
 
 
@@ -170,7 +171,7 @@ def groups_of(run: TrainingRun, *, seed: int) -> list[Group]:
     drawn = decode(run.policy.snapshot(), prompts, group=4, seeds=seeds, end=run.policy.end, limit=10)
     verdicts = [Verdict(ruling=ruling, reason="") for ruling in (Ruling.CORRECT, Ruling.WRONG)] * 2
     return [
-        Group(statement="x", prompt=prompt, completions=rows, answers=["x"] * 4, verdicts=verdicts)
+        Group(problem=PROBLEM, prompt=prompt, completions=rows, answers=["x"] * 4, verdicts=verdicts)
         for prompt, rows in zip(prompts, drawn, strict=True)
     ]
 
