@@ -22,6 +22,7 @@ from tasks.emit_events import emit_night_ended
 from tasks.freeze_suites import freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import Night, hold_line
+from tasks.open_base import check_base_model, open_base
 from tasks.open_night import find_ended_night, open_night, resume_night, vary_seed
 from tasks.publish import close_night, publish_night, record_no_new_data, record_nothing_to_learn
 from tasks.refresh_forms import refresh_forms
@@ -73,6 +74,7 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
     settings = config.settings
     night = resume_night(settings, token)
     if night is None:
+        settings = open_base(settings)
         intake = read_problems(settings, config.data, again=config.again)
         validate_problems(settings, intake)
         claim = claim_problems(settings, intake, again=config.again)
@@ -84,6 +86,7 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
             ended = record_no_new_data(settings, claim)
             emit_night_ended(settings, ended)
             return ended
+        check_base_model(settings, trains_here=config.climb is None)
         night = open_night(settings, token, claim)
     ended = _learn(night, climb=config.climb) if freeze_suites(night) else record_nothing_to_learn(night)
     emit_night_ended(settings, ended)  # before it is closed: a kill here repeats the event instead of losing it

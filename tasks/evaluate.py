@@ -13,7 +13,9 @@ from everlearn.data import suites
 from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.problem import Ruling
 from everlearn.registry.connect import open_registry
+from everlearn.training.models.base_source import pin_base
 from tasks.night import step_task
+from tasks.open_base import base_folder
 from tasks.progress import progress
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
     with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as report_progress:
         adapter = None if version == "base" else open_registry(settings).pull(version, to=Path(folder) / "adapter")
         rows = measure(
-            settings.base_directory,
+            base_folder(pin_base(settings, open_registry(settings))),
             adapter,
             problems,
             seed=settings.learn.seed,

@@ -20,6 +20,7 @@ from everlearn.registry.manifest import ObjectRef
 from everlearn.training.journal import Journal
 from tasks.freeze_suites import load_suites
 from tasks.night import as_json, step_task, timed_step
+from tasks.open_base import base_folder
 from tasks.progress import progress
 from tasks.train import segment_writer
 
@@ -75,7 +76,7 @@ def check_bytes(night: Night) -> None:
         with tempfile.TemporaryDirectory() as folder:
             probes = _write_probes(night, Path(folder))
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
-            base = night.settings.base_directory
+            base = base_folder(night.settings)
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
             command.append(night.settings.compute.device)
             done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -134,7 +135,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, jour
     settings = night.settings
     with progress(f"{policy} on {suite.name}") as report_progress:
         return measure(
-            settings.base_directory,
+            base_folder(settings),
             adapter,
             suite.problems,
             seed=settings.learn.seed,
@@ -155,7 +156,7 @@ def _write_probes(night: Night, folder: Path) -> Path:
     problems = [problem for suite in load_suites(night) for problem in suite.problems[:PROBES_PER_SUITE]]
     domain, seed = load_domain(settings.domain), settings.learn.seed
     probes = probe(
-        settings.base_directory,
+        base_folder(settings),
         trained,
         problems,
         domain=domain,

@@ -23,6 +23,7 @@ from everlearn.registry.eligibility import require_base
 from everlearn.telemetry import logs
 from everlearn.training.models.fingerprint import fingerprint
 from tasks.night import LOG, Night, step_task
+from tasks.open_base import base_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,7 @@ def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
     Raises:
         RegistryError: the versions of the line were trained on another base model.
     """
-    state, base = open_registry(settings).state(), fingerprint(settings.base_directory)
+    state, base = open_registry(settings).state(), fingerprint(base_folder(settings))
     require_base(base, state, line=settings.store.line)
     return freeze_inputs(settings, data_digest=data_digest, parent=state.champion, base_fingerprint=base)
 

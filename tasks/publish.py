@@ -29,6 +29,7 @@ from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
 from tasks.night import Night, step_task, times_of
+from tasks.open_base import base_folder
 from tasks.open_night import end_night, inputs_of
 from tasks.write_report import policy_of, report_of
 
@@ -84,7 +85,7 @@ def record_no_new_data(settings: Settings, claim: ClaimedSnapshot) -> dict[str, 
 
 def run_of(night: Night) -> BuildRun:
     """Return what provenance and bill of materials say about the night besides its manifest."""
-    parent, card = night.inputs.parent, night.settings.base_directory / "README.md"
+    parent, card = night.inputs.parent, base_folder(night.settings) / "README.md"
     return BuildRun(
         line=night.line,
         started=datetime.fromisoformat(night.started),

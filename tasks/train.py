@@ -15,6 +15,7 @@ from everlearn.ladder.tree import load_ladder, references_of
 from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, roots_of
 from tasks.night import LOG, step_task, timed_step
+from tasks.open_base import base_folder
 from tasks.open_night import watch_parent
 from tasks.progress import progress
 
@@ -135,7 +136,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     settings, work = night.settings, night.work
     roots, _ = roots_of(night)
     job = GrowthJob(
-        base=settings.base_directory,
+        base=base_folder(settings),
         adapter=parent_adapter(night, folder / "parent"),
         roots=roots,
         forbidden=forbidden_keys(night),
@@ -169,7 +170,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         look()
 
     job = TrainingJob(
-        base=settings.base_directory,
+        base=base_folder(settings),
         adapter=parent_adapter(night, folder / "parent"),
         ladder=ladder_of(work, "ladder"),
         references=references_of(roots_of(night)[0], domain=domain),

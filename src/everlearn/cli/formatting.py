@@ -13,7 +13,7 @@ from rich.text import Text
 from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
-from everlearn.registry.base_identity import newest_digest
+from everlearn.registry.base_identity import describe_base, newest_digest
 from everlearn.registry.line_summary import summarize
 from everlearn.registry.night_lookup import SHOWN
 from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
@@ -104,7 +104,10 @@ def version_table(entry: VersionEntry, manifest: Manifest, *, code: str | None) 
         ("published", f"{format_time(entry.at)} UTC by {entry.actor}"),
         ("why", entry.reason),
         ("parent", manifest.parent or "the base model"),
-        ("base", newest_digest(manifest.base_fingerprint)[:16]),
+        (
+            "base",
+            ", ".join(filter(None, [describe_base(manifest.config), newest_digest(manifest.base_fingerprint)[:16]])),
+        ),
         ("data", manifest.data_digest[:16]),
         ("measured on", describe_items(own_items(manifest.metrics))),
         ("cycle", entry.cycle_key[:SHOWN]),

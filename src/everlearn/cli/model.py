@@ -15,6 +15,7 @@ from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem, Ruling
+from everlearn.training.models.base_source import base_directory, pin_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,12 @@ def adapter_of(installation: Installation, *, version: str) -> Path | None:
     return registry.pull(name, to=installation.home / "versions" / name)
 
 
+def pinned_settings(installation: Installation) -> Settings:
+    """Return the settings with the commit of a base model that the hub has: that of the line's versions."""
+    settings = installation.settings()
+    return settings if settings.base.model is None else pin_base(settings, installation.registry())
+
+
 def suite_of(name: str, *, settings: Settings) -> Suite:
     """Return the suite in a file, or the one of that name in the suites folder. BadInputError if there is none."""
     folder = settings.suites_directory
@@ -49,11 +56,11 @@ def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[
     """Answer every problem of a suite once, greedily, and judge the answers."""
     from everlearn.training.evaluation import measure
 
-    settings = installation.settings()
+    settings = pinned_settings(installation)
     adapter = adapter_of(installation, version=version)
     with progress_bar(f"{version} on {suite.name}") as progress:
         return measure(
-            settings.base_directory,
+            base_directory(settings),
             adapter,
             suite.problems,
             seed=settings.learn.seed,
@@ -76,7 +83,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     Raises:
         BadInputError: the file holds no problem of the domain.
     """
-    settings = installation.settings()
+    settings = pinned_settings(installation)
     domain = load_domain(settings.domain)
     read = rows.read(file, domain=settings.domain, load=load_domain).rows
     roots = [
@@ -93,7 +100,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     items = [problem.statement for suite in shipped for problem in suite.problems]
     with progress_bar("growing") as progress:
         job = GrowthJob(
-            base=settings.base_directory,
+            base=base_directory(settings),
             adapter=adapter_of(installation, version=version),
             roots=tuple(roots),
             forbidden=equivalence_keys(items, domain=domain),

@@ -9,7 +9,7 @@ scheme that both have, so that versions of an older revision stay usable and new
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,14 @@ def from_identity(identity: str) -> dict[int, str]:
     """Return the digests by scheme: the inverse of `to_identity`."""
     parts = (part.rpartition(":") for part in identity.split())
     return {int(scheme or FIRST_SCHEME): digest for scheme, _, digest in parts}
+
+
+def describe_base(config: Mapping[str, Any]) -> str | None:
+    """Return the base model that frozen settings name: a model with its commit, or a folder; None for other settings."""
+    base = config.get("base") or {}
+    if base.get("model"):
+        return f"{base['model']} at commit {str(base.get('commit'))[:12]}"
+    return str(base["path"]) if base.get("path") else None
 
 
 def newest_digest(identity: str) -> str:

@@ -90,11 +90,12 @@ def _parts(manifest: Manifest, run: BuildRun) -> list[Component]:
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.license import DisjunctiveLicense
 
-    path = str(manifest.config.get("base", {}).get("path", "base"))
+    stated = manifest.config.get("base", {})
     base = Component(
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="base",
-        name=PurePath(path).name or "base",
+        name=stated.get("model") or PurePath(stated.get("path") or "base").name or "base",
+        version=stated.get("commit"),
         hashes=_sha256(newest_digest(manifest.base_fingerprint)),
         licenses=[DisjunctiveLicense(name=run.licence)] if run.licence is not None else None,
         properties=[Property(name="everlearn:digestOf", value=BASE_DIGEST)],

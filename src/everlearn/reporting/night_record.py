@@ -79,7 +79,8 @@ class NightRecord:
 
     `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
     proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of the
-    night's own and of all target items, `policy` which policy trained and why; None in records of older revisions.
+    night's own and of all target items, `policy` which policy trained and why, `base` names the base model; None in
+    records of older revisions.
     """
 
     line: str
@@ -100,6 +101,7 @@ class NightRecord:
     solved: tuple[SolvedItem, ...] = ()
     own_items: tuple[int, int] | None = None
     policy: str | None = None
+    base: str | None = None
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal nights give equal bytes."""

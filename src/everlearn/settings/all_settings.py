@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from everlearn.errors import SettingsError
 from everlearn.settings.sections import (
     DataSettings,
     GateSettings,
@@ -69,7 +70,9 @@ class Settings(Section):
 
     @property
     def base_directory(self) -> Path:
-        """The folder of the base model."""
+        """The folder of the base model. Raises SettingsError if `base.model` names it instead."""
+        if self.base.path is None:
+            raise SettingsError(f"base.model names {self.base.model}: it has a folder only after it was downloaded")
         return self.resolve(self.base.path)
 
     @property

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # PyYAML's parser in C is ten times as fast; wheels have it, a build from source may not.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+OTHER_BASE = {"path": ("model", "revision", "commit"), "model": ("path",)}
+"""The settings of `base` that mean another model than the one that the key names."""
+
 
 def load(
     path: Path = Path("params.yaml"),
@@ -52,7 +55,7 @@ def load(
     in_environment = Environment(os.environ if environ is None else environ)()
     chosen = profile or in_environment.get("profile") or in_file.get("profile") or "quick"
     overlay = _mapping(profiles.get(str(chosen)) or {}, where=f"{path}: profiles.{chosen}")
-    layers = ({"profile": chosen}, in_environment, overlay, in_file)  # the first one wins
+    layers = _with_one_base(({"profile": chosen}, in_environment, overlay, in_file))  # the first one wins
     sources = tuple(InitSettingsSource(LayeredSettings, layer) for layer in layers)
     try:
         layered = LayeredSettings(_build_sources=(sources, {}))
@@ -91,6 +94,23 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[s
         else:
             dotted.append(prefix + name)
     return dotted
+
+
+def _with_one_base(layers: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Hide the folder of the base model below a layer that names a model, and the model below one that names a folder."""
+    hidden: tuple[str, ...] = ()
+    result = []
+    for layer in layers:
+        base = layer.get("base")
+        if not isinstance(base, dict):
+            result.append(layer)
+            continue
+        visible = {name: value for name, value in base.items() if name not in hidden}
+        result.append({**layer, "base": visible})
+        if not hidden:
+            chosen = [name for name in OTHER_BASE if visible.get(name) is not None]
+            hidden = OTHER_BASE[chosen[0]] if len(chosen) == 1 else ()
+    return tuple(result)
 
 
 def _mapping(value: Any, *, where: str) -> dict[str, Any]:

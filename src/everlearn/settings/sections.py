@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -59,12 +59,41 @@ class ServingSettings(Section):
 
 
 class ModelSettings(Section):
-    """The base model."""
+    """The base model: a folder (`path`), or a model of the Hugging Face hub (`model`); one of the two. docs/models.md."""
 
-    path: Path = Field(
+    path: Path | None = Field(
         default=Path("data/base"),
-        description="Folder of a causal language model that transformers can load, with its tokenizer.",
+        description="Folder of a causal language model that transformers can load, with its tokenizer. Null with `model`.",
     )
+    model: str | None = Field(
+        default=None,
+        pattern=r"^[\w.-]+(/[\w.-]+)?$",
+        description="Name of a model on the Hugging Face hub, such as `Qwen/Qwen2.5-1.5B-Instruct`.",
+    )
+    revision: str = Field(default="main", min_length=1, description="Branch, tag or commit of `model`.")
+    commit: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{40}$",
+        description=(
+            "Commit of `model` to use instead of looking up `revision`. A night sets it in its frozen settings, and "
+            "later nights of the line keep it."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_replaces_the_default_path(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("model") is not None:
+            return {"path": None, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> Self:
+        if (self.path is None) == (self.model is None):
+            raise ValueError("set exactly one of base.path (a folder) and base.model (a name on the Hugging Face hub)")
+        if self.model is None and (self.revision != "main" or self.commit is not None):
+            raise ValueError("base.revision and base.commit belong to base.model: set it, or remove them")
+        return self
 
 
 class DataSettings(Section):

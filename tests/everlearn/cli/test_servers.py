@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.problem import Ruling, Verdict
+from everlearn.training.models.hub_download import download
+from tests.support.fake_hub import FakeHub
+from tests.support.tiny_base import write_base
 
 if TYPE_CHECKING:
     import random
@@ -91,13 +95,47 @@ def test_doctor_judges_a_problem_of_the_domain_of_the_line(monkeypatch: pytest.M
     assert doctor.check_domain(place).endswith("is correct")
 
 
-def test_doctor_checks_the_weights_of_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+def test_doctor_describes_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    for name in doctor.BASE_FILES:
-        (tmp_path / "base" / name).write_text("{}", encoding="utf-8")
-    assert "no weights" in base_check(everlearn).detail
-    (tmp_path / "base" / "model.safetensors").write_bytes(bytes(2**20))
-    assert base_check(everlearn) == DoctorCheck(name="base model", ok=True, detail=f"{tmp_path / 'base'}, 1.0 MiB")
+    assert "holds no config.json" in base_check(everlearn).detail
+    write_base(tmp_path / "base", shard="20KB")
+    check = base_check(everlearn)
+    assert check.ok
+    facts = (
+        r"base: 0\.0 M parameters in F32, model-00001-of-.* and \d more, 0\.\d MiB; needs about 0\.\d GiB \(base .*free"
+    )
+    assert re.search(facts, check.detail)
+    min((tmp_path / "base").glob("*.safetensors")).unlink()
+    assert "download the model again" in base_check(everlearn).detail
+
+
+def test_doctor_refuses_a_base_larger_than_memory(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_base(tmp_path / "base")
+    monkeypatch.setattr("everlearn.training.memory_estimate.available_memory", lambda: 1000)
+    check = base_check(everlearn)
+    assert not check.ok
+    assert "GiB are free; use a smaller base" in check.detail
+
+
+def test_doctor_looks_a_model_of_the_hub_up(
+    everlearn: Callable[..., Ended], tmp_path: Path, params: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params.write_text(params.read_text().replace(f"path: {tmp_path / 'base'}", "model: lab/tiny"))
+    with FakeHub() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        assert "has no model 'lab/tiny'" in base_check(everlearn).detail
+        commit = hub.add("lab/tiny", write_base(tmp_path / "uploaded"))
+        expected = f"lab/tiny at commit {commit}: not downloaded yet; the next night does it"
+        assert base_check(everlearn) == DoctorCheck(name="base model", ok=True, detail=expected)
+        place = download("lab/tiny", commit)
+        check = base_check(everlearn)
+        assert check.detail.startswith(f"lab/tiny at commit {commit} in {place}: 0.0 M parameters in F32")
+        away = next(
+            check for check in everlearn("doctor", "--json", at=tmp_path).facts if check["name"] == "base model"
+        )
+        assert away["detail"] == check.detail, "without a store, the revision is looked up"
 
 
 def base_check(everlearn: Callable[..., Ended]) -> DoctorCheck:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.errors import RegistryError
-from everlearn.registry.base_identity import from_identity, is_same_base, newest_digest, to_identity
+from everlearn.registry.base_identity import describe_base, from_identity, is_same_base, newest_digest, to_identity
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import BASE_MODEL, candidate, open_line
 
@@ -61,3 +61,16 @@ def test_rollback_works_in_both_directions_of_an_upgrade(upgraded: Registry) -> 
 def test_another_base_is_refused_on_an_upgraded_line(upgraded: Registry, other: dict[int, str]) -> None:
     with pytest.raises(RegistryError, match=r"belongs to another base model: v000[12] was trained on"):
         publish(upgraded, "other", base=to_identity(other))
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"base": {"path": "data/base"}}, "data/base"),
+        ({"base": {"path": None, "model": "a/b", "revision": "main", "commit": "c" * 40}}, f"a/b at commit {'c' * 12}"),
+        ({"base": {}}, None),
+        ({"seed": 7}, None),
+    ],
+)
+def test_frozen_settings_name_the_base_model(config: dict[str, Any], name: str | None) -> None:
+    assert describe_base(config) == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_bill_names_files_base_parent_data_and_licence() -> None:
     assert parts["base"]["name"] == "base"
     assert parts["base"]["licenses"] == [{"license": {"name": "apache-2.0"}}]
     assert bom["dependencies"][0] == {"ref": "adapter", "dependsOn": ["base", "data", "parent"]}
+
+
+def test_a_model_of_the_hub_is_named_with_its_commit() -> None:
+    base = {"path": None, "model": "lab/tiny", "revision": "main", "commit": "c" * 40}
+    bom = bill(replace(MANIFEST, config={"base": base}), run=RUN)
+    assert faults_of_bom(canonical(bom)) == ""
+    [part] = [part for part in bom["components"] if part["bom-ref"] == "base"]
+    assert (part["name"], part["version"]) == ("lab/tiny", "c" * 40)
 
 
 def test_model_card_holds_the_measurements_of_the_gate() -> None:

@@ -1,21 +1,27 @@
 """Fingerprint of a base model: an adapter fits only the model that it was trained on.
 
 Scheme 1 covers weights in safetensors, `config.json`, `tokenizer.json` and `*.jinja`. Scheme 2 covers every file that
-transformers may read: also `tokenizer_config.json`, `generation_config.json`, vocabularies and weights in other formats.
+transformers may read: also `tokenizer_config.json`, `generation_config.json`, vocabularies and weights in other formats. A chat template is in
+`*.jinja` or in `tokenizer_config.json`. The digests of large files are remembered (`file_digests`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING
 
 from everlearn.errors import ModelError
 from everlearn.registry.base_identity import to_identity
+from everlearn.training.models.file_digests import file_digest
+from everlearn.training.models.weight_files import damaged, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _is_covered_first(path: Path) -> bool:
@@ -46,8 +52,7 @@ def fingerprints(base: Path) -> dict[int, str]:
         schemes = [scheme for scheme, covers in SCHEMES.items() if covers(path)]
         if schemes:
             _check_complete(path)
-            with path.open("rb") as file:
-                line = f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            line = f"{path.name} {_digest_of(path)}\n".encode()
             for scheme in schemes:
                 digests[scheme].update(line)
     return {scheme: digest.hexdigest() for scheme, digest in digests.items()}
@@ -64,33 +69,20 @@ def model_directory(base: Path) -> Path:
     return base
 
 
-def damaged(path: Path, error: Exception) -> ModelError:
-    """Return the error for a base model whose file cannot be read, with the remedy."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ModelError(
-        f"base model: {path} is damaged ({reason}); restore it, or run `dvc repro base` for the default one"
-    )
+def _digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises ModelError if the hub's cache, which names large files by it, holds others."""
+    digest, name = file_digest(path), path.resolve().name
+    if _SHA256.fullmatch(name) and name != digest:
+        raise damaged(path, ValueError("its bytes are not those that were downloaded"))
+    return digest
 
 
 def _check_complete(path: Path) -> None:
     """Check that weights are as long as their header says and that JSON parses, so that no night fails half-way."""
     try:
         if path.suffix == ".safetensors":
-            _check_length(path)
+            read_header(path)
         if path.suffix == ".json":
             json.loads(path.read_bytes())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise damaged(path, error) from None
-
-
-def _check_length(path: Path) -> None:
-    """Raise ValueError unless the tensors in the header of a safetensors file cover exactly the rest of the file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        size = path.stat().st_size - 8 - length
-        if size < 0:
-            raise ValueError("its header is cut short")
-        header = json.loads(file.read(length))
-    ends = (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
-    if size != max(ends, default=0):
-        raise ValueError("the file is longer or shorter than its header says")

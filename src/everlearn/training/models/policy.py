@@ -19,9 +19,10 @@ from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
 from everlearn.training.models.adapted_base import FastPolicy, HubPolicy, Policy
 from everlearn.training.models.adapter import load_adapter, pair_of
-from everlearn.training.models.fingerprint import damaged, model_directory
+from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
 from everlearn.training.models.llama import Llama, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.weight_files import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

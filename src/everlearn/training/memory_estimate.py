@@ -1,0 +1,105 @@
+"""Memory that a night needs for its model, estimated from the headers of the weights, and the memory that there is.
+
+Counted: the base, copies of its linear layers with the adapter added, the adapter with gradients and the states of AdamW,
+and keys and values while a step is sampled. The activations of an update are not: `learn.memory_gib` limits them, and
+smaller batches are always possible. Imports no torch, except for a CUDA device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from everlearn.errors import ModelError
+
+if TYPE_CHECKING:
+    from everlearn.settings import LearnSettings
+    from everlearn.training.models.weight_files import WeightFiles
+
+GIB = 1 << 30
+COPIES = 2
+"""Copies of the linear layers beside the base: the policy at the start, and the current one."""
+ADAPTER_BYTES = 4 * 5
+"""Float32 bytes a weight of the adapter: itself, its gradient, two states of AdamW, the newest good value."""
+ANSWER_TOKENS = 128
+"""Tokens of a prompt and its answer for which keys and values are counted."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes for the base, copies of its linear layers, the adapter and its training, and keys and values."""
+
+    base: int
+    copies: int
+    adapter: int
+    cache: int
+
+    @property
+    def total(self) -> int:
+        """All of it, in bytes."""
+        return self.base + self.copies + self.adapter + self.cache
+
+    def __str__(self) -> str:
+        """Return the sum and its parts in GiB."""
+        parts = {
+            "base": self.base,
+            "merged copies": self.copies,
+            "adapter": self.adapter,
+            "keys and values": self.cache,
+        }
+        return f"{self.total / GIB:.1f} GiB ({', '.join(f'{name} {size / GIB:.1f}' for name, size in parts.items())})"
+
+
+def estimate(
+    weights: WeightFiles, config: dict[str, Any], settings: LearnSettings, *, bytes_each: int
+) -> MemoryEstimate:
+    """Return the memory for a model with these weights and this `config.json`; `bytes_each` is the size of a weight."""
+    linear = [
+        tensor.shape
+        for name, tensor in weights.tensors.items()
+        if len(tensor.shape) == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+    ]
+    heads = config.get("num_key_value_heads") or config.get("num_attention_heads") or config.get("n_head") or 1
+    width = config.get("hidden_size") or config.get("n_embd") or 0
+    head = config.get("head_dim") or width // (config.get("num_attention_heads") or config.get("n_head") or 1)
+    layers = config.get("num_hidden_layers") or config.get("n_layer") or 1
+    tokens = settings.prompts * settings.group * ANSWER_TOKENS
+    return MemoryEstimate(
+        base=bytes_each * weights.parameters,
+        copies=COPIES * bytes_each * sum(map(math.prod, linear)),
+        adapter=ADAPTER_BYTES * settings.rank * sum(map(sum, linear)),
+        cache=2 * 4 * layers * heads * head * tokens,
+    )
+
+
+def available_memory(device: str = "cpu") -> int:
+    """Return the bytes that a new process could have: of the machine or its container, or of a CUDA device."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    free = int(psutil.virtual_memory().available)
+    limit = _cgroup_number("memory.max")
+    return free if limit is None else min(free, limit - (_cgroup_number("memory.current") or 0))
+
+
+def require_memory(needed: MemoryEstimate, *, available: int, base: str) -> None:
+    """Raise ModelError if the estimate is larger than the memory that there is."""
+    if needed.total > available:
+        raise ModelError(
+            f"base model {base} needs about {needed}, and {available / GIB:.1f} GiB are free; use a smaller base or a "
+            "machine with more memory, or stop what uses it (docs/models.md has the estimate)"
+        )
+
+
+def _cgroup_number(name: str) -> int | None:
+    """Return a number of this container's control group (version 2); None without a limit."""
+    try:
+        return int((CGROUP / name).read_text())
+    except (OSError, ValueError):  # the root group has no such file, and "max" means no limit
+        return None

@@ -1,0 +1,78 @@
+"""What is checked about a base model before a night starts: files, architecture, tokenizer. Reads no weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from everlearn.errors import ModelError
+from everlearn.training.models.fingerprint import model_directory
+from everlearn.training.models.weight_files import WeightFiles, damaged, read_weight_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
+ADAPTER = "adapter_config.json"
+
+
+def check_base(base: Path) -> WeightFiles:
+    """Return what the headers of the weights say, after checking that the folder holds a causal language model.
+
+    Raises:
+        ModelError: the folder is missing, an adapter, incomplete, damaged, without tokenizer or of another architecture.
+    """
+    if (base / ADAPTER).is_file():
+        raise ModelError(_is_adapter(base))
+    weights = read_weight_files(model_directory(base))
+    if not any((base / name).is_file() for name in TOKENIZERS):
+        raise ModelError(f"base model {base} has no tokenizer (such as {TOKENIZERS[0]}); download the model again")
+    _require_causal_lm(base)
+    return weights
+
+
+def read_config(base: Path) -> dict[str, Any]:
+    """Return `config.json`: the part about text, where a model has several. Raises ModelError if it is damaged."""
+    try:
+        config = json.loads((base / "config.json").read_bytes())
+        return dict(config.get("text_config") or config)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(base / "config.json", error) from None
+
+
+def _is_adapter(base: Path) -> str:
+    try:
+        of = json.loads((base / ADAPTER).read_bytes()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        of = None
+    return (
+        f"{base} is an adapter{f' of {of}' if of else ''}, not a base model: name its base model in base.path or base.model; "
+        "a line makes adapters of its own"
+    )
+
+
+def _require_causal_lm(base: Path) -> None:
+    """Raise ModelError unless transformers has a causal language model for the architecture."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
+
+    stated = json.loads((base / "config.json").read_bytes())
+    try:
+        kind = type(AutoConfig.from_pretrained(base, local_files_only=True))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"base model {base} is of type {stated.get('model_type')!r}, which the installed transformers cannot load "
+            f"({reason}); use another base, code of a model's own is never run"
+        ) from None
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(kind, ())
+    names = {each.__name__ for each in (found if isinstance(found, tuple) else (found,))}
+    written = set(stated.get("architectures") or names)
+    if not written & names:
+        what = ", ".join(sorted(written)) or stated.get("model_type")
+        raise ModelError(
+            f"base model {base} is no causal language model but {what}; use one whose config.json names an architecture "
+            "such as LlamaForCausalLM"
+        )

@@ -1,0 +1,96 @@
+"""What is refused about a base model before a night starts, each with its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from transformers import BertConfig, Qwen2Config, T5Config
+
+from everlearn.errors import ModelError
+from everlearn.training.models.base_checks import check_base, read_config
+from tests.support.tiny_base import write_base
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"), kind=Qwen2Config)
+
+
+@pytest.fixture
+def base(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path / "base")
+
+
+def change(base: Path, **changes: Any) -> None:
+    path = base / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
+
+
+def test_a_causal_language_model_is_accepted(base: Path, shipped: Path) -> None:
+    assert check_base(base).parameters > 0
+    assert check_base(shipped).parameters > 0
+    change(base, architectures=None)
+    assert check_base(base).parameters > 0
+
+
+@pytest.mark.parametrize(
+    ("config", "architecture"),
+    [
+        (BertConfig(), "BertForMaskedLM"),
+        (BertConfig(), "BertModel"),
+        (T5Config(), "T5ForConditionalGeneration"),
+        (T5Config(), None),
+    ],
+)
+def test_another_kind_of_model_is_refused(config: Any, architecture: str | None, base: Path) -> None:
+    config.save_pretrained(base)
+    change(base, architectures=architecture and [architecture])
+    with pytest.raises(ModelError, match=f"no causal language model but {architecture or 't5'}; use one whose"):
+        check_base(base)
+
+
+def test_an_architecture_with_code_of_its_own_is_refused_unrun(base: Path, tmp_path: Path) -> None:
+    auto_map = {"AutoConfig": "ours.Config", "AutoModelForCausalLM": "ours.Model"}
+    change(base, model_type="brand_new", auto_map=auto_map, architectures=["BrandNewForCausalLM"])
+    (base / "ours.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(
+        ModelError, match=r"of type 'brand_new', which the installed transformers cannot load .*use ano"
+    ):
+        check_base(base)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "of"), [('{"base_model_name_or_path": "Qwen/Q"}', " of Qwen/Q"), ("{}", ""), ("{", ""), ("[]", "")]
+)
+def test_an_adapter_is_no_base_model(text: str, of: str, base: Path) -> None:
+    (base / "adapter_config.json").write_text(text)
+    with pytest.raises(ModelError, match=f"is an adapter{of}, not a base model: name its base model in base.path"):
+        check_base(base)
+
+
+def test_a_model_without_tokenizer_is_refused(base: Path) -> None:
+    (base / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"has no tokenizer \(such as tokenizer\.json\); download the model again"):
+        check_base(base)
+
+
+def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no config\.json\. Point `base\.path` at"):
+        check_base(tmp_path)
+
+
+def test_the_part_about_text_is_read_from_a_nested_config(base: Path) -> None:
+    assert read_config(base)["hidden_size"] == 32
+    (base / "config.json").write_text('{"text_config": {"hidden_size": 7}}')
+    assert read_config(base) == {"hidden_size": 7}
+    for text in ("{", "[]", "3"):
+        (base / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=r"config\.json is damaged"):
+            read_config(base)

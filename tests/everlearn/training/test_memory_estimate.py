@@ -1,0 +1,101 @@
+"""The memory that a night needs, from headers alone, and the memory that there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.errors import ModelError
+from everlearn.settings import LearnSettings
+from everlearn.training import memory_estimate
+from everlearn.training.memory_estimate import GIB, MemoryEstimate, available_memory, estimate, require_memory
+from everlearn.training.models.base_checks import check_base, read_config
+from everlearn.training.models.policy import load_policy
+from everlearn.training.models.weight_files import TensorHeader, WeightFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = {"num_hidden_layers": 28, "hidden_size": 1536, "num_attention_heads": 12, "num_key_value_heads": 2}
+GPT2 = {"n_layer": 12, "n_embd": 768, "n_head": 12}
+
+
+def weights_of(**shapes: tuple[int, ...]) -> WeightFiles:
+    tensors = {name: TensorHeader(dtype="BF16", shape=shape, size=0) for name, shape in shapes.items()}
+    return WeightFiles(files=(), tensors=tensors)
+
+
+def test_base_copies_and_adapter_are_those_of_the_loaded_policy(shipped: Path) -> None:
+    settings = LearnSettings(rank=8)
+    counted = estimate(check_base(shipped), read_config(shipped), settings, bytes_each=4)
+    policy = load_policy(shipped, rank=8)
+    linear = sum(policy.base_weights[f"{name}.weight"].numel() for name in policy.lora)
+    assert counted.copies == 2 * 4 * linear
+    assert counted.adapter == 5 * 4 * sum(tensor.numel() for tensor in policy.parameters())
+    distinct = {tensor.data_ptr(): tensor.numel() for tensor in policy.base_weights.values()}
+    assert counted.base == 4 * sum(distinct.values())
+
+
+def test_keys_and_values_follow_the_config() -> None:
+    settings = LearnSettings(prompts=16, group=8)
+    for config, each in ((CONFIG, 28 * 2 * 128), (GPT2, 12 * 12 * 64), (CONFIG | {"head_dim": 64}, 28 * 2 * 64)):
+        assert estimate(weights_of(), config, settings, bytes_each=2).cache == 2 * 4 * each * 16 * 8 * 128
+    assert estimate(weights_of(), {}, settings, bytes_each=2).total == 0
+
+
+def test_embeddings_and_norms_get_no_adapter() -> None:
+    weights = weights_of(**{"wte.weight": (10, 4), "model.embed_tokens.weight": (10, 4), "norm.weight": (4,)})
+    counted = estimate(weights, {}, LearnSettings(), bytes_each=2)
+    assert (counted.base, counted.copies, counted.adapter) == (2 * 84, 0, 0)
+
+
+@given(needed=st.integers(0, 10**12), free=st.integers(0, 10**12))
+def test_only_more_than_there_is_is_refused(needed: int, free: int) -> None:
+    wanted = MemoryEstimate(base=needed, copies=0, adapter=0, cache=0)
+    if needed <= free:
+        require_memory(wanted, available=free, base="b")
+        return
+    with pytest.raises(ModelError, match=r"base model b needs about .* GiB are free; use a smaller base"):
+        require_memory(wanted, available=free, base="b")
+
+
+def test_a_refusal_says_what_needs_how_much() -> None:
+    wanted = MemoryEstimate(base=6 * GIB, copies=10 * GIB, adapter=GIB // 2, cache=GIB)
+    assert str(wanted) == "17.5 GiB (base 6.0, merged copies 10.0, adapter 0.5, keys and values 1.0)"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 1000),
+        ({"memory.max": "max\n"}, 1000),
+        ({"memory.max": "700\n", "memory.current": "200\n"}, 500),
+        ({"memory.max": "700\n"}, 700),
+        ({"memory.max": "9000\n", "memory.current": "200\n"}, 1000),
+    ],
+)
+def test_the_limit_of_a_container_counts(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    class Free:
+        available = 1000
+
+    monkeypatch.setattr(memory_estimate, "CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", Free)
+    assert available_memory() == expected
+
+
+def test_a_cuda_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def free_and_total(device: torch.device) -> tuple[int, int]:
+        return {torch.device("cuda:1"): (7, 9)}[device]
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_total)
+    assert available_memory("cuda:1") == 7
