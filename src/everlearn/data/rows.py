@@ -130,7 +130,7 @@ def read(path: Path, *, domain: str, load: Callable[[str], Domain], seen: Collec
                 rows.append(_parse_row(line, f"{shard.name}:{number}", domain, read_domain, unused))
     if not rows and not seen_files:
         raise BadInputError(f"{path} holds no line: write one problem a line, as in {_example(domain)}")
-    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(+unused))
+    return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
 
 
 def shards(path: Path) -> list[Path]:
@@ -227,9 +227,7 @@ def _statement(fields: dict[str, Any]) -> str | None:
 
 
 def _read(row: Row, fields: dict[str, Any], domains: _Domains, unused: Counter[str]) -> tuple[Problem, str]:
-    """Return the problem as the domain keeps it, and its canonical form. Count the answers that it does not use."""
-    given = [name for name in _REFERENCES if fields.get(name) is not None]
-    unused.update(given)
+    """Return the problem as the domain keeps it, and its canonical form. Count the answers of a valid row that are not used."""
     if row.statement is None:
         raise _InvalidRowError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}")
     domain = domains(str(row.domain))
@@ -242,8 +240,8 @@ def _read(row: Row, fields: dict[str, Any], domains: _Domains, unused: Counter[s
         domain.prompt(problem.statement, rng=random.Random(0))  # noqa: S311 - only checks that a prompt can be made
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
-    if problem.reference is not None:
-        unused.subtract(name for name in given if name in names)
+    used = names if problem.reference is not None else ()
+    unused.update(name for name in _REFERENCES if fields.get(name) is not None and name not in used)
     return problem, canonical
 
 

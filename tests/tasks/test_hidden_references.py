@@ -1,0 +1,106 @@
+"""A night on problems with hidden references: they judge answers, and stand in snapshot and suites alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.canonical_json import digest_of
+from everlearn.data.snapshot_store import load_snapshot
+from everlearn.training.models.policy import Policy
+from tasks.decide import recheck_rewards
+from tasks.freeze_suites import freeze_suites, load_suites, roots_of
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.measure import measure_suites, upload_candidate
+from tasks.night import hold_line
+from tasks.open_night import open_night
+from tasks.train import grow_ladder, ladder_of, train_adapter
+from tests.support.night import tiny
+from tests.support.plugins import install_passwords
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+MARKER = "hunter2xyz"
+HOLDS_REFERENCES = ("/intake/", "dvc/files/")
+
+
+@pytest.fixture
+def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """A line of the domain `passwords` with a skill suite, whose verifiers are processes."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.chdir(tmp_path)
+    install_passwords(tmp_path, monkeypatch)
+    folder = tmp_path / "data" / "suites"
+    folder.mkdir(parents=True)
+    lines = [{"suite": "known", "kind": "skill"}]
+    lines += [{"id": f"k{n}", "statement": f"hint known {n}", "reference": f"{MARKER}{n}"} for n in range(4)]
+    (folder / "known.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    yield tiny(s3_server, bucket, line="passwords", domain="passwords", verifiers=1)
+    sys.modules.pop("passwords_plugin", None)
+
+
+def shard(folder: Path) -> Path:
+    """Thirty hints, with the password as `reference` or as `answer`, and a bad row with one."""
+    folder.mkdir()
+    rows = [
+        {"id": f"p{n}", "problem": f"hint {n}", ("answer" if n % 2 else "reference"): f"{MARKER}{n}"} for n in range(30)
+    ]
+    rows.append({"reference": MARKER, "problem": "no clue"})
+    text = "".join(json.dumps(row) + "\n" for row in rows) + '{"answer": "' + MARKER + '", "problem": "hint'
+    (folder / "a.jsonl").write_text(text + "\n")
+    return folder
+
+
+def test_references_judge_and_leave_no_trace(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="everlearn")
+    prompts: list[str] = []
+    encode = Policy.encode
+    monkeypatch.setattr(Policy, "encode", lambda policy, text: (prompts.append(text), encode(policy, text))[1])
+
+    intake = read_problems.fn(settings, shard(tmp_path / "new"))
+    validate_problems.fn(settings, intake)
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, claim_problems.fn(settings, intake))
+        assert freeze_suites.fn(night)
+        entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
+        assert len(entries) == 30
+        assert all(entry.reference and entry.reference.startswith(MARKER) for entry in entries)
+        roots, held_out = roots_of(night)
+        assert all(problem.reference for problem in (*roots, *held_out))
+        assert all(problem.reference for suite in load_suites(night) for problem in suite.problems)
+
+        grow_ladder.fn(night)
+        train_adapter.fn(night)
+        upload_candidate.fn(night)
+        measure_suites.fn(night, "base")
+        recheck_rewards.fn(night)
+        rungs = ladder_of(night.work, "ladder after").rungs.values()
+        rewarded = night.work.get("rewarded").decode().splitlines()
+        report = json.loads(night.work.get("check/rewards"))
+
+    assert rewarded, "no answer was judged right, so that nothing was tested"
+    assert {json.loads(line)["statement"] for line in rewarded} <= {rung.statement for rung in rungs if not rung.parent}
+    assert (report["checked"], report["no_recheck"]) == (0, "passwords")
+    assert prompts
+    assert MARKER not in "\n".join(prompts)
+    assert MARKER not in caplog.text
+    assert "are not used" not in caplog.text
+    holding = [info.key for info in night.store.list("") if MARKER.encode() in night.store.get(info.key).data]
+    assert any(key.startswith("dvc/files/") for key in holding), "the snapshot has no references"
+    kept = [suite.to_jsonl().encode() for suite in load_suites(night)]
+    kept += [night.work.get("replay")] if night.work.has("replay") else []
+    allowed = (*HOLDS_REFERENCES, *map(digest_of, kept))
+    assert not [key for key in holding if not any(part in key for part in allowed)]
+    assert not [key for key in holding if "quarantine" in key or key.endswith(".html")]
