@@ -67,7 +67,12 @@ def test_references_judge_and_leave_no_trace(
     caplog.set_level(logging.DEBUG, logger="everlearn")
     prompts: list[str] = []
     encode = Policy.encode
-    monkeypatch.setattr(Policy, "encode", lambda policy, text: (prompts.append(text), encode(policy, text))[1])
+
+    def encode_and_keep(policy: Policy, text: str) -> list[int]:
+        prompts.append(text)
+        return encode(policy, text)
+
+    monkeypatch.setattr(Policy, "encode", encode_and_keep)
 
     intake = read_problems.fn(settings, shard(tmp_path / "new"))
     validate_problems.fn(settings, intake)
