@@ -143,7 +143,7 @@ def test_a_domain_is_loaded_by_name() -> None:
 
 
 def test_an_unknown_domain_error_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownDomainError, match="'chess': use one of .*integration"):
+    with pytest.raises(UnknownDomainError, match=r"'chess': use one of .*integration"):
         load_domain("chess")
 
 
