@@ -4,7 +4,7 @@
 
 All contestants run in one process on one thread; each round times one step of each. A step samples answers of a fixed
 number of tokens, rewards them by a hash (verification is timed in bench/verdicts.py), and takes one optimizer step on
-LoRA r=16 at every linear layer. For trl these are its `training_step` (generation, advantages, loss, backward), clipping
+LoRA r=16 at every linear layer. Our own contestants are the two policies, each with its default dtype. For trl these are its `training_step` (generation, advantages, loss, backward), clipping
 and AdamW, without the loop of its Trainer, with its defaults and with the fastest of the settings below. Writes
 docs/trainer.json. `--smollm2` is the directory that bench/smollm2.py makes; without it only the default model is timed.
 
@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import LearnSettings
+from everlearn.settings import ComputeSettings, LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import decode
 from everlearn.training.memory_plan import keep_freed_memory
@@ -80,12 +80,15 @@ def reward(ids: list[int]) -> float:
 class Everlearn:
     """Our own step; with several processes, each samples its share of the prompts."""
 
-    def __init__(self, base: Path, texts: list[str], size: Size) -> None:
+    def __init__(
+        self, base: Path, texts: list[str], size: Size, *, policy: Literal["auto", "fast", "hub"] = "fast"
+    ) -> None:
         self.size = size
         settings = LearnSettings(prompts=size.prompts, group=size.group)
-        policy = load_policy(base, rank=settings.rank, alpha=settings.alpha)
-        self.run = start_run(policy, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
-        self.prompts = collectives.share([policy.encode(text) for text in texts])
+        compute = ComputeSettings(policy=policy, device="cpu")
+        loaded = load_policy(base, rank=settings.rank, alpha=settings.alpha, compute=compute)
+        self.run = start_run(loaded, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
+        self.prompts = collectives.share([loaded.encode(text) for text in texts])
         self.count = 0
 
     def step(self) -> dict[str, float]:
@@ -217,7 +220,8 @@ def matmul_peak(dtype: torch.dtype, *, n: int = 2048) -> float:
 def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Path) -> dict[str, Any]:
     """Time all contestants in turns; return medians, spreads, and ratios to Everlearn in each round."""
     ours = Everlearn(base, texts, size)
-    contestants: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step}
+    hub = Everlearn(base, texts, size, policy="hub")
+    contestants: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step, "everlearn, hub policy": hub.step}
     contestants["generate, merged bf16"] = Generate(base, texts, size).step
     first: dict[str, float] = {}
     for name, given in {"trl, defaults": DEFAULTS, **{f"trl, {name}": each for name, each in BEST.items()}}.items():
@@ -232,6 +236,7 @@ def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Pa
         print(f"{name}: left out, its first step took {first[name]:.1f} s", flush=True)
         del contestants[name]
     ours.step()
+    hub.step()
     seen: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for number in range(rounds):
         for name, step in contestants.items():
@@ -267,6 +272,7 @@ def summary(seen: dict[str, list[dict[str, float]]], ours: Everlearn, size: Size
         "trl_best": best.removeprefix("trl, "),
         "step_ratio_trl_default": ratio(whole["trl, defaults"], whole["everlearn"]),
         "step_ratio_trl_best": ratio(whole[best], whole["everlearn"]),
+        "hub_ratio_trl_best": ratio(whole[best], whole["everlearn, hub policy"]),
         "decode_ratio_generate": ratio(
             [row["decode"] for row in seen["generate, merged bf16"]], [row["decode"] for row in seen["everlearn"]]
         ),
@@ -333,7 +339,13 @@ def main() -> None:
     OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     last = {}
     for model, suffix in (("default", ""), ("smollm2", "_smollm2")):
-        for name in ("step_ratio_trl_default", "step_ratio_trl_best", "decode_ratio_generate", "decode_peak_share"):
+        for name in (
+            "step_ratio_trl_default",
+            "step_ratio_trl_best",
+            "hub_ratio_trl_best",
+            "decode_ratio_generate",
+            "decode_peak_share",
+        ):
             value = results.get(model, {}).get(name)
             last[name + suffix] = value["median"] if isinstance(value, dict) else value
     print(json.dumps(last) if options.json else json.dumps(results, indent=1))

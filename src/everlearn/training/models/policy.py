@@ -167,17 +167,13 @@ def _load_fast(base: Path) -> LoadedBase | str:
 
 def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, reason: str) -> LoadedBase:
     """Return the base as a module of transformers with hooks, in its own dtype or that of the settings."""
-    from transformers.utils.import_utils import is_liger_kernel_available
-
     dtype = "auto" if compute.dtype == "auto" else getattr(torch, compute.dtype)
     attention = {} if compute.attention == "auto" else {"attn_implementation": compute.attention}
     module, tokenizer = _load_module(base, dtype=dtype, **attention)
     module = module.eval().requires_grad_(requires_grad=False).to(device)
     targets = adapted_modules(module)
-    if device.type == "cuda" and is_liger_kernel_available():
-        from transformers.integrations.liger import apply_liger_kernel
-
-        apply_liger_kernel(module, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+    if device.type == "cuda":
+        use_liger(module)
     add_hooks(module, list(targets))
     model = HubModel(module)
     gap = _parity_gap(module, model)
@@ -186,6 +182,21 @@ def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, rea
     kind = str(model.head.dtype).removeprefix("torch.")
     chosen = f"hub policy: transformers in {kind} on {device} ({reason})"
     return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen)
+
+
+def use_liger(module: Any) -> bool:
+    """Replace norms, rotations and MLPs by liger-kernel's Triton kernels; return whether that is installed.
+
+    Log-probabilities stay ours: liger's fused losses have one gradient for all tokens, and GRPO weighs each by itself.
+    """
+    from transformers.utils import import_utils
+
+    if not import_utils.is_liger_kernel_available():
+        return False
+    from transformers.integrations.liger import apply_liger_kernel
+
+    apply_liger_kernel(module, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+    return True
 
 
 def _weight_names(config: Any) -> list[str]:
