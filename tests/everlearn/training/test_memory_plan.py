@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from everlearn.settings import LearnSettings
+from everlearn.settings import ComputeSettings, LearnSettings
 from everlearn.training.memory_plan import GIB, bytes_per_token, plan
+from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
+from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +64,27 @@ def test_activation_checkpointing_gives_the_same_gradient(policy: Policy) -> Non
         gradients.append(torch.autograd.grad(scores.sum(), policy.parameters()))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", ["llama", "qwen2, biases", "gemma, tied", "gpt_neox", "gpt2, transposed weights"])
+def test_the_estimate_for_other_architectures_is_not_far_off(family: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    base = write_model(family, tmp_path / "base", dtype=dtype)
+    other = load_policy(base, rank=4, compute=ComputeSettings(policy="hub"))
+    tokens = sum(map(len, ANSWERS))
+    share = sum(map(len, PROMPTS)) * len(ANSWERS) / len(PROMPTS) / tokens
+    model = other.trained(other.snapshot())
+    measured = kept_bytes(model)
+    assert 0.7 <= bytes_per_token(model, prompt_share=share) * tokens / measured <= 2.0
+    assert kept_bytes(other.trained(other.snapshot(), checkpointing=True)) < measured / 2
+
+
+def test_all_logits_are_counted_where_a_model_needs_them(tmp_path: Path) -> None:
+    base = write_model("gemma2, capped logits", tmp_path / "base")
+    model = load_policy(base, compute=ComputeSettings(policy="hub")).base_model
+    assert isinstance(model, HubModel)
+    more = bytes_per_token(model, prompt_share=0.0) - bytes_per_token(replace(model, chunked=True), prompt_share=0.0)
+    assert more == 12 * model.vocabulary - 4 * model.head.shape[1]
 
 
 def test_batches_shrink_before_layers_are_checkpointed(policy: Policy) -> None:

@@ -166,7 +166,7 @@ POLICIES = {
 def test_log_probabilities_loss_and_gradients_equal_trl(name: str, kind: str, plain: Path, tmp_path: Path) -> None:
     near = POLICIES[kind]
     settings, policy = VARIANTS[name], load_policy(plain, rank=4, alpha=8, compute=near.compute)
-    assert policy.chosen.startswith(kind.split()[0])
+    assert policy.chosen.startswith(kind.split(maxsplit=1)[0])
     shake(policy, seed=1)
     start, parent = policy.save(tmp_path / "start"), policy.snapshot()
     shake(policy, seed=2)

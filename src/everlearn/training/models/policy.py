@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -174,11 +174,9 @@ def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, rea
     targets = adapted_modules(module)
     if device.type == "cuda":
         use_liger(module)
+    chunked = _head_gives_logits(module)
     add_hooks(module, list(targets))
-    model = HubModel(module)
-    gap = _parity_gap(module, model)
-    if not gap <= PARITY_NATS * (1 if model.head.dtype == torch.float32 else 100):
-        model = replace(model, chunked=False)
+    model = HubModel(module, chunked=chunked)
     kind = str(model.head.dtype).removeprefix("torch.")
     chosen = f"hub policy: transformers in {kind} on {device} ({reason})"
     return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen)
@@ -225,6 +223,16 @@ def _read(base: Path, read: Callable[[ModuleType], Any]) -> Any:
         raise ModelError(f"base model {base}: {error}; install it, or set compute.attention to auto") from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(base, error) from error
+
+
+@torch.no_grad()
+def _head_gives_logits(module: Any) -> bool:
+    """Return whether the logits are the output layer's output, and not capped or scaled after it."""
+    head, hidden = module.get_output_embeddings(), list[torch.Tensor]()
+    handle = head.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
+    logits = module(input_ids=torch.arange(1, 9, device=head.weight.device)[None]).logits
+    handle.remove()
+    return len(hidden) == 1 and torch.allclose(head(hidden[0]).float(), logits.float(), rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()

@@ -111,6 +111,11 @@ def test_a_single_process_gets_back_its_input() -> None:
     assert collectives.broadcast("word") == "word"
 
 
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda:1", "cpu:gloo,cuda:nccl")])
+def test_the_device_decides_the_backend(device: str, backend: str) -> None:
+    assert collectives.backend_of(torch.device(device)) == backend
+
+
 def in_each_process(action: Callable[[], Any], folder: Path) -> list[Any]:
     """Return the results of `action` in two forked processes of one group, by rank."""
     context = multiprocessing.get_context("fork")
