@@ -130,8 +130,10 @@ def test_a_published_night_adds_its_held_out_problems(settings: Settings, tmp_pa
     night.work.put("files", json.dumps({name: asdict(ref) for name, ref in two.files.items()}).encode())
     night.work.put("report", json.dumps(asdict(two.report) if two.report else {}).encode())
     night.work.put("decision", DECISION.to_json().encode())
+    night.work.put("policy", b"hub policy: transformers in bfloat16 on cuda:0 (on a GPU)")
     ended = publish_night.fn(night, "PASS")
     assert publish_night.fn(night, "PASS") == ended, "as after a crash before the night is closed"
+    assert registry.manifest("v0002").policy == "hub policy: transformers in bfloat16 on cuda:0 (on a GPU)"
     memory = registry.manifest("v0002").memory
     assert memory is not None
     lines = [json.loads(line) for line in registry.get_object(memory).decode().splitlines()[1:]]

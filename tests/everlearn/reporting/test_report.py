@@ -214,6 +214,14 @@ def test_records_of_older_revisions_claim_no_own_items() -> None:
     assert NightRecord.from_json(night.to_json()) == night
 
 
+def test_the_page_says_which_policy_trained_and_why() -> None:
+    why = "hub policy: transformers in bfloat16 on cuda:0 (on a GPU)"
+    night = replace(FULL, policy=why)
+    assert why in render(night)
+    assert NightRecord.from_json(night.to_json()) == night
+    assert "Trained by" not in render(NightRecord.from_json(FULL.to_json().replace('"policy": null, ', "")))
+
+
 def test_markdown_escapes_untrusted_text() -> None:
     text = summary_markdown(FULL)
     assert EVIL not in text

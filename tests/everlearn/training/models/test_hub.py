@@ -15,15 +15,19 @@ from transformers import AutoModelForCausalLM
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import ComputeSettings, LearnSettings
+from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines.decode import decode
+from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import Probe, check
+from everlearn.training.job import GrowthJob, TrainingJob
+from everlearn.training.ladder_growth import grow
 from everlearn.training.loop import train_step
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_base, load_policy
 from everlearn.training.rollouts import Group
+from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update
 from tests.support.tiny_models import FAMILIES, write_model
@@ -198,6 +202,30 @@ def test_a_resumed_training_gives_the_same_bits(base: Path, tmp_path: Path) -> N
     for one, other in zip(whole.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(one, other)
         assert one.abs().max() > 0
+
+
+def test_jobs_grow_train_and_measure_on_the_hub_policy(bases: dict[str, Path], tmp_path: Path) -> None:
+    base, domain = bases["qwen2, biases"], load_domain("integration")
+    roots = (domain.problem("x^2"), domain.problem("sin(x) + x"))
+    few = LadderSettings(rungs=2, depth=1, breadth=1, rollouts=1)
+    growth = GrowthJob(base=base, adapter=None, roots=roots, settings=few, seed=1, threads=1, compute=HUB)
+    settings = LearnSettings(steps=2, prompts=2, group=2, staleness=1, kl=0.1)
+    job = TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=grow(growth),
+        workdir=tmp_path,
+        settings=settings,
+        ladder_settings=few,
+        seed=1,
+        threads=1,
+        compute=HUB,
+    )
+    trained = train(job)
+    assert trained.policy == "hub policy: transformers in float32 on cpu (as set)"
+    assert [point.step for point in trained.curve] == [1, 2]
+    PeftModel.from_pretrained(plain(base), trained.adapter)
+    assert len(measure(base, trained.adapter, roots, seed=1, threads=1, compute=HUB)) == 2
 
 
 def test_the_divergence_is_measured_from_the_start_without_a_second_base(bases: dict[str, Path]) -> None:
