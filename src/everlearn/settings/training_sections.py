@@ -120,7 +120,11 @@ class LearnSettings(Section):
         default=4.0, gt=0.0, description="Memory of an update in GiB; batches are made smaller to stay below it."
     )
     bf16: bool | None = Field(
-        default=None, description="Decode and train in bfloat16. By default, where the CPU multiplies it faster."
+        default=None,
+        description=(
+            "Decode and train in bfloat16, in the fast policy. By default, where the CPU multiplies it faster. "
+            "The hub policy has `compute.dtype`."
+        ),
     )
     checkpoint_every: int = Field(
         default=1, ge=1, description="Steps between checkpoints; a killed training repeats the steps since the last."

@@ -90,7 +90,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     )
     LOG.info(
         "decoding in %s, %d threads, process %d of %d",
-        "bfloat16" if run.bf16 else "float32",
+        str(run.start.head.dtype).removeprefix("torch."),
         job.threads,
         collectives.rank() + 1,
         collectives.count(),

@@ -131,7 +131,7 @@ def test_the_head_and_the_embeddings_get_no_adapter(base: Path) -> None:
 def test_decoding_is_greedy_whatever_the_generation_config_says(base: Path) -> None:
     policy = shaken(base)
     prompts = prompts_of(policy)
-    drawn = decode(policy.snapshot(), prompts, group=1, seeds=None, end=policy.end, limit=24)
+    drawn = decode(policy.snapshot(), prompts, group=1, seeds=None, end=policy.end, limit=12)
     for prompt, (row,) in zip(prompts, drawn, strict=True):
         with torch.no_grad():
             scores, _ = token_logprobs(policy.snapshot(), [prompt], [row.ids])
