@@ -1,11 +1,11 @@
 """Load published bytes in a fresh process, as a consumer does, and compare them with what was trained.
 
-    python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl [DEVICE]
+    python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl [DEVICE [THREADS]]
 
 A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
-adapter onto the base from `AutoModelForCausalLM`, in float32 on that device (`compute.device`): the registry's bytes, peft's reading of them and our own
-forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits with 0 whatever it says;
-`everlearn.gate.checks` judges it.
+adapter onto the base from `AutoModelForCausalLM`, in float32 on that device (`compute.device`): the registry's bytes,
+peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits
+with 0 whatever it says; `everlearn.gate.checks` judges it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ import torch
 from everlearn.settings import ComputeSettings
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_policy
-from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.rollouts import Solver, attempt, batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
+    from everlearn.training.models.llama import Model
+
+BATCH_TOKENS = 1024
+"""Tokens of a batch: its logits, over a vocabulary of 150,000, take 0.6 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +79,34 @@ def probe(
     policy = load_policy(base, adapter, compute=exact)
     model = policy.snapshot()
     solver = Solver(policy=policy, model=model, domain=domain)
-    probes = []
-    for group in attempt(solver, problems, group=1, seed=seed, greedy=True):
-        answer = group.completions[0].ids
-        with torch.no_grad():
-            scores, mask = token_logprobs(model, [group.prompt], [answer])
-        probes.append(Probe(prompt=group.prompt, answer=answer, logprob=float((scores * mask).sum())))
-    return probes
+    groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
+    answers = [group.completions[0].ids for group in groups]
+    logprobs = _sums(model, [group.prompt for group in groups], answers)
+    return [
+        Probe(prompt=group.prompt, answer=answer, logprob=logprob)
+        for group, answer, logprob in zip(groups, answers, logprobs, strict=True)
+    ]
+
+
+@torch.no_grad()
+def _sums(model: Model, prompts: Sequence[list[int]], answers: Sequence[list[int]]) -> list[float]:
+    """Return the log-probability of each answer by the forward pass that trains, in batches of similar length."""
+    sums: dict[int, float] = {}
+    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    for batch in batches(lengths, budget=BATCH_TOKENS):
+        scores, mask = token_logprobs(model, [prompts[index] for index in batch], [answers[index] for index in batch])
+        sums |= dict(zip(batch, (scores * mask).sum(1).tolist(), strict=True))
+    return [sums[index] for index in range(len(answers))]
 
 
 @torch.no_grad()
 def check(base: Path, adapter: Path, probes: Sequence[Probe], *, device: str = "cpu") -> FreshProcessReport:
-    """Answer the probes with transformers and peft alone, and compare with the trainer's answers."""
+    """Compare the trainer's answers with what transformers and peft compute from the files.
+
+    Greedy decoding gives an answer if and only if each of its tokens is the most probable one after those before it. So
+    one forward pass over prompt and answer shows both the log-probability and whether the answer is the same. Only
+    answers that differ are decoded, for their length.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -96,50 +116,96 @@ def check(base: Path, adapter: Path, probes: Sequence[Probe], *, device: str = "
     plain.to(device_of(ComputeSettings(device=device)))
     # The trainer decodes greedily; a repetition penalty or another default of the base's own would change the answers.
     plain.generation_config = GenerationConfig(
-        eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id
+        eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id or 0
     )
-    before = [_generate(plain, item) for item in probes]  # peft changes `plain` in place, so the base answers first
+    before = _answers(plain, probes, _scored(plain, probes))  # first, since peft changes `plain` in place
     model = PeftModel.from_pretrained(plain, adapter).eval()
-    gaps, finite, after = [], True, []
-    for item in probes:
-        gap, is_finite = _compare(model, item)
-        gaps.append(gap)
-        finite = finite and is_finite
-        after.append(_generate(model, item))
+    scored = _scored(model, probes)
+    after = _answers(model, probes, scored)
+    gaps = [abs(each.logprob - item.logprob) / len(item.answer) for each, item in zip(scored, probes, strict=True)]
     return FreshProcessReport(
         probes=len(probes),
-        same_answers=sum(answer == item.answer for answer, item in zip(after, probes, strict=True)),
+        same_answers=sum(each.is_greedy for each in scored),
         worst_gap=max(gaps, default=0.0),
         changed=before != after,
-        finite=finite,
+        finite=all(each.finite for each in scored),
         length_before=sum(map(len, before)) / max(1, len(before)),
         length_after=sum(map(len, after)) / max(1, len(after)),
     )
 
 
-def _compare(model: Any, item: Probe) -> tuple[float, bool]:
-    """Return the gap to the trainer's log-probability in nats a token, and whether all logits are finite."""
-    ids = torch.tensor([item.prompt + item.answer], device=model.device)
-    logits = model(input_ids=ids).logits[0, len(item.prompt) - 1 : -1].float()
-    scores = torch.log_softmax(logits, dim=-1).gather(1, ids[0, len(item.prompt) :, None])
-    return abs(float(scores.sum()) - item.logprob) / len(item.answer), bool(torch.isfinite(logits).all())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scored:
+    """The trainer's answer as another model sees it: its log-probability, and whether greedy decoding gives it."""
+
+    logprob: float
+    is_greedy: bool
+    finite: bool
 
 
-def _generate(model: Any, item: Probe) -> list[int]:
-    """Return the greedy answer, at most as long as the trainer's."""
-    ids, longest = torch.tensor([item.prompt], device=model.device), max(1, len(item.answer))
-    mask = torch.ones_like(ids)
-    out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=longest)
-    return list(out[0, len(item.prompt) :].tolist())
+def _scored(model: Any, probes: Sequence[Probe]) -> list[_Scored]:
+    """Return what the model says about each answer, in batches of similar length, padded on the right."""
+    scored: dict[int, _Scored] = {}
+    rows = [item.prompt + item.answer for item in probes]
+    for batch in batches(list(map(len, rows)), budget=BATCH_TOKENS):
+        longest = max(len(rows[index]) for index in batch)
+        ids = torch.tensor([rows[index] + [0] * (longest - len(rows[index])) for index in batch])
+        mask = (torch.arange(longest) < torch.tensor([[len(rows[index])] for index in batch])).long()
+        logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+        for index, row in zip(batch, logits, strict=True):
+            front = len(probes[index].prompt) - 1
+            scored[index] = _score(row[front : len(rows[index]) - 1].float().cpu(), torch.tensor(probes[index].answer))
+    return [scored[index] for index in range(len(probes))]
+
+
+def _score(logits: torch.Tensor, answer: torch.Tensor) -> _Scored:
+    """(tokens, vocabulary), (tokens,) -> what the logits say about the answer."""
+    return _Scored(
+        logprob=float(torch.log_softmax(logits, dim=-1).gather(1, answer[:, None]).sum()),
+        is_greedy=bool((logits.argmax(dim=-1) == answer).all()),
+        finite=bool(torch.isfinite(logits).all()),
+    )
+
+
+def _answers(model: Any, probes: Sequence[Probe], scored: Sequence[_Scored]) -> list[list[int]]:
+    """Return the model's own greedy answers, each at most as long as the trainer's."""
+    answers = [item.answer for item in probes]
+    others = [index for index, each in enumerate(scored) if not each.is_greedy]
+    for batch in batches(
+        [len(probes[index].prompt) + len(probes[index].answer) for index in others], budget=BATCH_TOKENS
+    ):
+        chosen = [others[place] for place in batch]
+        for index, answer in zip(chosen, _decode(model, [probes[index] for index in chosen]), strict=True):
+            answers[index] = answer
+    return answers
+
+
+def _decode(model: Any, items: Sequence[Probe]) -> list[list[int]]:
+    """Decode greedily with transformers' own `generate`: prompts are padded on the left, answers cut after their end."""
+    longest = max(len(item.prompt) for item in items)
+    ids = torch.tensor([[0] * (longest - len(item.prompt)) + item.prompt for item in items], device=model.device)
+    places = torch.arange(longest) >= longest - torch.tensor([[len(item.prompt)] for item in items])
+    limit = max(len(item.answer) for item in items)
+    out = model.generate(
+        input_ids=ids, attention_mask=places.long().to(model.device), do_sample=False, max_new_tokens=limit
+    )
+    ends = model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    return [_cut(row, ends)[: len(item.answer)] for row, item in zip(out[:, longest:].tolist(), items, strict=True)]
+
+
+def _cut(row: list[int], ends: set[int | None]) -> list[int]:
+    """Return the tokens up to the first end token, with it."""
+    return row[: next((place for place, token in enumerate(row, start=1) if token in ends), len(row))]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read BASE, ADAPTER, PROBES.jsonl and perhaps DEVICE from the arguments, and print one line of JSON."""
-    torch.set_num_threads(1)
+    """Read BASE, ADAPTER, PROBES.jsonl, and perhaps DEVICE and THREADS, and print one line of JSON."""
     base, adapter, probes = map(Path, arguments[:3])
-    device = arguments[3] if len(arguments) > 3 else "cpu"
+    options = {"device": "cpu", "threads": "1"} | dict(zip(("device", "threads"), arguments[3:], strict=False))
+    torch.set_num_threads(int(options["threads"]))
     rows = [Probe(**json.loads(line)) for line in probes.read_text().splitlines()]
-    print(json.dumps(asdict(check(base, adapter, rows, device=device))))  # noqa: T201 (the result of this command)
+    print(json.dumps(asdict(check(base, adapter, rows, device=options["device"]))))  # noqa: T201 (the result of this command)
 
 
 if __name__ == "__main__":

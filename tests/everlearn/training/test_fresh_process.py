@@ -101,3 +101,32 @@ def test_the_command_prints_the_report_as_one_line(
     main([str(shipped), str(adapter), str(write_probes(tmp_path / "probes.jsonl", probes))])
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line) == asdict(check(shipped, adapter, probes))
+
+
+def test_answers_that_differ_are_decoded_as_alone(shipped: Path, probes: list[Probe], tmp_path: Path) -> None:
+    """Batches and padding change neither the answers of the base nor those of the adapter."""
+    other = write_adapter(shipped, tmp_path, size=0.5)
+    together = check(shipped, other, probes)
+    alone = [check(shipped, other, [item]) for item in probes]
+    assert together.same_answers == sum(report.same_answers for report in alone)
+    assert together.worst_gap == pytest.approx(max(report.worst_gap for report in alone), rel=1e-4)
+    for length in ("length_before", "length_after"):
+        mean = sum(getattr(report, length) for report in alone) / len(alone)
+        assert getattr(together, length) == pytest.approx(mean)
+
+
+def test_one_other_token_is_another_answer(shipped: Path, adapter: Path, probes: list[Probe]) -> None:
+    changed = [replace(item, answer=[*item.answer[:-1], item.answer[0]]) for item in probes]
+    assert check(shipped, adapter, changed).same_answers == 0
+    assert check(shipped, adapter, [*probes, *changed]).same_answers == len(probes)
+
+
+def test_the_command_uses_the_threads_that_it_is_given(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    paths = [str(shipped), str(adapter), str(write_probes(tmp_path / "probes.jsonl", probes[:1]))]
+    for more in ([], ["cpu"], ["cpu", "3"]):
+        main([*paths, *more])
+    assert used == [1, 1, 3]
