@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.registry.connect import open_registry
-from everlearn.training.memory_estimate import available_memory, estimate, require_memory
+from everlearn.training.memory_estimate import estimate_folder, require_memory
 from everlearn.training.models.base_source import base_directory, pin_base
 from tasks.night import LOG, step_task
 from tasks.progress import progress
@@ -35,11 +35,11 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     Raises:
         ModelError: it is damaged or incomplete, no causal language model, or too large for the memory that there is.
     """
-    from everlearn.training.models.base_checks import check_base, read_config
+    from everlearn.training.models.base_checks import check_base
 
     folder = base_folder(settings)
     weights = check_base(folder)
-    needed = estimate(weights, read_config(folder), settings.learn, bytes_each=4)
+    needed, free = estimate_folder(folder, weights, settings)
     name = settings.base.model or str(folder)
     commit = f" at commit {settings.base.commit}" if settings.base.commit else ""
     LOG.info(
@@ -52,7 +52,7 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
         needed,
     )
     if trains_here:
-        require_memory(needed, available=available_memory(), base=name)
+        require_memory(needed, available=free, base=name)
 
 
 def base_folder(settings: Settings) -> Path:

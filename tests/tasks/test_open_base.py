@@ -11,8 +11,8 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ModelError
 from everlearn.registry.connect import open_registry
+from everlearn.training import memory_estimate
 from everlearn.training.models import file_digests
-from tasks import open_base as module
 from tasks.ingest import ClaimedSnapshot
 from tasks.night import hold_line
 from tasks.open_base import base_folder, check_base_model, open_base
@@ -81,7 +81,7 @@ def test_a_version_names_the_commit_for_the_next_nights(named: Settings, hub: Fa
 def test_a_base_larger_than_memory_is_refused_only_where_it_trains(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda _: 1000)
     check_base_model.fn(settings, trains_here=False)
     with pytest.raises(ModelError, match=r"needs about .* GiB are free; use a smaller base"):
         check_base_model.fn(settings, trains_here=True)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.training.memory_plan import plan
 from everlearn.training.models.llama import Model, token_logprobs
+from everlearn.training.rollouts import batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +42,12 @@ class RolloutStatistics:
     right: float
 
 
-def rollout_statistics(groups: Sequence[Group], *, start: Model, temperature: float) -> RolloutStatistics:
-    """Return the statistics of `groups`; `start` is the policy at step 0, `temperature` that of sampling."""
+def rollout_statistics(groups: Sequence[Group], *, start: Model, settings: LearnSettings) -> RolloutStatistics:
+    """Return the statistics of `groups`, sampled with `settings.temperature`; `start` is the policy at step 0."""
     rows = [row for group in groups for row in group.completions]
     tokens = sum(len(row.ids) for row in rows)
     return RolloutStatistics(
-        kl=_divergence(groups[:KL_GROUPS], start=start, temperature=temperature),
+        kl=_divergence(groups[:KL_GROUPS], start=start, settings=settings),
         entropy=-sum(map(sum, (row.logprobs for row in rows))) / tokens,
         length=tokens / len(rows),
         unended=sum(not row.finished for row in rows) / len(rows),
@@ -54,17 +56,22 @@ def rollout_statistics(groups: Sequence[Group], *, start: Model, temperature: fl
 
 
 @torch.no_grad()
-def _divergence(groups: Sequence[Group], *, start: Model, temperature: float) -> float:
-    """Return the mean of log policy - log start over the sampled tokens.
+def _divergence(groups: Sequence[Group], *, start: Model, settings: LearnSettings) -> float:
+    """Return the mean of log policy - log start over the sampled tokens, in batches as large as those of an update.
 
     An unbiased estimate of a divergence that is never negative; the estimate itself may be slightly below 0.
     """
-    rows = [row for group in groups for row in group.completions]
-    before, mask = token_logprobs(
-        start, [group.prompt for group in groups], [row.ids for row in rows], temperature=temperature
-    )
-    now = torch.tensor([score for row in rows for score in row.logprobs])
-    return float((now - before[mask]).mean())
+    lengths = [len(group.completions) * max(len(row.ids) for row in group.completions) for group in groups]
+    prompt = max(len(group.prompt) for group in groups)
+    cut = plan(start, longest=max(lengths), prompt=prompt, settings=settings)
+    gaps = []
+    for batch in batches(lengths, budget=cut.tokens):
+        chosen = [groups[index] for index in sorted(batch)]
+        rows = [row for group in chosen for row in group.completions]
+        prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
+        before, mask = token_logprobs(start, prompts, ids, temperature=settings.temperature)
+        gaps.append(torch.tensor([score for row in rows for score in row.logprobs]) - before[mask])
+    return float(torch.cat(gaps).mean())
 
 
 def triggered_guard(statistics: RolloutStatistics, *, first: RolloutStatistics, settings: LearnSettings) -> str | None:

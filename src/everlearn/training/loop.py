@@ -36,7 +36,7 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     outcomes = _record_outcomes(run, groups)
     run.curriculum.learn(outcomes)
     # All processes follow the statistics of the first: rounding must not let one of them stop alone.
-    statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, temperature=settings.temperature))
+    statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, settings=settings))
     run.first = run.first or statistics
     run.stopped = triggered_guard(statistics, first=run.first, settings=settings)
     useful = [group for group in groups if 0 < group.passed < len(group.answers)]

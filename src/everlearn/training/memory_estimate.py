@@ -1,8 +1,8 @@
 """Memory that a night needs for its model, estimated from the headers of the weights, and the memory that there is.
 
-Counted: the base, copies of its linear layers with the adapter added, the adapter with gradients and the states of AdamW,
-and keys and values while a step is sampled. The activations of an update are not: `learn.memory_gib` limits them, and
-smaller batches are always possible. Imports no torch, except for a CUDA device.
+Counted: the base, copies of its linear layers with the adapter added (fast policy), the adapter with gradients and the
+states of AdamW, and keys and values while a step is sampled. The activations of an update are not: `learn.memory_gib`
+limits them, and smaller batches are always possible.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import psutil
 from everlearn.errors import ModelError
 
 if TYPE_CHECKING:
-    from everlearn.settings import LearnSettings
+    from everlearn.settings import Settings
     from everlearn.training.models.weight_files import WeightFiles
 
 GIB = 1 << 30
@@ -25,6 +25,9 @@ COPIES = 2
 """Copies of the linear layers beside the base: the policy at the start, and the current one."""
 ADAPTER_BYTES = 4 * 5
 """Float32 bytes a weight of the adapter: itself, its gradient, two states of AdamW, the newest good value."""
+BYTES = {"float32": 4, "bfloat16": 2}
+NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
+"""Parts of the names of matrices that get no adapter: embeddings and heads."""
 ANSWER_TOKENS = 128
 """Tokens of a prompt and its answer for which keys and values are counted."""
 CGROUP = Path("/sys/fs/cgroup")
@@ -56,25 +59,44 @@ class MemoryEstimate:
 
 
 def estimate(
-    weights: WeightFiles, config: dict[str, Any], settings: LearnSettings, *, bytes_each: int
+    weights: WeightFiles, config: dict[str, Any], settings: Settings, *, in_fast_policy: bool
 ) -> MemoryEstimate:
-    """Return the memory for a model with these weights and this `config.json`; `bytes_each` is the size of a weight."""
+    """Return the memory for a model with these weights and this `config.json`.
+
+    The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored, or
+    in `compute.dtype`, once.
+    """
     linear = [
         tensor.shape
         for name, tensor in weights.tensors.items()
-        if len(tensor.shape) == 2 and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+        if len(tensor.shape) == 2 and not any(part in name for part in NOT_ADAPTED)
     ]
-    heads = config.get("num_key_value_heads") or config.get("num_attention_heads") or config.get("n_head") or 1
-    width = config.get("hidden_size") or config.get("n_embd") or 0
-    head = config.get("head_dim") or width // (config.get("num_attention_heads") or config.get("n_head") or 1)
+    heads = config.get("num_attention_heads") or config.get("n_head") or 1
+    kv_heads = config.get("num_key_value_heads") or heads
+    head_dim = config.get("head_dim") or (config.get("hidden_size") or config.get("n_embd") or 0) // heads
     layers = config.get("num_hidden_layers") or config.get("n_layer") or 1
-    tokens = settings.prompts * settings.group * ANSWER_TOKENS
+    learn, each = settings.learn, 4 if in_fast_policy else BYTES.get(settings.compute.dtype)
+    base = weights.size if each is None else each * weights.parameters
     return MemoryEstimate(
-        base=bytes_each * weights.parameters,
-        copies=COPIES * bytes_each * sum(map(math.prod, linear)),
-        adapter=ADAPTER_BYTES * settings.rank * sum(map(sum, linear)),
-        cache=2 * 4 * layers * heads * head * tokens,
+        base=base,
+        copies=COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
+        adapter=ADAPTER_BYTES * learn.rank * sum(map(sum, linear)),
+        cache=2 * (each or 2) * layers * kv_heads * head_dim * learn.prompts * learn.group * ANSWER_TOKENS,
     )
+
+
+def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tuple[MemoryEstimate, int]:
+    """Return the estimate for the base model in a folder, and the free memory of the device that it runs on.
+
+    Raises:
+        ModelError: `config.json` is damaged, or the device is not there.
+    """
+    from everlearn.training.models.base_checks import read_config
+    from everlearn.training.models.policy import device_of, is_fast  # imports torch
+
+    fast = is_fast(base, settings.compute)
+    needed = estimate(weights, read_config(base), settings, in_fast_policy=fast)
+    return needed, available_memory(str(device_of(settings.compute)))
 
 
 def available_memory(device: str = "cpu") -> int:

@@ -113,7 +113,7 @@ def test_doctor_refuses_a_base_larger_than_memory(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_base(tmp_path / "base")
-    monkeypatch.setattr("everlearn.training.memory_estimate.available_memory", lambda: 1000)
+    monkeypatch.setattr("everlearn.training.memory_estimate.available_memory", lambda _: 1000)
     check = base_check(everlearn)
     assert not check.ok
     assert "GiB are free; use a smaller base" in check.detail

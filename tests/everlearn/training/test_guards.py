@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,10 +11,12 @@ import torch
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.settings import LadderSettings, LearnSettings
-from everlearn.training.guards import RolloutStatistics, triggered_guard
+from everlearn.training import guards
+from everlearn.training.guards import RolloutStatistics, rollout_statistics, triggered_guard
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
+from everlearn.training.loop import sample_rollouts, train_step
+from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.models.policy import load_policy
 from everlearn.training.trainer import train
 from everlearn.training.training_run import TrainingRun, start_run
@@ -52,6 +54,25 @@ def test_no_guard_stops_a_good_or_a_certain_and_right_policy() -> None:
     certain = dataclasses.replace(GOOD, entropy=1e-5, right=0.97)
     assert triggered_guard(GOOD, first=GOOD, settings=SETTINGS) is None
     assert triggered_guard(certain, first=GOOD, settings=SETTINGS) is None
+
+
+@pytest.mark.parametrize("memory_gib", [1e-6, 0.01, 4.0])
+def test_the_divergence_is_the_same_in_batches_that_fit(
+    memory_gib: float, run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = sample_rollouts(run).groups
+    whole = rollout_statistics(groups, start=run.start, settings=SETTINGS)
+    rows: list[int] = []
+
+    def counted(model: Model, prompts: list[list[int]], answers: list[list[int]], *, temperature: float) -> Any:
+        rows.append(len(answers))
+        return token_logprobs(model, prompts, answers, temperature=temperature)
+
+    monkeypatch.setattr(guards, "token_logprobs", counted)
+    small = SETTINGS.model_copy(update={"memory_gib": memory_gib})
+    assert rollout_statistics(groups, start=run.start, settings=small).kl == pytest.approx(whole.kl, abs=1e-6)
+    assert (len(rows) > 1) == (memory_gib < 0.1)
+    assert sum(rows) == sum(len(group.completions) for group in groups[: guards.KL_GROUPS])
 
 
 def test_a_stopped_policy_returns_to_its_newest_good_weights(run: TrainingRun) -> None:

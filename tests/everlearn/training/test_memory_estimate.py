@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig, Qwen2Config
 
 from everlearn.errors import ModelError
-from everlearn.settings import LearnSettings
+from everlearn.settings import ComputeSettings, LearnSettings, Settings
 from everlearn.training import memory_estimate
-from everlearn.training.memory_estimate import GIB, MemoryEstimate, available_memory, estimate, require_memory
+from everlearn.training.memory_estimate import (
+    GIB,
+    MemoryEstimate,
+    available_memory,
+    estimate,
+    estimate_folder,
+    require_memory,
+)
+from everlearn.training.models.adapted_base import FastPolicy
 from everlearn.training.models.base_checks import check_base, read_config
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.weight_files import TensorHeader, WeightFiles
+from tests.support.tiny_base import write_base
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +41,8 @@ def weights_of(**shapes: tuple[int, ...]) -> WeightFiles:
 
 
 def test_base_copies_and_adapter_are_those_of_the_loaded_policy(shipped: Path) -> None:
-    settings = LearnSettings(rank=8)
-    counted = estimate(check_base(shipped), read_config(shipped), settings, bytes_each=4)
+    settings = Settings(learn=LearnSettings(rank=8))
+    counted = estimate(check_base(shipped), read_config(shipped), settings, in_fast_policy=True)
     policy = load_policy(shipped, rank=8)
     linear = sum(policy.base_weights[f"{name}.weight"].numel() for name in policy.lora)
     assert counted.copies == 2 * 4 * linear
@@ -42,16 +52,35 @@ def test_base_copies_and_adapter_are_those_of_the_loaded_policy(shipped: Path) -
 
 
 def test_keys_and_values_follow_the_config() -> None:
-    settings = LearnSettings(prompts=16, group=8)
+    settings = Settings(learn=LearnSettings(prompts=16, group=8))
     for config, each in ((CONFIG, 28 * 2 * 128), (GPT2, 12 * 12 * 64), (CONFIG | {"head_dim": 64}, 28 * 2 * 64)):
-        assert estimate(weights_of(), config, settings, bytes_each=2).cache == 2 * 4 * each * 16 * 8 * 128
-    assert estimate(weights_of(), {}, settings, bytes_each=2).total == 0
+        assert estimate(weights_of(), config, settings, in_fast_policy=True).cache == 2 * 4 * each * 16 * 8 * 128
+    assert estimate(weights_of(), {}, settings, in_fast_policy=False).total == 0
 
 
 def test_embeddings_and_norms_get_no_adapter() -> None:
     weights = weights_of(**{"wte.weight": (10, 4), "model.embed_tokens.weight": (10, 4), "norm.weight": (4,)})
-    counted = estimate(weights, {}, LearnSettings(), bytes_each=2)
-    assert (counted.base, counted.copies, counted.adapter) == (2 * 84, 0, 0)
+    counted = estimate(weights, {}, Settings(), in_fast_policy=True)
+    assert (counted.base, counted.copies, counted.adapter) == (4 * 84, 0, 0)
+
+
+@pytest.mark.parametrize(("dtype", "base", "cache"), [("auto", 168, 2), ("float32", 336, 4), ("bfloat16", 168, 2)])
+def test_the_hub_policy_keeps_one_base_in_its_type(dtype: Any, base: int, cache: int) -> None:
+    weights = WeightFiles(files=(), tensors={"up.weight": TensorHeader(dtype="BF16", shape=(12, 7), size=168)})
+    settings = Settings(compute=ComputeSettings(dtype=dtype), learn=LearnSettings(prompts=1, group=2))
+    counted = estimate(weights, {"n_layer": 1, "n_embd": 8, "n_head": 2}, settings, in_fast_policy=False)
+    assert (counted.base, counted.copies) == (base, 0)
+    assert counted.cache == 2 * cache * 8 * 2 * 128
+
+
+@pytest.mark.parametrize(("kind", "fast"), [(LlamaConfig, True), (Qwen2Config, False)])
+def test_the_policy_of_the_architecture_decides(kind: Any, *, fast: bool, tmp_path: Path) -> None:
+    base = write_base(tmp_path, kind=kind)
+    needed, free = estimate_folder(base, check_base(base), Settings())
+    assert (needed.copies > 0) == fast == isinstance(load_policy(base), FastPolicy)
+    assert free > 0
+    hub = Settings(compute=ComputeSettings(policy="hub"))
+    assert estimate_folder(base, check_base(base), hub)[0].copies == 0
 
 
 @given(needed=st.integers(0, 10**12), free=st.integers(0, 10**12))

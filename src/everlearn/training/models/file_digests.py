@@ -18,13 +18,14 @@ from pathlib import Path
 
 SMALL_BYTES = 16 * 1024**2
 """Files up to this size are hashed each time: that takes milliseconds, and no record can be wrong about them."""
+FileIdentity = tuple[str, int, int, int, int, int]
 SETTLED_S = 2.0
 """Age from which a file is remembered: a younger one may change again without another time stamp."""
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal. Reads the file only if it is small, new or changed."""
-    identity = _identity(path)
+    identity = file_identity(path)
     if identity[3] <= SMALL_BYTES:
         return _compute(path)
     record = _folder() / f"{hashlib.sha256(str(identity[0]).encode()).hexdigest()}.json"
@@ -32,7 +33,7 @@ def file_digest(path: Path) -> str:
     if known is not None:
         return known
     digest = _compute(path)
-    if _identity(path) == identity and time.time() - max(identity[4:]) / 1e9 > SETTLED_S:
+    if file_identity(path) == identity and time.time() - max(identity[4:]) / 1e9 > SETTLED_S:
         _write(record, {"identity": identity, "sha256": digest})
     return digest
 
@@ -42,7 +43,7 @@ def _compute(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _identity(path: Path) -> tuple[str, int, int, int, int, int]:
+def file_identity(path: Path) -> FileIdentity:
     """Return path, device, inode, size in bytes, and the times of the last change of content and of status in ns."""
     resolved = path.resolve()
     stat = resolved.stat()
@@ -53,7 +54,7 @@ def _folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "everlearn" / "digests"
 
 
-def _read(record: Path, identity: tuple[str, int, int, int, int, int]) -> str | None:
+def _read(record: Path, identity: FileIdentity) -> str | None:
     """Return the remembered digest of the file with that identity; None if there is none."""
     try:
         content = json.loads(record.read_bytes())

@@ -19,9 +19,10 @@ from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
 from everlearn.training.models.adapted_base import FastPolicy, HubPolicy, Policy
 from everlearn.training.models.adapter import load_adapter, pair_of
+from everlearn.training.models.file_digests import FileIdentity, file_identity
 from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
-from everlearn.training.models.llama import Llama, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.llama import Geometry, Llama, geometry, require_known_weights, token_logprobs
 from everlearn.training.models.weight_files import damaged
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["LoadedBase", "Policy", "device_of", "load_base", "load_policy"]
 
 LOG = logging.getLogger("everlearn.learn")
+_KEPT: dict[tuple[tuple[FileIdentity, ...], ComputeSettings], LoadedBase] = {}
+"""The base model that was loaded last, by its files and the settings."""
 PARITY_TOKENS, PARITY_NATS = 24, 1e-3
 """Tokens on which two forward passes are compared, and the nats by which they may differ in float32."""
 
@@ -99,12 +102,24 @@ def load_policy(
 def load_base(base: Path, *, compute: ComputeSettings | None = None) -> LoadedBase:
     """Return the base model, by the forward pass that the settings and the architecture allow.
 
+    The newest one is kept, so that a process reads it once for all policies, unless one of its files has changed.
+
     Raises:
         ModelError: the base is missing, damaged or without linear layers, the device is not there, or the fast policy
             is demanded for a base that it cannot run.
     """
     compute = compute or ComputeSettings()
-    model_directory(base)
+    identity = tuple(file_identity(path) for path in sorted(model_directory(base).iterdir()) if path.is_file())
+    if (identity, compute) not in _KEPT:
+        _KEPT.clear()  # before the next one is read: two may not fit into memory
+        loaded = _load(base, compute)
+        # The fast policy computes in float32, demanded or not.
+        for dtype in ("auto", "float32") if isinstance(loaded.model, Llama) else (compute.dtype,):
+            _KEPT[identity, compute.model_copy(update={"dtype": dtype})] = loaded
+    return _KEPT[identity, compute]
+
+
+def _load(base: Path, compute: ComputeSettings) -> LoadedBase:
     device = device_of(compute)
     reason = _reason_against_fast(compute, device)
     if reason is None:
@@ -147,12 +162,9 @@ def _reason_against_fast(compute: ComputeSettings, device: torch.device) -> str 
 
 def _load_fast(base: Path) -> LoadedBase | str:
     """Return the base for our own forward pass, or the reason why that cannot run it."""
-    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, local_files_only=True))
-    try:
-        shape = geometry(config)
-        require_known_weights(_weight_names(config))  # before gigabytes are read
-    except ModelError as error:
-        return str(error)
+    shape = _geometry_or_reason(base)
+    if isinstance(shape, str):
+        return shape
     module, tokenizer = _load_module(base, dtype=torch.float32)
     ours = Llama({name: tensor.detach() for name, tensor in module.state_dict().items()}, shape)
     try:
@@ -163,6 +175,28 @@ def _load_fast(base: Path) -> LoadedBase | str:
         return f"ours differs by {gap:.2g} nats"
     chosen = f"fast policy: own forward pass, within {gap:.1e} nats of transformers"
     return LoadedBase(model=ours, tokenizer=tokenizer, targets=adapted_modules(module), chosen=chosen)
+
+
+def _geometry_or_reason(base: Path) -> Geometry | str:
+    """Return the geometry for our own forward pass, or the reason why it cannot run the base. Reads no weights."""
+    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, local_files_only=True))
+    try:
+        shape = geometry(config)
+        require_known_weights(_weight_names(config))
+    except ModelError as error:
+        return str(error)
+    return shape
+
+
+def is_fast(base: Path, compute: ComputeSettings) -> bool:
+    """Return whether the fast policy is going to run the base, unless it gives other numbers. Reads no weights.
+
+    Raises:
+        ModelError: the configuration is damaged, or the device is not there.
+    """
+    if _reason_against_fast(compute, device_of(compute)) is not None:
+        return False
+    return not isinstance(_geometry_or_reason(base), str)
 
 
 def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, reason: str) -> LoadedBase:

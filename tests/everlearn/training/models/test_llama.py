@@ -195,6 +195,7 @@ def test_a_base_with_other_numbers_uses_the_pass_of_transformers(
     shape = geometry(AutoConfig.from_pretrained(tiny))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("everlearn.training.models.policy.geometry", lambda _: shape)
+        patch.setattr("everlearn.training.models.policy._KEPT", {})
         assert isinstance(load_policy(base).base_model, HubModel)
     assert re.search(r"hub policy: transformers .* \(ours differs by 0\.\d+ nats\)", caplog.text)
 
