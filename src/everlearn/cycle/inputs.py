@@ -66,6 +66,8 @@ ALWAYS_INCLUDED: dict[str, Any] = {
     ),
 }
 """The settings of release 0.1.0, which enter the digest even where they have their default. Never extend this table."""
+NEVER_INCLUDED: dict[str, Any] = {"learn": {"checkpoint_minutes"}}
+"""Settings of these sections that change no weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ def freeze_inputs(settings: Settings, *, data_digest: str, parent: str | None, b
 def config_digest(settings: Settings) -> str:
     """Return the SHA-256 over the settings that change the weights."""
     always = settings.model_dump(mode="json", include=ALWAYS_INCLUDED)
-    changed = settings.model_dump(mode="json", include=set(SECTIONS), exclude_defaults=True)
+    changed = settings.model_dump(mode="json", include=set(SECTIONS), exclude=NEVER_INCLUDED, exclude_defaults=True)
     for name, value in changed.items():
         always[name] = {**always.get(name, {}), **value} if isinstance(value, dict) else value
     return digest_of(canonical(always))

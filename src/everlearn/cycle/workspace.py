@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
-from everlearn.storage.immutable_objects import fetch, write_once
+from everlearn.storage.immutable_objects import digest_of_file, fetch, fetch_to, write_file_once, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
 
 MAX_ATTEMPTS = 50
+MAX_BYTES = 2**50
+"""Upper limit of the size of a file, which the index does not state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,10 @@ class Workspace:
         """Write the files under `name` below `directory`, verified by digest. NotFoundError if there are none."""
         for relative, digest in self._files(name).items():
             path = directory / _safe(relative)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data = self._fetch(digest)
             try:
-                path.write_bytes(data)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                fetch_to(self._store, self._key(digest), path, digest=digest, size=MAX_BYTES)
             except OSError as error:
                 raise BadInputError(
                     f"{path} cannot be written ({error.strerror}); free space or fix its permissions"
@@ -125,7 +127,7 @@ class Workspace:
             except ConflictError:
                 continue  # another step of this run was first: apply the change to its index
             for digest in index.digests() - after.digests():
-                self._store.delete(f"{self._root}/sha256/{digest}")
+                self._store.delete(self._key(digest))
             return
         raise ConflictError(
             f"the workspace of cycle {self.key[:12]} was changed {MAX_ATTEMPTS} times meanwhile; run the same command again"
@@ -153,17 +155,21 @@ class Workspace:
 
     def _keep(self, data: bytes) -> str:
         digest = digest_of(data)
-        write_once(self._store, f"{self._root}/sha256/{digest}", data)
+        write_once(self._store, self._key(digest), data)
         return digest
 
     def _keep_file(self, path: Path, known: Collection[str]) -> str:
         """Keep the bytes of a file, unless they are those of an unchanged file of the tree that is replaced."""
-        data = path.read_bytes()
-        digest = digest_of(data)
-        return digest if digest in known else self._keep(data)
+        digest = digest_of_file(path)
+        if digest not in known:
+            write_file_once(self._store, self._key(digest), path, digest=digest)
+        return digest
 
     def _fetch(self, digest: str) -> bytes:
-        return fetch(self._store, f"{self._root}/sha256/{digest}", digest=digest)
+        return fetch(self._store, self._key(digest), digest=digest)
+
+    def _key(self, digest: str) -> str:
+        return f"{self._root}/sha256/{digest}"
 
 
 def _with_part(files: Mapping[str, str], digest: str) -> dict[str, str]:

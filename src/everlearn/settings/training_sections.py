@@ -129,6 +129,13 @@ class LearnSettings(Section):
     checkpoint_every: int = Field(
         default=1, ge=1, description="Steps between checkpoints; a killed training repeats the steps since the last."
     )
+    checkpoint_minutes: float = Field(
+        default=0.0,
+        ge=0.0,
+        description=(
+            "Least minutes between checkpoints, for adapters of hundreds of megabytes. In no key: it changes no weights."
+        ),
+    )
     max_kl: float = Field(
         default=3.0, gt=0.0, description="Guard: divergence from the start, in nats per token, that stops the training."
     )

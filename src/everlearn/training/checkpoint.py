@@ -11,15 +11,16 @@ import json
 import os
 import shutil
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from everlearn.ladder.tree import load_ladder, point_of
 from everlearn.training.engines import collectives
 from everlearn.training.guards import RolloutStatistics
 from everlearn.training.journal import Journal
+from everlearn.training.models.adapter import write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,25 +29,28 @@ if TYPE_CHECKING:
     from everlearn.training.training_run import TrainingRun
 
 NAME, JOURNAL = "checkpoint", "journal"
+GROWN = "grown-*.json"
+"""Files with the curve points and rewarded answers between two checkpoints."""
 
 
 def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     """Write the run's state into `workdir/checkpoint` and return that directory.
 
-    A process killed at any point leaves a complete checkpoint, the old one or the new one.
+    A process killed at any point leaves a complete checkpoint, the old one or the new one. Curve points and rewarded
+    answers since the checkpoint before are written as a new file; the earlier files are linked into the new directory.
     """
     fresh, final, old = workdir / f"{NAME}.new", workdir / NAME, workdir / f"{NAME}.old"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    (fresh / "state.safetensors").write_bytes(save(_tensors(run)))
+    write_tensors(fresh / "state.safetensors", _tensors(run))
     run.ladder.save(fresh / "ladder.jsonl")
+    _append_grown(run, _newest(workdir), fresh)
     described = {
         "step": run.step,
         "spent": run.spent,
-        "curve": [asdict(point) for point in run.curve],
+        "kept": {"curve": len(run.curve), "rewarded": len(run.rewarded)},
         "seen": run.curriculum.seen,
         "used": run.curriculum.used,
-        "rewarded": run.rewarded,
         "first": run.first and asdict(run.first),
         "stopped": run.stopped,
         "recorded": run.recorded,
@@ -63,6 +67,32 @@ def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
     fresh.rename(final)
     shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _newest(workdir: Path) -> Path | None:
+    """Return the directory of the newest complete checkpoint; None if there is none."""
+    places = (workdir / NAME, workdir / f"{NAME}.old")
+    return next((place for place in places if (place / "run.json").is_file()), None)
+
+
+def _append_grown(run: TrainingRun, before: Path | None, fresh: Path) -> None:
+    """Link the files with what has grown from the checkpoint `before` into `fresh`, and add one with what is new."""
+    described = json.loads((before / "run.json").read_text()) if before else {}
+    kept = described.get("kept", {"curve": 0, "rewarded": 0})  # before there were such files, run.json held everything
+    segments = sorted(before.glob(GROWN)) if before and any(kept.values()) else []
+    for path in segments:
+        os.link(path, fresh / path.name)
+    grown = {
+        "curve": [asdict(point) for point in run.curve[kept["curve"] :]],
+        "rewarded": run.rewarded[kept["rewarded"] :],
+    }
+    (fresh / GROWN.replace("*", f"{len(segments):06d}")).write_text(json.dumps(grown))
+
+
+def _read_grown(folder: Path, described: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the curve points and the rewarded answers of a checkpoint."""
+    grown = [json.loads(path.read_text()) for path in sorted(folder.glob(GROWN))] or [described]
+    return [point for part in grown for point in part["curve"]], [row for part in grown for row in part["rewarded"]]
 
 
 def open_journal(workdir: Path, on_checkpoint: Callable[[Path], None] | None) -> Journal:
@@ -102,16 +132,16 @@ def _tensors(run: TrainingRun) -> dict[str, torch.Tensor]:
 
 def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
     """Bring a run at step 0 to the newest checkpoint; return False where there is none."""
-    names = (NAME, f"{NAME}.old")
-    folder = next((workdir / name for name in names if (workdir / name / "run.json").is_file()), None)
+    folder = _newest(workdir)
     if folder is None:
         return False
     _restore_tensors(run, load_file(folder / "state.safetensors"))
     described = json.loads((folder / "run.json").read_text())
-    run.step, run.spent, run.rewarded = described["step"], described["spent"], described["rewarded"]
+    run.step, run.spent = described["step"], described["spent"]
+    curve, run.rewarded = _read_grown(folder, described)
     run.recorded, run.stopped = described["recorded"], described["stopped"]
     run.first = described["first"] and RolloutStatistics(**described["first"])
-    run.curve = [point_of(point) for point in described["curve"]]
+    run.curve = [point_of(point) for point in curve]
     run.ladder.rungs = load_ladder(folder / "ladder.jsonl").rungs
     run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
     run.curriculum.used = described["used"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,7 +39,13 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("everlearn.learn")
 
 
-def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnCheckpoint | None = None) -> Trained:
+def train(
+    job: TrainingJob,
+    *,
+    on_step: OnStep | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
     """Train a copy of the parent's adapter on the job's ladder, from the newest checkpoint in `job.workdir`.
 
     With `settings.processes` above 1, that number of processes on this machine share the work (torchrun). Interrupted
@@ -48,6 +55,7 @@ def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnC
         job: the input.
         on_step: called after each step with its curve point and the number of steps.
         on_checkpoint: called with the directory of each new checkpoint.
+        clock: seconds, for `checkpoint_minutes`.
 
     Raises:
         ModelError: the base or the adapter cannot be used.
@@ -60,13 +68,15 @@ def train(job: TrainingJob, *, on_step: OnStep | None = None, on_checkpoint: OnC
     torch.set_num_threads(job.threads)
     run = _prepare(job)
     with judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges:
-        run.judge, run.recorded = judges.judge, judges.recorded
+        run.judge, run.recorded, written = judges.judge, judges.recorded, clock()
         while run.step < job.settings.steps and run.stopped is None:
             _regrow(run, job, on_checkpoint)
             point = train_step(run, budget_used=run.step / job.settings.steps, last=run.step + 1 == job.settings.steps)
             if on_step is not None:
                 on_step(point, job.settings.steps)
-            _checkpoint(run, job, on_checkpoint)
+            if _is_due(run, seconds=clock() - written):
+                _checkpoint(run, job, on_checkpoint)
+                written = clock()
         if run.stopped is not None:
             LOG.warning("training stopped after step %d, back to the newest good weights: %s", run.step, run.stopped)
         started = cpu_seconds()
@@ -114,9 +124,15 @@ def _regrow(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | No
     run.update_classes()
 
 
+def _is_due(run: TrainingRun, *, seconds: float) -> bool:
+    """Return whether to write a checkpoint, `seconds` after the last one: the settings say when, and at the end always."""
+    if run.step == run.settings.steps or run.stopped is not None:
+        return True
+    return run.step % run.settings.checkpoint_every == 0 and seconds >= 60 * run.settings.checkpoint_minutes
+
+
 def _checkpoint(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
-    due = run.step % job.settings.checkpoint_every == 0 or run.step == job.settings.steps or run.stopped
-    if due and collectives.rank() == 0:
+    if collectives.rank() == 0:
         path = save_checkpoint(run, job.workdir)
         if on_checkpoint is not None:
             on_checkpoint(path)

@@ -66,7 +66,9 @@ def test_a_setting_that_changes_the_weights_changes_it(changes: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "changes", [{"gate": {"alpha": 0.01}}, {"verifiers": 3}, {"store": {"line": "other"}}], ids=str
+    "changes",
+    [{"gate": {"alpha": 0.01}}, {"verifiers": 3}, {"store": {"line": "other"}}, {"learn": {"checkpoint_minutes": 5}}],
+    ids=str,
 )
 def test_other_settings_do_not_change_the_digest(changes: dict[str, Any]) -> None:
     assert config_digest(Settings.model_validate(changes)) == DEFAULT_DIGEST

@@ -8,7 +8,7 @@ from everlearn.canonical_json import canonical
 from everlearn.cycle import workspace as module
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import BadInputError, ConflictError, CycleBusyError, IntegrityError, NotFoundError
-from everlearn.storage.immutable_objects import write_once
+from everlearn.storage.immutable_objects import write_file_once
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE
 
@@ -85,11 +85,11 @@ def test_an_unchanged_file_of_a_tree_is_not_uploaded_again(
 ) -> None:
     uploaded: list[bytes] = []
 
-    def upload(store: Store, key: str, data: bytes) -> None:
-        uploaded.append(data)
-        write_once(store, key, data)
+    def upload(store: Store, key: str, path: Path, *, digest: str) -> str | None:
+        uploaded.append(path.read_bytes())
+        return write_file_once(store, key, path, digest=digest)
 
-    monkeypatch.setattr(module, "write_once", upload)
+    monkeypatch.setattr(module, "write_file_once", upload)
     for weights in (b"1", b"2"):
         (tmp_path / "ladder").write_bytes(b"the ladder")
         (tmp_path / "weights").write_bytes(weights)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors.torch import save
 
 from everlearn.errors import ModelError
@@ -13,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import torch
     from peft import LoraConfig
 
     LoraPair = tuple[torch.Tensor, torch.Tensor]
 
+DTYPES = {torch.int64: "I64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+"""Names of types in safetensors files, in the order in which the format stores them, for alignment."""
 UNSUPPORTED = ("alpha_pattern", "rank_pattern", "use_dora", "use_rslora")
 """Settings of peft under which an adapter is more than `lora_alpha / r * B @ A`."""
 
@@ -47,6 +50,33 @@ def save_adapter(
     config.target_modules = sorted({name.rsplit(".", 1)[1] for name in lora})
     config.save_pretrained(str(directory))
     return directory
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, one tensor at a time: at most one is copied in memory, from another device or layout.
+
+    The bytes are those of `safetensors.torch.save`.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    types = list(DTYPES)
+    order = sorted(tensors, key=lambda name: (types.index(tensors[name].dtype), name))
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].numel() * tensors[name].element_size()
+        kind, shape = DTYPES[tensors[name].dtype], list(tensors[name].shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            whole = tensors[name].detach().cpu().contiguous()
+            file.write(whole.view(-1).view(torch.uint8).numpy().data)
 
 
 def load_adapter(directory: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
