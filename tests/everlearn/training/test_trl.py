@@ -156,7 +156,7 @@ POLICIES = {
     "fast": Agreement(ComputeSettings(policy="fast"), scores=1e-5, gradients=1e-5),
     "hub": Agreement(ComputeSettings(policy="hub"), scores=1e-5, gradients=1e-5),
     # trl stays in float32. A bfloat16 has 8 significant bits: its rounding error is 0.004 of a value.
-    "hub in bfloat16": Agreement(ComputeSettings(policy="hub", dtype="bfloat16"), scores=0.03, gradients=0.03),
+    "hub in bfloat16": Agreement(ComputeSettings(policy="hub", dtype="bfloat16"), scores=0.01, gradients=0.002),
 }
 
 
