@@ -35,6 +35,7 @@ from everlearn.settings import ComputeSettings, LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import decode
 from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.models.formats.marked_notation import request
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import has_fast_bf16
 from everlearn.training.rollouts import Group, seed_of
@@ -97,7 +98,7 @@ class Everlearn:
         seeds = [seed_of(self.count, row) for row in range(len(self.prompts) * self.size.group)]
         started = time.perf_counter()
         model = self.run.policy.snapshot(bf16=self.run.bf16)
-        drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, end=-1, limit=self.size.tokens)
+        drawn = decode(model, self.prompts, group=self.size.group, seeds=seeds, stops=[-1], limit=self.size.tokens)
         decoded = time.perf_counter()
         groups = [
             Group(
@@ -300,7 +301,7 @@ def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
 def questions(count: int) -> list[str]:
     """Return prompts of the default domain, sums of 6 terms."""
     domain, rng = load_domain("integration"), random.Random(5)
-    return [domain.prompt(domain.generate(rng, size=6).statement, rng=rng) for _ in range(count)]
+    return [request(domain.split(domain.generate(rng, size=6).statement), rng=rng) for _ in range(count)]
 
 
 def sentences(count: int) -> list[str]:

@@ -41,6 +41,7 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
             threads=settings.threads,
             progress=report_progress,
             compute=settings.compute,
+            form=settings.format,
         )
     counts = Counter(row.verdict.ruling for row in rows)
     by_ruling = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}

@@ -22,6 +22,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import UnknownDomainError
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.immutable_objects import fetch, write_once
+from everlearn.training.models.formats.format_choice import checker
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
@@ -60,7 +61,11 @@ def read_problems(settings: Settings, data: Path | None, *, again: bool = False)
         intake = rows.Intake(rows=(), sources=(), seen_files=0)
     else:
         intake = rows.read(
-            settings.resolve(data or inbox), domain=settings.domain, load=partial(_domain_of_line, settings), seen=seen
+            settings.resolve(data or inbox),
+            domain=settings.domain,
+            load=partial(_domain_of_line, settings),
+            seen=seen,
+            check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
         )
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     if intake.unused_sentence:

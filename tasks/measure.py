@@ -144,6 +144,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, jour
             progress=report_progress,
             journal=journal,
             compute=settings.compute,
+            form=settings.format,
         )
 
 
@@ -163,6 +164,7 @@ def _write_probes(night: Night, folder: Path) -> Path:
         seed=seed,
         threads=settings.threads,
         compute=settings.compute,
+        form=settings.format,
     )
     path = folder / "probes.jsonl"
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in probes))

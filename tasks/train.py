@@ -146,6 +146,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         verifiers=settings.verifiers,
         bf16=settings.learn.bf16,
         compute=settings.compute,
+        form=settings.format,
     )
     journal = Journal(kept=work.parts(GROWTH), keep=segment_writer(night, GROWTH))
     return grow(job, progress=report, journal=journal)
@@ -184,6 +185,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         verifiers=settings.verifiers,
         rollouts=settings.rollout_backend,
         compute=settings.compute,
+        form=settings.format,
         workdir=place,
     )
     return train(job, on_step=show, on_checkpoint=keep)

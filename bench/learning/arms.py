@@ -15,10 +15,11 @@ from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_sums import join_sum, split_sum
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import LadderSettings, LearnSettings
+from everlearn.settings import FormatSettings, LadderSettings, LearnSettings
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.loop import train_step
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import has_fast_bf16
 from everlearn.training.rollouts import Solver, attempt, seed_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder
+    from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
     from everlearn.training.training_run import TrainingRun
 
@@ -87,16 +89,21 @@ def _problems(statements: Iterable[str]) -> list[Problem]:
     return list(map(load_domain("integration").stated, statements))
 
 
+def _solver(policy: Policy, model: Model) -> Solver:
+    domain = load_domain("integration")
+    return Solver(policy=policy, model=model, domain=domain, form=choose_format(policy, domain, FormatSettings()))
+
+
 def solve_greedily(policy: Policy, statements: Sequence[str]) -> str:
     """Answer each problem once, greedily."""
-    solver = Solver(policy=policy, model=policy.snapshot(), domain=load_domain("integration"))
+    solver = _solver(policy, policy.snapshot())
     return _marks(group.passed for group in attempt(solver, _problems(statements), group=1, seed=1, greedy=True))
 
 
 def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Options) -> str:  # noqa: ARG001
     """Ask two terms of each sum at a time, greedily, join the answers, and verify the whole."""
     domain = load_domain("integration")
-    solver = Solver(policy=policy, model=policy.snapshot(), domain=domain)
+    solver = _solver(policy, policy.snapshot())
     passed = []
     for statement in statements:
         terms = split_sum(statement)
@@ -109,7 +116,7 @@ def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Opti
 
 def _solve_by_sampling(policy: Policy, statements: Sequence[str], *, options: Options) -> str:
     """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
-    solver = Solver(policy=policy, model=policy.snapshot(bf16=has_fast_bf16()), domain=load_domain("integration"))
+    solver = _solver(policy, policy.snapshot(bf16=has_fast_bf16()))
     each = max(1, options.rollouts // len(statements))
     return _marks(group.passed for group in attempt(solver, _problems(statements), group=each, seed=1))
 
@@ -159,7 +166,7 @@ def _problems_of(
     ladder = plant(roots, domain=domain, forbidden=keys)
     if arm == "direct":
         return ladder
-    solver = Solver(policy=policy, model=policy.snapshot(bf16=has_fast_bf16()), domain=domain)
+    solver = _solver(policy, policy.snapshot(bf16=has_fast_bf16()))
     extend(ladder, solver, forbidden=keys, settings=growing, seed=seed)
     meter.charge(sum(ladder.counts.values()))
     if arm in {"ladder", "filtered"}:

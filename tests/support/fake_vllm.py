@@ -126,7 +126,7 @@ class FakeVllm:
             [prompt],
             group=1,
             seeds=None if seed is None else [seed],
-            end=self.policy.end,
+            stops=body["stop_token_ids"],
             limit=body["max_tokens"],
             temperature=temperature,
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +33,20 @@ class InboxReceipt:
 
 
 def add_to_inbox(
-    path: Path, *, inbox: Path, domain: str, load: Callable[[str], Domain], max_bad_share: float
+    path: Path,
+    *,
+    inbox: Path,
+    domain: str,
+    load: Callable[[str], Domain],
+    max_bad_share: float,
+    check: Callable[[Domain, Problem], None] = rows.ask_in_words,
 ) -> InboxReceipt:
     """Copy the shards at `path` into the inbox.
 
     Raises:
         BadDataError: the share of bad rows exceeds `max_bad_share`. Nothing is copied.
     """
-    intake = rows.read(path, domain=domain, load=load)
+    intake = rows.read(path, domain=domain, load=load, check=check)
     bad = [row for row in intake.rows if row.fault]
     good = [row for row in intake.rows if not row.fault]
     first = {row.fault: f"{row.where}: {row.why or row.fault}" for row in reversed(bad)}

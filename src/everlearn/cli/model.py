@@ -16,6 +16,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem, Ruling
 from everlearn.training.models.base_source import base_directory, pin_base
+from everlearn.training.models.formats.format_choice import checker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,7 @@ def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[
             threads=settings.threads,
             progress=progress,
             compute=settings.compute,
+            form=settings.format,
         )
 
 
@@ -85,7 +87,8 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
     """
     settings = pinned_settings(installation)
     domain = load_domain(settings.domain)
-    read = rows.read(file, domain=settings.domain, load=load_domain).rows
+    check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
+    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
     roots = [
         Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
         for row in read
@@ -109,6 +112,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             threads=settings.threads,
             bf16=settings.learn.bf16,
             compute=settings.compute,
+            form=settings.format,
         )
         return grow(job, progress=progress)
 

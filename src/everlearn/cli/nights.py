@@ -173,6 +173,7 @@ def ingest(
     """
     from everlearn.cli.inbox import add_to_inbox
     from everlearn.domains.contract import load_domain
+    from everlearn.training.models.formats.format_choice import checker
 
     installation: Installation = context.obj
     settings = installation.settings()
@@ -182,6 +183,7 @@ def ingest(
         domain=settings.domain,
         load=load_domain,
         max_bad_share=settings.ingest.max_bad_share,
+        check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
     )
     rows = [("good", receipt.good), ("of these duplicates", receipt.duplicates), *receipt.faults.items()]
     print_result(asdict(receipt), as_json=json, text=table("rows", "", rows=rows))

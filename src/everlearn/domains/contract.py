@@ -204,18 +204,18 @@ class Domain:
         variant: str | None = self._plugin.ease(statement, move, rng=rng) if self.has_moves else None
         return variant
 
-    def prompt(self, statement: str, *, rng: random.Random, move: str | None = None) -> str:
-        """Return the prompt in the demo notation."""
-        if self._has("prompt"):
-            return str(self._plugin.prompt(statement, rng=rng, move=move))
-        return self.propose(statement, move) if move else self.question(self.stated(statement))
+    @property
+    def has_terms(self) -> bool:
+        """Whether problems are sums of terms, which a notation may mark."""
+        return self._has("split") and self._has("join")
 
-    def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:
-        """Return the statement of the variant that a completion in the demo notation proposes, or None."""
-        if not self._has("apply"):
-            return self.read_variant(statement, move, completion)
-        variant: str | None = self._plugin.apply(statement, move, prompt, completion)
-        return variant
+    def split(self, statement: str) -> list[str]:
+        """Return the signed terms of a problem. Default: one term."""
+        return list(self._plugin.split(statement)) if self.has_terms else [statement]
+
+    def join(self, terms: Sequence[str]) -> str:
+        """Return the statement of these terms. Default: the terms with spaces between."""
+        return str(self._plugin.join(terms)) if self.has_terms else " ".join(terms)
 
 
 def _without_reference(verdict: Verdict, problem: Problem) -> Verdict:

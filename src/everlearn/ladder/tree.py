@@ -62,6 +62,10 @@ class CurvePoint:
     stopped: str | None = None
 
 
+PROPOSALS, VALID_PROPOSALS, OWN_MOVES = "proposals", "valid proposals", "rungs by the domain's own moves"
+"""Names in the counts of a ladder whose proposals were asked in words; no reasons of a refusal."""
+
+
 def point_of(plain: dict[str, Any]) -> CurvePoint:
     """Return the point from its JSON form, the inverse of `asdict`."""
     return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate.decision_record import Decision
-from everlearn.ladder.tree import CurvePoint, Rung, point_of
+from everlearn.ladder.tree import OWN_MOVES, PROPOSALS, VALID_PROPOSALS, CurvePoint, Rung, point_of
 from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
@@ -163,7 +163,17 @@ def item_sizes(suites: Iterable[Suite], *, domain: Domain) -> dict[str, int]:
 
 def refused_proposals(ladder: Ladder) -> dict[str, int]:
     """Return how many proposed variants were refused, by reason."""
-    return {reason: count for reason, count in ladder.counts.items() if reason not in {"accepted", "root"}}
+    others = {"accepted", "root", PROPOSALS, VALID_PROPOSALS, OWN_MOVES}
+    return {reason: count for reason, count in ladder.counts.items() if reason not in others}
+
+
+def ladder_notes(ladder: Ladder) -> tuple[str, ...]:
+    """Return a sentence about a model that was asked for variants in words; none about one that has a notation for them."""
+    asked, valid, own = (ladder.counts[name] for name in (PROPOSALS, VALID_PROPOSALS, OWN_MOVES))
+    if not asked:
+        return ()
+    instead = f" {own} rungs were derived by the domain's own moves." if own else ""
+    return (f"Asked for easier variants in words, the model wrote {valid} in {asked} answers.{instead}",)
 
 
 def training_notes(curve: Iterable[CurvePoint]) -> tuple[str, ...]:

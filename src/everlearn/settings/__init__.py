@@ -22,11 +22,18 @@ from everlearn.settings.sections import (
     SigningSettings,
     StoreSettings,
 )
-from everlearn.settings.training_sections import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings.training_sections import (
+    ComputeSettings,
+    FormatSettings,
+    LadderSettings,
+    LearnSettings,
+    RolloutSettings,
+)
 
 __all__ = [
     "ComputeSettings",
     "DataSettings",
+    "FormatSettings",
     "GateSettings",
     "IngestSettings",
     "LadderSettings",

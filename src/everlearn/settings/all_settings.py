@@ -19,7 +19,13 @@ from everlearn.settings.sections import (
     SigningSettings,
     StoreSettings,
 )
-from everlearn.settings.training_sections import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings.training_sections import (
+    ComputeSettings,
+    FormatSettings,
+    LadderSettings,
+    LearnSettings,
+    RolloutSettings,
+)
 
 Profile = Literal["quick", "nightly"]
 
@@ -45,6 +51,7 @@ class Settings(Section):
     serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
     compute: ComputeSettings = ComputeSettings()
+    format: FormatSettings = FormatSettings()
     data: DataSettings = DataSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()

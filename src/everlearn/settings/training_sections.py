@@ -40,6 +40,29 @@ class ComputeSettings(Section):
         return self
 
 
+class FormatSettings(Section):
+    """How the model is addressed (docs/formats.md). Part of the cycle's key where not the default."""
+
+    name: Literal["auto", "marked", "chat"] = Field(
+        default="auto",
+        description=(
+            "`chat`: questions in words, in the tokenizer's chat template. `marked`: the notation of the demo model. "
+            "`auto`: `marked` for the demo's architecture, else `chat`."
+        ),
+    )
+    system: str = Field(default="", description="System message of `chat`. Empty: that of the template, if it has one.")
+    examples: tuple[tuple[str, str], ...] = Field(
+        default=(), description="Pairs of question and answer that `chat` shows before each question."
+    )
+    max_tokens: int = Field(
+        default=256, ge=1, description="Tokens of an answer in `chat`, reasoning included. Longer ones earn no reward."
+    )
+    reasoning: tuple[str, str] = Field(
+        default=("<think>", "</think>"),
+        description="Tags around reasoning in `chat`, which is not part of the answer. Two empty texts: no reasoning.",
+    )
+
+
 class LadderSettings(Section):
     """The ladder of easier variants that the model derives from new problems. Part of the cycle's key."""
 

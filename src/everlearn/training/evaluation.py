@@ -9,7 +9,9 @@ import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.problem import Measurement, Ruling, Verdict
+from everlearn.settings import FormatSettings
 from everlearn.training.journal import Journal
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt, judging
 
@@ -37,6 +39,7 @@ def measure(
     progress: Callable[[int, int], None] | None = None,
     journal: Journal | None = None,
     compute: ComputeSettings | None = None,
+    form: FormatSettings | None = None,
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order.
 
@@ -54,15 +57,16 @@ def measure(
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
     measured: dict[int, Measurement] = {}
     with contextlib.ExitStack() as stack:
-        solvers = {
-            name: Solver(
+        solvers = {}
+        for name in sorted({problem.domain for problem in problems}):
+            domain = load_domain(name)
+            solvers[name] = Solver(
                 policy=policy,
                 model=model,
-                domain=load_domain(name),
+                domain=domain,
+                form=choose_format(policy, domain, form or FormatSettings()),
                 judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
             )
-            for name in sorted({problem.domain for problem in problems})
-        }
         for start in range(0, len(order), CHUNK):
             chunk = order[start : start + CHUNK]
             for name in sorted({problems[index].domain for index in chunk}):

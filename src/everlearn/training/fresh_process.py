@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from everlearn.settings import ComputeSettings
+from everlearn.settings import ComputeSettings, FormatSettings
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_policy
 from everlearn.training.rollouts import Solver, attempt, batches
@@ -68,6 +69,7 @@ def probe(
     seed: int,
     threads: int,
     compute: ComputeSettings | None = None,
+    form: FormatSettings | None = None,
 ) -> list[Probe]:
     """Return the trainer's greedy answer to each problem and its log-probability, in float32.
 
@@ -78,7 +80,8 @@ def probe(
     exact = (compute or ComputeSettings()).model_copy(update={"dtype": "float32"})
     policy = load_policy(base, adapter, compute=exact)
     model = policy.snapshot()
-    solver = Solver(policy=policy, model=model, domain=domain)
+    chosen = choose_format(policy, domain, form or FormatSettings())
+    solver = Solver(policy=policy, model=model, domain=domain, form=chosen)
     groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
     answers = [group.completions[0].ids for group in groups]
     logprobs = _sums(model, [group.prompt for group in groups], answers)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from everlearn.ladder.tree import CurvePoint, Ladder  # noqa: TC001
 from everlearn.problem import Problem  # noqa: TC001
-from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, LearnSettings, RolloutSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,8 @@ class GrowthJob:
     """Input of growing a ladder: the policy (`base` and `adapter`), the root problems, and the settings.
 
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
-    in training: None means what is faster on this CPU. `compute` chooses policy and device. `verifiers` are processes; with 0 this process judges.
+    in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` how the
+    model is addressed. `verifiers` are processes; with 0 this process judges.
     """
 
     base: Path
@@ -33,6 +34,7 @@ class GrowthJob:
     verifiers: int = 0
     bf16: bool | None = None
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    form: FormatSettings = field(default_factory=FormatSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ class TrainingJob:
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
     in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
     `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers that sample the answers; without
-    any, this process decodes. `compute` chooses policy and device. Checkpoints and results are written to `workdir`.
+    any, this process decodes. `compute` chooses policy and device, `form` how the model is addressed. Checkpoints and results are
+    written to `workdir`.
     """
 
     base: Path
@@ -60,6 +63,7 @@ class TrainingJob:
     verifiers: int = 0
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
+    form: FormatSettings = field(default_factory=FormatSettings)
 
     def save(self, path: Path) -> Path:
         """Write the job as JSON, for another process to load."""

@@ -5,6 +5,7 @@ After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), with the model in tra
 
 from __future__ import annotations
 
+import logging
 import random
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -12,10 +13,19 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from everlearn.domains.contract import load_domain
-from everlearn.ladder.tree import Ladder, digest_of, problem_of, references_of
+from everlearn.ladder.tree import (
+    OWN_MOVES,
+    PROPOSALS,
+    VALID_PROPOSALS,
+    Ladder,
+    digest_of,
+    problem_of,
+    references_of,
+)
 from everlearn.training.engines import collectives
 from everlearn.training.journal import Journal
 from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import use_bf16
 from everlearn.training.rollouts import Solver, attempt, complete, judging, seed_of
@@ -28,12 +38,16 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
     from everlearn.settings import LadderSettings
     from everlearn.training.job import GrowthJob
+    from everlearn.training.models.formats.format import Request
 
     Proposal = tuple[Rung, str]
 
+LOG = logging.getLogger("everlearn.learn")
 T = TypeVar("T")
 CHUNK = 64
 """Rungs measured between two reports of progress, and proposals decoded, as one unit of the journal."""
+ENOUGH = 0.1
+"""Share of valid proposals below which a model that is asked in words cannot propose."""
 
 
 def grow(
@@ -56,7 +70,8 @@ def grow(
     model = policy.snapshot(bf16=use_bf16(job.bf16))
     ladder = plant([root.statement for root in job.roots], domain=domain, forbidden=job.forbidden)
     with judging(domain.name, verifiers=job.verifiers) as judges:
-        solver = Solver(policy=policy, model=model, domain=domain, judge=judges.judge)
+        form = choose_format(policy, domain, job.form)
+        solver = Solver(policy=policy, model=model, domain=domain, form=form, judge=judges.judge)
         extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
         digests = list(ladder.rungs)
         measure_rungs(
@@ -93,61 +108,104 @@ def extend(
     """Add up to `settings.rungs` variants to the ladder and return them.
 
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
-    what d / depth of it leaves after the layers above.
+    what d / depth of it leaves after the layers above. Where a model that is asked in words proposes too little
+    (`can_propose`), the domain's own moves derive the variants of this layer and those below it.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
     layer = ladder.roots()
     added: list[Rung] = []
+    has_own_moves = False
     for depth in range(settings.depth):
         parents = rng.sample(layer, min(len(layer), settings.breadth))
         proposals = [
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
-        prompts = [solver.domain.prompt(parent.statement, rng=rng, move=move) for parent, move in proposals]
-        seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
-        texts = _decode_proposals(
-            solver, prompts, seeds=seeds, temperature=settings.temperature, journal=journal or Journal()
-        )
+        if has_own_moves:
+            variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
+        else:
+            requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals]
+            seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
+            texts = _decode_proposals(
+                solver, requests, seeds=seeds, temperature=settings.temperature, journal=journal or Journal()
+            )
+            variants = [
+                solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
+                for (parent, move), request, text in zip(proposals, requests, texts, strict=True)
+            ]
+            if solver.form.asks_in_words and not can_propose(ladder, variants, domain=solver.domain):
+                has_own_moves = solver.domain.has_moves
+                if has_own_moves:
+                    variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
         room = settings.rungs * (depth + 1) // settings.depth - len(added)
         children: list[Rung] = []
         for index in rng.sample(range(len(proposals)), len(proposals)):
             if len(children) >= room:
                 break
             parent, move = proposals[index]
-            variant = solver.domain.apply(parent.statement, move, prompts[index], texts[index])
+            variant = variants[index]
             if variant is None:
                 ladder.counts["no such move"] += 1
                 continue
             rung = ladder.add(variant, domain=solver.domain, forbidden=forbidden, parent=parent, move=move)
             if rung is not None:
                 children.append(rung)
+                ladder.counts.update([OWN_MOVES] if has_own_moves else [])
         added += children
         layer = children or layer
     return added
 
 
+def can_propose(ladder: Ladder, variants: Sequence[str | None], *, domain: Domain) -> bool:
+    """Count the proposals and the valid ones in the ladder; return whether `ENOUGH` of all so far are valid.
+
+    Too few are logged, with what is done about it.
+    """
+    new = {PROPOSALS: len(variants), VALID_PROPOSALS: sum(variant is not None for variant in variants)}
+    ladder.counts.update(new)
+    asked, valid = ladder.counts[PROPOSALS], ladder.counts[VALID_PROPOSALS]
+    if valid >= ENOUGH * asked:
+        return True
+    instead = "its own moves make" if domain.has_moves else "it has no moves of its own to make"
+    LOG.warning(
+        "%d of %d proposals are variants, fewer than %d %%: domain %s: %s the ladder",
+        valid,
+        asked,
+        round(100 * ENOUGH),
+        domain.name,
+        instead,
+    )
+    return False
+
+
+def _own_variants(domain: Domain, proposals: Sequence[Proposal], *, seed: int) -> list[str | None]:
+    """Return what the domain's own moves make of each parent and move."""
+    return [
+        domain.ease(parent.statement, move, rng=random.Random(seed_of(seed, index)))
+        for index, (parent, move) in enumerate(proposals)
+    ]
+
+
 def _decode_proposals(
-    solver: Solver, prompts: Sequence[str], *, seeds: Sequence[int], temperature: float, journal: Journal
+    solver: Solver, requests: Sequence[Request], *, seeds: Sequence[int], temperature: float, journal: Journal
 ) -> list[str]:
-    """Return the policy's answer to each prompt, decoded in chunks of prompts of similar length."""
-    encoded = [solver.policy.encode(prompt) for prompt in prompts]
+    """Return the policy's text for each request, decoded in chunks of prompts of similar length."""
 
     def decode(chosen: list[int]) -> list[str]:
         rows = complete(
             solver,
-            [encoded[index] for index in chosen],
+            [requests[index].ids for index in chosen],
             group=1,
             seeds=[seeds[index] for index in chosen],
             temperature=temperature,
-            copying=True,
+            copying=solver.form.copies_markers,
         )
-        return [solver.policy.decode(answers[0].ids) for answers in rows]
+        return [solver.form.written(answers[0]) for answers in rows]
 
     texts: dict[int, str] = {}
-    for chunk in _chunks(sorted(range(len(prompts)), key=lambda index: len(encoded[index]))):
-        given = [[prompts[index], str(seeds[index])] for index in chunk]
+    for chunk in _chunks(sorted(range(len(requests)), key=lambda index: len(requests[index].ids))):
+        given = [[requests[index].text, str(seeds[index])] for index in chunk]
         texts |= zip(chunk, journal.once("propose", given, partial(decode, chunk)), strict=True)
-    return [texts[index] for index in range(len(prompts))]
+    return [texts[index] for index in range(len(requests))]
 
 
 def measure_rungs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -93,13 +94,13 @@ def current_model(run: TrainingRun) -> Model:
 
 def solver_of(run: TrainingRun, model: Model) -> Solver:
     """Return a solver that decodes with `model` in this process and judges with the run's judge."""
-    return Solver(policy=run.policy, model=model, domain=run.domain, judge=run.judge)
+    return Solver(policy=run.policy, model=model, domain=run.domain, form=run.form, judge=run.judge)
 
 
 def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRollouts:
     """Return this process's share of the next step's answers, sampled by `model` or by the current policy."""
     model = model or current_model(run)
-    solver = Solver(policy=run.policy, model=model, domain=run.domain, sampler=run.replicas, judge=run.judge)
+    solver = replace(solver_of(run, model), sampler=run.replicas)
     problems = [run.problem(digest) for digest in collectives.share(choose_problems(run))]
     groups = attempt(
         solver,

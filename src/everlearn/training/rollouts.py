@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem, Verdict
     from everlearn.training.engines.decode import Completion
+    from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
 
@@ -56,12 +57,13 @@ class Judges:
 class Solver:
     """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
 
-    `model` is `policy.snapshot()` at the moment of sampling. Without `sampler` and `judge`, this process does both.
+    `model` is `policy.snapshot()` at the moment of sampling, `form` how it is addressed. Without `sampler` and `judge`, this process does both.
     """
 
     policy: Policy
     model: Model
     domain: Domain
+    form: Format
     sampler: Sampler | None = None
     judge: Judge | None = None
 
@@ -146,19 +148,14 @@ def complete(
             [prompts[index] for index in batch],
             group=group,
             seeds=None if seeds is None else [seeds[i * group + k] for i in batch for k in range(group)],
-            end=solver.policy.end,
-            limit=max(token_limit(prompts[index]) for index in batch),
+            stops=solver.form.stops,
+            limit=max(solver.form.max_tokens(prompts[index]) for index in batch),
             temperature=temperature,
             copying=copying,
         )
         for index, rows in zip(batch, completions, strict=True):
             done[index] = rows
     return done
-
-
-def token_limit(prompt: Sequence[int]) -> int:
-    """Return how many tokens an answer may have: half as many again as its prompt, and 16 more."""
-    return 16 + len(prompt) * 3 // 2
 
 
 def attempt(
@@ -174,16 +171,15 @@ def attempt(
 
     Equal answers to one problem are verified once.
     """
-    domain, policy = solver.domain, solver.policy
     statements = [problem.statement for problem in problems]
+    seeds = [seed_of(seed, "prompt", statement) for statement in statements]
     prompts = [
-        policy.encode(domain.prompt(statement, rng=random.Random(seed_of(seed, "prompt", statement))))
-        for statement in statements
+        solver.form.prompt(problem, rng=random.Random(own)).ids for problem, own in zip(problems, seeds, strict=True)
     ]
     completions = _sample(
         solver, statements, prompts, group=group, seed=None if greedy else seed, temperature=temperature
     )
-    answers = [[domain.extract(policy.decode(row.ids)) for row in rows] for rows in completions]
+    answers = [[solver.form.answer(row) for row in rows] for rows in completions]
     verdicts = _verdicts(solver, problems, answers)
     return [
         Group(problem=problem, prompt=prompt, completions=rows, answers=given, verdicts=judged)
@@ -206,7 +202,7 @@ def _sample(
     if solver.sampler is None:
         completions = complete(solver, prompts, group=group, seeds=seeds, temperature=temperature)
     else:
-        limits = [token_limit(prompt) for prompt in prompts]
+        limits = [solver.form.max_tokens(prompt) for prompt in prompts]
         completions = solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
     counters.increment("rollouts", by=group * len(statements))
     return completions

@@ -20,6 +20,7 @@ from everlearn.training.job import Trained
 from everlearn.training.ladder_growth import extend, measure_rungs
 from everlearn.training.loop import solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import judging, seed_of
 from everlearn.training.training_run import start_run
@@ -97,6 +98,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         seed=job.seed,
         replay=without_contamination(job.replay, domain=domain, forbidden=job.forbidden),
         references=job.references,
+        form=choose_format(policy, domain, job.form),
     )
     LOG.info(
         "decoding in %s, %d threads, process %d of %d",
@@ -109,7 +111,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     collectives.wait_for_all()  # the first process must not replace the checkpoint while another one still reads it
     servers = job.rollouts
     if servers.replicas and servers.adapters is not None:
-        run.replicas = Replicas(servers.replicas, end=policy.end, folder=servers.adapters, dtype=servers.dtype)
+        run.replicas = Replicas(servers.replicas, stops=policy.stops, folder=servers.adapters, dtype=servers.dtype)
     return run
 
 

@@ -10,6 +10,8 @@ import torch
 
 from everlearn.ladder.curriculum import Curriculum
 from everlearn.ladder.tree import digest_of, problem_of
+from everlearn.settings import FormatSettings
+from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.precision import use_bf16
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
     from everlearn.training.engines.vllm import Replicas
     from everlearn.training.guards import RolloutStatistics
+    from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
     from everlearn.training.rollouts import Group, Judge
@@ -42,6 +45,7 @@ class TrainingRun:
     ladder: Ladder
     replay: dict[str, Problem]
     domain: Domain
+    form: Format
     settings: LearnSettings
     curriculum: Curriculum
     optimizer: torch.optim.Optimizer
@@ -96,10 +100,11 @@ def start_run(
     seed: int,
     replay: Sequence[Problem] = (),
     references: Mapping[str, str] = MappingProxyType({}),
+    form: Format | None = None,
 ) -> TrainingRun:
     """Return a run at step 0, whose curriculum starts from the pass rates in the ladder.
 
-    `references` are those of the ladder's roots, by digest.
+    `references` are those of the ladder's roots, by digest. Without `form`, the model's usual one is used.
     """
     curriculum = Curriculum(
         classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
@@ -114,6 +119,7 @@ def start_run(
         replay={digest_of(domain.canonical(problem.statement)): problem for problem in replay},
         references=references,
         domain=domain,
+        form=form or choose_format(policy, domain, FormatSettings()),
         settings=settings,
         curriculum=curriculum,
         optimizer=torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0),

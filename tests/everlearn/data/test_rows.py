@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,15 +16,15 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.json_lines import MAX_LINE_BYTES
 from everlearn.problem import STATEMENT_FIELDS
+from everlearn.settings import FormatSettings
+from everlearn.training.models.formats.format_choice import checker
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+BASE = Path(__file__).parents[3] / "data" / "base"
 VALID = b'{"id": "a", "problem": "3*x^2"}\n'
 
 
-def read(path: Path, **terms: frozenset[str]) -> Intake:
-    return rows.read(path, domain="integration", load=load_domain, **terms)
+def read(path: Path, *, seen: frozenset[str] = frozenset()) -> Intake:
+    return rows.read(path, domain="integration", load=load_domain, seen=seen, check=checker(BASE, FormatSettings()))
 
 
 def one_row(tmp_path: Path, line: bytes) -> Row:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from everlearn.domains.integration.moves import demonstrate_solution
 from everlearn.settings import ComputeSettings, LearnSettings
+from everlearn.training.base_model.demonstrations import demonstrate_solution
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.grpo import advantages, divergence, policy_loss, token_weights
 from everlearn.training.models.llama import token_logprobs

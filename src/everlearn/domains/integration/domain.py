@@ -2,7 +2,7 @@
 
 All text is parsed by the grammar and never evaluated as code; what it cannot read is read as usual notation
 (`notation/`). `verify` differentiates the answer and compares it with
-the integrand, `recheck` does so at 50 digits. Prompts, moves and the generator treat a problem as a sum of terms
+the integrand, `recheck` does so at 50 digits. Moves and the generator treat a problem as a sum of terms
 (`term_sums.py`, `moves.py`). The size of a problem is its number of terms.
 """
 
@@ -84,17 +84,21 @@ class Integration:
             answer = strict_answer(answer, variable=question.variable)
         return prove_antiderivative(question.text, answer)
 
-    def prompt(self, statement: str, *, rng: random.Random, move: str | None = None) -> str:
-        """Return the prompt, for a variant if a move is given, with markers drawn from `rng`."""
-        return moves.prompt(read_statement(statement).text, rng=rng, move=move or "INT")
+    def split(self, statement: str) -> list[str]:
+        """Return the signed terms."""
+        return list(map(str, term_sums.split_sum(read_statement(statement).text)))
 
-    def extract(self, completion: str) -> str:
-        """Return the answer in a completion."""
-        return moves.extract(completion)
+    def join(self, terms: Sequence[str]) -> str:
+        """Return the sum of signed terms, or of sums."""
+        return term_sums.join_sum([term for text in terms for term in term_sums.split_sum(text)])
 
-    def apply(self, statement: str, move: str, prompt: str, completion: str) -> str | None:  # noqa: ARG002
-        """Return the variant that a completion proposes, or None."""
-        return moves.apply(move, prompt, completion)
+    def propose(self, statement: str, move: str) -> str:
+        """Return the words that ask a model for a variant."""
+        return moves.words(read_statement(statement).text, move)
+
+    def ease(self, statement: str, move: str, *, rng: random.Random) -> str | None:
+        """Return a variant that is derived without a model."""
+        return moves.derive(read_statement(statement).text, move, rng=rng)
 
     def generate(self, rng: random.Random, *, like: Sequence[Problem] = (), size: int = 1) -> Problem:
         """Return a random problem of the families of `like`, or a sum of `size` terms of the default families."""

@@ -1,13 +1,6 @@
 """Sums of terms from eleven families: the problems of the default base model and of the demo.
 
-A prompt is a sum of signed terms, each after an *index marker* `<m>`. The answer repeats the markers, so that a term
-and its antiderivative have the same one:
-
-    INT <3> + 3*x^2 <7> - 4*sin(2*x) =        ->        <3> + x^3 <7> + 2*cos(2*x)
-
-Markers are an increasing subset of a random window, drawn for each prompt. They are notation only: the verifier sees the
-terms. The antiderivative of each family is about as long as the term, so the difficulty of a problem is its number of
-terms.
+The antiderivative of each family is about as long as the term, so the difficulty of a problem is its number of terms.
 """
 
 from __future__ import annotations
@@ -16,13 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from everlearn.errors import GrammarError
-
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
-
-MARKERS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,24 +138,6 @@ def _negated(term: Term) -> Term:
     return Term(sign="-" if term.sign == "+" else "+", body=term.body)
 
 
-def draw_markers(rng: random.Random, *, count: int) -> list[int]:
-    """Return `count` increasing markers from a random window of the 24.
-
-    Raises:
-        GrammarError: `count` exceeds the number of markers.
-    """
-    if count > MARKERS:
-        raise GrammarError(f"a sum of {count} terms: the model can be asked about at most {MARKERS}; split it")
-    width = rng.randint(count, MARKERS)
-    start = rng.randint(0, MARKERS - width)
-    return sorted(rng.sample(range(start, start + width), count))
-
-
-def mark(terms: list[Term], markers: list[int]) -> str:
-    """Return the terms, each after its marker."""
-    return " ".join(f"<{marker}> {term}" for marker, term in zip(markers, terms, strict=True))
-
-
 def split_sum(statement: str) -> list[Term]:
     """Return the signed top-level terms of a sum in the domain's grammar, without white space.
 
@@ -189,7 +160,9 @@ def split_sum(statement: str) -> list[Term]:
 
 
 def join_sum(terms: list[Term]) -> str:
-    """Return the terms as one statement of the grammar."""
+    """Return the terms as one statement of the grammar; without any term, nothing, which is no problem."""
+    if not terms:
+        return ""
     head, *rest = terms
     first = head.body if head.sign == "+" else f"-{head.body}"
     return " ".join([first, *map(str, rest)])

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from everlearn.domains.integration.moves import MOVES, demonstrate, demonstrate_solution
-from everlearn.domains.integration.term_sums import MARKERS
+from everlearn.domains.integration.moves import MOVES
+from everlearn.training.base_model.demonstrations import demonstrate, demonstrate_solution
 from everlearn.training.base_model.model_card import write_card
 from everlearn.training.base_model.tokenizer import build_tokenizer
+from everlearn.training.models.formats.marked_notation import MARKERS
 from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.marked_llama import MarkedLlamaConfig, MarkedLlamaForCausalLM
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from everlearn.domains.integration.term_sums import MARKERS
+from everlearn.training.models.formats.marked_notation import MARKERS
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 WORDS = (

@@ -19,7 +19,7 @@ from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Llama, Model, positions_of, rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 BLOCK = 16
 """Steps between two removals of finished groups; random numbers are drawn for this many steps at once."""
@@ -41,14 +41,14 @@ def decode(
     *,
     group: int,
     seeds: Sequence[int] | None,
-    end: int,
+    stops: Collection[int],
     limit: int,
     temperature: float = 1.0,
     copying: bool = False,
 ) -> list[list[Completion]]:
     """Return `group` completions for each prompt, at most `limit` tokens long; greedy when `seeds` is None.
 
-    `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may use only the markers
+    Any token of `stops` ends an answer. `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may use only the markers
     of its prompt.
     """
     decoder = (
@@ -58,6 +58,7 @@ def decode(
     )
     generators = None if seeds is None else [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     device = model.device
+    ends = torch.tensor(sorted(stops), dtype=torch.long, device=device)
     rows = torch.arange(len(prompts) * group, device=device)
     tokens = torch.full((len(rows), limit), model.pad, device=device)
     scores = torch.zeros(len(rows), limit, device=device)
@@ -79,10 +80,10 @@ def decode(
         token = torch.where(alive, choice, model.pad)
         tokens[rows, step] = token
         scores[rows, step] = logp.gather(1, token[:, None])[:, 0]
-        alive &= token != end
+        alive &= ~torch.isin(token, ends)
         if not alive.any():
             break
-    return _collect(tokens, scores, group=group, end=end)
+    return _collect(tokens, scores, group=group, ends=ends)
 
 
 def _pick(logp: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
@@ -96,9 +97,9 @@ def _pick(logp: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(cumulated, threshold[:, None], right=True)[:, 0]
 
 
-def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, end: int) -> list[list[Completion]]:
+def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, ends: torch.Tensor) -> list[list[Completion]]:
     """Cut each row after its end token, and return the rows by group."""
-    ended = tokens == end
+    ended = torch.isin(tokens, ends)
     finished = ended.any(1)
     lengths = torch.where(finished, ended.int().argmax(1) + 1, tokens.shape[1]).tolist()
     rows = [

@@ -3,7 +3,7 @@
     VLLM_ALLOW_RUNTIME_LORA_UPDATING=true vllm serve /models/base --enable-lora --max-lora-rank 16 \
         --logprobs-mode processed_logprobs
 
-    replicas = Replicas(["http://gpu-1:8000", "http://gpu-2:8000"], end=policy.end, folder=shared / "adapters")
+    replicas = Replicas(["http://gpu-1:8000", "http://gpu-2:8000"], stops=policy.stops, folder=shared / "adapters")
     replicas.load(policy, version="step-0007")
     replicas.complete(prompts, group=8, seeds=seeds, limits=limits)
 
@@ -42,7 +42,7 @@ from everlearn.training.engines.vllm_api import (
 from everlearn.training.models.llama import token_logprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from everlearn.training.models.llama import Model
@@ -62,7 +62,13 @@ class Replicas:
     """vLLM servers that complete prompts with the policy's newest adapter. See `rollouts.Sampler`."""
 
     def __init__(
-        self, urls: Sequence[str], *, end: int, folder: Path, timeout_s: float = 600.0, dtype: str = "float32"
+        self,
+        urls: Sequence[str],
+        *,
+        stops: Collection[int],
+        folder: Path,
+        timeout_s: float = 600.0,
+        dtype: str = "float32",
     ) -> None:
         wrong = [url for url in urls if not url.startswith(("http://", "https://"))]
         if wrong or not urls:
@@ -70,7 +76,7 @@ class Replicas:
         if dtype not in TOLERANCE:
             raise BadInputError(f"unknown dtype of replicas: {dtype!r}; choose one of {', '.join(TOLERANCE)}")
         self._alive = list(dict.fromkeys(url.rstrip("/") for url in urls))
-        self._end = end
+        self._stops = sorted(stops)
         self._folder = folder.resolve()
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
         self._tolerance = TOLERANCE[dtype]
@@ -211,12 +217,12 @@ class Replicas:
     async def _complete_one(
         self, client: httpx.AsyncClient, url: str, request: CompletionRequest, *, model: str
     ) -> Completion:
-        content = await post(client, f"{url}/v1/completions", request.body(model, end=self._end))
+        content = await post(client, f"{url}/v1/completions", request.body(model, stops=self._stops))
         choice = CompletionResponse.model_validate_json(content).choices[0]
         ids, logprobs = choice.token_ids, choice.logprobs.token_logprobs
         if not 0 < len(ids) == len(logprobs) <= request.limit or not all(map(math.isfinite, logprobs)):
             raise ReplicaError(f"at most {request.limit} tokens requested, got {ids} with log-probabilities {logprobs}")
-        return Completion(ids=ids, logprobs=logprobs, finished=ids[-1] == self._end)
+        return Completion(ids=ids, logprobs=logprobs, finished=ids[-1] in self._stops)
 
 
 def _first(error: BaseException) -> Exception:

@@ -22,7 +22,7 @@ class CompletionRequest:
     limit: int
     temperature: float
 
-    def body(self, model: str, *, end: int) -> dict[str, Any]:
+    def body(self, model: str, *, stops: list[int]) -> dict[str, Any]:
         """Return the body for vLLM's completions API.
 
         It overrides every sampling parameter that the model's `generation_config.json` could set.
@@ -42,7 +42,7 @@ class CompletionRequest:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "ignore_eos": True,
-            "stop_token_ids": [end],
+            "stop_token_ids": stops,
             "add_special_tokens": False,
             "logprobs": 0,
             "return_token_ids": True,

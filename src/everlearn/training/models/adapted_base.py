@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Policy(ABC):
     """A forward pass of the unmodified base model, adapter pairs by module name, and the tokenizer.
 
-    `chosen` says which policy this is and why, in one line.
+    `chosen` says which policy this is and why, in one line. `stops` are the tokens that end a completion.
     """
 
     base_model: Model
@@ -44,6 +44,7 @@ class Policy(ABC):
     rank: int
     alpha: int
     chosen: str = ""
+    stops: frozenset[int] = frozenset()
 
     @property
     def base_weights(self) -> Mapping[str, torch.Tensor]:
@@ -62,6 +63,11 @@ class Policy(ABC):
     def decode(self, ids: list[int]) -> str:
         """Return the text of a completion, without special tokens."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    @property
+    @abstractmethod
+    def is_marked(self) -> bool:
+        """Whether the model has the demo's architecture, whose positions follow index markers."""
 
     @abstractmethod
     def snapshot(self, *, bf16: bool = False) -> Model:
@@ -87,6 +93,11 @@ class FastPolicy(Policy):
 
     base_model: Llama
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether the positions follow index markers."""
+        return self.base_model.shape.markers is not None
+
     @torch.no_grad()
     def snapshot(self, *, bf16: bool = False) -> Llama:
         """Return base plus adapter as a copy, in float32 or rounded to bfloat16."""
@@ -108,6 +119,11 @@ class HubPolicy(Policy):
     """A module of transformers in a dtype and on a device of its own, to whose layers the adapter is added."""
 
     base_model: HubModel
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the module is of the architecture whose positions follow index markers."""
+        return bool(self.base_model.module.config.model_type == "marked_llama")
 
     def snapshot(self, *, bf16: bool = False) -> HubModel:  # noqa: ARG002 (the base has the dtype it was loaded in)
         """Return the shared base with copies of A and B."""

@@ -23,6 +23,7 @@ from everlearn.training.models.file_digests import FileIdentity, file_identity
 from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
 from everlearn.training.models.llama import Geometry, Llama, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.stop_tokens import stop_tokens
 from everlearn.training.models.weight_files import damaged
 
 if TYPE_CHECKING:
@@ -48,13 +49,15 @@ PARITY_TOKENS, PARITY_NATS = 24, 1e-3
 class LoadedBase:
     """A base model in memory, without an adapter. It may carry several policies at once, since none changes it.
 
-    `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason.
+    `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason, `stops`
+    the tokens that end a completion.
     """
 
     model: Model
     tokenizer: PreTrainedTokenizerBase
     targets: Mapping[str, tuple[int, int]]
     chosen: str
+    stops: frozenset[int] = frozenset()
 
     def policy(self, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0) -> Policy:
         """Return the base with the adapter at `adapter`, or with a fresh one of that rank that changes nothing yet.
@@ -75,6 +78,7 @@ class LoadedBase:
                 a, b = pair_of(tensors, name, shape=(out, into), rank=rank, adapter=adapter)
             lora[name] = (a.to(self.model.device).requires_grad_(), b.to(self.model.device).requires_grad_())
         given: dict[str, Any] = {"lora": lora, "rank": rank, "alpha": alpha, "chosen": self.chosen}
+        given["stops"] = self.stops
         if isinstance(self.model, Llama):
             return FastPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
         return HubPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
@@ -174,7 +178,8 @@ def _load_fast(base: Path) -> LoadedBase | str:
     if gap > PARITY_NATS:
         return f"ours differs by {gap:.2g} nats"
     chosen = f"fast policy: own forward pass, within {gap:.1e} nats of transformers"
-    return LoadedBase(model=ours, tokenizer=tokenizer, targets=adapted_modules(module), chosen=chosen)
+    stops = stop_tokens(base, tokenizer)
+    return LoadedBase(model=ours, tokenizer=tokenizer, targets=adapted_modules(module), chosen=chosen, stops=stops)
 
 
 def _geometry_or_reason(base: Path) -> Geometry | str:
@@ -213,7 +218,8 @@ def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, rea
     model = HubModel(module, chunked=chunked)
     kind = str(model.head.dtype).removeprefix("torch.")
     chosen = f"hub policy: transformers in {kind} on {device} ({reason})"
-    return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen)
+    stops = stop_tokens(base, tokenizer)
+    return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen, stops=stops)
 
 
 def use_liger(module: Any) -> bool:

@@ -12,16 +12,12 @@ from hypothesis import strategies as st
 from everlearn.domains.integration.numeric_verifier import verify
 from everlearn.domains.integration.term_sums import (
     FAMILIES,
-    MARKERS,
     Term,
-    draw_markers,
     draw_sum,
     draw_term,
     join_sum,
-    mark,
     split_sum,
 )
-from everlearn.errors import GrammarError
 
 Family = Callable[[random.Random], tuple[Term, Term]]
 seeds = st.integers(0, 2**32)
@@ -64,18 +60,5 @@ def test_only_plus_and_minus_between_terms_split(statement: str, terms: list[str
     assert list(map(str, split_sum(statement))) == terms
 
 
-@given(seeds, st.integers(1, MARKERS))
-def test_markers_increase_and_are_all_different(seed: int, count: int) -> None:
-    markers = draw_markers(random.Random(seed), count=count)
-    assert markers == sorted(set(markers))
-    assert len(markers) == count
-    assert all(0 <= marker < MARKERS for marker in markers)
-
-
-def test_more_terms_than_markers_are_refused() -> None:
-    with pytest.raises(GrammarError, match="25 terms"):
-        draw_markers(random.Random(0), count=MARKERS + 1)
-
-
-def test_each_term_follows_its_marker() -> None:
-    assert mark(split_sum("3*x - sin(x)"), [2, 5]) == "<2> + 3*x <5> - sin(x)"
+def test_no_terms_are_no_statement() -> None:
+    assert join_sum([]) == ""

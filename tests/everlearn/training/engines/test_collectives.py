@@ -56,7 +56,7 @@ def gradient(base: Path) -> torch.Tensor:
             b.normal_(0, 0.02, generator=generator)
     run = start_run(policy, Ladder(), domain=DOMAIN, settings=SETTINGS, seed=1)
     model = policy.snapshot()
-    solver = Solver(policy=policy, model=model, domain=DOMAIN)
+    solver = Solver(policy=policy, model=model, domain=DOMAIN, form=run.form)
     groups = attempt(solver, list(map(DOMAIN.problem, STATEMENTS)), group=4, seed=2, temperature=1.5)
     recorded: list[torch.Tensor] = []
 

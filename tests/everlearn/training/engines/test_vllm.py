@@ -54,7 +54,9 @@ def fake(policy: Policy) -> Iterator[Callable[..., FakeVllm]]:
 @pytest.fixture
 def replicas(policy: Policy, tmp_path: Path) -> Callable[..., Replicas]:
     """Return a function that makes the client of some fakes."""
-    return lambda *fakes, **options: Replicas([fake.url for fake in fakes], end=policy.end, folder=tmp_path, **options)
+    return lambda *fakes, **options: Replicas(
+        [fake.url for fake in fakes], stops={policy.end}, folder=tmp_path, **options
+    )
 
 
 def complete(client: Replicas, *, seeds: list[int] | None = SEEDS, temperature: float = 1.0) -> list[list[Completion]]:
@@ -68,7 +70,9 @@ def ours(policy: Policy, *, seeds: list[int] | None = SEEDS, temperature: float 
     def one(row: int, k: int) -> Completion:
         own = None if seeds is None else [seeds[row * GROUP + k] % 2**63]
         limit, prompt = LIMITS[row], PROMPTS[row]
-        return decode(model, [prompt], group=1, seeds=own, end=policy.end, limit=limit, temperature=temperature)[0][0]
+        return decode(model, [prompt], group=1, seeds=own, stops={policy.end}, limit=limit, temperature=temperature)[0][
+            0
+        ]
 
     return [[one(row, k) for k in range(GROUP)] for row in range(len(PROMPTS))]
 
@@ -189,7 +193,7 @@ def test_an_unreachable_replica_is_dropped_at_the_first_load(
         probe.bind(("127.0.0.1", 0))
         silent = f"http://127.0.0.1:{probe.getsockname()[1]}"
     good = fake()
-    client = Replicas([silent, good.url, f"{good.url}/"], end=policy.end, folder=tmp_path)
+    client = Replicas([silent, good.url, f"{good.url}/"], stops={policy.end}, folder=tmp_path)
     client.load(policy, version="v1")
     assert client.alive == [good.url]
     assert "ConnectError" in caplog.text
@@ -213,8 +217,8 @@ def test_without_any_replica_the_error_names_the_log(
 
 def test_replicas_need_valid_address_dtype_and_adapter(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="not by \\['gpu-1:8000'\\]"):
-        Replicas(["gpu-1:8000"], end=0, folder=tmp_path)
+        Replicas(["gpu-1:8000"], stops=[0], folder=tmp_path)
     with pytest.raises(BadInputError, match="choose one of float32, bfloat16"):
-        Replicas(["http://gpu-1:8000"], end=0, folder=tmp_path, dtype="int8")
+        Replicas(["http://gpu-1:8000"], stops=[0], folder=tmp_path, dtype="int8")
     with pytest.raises(BadInputError, match="call load first"):
-        Replicas(["http://gpu-1:8000"], end=0, folder=tmp_path).complete([[1]], group=1, seeds=None, limits=[1])
+        Replicas(["http://gpu-1:8000"], stops=[0], folder=tmp_path).complete([[1]], group=1, seeds=None, limits=[1])

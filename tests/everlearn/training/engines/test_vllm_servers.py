@@ -99,7 +99,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             stack.enter_context(serving(base, environ=environ, flags=FLAGS, log=folder / f"{name}.log"))
             for name in ("one", "two")
         )
-        replicas = Replicas([one.url, two.url], end=policy.end, folder=folder / "adapters")
+        replicas = Replicas([one.url, two.url], stops={policy.end}, folder=folder / "adapters")
         yield Cluster(policy=policy, servers=(one, two), replicas=replicas)
 
 

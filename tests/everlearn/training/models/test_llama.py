@@ -15,8 +15,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from everlearn.domains.integration.moves import demonstrate_solution
 from everlearn.errors import ModelError
+from everlearn.training.base_model.demonstrations import demonstrate_solution
 from everlearn.training.base_model.pretrain import build_model
 from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.engines.decode import decode
@@ -117,7 +117,7 @@ def test_a_plain_llama_with_grouped_heads_equals_transformers() -> None:
 def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -> None:
     policy = load_policy(shipped)
     prompts, _ = pairs(policy, count=5)
-    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, end=policy.end, limit=80)
+    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, stops={policy.end}, limit=80)
     model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
     batch = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
     theirs: Any = model.generate(**batch, do_sample=False, max_new_tokens=80)  # type: ignore[misc]
@@ -129,7 +129,7 @@ def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -
 def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), end=policy.end, limit=20, temperature=0.7)
+    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), stops={policy.end}, limit=20, temperature=0.7)
     rows = [completion for group in drawn for completion in group]
     scores, mask = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows], temperature=0.7)
     for row, score, real in zip(rows, scores, mask, strict=True):
@@ -139,8 +139,8 @@ def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> Non
 def test_a_rollout_does_not_depend_on_the_rest_of_its_batch(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], end=policy.end, limit=12)
-    alone = decode(policy.snapshot(), prompts[1:2], group=2, seeds=[7, 6], end=policy.end, limit=12)
+    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], stops={policy.end}, limit=12)
+    alone = decode(policy.snapshot(), prompts[1:2], group=2, seeds=[7, 6], stops={policy.end}, limit=12)
     assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
 
 
@@ -149,7 +149,14 @@ def test_a_copying_answer_uses_only_the_markers_of_its_prompt(tiny: Path) -> Non
     prompt = policy.encode("DROP <3> + x <7> - x =")
     markers = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
     drawn = decode(
-        policy.snapshot(), [prompt], group=16, seeds=range(16), end=policy.end, limit=20, temperature=3.0, copying=True
+        policy.snapshot(),
+        [prompt],
+        group=16,
+        seeds=range(16),
+        stops={policy.end},
+        limit=20,
+        temperature=3.0,
+        copying=True,
     )
     used = {token for row in drawn[0] for token in row.ids} & markers
     assert used <= set(prompt)

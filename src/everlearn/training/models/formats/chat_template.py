@@ -1,0 +1,89 @@
+"""Render messages by the tokenizer's chat template, or by a plain one where it has none.
+
+The template's text is tokenized without adding special tokens, so that a template with a BOS token gives one and not two.
+Special tokens that stand in a message are broken up: a problem cannot end its own turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+LOG = logging.getLogger("everlearn.learn")
+NEXT_QUESTION = "\nQuestion:"
+"""Where a model without a template goes on with a question of its own."""
+
+_PLAIN = {"system": "{}\n\n", "user": "Question: {}\n", "assistant": "Answer: {}\n\n"}
+
+Message = dict[str, str]
+
+
+class ChatTemplate:
+    """A tokenizer's template for a system text, examples and a question."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system: str, examples: Sequence[tuple[str, str]]) -> None:
+        self._tokenizer: Any = tokenizer
+        self._system = system
+        self._examples = tuple(examples)
+        self.is_own = getattr(tokenizer, "chat_template", None) is not None
+        if not self.is_own:
+            LOG.info("format chat: the tokenizer has no chat template; asked as Question and Answer")
+        self._system_in_turn = bool(system) and self.is_own and not self._takes_system()
+
+    def render(self, question: str, *, with_examples: bool = True) -> str:
+        """Return the text up to where the model answers."""
+        messages = self._messages(question, with_examples=with_examples)
+        if self.is_own:
+            return self._apply(messages)
+        return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens. A plain text begins with what the tokenizer adds; no end token is added."""
+        ids: list[int] = list(self._tokenizer(text, add_special_tokens=not self.is_own).input_ids)
+        if not self.is_own and len(ids) > 1 and ids[-1] == self._tokenizer.eos_token_id:
+            ids.pop()
+        return ids
+
+    def without_specials(self, text: str) -> str:
+        """Return the text of a completion without special tokens."""
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text
+
+    def _messages(self, question: str, *, with_examples: bool) -> list[Message]:
+        pairs = [*(self._examples if with_examples else ()), (question, None)]
+        messages: list[Message] = []
+        for asked, answer in pairs:
+            messages.append({"role": "user", "content": self._broken_up(asked)})
+            if answer is not None:
+                messages.append({"role": "assistant", "content": self._broken_up(answer)})
+        if self._system_in_turn:
+            messages[0]["content"] = f"{self._system}\n\n{messages[0]['content']}"
+        elif self._system:
+            messages.insert(0, {"role": "system", "content": self._system})
+        return messages
+
+    def _takes_system(self) -> bool:
+        """Return whether the template accepts a system message: Gemma's, for one, raises an error."""
+        from jinja2 import TemplateError
+
+        try:
+            self._apply([{"role": "system", "content": self._system}, {"role": "user", "content": "?"}])
+        except TemplateError:
+            LOG.info("format chat: the template has no system message; it is put before the first question")
+            return False
+        return True
+
+    def _apply(self, messages: list[Message]) -> str:
+        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _broken_up(self, text: str) -> str:
+        for token in self._tokenizer.all_special_tokens:
+            if len(token) > 1:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text

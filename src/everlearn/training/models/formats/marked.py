@@ -1,0 +1,62 @@
+"""The format `marked`: the notation of the demo model, for domains whose problems are sums of terms.
+
+A completion may be half as long again as its prompt, and 16 tokens more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from everlearn.training.models.formats import marked_notation
+from everlearn.training.models.formats.format import Request
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem
+    from everlearn.training.engines.decode import Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedFormat:
+    """See `Format`."""
+
+    tokenizer: PreTrainedTokenizerBase
+    domain: Domain
+    stops: frozenset[int]
+    copies_markers: bool = True
+    asks_in_words: bool = False
+
+    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:
+        """Return the prompt, with markers drawn from `rng`. Raises GrammarError for more terms than markers."""
+        return self._request(problem.statement, verb=marked_notation.SOLVE, rng=rng)
+
+    def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
+        """Return the prompt for an easier variant; the verb is the name of the move."""
+        return self._request(statement, verb=move, rng=rng)
+
+    def max_tokens(self, prompt: Sequence[int]) -> int:
+        """Return half as many tokens again as the prompt has, and 16 more."""
+        return 16 + len(prompt) * 3 // 2
+
+    def written(self, completion: Completion) -> str:
+        """Return the text, without special tokens."""
+        return str(self.tokenizer.decode(completion.ids, skip_special_tokens=True))
+
+    def answer(self, completion: Completion) -> str:
+        """Return the terms without markers."""
+        return marked_notation.without_markers(self.written(completion)) if completion.finished else ""
+
+    def read_variant(self, statement: str, move: str, *, asked: str, written: str) -> str | None:  # noqa: ARG002
+        """Return the variant that a completion proposes, or None."""
+        terms = marked_notation.moved_terms(move, asked, written)
+        return None if terms is None else self.domain.join(terms)
+
+    def _request(self, statement: str, *, verb: str, rng: random.Random) -> Request:
+        text = marked_notation.request(self.domain.split(statement), rng=rng, verb=verb)
+        return Request(text=text, ids=list(self.tokenizer(text).input_ids))
