@@ -11,7 +11,7 @@ import pytest
 
 from everlearn.canonical_json import digest_of
 from everlearn.data.snapshot_store import load_snapshot
-from everlearn.training.models.policy import Policy
+from everlearn.training.models.formats.chat_template import ChatTemplate
 from tasks.decide import recheck_rewards
 from tasks.freeze_suites import freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
@@ -45,7 +45,7 @@ def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pyte
     lines = [{"suite": "known", "kind": "skill"}]
     lines += [{"id": f"k{n}", "statement": f"hint known {n}", "reference": f"{MARKER}{n}"} for n in range(4)]
     (folder / "known.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    yield tiny(s3_server, bucket, line="passwords", domain="passwords", verifiers=1)
+    yield tiny(s3_server, bucket, line="passwords", domain="passwords", verifiers=1, format={"max_tokens": 12})
     sys.modules.pop("passwords_plugin", None)
 
 
@@ -66,13 +66,13 @@ def test_references_judge_and_leave_no_trace(
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="everlearn")
     prompts: list[str] = []
-    encode = Policy.encode
+    encode = ChatTemplate.encode
 
-    def encode_and_keep(policy: Policy, text: str) -> list[int]:
+    def encode_and_keep(template: ChatTemplate, text: str) -> list[int]:
         prompts.append(text)
-        return encode(policy, text)
+        return encode(template, text)
 
-    monkeypatch.setattr(Policy, "encode", encode_and_keep)
+    monkeypatch.setattr(ChatTemplate, "encode", encode_and_keep)
 
     intake = read_problems.fn(settings, shard(tmp_path / "new"))
     validate_problems.fn(settings, intake)
