@@ -152,6 +152,7 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
 ADDED_LATER: dict[str, Any] = {
     "base": {"model", "revision", "commit"},
     "compute": True,
+    "format": True,
     "learn": {"checkpoint_minutes"},
 }
 DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
