@@ -4,13 +4,14 @@ import json
 import re
 import sys
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.cli import doctor
 from everlearn.cli.context import Installation
 from everlearn.cli.doctor import DoctorCheck
+from everlearn.domains.contract import Domain
 from everlearn.errors import ModelError, ServiceError
 from everlearn.local import laptop
 from everlearn.local.local_server import is_healthy
@@ -18,14 +19,14 @@ from everlearn.local.ports import is_free
 from everlearn.local.postgres_url import PostgresUrl
 from everlearn.local.prefect_server import LocalPrefect
 from everlearn.local.seaweedfs import LocalS3
-from everlearn.problem import Ruling, Verdict
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.training.models.hub_download import download
 from tests.support.fake_hub import FakeHub
 from tests.support.tiny_base import write_base
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tests.everlearn.cli.conftest import Ended
@@ -82,17 +83,26 @@ def test_doctor_judges_a_problem_of_the_domain_of_the_line(monkeypatch: pytest.M
     class Letters:
         name = "letters"
 
-        def generate(self, rng: random.Random) -> str:
-            return rng.choice("ab")
+        def problem(self, row: Mapping[str, Any]) -> Problem:
+            return Problem(id="", domain="letters", statement=row["statement"])
 
-        def verify(self, statement: str, answer: str) -> Verdict:
-            assert len(statement) == len(answer) == 1
+        def question(self, problem: Problem) -> str:
+            return f"Write {problem.statement}."
+
+        def verify(self, problem: Problem, answer: str) -> Verdict:
+            assert len(problem.statement) == len(answer) == 1
             return Verdict(ruling=Ruling.CORRECT, reason="")
 
-    monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Letters())
+    class Generated(Letters):
+        def generate(self, rng: random.Random, *, like: object, size: int) -> Problem:
+            return self.problem({"statement": rng.choice("ab")})
+
     place = Installation(home=tmp_path, params=tmp_path / "params.yaml")
+    monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Domain(Generated()))
     assert doctor.check_domain(place).startswith("letters: the answer ")
     assert doctor.check_domain(place).endswith("is correct")
+    monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Domain(Letters()))
+    assert doctor.check_domain(place) == "letters: has no generator, so no answer was judged"
 
 
 def test_doctor_describes_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:

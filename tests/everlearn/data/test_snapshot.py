@@ -73,3 +73,18 @@ def test_bytes_with_another_digest_are_refused() -> None:
     snapshot = taken(row("x"))
     with pytest.raises(IntegrityError, match="other bytes"):
         Snapshot.from_bytes(snapshot.to_bytes() + b"\n", digest=snapshot.digest)
+
+
+def test_a_reference_belongs_to_the_digest_and_to_no_older_snapshot() -> None:
+    rows = [
+        Row(where="w", id="a", domain="d", statement="x", canonical="x", reference=given) for given in (None, "1", "2")
+    ]
+    snapshots = [take([row], sources=[], watermark=Watermark())[0] for row in rows]
+    assert len({snapshot.digest for snapshot in snapshots}) == 3
+    assert b"reference" not in snapshots[0].to_bytes()
+    for snapshot in snapshots:
+        assert Snapshot.from_bytes(snapshot.to_bytes(), digest=snapshot.digest) == snapshot
+    both = take(rows[:0:-1], sources=[], watermark=Watermark())[0]
+    assert [entry.problem.reference for entry in both.entries] == ["1"], (
+        "of equal problems the order of arrival is no reason"
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.data.suites import Suite, SuiteKind, load, load_directory
+from everlearn.data.suites import Suite, SuiteKind, load, load_directory, parse
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem
 
@@ -118,3 +118,11 @@ def test_a_root_has_to_be_a_name(tmp_path: Path, root: str) -> None:
     path.write_text(f'{{"problem": "1*2", "root": {root}}}\n', encoding="utf-8")
     with pytest.raises(BadInputError, match="line 1: `root` is"):
         load(path)
+
+
+def test_a_reference_is_kept_in_a_suite_and_absent_without_one() -> None:
+    text = '{"id": "a", "statement": "x", "reference": 42}\n{"id": "b", "statement": "y"}\n'
+    suite = parse(text, name="s", where="s")
+    assert [problem.reference for problem in suite.problems] == ["42", None]
+    assert parse(suite.to_jsonl(), name="s", where="s") == suite
+    assert suite.to_jsonl().count("reference") == 1

@@ -125,6 +125,11 @@ def test_own_members_are_used_where_there_are_any() -> None:
     assert (WHOLE.read_variant("France", "shorten", "Mali"), WHOLE.ease("Mali", "shorten", rng=rng)) == ("Mali", "ali")
 
 
+def test_a_problem_that_is_no_sum_is_one_term() -> None:
+    assert not SMALL.has_terms
+    assert (SMALL.split("a b"), SMALL.join(["a", "b"])) == (["a b"], "a b")
+
+
 def test_a_domain_says_what_it_can() -> None:
     for domain, own in ((SMALL, False), (WHOLE, True)):
         abilities = (domain.has_generator, domain.has_recheck, domain.has_moves, domain.has_proofs)

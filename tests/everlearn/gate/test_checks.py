@@ -64,3 +64,9 @@ def test_bytes_that_do_not_load_fail_with_the_last_line() -> None:
 
 def test_a_report_of_release_0_1_0_is_judged_by_its_numbers() -> None:
     assert failed(BYTES | {"passed": False}) == []
+
+
+def test_rewards_without_a_second_judgement_pass_and_say_so() -> None:
+    check = run_checks(BYTES, REWARDS | {"checked": 0, "undecided": [], "no_recheck": "capitals"})[-1]
+    assert check.passed
+    assert check.sentence == "not judged a second time: the domain capitals has no independent method"

@@ -117,3 +117,14 @@ def test_a_ladder_adds_what_it_mastered() -> None:
 def test_damaged_bytes_are_no_reservoir(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="reservoir"):
         Reservoir.from_bytes(data)
+
+
+def test_a_mastered_root_keeps_its_reference_and_a_variant_has_none() -> None:
+    root = replace(RUNG, digest="a", statement="x^2", rollouts_after=2, passed_after=2)
+    variant = replace(root, digest="b", statement="sin(x)", parent="a")
+    ladder = Ladder(rungs={each.digest: each for each in (root, variant)})
+    reservoir = Reservoir().updated(ladder, night="n", domain=DOMAIN, references={"a": "secret", "b": "no"})
+    again = Reservoir.from_bytes(reservoir.to_bytes())
+    found = {problem.statement: problem.reference for problem in again.allowed(domain=DOMAIN, forbidden=())}
+    assert found == {"x^2": "secret", "sin(x)": None}
+    assert b"reference" not in Reservoir().updated(ladder, night="n", domain=DOMAIN).to_bytes()
