@@ -124,18 +124,21 @@ def test_a_scheduled_night_trains_on_the_gpu_pool(
 def test_a_second_night_ends_at_once_while_one_is_at_work(
     night: ScheduledNight, client: SyncPrefectClient, nights: Nights
 ) -> None:
-    first, second = start_night(client, night), list[UUID]()
+    first, second, at_work = start_night(client, night), list[UUID](), list[bool]()
 
     def start_second_then_check() -> bool:
         if not second and is_open(nights, night):
             second.append(start_night(client, night))
-        return bool(second) and have_ended(client, second)
+        if not second or not have_ended(client, second):
+            return False
+        at_work.append(not have_ended(client, [first]))  # before the workers are stopped, which ends it as crashed
+        return True
 
     run_workers_until(start_second_then_check, nights=nights)
     ended = client.read_flow_run(second[0])
     assert ended.state_name == "Skipped"
     assert "is at work" in str(ended.state and ended.state.message)
-    assert not have_ended(client, [first])
+    assert at_work == [True], "the first night goes on"
     assert "Aborted submission" not in (nights.folder / "worker.log").read_text()
 
 
