@@ -1,6 +1,6 @@
-"""Write the skill suite `short-additions`: `python -m everlearn.domains.arithmetic.fixtures`. Seeded.
+"""Write a skill suite and example problems: `python -m everlearn.domains.arithmetic.fixtures`. Seeded.
 
-Additions that a small language model mostly solves. Half of the 55 sums of two digits are left out, and most of a digit
+The suite `short-additions` holds additions that a small language model mostly solves. Half of the 55 sums of two digits are left out, and most of a digit
 and a two-digit number, since what the suite holds can be no rung of a ladder.
 """
 
@@ -11,7 +11,10 @@ import random
 from itertools import combinations_with_replacement, product
 from pathlib import Path
 
+from everlearn.domains.arithmetic.domain import Arithmetic
+
 DIGITS, TWO_DIGITS = 27, 193
+EXAMPLES, EXAMPLE_DIGITS = 180, 6
 
 
 def skill_suite(rng: random.Random) -> list[dict[str, str]]:
@@ -25,11 +28,25 @@ def skill_suite(rng: random.Random) -> list[dict[str, str]]:
     ]
 
 
+def long_additions(rng: random.Random) -> list[dict[str, str]]:
+    """Return different additions that a small language model never solves, not even once in 2,000 answers."""
+    domain = Arithmetic()
+    drawn = {domain.generate(rng, size=EXAMPLE_DIGITS).statement: None for _ in range(EXAMPLES)}
+    return [
+        {"id": f"long-{number:04d}", "domain": domain.name, "problem": statement}
+        for number, statement in enumerate(drawn)
+    ]
+
+
 def write(out: Path) -> None:
-    """Write `suites/short-additions.jsonl` below `out`."""
-    path = out / "suites" / "short-additions.jsonl"
+    """Write `suites/short-additions.jsonl` and `long-additions/problems.jsonl` below `out`."""
+    suite = [{"suite": "short-additions", "kind": "skill"}, *skill_suite(random.Random(1))]
+    _write_rows(out / "suites" / "short-additions.jsonl", suite)
+    _write_rows(out / "long-additions" / "problems.jsonl", long_additions(random.Random(2)))
+
+
+def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [{"suite": "short-additions", "kind": "skill"}, *skill_suite(random.Random(1))]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
