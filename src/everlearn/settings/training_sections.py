@@ -54,6 +54,13 @@ class FormatSettings(Section):
     examples: tuple[tuple[str, str], ...] = Field(
         default=(), description="Pairs of question and answer that `chat` shows before each question."
     )
+    answer_prefix: str = Field(
+        default="",
+        description=(
+            "Text with which each answer of `chat` begins, `{statement}` being the problem's. A small model that would "
+            "talk about `3 + 4` goes on from `3 + 4 = ` with the result."
+        ),
+    )
     max_tokens: int = Field(
         default=256, ge=1, description="Tokens of an answer in `chat`, reasoning included. Longer ones earn no reward."
     )

@@ -120,11 +120,14 @@ def test_a_size_gives_an_addition_of_that_many_digits(size: int, seed: int) -> N
     assert (drawn.digits, drawn.operation) == (size, Operation.ADDITION)
 
 
-def test_the_shipped_suite_is_what_the_command_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["suites/short-additions.jsonl", "long-additions/problems.jsonl"])
+def test_the_shipped_data_is_what_the_command_writes(name: str, tmp_path: Path) -> None:
     write(tmp_path)
-    shipped = DATA / "suites" / "short-additions.jsonl"
-    assert shipped.read_bytes() == (tmp_path / "suites" / shipped.name).read_bytes()
-    [suite] = suites.load_directory(shipped.parent, domain="arithmetic")
+    assert (DATA / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_the_items_of_the_shipped_suite_differ() -> None:
+    [suite] = suites.load_directory(DATA / "suites", domain="arithmetic")
     assert len({DOMAIN.canonical(problem.statement) for problem in suite.problems}) == len(suite.problems) == 220
 
 

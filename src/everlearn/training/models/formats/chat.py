@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from everlearn.training.models.formats.chat_template import NEXT_QUESTION, ChatTemplate
 from everlearn.training.models.formats.format import Request
 
+STATEMENT = "{statement}"
+"""What `format.answer_prefix` may hold for the statement of the problem."""
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
@@ -45,8 +48,9 @@ class ChatFormat:
         self._starts_in_reasoning = bool(self._opening) and self._template.render("?").rstrip().endswith(self._opening)
 
     def prompt(self, problem: Problem, *, rng: random.Random) -> Request:  # noqa: ARG002
-        """Return the question of the domain in the template, after the examples."""
-        return self._request(self._template.render(self._domain.question(problem)))
+        """Return the question of the domain in the template, after the examples, and the beginning of the answer."""
+        begun = self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
+        return self._request(self._template.render(self._domain.question(problem)) + begun)
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:  # noqa: ARG002
         """Return the domain's words for a variant in the template."""

@@ -55,13 +55,20 @@ class ChatTemplate:
             text = text.replace(token, "")
         return text
 
+    def broken_up(self, text: str) -> str:
+        """Return the text with the special tokens in it broken up."""
+        for token in self._tokenizer.all_special_tokens:
+            if len(token) > 1:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
     def _messages(self, question: str, *, with_examples: bool) -> list[Message]:
         pairs = [*(self._examples if with_examples else ()), (question, None)]
         messages: list[Message] = []
         for asked, answer in pairs:
-            messages.append({"role": "user", "content": self._broken_up(asked)})
+            messages.append({"role": "user", "content": self.broken_up(asked)})
             if answer is not None:
-                messages.append({"role": "assistant", "content": self._broken_up(answer)})
+                messages.append({"role": "assistant", "content": self.broken_up(answer)})
         if self._system_in_turn:
             messages[0]["content"] = f"{self._system}\n\n{messages[0]['content']}"
         elif self._system:
@@ -81,9 +88,3 @@ class ChatTemplate:
 
     def _apply(self, messages: list[Message]) -> str:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-    def _broken_up(self, text: str) -> str:
-        for token in self._tokenizer.all_special_tokens:
-            if len(token) > 1:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text

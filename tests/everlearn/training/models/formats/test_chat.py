@@ -48,6 +48,14 @@ def test_a_question_is_a_turn_in_the_template_with_one_bos() -> None:
     assert CHARACTERS.decode(asked.ids) == asked.text
 
 
+def test_the_beginning_of_an_answer_is_given() -> None:
+    usual, begun = (form(answer_prefix=prefix).prompt(PROBLEM, rng=RNG) for prefix in ("", "{statement} = "))
+    assert begun.text == usual.text + "3 + 4 = "
+    assert CHARACTERS.decode(begun.ids) == begun.text
+    proposal = form(answer_prefix="{statement} = ").propose(PROBLEM.statement, DOMAIN.moves[0], rng=RNG)
+    assert proposal == form().propose(PROBLEM.statement, DOMAIN.moves[0], rng=RNG)
+
+
 def test_a_template_without_system_role_gets_it_in_the_first_turn(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="everlearn.learn")
     text = form(NO_SYSTEM, system="Be brief.").prompt(PROBLEM, rng=RNG).text
