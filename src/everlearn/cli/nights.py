@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 STOPPED = "stopped; the same command resumes the night, and `everlearn cycle --abandon` gives it up"
-Profile = Literal["quick", "nightly"]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="New problems; by default those in the inbox.")]
 ProfileOption = Annotated[
-    Profile | None, typer.Option(help="Profile in params.yaml: quick takes minutes, nightly a whole night.")
+    str | None,
+    typer.Option(metavar="NAME", help="Profile in params.yaml: quick takes minutes, nightly a whole night."),
 ]
 Version = Annotated[str, typer.Option(metavar="VERSION", help="v0001, champion or base.")]
 

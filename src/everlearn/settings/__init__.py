@@ -10,7 +10,7 @@ Secrets are not settings: S3 keys come from the AWS environment variables or fro
 private key that signs versions from EVERLEARN_SIGNING_KEY or from a file.
 """
 
-from everlearn.settings.all_settings import Profile, Settings
+from everlearn.settings.all_settings import Settings
 from everlearn.settings.layers import load, root_of
 from everlearn.settings.sections import (
     DataSettings,
@@ -39,7 +39,6 @@ __all__ = [
     "LadderSettings",
     "LearnSettings",
     "ModelSettings",
-    "Profile",
     "RetentionSettings",
     "RolloutSettings",
     "ServingSettings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -27,15 +27,15 @@ from everlearn.settings.training_sections import (
     RolloutSettings,
 )
 
-Profile = Literal["quick", "nightly"]
-
 
 class Settings(Section):
     """Settings that belong to no section."""
 
     domain: str = Field(default="integration", description="Kind of problems, by the name of its installed plugin.")
-    profile: Profile = Field(
-        default="quick", description="Overlay from `profiles` in params.yaml: minutes, or a whole night."
+    profile: str = Field(
+        default="quick",
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="Overlay from `profiles` in params.yaml, by its name: quick, nightly or one of your own.",
     )
     threads: int = Field(
         default=1, ge=1, description="CPU threads of each process that decodes or trains. Part of the cycle's key."

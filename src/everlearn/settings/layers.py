@@ -20,11 +20,12 @@ from everlearn.settings.all_settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from everlearn.settings.all_settings import Profile
 
 # PyYAML's parser in C is ten times as fast; wheels have it, a build from source may not.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+STANDARD_PROFILES = ("quick", "nightly")
+"""Profiles that may be chosen although params.yaml does not define them."""
 OTHER_BASE = {"path": ("model", "revision", "commit"), "model": ("path",)}
 """The settings of `base` that mean another model than the one that the key names."""
 
@@ -32,7 +33,7 @@ OTHER_BASE = {"path": ("model", "revision", "commit"), "model": ("path",)}
 def load(
     path: Path = Path("params.yaml"),
     *,
-    profile: Profile | None = None,
+    profile: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Read `path` if it exists, and lay the profile and the environment over it.
@@ -49,12 +50,12 @@ def load(
 
     in_file = read_yaml(path) if path.is_file() else {}
     profiles = _mapping(in_file.pop("profiles", {}), where=f"{path}: profiles")
-    unknown = set(profiles) - {"quick", "nightly"}
-    if unknown:
-        raise SettingsError(f"{path}: unknown profile {min(unknown)!r}; the profiles are quick and nightly")
     in_environment = Environment(os.environ if environ is None else environ)()
-    chosen = profile or in_environment.get("profile") or in_file.get("profile") or "quick"
-    overlay = _mapping(profiles.get(str(chosen)) or {}, where=f"{path}: profiles.{chosen}")
+    chosen = str(profile or in_environment.get("profile") or in_file.get("profile") or "quick")
+    if chosen not in {*STANDARD_PROFILES, *profiles}:
+        known = ", ".join(sorted({*STANDARD_PROFILES, *profiles}))
+        raise SettingsError(f"unknown profile {chosen!r}: use one of {known}, or add it to `profiles` in {path}")
+    overlay = _mapping(profiles.get(chosen) or {}, where=f"{path}: profiles.{chosen}")
     layers = _with_one_base(({"profile": chosen}, in_environment, overlay, in_file))  # the first one wins
     sources = tuple(InitSettingsSource(LayeredSettings, layer) for layer in layers)
     try:
