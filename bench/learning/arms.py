@@ -1,207 +1,230 @@
-"""Train one arm with one seed on a budget of sampled completions, and measure it on fresh problems."""
+"""Train one arm with one seed on a budget of completions or CPU seconds, and measure it on fresh problems."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.learning.subject import SUMS, Subject
 from everlearn import counters
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
-from everlearn.domains.integration.term_sums import join_sum, split_sum
+from everlearn.ladder.tree import PROPOSALS
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import FormatSettings, LadderSettings, LearnSettings
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.loop import train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
-from everlearn.training.models.precision import has_fast_bf16
+from everlearn.training.models.precision import use_bf16
 from everlearn.training.rollouts import Solver, attempt, seed_of
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder
-    from everlearn.training.models.llama import Model
-    from everlearn.training.models.policy import Policy
+    from everlearn.training.rollouts import Group
     from everlearn.training.training_run import TrainingRun
 
 ON_A_LADDER = ("ladder", "uniform", "filtered", "random")
-COURSES = {"course": range(4, 14), "short course": range(4, 7)}
+COURSES = ("course", "short course")
 TRAINED = (*ON_A_LADDER, *COURSES, "direct")
 UNTRAINED = ("pieces", "best of n")
 ARMS = (*TRAINED, *UNTRAINED)
-HARD, LONGER = 14, 18
-TABLE = (6, 10, HARD, LONGER)
-SKILLS = (1, 2, 3)
 SPLITS = {"dev": 11, "test": 23}
-ROOTS = 120
-COURSE_PROBLEMS = 600
 POINTS = 5  # points of the curve, besides the start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a row depends on besides its arm and seed. `rollouts` counts all sampled completions of a row."""
+    """What a row depends on besides its arm and seed.
+
+    `rollouts` counts all sampled completions of a row; with `cpu_seconds` above 0, these are its budget instead.
+    """
 
     split: str = "dev"
     rollouts: int = 6000
     items: int = 200
     skill_items: int = 400
-    base: str = "data/base"
+    base: str = SUMS.base
+    cpu_seconds: int = 0
 
 
-def run_arm(arm: str, *, seed: int, options: Options) -> dict[str, Any]:
+def run_arm(arm: str, *, seed: int, options: Options, subject: Subject = SUMS) -> dict[str, Any]:
     """Return the results of one arm and seed: for each size, a string with 1 for a right and 0 for another answer."""
-    torch.set_num_threads(1)
-    policy = load_policy(Path(options.base), seed=seed)
-    tables = {size: problems(options, size=size, count=options.items, stream="table") for size in TABLE}
-    skills = {size: problems(options, size=size, count=options.skill_items, stream="skill") for size in SKILLS}
+    torch.set_num_threads(subject.threads)
+    bench = Bench(subject=subject, options=options, seed=seed)
+    tables = {size: bench.problems(size=size, count=options.items, stream="table") for size in subject.table}
+    skills = {size: bench.problems(size=size, count=options.skill_items, stream="skill") for size in subject.skills}
     if arm in UNTRAINED:
-        solve = _solve_in_pieces if arm == "pieces" else _solve_by_sampling
-        return {"table": {size: solve(policy, tables[size], options=options) for size in (HARD, LONGER)}}
-    before = {size: solve_greedily(policy, skills[size]) for size in SKILLS}
+        solve = bench.solve_in_pieces if arm == "pieces" else bench.solve_by_sampling
+        return {"table": {size: solve(tables[size]) for size in (subject.hard, subject.longer)}}
+    before = {size: bench.solve_greedily(skills[size]) for size in subject.skills}
     forbidden = [statement for group in (*tables.values(), *skills.values()) for statement in group]
-    trained = _train(arm, policy, seed=seed, options=options, forbidden=forbidden, watched=tables[HARD])
+    trained = bench.train(arm, forbidden=forbidden, watched=tables[subject.hard])
     return trained | {
-        "table": {size: solve_greedily(policy, items) for size, items in tables.items()},
+        "table": {size: bench.solve_greedily(items) for size, items in tables.items()},
         "skills_before": before,
-        "skills_after": {size: solve_greedily(policy, items) for size, items in skills.items()},
+        "skills_after": {size: bench.solve_greedily(items) for size, items in skills.items()},
     }
 
 
-def problems(options: Options, *, size: int, count: int, stream: str) -> list[str]:
-    """Return fresh sums of `size` terms; `stream` separates roots, courses, evaluation and skills."""
-    rng = random.Random(seed_of(SPLITS[options.split], stream, size))
-    domain = load_domain("integration")
-    return [domain.generate(rng, size=size).statement for _ in range(count)]
+class Bench:
+    """One row in the making: the policy, which `train` changes, and its problems."""
 
+    def __init__(self, *, subject: Subject, options: Options, seed: int) -> None:
+        self.subject, self.options, self.seed = subject, options, seed
+        self.domain = load_domain(subject.domain)
+        self.policy = load_policy(Path(options.base), rank=subject.learn.rank, alpha=subject.learn.alpha, seed=seed)
+        self.form = choose_format(self.policy, self.domain, subject.form)
+        self.meter = Meter()
 
-def _problems(statements: Iterable[str]) -> list[Problem]:
-    return list(map(load_domain("integration").stated, statements))
+    def problems(self, *, size: int, count: int, stream: str) -> list[str]:
+        """Return fresh problems of that size; `stream` separates roots, courses, evaluation and skills."""
+        rng = random.Random(seed_of(SPLITS[self.options.split], stream, size))
+        return [self.domain.generate(rng, size=size).statement for _ in range(count)]
 
+    def solver(self, *, bf16: bool = False) -> Solver:
+        """Return a solver with the weights of this moment."""
+        return Solver(policy=self.policy, model=self.policy.snapshot(bf16=bf16), domain=self.domain, form=self.form)
 
-def _solver(policy: Policy, model: Model) -> Solver:
-    domain = load_domain("integration")
-    return Solver(policy=policy, model=model, domain=domain, form=choose_format(policy, domain, FormatSettings()))
+    def attempt(self, statements: Sequence[str], *, group: int = 1, greedy: bool = False) -> list[Group]:
+        """Return verified answers to each problem: greedy ones in float32, sampled ones as in training."""
+        solver = self.solver(bf16=not greedy and use_bf16(self.subject.learn.bf16))
+        return attempt(solver, list(map(self.domain.stated, statements)), group=group, seed=1, greedy=greedy)
 
+    def solve_greedily(self, statements: Sequence[str]) -> str:
+        """Answer each problem once, greedily."""
+        return to_marks(group.passed for group in self.attempt(statements, greedy=True))
 
-def solve_greedily(policy: Policy, statements: Sequence[str]) -> str:
-    """Answer each problem once, greedily."""
-    solver = _solver(policy, policy.snapshot())
-    return _marks(group.passed for group in attempt(solver, _problems(statements), group=1, seed=1, greedy=True))
+    def solve_in_pieces(self, statements: Sequence[str]) -> str:
+        """Let the subject ask for parts of each problem, greedily, and verify the joined answers."""
 
+        def ask(parts: Sequence[str]) -> list[str]:
+            return [group.answers[0] for group in self.attempt(parts, greedy=True)]
 
-def _solve_in_pieces(policy: Policy, statements: Sequence[str], *, options: Options) -> str:  # noqa: ARG001
-    """Ask two terms of each sum at a time, greedily, join the answers, and verify the whole."""
-    domain = load_domain("integration")
-    solver = _solver(policy, policy.snapshot())
-    passed = []
-    for statement in statements:
-        terms = split_sum(statement)
-        pieces = [join_sum(terms[start : start + 2]) for start in range(0, len(terms), 2)]
-        groups = attempt(solver, _problems(pieces), group=1, seed=1, greedy=True)
-        answer = " + ".join(f"({group.answers[0]})" for group in groups)
-        passed.append(domain.verify(domain.stated(statement), answer).is_correct)
-    return _marks(passed)
-
-
-def _solve_by_sampling(policy: Policy, statements: Sequence[str], *, options: Options) -> str:
-    """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
-    solver = _solver(policy, policy.snapshot(bf16=has_fast_bf16()))
-    each = max(1, options.rollouts // len(statements))
-    return _marks(group.passed for group in attempt(solver, _problems(statements), group=each, seed=1))
-
-
-def _train(
-    arm: str, policy: Policy, *, seed: int, options: Options, forbidden: Sequence[str], watched: Sequence[str]
-) -> dict[str, Any]:
-    """Train the policy in place until its completions are used up; return the curve on `watched`, and counts."""
-    domain, meter = load_domain("integration"), _Meter()
-    ladder = _problems_of(arm, policy, seed=seed, options=options, forbidden=forbidden, meter=meter)
-    uniform = arm in {"uniform", "random"}
-    settings = LearnSettings(seed=seed, curriculum="uniform" if uniform else "measured")
-    run = start_run(policy, ladder, domain=domain, settings=settings, seed=seed)
-    if arm == "random":
-        run.judge = _toss_coins
-    if arm == "filtered":
-        # Rewards of 0 and 1 as advantages: the gradient of the log-likelihood of the right answers alone.
-        setattr(update, "advantages", lambda rewards, **_: rewards)  # noqa: B010 (mypy refuses the assignment)
-    curve = [(0, _share(_pause(meter, policy, watched)))]
-    while meter.spent() + settings.prompts * settings.group <= options.rollouts and run.stopped is None:
-        train_step(run, budget_used=meter.spent() / options.rollouts)
-        if meter.spent() >= len(curve) * options.rollouts / POINTS:
-            curve.append((meter.spent(), _share(_pause(meter, policy, watched))))
-            print(f"{arm}, seed {seed}: {curve[-1]} of {options.rollouts} completions", file=sys.stderr, flush=True)
-    curve.append((meter.spent(), _share(_pause(meter, policy, watched))))
-    return {
-        "curve": curve,
-        "rollouts": meter.spent(),
-        "steps": run.step,
-        "stopped": run.stopped,
-        **_recheck(run, honest=arm != "random"),
-    }
-
-
-def _problems_of(
-    arm: str, policy: Policy, *, seed: int, options: Options, forbidden: Sequence[str], meter: _Meter
-) -> Ladder:
-    """Return the problems that the arm trains on; proposals and measurements of a ladder are charged to `meter`."""
-    domain, growing = load_domain("integration"), LadderSettings()
-    keys = equivalence_keys(forbidden, domain=domain)
-    if arm in COURSES:
-        sizes = COURSES[arm]
-        each = COURSE_PROBLEMS // len(sizes)
-        course = [text for n in sizes for text in problems(options, size=n, count=each, stream=f"course {seed}")]
-        return plant(course, domain=domain, forbidden=keys)
-    roots = problems(options, size=HARD, count=ROOTS, stream=f"roots {seed}")
-    ladder = plant(roots, domain=domain, forbidden=keys)
-    if arm == "direct":
-        return ladder
-    solver = _solver(policy, policy.snapshot(bf16=has_fast_bf16()))
-    extend(ladder, solver, forbidden=keys, settings=growing, seed=seed)
-    meter.charge(sum(ladder.counts.values()))
-    if arm in {"ladder", "filtered"}:
-        digests, temperature = list(ladder.rungs), growing.answer_temperature
-        measured = seed_of(seed, "before")
-        measure_rungs(
-            solver, ladder, digests, rollouts=growing.rollouts, temperature=temperature, seed=measured, references={}
+        answers = self.subject.solve_in_pieces(ask, statements)
+        return to_marks(
+            self.domain.verify(self.domain.stated(statement), answer).is_correct
+            for statement, answer in zip(statements, answers, strict=True)
         )
-    return ladder
+
+    def solve_by_sampling(self, statements: Sequence[str]) -> str:
+        """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
+        each = max(1, self.options.rollouts // len(statements))
+        return to_marks(group.passed for group in self.attempt(statements, group=each))
+
+    def train(self, arm: str, *, forbidden: Sequence[str], watched: Sequence[str]) -> dict[str, Any]:
+        """Train the policy in place until the budget is used up; return the curve on `watched`, and counts."""
+        started = time.monotonic()
+        ladder = self._problems_of(arm, forbidden=equivalence_keys(forbidden, domain=self.domain))
+        uniform = {"curriculum": "uniform"} if arm in {"uniform", "random"} else {}
+        settings = self.subject.learn.model_copy(update={"seed": self.seed, **uniform})
+        run = start_run(self.policy, ladder, domain=self.domain, form=self.form, settings=settings, seed=self.seed)
+        if arm == "random":
+            run.judge = _toss_coins
+        if arm == "filtered":
+            # Rewards of 0 and 1 as advantages: the gradient of the log-likelihood of the right answers alone.
+            setattr(update, "advantages", lambda rewards, **_: rewards)  # noqa: B010 (mypy refuses the assignment)
+        curve = [(0, self._pause(watched))]
+        while (used := self._used(after=settings.prompts * settings.group)) < 1 and run.stopped is None:
+            train_step(run, budget_used=used)
+            if self._used() >= len(curve) / POINTS:
+                curve.append((self.meter.completions(), self._pause(watched)))
+                print(f"{arm}, seed {self.seed}: {curve[-1]}", file=sys.stderr, flush=True)
+        curve.append((self.meter.completions(), self._pause(watched)))
+        return {
+            "curve": curve,
+            "rollouts": self.meter.completions(),
+            "cpu_seconds": round(self.meter.cpu_seconds()),
+            "minutes": round((time.monotonic() - started) / 60, 1),
+            "tokens": round(sum((point.length or 0) * point.groups_sampled for point in run.curve) * settings.group),
+            "steps": run.step,
+            "stopped": run.stopped,
+            **_recheck(run, honest=arm != "random"),
+        }
+
+    def _used(self, *, after: int = 0) -> float:
+        """Return the used share of the budget: of CPU seconds, or of completions with `after` more."""
+        if self.options.cpu_seconds:
+            return self.meter.cpu_seconds() / self.options.cpu_seconds
+        share = self.meter.completions() / self.options.rollouts
+        return share if self.meter.completions() + after <= self.options.rollouts else 1.0
+
+    def _pause(self, watched: Sequence[str]) -> float:
+        """Return the pass rate of the policy, measured without charging it."""
+        with self.meter.paused():
+            return _share(self.solve_greedily(watched))
+
+    def _problems_of(self, arm: str, *, forbidden: frozenset[str]) -> Ladder:
+        """Return the problems that the arm trains on; proposals and measurements of a ladder are charged to the meter."""
+        subject, growing = self.subject, self.subject.growth
+        if arm in COURSES:
+            sizes = subject.courses[arm]
+            each, stream = subject.course_problems // len(sizes), f"course {self.seed}"
+            course = [text for size in sizes for text in self.problems(size=size, count=each, stream=stream)]
+            return plant(course, domain=self.domain, forbidden=forbidden)
+        roots = self.problems(size=subject.hard, count=subject.roots, stream=f"roots {self.seed}")
+        ladder = plant(roots, domain=self.domain, forbidden=forbidden)
+        if arm == "direct":
+            return ladder
+        solver = self.solver(bf16=use_bf16(subject.learn.bf16))
+        extend(ladder, solver, forbidden=forbidden, settings=growing, seed=self.seed)
+        self.meter.charge(proposals_of(ladder))
+        if arm in {"ladder", "filtered"}:
+            measure_rungs(
+                solver,
+                ladder,
+                list(ladder.rungs),
+                rollouts=growing.rollouts,
+                temperature=growing.answer_temperature,
+                seed=seed_of(self.seed, "before"),
+                references={},
+            )
+        return ladder
 
 
-class _Meter:
-    """Counts the sampled completions of a row, without those of its evaluations."""
+def proposals_of(ladder: Ladder) -> int:
+    """Return how many completions proposed the rungs of a new ladder."""
+    asked = ladder.counts[PROPOSALS]
+    return asked or sum(ladder.counts.values())
+
+
+class Meter:
+    """Counts the sampled completions and the CPU seconds of a row, without those of its evaluations."""
 
     def __init__(self) -> None:
-        self._start = counters.snapshot()["rollouts"]
-        self._other = 0
+        self._completions = -counters.snapshot()["rollouts"]
+        self._cpu_seconds = -counters.cpu_seconds()
 
-    def charge(self, count: int) -> None:
+    def charge(self, completions: int) -> None:
         """Add completions that no counter has."""
-        self._other += count
+        self._completions += completions
 
-    def exclude(self, count: int) -> None:
-        """Leave out completions of an evaluation."""
-        self._other -= count
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what the block uses."""
+        completions, seconds = self.completions(), self.cpu_seconds()
+        yield
+        self._completions -= self.completions() - completions
+        self._cpu_seconds -= self.cpu_seconds() - seconds
 
-    def spent(self) -> int:
-        return counters.snapshot()["rollouts"] - self._start + self._other
+    def completions(self) -> int:
+        """Return the completions so far."""
+        return counters.snapshot()["rollouts"] + self._completions
 
-
-def _pause(meter: _Meter, policy: Policy, watched: Sequence[str]) -> str:
-    """Evaluate the policy without charging it."""
-    marks = solve_greedily(policy, watched)
-    meter.exclude(len(watched))
-    return marks
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds so far."""
+        return counters.cpu_seconds() + self._cpu_seconds
 
 
 def _recheck(run: TrainingRun, *, honest: bool) -> dict[str, int]:
@@ -221,7 +244,8 @@ def _toss_coins(pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     return [Verdict(ruling=rulings[seed % 2], reason="a coin") for seed in seeds]
 
 
-def _marks(passed: Any) -> str:
+def to_marks(passed: Iterable[object]) -> str:
+    """Return 1 for each true value and 0 for each other."""
     return "".join("1" if each else "0" for each in passed)
 
 

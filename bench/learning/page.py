@@ -3,73 +3,76 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.learning.arms import ARMS, HARD, LONGER, SKILLS, TABLE, TRAINED
+from bench.learning.arms import ARMS, TRAINED
+
+if TYPE_CHECKING:
+    from bench.learning.subject import Subject
 
 COLOURS = ("#2563eb", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
 Rows = list[dict[str, Any]]
 
 
 def rates_of(rows: Rows, arm: str, size: int) -> list[float]:
-    """Return the pass rates of an arm on sums of that size, one for each seed, sorted."""
+    """Return the pass rates of an arm on problems of that size, one for each seed, sorted."""
     marks = [row["table"].get(str(size)) for row in rows if row["arm"] == arm]
     return sorted(each.count("1") / len(each) for each in marks if each)
 
 
 def skill_losses(rows: Rows, arm: str) -> list[float]:
-    """Return the median loss of each skill in points of 1, over seeds."""
+    """Return the median loss of each skill as a share of its items, over seeds."""
     own = [row for row in rows if row["arm"] == arm]
     return [
-        median(
-            (row["skills_before"][str(size)].count("1") - row["skills_after"][str(size)].count("1")) / items
-            for row in own
-        )
-        for size in SKILLS
-        if own and (items := len(own[0]["skills_before"][str(size)]))
+        median((row["skills_before"][size].count("1") - row["skills_after"][size].count("1")) / items for row in own)
+        for size in (own[0]["skills_before"] if own else ())
+        if (items := len(own[0]["skills_before"][size]))
     ]
 
 
-def summarize(rows: Rows) -> dict[str, Any]:
-    """Return medians over seeds: pass rates on hard and longer sums by arm, skill losses, and false rewards."""
+def summarize(rows: Rows, subject: Subject) -> dict[str, Any]:
+    """Return medians over seeds: pass rates on hard and longer problems by arm, skill losses, and false rewards."""
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     return {
-        "hard": {arm: median(rates_of(rows, arm, HARD)) for arm in present},
-        "longer": {arm: median(rates_of(rows, arm, LONGER)) for arm in present},
+        "hard": {arm: median(rates_of(rows, arm, subject.hard)) for arm in present},
+        "longer": {arm: median(rates_of(rows, arm, subject.longer)) for arm in present},
         "largest_skill_loss": {arm: max(skill_losses(rows, arm)) for arm in present if arm in TRAINED},
         "false_rewards": sum(row.get("false_rewards", 0) for row in rows),
         "seeds": {arm: sum(row["arm"] == arm for row in rows) for arm in present},
     }
 
 
-def page(rows: Rows, options: dict[str, Any]) -> str:
-    """Return the Markdown page."""
+def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) -> str:
+    """Return the Markdown page of the rows that `python -m module` has written."""
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
+    stem, unit = module.removeprefix("bench."), subject.unit
+    skills = f"{subject.skills[0]} to {subject.skills[-1]}"
+    command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     lines = [
-        "# What the ladder adds on the demo task",
+        f"# What the ladder adds: {subject.domain}",
         "",
-        f"`python -m bench.learning --split {options['split']} --rollouts {options['rollouts']}`: {origin}; one thread a row.",
-        "bench/learning/__init__.py describes the arms. docs/learning.json has the raw results per item.",
+        f"`{command}`: {origin}; threads a row: {subject.threads}.",
+        f"bench/{stem}/__init__.py describes the arms. docs/{stem}.json has the raw results per item.",
         "",
         f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
-        f"{options['items']} fresh sums of each number of terms: median over seeds (lowest to highest).",
+        f"{options['items']} fresh problems of each number of {unit}: median over seeds (lowest to highest).",
         "",
-        "![pass rate over sampled completions](learning.svg)",
+        f"![pass rate over sampled completions]({stem}.svg)",
         "",
-        "| arm | seeds | " + " | ".join(f"{size} terms" for size in TABLE) + " | largest skill loss |",
-        "| --- | ---: |" + " ---: |" * (len(TABLE) + 1),
+        "| arm | seeds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | largest skill loss |",
+        "| --- | ---: |" + " ---: |" * (len(subject.table) + 1),
     ]
     for arm in present:
-        cells = [_cell(rates_of(rows, arm, size)) for size in TABLE]
+        cells = [_cell(rates_of(rows, arm, size)) for size in subject.table]
         loss = f"{100 * max(skill_losses(rows, arm)):.1f} points" if arm in TRAINED else "none"
         seeds = sum(row["arm"] == arm for row in rows)
         lines.append(f"| {arm} | {seeds} | " + " | ".join(cells) + f" | {loss} |")
     lines += [
         "",
-        f"Roots have {HARD} terms. Skills are sums of one to three terms, {options['skill_items']} items each.",
+        f"Roots have {subject.hard} {unit}. Skills are problems of {skills} {unit}, {options['skill_items']} items each.",
         "",
-        "| arm | seed | completions | steps | distinct rewarded answers | false at 50 digits | stopped |",
+        "| arm | seed | completions | steps | distinct rewarded answers | false when judged again | stopped |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for arm in present:
@@ -79,7 +82,7 @@ def page(rows: Rows, options: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def picture(rows: Rows) -> str:
+def picture(rows: Rows, subject: Subject) -> str:
     """Return a standalone SVG of the pass rate on fresh hard problems over sampled completions, one line a row."""
     curves = [row for row in rows if row["arm"] in TRAINED]
     longest = max((point[0] for row in curves for point in row["curve"]), default=1)
@@ -97,7 +100,8 @@ def picture(rows: Rows) -> str:
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="{60 + 75 * TRAINED.index(arm)}" y="20" fill="{colour}">{arm}</text>')
     parts.append(
-        f'<text x="310" y="322" text-anchor="middle">sampled completions; greedy pass rate on fresh sums of {HARD} terms</text>'
+        '<text x="310" y="322" text-anchor="middle">sampled completions; greedy pass rate on fresh problems of '
+        f"{subject.hard} {subject.unit}</text>"
     )
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '

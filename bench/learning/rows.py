@@ -30,7 +30,8 @@ class RowFile:
         content: dict[str, Any] = {"options": self._options, "rows": []}
         if path.exists():
             content = json.loads(path.read_text())
-        if content.get("options") != self._options:
+        # Options that are newer than the file have their defaults there.
+        if type(options)(**content["options"]) != options:
             sys.exit(f"{path} has rows of other options ({content.get('options')}): remove it, or name another --out")
         self.rows: list[dict[str, Any]] = content["rows"]
 
@@ -49,10 +50,10 @@ class RowFile:
         partial.replace(self.path)
 
 
-def run_row(arm: str, seed: int, *, arguments: list[str]) -> dict[str, Any]:
-    """Run one arm and seed in a fresh process with one thread; return its results with revision, machine and command."""
-    command = ["-m", "bench.learning", "--run", f"{arm},{seed}", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+def run_row(arm: str, seed: int, *, module: str, threads: int, arguments: list[str]) -> dict[str, Any]:
+    """Run one arm and seed of a bench in a fresh process; return its results with revision, machine and command."""
+    command = ["-m", module, "--run", f"{arm},{seed}", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
     return {
         "arm": arm,

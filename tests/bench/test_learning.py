@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.learning.__main__ import main
-from bench.learning.arms import ARMS, HARD, TRAINED, UNTRAINED, Options, run_arm
+from bench.learning.__main__ import COMMAND
+from bench.learning.arms import ARMS, TRAINED, UNTRAINED, Options, run_arm
 from bench.learning.page import page, picture, summarize
 from bench.learning.rows import RowFile
+from bench.learning.subject import SUMS, solve_by_columns
+from bench.lm_night import __main__ as lm_night
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BASE = str(Path(__file__).parents[2] / "data/base")
 TINY = Options(rollouts=8, items=4, skill_items=2, base=BASE)
@@ -24,6 +30,9 @@ def row(arm: str, seed: int, *, right: int) -> dict[str, Any]:
         "curve": [[0, 0.0], [8, right / 4]],
         "rollouts": 8,
         "steps": 1,
+        "minutes": 2.0,
+        "tokens": 1200,
+        "cpu_seconds": 60,
         "stopped": None,
         "rewarded": 3,
         "false_rewards": 0,
@@ -38,12 +47,12 @@ ROWS = [row(arm, seed, right=1 + seed) for arm in ARMS for seed in range(3)]
 
 
 def test_the_page_shows_medians_with_the_range_of_seeds() -> None:
-    text = page(ROWS, {"split": "dev", "rollouts": 8, "items": 4, "skill_items": 2})
+    text = page(ROWS, {"split": "dev", "rollouts": 8, "items": 4, "skill_items": 2}, SUMS, module="bench.learning")
     assert "| ladder | 3 | 50.0% (25.0% to 75.0%) |" in text
     assert "| pieces | 3 |  |  | 50.0% (25.0% to 75.0%) | 50.0% (25.0% to 75.0%) | none |" in text
     assert "50.0 points" in text
-    assert picture(ROWS).count("<polyline") == 3 * len(TRAINED)
-    summary = summarize(ROWS)
+    assert picture(ROWS, SUMS).count("<polyline") == 3 * len(TRAINED)
+    summary = summarize(ROWS, SUMS)
     assert summary["hard"]["direct"] == 0.5
     assert set(summary["largest_skill_loss"]) == set(TRAINED)
 
@@ -56,21 +65,21 @@ def test_a_stopped_bench_runs_only_the_missing_rows(
         file.put(each)
     ran: list[tuple[str, int]] = []
 
-    def run(arm: str, seed: int, *, arguments: list[str]) -> dict[str, Any]:
+    def run(arm: str, seed: int, **_: object) -> dict[str, Any]:
         ran.append((arm, seed))
         return row(arm, seed, right=4)
 
-    monkeypatch.setattr("bench.learning.__main__.run_row", run)
+    monkeypatch.setattr("bench.learning.command.run_row", run)
     options = ["--rollouts", "8", "--items", "4", "--skill-items", "2", "--base", BASE, "--out", str(tmp_path)]
-    main([*options, "--json"])
+    COMMAND.run([*options, "--json"])
     assert ran == [(ROWS[0]["arm"], ROWS[0]["seed"])]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["seeds"]["ladder"] == 3
-    main([*options, "--rerun", "ladder,0"])
+    COMMAND.run([*options, "--rerun", "ladder,0"])
     assert "ladder, seed 0, 14 terms: 0 of 4 items differ" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="has rows of other options"):
-        main([*options, "--items", "5"])
+        COMMAND.run([*options, "--items", "5"])
     with pytest.raises(SystemExit):
-        main([*options, "--rerun", "stairs,0"])
+        COMMAND.run([*options, "--rerun", "stairs,0"])
 
 
 def test_untrained_arms_give_the_same_marks_again() -> None:
@@ -81,4 +90,37 @@ def test_untrained_arms_give_the_same_marks_again() -> None:
 
 
 def test_the_base_solves_the_sums_in_pieces() -> None:
-    assert run_arm("pieces", seed=0, options=TINY)["table"][HARD] == "1111"
+    assert run_arm("pieces", seed=0, options=TINY)["table"][SUMS.hard] == "1111"
+
+
+def test_columns_with_right_answers_make_the_right_sum() -> None:
+    def ask(statements: Sequence[str]) -> list[str]:
+        return [str(sum(map(int, statement.split(" + ")))) for statement in statements]
+
+    rng = random.Random(0)
+    pairs = [(rng.randrange(10**digits), rng.randrange(10**digits)) for digits in range(1, 8) for _ in range(40)]
+    solved = solve_by_columns(ask, [f"{left} + {right}" for left, right in pairs])
+    assert solved == [str(left + right) for left, right in pairs]
+
+
+def test_a_column_without_an_answer_makes_a_wrong_sum() -> None:
+    assert solve_by_columns(lambda statements: ["" for _ in statements], ["19 + 2"]) != ["21"]
+
+
+def test_the_night_on_a_language_model_reports_its_goals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds: list[str] = []
+
+    def run(arm: str, seed: int, *, arguments: list[str], **_: object) -> dict[str, Any]:
+        seconds.append(arguments[arguments.index("--cpu-seconds") + 1])
+        made = row(arm, seed, right=2)
+        marks = made["table"]["14"]
+        return made | {"table": {str(size): marks for size in lm_night.ADDITIONS.table}}
+
+    monkeypatch.setattr("bench.learning.command.run_row", run)
+    lm_night.COMMAND.run(["--arms", "ladder", "direct", "--seeds", "2", "--out", str(tmp_path), "--json"])
+    assert seconds == ["0", "60", "0", "60"], "direct training gets the seconds of the ladder"
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    measured = {"before": 0.0, "after": 0.5, "direct_after": 0.5, "minutes": 2.0, "tokens_per_second": 10.0}
+    assert summary.items() >= (measured | {"skill_loss_max": 0.5, "seeds": 2, "false_rewards": 0}).items()

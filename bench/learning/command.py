@@ -1,0 +1,115 @@
+"""The command of a comparison: run the rows that are missing, write the page, and print a summary."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.learning.arms import ARMS, SPLITS, Options, run_arm
+from bench.learning.page import Rows, page, picture, summarize
+from bench.learning.rows import RowFile, run_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.learning.subject import Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """`python -m module`. `defaults` are the options, `summarize` makes the object that `--json` prints.
+
+    With `direct_seconds`, the arm `direct` gets the CPU seconds that the arm `ladder` of its seed has used.
+    """
+
+    module: str
+    description: str
+    subject: Subject
+    defaults: Options
+    summarize: Callable[[Rows, Subject], dict[str, Any]] = summarize
+    direct_seconds: bool = False
+
+    def run(self, arguments: list[str] | None = None) -> None:
+        """Run the missing rows one after the other, write the page, and print the summary last."""
+        chosen = self._parse(arguments)
+        options = Options(**{name: getattr(chosen, name) for name in asdict(self.defaults)})
+        if chosen.run:
+            arm, seed = chosen.run
+            print(json.dumps(run_arm(arm, seed=seed, options=options, subject=self.subject)))
+            return
+        file = RowFile(chosen.out / f"{self._stem}.json", options)
+        if chosen.rerun:
+            self._rerun(file, *chosen.rerun, options=options)
+        for seed in range(chosen.seeds):
+            for arm in chosen.arms:
+                if not chosen.rerun and file.find(arm, seed) is None:
+                    file.put(self._row(file, arm, seed, options=options))
+                    self._write(file, options, chosen.out)
+        self._write(file, options, chosen.out)
+        print((chosen.out / f"{self._stem}.md").read_text())
+        if chosen.json:
+            print(json.dumps(self.summarize(file.rows, self.subject)))
+
+    @property
+    def _stem(self) -> str:
+        return self.module.removeprefix("bench.")
+
+    def _parse(self, arguments: list[str] | None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(
+            description=self.description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        defaults = self.defaults
+        parser.add_argument("--split", choices=SPLITS, default=defaults.split)
+        parser.add_argument("--rollouts", type=int, default=defaults.rollouts, help="sampled completions of a row")
+        parser.add_argument(
+            "--cpu-seconds", type=int, default=defaults.cpu_seconds, help="of a row, instead of completions"
+        )
+        parser.add_argument("--items", type=int, default=defaults.items)
+        parser.add_argument("--skill-items", type=int, default=defaults.skill_items)
+        parser.add_argument("--base", default=defaults.base)
+        parser.add_argument("--seeds", type=int, default=3)
+        parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+        parser.add_argument("--out", type=Path, default=Path("docs"))
+        parser.add_argument(
+            "--rerun", type=_row, metavar="ARM,SEED", help="repeat this row and compare it item by item"
+        )
+        parser.add_argument("--run", type=_row, metavar="ARM,SEED", help="run only this row, and print its raw results")
+        parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
+        return parser.parse_args(arguments)
+
+    def _row(self, file: RowFile, arm: str, seed: int, *, options: Options) -> dict[str, Any]:
+        ladder = file.find("ladder", seed)
+        if self.direct_seconds and arm == "direct" and ladder:
+            options = replace(options, cpu_seconds=ladder["cpu_seconds"])
+        given = [
+            part for name, value in asdict(options).items() for part in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        return run_row(arm, seed, module=self.module, threads=self.subject.threads, arguments=given)
+
+    def _rerun(self, file: RowFile, arm: str, seed: int, *, options: Options) -> None:
+        """Repeat a row, say on how many items it differs from the stored one, and store it."""
+        old, new = file.find(arm, seed), self._row(file, arm, seed, options=options)
+        for size, marks in new["table"].items():
+            stored = (old or new)["table"][size]
+            differing = sum(one != other for one, other in zip(stored, marks, strict=True))
+            print(
+                f"{arm}, seed {seed}, {size} {self.subject.unit}: {differing} of {len(marks)} items differ from the "
+                "stored row"
+            )
+        file.put(new)
+
+    def _write(self, file: RowFile, options: Options, out: Path) -> None:
+        """Write page and picture of the rows that there are."""
+        text = page(file.rows, asdict(options), self.subject, module=self.module)
+        (out / f"{self._stem}.md").write_text(text)
+        (out / f"{self._stem}.svg").write_text(picture(file.rows, self.subject))
+
+
+def _row(text: str) -> tuple[str, int]:
+    arm, _, seed = text.rpartition(",")
+    if arm not in ARMS or not seed.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not ARM,SEED with an arm of {', '.join(ARMS)}")
+    return arm, int(seed)
