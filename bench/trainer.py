@@ -4,9 +4,10 @@
 
 All contestants run in one process on one thread; each round times one step of each. A step samples answers of a fixed
 number of tokens, rewards them by a hash (verification is timed in bench/verdicts.py), and takes one optimizer step on
-LoRA r=16 at every linear layer. Our own contestants are the two policies, each with its default dtype. For trl these are its `training_step` (generation, advantages, loss, backward), clipping
-and AdamW, without the loop of its Trainer, with its defaults and with the fastest of the settings below. Writes
-docs/trainer.json. `--smollm2` is the directory that bench/smollm2.py makes; without it only the default model is timed.
+LoRA r=16 at every linear layer. Our own contestants are the two policies, each with its default dtype. For trl these
+are its `training_step` (generation, advantages, loss, backward), clipping and AdamW, without the loop of its Trainer,
+with its defaults and with the fastest of the settings below. Writes
+docs/trainer.json. `--smollm2` is the directory that `make smollm2` prints; without it only the default model is timed.
 
 Not measured: answers of different lengths, where padding would cost trl more; several processes (bench/scaling.py).
 """
