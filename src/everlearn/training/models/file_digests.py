@@ -22,18 +22,24 @@ FileIdentity = tuple[str, int, int, int, int, int]
 SETTLED_S = 2.0
 """Age from which a file is remembered: a younger one may change again without another time stamp."""
 
+_COMPUTED: dict[FileIdentity, str] = {}
+"""Digests that this process has computed."""
+
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal. Reads the file only if it is small, new or changed."""
     identity = file_identity(path)
     if identity[3] <= SMALL_BYTES:
         return _compute(path)
+    if identity in _COMPUTED:
+        return _COMPUTED[identity]
     record = _folder() / f"{hashlib.sha256(str(identity[0]).encode()).hexdigest()}.json"
     known = _read(record, identity)
     if known is not None:
         return known
     digest = _compute(path)
     if file_identity(path) == identity and time.time() - max(identity[4:]) / 1e9 > SETTLED_S:
+        _COMPUTED[identity] = digest  # for processes whose home directory is read-only
         _write(record, {"identity": identity, "sha256": digest})
     return digest
 

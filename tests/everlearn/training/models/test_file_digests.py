@@ -7,6 +7,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,8 +30,16 @@ def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(file_digests, "SMALL_BYTES", 0)
     monkeypatch.setattr(file_digests, "SETTLED_S", -1.0)
     monkeypatch.setattr(file_digests, "_compute", counted)
+    monkeypatch.setattr(file_digests, "_COMPUTED", _Forgetful())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return names
+
+
+class _Forgetful(dict[Any, str]):
+    """The memory of a process that has just started, each time it is asked."""
+
+    def __contains__(self, _: object) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -89,10 +98,15 @@ def test_a_damaged_record_is_ignored_and_replaced(
     assert len(reads) == 2
 
 
-def test_without_a_writable_folder_each_call_reads(reads: list[str], weights: Path, tmp_path: Path) -> None:
+def test_without_a_writable_folder_a_process_reads_once(
+    reads: list[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert [file_digest(weights), file_digest(weights)] == [digest_of(weights)] * 2
-    assert len(reads) == 2
+    assert len(reads) == 2, "in two processes"
+    monkeypatch.setattr(file_digests, "_COMPUTED", {})
+    assert [file_digest(weights), file_digest(weights)] == [digest_of(weights)] * 2
+    assert len(reads) == 3, "in one"
 
 
 def test_writers_at_the_same_time_leave_whole_records(reads: list[str], tmp_path: Path) -> None:
