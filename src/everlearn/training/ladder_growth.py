@@ -120,26 +120,18 @@ def extend(
         proposals = [
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
+        variants: list[str | None] = []
+        if not has_own_moves:
+            variants = _proposed_variants(
+                solver, proposals, rng=rng, seed=seed, depth=depth, settings=settings, journal=journal or Journal()
+            )
+            is_able = not solver.form.asks_in_words or can_propose(ladder, variants, domain=solver.domain)
+            has_own_moves = solver.domain.has_moves and not is_able
         if has_own_moves:
             variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
-        else:
-            requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals]
-            seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
-            texts = _decode_proposals(
-                solver, requests, seeds=seeds, temperature=settings.temperature, journal=journal or Journal()
-            )
-            variants = [
-                solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
-                for (parent, move), request, text in zip(proposals, requests, texts, strict=True)
-            ]
-            if solver.form.asks_in_words and not can_propose(ladder, variants, domain=solver.domain):
-                has_own_moves = solver.domain.has_moves
-                if has_own_moves:
-                    variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
-        room = settings.rungs * (depth + 1) // settings.depth - len(added)
         children: list[Rung] = []
         for index in rng.sample(range(len(proposals)), len(proposals)):
-            if len(children) >= room:
+            if len(children) >= settings.rungs * (depth + 1) // settings.depth - len(added):
                 break
             parent, move = proposals[index]
             variant = variants[index]
@@ -153,6 +145,26 @@ def extend(
         added += children
         layer = children or layer
     return added
+
+
+def _proposed_variants(
+    solver: Solver,
+    proposals: Sequence[Proposal],
+    *,
+    rng: random.Random,
+    seed: int,
+    depth: int,
+    settings: LadderSettings,
+    journal: Journal,
+) -> list[str | None]:
+    """Ask the policy for a variant of each parent by a move; None where its text is none."""
+    requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals]
+    seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
+    texts = _decode_proposals(solver, requests, seeds=seeds, temperature=settings.temperature, journal=journal)
+    return [
+        solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
+        for (parent, move), request, text in zip(proposals, requests, texts, strict=True)
+    ]
 
 
 def can_propose(ladder: Ladder, variants: Sequence[str | None], *, domain: Domain) -> bool:

@@ -12,7 +12,7 @@ from everlearn.cli import doctor
 from everlearn.cli.context import Installation
 from everlearn.cli.doctor import DoctorCheck
 from everlearn.domains.contract import Domain
-from everlearn.errors import ModelError, ServiceError
+from everlearn.errors import ModelError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import is_healthy
 from everlearn.local.ports import is_free
@@ -103,6 +103,18 @@ def test_doctor_judges_a_problem_of_the_domain_of_the_line(monkeypatch: pytest.M
     assert doctor.check_domain(place).endswith("is correct")
     monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Domain(Letters()))
     assert doctor.check_domain(place) == "letters: has no generator, so no answer was judged"
+
+
+def test_doctor_needs_no_store_to_name_the_commit_of_a_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def away(_: Installation) -> None:
+        raise StoreError("the store does not answer")
+
+    (tmp_path / "params.yaml").write_text("base: {model: org/tiny}")
+    monkeypatch.setattr(Installation, "registry", away)
+    monkeypatch.setattr("everlearn.training.models.base_source.pin_base", lambda *given: given)
+    place = Installation(home=tmp_path, params=tmp_path / "params.yaml")
+    pinned: object = doctor.pin(place)
+    assert pinned == (place.settings(), None)
 
 
 def test_doctor_describes_the_base_model(everlearn: Callable[..., Ended], tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def test_a_valid_line_has_a_canonical_form_and_no_fault(tmp_path: Path) -> None:
     assert row.fault is None
 
 
+def test_without_a_format_a_problem_needs_words_only(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    path.write_bytes(VALID)
+    [row] = rows.read(path, domain="integration", load=load_domain, seen=frozenset()).rows
+    assert row.fault is None
+
+
 @pytest.mark.parametrize("name", STATEMENT_FIELDS)
 def test_every_name_of_the_statement_field_is_accepted(tmp_path: Path, name: str) -> None:
     assert one_row(tmp_path, json.dumps({name: "sin(x)", "id": 7}).encode()).statement == "sin(x)"

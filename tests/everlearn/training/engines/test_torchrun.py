@@ -70,7 +70,7 @@ def test_an_error_of_a_callback_ends_the_processes(job: TrainingJob, launch: Pat
 def test_progress_and_result_of_the_first_process_are_passed_on(
     job: TrainingJob, ladder: Ladder, launch: Path, tmp_path: Path
 ) -> None:
-    result = {"adapter": "a", "rewarded": "r", "cpu_seconds": 3.0, "curve": [asdict(POINT)]}
+    result = {"adapter": "a", "rewarded": "r", "policy": "fast policy", "cpu_seconds": 3.0, "curve": [asdict(POINT)]}
     messages = [{"point": asdict(POINT), "steps": 4}, {"checkpoint": "c"}, {"trained": result}]
     launch.write_text(f"for line in {[json.dumps(message) for message in messages]!r}: print(line)")
     (job.workdir / "job").mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     trained = train(job, on_step=lambda point, steps: seen.append((point, steps)), on_checkpoint=seen.append)
     assert seen == [(POINT, 4), Path("c")]
     assert (trained.adapter, trained.rewarded, trained.cpu_seconds) == (Path("a"), Path("r"), 3.0)
-    assert trained.curve == (POINT,)
+    assert (trained.curve, trained.policy) == ((POINT,), "fast policy")
     assert trained.ladder == ladder
     assert not load_job(job.workdir / "job" / "job.json").rollouts.replicas, "each process decodes by itself"
 
