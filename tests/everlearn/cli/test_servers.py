@@ -157,7 +157,8 @@ def test_doctor_looks_a_model_of_the_hub_up(
         away = next(
             check for check in everlearn("doctor", "--json", at=tmp_path).facts if check["name"] == "base model"
         )
-        assert away["detail"] == check.detail, "without a store, the revision is looked up"
+        told = away["detail"].partition(" needs about ")[0]
+        assert told == check.detail.partition(" needs about ")[0], "without a store, the revision is looked up"
 
 
 def base_check(everlearn: Callable[..., Ended]) -> DoctorCheck:
