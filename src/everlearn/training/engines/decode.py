@@ -2,7 +2,7 @@
 
 The rotated keys and values of a prompt are read by its whole group in one matrix product; those of the answers are in
 float32 tensors, allocated once (a model of transformers uses its own cache, `hub_decoder`). Finished groups leave the
-batch. Each row draws one random number a token from its own seed, on the CPU, so that a rollout depends neither on the
+batch, an eighth of it at a time. Each row draws one random number a token from its own seed, on the CPU, so that a rollout depends neither on the
 rest of the batch nor on the number of processes or the kind of device.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from everlearn.training.engines.hub_decoder import HubDecoder
 from everlearn.training.models.hub import HubModel
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 BLOCK = 16
-"""Steps between two removals of finished groups; random numbers are drawn for this many steps at once."""
+"""Steps for which random numbers are drawn at once."""
+CHUNK = 256
+"""Tokens whose probabilities are added before the cumulative distribution is searched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,35 +69,42 @@ def decode(
     alive = torch.ones(len(rows), dtype=torch.bool, device=device)
     drawn = torch.zeros(0)
     for step in range(limit):
-        if step % BLOCK == 0:
-            if step:
-                keep = alive.view(-1, group).any(dim=1)
-                if not keep.all():
-                    decoder.keep(keep)
-                    kept_rows = keep.repeat_interleave(group)
-                    rows, token, alive = rows[kept_rows], token[kept_rows], alive[kept_rows]
-            if generators is not None:
-                drawn = torch.from_numpy(np.stack([generators[row].random(BLOCK) for row in rows.tolist()])).to(device)
-        logp = torch.log_softmax(decoder.advance(token, step) / temperature, dim=-1)
+        keep = alive.view(-1, group).any(dim=1)
+        left = int(keep.sum())
+        if not left:
+            break
+        if left <= len(keep) * 7 // 8:
+            decoder.keep(keep)
+            kept_rows = keep.repeat_interleave(group)
+            rows, token, alive = rows[kept_rows], token[kept_rows], alive[kept_rows]
+            drawn = drawn[kept_rows] if len(drawn) else drawn
+        if generators is not None and step % BLOCK == 0:
+            drawn = torch.from_numpy(np.stack([generators[row].random(BLOCK) for row in rows.tolist()])).to(device)
+        logits = decoder.advance(token, step)
+        logp = torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
         choice = logp.argmax(dim=-1) if generators is None else _pick(logp, drawn[:, step % BLOCK])
         token = torch.where(alive, choice, model.pad)
         tokens[rows, step] = token
         scores[rows, step] = logp.gather(1, token[:, None])[:, 0]
         alive &= ~torch.isin(token, ends)
-        if not alive.any():
-            break
     return _collect(tokens, scores, group=group, ends=ends)
 
 
 def _pick(logp: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     """(rows, vocabulary), (rows,) numbers in [0, 1) -> (rows,): sample tokens by inverting the cumulative distribution.
 
-    A token of probability 0 is never sampled.
+    A token of probability 0 is never sampled. Only the chunk that the number falls into is cumulated token by token.
     """
-    cumulated = torch.cumsum(logp.exp(), dim=-1, dtype=torch.float64)
-    # The sum is 1 only up to rounding: scaled, and kept below it, the threshold always falls on a token.
-    threshold = drawn * cumulated[:, -1] * (1 - 1e-12)
-    return torch.searchsorted(cumulated, threshold[:, None], right=True)[:, 0]
+    probabilities = pad(logp.exp(), (0, -logp.shape[-1] % CHUNK)).unflatten(-1, (-1, CHUNK))
+    chunks = torch.cumsum(probabilities.sum(-1), dim=-1, dtype=torch.float64)
+    # Sums are exact only up to rounding: scaled, and kept below the last one, the threshold always falls on a token.
+    threshold = (drawn * chunks[:, -1] * (1 - 1e-12))[:, None]
+    chunk = torch.searchsorted(chunks, threshold, right=True)
+    before = pad(chunks, (1, 0)).gather(1, chunk)
+    index = chunk[:, :, None].expand(-1, -1, CHUNK)
+    cumulated = torch.cumsum(probabilities.gather(1, index)[:, 0], dim=-1, dtype=torch.float64)
+    inside = torch.minimum(threshold - before, cumulated[:, -1:] * (1 - 1e-12))
+    return (chunk * CHUNK + torch.searchsorted(cumulated, inside, right=True))[:, 0]
 
 
 def _collect(tokens: torch.Tensor, scores: torch.Tensor, *, group: int, ends: torch.Tensor) -> list[list[Completion]]:
