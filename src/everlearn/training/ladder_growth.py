@@ -108,8 +108,8 @@ def extend(
     """Add up to `settings.rungs` variants to the ladder and return them.
 
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
-    what d / depth of it leaves after the layers above. Where a model that is asked in words proposes too little
-    (`can_propose`), the domain's own moves derive the variants of this layer and those below it.
+    what d / depth of it leaves after the layers above. A model that is asked in words makes one chunk of proposals first:
+    where it proposes too little (`can_propose`), the domain's own moves derive the variants of this layer and those below it.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
     layer = ladder.roots()
@@ -121,12 +121,20 @@ def extend(
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
         variants: list[str | None] = []
-        if not has_own_moves:
-            variants = _proposed_variants(
-                solver, proposals, rng=rng, seed=seed, depth=depth, settings=settings, journal=journal or Journal()
-            )
-            is_able = not solver.form.asks_in_words or can_propose(ladder, variants, domain=solver.domain)
-            has_own_moves = solver.domain.has_moves and not is_able
+        trial = CHUNK if solver.form.asks_in_words else len(proposals)
+        for part in (range(trial)[: len(proposals)], range(trial, len(proposals))):
+            if not has_own_moves:
+                new = _proposed_variants(
+                    solver,
+                    [proposals[index] for index in part],
+                    rng=rng,
+                    seeds=[seed_of(seed, "propose", depth, index) for index in part],
+                    temperature=settings.temperature,
+                    journal=journal or Journal(),
+                )
+                variants += new
+                is_able = not solver.form.asks_in_words or can_propose(ladder, new, domain=solver.domain)
+                has_own_moves = solver.domain.has_moves and not is_able
         if has_own_moves:
             variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
         children: list[Rung] = []
@@ -152,15 +160,13 @@ def _proposed_variants(
     proposals: Sequence[Proposal],
     *,
     rng: random.Random,
-    seed: int,
-    depth: int,
-    settings: LadderSettings,
+    seeds: Sequence[int],
+    temperature: float,
     journal: Journal,
 ) -> list[str | None]:
     """Ask the policy for a variant of each parent by a move; None where its text is none."""
     requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals]
-    seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
-    texts = _decode_proposals(solver, requests, seeds=seeds, temperature=settings.temperature, journal=journal)
+    texts = _decode_proposals(solver, requests, seeds=seeds, temperature=temperature, journal=journal)
     return [
         solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
         for (parent, move), request, text in zip(proposals, requests, texts, strict=True)

@@ -2,9 +2,10 @@
 
     drop first digits    347 + 58  ->  7 + 8       both numbers lose digits in front, one of them where it has no more
     drop last digits     347 + 58  ->  34 + 5      both lose digits at the end
-    shorten one          347 + 58  ->  347 + 8     one of the numbers loses digits in front
+    keep a part          347 + 58  ->  4 + 8       both keep digits that stand side by side, anywhere
 
-How many digits are lost is drawn at random, so that one problem has variants of every size below its own.
+How many digits are lost is drawn at random, so that one problem has variants of every size below its own. Both numbers
+lose as many: where one alone is shortened, few columns are left, and the size says little about the difficulty.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
     from everlearn.domains.arithmetic.grammar import Calculation
 
-FIRST, LAST, ONE = "drop first digits", "drop last digits", "shorten one"
-MOVES = (FIRST, LAST, ONE)
+FIRST, LAST, PART = "drop first digits", "drop last digits", "keep a part"
+MOVES = (FIRST, LAST, PART)
 _ASKED = {
     FIRST: "Both numbers should lose digits at the front.",
     LAST: "Both numbers should lose digits at the end.",
-    ONE: "Only one of the numbers should lose digits.",
+    PART: "Both numbers should keep only a few digits that stand side by side.",
 }
 
 
@@ -35,17 +35,8 @@ def derive(asked: Calculation, move: str, *, rng: random.Random) -> Calculation 
     if asked.digits == 1:
         return None
     count = rng.randint(1, asked.digits - 1)
-    if move == ONE:
-        return _with_one_shorter(asked, rng=rng)
-    shorten: Callable[[int, int], int] = _without_first if move == FIRST else _without_last
-    return replace(asked, left=shorten(asked.left, count), right=shorten(asked.right, count))
-
-
-def _with_one_shorter(asked: Calculation, *, rng: random.Random) -> Calculation:
-    is_left = rng.choice([side for side, number in ((True, asked.left), (False, asked.right)) if number > 9])
-    number = asked.left if is_left else asked.right
-    shorter = _without_first(number, rng.randint(1, len(str(number)) - 1))
-    return replace(asked, left=shorter) if is_left else replace(asked, right=shorter)
+    left, right = (_part_of(number, count, move, rng=rng) for number in (asked.left, asked.right))
+    return replace(asked, left=left, right=right)
 
 
 def words(asked: Calculation, move: str) -> str:
@@ -70,12 +61,9 @@ def _all_digits(asked: Calculation) -> int:
     return len(str(asked.left)) + len(str(asked.right))
 
 
-def _without_first(number: int, count: int) -> int:
-    """Return the number without that many digits in front; the last digit stays."""
-    kept = max(1, len(str(number)) - count)
-    return int(str(number)[-kept:])
-
-
-def _without_last(number: int, count: int) -> int:
-    """Return the number without that many digits at the end; the first digit stays."""
-    return int(str(number)[: max(1, len(str(number)) - count)])
+def _part_of(number: int, count: int, move: str, *, rng: random.Random) -> int:
+    """Return the number without that many digits; one digit stays."""
+    digits = str(number)
+    kept = max(1, len(digits) - count)
+    start = {FIRST: len(digits) - kept, LAST: 0, PART: rng.randint(0, len(digits) - kept)}[move]
+    return int(digits[start : start + kept])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,15 @@ def test_a_proposal_that_is_not_easier_is_none(asked: Calculation, other: Calcul
 
 @pytest.mark.parametrize("text", ["", "12 * 3", "12 + 3 is easier", "I cannot."])
 def test_a_proposal_is_read_strictly(text: str) -> None:
-    assert DOMAIN.read_variant("347 + 58", "shorten one", text) is None
+    assert DOMAIN.read_variant("347 + 58", "keep a part", text) is None
 
 
-def test_repeated_moves_reach_one_digit() -> None:
+def test_each_move_reaches_every_size_below_about_equally_often() -> None:
     rng, statement = random.Random(3), "12345678 + 87654321"
-    sizes = [DOMAIN.size(DOMAIN.ease(statement, move, rng=rng) or "") for move in DOMAIN.moves * 40]
-    assert set(sizes) >= set(range(1, 9))
+    for move in DOMAIN.moves:
+        sizes = Counter(DOMAIN.size(DOMAIN.ease(statement, move, rng=rng) or "") for _ in range(700))
+        assert sizes.keys() == set(range(1, 8))
+        assert min(sizes.values()) > 70
 
 
 def test_the_words_name_the_move_and_the_problem() -> None:

@@ -137,12 +137,12 @@ def test_a_truncated_completion_never_has_an_answer(text: str, think: bool) -> N
 
 def test_proposals_are_asked_in_words_and_read_strictly() -> None:
     chat = form(examples=[["What is 1 + 1?", "2"]])
-    asked = chat.propose("347 + 58", "shorten one", rng=RNG)
+    asked = chat.propose("347 + 58", "keep a part", rng=RNG)
     assert "Write an easier addition than 347 + 58" in asked.text
     assert "1 + 1" not in asked.text, "examples of answers are no examples of proposals"
     for written, variant in (("47 + 58", "47 + 58"), ("Sure!\n47 + 8", "47 + 8"), ("1347 + 58", None), ("", None)):
         text = chat.written(completion(written))
-        assert chat.read_variant("347 + 58", "shorten one", asked=asked.text, written=text) == variant
+        assert chat.read_variant("347 + 58", "keep a part", asked=asked.text, written=text) == variant
 
 
 def test_answers_have_the_length_that_is_set() -> None:
