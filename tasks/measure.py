@@ -78,7 +78,8 @@ def check_bytes(night: Night) -> None:
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
             base = base_folder(night.settings)
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
-            command += [night.settings.compute.device, str(night.settings.threads)]
+            compute = night.settings.compute
+            command += [compute.device, str(night.settings.threads), compute.quantization]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode < 0:  # out of memory, or stopped with its parent: says nothing about the adapter
             raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")

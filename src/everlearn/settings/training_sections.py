@@ -32,11 +32,17 @@ class ComputeSettings(Section):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention of the hub policy, as transformers names it."
     )
+    quantization: Literal["none", "nf4"] = Field(
+        default="none",
+        description="`nf4`: the base in 4 bits, in the hub policy (QLoRA; needs the extra `quantized`).",
+    )
 
     @model_validator(mode="after")
     def _fast_needs_a_cpu(self) -> Self:
         if self.policy == "fast" and (self.device not in {"auto", "cpu"} or self.dtype == "bfloat16"):
             raise ValueError("policy: fast computes in float32 on a CPU: unset device and dtype, or policy")
+        if self.policy == "fast" and self.quantization != "none":
+            raise ValueError("policy: fast has no quantized base: unset quantization, or policy")
         return self
 
 

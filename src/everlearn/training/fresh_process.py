@@ -1,9 +1,9 @@
 """Load published bytes in a fresh process, as a consumer does, and compare them with what was trained.
 
-    python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl [DEVICE [THREADS]]
+    python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl [DEVICE [THREADS [QUANTIZATION]]]
 
 A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
-adapter onto the base from `AutoModelForCausalLM`, in float32 on that device (`compute.device`): the registry's bytes,
+adapter onto the base from `AutoModelForCausalLM`, in float32 on that device, quantized as in training (`compute`): the registry's bytes,
 peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits
 with 0 whatever it says; `everlearn.gate.checks` judges it.
 """
@@ -22,6 +22,7 @@ from everlearn.settings import ComputeSettings, FormatSettings
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_policy
+from everlearn.training.models.quantization import place, quantized
 from everlearn.training.rollouts import Solver, attempt, batches
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def _sums(model: Model, prompts: Sequence[list[int]], answers: Sequence[list[int
 
 
 @torch.no_grad()
-def check(base: Path, adapter: Path, probes: Sequence[Probe], *, device: str = "cpu") -> FreshProcessReport:
+def check(
+    base: Path, adapter: Path, probes: Sequence[Probe], *, compute: ComputeSettings | None = None
+) -> FreshProcessReport:
     """Compare the trainer's answers with what transformers and peft compute from the files.
 
     Greedy decoding gives an answer if and only if each of its tokens is the most probable one after those before it. So
@@ -115,8 +118,11 @@ def check(base: Path, adapter: Path, probes: Sequence[Probe], *, device: str = "
 
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
-    plain.to(device_of(ComputeSettings(device=device)))
+    exact = (compute or ComputeSettings(device="cpu")).model_copy(update={"dtype": "float32"})
+    device = device_of(exact)
+    options = quantized(exact, device=device)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True, **options)
+    plain = place(plain.eval(), device=device)
     # The trainer decodes greedily; a repetition penalty or another default of the base's own would change the answers.
     plain.generation_config = GenerationConfig(
         eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id or 0
@@ -203,12 +209,13 @@ def _cut(row: list[int], ends: set[int | None]) -> list[int]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read BASE, ADAPTER, PROBES.jsonl, and perhaps DEVICE and THREADS, and print one line of JSON."""
+    """Read BASE, ADAPTER, PROBES.jsonl, and perhaps DEVICE, THREADS and QUANTIZATION, and print one line of JSON."""
     base, adapter, probes = map(Path, arguments[:3])
-    options = {"device": "cpu", "threads": "1"} | dict(zip(("device", "threads"), arguments[3:], strict=False))
-    torch.set_num_threads(int(options["threads"]))
+    device, threads, quantization = [*arguments[3:], *("cpu", "1", "none")[len(arguments) - 3 :]]
+    compute = ComputeSettings.model_validate({"device": device, "quantization": quantization})
+    torch.set_num_threads(int(threads))
     rows = [Probe(**json.loads(line)) for line in probes.read_text().splitlines()]
-    print(json.dumps(asdict(check(base, adapter, rows, device=options["device"]))))  # noqa: T201 (the result of this command)
+    print(json.dumps(asdict(check(base, adapter, rows, compute=compute))))  # noqa: T201 (the result of this command)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ COPIES = 2
 ADAPTER_BYTES = 4 * 5
 """Float32 bytes a weight of the adapter: itself, its gradient, two states of AdamW, the newest good value."""
 BYTES = {"float32": 4, "bfloat16": 2}
+NF4_BYTES = 0.52
+"""Bytes a quantized weight: 4 bits, and its share of the scales, which are quantized too."""
 NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
 """Parts of the names of matrices that get no adapter: embeddings and heads."""
 ANSWER_TOKENS = 128
@@ -64,7 +66,7 @@ def estimate(
     """Return the memory for a model with these weights and this `config.json`.
 
     The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored, or
-    in `compute.dtype`, once.
+    in `compute.dtype`, or quantized, once.
     """
     linear = [
         tensor.shape
@@ -77,6 +79,8 @@ def estimate(
     layers = config.get("num_hidden_layers") or config.get("n_layer") or 1
     learn, each = settings.learn, 4 if in_fast_policy else BYTES.get(settings.compute.dtype)
     base = weights.size if each is None else each * weights.parameters
+    if settings.compute.quantization != "none":
+        base -= round((base / max(1, weights.parameters) - NF4_BYTES) * sum(map(math.prod, linear)))
     return MemoryEstimate(
         base=base,
         copies=COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
@@ -89,11 +93,13 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
     """Return the estimate for the base model in a folder, and the free memory of the device that it runs on.
 
     Raises:
-        ModelError: `config.json` is damaged, or the device is not there.
+        ModelError: `config.json` is damaged, or the device or the quantizer is not there.
     """
     from everlearn.training.models.base_checks import read_config
     from everlearn.training.models.policy import device_of, is_fast  # imports torch
+    from everlearn.training.models.quantization import require_quantizer
 
+    require_quantizer(settings.compute)
     fast = is_fast(base, settings.compute)
     needed = estimate(weights, read_config(base), settings, in_fast_policy=fast)
     return needed, available_memory(str(device_of(settings.compute)))

@@ -23,6 +23,7 @@ from everlearn.training.models.file_digests import FileIdentity, file_identity
 from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
 from everlearn.training.models.llama import Geometry, Llama, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.quantization import place, quantized
 from everlearn.training.models.stop_tokens import stop_tokens
 from everlearn.training.models.weight_files import damaged
 
@@ -110,7 +111,7 @@ def load_base(base: Path, *, compute: ComputeSettings | None = None) -> LoadedBa
 
     Raises:
         ModelError: the base is missing, damaged or without linear layers, the device is not there, or the fast policy
-            is demanded for a base that it cannot run.
+            is demanded for a base that it cannot run, or the quantizer is not installed.
     """
     compute = compute or ComputeSettings()
     identity = tuple(file_identity(path) for path in sorted(model_directory(base).iterdir()) if path.is_file())
@@ -159,6 +160,8 @@ def device_of(compute: ComputeSettings) -> torch.device:
 def _reason_against_fast(compute: ComputeSettings, device: torch.device) -> str | None:
     if compute.policy == "hub":
         return "as set"
+    if compute.quantization != "none":
+        return f"quantized: {compute.quantization}"
     if device.type != "cpu":
         return "on a GPU"
     return None if compute.dtype in {"auto", "float32"} else f"in {compute.dtype}"
@@ -208,8 +211,8 @@ def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, rea
     """Return the base as a module of transformers with hooks, in its own dtype or that of the settings."""
     dtype = "auto" if compute.dtype == "auto" else getattr(torch, compute.dtype)
     attention = {} if compute.attention == "auto" else {"attn_implementation": compute.attention}
-    module, tokenizer = _load_module(base, dtype=dtype, **attention)
-    module = module.eval().requires_grad_(requires_grad=False).to(device)
+    module, tokenizer = _load_module(base, dtype=dtype, **attention, **quantized(compute, device=device))
+    module = place(module.eval().requires_grad_(requires_grad=False), device=device)
     targets = adapted_modules(module)
     if device.type == "cuda":
         use_liger(module)
