@@ -33,12 +33,14 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     """Check that the base model can be used, on this machine if `trains_here`, before a night is opened for it.
 
     Raises:
-        ModelError: it is damaged or incomplete, no causal language model, or too large for the memory that there is.
+        ModelError: it is damaged or incomplete, no causal language model, too large for the memory that there is, or its
+            context is too short for an answer.
     """
-    from everlearn.training.models.base_checks import check_base
+    from everlearn.training.models.base_checks import check_base, require_context
 
     folder = base_folder(settings)
     weights = check_base(folder)
+    require_context(folder, settings.format)
     needed, free = estimate_folder(folder, weights, settings)
     name = settings.base.model or str(folder)
     commit = f" at commit {settings.base.commit}" if settings.base.commit else ""

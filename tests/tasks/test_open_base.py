@@ -11,6 +11,7 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ModelError
 from everlearn.registry.connect import open_registry
+from everlearn.settings import FormatSettings
 from everlearn.training import memory_estimate
 from everlearn.training.models import file_digests
 from tasks.ingest import ClaimedSnapshot
@@ -85,6 +86,18 @@ def test_a_base_larger_than_memory_is_refused_only_where_it_trains(
     check_base_model.fn(settings, trains_here=False)
     with pytest.raises(ModelError, match=r"needs about .* GiB are free; use a smaller base"):
         check_base_model.fn(settings, trains_here=True)
+
+
+def test_answers_longer_than_the_context_are_refused(settings: Settings, tmp_path: Path) -> None:
+    base = settings.base.model_copy(update={"path": write_base(tmp_path / "base")})
+    for name, tokens, fits in (("auto", 257, False), ("chat", 257, False), ("chat", 256, True), ("marked", 257, True)):
+        form = FormatSettings.model_validate({"name": name, "max_tokens": tokens})
+        changed = settings.model_copy(update={"base": base, "format": form})
+        if fits:
+            check_base_model.fn(changed, trains_here=True)
+        else:
+            with pytest.raises(ModelError, match=r"format\.max_tokens is 257, but .* has a context of 256 tokens"):
+                check_base_model.fn(changed, trains_here=True)
 
 
 def test_a_model_that_cannot_answer_is_refused(settings: Settings, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from everlearn.training.models.weight_files import WeightFiles, damaged, read_we
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from everlearn.settings import FormatSettings
+
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
 
@@ -29,6 +31,18 @@ def check_base(base: Path) -> WeightFiles:
         raise ModelError(f"base model {base} has no tokenizer (such as {TOKENIZERS[0]}); download the model again")
     _require_causal_lm(base)
     return weights
+
+
+def require_context(base: Path, settings: FormatSettings) -> None:
+    """Raise ModelError if an answer of the length in the settings cannot fit into the model's context."""
+    config = read_config(base)
+    context = config.get("max_position_embeddings") or config.get("n_positions")
+    is_chat = settings.name == "chat" or (settings.name == "auto" and config.get("model_type") != "marked_llama")
+    if context and is_chat and settings.max_tokens > context:
+        raise ModelError(
+            f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "
+            "the question and the answer together; lower it"
+        )
 
 
 def read_config(base: Path) -> dict[str, Any]:
