@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.training.engines import collectives
 from everlearn.training.memory_plan import plan
 from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.rollouts import batches
@@ -59,19 +60,23 @@ def rollout_statistics(groups: Sequence[Group], *, start: Model, settings: Learn
 def _divergence(groups: Sequence[Group], *, start: Model, settings: LearnSettings) -> float:
     """Return the mean of log policy - log start over the sampled tokens, in batches as large as those of an update.
 
-    An unbiased estimate of a divergence that is never negative; the estimate itself may be slightly below 0.
+    Several processes share the groups. An unbiased estimate of a divergence that is never negative; the estimate itself may be slightly below 0.
     """
     lengths = [len(group.completions) * max(len(row.ids) for row in group.completions) for group in groups]
     prompt = max(len(group.prompt) for group in groups)
     cut = plan(start, longest=max(lengths), prompt=prompt, settings=settings)
-    gaps = []
-    for batch in batches(lengths, budget=cut.tokens):
-        chosen = [groups[index] for index in sorted(batch)]
+    mine, gaps = collectives.share(range(len(groups))), dict[int, float]()
+    for batch in batches([lengths[index] for index in mine], budget=cut.tokens):
+        places = [mine[index] for index in sorted(batch)]
+        chosen = [groups[place] for place in places]
         rows = [row for group in chosen for row in group.completions]
         prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
         before, mask = token_logprobs(start, prompts, ids, temperature=settings.temperature)
-        gaps.append(torch.tensor([score for row in rows for score in row.logprobs]) - before[mask])
-    return float(torch.cat(gaps).mean())
+        gap = torch.tensor([score for row in rows for score in row.logprobs]) - before[mask]
+        counts = [sum(len(row.ids) for row in group.completions) for group in chosen]
+        gaps |= zip(places, (float(part.sum()) for part in gap.split(counts)), strict=True)
+    tokens = sum(len(row.ids) for group in groups for row in group.completions)
+    return sum(collectives.gather([gaps[place] for place in mine])) / tokens
 
 
 def triggered_guard(statistics: RolloutStatistics, *, first: RolloutStatistics, settings: LearnSettings) -> str | None:
