@@ -3,20 +3,28 @@
 Pass rates are kept per *size class* (problems that the domain calls comparable) as exponentially discounted counts of
 the latest rollouts. A rung is drawn in proportion to sqrt(p (1 - p)), the standard deviation of the reward in its
 class. The easiest class that is still unsolved has a minimum share, so that the frontier is always sampled, and the
-mastered classes share a fixed part (replay) against forgetting.
+mastered classes share a fixed part (replay) against forgetting. Within a class, the least used rungs are drawn; or, with
+`posterior`, those whose own rollouts promise answers of both kinds: the pass rate p of each rung is drawn from its Beta
+posterior (Thompson sampling), whose prior is the rate of the class, and those with the largest p (1 - p) are taken.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Mapping
 
 DISCOUNT = 0.7
 """Factor by which earlier counts are multiplied when new outcomes arrive."""
+FORGETTING = 0.98
+"""Factor by which a rung's own counts shrink in each step: the policy changes meanwhile."""
+PRIOR, EXTREMES = 1.0, (0.02, 0.98)
+"""Rollouts that the rate of its class is worth in the posterior of a rung, and the limits of that rate there."""
 SOLVED, UNSOLVED = 0.9, 0.1
 """Pass rates from which a class counts as mastered, and below which it counts as unsolved."""
 
@@ -26,15 +34,19 @@ class Curriculum:
     """State of the schedule: discounted (rollouts, passes) per class in `seen`, number of draws per rung in `used`.
 
     `classes` maps a size to the digests of its rungs, `replay` is the share of mastered classes, `frontier` the minimum
-    share of the first unsolved class; `uniform` draws all rungs with equal probability instead.
+    share of the first unsolved class; `uniform` draws all rungs with equal probability instead. `results` are the counts of
+    single rungs, with the number of `updates` at which they were made.
     """
 
     classes: dict[int, list[str]]
     replay: float
     frontier: float
     uniform: bool = False
+    posterior: bool = False
     seen: dict[int, tuple[float, float]] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
+    results: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    updates: int = 0
 
     def rate(self, size: int) -> float:
         """Return the measured pass rate of a class; 0 if it has not been measured."""
@@ -61,15 +73,12 @@ class Curriculum:
         return weights | {size: replay * rungs[size] / easy for size in mastered}
 
     def choose(self, rng: random.Random, *, count: int) -> list[str]:
-        """Draw `count` distinct rungs (fewer if there are fewer), the least used of a class first."""
+        """Draw `count` distinct rungs (fewer if there are fewer), the least used or the most promising of a class first."""
         if self.uniform:
             every = [digest for digests in self.classes.values() for digest in digests]
             return rng.sample(every, min(count, len(every)))
         weights = self.weights()
-        left = {
-            size: sorted(digests, key=lambda digest: (self.used.get(digest, 0), rng.random()))
-            for size, digests in sorted(self.classes.items())
-        }
+        left = {size: self._in_order(digests, size, rng=rng) for size, digests in sorted(self.classes.items())}
         chosen: list[str] = []
         while len(chosen) < count and any(left[size] and weights.get(size) for size in left):
             able = [size for size in left if left[size] and weights.get(size)]
@@ -79,14 +88,35 @@ class Curriculum:
             self.used[digest] = self.used.get(digest, 0) + 1
         return chosen
 
-    def count(self, size: int, *, rollouts: int, passed: int) -> None:
+    def _in_order(self, digests: list[str], size: int, *, rng: random.Random) -> list[str]:
+        if not self.posterior:
+            return sorted(digests, key=lambda digest: (self.used.get(digest, 0), rng.random()))
+        return sorted(digests, key=lambda digest: -self._promise(digest, size, rng=rng))
+
+    def _promise(self, digest: str, size: int, *, rng: random.Random) -> float:
+        """Draw the variance of the rung's reward, p (1 - p), with p from its posterior."""
+        rollouts, passes, at = self.results.get(digest, (0.0, 0.0, 0))
+        kept, rate = FORGETTING ** (self.updates - at), min(max(self.rate(size), EXTREMES[0]), EXTREMES[1])
+        drawn = rng.betavariate(PRIOR * rate + kept * passes, PRIOR * (1 - rate) + kept * (rollouts - passes))
+        return drawn * (1 - drawn)
+
+    def count(self, size: int, *, rollouts: int, passed: int, rung: str | None = None) -> None:
         """Add to the counts of a class without discounting them: for the pass rates measured while the ladder grew."""
         if rollouts:
             before = self.seen.get(size, (0.0, 0.0))
             self.seen[size] = (before[0] + rollouts, before[1] + passed)
+            if rung is not None:
+                self.results[rung] = (rollouts, passed, self.updates)
 
-    def learn(self, outcomes: dict[int, tuple[int, int]]) -> None:
-        """Add (rollouts, passes) per class after discounting the earlier counts."""
+    def learn(
+        self, outcomes: Mapping[int, tuple[int, int]], rungs: Mapping[str, tuple[int, int]] = MappingProxyType({})
+    ) -> None:
+        """Add (rollouts, passes) per class, and per rung, after discounting the earlier counts."""
         for size, (rollouts, passes) in outcomes.items():
             before = self.seen.get(size, (0.0, 0.0))
             self.seen[size] = (before[0] * DISCOUNT + rollouts, before[1] * DISCOUNT + passes)
+        self.updates += 1
+        for rung, (rollouts, passes) in rungs.items():
+            earlier, passed, at = self.results.get(rung, (0.0, 0.0, 0))
+            kept = FORGETTING ** (self.updates - at)
+            self.results[rung] = (earlier * kept + rollouts, passed * kept + passes, self.updates)

@@ -96,9 +96,12 @@ class LearnSettings(Section):
     prompts: int = Field(default=32, ge=1, description="Problems per step.")
     group: int = Field(default=8, ge=2, description="Answers sampled per problem of a step.")
     temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of training answers.")
-    curriculum: Literal["measured", "uniform"] = Field(
+    curriculum: Literal["measured", "posterior", "uniform"] = Field(
         default="measured",
-        description="Choice of problems: `measured` prefers those with a medium pass rate, `uniform` draws evenly.",
+        description=(
+            "Choice of problems: `measured` prefers size classes with a medium pass rate, `posterior` also problems of which "
+            "some answers were right and some wrong, `uniform` draws evenly."
+        ),
     )
     replay: float = Field(
         default=0.3,

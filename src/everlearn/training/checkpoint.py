@@ -51,6 +51,8 @@ def save_checkpoint(run: TrainingRun, workdir: Path) -> Path:
         "kept": {"curve": len(run.curve), "rewarded": len(run.rewarded)},
         "seen": run.curriculum.seen,
         "used": run.curriculum.used,
+        "results": run.curriculum.results,
+        "updates": run.curriculum.updates,
         "first": run.first and asdict(run.first),
         "stopped": run.stopped,
         "recorded": run.recorded,
@@ -145,6 +147,8 @@ def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
     run.ladder.rungs = load_ladder(folder / "ladder.jsonl").rungs
     run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
     run.curriculum.used = described["used"]
+    run.curriculum.results = {rung: tuple(result) for rung, result in described.get("results", {}).items()}
+    run.curriculum.updates = described.get("updates", 0)
     run.update_classes()
     return True
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.counters import cpu_seconds
-from everlearn.ladder.tree import CurvePoint
+from everlearn.ladder.tree import CurvePoint, digest_of
 from everlearn.training.engines import collectives
 from everlearn.training.guards import rollout_statistics, triggered_guard
 from everlearn.training.rollouts import Solver, attempt, seed_of
@@ -35,7 +35,7 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     rollouts = run.prefetched or sample_rollouts(run)
     groups = collectives.gather(rollouts.groups)
     outcomes = _record_outcomes(run, groups)
-    run.curriculum.learn(outcomes)
+    run.curriculum.learn(outcomes, {_rung(run, group): (len(group.answers), group.passed) for group in groups})
     # All processes follow the statistics of the first: rounding must not let one of them stop alone.
     statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, settings=settings))
     run.first = run.first or statistics
@@ -110,6 +110,12 @@ def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRoll
         temperature=run.settings.temperature,
     )
     return StepRollouts(groups=groups, model=model)
+
+
+def _rung(run: TrainingRun, group: Group) -> str:
+    """Return the digest by which ladder, replay and curriculum know the group's problem."""
+    name = group.problem.id
+    return name if name in run.ladder.rungs else digest_of(run.domain.canonical(group.statement))
 
 
 def _restore_good_parameters(run: TrainingRun) -> None:

@@ -107,10 +107,14 @@ def start_run(
     `references` are those of the ladder's roots, by digest. Without `form`, the model's usual one is used.
     """
     curriculum = Curriculum(
-        classes={}, replay=settings.replay, frontier=settings.frontier, uniform=settings.curriculum == "uniform"
+        classes={},
+        replay=settings.replay,
+        frontier=settings.frontier,
+        uniform=settings.curriculum == "uniform",
+        posterior=settings.curriculum == "posterior",
     )
     for rung in ladder.rungs.values():
-        curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed)
+        curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
     bf16 = use_bf16(settings.bf16)
     run = TrainingRun(
         policy=policy,

@@ -14,13 +14,19 @@ rates = st.dictionaries(st.integers(1, 20), st.integers(0, 100), min_size=1, max
 
 
 def curriculum(
-    passed: dict[int, int], *, replay: float = 0.2, frontier: float = 0.2, uniform: bool = False
+    passed: dict[int, int],
+    *,
+    replay: float = 0.2,
+    frontier: float = 0.2,
+    uniform: bool = False,
+    posterior: bool = False,
 ) -> Curriculum:
     made = Curriculum(
         classes={size: [f"{size}/{number}" for number in range(5)] for size in passed},
         replay=replay,
         frontier=frontier,
         uniform=uniform,
+        posterior=posterior,
     )
     for size, count in passed.items():
         made.count(size, rollouts=100, passed=count)
@@ -88,3 +94,47 @@ def test_an_unmeasured_class_is_unsolved() -> None:
     made = curriculum({4: 50})
     made.count(6, rollouts=0, passed=0)
     assert made.rate(6) == 0.0
+
+
+def with_results(*, measured: bool = False) -> Curriculum:
+    """Return a curriculum of one class, in which a single rung has had answers of both kinds."""
+    made = curriculum({4: 50}, posterior=True)
+    results = {f"4/{number}": (8, 8 * (number % 2)) for number in range(4)} | {"4/4": (8, 4)}
+    if measured:
+        for rung, (rollouts, passed) in results.items():
+            made.count(4, rollouts=rollouts, passed=passed, rung=rung)
+    else:
+        made.learn({4: (40, 20)}, results)
+    return made
+
+
+def share_of_the_mixed_rung(made: Curriculum) -> float:
+    return sum(made.choose(random.Random(seed), count=1) == ["4/4"] for seed in range(400)) / 400
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_rungs_with_answers_of_both_kinds_come_first(*, measured: bool) -> None:
+    assert share_of_the_mixed_rung(with_results(measured=measured)) > 0.8
+
+
+def test_a_mixed_rung_is_one_of_many_once_its_results_are_old() -> None:
+    made = with_results()
+    for _ in range(300):
+        made.learn({4: (8, 4)})
+    assert share_of_the_mixed_rung(made) == pytest.approx(1 / 5, abs=0.1)
+
+
+def test_a_rung_without_results_has_the_rate_of_its_class() -> None:
+    made = curriculum({4: 50}, posterior=True)
+    made.learn({4: (64, 32)}, {f"4/{number}": (80, 0) for number in range(4)})
+    assert share_of_the_mixed_rung(made) > 0.6
+
+
+@given(rates)
+def test_a_posterior_draws_distinct_rungs(passed: dict[int, int]) -> None:
+    chosen = curriculum(passed, posterior=True).choose(random.Random(0), count=6)
+    assert (
+        len(chosen)
+        == len(set(chosen))
+        == min(6, 5 * sum(bool(share) for share in curriculum(passed).weights().values()))
+    )
