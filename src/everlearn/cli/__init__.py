@@ -34,7 +34,7 @@ from everlearn.cli import (
     worker,
 )
 from everlearn.cli.context import Installation
-from everlearn.cli.output import print_error
+from everlearn.cli.output import Profile, print_error
 from everlearn.cli.project import check_projects
 from everlearn.errors import EverlearnError
 
@@ -98,6 +98,7 @@ def everlearn(
     *,
     home: Home = None,
     params: Params = Path("params.yaml"),
+    profile: Profile = None,
     verbose: Verbose = False,
     version: Version = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
@@ -114,7 +115,7 @@ def everlearn(
             logging.INFO if verbose else logging.WARNING
         )  # for records that Prefect's loggers propagate as well
         handler.removeFilter(is_not_from_prefect) if verbose else handler.addFilter(is_not_from_prefect)
-    context.obj = Installation.beside(params, home=home)
+    context.obj = Installation.beside(params, home=home, profile=profile)
 
 
 def is_not_from_prefect(record: logging.LogRecord) -> bool:

@@ -33,15 +33,17 @@ DATABASE_CHANGED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """The state directory (`.everlearn`) and the settings file (`params.yaml`)."""
+    """The state directory (`.everlearn`), the settings file (`params.yaml`), and the profile that the command names."""
 
     home: Path
     params: Path
+    profile: str | None = None
 
     @classmethod
-    def beside(cls, params: Path, *, home: Path | None) -> Installation:
+    def beside(cls, params: Path, *, home: Path | None, profile: str | None = None) -> Installation:
         """Return the installation of a settings file. By default its state directory is in the same folder."""
-        return cls(home=home or (params.parent / HOME if params.is_file() else HOME), params=params)
+        home = home or (params.parent / HOME if params.is_file() else HOME)
+        return cls(home=home, params=params, profile=profile)
 
     @property
     def inbox(self) -> Path:
@@ -51,9 +53,14 @@ class Installation:
             return settings.inbox_directory
         return self.home.absolute() / "inbox" / settings.store.line
 
-    def settings(self, *, profile: str | None = None) -> Settings:
+    @property
+    def command(self) -> str:
+        """The beginning of a command on this line, as a hint shows it."""
+        return f"everlearn --profile {self.profile}" if self.profile else "everlearn"
+
+    def settings(self) -> Settings:
         """Return the settings. After `connect`, they name the local S3 server unless they name another one."""
-        return configuration.load(self.params, profile=profile)
+        return configuration.load(self.params, profile=self.profile)
 
     def connect(self) -> None:
         """Set the environment of this process and its children to the local servers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ from rich.console import Group
 
 from everlearn.cli.exit_codes import EXIT_CODES
 from everlearn.cli.inbox import misplaced_shards
-from everlearn.cli.output import Json, log_to_stderr, print_note, print_result, table
+from everlearn.cli.output import Json, Profile, log_to_stderr, print_note, print_result, table
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from everlearn.cli.context import Installation
 
 app = typer.Typer()
-STOPPED = "stopped; the same command resumes the night, and `everlearn cycle --abandon` gives it up"
+STOPPED = "stopped; the same command resumes the night, and `{} cycle --abandon` gives it up"
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="New problems; by default those in the inbox.")]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Profile in params.yaml: quick takes minutes, nightly a whole night."),
-]
 Version = Annotated[str, typer.Option(metavar="VERSION", help="v0001, champion or base.")]
 
 
@@ -38,7 +34,7 @@ def cycle(
     context: typer.Context,
     *,
     data: Data = None,
-    profile: ProfileOption = None,
+    profile: Profile = None,
     again: Annotated[
         bool, typer.Option("--again", help="Read problems again that published nights have seen.")
     ] = False,
@@ -57,7 +53,8 @@ def cycle(
         everlearn cycle --data data/example --again  # problems that a published night has seen are offered again
         everlearn cycle --abandon                    # if it cannot resume; its data stays available
     """
-    installation: Installation = context.obj
+    named: Installation = context.obj
+    installation = replace(named, profile=profile or named.profile)
     if abandon:
         key = abandon_night(installation)
         print_result({"abandoned": key}, as_json=json, text=f"abandoned: {key or 'no night is open'}")
@@ -70,30 +67,31 @@ def cycle(
     log_to_stderr()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
-    with resumable():
+    with resumable(installation.command):
         ended = run_cycle(
             CycleConfig(
                 data=data.absolute() if data else installation.inbox,
                 again=again,
-                settings=installation.settings(profile=profile),
+                settings=installation.settings(),
             )
         )
     names = {"end": "end", "version": "version", "reason": "reason", "items": "measured on"}
+    command = installation.command
     rows = [(shown, ended[name]) for name, shown in names.items() if ended.get(name)]
     if ended["end"] == "PUBLISHED":
-        rows += [("see the proof", f"everlearn report {ended['version']}")]
+        rows += [("see the proof", f"{command} report {ended['version']}")]
         if ended.get("waits_for") == "approval":
-            rows += [("let it serve", f'everlearn approve {ended["version"]} --reason "…"')]
+            rows += [("let it serve", f'{command} approve {ended["version"]} --reason "…"')]
         else:
-            rows += [("take it back", 'everlearn rollback --reason "…"')]
+            rows += [("take it back", f'{command} rollback --reason "…"')]
     elif ended["end"] == "NO_NEW_DATA" or (ended["end"] == "SKIPPED" and ended.get("cycle_key")):
-        rows += [("offer it again", f"everlearn cycle{f' --data {data}' if data else ''} --again")]
+        rows += [("offer it again", f"{command} cycle{f' --data {data}' if data else ''} --again")]
     print_result(ended, as_json=json, text=table("", "", rows=rows))
     raise typer.Exit(EXIT_CODES.get(str(ended["end"]), 0))
 
 
 @contextlib.contextmanager
-def resumable() -> Iterator[None]:
+def resumable(command: str = "everlearn") -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the command with a note on how to resume, and with the exit code of the signal."""
 
     def stop(number: int, _: object) -> None:
@@ -103,10 +101,10 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_note(STOPPED)
+        print_note(STOPPED.format(command))
         raise SystemExit(128 + signal.SIGINT) from None
     except SystemExit:
-        print_note(STOPPED)
+        print_note(STOPPED.format(command))
         raise
     finally:
         signal.signal(signal.SIGTERM, handler)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Profile in params.yaml, with its line; by default EVERLEARN_PROFILE, else that of the file.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.", show_default=False)]
 
 

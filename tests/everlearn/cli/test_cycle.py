@@ -129,6 +129,23 @@ def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Pat
     assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
 
 
+def test_a_profile_names_the_line_for_every_command(
+    everlearn: Callable[..., Ended], night: dict[str, Any], params: Path
+) -> None:
+    params.write_text(params.read_text() + "profiles: {sums: {store: {line: sums}}}\n", encoding="utf-8")
+    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts == {"abandoned": None}
+    chosen = Installation(home=params.parent, params=params, profile="sums").settings().store
+    inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
+    opened = open_cycle(open_store(chosen), "sums", inputs)
+    assert everlearn("cycle", "--abandon", "--json").facts == {"abandoned": None}
+    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts == {"abandoned": opened.key}
+    for words in (("--profile", "sums", "cycle"), ("cycle", "--profile", "sums")):
+        shown = everlearn(*words).out
+        assert "everlearn --profile sums report v0001" in shown
+        assert "everlearn --profile sums rollback" in shown
+    assert everlearn("--profile", "sums", "doctor", "--json").facts[0]["detail"].endswith("profile sums, line sums")
+
+
 def test_cycle_names_the_command_that_approves(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
     night["waits_for"] = "approval"
     assert "everlearn approve v0001" in everlearn("cycle").out
