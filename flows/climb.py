@@ -16,6 +16,7 @@ from everlearn.settings import Settings, load
 from tasks.decide import name_baselines
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
 from tasks.night import log_context
+from tasks.open_base import check_base_model
 from tasks.open_night import join_night
 from tasks.run_state import run_name
 from tasks.train import grow_ladder, train_adapter
@@ -44,6 +45,7 @@ def climb(config: ClimbConfig) -> None:
     """Run the night's ladder, training and measurements."""
     night = join_night(config.settings, config.cycle_key, config.token)
     with log_context(config.settings):
+        check_base_model(night.settings, trains_here=True)  # the night checked all but this machine's memory
         train_candidate(night)
 
 

@@ -21,17 +21,24 @@ from prefect.states import Completed
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from everlearn.errors import IntegrityError, LateError, RegistryError, SettingsError
+from everlearn.canonical_json import digest_of
+from everlearn.errors import IntegrityError, LateError, ModelError, RegistryError, SettingsError
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.registry.acknowledgements import acknowledge
 from everlearn.registry.connect import open_registry
 from everlearn.settings import load
 from everlearn.storage.immutable_objects import object_key
+from everlearn.training import memory_estimate
+from flows.climb import ClimbConfig, climb
 from flows.evaluate import EvaluateConfig, evaluate
 from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
 from tasks.housekeeping import forget_runs
+from tasks.ingest import ClaimedSnapshot
+from tasks.night import hold_line
+from tasks.open_base import open_base
+from tasks.open_night import open_night
 from tasks.refresh_forms import refresh_forms
 from tests.support.line import publish
 from tests.support.night import ROOT
@@ -53,6 +60,15 @@ def settings(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
     with temporary_settings({PREFECT_API_URL: nights.prefect_url}):
         yield nights.settings()
         APILogWorker.drain_all(timeout=5)  # pending log records need the server of this session
+
+
+def test_a_climb_is_refused_where_the_base_does_not_fit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda _: 1000)
+    with hold_line(settings) as token:
+        claim = ClaimedSnapshot(data_digest=digest_of(b"data"), problems=25)
+        night = open_night.fn(open_base.fn(settings), token, claim)
+        with pytest.raises(ModelError, match=r"needs about .* GiB are free"):
+            climb(ClimbConfig(cycle_key=night.key, token=token, settings=settings))
 
 
 def test_roll_back_returns_to_the_base_model_once(settings: Settings) -> None:
