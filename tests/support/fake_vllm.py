@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import socket
 import struct
 import threading
@@ -44,7 +45,8 @@ class _Server(ThreadingHTTPServer):
 class FakeVllm:
     """One replica on a free port, with a `fault` after `sound` completed requests.
 
-    `shift` is added to every log-probability; `raw` reports them before the temperature; `stale` keeps the first adapter.
+    `shift` is added to every log-probability, and noise of the standard deviation `rounding`; `raw` reports them before the
+    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model.
     """
 
     policy: Policy
@@ -52,7 +54,10 @@ class FakeVllm:
     sound: int = 0
     shift: float = 0.0
     raw: bool = False
+    rounding: float = 0.0
     stale: bool = False
+    bare: bool = False
+    newest: Model | None = None
     models: dict[str, Model] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -86,18 +91,16 @@ class FakeVllm:
     def load(self, name: str, path: str) -> tuple[int, object]:
         if name in self.models:
             return 400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}}
-        if self.stale and self.models:
-            self.models[name] = next(iter(self.models.values()))
-        else:
-            stored = load_file(Path(path) / WEIGHTS)
-            lora = {
-                module: (
-                    stored[f"base_model.model.{module}.lora_A.weight"],
-                    stored[f"base_model.model.{module}.lora_B.weight"],
-                )
-                for module in self.policy.lora
-            }
-            self.models[name] = replace(self.policy, lora=lora).snapshot()
+        stored = load_file(Path(path) / WEIGHTS)
+        lora = {
+            module: (
+                stored[f"base_model.model.{module}.lora_A.weight"],
+                stored[f"base_model.model.{module}.lora_B.weight"],
+            )
+            for module in self.policy.lora
+        }
+        before, self.newest = self.newest, replace(self.policy, lora=lora).snapshot()
+        self.models[name] = self.policy.base_model if self.bare else (self.stale and before) or self.newest
         self.calls.append(f"load {name}")
         return 200, "Success"
 
@@ -130,7 +133,8 @@ class FakeVllm:
             limit=body["max_tokens"],
             temperature=temperature,
         )
-        logprobs = [score + self.shift for score in drawn.logprobs]
+        noise = random.Random(f"{prompt} {seed}")
+        logprobs = [score + self.shift + noise.gauss(0, self.rounding) for score in drawn.logprobs]
         if self.raw:
             logprobs = token_logprobs(model, [prompt], [drawn.ids])[0][0].tolist()
         ids = drawn.ids[:-1] if shortened else drawn.ids

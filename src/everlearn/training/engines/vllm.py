@@ -8,8 +8,8 @@
     replicas.complete(prompts, group=8, seeds=seeds, limits=limits)
 
 Requests and answers are token ids, so that both sides cannot tokenize differently. After each load, a replica answers a
-few probes, and the log-probabilities that it reports must be those of our own forward pass. A replica that fails in any
-way is dropped, with one line in the log, and is not used again; its requests go to the others. The servers read `folder`
+few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the adapter
+before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line in the log, and is not used again; its requests go to the others. The servers read `folder`
 at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
 """
 
@@ -31,6 +31,7 @@ from pydantic import ValidationError
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
 from everlearn.training.engines.decode import Completion
+from everlearn.training.engines.sampled_weights import other_weights
 from everlearn.training.engines.vllm_api import (
     CompletionRequest,
     CompletionResponse,
@@ -42,7 +43,7 @@ from everlearn.training.engines.vllm_api import (
 from everlearn.training.models.llama import token_logprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from everlearn.training.models.llama import Model
@@ -55,7 +56,8 @@ MAX_IN_FLIGHT = 64
 """Concurrent requests to one replica; it batches them itself."""
 IDLE_S = 2.0
 """Seconds that an idle connection is kept: vLLM closes it after 5, and a request sent at that moment would be lost."""
-PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 4, 16, 0.5
+PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 16, 16, 0.5
+BARE = "the base model without an adapter"
 
 
 class Replicas:
@@ -81,6 +83,7 @@ class Replicas:
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
         self._tolerance = TOLERANCE[dtype]
         self._model, self._path = "", self._folder
+        self._before: Model | None = None
 
     @property
     def alive(self) -> list[str]:
@@ -100,20 +103,21 @@ class Replicas:
         digest = hashlib.sha256((path / WEIGHTS).read_bytes() + (path / CONFIG).read_bytes()).hexdigest()
         model, before = f"{version}-{digest[:12]}", self._model
         ours, probes = policy.snapshot(), _probes(policy)
+        others = {BARE: policy.base_model} | ({f"the adapter {before}": self._before} if self._before else {})
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
             loaded = {card.id for card in ModelList.model_validate_json(await get(client, f"{url}/v1/models")).data}
             if model not in loaded:
                 await post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
             answers = await self._complete_all(client, url, probes, model=model)
-            _check_logprobs(ours, probes, answers, tolerance=self._tolerance)
+            _check_logprobs(ours, probes, answers, tolerance=self._tolerance, others=others)
             if before in loaded - {model}:
                 await post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 
         anyio.run(self._on_all, replace_adapter)
         if self._path not in {self._folder, path}:
             shutil.rmtree(self._path, ignore_errors=True)
-        self._model, self._path = model, path
+        self._model, self._path, self._before = model, path, ours
 
     def complete(
         self,
@@ -248,25 +252,35 @@ def _probes(policy: Policy) -> list[CompletionRequest]:
 
 
 def _check_logprobs(
-    model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, tolerance: float
+    model: Model,
+    probes: Sequence[CompletionRequest],
+    answers: Sequence[Completion],
+    *,
+    tolerance: float,
+    others: Mapping[str, Model],
 ) -> None:
-    """Raise ReplicaError unless the log-probabilities of the answers are our own."""
-    gap = _mean_gap(model, probes, answers, temperature=PROBE_TEMPERATURE)
+    """Raise ReplicaError unless the log-probabilities of the answers are our own, and not those of `others`."""
+    theirs = torch.cat([torch.tensor(answer.logprobs) for answer in answers])
+    ours = _scores(model, probes, answers, temperature=PROBE_TEMPERATURE)
+    scores = {name: _scores(other, probes, answers, temperature=PROBE_TEMPERATURE) for name, other in others.items()}
+    other = other_weights(theirs, ours, scores)
+    if other is not None:
+        raise ReplicaError(f"it answers with {other} instead of the adapter that it just loaded; restart it")
+    gap = float((ours - theirs).abs().mean())
     if gap <= tolerance:
         return
     message = f"its log-probabilities differ from ours by {gap:.3g} nats a token, more than {tolerance:g}"
-    if _mean_gap(model, probes, answers, temperature=1.0) <= tolerance:
+    if float((_scores(model, probes, answers, temperature=1.0) - theirs).abs().mean()) <= tolerance:
         message = f"{message}; they are those before the temperature: start it with --logprobs-mode processed_logprobs"
     raise ReplicaError(message)
 
 
 @torch.no_grad()
-def _mean_gap(
+def _scores(
     model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, temperature: float
-) -> float:
-    """Return the mean absolute difference in nats a token."""
-    theirs = torch.cat([torch.tensor(answer.logprobs) for answer in answers])
-    ours, mask = token_logprobs(
+) -> torch.Tensor:
+    """Return our log-probability of each token of the answers, in one row."""
+    scores, mask = token_logprobs(
         model, [probe.prompt for probe in probes], [answer.ids for answer in answers], temperature=temperature
     )
-    return float((ours[mask] - theirs).abs().mean())
+    return scores[mask]

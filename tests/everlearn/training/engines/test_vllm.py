@@ -36,12 +36,12 @@ def policy(tiny: Path) -> Policy:
     return policy
 
 
-def shake(policy: Policy, *, seed: int) -> None:
+def shake(policy: Policy, *, seed: int, size: float = 0.3) -> None:
     """Fill B with random numbers, so that the adapter has an effect that depends on the seed."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, b in policy.lora.values():
-            b.normal_(0, 0.3, generator=generator)
+            b.normal_(0, size, generator=generator)
 
 
 @pytest.fixture
@@ -155,16 +155,44 @@ def test_a_replica_with_wrong_log_probabilities_is_dropped(
     assert re.search(reason, line)
 
 
-def test_a_replica_that_keeps_the_version_before_is_dropped(
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"stale": True}, "the adapter v2-"), ({"bare": True}, "the base model without an adapter")],
+)
+@pytest.mark.parametrize("rounding", [0.0, 0.04])
+def test_a_replica_that_answers_with_other_weights_is_dropped(
+    tiny: Path,
+    fake: Callable[..., FakeVllm],
+    replicas: Callable[..., Replicas],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    options: dict[str, Any],
+    named: str,
+    rounding: float,
+) -> None:
+    """The weights differ by less than a server in bfloat16 may."""
+    policy, good, bad = load_policy(tiny, rank=4, alpha=8), fake(rounding=rounding), fake(rounding=rounding)
+    client = replicas(good, bad, dtype="bfloat16")
+    for version, size in (("v1", 0.02), ("v2", 0.03), ("v3", 0.06)):
+        assert client.alive == [good.url, bad.url]
+        if version == "v3":
+            bad.stale, bad.bare = options.get("stale", False), options.get("bare", False)
+        shake(policy, seed=3, size=size)
+        client.load(policy, version=version)
+    assert client.alive == [good.url]
+    [line] = caplog.messages
+    assert f"it answers with {named}" in line
+
+
+def test_a_replica_that_rounds_is_kept_whatever_the_adapter(
     tiny: Path, fake: Callable[..., FakeVllm], replicas: Callable[..., Replicas]
 ) -> None:
-    policy, good, bad = load_policy(tiny, rank=4, alpha=8), fake(), fake(stale=True)
-    client = replicas(good, bad)
-    for seed in (1, 2):
-        assert client.alive == [good.url, bad.url]
-        shake(policy, seed=seed)
-        client.load(policy, version=f"v{seed}")
-    assert client.alive == [good.url]
+    policy, one = load_policy(tiny, rank=4, alpha=8), fake(rounding=0.05)
+    client = replicas(one, dtype="bfloat16")
+    for step in range(12):
+        shake(policy, seed=step, size=0.3 * (step / 11) ** 2)
+        client.load(policy, version=f"v{step}")
+    assert client.alive == [one.url]
 
 
 @pytest.mark.parametrize("when", ["resets after 0", "resets after 3", *(f"{fault} after 1" for fault in FAULTS)])
