@@ -35,7 +35,7 @@ cycle-lm: install $(SMOLLM2)/config.json ## run one night on a real language mod
 	@$(BIN)/everlearn cycle --profile laptop-lm --data data/long-additions
 
 test: check ## all checks, then the tests with coverage (what CI runs)
-	@$(BIN)/pytest -n 2 --dist loadscope --cov --cov-report=term $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadscope --durations 20 --durations-min 8 --cov --cov-report=term $(ARGS)
 	@$(if $(ARGS),,$(call require-coverage,100,--omit=$(TRAINING)) && $(call require-coverage,85,--include=$(TRAINING)))
 
 test-slow: install ## the tests that take minutes or train a model
