@@ -186,6 +186,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         rollouts=settings.rollout_backend,
         compute=settings.compute,
         form=settings.format,
+        base_identity=night.inputs.base_fingerprint,
         workdir=place,
     )
     return train(job, on_step=show, on_checkpoint=keep)

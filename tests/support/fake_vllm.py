@@ -1,7 +1,8 @@
 """A fake of the part of vLLM's API that `everlearn.training.engines.vllm` uses, with our own decoder and with faults.
 
-Faults: `resets` and `dies` close connections, `hangs` never answers, `breaks` returns 500, `forgets` loses its adapters,
-`babbles` returns other JSON, `shortens` returns too few tokens.
+Faults of every request: `resets` and `dies` close connections, `hangs` never answers, `breaks` returns 500, `forgets` loses its adapters,
+`babbles` returns other JSON, `shortens` returns too few tokens. Of answers that
+end: `swallows` returns no end token.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class FakeVllm:
             self.answered += 1
             return None
 
-    def complete(self, body: dict[str, Any], *, shortened: bool) -> tuple[int, object]:
+    def complete(self, body: dict[str, Any], *, fault: str | None) -> tuple[int, object]:
         self.requests.append(body)
         model = self.models.get(body["model"])
         if model is None:
@@ -137,7 +138,9 @@ class FakeVllm:
         logprobs = [score + self.shift + noise.gauss(0, self.rounding) for score in drawn.logprobs]
         if self.raw:
             logprobs = token_logprobs(model, [prompt], [drawn.ids])[0][0].tolist()
-        ids = drawn.ids[:-1] if shortened else drawn.ids
+        ids = drawn.ids[:-1] if fault == "shortens" else drawn.ids
+        if fault == "swallows" and drawn.finished and len(ids) > 1:
+            ids, logprobs = ids[:-1], logprobs[:-1]
         return 200, {"choices": [{"token_ids": ids, "logprobs": {"token_logprobs": logprobs}}]}
 
 
@@ -181,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if fault == "forgets":
                 self.fake.models.clear()
-            self._answer(*self.fake.complete(body, shortened=fault == "shortens"))
+            self._answer(*self.fake.complete(body, fault=fault))
 
     def _answer(self, status: int, content: object) -> None:
         data = json.dumps(content).encode()

@@ -44,8 +44,8 @@ class TrainingJob:
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
     in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
     `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers that sample the answers; without
-    any, this process decodes. `compute` chooses policy and device, `form` how the model is addressed. Checkpoints and results are
-    written to `workdir`.
+    any, this process decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
+    of the base's files when the night was opened. Checkpoints and results are written to `workdir`.
     """
 
     base: Path
@@ -64,6 +64,7 @@ class TrainingJob:
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)
+    base_identity: str | None = None
 
     def save(self, path: Path) -> Path:
         """Write the job as JSON, for another process to load."""

@@ -13,6 +13,7 @@ from everlearn.counters import cpu_seconds
 from everlearn.ladder.tree import CurvePoint, digest_of
 from everlearn.training.engines import collectives
 from everlearn.training.guards import rollout_statistics, triggered_guard
+from everlearn.training.preflight import check_rewards, check_sampler
 from everlearn.training.rollouts import Solver, attempt, seed_of
 from everlearn.training.training_run import StepRollouts
 from everlearn.training.update import update
@@ -33,7 +34,11 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     """
     started, settings = cpu_seconds(), run.settings
     rollouts = run.prefetched or sample_rollouts(run)
+    if not run.is_checked:
+        check_sampler(run, rollouts.groups, model=rollouts.model)
+        run.is_checked = True
     groups = collectives.gather(rollouts.groups)
+    check_rewards(groups, domain=run.domain.name)
     outcomes = _record_outcomes(run, groups)
     run.curriculum.learn(outcomes, {_rung(run, group): (len(group.answers), group.passed) for group in groups})
     # All processes follow the statistics of the first: rounding must not let one of them stop alone.

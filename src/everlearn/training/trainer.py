@@ -22,6 +22,7 @@ from everlearn.training.loop import solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
+from everlearn.training.preflight import check_base, check_policy, check_saved
 from everlearn.training.rollouts import judging, seed_of
 from everlearn.training.training_run import start_run
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger("everlearn.learn")
+CHECKED = 8
+"""Problems whose prompts are looked at before a training."""
 
 
 def train(
@@ -59,7 +62,7 @@ def train(
         clock: seconds, for `checkpoint_minutes`.
 
     Raises:
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or a check finds a silent fault (`preflight`).
         ServiceError: all vLLM servers failed.
         EverlearnError: a process of several failed.
     """
@@ -89,6 +92,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     """Return a run at step 0 or at the newest checkpoint."""
     domain = load_domain(job.domain)
     given = job.settings
+    check_base(job.base, job.base_identity)
     policy = load_policy(job.base, job.adapter, rank=given.rank, alpha=given.alpha, seed=job.seed, compute=job.compute)
     run = start_run(
         policy,
@@ -107,6 +111,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         collectives.rank() + 1,
         collectives.count(),
     )
+    check_policy(run, list(map(run.problem, list(run.ladder.rungs)[:CHECKED])))
     restore_checkpoint(run, job.workdir)
     collectives.wait_for_all()  # the first process must not replace the checkpoint while another one still reads it
     servers = job.rollouts
@@ -159,7 +164,7 @@ def _save_result(run: TrainingRun, workdir: Path, *, cpu: float) -> Trained:
     rewarded, adapter = workdir / "rewarded.jsonl", workdir / "adapter"
     if collectives.rank() == 0:
         rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
-        run.policy.save(adapter)
+        check_saved(run.policy, run.policy.save(adapter))
     return Trained(
         adapter=adapter,
         ladder=run.ladder,

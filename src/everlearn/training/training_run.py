@@ -37,7 +37,8 @@ class TrainingRun:
     own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
     answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
     given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
-    `references` are those of the ladder's roots, by digest.
+    `references` are those of the ladder's roots, by digest. `is_checked` says whether this process has compared the sampler
+    with the trainer.
     """
 
     policy: Policy
@@ -63,6 +64,7 @@ class TrainingRun:
     judge: Judge | None = None
     recorded: dict[str, dict[str, str]] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_checked: bool = False
 
     def problem(self, digest: str) -> Problem:
         """Return a problem of the ladder or of the replay."""

@@ -226,6 +226,8 @@ class Replicas:
         ids, logprobs = choice.token_ids, choice.logprobs.token_logprobs
         if not 0 < len(ids) == len(logprobs) <= request.limit or not all(map(math.isfinite, logprobs)):
             raise ReplicaError(f"at most {request.limit} tokens requested, got {ids} with log-probabilities {logprobs}")
+        if len(ids) < request.limit and ids[-1] not in self._stops:
+            raise ReplicaError(f"it ended an answer after {len(ids)} of {request.limit} tokens without an end token")
         return Completion(ids=ids, logprobs=logprobs, finished=ids[-1] in self._stops)
 
 

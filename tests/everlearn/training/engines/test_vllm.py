@@ -133,6 +133,7 @@ def test_sampling_parameters_of_the_model_are_overridden(
         ({"raw": True}, "start it with --logprobs-mode processed_logprobs"),
         ({"fault": "breaks"}, "/v1/completions returned 500: .*EngineCore encountered an issue"),
         ({"fault": "shortens"}, "at most 16 tokens requested, got"),
+        ({"fault": "swallows"}, "it ended an answer after .* of 16 tokens without an end token"),
         ({"fault": "babbles"}, "validation error for CompletionResponse"),
     ],
 )

@@ -1,0 +1,151 @@
+"""Checks before the first gradient: faults that raise no error and show in no loss, only in a model that learns nothing.
+
+`check_base` and `check_policy` run when a training is prepared, `check_sampler` on the answers of its first step, `check_rewards`
+in each step, and `check_saved` on the adapter that was written. Each fault is named in one sentence. Adapters of vLLM servers are checked at each
+load (`engines.vllm`).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn.errors import ModelError
+from everlearn.registry.base_identity import is_same_base
+from everlearn.training.engines.sampled_weights import other_weights
+from everlearn.training.models.adapter import load_adapter
+from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.llama import Model, token_logprobs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from everlearn.problem import Problem
+    from everlearn.training.models.policy import Policy
+    from everlearn.training.rollouts import Group
+    from everlearn.training.training_run import TrainingRun
+
+REPEATED, ALONE, ALIKE = 0.01, {torch.float32: 1e-3, torch.bfloat16: 0.5}, 0.1
+"""Nats a token by which log-probabilities may differ: of the same pass repeated, of an answer alone and in a batch (rounding
+depends on the shape), and on average between sampler and trainer."""
+TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
+"""Temperatures that a sampler may have been left at."""
+NEVER = -100.0
+"""Log-probability, in nats, of a token that is as good as masked."""
+GROUPS = 4
+"""Groups of the first step whose answers are scored again."""
+
+
+def check_base(base: Path, identity: str | None) -> None:
+    """Raise ModelError if the base's files are not those with that identity; None: of no night, so nothing is known."""
+    if identity is not None and not is_same_base(fingerprint(base), identity):
+        raise ModelError(
+            f"the files of base model {base} (weights, tokenizer, chat template) are not those that the night was opened "
+            "with: restore them, or give the night up with `everlearn cycle --abandon`"
+        )
+
+
+@torch.no_grad()
+def check_policy(run: TrainingRun, problems: Sequence[Problem]) -> None:
+    """Check the forward pass of the update, the end tokens and the prompts of some problems.
+
+    Raises:
+        ModelError: dropout is on, padding changes an answer, no end token can be sampled, or a prompt is malformed.
+    """
+    policy = run.policy
+    model = policy.trained(run.start)
+    _check_passes(model, run)
+    _check_ends(model, policy)
+    _check_prompts(run, problems)
+
+
+def _check_passes(model: Model, run: TrainingRun) -> None:
+    """Score two answers twice and alone, behind prompts of different lengths."""
+    rng = random.Random(0)
+    tokens = [[rng.randrange(model.vocabulary) for _ in range(count)] for count in (3, 9, 6, 4)]
+    prompts, answers = tokens[:2], tokens[2:]
+    allowed = ALONE[torch.bfloat16 if run.bf16 or model.head.dtype != torch.float32 else torch.float32]
+    together, mask = token_logprobs(model, prompts, answers)
+    again, _ = token_logprobs(model, prompts, answers)
+    if float((together - again).abs().max()) > REPEATED:
+        raise ModelError("the model gives other log-probabilities each time: dropout is on, switch it off (`eval`)")
+    for prompt, answer, row, real in zip(prompts, answers, together, mask, strict=True):
+        alone, _ = token_logprobs(model, [prompt], [answer])
+        if float((alone[0, : len(answer)] - row[real]).abs().max()) > allowed:
+            raise ModelError("an answer's log-probability depends on its batch: prompts are padded on the wrong side")
+
+
+def _check_ends(model: Model, policy: Policy) -> None:
+    if not policy.stops:
+        raise ModelError("the model has no end token: set eos_token_id in its generation_config.json")
+    for end in sorted(policy.stops):
+        scores, mask = token_logprobs(model, [[end, end]], [[end]])
+        if not bool(mask.all()) or not bool((scores > NEVER).all()):
+            raise ModelError(f"end token {end} is masked: the model can never end an answer, or would not learn to")
+
+
+def _check_prompts(run: TrainingRun, problems: Sequence[Problem]) -> None:
+    tokenizer, form = run.policy.tokenizer, run.form
+    specials = [token for token in tokenizer.all_special_tokens if len(token) > 1]
+    begin = tokenizer.bos_token_id
+    for problem in problems:
+        if begin is not None and form.prompt(problem, rng=random.Random(0)).ids[:2] == [begin, begin]:
+            raise ModelError("prompts begin with two BOS tokens: the tokenizer adds one to that of the chat template")
+    questions = [run.domain.question(problem) for problem in problems] if form.asks_in_words else []
+    if questions and all(any(token in question for token in specials) for question in questions):
+        raise ModelError(
+            f"each question of domain {run.domain.name} contains a special token of the model: the chat template is applied "
+            "twice, since a domain asks in plain words and the format adds the template"
+        )
+
+
+@torch.no_grad()
+def check_sampler(run: TrainingRun, groups: Sequence[Group], *, model: Model) -> None:
+    """Score the sampled answers again with `model`, which should have sampled them.
+
+    Raises:
+        ModelError: they were sampled by the bare base or at another temperature, or their log-probabilities differ.
+    """
+    chosen, at = groups[:GROUPS], run.settings.temperature
+    rows = [row for group in chosen for row in group.completions]
+    theirs = torch.tensor([score for row in rows for score in row.logprobs])
+
+    def scored(other: Model, temperature: float) -> torch.Tensor:
+        prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
+        scores, mask = token_logprobs(other, prompts, ids, temperature=temperature)
+        return scores[mask]
+
+    trained = run.policy.trained(model)
+    ours = scored(trained, at)
+    others = {
+        f"at temperature {other:g} instead of {at:g}": scored(trained, other) for other in TEMPERATURES if other != at
+    }
+    others["by the base model without its adapter"] = scored(run.policy.base_model, at)
+    found = other_weights(theirs, ours, others)
+    if found is not None:
+        raise ModelError(f"answers were sampled {found}: nothing would be learned from them")
+    gap = float((theirs - ours).abs().mean())
+    if not gap <= ALIKE:
+        raise ModelError(
+            f"sampler and trainer differ by {gap:.3g} nats a token, more than {ALIKE:g}: they use other weights"
+        )
+
+
+def check_rewards(groups: Sequence[Group], *, domain: str) -> None:
+    """Raise ModelError unless each reward is 0 or 1: any other number would be averaged away, or would decide alone."""
+    wrong = {reward for group in groups for reward in group.rewards} - {0.0, 1.0}
+    if wrong:
+        raise ModelError(f"a reward is {wrong.pop()}, neither 0 nor 1: repair the verifier of domain {domain}")
+
+
+def check_saved(policy: Policy, adapter: Path) -> None:
+    """Raise ModelError if the file of the adapter lacks a tensor that was trained, or holds another value of it."""
+    _, tensors = load_adapter(adapter)
+    for name, pair in policy.lora.items():
+        for side, tensor in zip("AB", pair, strict=True):
+            saved = tensors.get(f"base_model.model.{name}.lora_{side}.weight")
+            if saved is None or not torch.equal(saved, tensor.detach().cpu()):
+                raise ModelError(f"adapter {adapter} does not hold what was trained at {name}: do not publish it")
