@@ -25,6 +25,7 @@ from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import use_bf16
 from everlearn.training.rollouts import Solver, attempt, seed_of
+from everlearn.training.trainer import is_due_to_grow, regrow
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class Bench:
     def train(self, arm: str, *, forbidden: Sequence[str], watched: Sequence[str]) -> dict[str, Any]:
         """Train the policy in place until the budget is used up; return the curve on `watched`, and counts."""
         started = time.monotonic()
-        ladder = self._problems_of(arm, forbidden=equivalence_keys(forbidden, domain=self.domain))
+        keys = equivalence_keys(forbidden, domain=self.domain)
+        ladder = self._problems_of(arm, forbidden=keys)
         uniform = {"curriculum": "uniform"} if arm in {"uniform", "random"} else {}
         settings = self.subject.learn.model_copy(update={"seed": self.seed, **uniform})
         run = start_run(self.policy, ladder, domain=self.domain, form=self.form, settings=settings, seed=self.seed)
@@ -137,6 +139,10 @@ class Bench:
             setattr(update, "advantages", lambda rewards, **_: rewards)  # noqa: B010 (mypy refuses the assignment)
         curve = [(0, self._pause(watched))]
         while (used := self._used(after=settings.prompts * settings.group)) < 1 and run.stopped is None:
+            if arm in ON_A_LADDER and is_due_to_grow(run):
+                asked = proposals_of(run.ladder)
+                regrow(run, forbidden=keys, settings=self.subject.growth)
+                self.meter.charge(proposals_of(run.ladder) - asked)
             train_step(run, budget_used=used)
             if self._used() >= len(curve) / POINTS:
                 curve.append((self.meter.completions(), self._pause(watched)))

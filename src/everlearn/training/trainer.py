@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.ladder.tree import CurvePoint
+    from everlearn.settings import LadderSettings
     from everlearn.training.job import TrainingJob
+    from everlearn.training.journal import Journal
     from everlearn.training.training_run import TrainingRun
 
     OnStep = Callable[[CurvePoint, int], None]
@@ -74,7 +76,9 @@ def train(
     with judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges:
         run.judge, run.recorded, written = judges.judge, judges.recorded, clock()
         while run.step < job.settings.steps and run.stopped is None:
-            _regrow(run, job, on_checkpoint)
+            if is_due_to_grow(run):
+                journal = open_journal(job.workdir, on_checkpoint)
+                regrow(run, forbidden=job.forbidden, settings=job.ladder_settings, journal=journal)
             point = train_step(run, budget_used=run.step / job.settings.steps, last=run.step + 1 == job.settings.steps)
             if on_step is not None:
                 on_step(point, job.settings.steps)
@@ -120,14 +124,18 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     return run
 
 
-def _regrow(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
-    """Extend the ladder with the current policy, every `settings.regrow` steps."""
-    if not (job.settings.regrow and run.step and run.step % job.settings.regrow == 0):
-        return
+def is_due_to_grow(run: TrainingRun) -> bool:
+    """Return whether the ladder grows again before the next step, as it does every `learn.regrow` steps."""
+    return bool(run.settings.regrow and run.step) and run.step % run.settings.regrow == 0
+
+
+def regrow(
+    run: TrainingRun, *, forbidden: frozenset[str], settings: LadderSettings, journal: Journal | None = None
+) -> None:
+    """Extend the run's ladder with its current policy."""
     solver = solver_of(run, run.policy.snapshot(bf16=run.bf16))
-    seed = seed_of(job.seed, "regrow", run.step)
-    journal = open_journal(job.workdir, on_checkpoint)
-    extend(run.ladder, solver, forbidden=job.forbidden, settings=job.ladder_settings, seed=seed, journal=journal)
+    seed = seed_of(run.seed, "regrow", run.step)
+    extend(run.ladder, solver, forbidden=forbidden, settings=settings, seed=seed, journal=journal)
     run.update_classes()
 
 
