@@ -1,0 +1,282 @@
+"""What the hub policy does on a device: parity with float32, speed, memory, and a training that is killed and resumed.
+
+    python -m bench.gpu --json                                  # on a GPU: Qwen3-0.6B and 4B geometry, random weights
+    python -m bench.gpu --device cpu --geometries tiny          # the same code on a CPU, in a minute
+
+A step samples 8 answers to each of 8 prompts of 64 tokens and takes one GRPO update on them, LoRA of rank 16 at every linear
+layer, the base in bfloat16. Tokens of an update are those of the answers and, once a group, of the prompts, as they are computed.
+`matmul_share` is 4 x parameters x tokens / seconds (forward, and backward through the base; LoRA's own products are below
+2 %), as a share of the fastest square product of the same type measured here. Writes docs/gpu.json.
+
+Not measured: trl on the same step, several GPUs, vLLM, a quantized base. No GPU has run this yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import random
+import signal
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, Qwen3Config
+
+from everlearn.domains.contract import load_domain
+from everlearn.ladder.tree import Ladder
+from everlearn.problem import Problem, Ruling, Verdict
+from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, LearnSettings
+from everlearn.training.engines.decode import Completion, decode
+from everlearn.training.job import TrainingJob
+from everlearn.training.ladder_growth import plant
+from everlearn.training.models.formats.format_choice import choose_format
+from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
+from everlearn.training.models.policy import LoadedBase, device_of, load_policy
+from everlearn.training.rollouts import Group
+from everlearn.training.trainer import train
+from everlearn.training.training_run import start_run
+from everlearn.training.update import update
+
+if TYPE_CHECKING:
+    from everlearn.training.models.policy import Policy
+    from everlearn.training.training_run import TrainingRun
+
+OUT = Path("docs/gpu.json")
+BASE = Path("data/base")
+SHAPES: dict[str, dict[str, Any]] = {
+    name: {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": True,
+    }
+    for name, width, inner, layers, heads, kv_heads, head_dim, vocabulary in (
+        ("tiny", 64, 128, 2, 4, 2, 16, 512),
+        ("qwen3-0.6b", 1024, 3072, 28, 16, 8, 128, 151_936),
+        ("qwen3-4b", 2560, 9728, 36, 32, 8, 128, 151_936),
+    )
+}
+PROMPTS, GROUP, PROMPT_TOKENS = 8, 8, 64
+DOMAIN = load_domain("integration")
+WRONG, RIGHT = (Verdict(ruling=ruling, reason="") for ruling in (Ruling.WRONG, Ruling.CORRECT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Tokens of an answer, and timed steps."""
+
+    answer: int
+    rounds: int
+
+
+def build(geometry: str, *, device: torch.device, dtype: torch.dtype) -> LoadedBase:
+    """Return a base of random weights, the same for equal types and devices, without a tokenizer."""
+    config = Qwen3Config(**SHAPES[geometry])
+    torch.manual_seed(0)
+    with device:
+        module: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return wrap(module)
+
+
+def wrap(module: Any) -> LoadedBase:
+    """Return a module as a base of the hub policy."""
+    module = module.eval().requires_grad_(requires_grad=False)
+    targets = adapted_modules(module)
+    add_hooks(module, list(targets))
+    nothing: Any = None
+    return LoadedBase(
+        model=HubModel(module), tokenizer=nothing, targets=targets, chosen="hub policy", stops=frozenset({0})
+    )
+
+
+def begin(policy: Policy, **given: Any) -> TrainingRun:
+    """Return a run at step 0 that no problem is chosen for."""
+    settings = LearnSettings(prompts=PROMPTS, group=GROUP, **given)
+    form = choose_format(load_policy(BASE), DOMAIN, FormatSettings(name="marked"))  # never asked for a prompt
+    return start_run(policy, Ladder(), domain=DOMAIN, settings=settings, seed=1, form=form)
+
+
+def as_groups(prompts: list[list[int]], drawn: list[list[Completion]]) -> list[Group]:
+    """Return groups in which every second answer is right."""
+    problem = Problem(id="", domain=DOMAIN.name, statement="")
+    return [
+        Group(
+            problem=problem,
+            prompt=prompt,
+            completions=rows,
+            answers=[""] * len(rows),
+            verdicts=[RIGHT if place % 2 else WRONG for place in range(len(rows))],
+        )
+        for prompt, rows in zip(prompts, drawn, strict=True)
+    ]
+
+
+def random_prompts(model: Any, *, count: int) -> list[list[int]]:
+    """Return prompts of random tokens."""
+    rng = random.Random(1)
+    return [[rng.randrange(1, model.vocabulary) for _ in range(PROMPT_TOKENS)] for _ in range(count)]
+
+
+def parity(device: torch.device) -> dict[str, float]:
+    """Compare the gradient of one step on the device in bfloat16 with float32 on the CPU: the same weights and answers."""
+    bases = {"cpu": build("tiny", device=torch.device("cpu"), dtype=torch.float32)}
+    exact: Any = bases["cpu"].model
+    narrow: Any = AutoModelForCausalLM.from_config(exact.module.config, dtype=torch.bfloat16)
+    narrow.load_state_dict(exact.module.state_dict())
+    bases["device"] = wrap(narrow.to(device))
+    prompts = random_prompts(exact, count=2)
+    seeds = list(range(2 * GROUP))
+    gradients = {}
+    drawn: list[list[Completion]] = []
+    for name, base in bases.items():
+        policy = base.policy(rank=16, seed=3)
+        with torch.no_grad():
+            for _, b in policy.lora.values():
+                b.copy_(torch.randn(b.shape, generator=torch.Generator().manual_seed(b.shape[0])) / 20)
+        run = begin(policy, rate=1.0, warmup=1, decay=1.0, max_norm=1e9)
+        run.optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
+        run.step = 1
+        drawn = drawn or decode(policy.snapshot(), prompts, group=GROUP, seeds=seeds, stops={0}, limit=16)
+        before = run.parameters()
+        update(run, as_groups(prompts, drawn), model=policy.snapshot(), budget_used=0.0)
+        after = policy.parameters()
+        gradients[name] = torch.cat([(a - b).detach().cpu().flatten() for a, b in zip(after, before, strict=True)])
+    exact_one, ours = gradients["cpu"], gradients["device"]
+    return {
+        "relative_error": float((ours - exact_one).norm() / exact_one.norm()),
+        "cosine": float(torch.nn.functional.cosine_similarity(ours, exact_one, dim=0)),
+    }
+
+
+def speed(geometry: str, device: torch.device, sizes: Sizes) -> dict[str, Any]:
+    """Time sampling and update of steps; on a GPU also return the peak of allocated memory."""
+    dtype = torch.bfloat16
+    base = build(geometry, device=device, dtype=dtype)
+    policy = base.policy(rank=16)
+    run, prompts = begin(policy), random_prompts(base.model, count=PROMPTS)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    decode_s, update_s, sampled, trained = list[float](), list[float](), 0, 0
+    for number in range(sizes.rounds + 1):  # the first one warms up
+        seeds = [1000 * number + row for row in range(PROMPTS * GROUP)]
+        started = now(device)
+        model = policy.snapshot()
+        drawn = decode(model, prompts, group=GROUP, seeds=seeds, stops={-1}, limit=sizes.answer)
+        decoded = now(device)
+        run.step += 1
+        update(run, as_groups(prompts, drawn), model=model, budget_used=0.0)
+        if number:
+            decode_s.append(decoded - started)
+            update_s.append(now(device) - decoded)
+        sampled = sum(len(row.ids) for rows in drawn for row in rows)
+        trained = sampled + sum(map(len, prompts))
+    parameters = sum(tensor.numel() for tensor in base.model.weights.values())
+    found = {
+        "parameters": parameters,
+        "decode_tokens_per_second": round(sampled / median(decode_s)),
+        "update_tokens_per_second": round(trained / median(update_s)),
+        "update_seconds": [round(seconds, 3) for seconds in update_s],
+        "matmul_share": round(4 * parameters * trained / median(update_s) / matmul_peak(device, dtype), 3),
+    }
+    if device.type == "cuda":
+        found["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
+    return found
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the best FLOP/s of ten square products."""
+    n, best = 8192 if device.type == "cuda" else 1024, float("inf")
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    for _ in range(10):
+        started = now(device)
+        a @ b
+        best = min(best, now(device) - started)
+    return 2 * n**3 / best
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds after all work on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def job_of(folder: Path, device: torch.device) -> TrainingJob:
+    """Return a small training of the demo's base in the hub policy."""
+    statements = ["3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x", "2*x"]
+    return TrainingJob(
+        base=BASE,
+        adapter=None,
+        ladder=plant(statements, domain=DOMAIN, forbidden=frozenset()),
+        workdir=folder,
+        settings=LearnSettings(steps=4, prompts=4, group=8, temperature=1.3, warmup=1),
+        ladder_settings=LadderSettings(rollouts=1),
+        seed=5,
+        threads=1,
+        compute=ComputeSettings(policy="hub", device=str(device)),
+    )
+
+
+def _train_and_die(folder: Path, device: str) -> None:
+    def die(point: Any, _: int) -> None:
+        if point.step == 3:
+            signal.raise_signal(signal.SIGKILL)
+
+    train(job_of(folder, torch.device(device)), on_step=die)
+
+
+def killed_and_resumed(device: torch.device, folder: Path) -> dict[str, float]:
+    """Train, kill a second training at its third step, resume it, and return the largest difference of the adapters."""
+    whole = train(job_of(folder / "whole", device))
+    child = multiprocessing.get_context("spawn").Process(target=_train_and_die, args=(folder / "killed", str(device)))
+    child.start()
+    child.join()
+    resumed = train(job_of(folder / "killed", device))
+    one, other = (load_file(each.adapter / "adapter_model.safetensors") for each in (whole, resumed))
+    gap = max(float((one[name] - other[name]).abs().max()) for name in one)
+    return {"killed_by": float(-(child.exitcode or 0)), "largest_difference": gap}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run all parts, write docs/gpu.json, and print them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--geometries", nargs="+", choices=SHAPES, default=["qwen3-0.6b", "qwen3-4b"])
+    parser.add_argument("--answer-tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--json", action="store_true", help="print one line")
+    options = parser.parse_args(arguments)
+    device = device_of(ComputeSettings(device=options.device))
+    sizes = Sizes(answer=options.answer_tokens, rounds=options.rounds)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    result: dict[str, Any] = {
+        "date": datetime.now(tz=UTC).date().isoformat(),
+        "device": f"{device.type}: {card}",
+        "torch": torch.__version__,
+        "parity": parity(device),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        result["resume"] = killed_and_resumed(device, Path(folder))
+    for geometry in options.geometries:
+        result[geometry] = speed(geometry, device, sizes)
+        print(geometry, result[geometry], flush=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=None if options.json else 1))
+
+
+if __name__ == "__main__":
+    main()
