@@ -17,7 +17,12 @@ def test_the_device_agrees_with_float32_and_a_killed_training_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "gpu.json"
-    main([*["--device", "cpu", "--geometries", "tiny", "--answer-tokens", "8", "--rounds", "1", "--json", "--out"], str(out)])
+    main(
+        [
+            *["--device", "cpu", "--geometries", "tiny", "--answer-tokens", "8", "--rounds", "1", "--json", "--out"],
+            str(out),
+        ]
+    )
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found == json.loads(out.read_text())
     assert found["parity"]["relative_error"] < 0.05
