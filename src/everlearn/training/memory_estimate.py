@@ -61,12 +61,12 @@ class MemoryEstimate:
 
 
 def estimate(
-    weights: WeightFiles, config: dict[str, Any], settings: Settings, *, in_fast_policy: bool
+    weights: WeightFiles, config: dict[str, Any], settings: Settings, *, in_fast_policy: bool, processes: int = 1
 ) -> MemoryEstimate:
     """Return the memory for a model with these weights and this `config.json`.
 
     The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored, or
-    in `compute.dtype`, or quantized, once.
+    in `compute.dtype`, or quantized, once. Each of several processes on one device has all of it but its share of the cache.
     """
     linear = [
         tensor.shape
@@ -82,9 +82,9 @@ def estimate(
     if settings.compute.quantization != "none":
         base -= round((base / max(1, weights.parameters) - NF4_BYTES) * sum(map(math.prod, linear)))
     return MemoryEstimate(
-        base=base,
-        copies=COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
-        adapter=ADAPTER_BYTES * learn.rank * sum(map(sum, linear)),
+        base=processes * base,
+        copies=processes * COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
+        adapter=processes * ADAPTER_BYTES * learn.rank * sum(map(sum, linear)),
         cache=2 * (each or 2) * layers * kv_heads * head_dim * learn.prompts * learn.group * ANSWER_TOKENS,
     )
 
@@ -101,8 +101,10 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
 
     require_quantizer(settings.compute)
     fast = is_fast(base, settings.compute)
-    needed = estimate(weights, read_config(base), settings, in_fast_policy=fast)
-    return needed, available_memory(str(device_of(settings.compute)))
+    device = device_of(settings.compute)
+    processes = settings.learn.processes if device.type == "cpu" else 1  # of several GPUs each process has its own
+    needed = estimate(weights, read_config(base), settings, in_fast_policy=fast, processes=processes)
+    return needed, available_memory(str(device))
 
 
 def available_memory(device: str = "cpu") -> int:

@@ -51,6 +51,15 @@ def test_base_copies_and_adapter_are_those_of_the_loaded_policy(shipped: Path) -
     assert counted.base == 4 * sum(distinct.values())
 
 
+def test_each_process_has_its_own_base(shipped: Path) -> None:
+    one, two = (
+        estimate_folder(shipped, check_base(shipped), Settings(learn=LearnSettings(processes=count)))[0]
+        for count in (1, 2)
+    )
+    assert (two.base, two.copies, two.adapter) == (2 * one.base, 2 * one.copies, 2 * one.adapter)
+    assert two.cache == one.cache
+
+
 def test_keys_and_values_follow_the_config() -> None:
     settings = Settings(learn=LearnSettings(prompts=16, group=8))
     for config, each in ((CONFIG, 28 * 2 * 128), (GPT2, 12 * 12 * 64), (CONFIG | {"head_dim": 64}, 28 * 2 * 64)):
