@@ -109,12 +109,13 @@ def extend(
 
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
     what d / depth of it leaves after the layers above. A model that is asked in words makes one chunk of proposals first:
-    where it proposes too little (`can_propose`), the domain's own moves derive the variants of this layer and those below it.
+    where it proposes too little (`can_propose`), the domain's own moves derive the variants of this layer, of those below it,
+    and of later growths.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
     layer = ladder.roots()
     added: list[Rung] = []
-    has_own_moves = False
+    has_own_moves = solver.domain.has_moves and has_failed_to_propose(ladder)
     for depth in range(settings.depth):
         parents = rng.sample(layer, min(len(layer), settings.breadth))
         proposals = [
@@ -173,6 +174,11 @@ def _proposed_variants(
     ]
 
 
+def has_failed_to_propose(ladder: Ladder) -> bool:
+    """Return whether fewer than `ENOUGH` of the proposals asked in words so far are valid."""
+    return ladder.counts[VALID_PROPOSALS] < ENOUGH * ladder.counts[PROPOSALS]
+
+
 def can_propose(ladder: Ladder, variants: Sequence[str | None], *, domain: Domain) -> bool:
     """Count the proposals and the valid ones in the ladder; return whether `ENOUGH` of all so far are valid.
 
@@ -181,7 +187,7 @@ def can_propose(ladder: Ladder, variants: Sequence[str | None], *, domain: Domai
     new = {PROPOSALS: len(variants), VALID_PROPOSALS: sum(variant is not None for variant in variants)}
     ladder.counts.update(new)
     asked, valid = ladder.counts[PROPOSALS], ladder.counts[VALID_PROPOSALS]
-    if valid >= ENOUGH * asked:
+    if not has_failed_to_propose(ladder):
         return True
     instead = "its own moves make" if domain.has_moves else "it has no moves of its own to make"
     LOG.warning(

@@ -81,6 +81,17 @@ def test_a_model_that_cannot_propose_gets_the_domains_own_moves(
     assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "again.jsonl").read_bytes()
 
 
+def test_a_model_that_could_not_propose_is_not_asked_when_the_ladder_grows_again(base: Path) -> None:
+    ladder = extended(base, each=20)
+    asked, before = ladder.counts[PROPOSALS], ladder.counts[OWN_MOVES]
+    policy = load_policy(base)
+    form = Fluent(policy.tokenizer, domain=DOMAIN, settings=FormatSettings(max_tokens=2), stops=frozenset({END}))
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)
+    assert extend(ladder, solver, forbidden=frozenset(), settings=SETTINGS, seed=2)
+    assert ladder.counts[PROPOSALS] == asked == 9
+    assert ladder.counts[OWN_MOVES] > before
+
+
 def test_a_model_that_proposes_makes_its_ladder_itself(base: Path) -> None:
     ladder = extended(base, each=2)
     assert 0 < ladder.counts[VALID_PROPOSALS] < ladder.counts[PROPOSALS]
