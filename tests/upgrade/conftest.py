@@ -69,7 +69,8 @@ def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """An unpacked archive; tests only read it."""
     folder = tmp_path_factory.mktemp("archive")
     with tarfile.open(request.param) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Debian's Python 3.11.2 has no filters
+        tar.extractall(folder)
     return folder
 
 
