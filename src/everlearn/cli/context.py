@@ -55,8 +55,10 @@ class Installation:
 
     @property
     def command(self) -> str:
-        """The beginning of a command on this line, as a hint shows it."""
-        return f"everlearn --profile {self.profile}" if self.profile else "everlearn"
+        """The beginning of a command on this line, as a hint shows it: with the profile where that names another line."""
+        if self.profile and self.settings().store != configuration.load(self.params).store:
+            return f"everlearn --profile {self.profile}"
+        return "everlearn"
 
     def settings(self) -> Settings:
         """Return the settings. After `connect`, they name the local S3 server unless they name another one."""

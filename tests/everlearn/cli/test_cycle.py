@@ -143,6 +143,7 @@ def test_a_profile_names_the_line_for_every_command(
         shown = everlearn(*words).out
         assert "everlearn --profile sums report v0001" in shown
         assert "everlearn --profile sums rollback" in shown
+    assert "everlearn report v0001" in everlearn("cycle", "--profile", "nightly").out, "the same line"
     assert everlearn("--profile", "sums", "doctor", "--json").facts[0]["detail"].endswith("profile sums, line sums")
 
 
