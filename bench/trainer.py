@@ -1,13 +1,14 @@
 """Time one GRPO step, and its parts, of Everlearn and of trl's GRPOTrainer on the same model, prompts and sizes.
 
-    python -m bench.trainer [--rounds 7] [--smollm2 DIRECTORY] [--json]
+    python -m bench.trainer [--rounds 7] [--smollm2 DIRECTORY] [--models smollm2] [--json]
 
 All contestants run in one process on one thread; each round times one step of each. A step samples answers of a fixed
 number of tokens, rewards them by a hash (verification is timed in bench/verdicts.py), and takes one optimizer step on
 LoRA r=16 at every linear layer. Our own contestants are the two policies, each with its default dtype. For trl these
 are its `training_step` (generation, advantages, loss, backward), clipping and AdamW, without the loop of its Trainer,
 with its defaults and with the fastest of the settings below. Writes
-docs/trainer.json. `--smollm2` is the directory that `make smollm2` prints; without it only the default model is timed.
+docs/trainer.json, each model's part after it was timed. `--smollm2` is the directory that `make smollm2` prints; without it only
+the default model is timed.
 
 Not measured: answers of different lengths, where padding would cost trl more; several processes (bench/scaling.py).
 """
@@ -321,24 +322,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--smollm2", type=Path)
+    parser.add_argument("--models", nargs="+", choices=("default", "smollm2"), default=("default", "smollm2"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # every contestant is faster with it
-    results: dict[str, Any] = {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
-        "bf16": has_fast_bf16(),
+    results: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    steps = {
+        "default": (Path("data/base"), questions(16), Size(prompts=16, group=8, tokens=64)),
+        "smollm2": (options.smollm2, sentences(4), Size(prompts=4, group=8, tokens=64)),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        size = Size(prompts=16, group=8, tokens=64)
-        results["default"] = measure(Path("data/base"), questions(16), size, rounds=options.rounds, folder=Path(folder))
-        if options.smollm2 is not None:
-            size = Size(prompts=4, group=8, tokens=64)
-            results["smollm2"] = measure(
-                options.smollm2, sentences(4), size, rounds=options.rounds, folder=Path(folder)
-            )
-    OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for model in options.models:
+        base, texts, size = steps[model]
+        if base is None:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            results[model] = {
+                "date": datetime.now(tz=UTC).date().isoformat(),
+                "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
+                "bf16": has_fast_bf16(),
+                "rounds": options.rounds,
+                **measure(base, texts, size, rounds=options.rounds, folder=Path(folder)),
+            }
+        OUT.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     last = {}
     for model, suffix in (("default", ""), ("smollm2", "_smollm2")):
         for name in (
