@@ -20,7 +20,6 @@ import platform
 import random
 import signal
 import tempfile
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +30,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen3Config
 
+from bench.trainer import matmul_peak, now
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
@@ -39,15 +39,14 @@ from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
 from everlearn.training.models.formats.format_choice import choose_format
-from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
-from everlearn.training.models.policy import LoadedBase, device_of, load_policy
+from everlearn.training.models.policy import adapt, device_of, load_policy
 from everlearn.training.rollouts import Group
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update
 
 if TYPE_CHECKING:
-    from everlearn.training.models.policy import Policy
+    from everlearn.training.models.policy import LoadedBase, Policy
     from everlearn.training.training_run import TrainingRun
 
 OUT = Path("docs/gpu.json")
@@ -88,18 +87,7 @@ def build(geometry: str, *, device: torch.device, dtype: torch.dtype) -> LoadedB
     torch.manual_seed(0)
     with device:
         module: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return wrap(module)
-
-
-def wrap(module: Any) -> LoadedBase:
-    """Return a module as a base of the hub policy."""
-    module = module.eval().requires_grad_(requires_grad=False)
-    targets = adapted_modules(module)
-    add_hooks(module, list(targets))
-    nothing: Any = None
-    return LoadedBase(
-        model=HubModel(module), tokenizer=nothing, targets=targets, chosen="hub policy", stops=frozenset({0})
-    )
+    return adapt(module, None, stops=frozenset({0}), reason="as in a night")
 
 
 def begin(policy: Policy, **given: Any) -> TrainingRun:
@@ -136,7 +124,7 @@ def parity(device: torch.device) -> dict[str, float]:
     exact: Any = bases["cpu"].model
     narrow: Any = AutoModelForCausalLM.from_config(exact.module.config, dtype=torch.bfloat16)
     narrow.load_state_dict(exact.module.state_dict())
-    bases["device"] = wrap(narrow.to(device))
+    bases["device"] = adapt(narrow.to(device), None, stops=frozenset({0}), reason="as in a night")
     prompts = random_prompts(exact, count=2)
     seeds = list(range(2 * GROUP))
     gradients = {}
@@ -183,35 +171,18 @@ def speed(geometry: str, device: torch.device, sizes: Sizes) -> dict[str, Any]:
             update_s.append(now(device) - decoded)
         sampled = sum(len(row.ids) for rows in drawn for row in rows)
         trained = sampled + sum(map(len, prompts))
+    peak = matmul_peak(dtype, device=device, n=8192 if device.type == "cuda" else 1024)
     parameters = sum(tensor.numel() for tensor in base.model.weights.values())
     found = {
         "parameters": parameters,
         "decode_tokens_per_second": round(sampled / median(decode_s)),
         "update_tokens_per_second": round(trained / median(update_s)),
         "update_seconds": [round(seconds, 3) for seconds in update_s],
-        "matmul_share": round(4 * parameters * trained / median(update_s) / matmul_peak(device, dtype), 3),
+        "matmul_share": round(4 * parameters * trained / median(update_s) / peak, 3),
     }
     if device.type == "cuda":
         found["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
     return found
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the best FLOP/s of ten square products."""
-    n, best = 8192 if device.type == "cuda" else 1024, float("inf")
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    for _ in range(10):
-        started = now(device)
-        a @ b
-        best = min(best, now(device) - started)
-    return 2 * n**3 / best
-
-
-def now(device: torch.device) -> float:
-    """Return the time in seconds after all work on the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def job_of(folder: Path, device: torch.device) -> TrainingJob:

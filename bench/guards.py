@@ -1,8 +1,8 @@
 """Silent faults and false alarms of the checks before a training: `python -m bench.guards --json`.
 
 Injects each of the twelve faults of `tests/support/silent_faults.py` and counts those that a check refused with a sentence.
-Then prepares healthy trainings of tiny random models (12 families x 2 types x 2 policies, ranks and seeds drawn anew), each
-with every check and a first step, and counts those that were refused.
+Then prepares healthy trainings of tiny random models (12 families; type, rank, size of the adapter and seed are drawn anew),
+each with every check and a first step, and counts those that were refused.
 
     python -m bench.guards --loads 10000 --json     # about an hour on one core
 """

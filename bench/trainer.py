@@ -209,14 +209,22 @@ class Generate:
         return {"decode": time.perf_counter() - started, "update": 0.0}
 
 
-def matmul_peak(dtype: torch.dtype, *, n: int = 2048) -> float:
-    """Return the best FLOP/s of five square matrix products on this machine."""
-    a, b = torch.randn(n, n).to(dtype), torch.randn(n, n).to(dtype)
+def now(device: torch.device) -> float:
+    """Return the time in seconds after all work on the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def matmul_peak(dtype: torch.dtype, *, n: int = 2048, device: torch.device | None = None) -> float:
+    """Return the best FLOP/s of five square matrix products on the device, by default the CPU."""
+    device = device or torch.device("cpu")
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = now(device)
         a @ b
-        best = min(best, time.perf_counter() - started)
+        best = min(best, now(device) - started)
     return 2 * n**3 / best
 
 

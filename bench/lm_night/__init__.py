@@ -10,5 +10,5 @@ template, with plain rotary positions. The arms are those of bench/learning, all
 `direct` has the CPU seconds that `ladder` has used for its seed instead. `course` are generated additions of 1 to 5 digits
 without the user's roots, `pieces` adds column by column with answers of the untrained model.
 
-A row of a trained arm takes about three quarters of an hour on two cores.
+A row of a trained arm takes about an hour on one core, by the steps of the night; no row has been run yet.
 """

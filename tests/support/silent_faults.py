@@ -35,6 +35,7 @@ from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
 from everlearn.training.training_run import StepRollouts, start_run
 from tests.support import chat_models
+from tests.support.adapters import shake
 from tests.support.fake_vllm import FakeVllm
 from tests.support.tiny_models import write_model
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
     from everlearn.problem import Problem
     from everlearn.training.models.llama import Model
-    from everlearn.training.models.policy import Policy
     from everlearn.training.training_run import TrainingRun
 
 STATEMENTS = ["347 + 58", "12 + 9", "4 + 3"]
@@ -56,15 +56,6 @@ HUB = ComputeSettings(policy="hub", device="cpu")
 
 class UnnoticedError(AssertionError):
     """No guard has refused the fault."""
-
-
-def shake(policy: Policy, *, seed: int, size: float) -> Policy:
-    """Fill B with random numbers, so that the adapter has an effect."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, size, generator=generator)
-    return policy
 
 
 def begin(

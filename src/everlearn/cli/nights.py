@@ -67,7 +67,8 @@ def cycle(
     log_to_stderr()
     from flows.run_cycle import CycleConfig, run_cycle  # Prefect reads its environment when it is imported
 
-    with resumable(installation.command):
+    command = installation.command
+    with resumable(command):
         ended = run_cycle(
             CycleConfig(
                 data=data.absolute() if data else installation.inbox,
@@ -76,7 +77,6 @@ def cycle(
             )
         )
     names = {"end": "end", "version": "version", "reason": "reason", "items": "measured on"}
-    command = installation.command
     rows = [(shown, ended[name]) for name, shown in names.items() if ended.get(name)]
     if ended["end"] == "PUBLISHED":
         rows += [("see the proof", f"{command} report {ended['version']}")]
@@ -91,7 +91,7 @@ def cycle(
 
 
 @contextlib.contextmanager
-def resumable(command: str = "everlearn") -> Iterator[None]:
+def resumable(command: str) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the command with a note on how to resume, and with the exit code of the signal."""
 
     def stop(number: int, _: object) -> None:

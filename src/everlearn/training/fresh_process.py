@@ -3,8 +3,8 @@
     python -m everlearn.training.fresh_process BASE ADAPTER PROBES.jsonl [DEVICE [THREADS [QUANTIZATION]]]
 
 A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
-adapter onto the base from `AutoModelForCausalLM`, in float32 on that device, quantized as in training (`compute`): the registry's bytes,
-peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits
+adapter onto the base from `AutoModelForCausalLM`, in float32 on that device, quantized as in training (`compute`): the
+registry's bytes, peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits
 with 0 whatever it says; `everlearn.gate.checks` judges it.
 """
 

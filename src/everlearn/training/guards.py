@@ -60,7 +60,8 @@ def rollout_statistics(groups: Sequence[Group], *, start: Model, settings: Learn
 def _divergence(groups: Sequence[Group], *, start: Model, settings: LearnSettings) -> float:
     """Return the mean of log policy - log start over the sampled tokens, in batches as large as those of an update.
 
-    Several processes share the groups. An unbiased estimate of a divergence that is never negative; the estimate itself may be slightly below 0.
+    Several processes share the groups. An unbiased estimate of a divergence that is never negative; the estimate itself
+    may be slightly below 0.
     """
     lengths = [len(group.completions) * max(len(row.ids) for row in group.completions) for group in groups]
     prompt = max(len(group.prompt) for group in groups)

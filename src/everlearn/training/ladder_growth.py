@@ -121,22 +121,14 @@ def extend(
         proposals = [
             (parent, move) for parent in parents for move in solver.domain.moves for _ in range(settings.tries)
         ]
-        variants: list[str | None] = []
-        trial = CHUNK if solver.form.asks_in_words else len(proposals)
-        for part in (range(trial)[: len(proposals)], range(trial, len(proposals))):
-            if not has_own_moves:
-                new = _proposed_variants(
-                    solver,
-                    [proposals[index] for index in part],
-                    rng=rng,
-                    seeds=[seed_of(seed, "propose", depth, index) for index in part],
-                    temperature=settings.temperature,
-                    journal=journal or Journal(),
-                )
-                variants += new
-                is_able = not solver.form.asks_in_words or can_propose(ladder, new, domain=solver.domain)
-                has_own_moves = solver.domain.has_moves and not is_able
-        if has_own_moves:
+        variants = None
+        if not has_own_moves:
+            seeds = [seed_of(seed, "propose", depth, index) for index in range(len(proposals))]
+            variants = _proposed_variants(
+                ladder, solver, proposals, rng=rng, seeds=seeds, settings=settings, journal=journal or Journal()
+            )
+        if variants is None:
+            has_own_moves = True
             variants = _own_variants(solver.domain, proposals, seed=seed_of(seed, "own moves", depth))
         children: list[Rung] = []
         for index in rng.sample(range(len(proposals)), len(proposals)):
@@ -157,21 +149,36 @@ def extend(
 
 
 def _proposed_variants(
+    ladder: Ladder,
     solver: Solver,
     proposals: Sequence[Proposal],
     *,
     rng: random.Random,
     seeds: Sequence[int],
-    temperature: float,
+    settings: LadderSettings,
     journal: Journal,
-) -> list[str | None]:
-    """Ask the policy for a variant of each parent by a move; None where its text is none."""
-    requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals]
-    texts = _decode_proposals(solver, requests, seeds=seeds, temperature=temperature, journal=journal)
-    return [
-        solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
-        for (parent, move), request, text in zip(proposals, requests, texts, strict=True)
-    ]
+) -> list[str | None] | None:
+    """Ask the policy for a variant of each parent by a move; an entry is None where its text is none.
+
+    Return None instead of the list where a model that is asked in words cannot propose and the domain has its own moves.
+    """
+    variants: list[str | None] = []
+    while len(variants) < len(proposals):
+        is_trial = solver.form.asks_in_words and not variants
+        part = slice(len(variants), CHUNK if is_trial else len(proposals))
+        requests = [solver.form.propose(parent.statement, move, rng=rng) for parent, move in proposals[part]]
+        texts = _decode_proposals(
+            solver, requests, seeds=seeds[part], temperature=settings.temperature, journal=journal
+        )
+        new = [
+            solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
+            for (parent, move), request, text in zip(proposals[part], requests, texts, strict=True)
+        ]
+        variants += new
+        is_able = not solver.form.asks_in_words or can_propose(ladder, new, domain=solver.domain)
+        if not is_able and solver.domain.has_moves:
+            return None
+    return variants
 
 
 def has_failed_to_propose(ladder: Ladder) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.counters import cpu_seconds
-from everlearn.ladder.tree import CurvePoint, digest_of
+from everlearn.ladder.tree import CurvePoint
 from everlearn.training.engines import collectives
 from everlearn.training.guards import rollout_statistics, triggered_guard
 from everlearn.training.preflight import check_rewards, check_sampler
@@ -34,13 +34,13 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     """
     started, settings = cpu_seconds(), run.settings
     rollouts = run.prefetched or sample_rollouts(run)
-    if not run.is_checked:
-        check_sampler(run, rollouts.groups, model=rollouts.model)
-        run.is_checked = True
     groups = collectives.gather(rollouts.groups)
+    if not run.is_checked:  # on the answers of all processes: the share of one may be empty
+        check_sampler(run, groups, model=rollouts.model)
+        run.is_checked = True
     check_rewards(groups, domain=run.domain.name)
     outcomes = _record_outcomes(run, groups)
-    run.curriculum.learn(outcomes, {_rung(run, group): (len(group.answers), group.passed) for group in groups})
+    run.curriculum.learn(outcomes, {group.problem.id: (len(group.answers), group.passed) for group in groups})
     # All processes follow the statistics of the first: rounding must not let one of them stop alone.
     statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, settings=settings))
     run.first = run.first or statistics
@@ -115,12 +115,6 @@ def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRoll
         temperature=run.settings.temperature,
     )
     return StepRollouts(groups=groups, model=model)
-
-
-def _rung(run: TrainingRun, group: Group) -> str:
-    """Return the digest by which ladder, replay and curriculum know the group's problem."""
-    name = group.problem.id
-    return name if name in run.ladder.rungs else digest_of(run.domain.canonical(group.statement))
 
 
 def _restore_good_parameters(run: TrainingRun) -> None:

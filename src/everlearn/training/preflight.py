@@ -1,8 +1,8 @@
 """Checks before the first gradient: faults that raise no error and show in no loss, only in a model that learns nothing.
 
-`check_base` and `check_policy` run when a training is prepared, `check_sampler` on the answers of its first step, `check_rewards`
-in each step, and `check_saved` on the adapter that was written. Each fault is named in one sentence. Adapters of vLLM servers are checked at each
-load (`engines.vllm`).
+`check_identity` and `check_policy` run when a training is prepared, `check_sampler` on the answers of its first step,
+`check_rewards` in each step, and `check_saved` on the adapter that was written. Each fault is named in one sentence.
+Adapters of vLLM servers are checked at each load (`engines.vllm`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from everlearn.registry.base_identity import is_same_base
 from everlearn.training.engines.sampled_weights import other_weights
 from everlearn.training.models.adapter import load_adapter
 from everlearn.training.models.fingerprint import fingerprint
-from everlearn.training.models.llama import Model, token_logprobs
+from everlearn.training.models.llama import Model, answer_logprobs, token_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ GROUPS = 4
 """Groups of the first step whose answers are scored again."""
 
 
-def check_base(base: Path, identity: str | None) -> None:
+def check_identity(base: Path, identity: str | None) -> None:
     """Raise ModelError if the base's files are not those with that identity; None: of no night, so nothing is known."""
     if identity is not None and not is_same_base(fingerprint(base), identity):
         raise ModelError(
@@ -115,8 +115,7 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group], *, model: Model) ->
 
     def scored(other: Model, temperature: float) -> torch.Tensor:
         prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
-        scores, mask = token_logprobs(other, prompts, ids, temperature=temperature)
-        return scores[mask]
+        return answer_logprobs(other, prompts, ids, temperature=temperature)
 
     trained = run.policy.trained(model)
     ours = scored(trained, at)

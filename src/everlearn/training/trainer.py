@@ -22,7 +22,7 @@ from everlearn.training.loop import solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
-from everlearn.training.preflight import check_base, check_policy, check_saved
+from everlearn.training.preflight import check_identity, check_policy, check_saved
 from everlearn.training.rollouts import judging, seed_of
 from everlearn.training.training_run import start_run
 
@@ -96,7 +96,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     """Return a run at step 0 or at the newest checkpoint."""
     domain = load_domain(job.domain)
     given = job.settings
-    check_base(job.base, job.base_identity)
+    check_identity(job.base, job.base_identity)
     policy = load_policy(job.base, job.adapter, rank=given.rank, alpha=given.alpha, seed=job.seed, compute=job.compute)
     run = start_run(
         policy,

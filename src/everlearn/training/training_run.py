@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,11 @@ def start_run(
         policy=policy,
         start=policy.snapshot(bf16=bf16),
         ladder=ladder,
-        replay={digest_of(domain.canonical(problem.statement)): problem for problem in replay},
+        replay={
+            digest: replace(problem, id=digest)
+            for problem in replay
+            for digest in [digest_of(domain.canonical(problem.statement))]
+        },
         references=references,
         domain=domain,
         form=form or choose_format(policy, domain, FormatSettings()),

@@ -15,6 +15,7 @@ import torch
 from everlearn.domains.contract import load_domain
 from everlearn.training.fresh_process import Probe, check, main, probe
 from everlearn.training.models.policy import load_policy
+from tests.support.adapters import shake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +26,7 @@ PROBLEMS = [DOMAIN.problem(statement) for statement in ("3*x^2 - sin(2*x)", "exp
 
 def write_adapter(base: Path, path: Path, *, size: float) -> Path:
     """Save an adapter whose B matrices are normal with that standard deviation."""
-    policy = load_policy(base, rank=4, alpha=8)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, size, generator=generator)
-    return policy.save(path)
+    return shake(load_policy(base, rank=4, alpha=8), seed=1, size=size).save(path)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from everlearn.training.base_model.tokenizer import build_tokenizer
 from everlearn.training.grpo import advantages, divergence, policy_loss, token_weights
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
+from tests.support.adapters import shake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +53,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
-
-
-def shake(policy: Policy, *, seed: int) -> None:
-    """Fill B with random numbers that depend on the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, 0.1, generator=generator)
 
 
 def batch(policy: Policy) -> tuple[list[list[int]], list[list[int]], torch.Tensor]:
@@ -167,9 +160,9 @@ def test_log_probabilities_loss_and_gradients_equal_trl(name: str, kind: str, pl
     near = POLICIES[kind]
     settings, policy = VARIANTS[name], load_policy(plain, rank=4, alpha=8, compute=near.compute)
     assert policy.chosen.startswith(kind.split(maxsplit=1)[0])
-    shake(policy, seed=1)
+    shake(policy, seed=1, size=0.1)
     start, parent = policy.save(tmp_path / "start"), policy.snapshot()
-    shake(policy, seed=2)
+    shake(policy, seed=2, size=0.1)
     prompts, answers, rewards = batch(policy)
     new, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, answers)
     old = new.detach() + torch.randn(new.shape, generator=torch.Generator().manual_seed(2)) * 0.2

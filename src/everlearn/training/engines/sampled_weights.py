@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 HALF, ERRORS = 0.5, 6.0
 """Least slope of the server's difference along that of the other weights, alone and in its standard errors.
 
-1 is expected from the other weights and 0 from ours: the first number lies between. By the second, rounding alone is
-mistaken for other weights once in 10^9 comparisons.
+1 is expected from the other weights and 0 from ours: the first number lies between. By the second, rounding
+that is normal and independent of them is mistaken for other weights once in 10^9 comparisons.
 """
 
 

@@ -8,9 +8,9 @@
     replicas.complete(prompts, group=8, seeds=seeds, limits=limits)
 
 Requests and answers are token ids, so that both sides cannot tokenize differently. After each load, a replica answers a
-few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the adapter
-before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line in the log, and is not used again; its requests go to the others. The servers read `folder`
-at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
+few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the
+adapter before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line
+in the log, and is not used again; its requests go to the others. The servers read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from everlearn.training.engines.vllm_api import (
     get,
     post,
 )
-from everlearn.training.models.llama import token_logprobs
+from everlearn.training.models.llama import answer_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -282,7 +282,5 @@ def _scores(
     model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, temperature: float
 ) -> torch.Tensor:
     """Return our log-probability of each token of the answers, in one row."""
-    scores, mask = token_logprobs(
-        model, [probe.prompt for probe in probes], [answer.ids for answer in answers], temperature=temperature
-    )
-    return scores[mask]
+    prompts, ids = [probe.prompt for probe in probes], [answer.ids for answer in answers]
+    return answer_logprobs(model, prompts, ids, temperature=temperature)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import ModelError
 from everlearn.training.models.fingerprint import model_directory
+from everlearn.training.models.formats.format_choice import MARKED_ARCHITECTURE
 from everlearn.training.models.weight_files import WeightFiles, damaged, read_weight_files
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def require_context(base: Path, settings: FormatSettings) -> None:
     """Raise ModelError if an answer of the length in the settings cannot fit into the model's context."""
     config = read_config(base)
     context = config.get("max_position_embeddings") or config.get("n_positions")
-    is_chat = settings.name == "chat" or (settings.name == "auto" and config.get("model_type") != "marked_llama")
+    is_chat = settings.name == "chat" or (settings.name == "auto" and config.get("model_type") != MARKED_ARCHITECTURE)
     if context and is_chat and settings.max_tokens > context:
         raise ModelError(
             f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "

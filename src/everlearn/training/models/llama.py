@@ -259,6 +259,14 @@ def pad_right(rows: list[list[int]], *, pad: int) -> torch.Tensor:
     return torch.tensor([row + [pad] * (width - len(row)) for row in rows])
 
 
+def answer_logprobs(
+    model: Model, prompts: list[list[int]], answers: list[list[int]], *, temperature: float
+) -> torch.Tensor:
+    """Return the log-probabilities of `token_logprobs` without the padding: those of one answer after another, (tokens,)."""
+    scores, mask = token_logprobs(model, prompts, answers, temperature=temperature)
+    return scores[mask]
+
+
 def token_logprobs(
     model: Model, prompts: list[list[int]], answers: list[list[int]], *, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:

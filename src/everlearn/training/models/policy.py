@@ -212,16 +212,20 @@ def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, rea
     dtype = "auto" if compute.dtype == "auto" else getattr(torch, compute.dtype)
     attention = {} if compute.attention == "auto" else {"attn_implementation": compute.attention}
     module, tokenizer = _load_module(base, dtype=dtype, **attention, **quantized(compute, device=device))
-    module = place(module.eval().requires_grad_(requires_grad=False), device=device)
+    return adapt(place(module, device=device), tokenizer, stops=stop_tokens(base, tokenizer), reason=reason)
+
+
+def adapt(module: Any, tokenizer: Any, *, stops: frozenset[int], reason: str) -> LoadedBase:
+    """Return a module of transformers, in the dtype and on the device that it has, as a base for the hub policy."""
+    module = module.eval().requires_grad_(requires_grad=False)
     targets = adapted_modules(module)
-    if device.type == "cuda":
+    if module.device.type == "cuda":
         use_liger(module)
     chunked = _head_gives_logits(module)
     add_hooks(module, list(targets))
     model = HubModel(module, chunked=chunked)
     kind = str(model.head.dtype).removeprefix("torch.")
-    chosen = f"hub policy: transformers in {kind} on {device} ({reason})"
-    stops = stop_tokens(base, tokenizer)
+    chosen = f"hub policy: transformers in {kind} on {model.device} ({reason})"
     return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen, stops=stops)
 
 

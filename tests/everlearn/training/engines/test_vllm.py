@@ -8,12 +8,12 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.training.engines.decode import decode
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.models.policy import load_policy
+from tests.support.adapters import shake
 from tests.support.fake_vllm import FAULTS, FakeVllm
 
 if TYPE_CHECKING:
@@ -32,16 +32,8 @@ SEEDS = [2**63 + row for row in range(len(PROMPTS) * GROUP)]
 @pytest.fixture(scope="module")
 def policy(tiny: Path) -> Policy:
     policy = load_policy(tiny, rank=4, alpha=8)
-    shake(policy, seed=1)
+    shake(policy, seed=1, size=0.3)
     return policy
-
-
-def shake(policy: Policy, *, seed: int, size: float = 0.3) -> None:
-    """Fill B with random numbers, so that the adapter has an effect that depends on the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, size, generator=generator)
 
 
 @pytest.fixture
@@ -101,7 +93,7 @@ def test_every_replica_loads_each_version_and_unloads_the_last(
     client = replicas(*crowd)
     drawn = []
     for version, seed in (("v1", 1), ("v2", 2), ("v2", 3), ("v2", 3)):
-        shake(policy, seed=seed)
+        shake(policy, seed=seed, size=0.3)
         client.load(policy, version=version)
         drawn.append(complete(client))
         assert drawn[-1] == ours(policy)

@@ -19,6 +19,7 @@ import torch
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
+from tests.support.adapters import shake
 from tests.support.vllm import PROGRAM, Server, environment, needs_vllm, serving
 
 if TYPE_CHECKING:
@@ -79,14 +80,6 @@ class Cluster:
         return float((ours[mask] - theirs).abs().max())
 
 
-def shake(policy: Policy, *, seed: int) -> None:
-    """Fill B with random numbers, so that the adapter has an effect that depends on the seed."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, 0.01, generator=generator)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
@@ -106,7 +99,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_real_servers_give_our_log_probabilities_for_each_version(cluster: Cluster) -> None:
     policy, models = cluster.policy, []
     for seed in (1, 2):
-        shake(policy, seed=seed)
+        shake(policy, seed=seed, size=0.01)
         cluster.replicas.load(policy, version=f"v{seed}")
         models.append(policy.snapshot())
         for first_seed, requested, reported in ((0, 0.7, 0.7), (0, 1.0, 1.0), (None, 0.7, 1.0)):
@@ -138,7 +131,7 @@ def test_requests_of_a_killed_server_are_redone_by_the_other(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Must be the last test of this file: it leaves one server."""
-    shake(cluster.policy, seed=3)
+    shake(cluster.policy, seed=3, size=0.01)
     cluster.replicas.load(cluster.policy, version="v3")
     survivor, victim = cluster.servers
     before = victim.generated_tokens()

@@ -25,6 +25,7 @@ from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.marked_llama import marked_positions
 from everlearn.training.models.policy import Policy, load_policy
+from tests.support.adapters import shake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,12 +33,7 @@ if TYPE_CHECKING:
 
 def shaken(base: Path, *, rank: int = 4) -> Policy:
     """Return a policy whose adapter has an effect."""
-    policy = load_policy(base, rank=rank, alpha=8)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for _, b in policy.lora.values():
-            b.normal_(0, 0.1, generator=generator)
-    return policy
+    return shake(load_policy(base, rank=rank, alpha=8), seed=1, size=0.1)
 
 
 def pairs(policy: Policy, *, count: int = 3) -> tuple[list[list[int]], list[list[int]]]:
