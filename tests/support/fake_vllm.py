@@ -47,10 +47,12 @@ class FakeVllm:
     """One replica on a free port, with a `fault` after `sound` completed requests.
 
     `shift` is added to every log-probability, and noise of the standard deviation `rounding`; `raw` reports them before the
-    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model.
+    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model. The names of loaded adapters
+    are added to `log`.
     """
 
     policy: Policy
+    port: int = 0
     fault: str | None = None
     sound: int = 0
     shift: float = 0.0
@@ -58,6 +60,7 @@ class FakeVllm:
     rounding: float = 0.0
     stale: bool = False
     bare: bool = False
+    log: Path | None = None
     newest: Model | None = None
     models: dict[str, Model] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -69,7 +72,7 @@ class FakeVllm:
     server: _Server = field(init=False)
 
     def __enter__(self) -> Self:
-        self.server = _Server(("127.0.0.1", 0), _Handler)
+        self.server = _Server(("127.0.0.1", self.port), _Handler)
         self.server.fake = self
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
@@ -103,6 +106,9 @@ class FakeVllm:
         before, self.newest = self.newest, replace(self.policy, lora=lora).snapshot()
         self.models[name] = self.policy.base_model if self.bare else (self.stale and before) or self.newest
         self.calls.append(f"load {name}")
+        if self.log is not None:
+            with self.log.open("a") as lines:
+                lines.write(f"{name}\n")
         return 200, "Success"
 
     def unload(self, name: str) -> tuple[int, object]:
@@ -162,6 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(*self.fake.load(body["lora_name"], body["lora_path"]))
         elif self.path == "/v1/unload_lora_adapter":
             self._answer(*self.fake.unload(body["lora_name"]))
+        elif self.path in {"/sleep?level=1", "/wake_up"}:
+            self.fake.calls.append(self.path)
+            self._answer(200, "")
         else:
             self._complete(body, fault=self.fake.failure())
 

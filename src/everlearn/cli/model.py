@@ -69,6 +69,7 @@ def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[
             progress=progress,
             compute=settings.compute,
             form=settings.format,
+            rollouts=settings.rollout_backend,
         )
 
 
@@ -113,6 +114,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             bf16=settings.learn.bf16,
             compute=settings.compute,
             form=settings.format,
+            rollouts=settings.rollout_backend,
         )
         return grow(job, progress=progress)
 

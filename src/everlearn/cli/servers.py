@@ -26,6 +26,7 @@ Postgres = Annotated[
         metavar="URL", envvar=VARIABLE, show_default=False, help="Use this Postgres for Prefect, from now on."
     ),
 ]
+Gpu = Annotated[bool, typer.Option("--gpu", help="Check the GPU and who decodes on it, too.", show_default=False)]
 Sqlite = Annotated[bool, typer.Option("--sqlite", help="Use SQLite for Prefect again.", show_default=False)]
 
 
@@ -122,17 +123,19 @@ def site(
 
 
 @app.command()
-def doctor(context: typer.Context, *, json: Json = False) -> None:
+def doctor(context: typer.Context, *, gpu: Gpu = False, json: Json = False) -> None:
     """Check everything that a night needs, and print a remedy for each problem.
 
     Writes and deletes one probe object, to verify that the S3 server supports conditional writes. Exit code 1: there is
     a problem.
 
         everlearn doctor
+
+        everlearn doctor --gpu      # on a worker of the pool gpu
     """
     from everlearn.cli.doctor import run_checks
 
-    checks = run_checks(context.obj)
+    checks = run_checks(context.obj, gpu=gpu)
     facts = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
     status = {True: Text("ok", style="green"), False: Text("problem", style="bold red")}
     rows = [(status[check.ok], check.name, check.detail) for check in checks]

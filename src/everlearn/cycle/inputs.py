@@ -66,7 +66,7 @@ ALWAYS_INCLUDED: dict[str, Any] = {
     ),
 }
 """The settings of release 0.1.0, which enter the digest even where they have their default. Never extend this table."""
-NEVER_INCLUDED: dict[str, Any] = {"learn": {"checkpoint_minutes"}}
+NEVER_INCLUDED: dict[str, Any] = {"learn": {"checkpoint_minutes"}, "rollouts": {"program", "gpu_share"}}
 """Settings of these sections that change no weights."""
 
 
@@ -105,6 +105,8 @@ def config_digest(settings: Settings) -> str:
     always = settings.model_dump(mode="json", include=ALWAYS_INCLUDED)
     changed = settings.model_dump(mode="json", include=set(SECTIONS), exclude=NEVER_INCLUDED, exclude_defaults=True)
     for name, value in changed.items():
+        if value == {}:
+            continue  # nothing but settings that change no weights
         always[name] = {**always.get(name, {}), **value} if isinstance(value, dict) else value
     return digest_of(canonical(always))
 

@@ -26,16 +26,23 @@ if TYPE_CHECKING:
     from everlearn.ladder.tree import Ladder
     from everlearn.problem import Measurement
 
-CPU_METRIC, WALL_METRIC = "cpu_seconds/", "seconds/"
+USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes")
+"""Fields of `StepTime` that are metrics of a manifest or an event, as `field/step`; the last three only where they are not 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
-    """Wall-clock and CPU seconds of one step of the cycle, child processes included."""
+    """Wall-clock, CPU and GPU seconds of one step of the cycle, child processes included, and the tokens that it sampled.
+
+    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one.
+    """
 
     name: str
     seconds: float
     cpu_seconds: float
+    gpu_seconds: float = 0.0
+    tokens: int = 0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,17 +190,16 @@ def training_notes(curve: Iterable[CurvePoint]) -> tuple[str, ...]:
 
 
 def step_metrics(steps: Iterable[StepTime]) -> dict[str, float]:
-    """Return the step times as metrics of a manifest or an event: CPU seconds and wall-clock seconds by step."""
-    steps = tuple(steps)
-    cpu = {CPU_METRIC + step.name: step.cpu_seconds for step in steps}
-    return cpu | {WALL_METRIC + step.name: step.seconds for step in steps}
+    """Return the step times as metrics of a manifest or an event, by `USAGE` and step."""
+    values = {f"{field}/{step.name}": getattr(step, field) for step in steps for field in USAGE}
+    return {name: value for name, value in values.items() if value or name.partition("/")[0] in USAGE[:2]}
 
 
 def steps_from_metrics(metrics: Mapping[str, float]) -> tuple[StepTime, ...]:
-    """Inverse of `step_metrics`; other metrics are ignored, a missing wall clock is 0 seconds."""
-    names = [name.removeprefix(CPU_METRIC) for name in metrics if name.startswith(CPU_METRIC)]
+    """Inverse of `step_metrics`; other metrics are ignored, a missing one is 0."""
+    names = [name.partition("/")[2] for name in metrics if name.startswith("cpu_seconds/")]
     return tuple(
-        StepTime(name=name, seconds=metrics.get(WALL_METRIC + name, 0.0), cpu_seconds=metrics[CPU_METRIC + name])
+        StepTime(name=name, **{field: metrics.get(f"{field}/{name}", 0) for field in USAGE})  # type: ignore[arg-type]
         for name in names
     )
 

@@ -99,15 +99,13 @@ class Settings(Section):
 
     @property
     def rollout_backend(self) -> RolloutSettings:
-        """The section `rollouts` with an absolute path to its adapters."""
-        if self.rollouts.adapters is None:
-            return self.rollouts
-        return self.rollouts.model_copy(update={"adapters": self.resolve(self.rollouts.adapters)})
+        """The section `rollouts` with absolute paths."""
+        given = self.rollouts
+        adapters = None if given.adapters is None else self.resolve(given.adapters)
+        return given.model_copy(update={"adapters": adapters, "program": self.resolve(given.program)})
 
     @model_validator(mode="after")
     def _has_one_rollout_backend(self) -> Self:
-        if self.rollouts.replicas and self.learn.processes > 1:
-            raise ValueError(
-                "answers are sampled by rollouts.replicas or by learn.processes: set one of them, not both"
-            )
+        if self.rollouts.engine == "vllm" and self.learn.processes > 1:
+            raise ValueError("answers are sampled by vLLM or by learn.processes: set one of them, not both")
         return self

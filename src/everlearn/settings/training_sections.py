@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -204,20 +204,48 @@ class LearnSettings(Section):
 
 
 class RolloutSettings(Section):
-    """Rollout backend: without `replicas` this machine samples, otherwise vLLM servers do. Part of the cycle's key."""
+    """Who decodes: this process, or vLLM with every adapter that is to answer. Part of the cycle's key."""
 
-    replicas: tuple[str, ...] = Field(default=(), description="Base URLs of the vLLM servers, `http://gpu-1:8000`.")
+    engine: Literal["local", "vllm"] = Field(
+        default="local",
+        description=(
+            "`local`: the learner's own forward pass decodes. `vllm`: vLLM does, on `servers`; without any, the worker starts one of "
+            "its own and stops it with itself."
+        ),
+    )
+    servers: tuple[str, ...] = Field(default=(), description="Base URLs of vLLM servers, `http://gpu-1:8000`.")
     adapters: Path | None = Field(
         default=None,
         description="Folder shared with the servers, at the same path there. Each step's adapter is written to it.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="bfloat16",
-        description="Type that the servers compute in. Decides how far their log-probabilities may differ from ours.",
+        description="Type that vLLM computes in. Decides how far its log-probabilities may differ from ours.",
+    )
+    program: Path = Field(
+        default=Path(".vllm/bin/vllm"),
+        description="vLLM's program in its own virtual environment (`make vllm`), for a server of the worker's own. In no key.",
+    )
+    gpu_share: float = Field(
+        default=0.45,
+        gt=0.0,
+        lt=1.0,
+        description="Share of a GPU's memory that the worker's own server takes; it sleeps during an update. In no key.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_release_0_1_0(cls, given: Any) -> Any:
+        """Read `replicas`, the name of `servers` in release 0.1.0, which an open night may have frozen."""
+        if not isinstance(given, dict) or "replicas" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name != "replicas"}
+        return ({"servers": given["replicas"], "engine": "vllm"} if given["replicas"] else {}) | rest
+
     @model_validator(mode="after")
-    def _replicas_need_a_folder(self) -> Self:
-        if self.replicas and self.adapters is None:
-            raise ValueError("replicas read adapters from a folder that they share with this machine: set adapters")
+    def _servers_belong_to_vllm(self) -> Self:
+        if self.servers and self.engine != "vllm":
+            raise ValueError("servers are asked by the engine vllm only: set engine: vllm")
+        if self.servers and self.adapters is None:
+            raise ValueError("servers read adapters from a folder that they share with this machine: set adapters")
         return self

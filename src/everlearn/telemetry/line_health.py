@@ -43,6 +43,9 @@ class StepUsage:
     cpu_seconds: float
     rollouts: int
     verdicts: int
+    tokens: int = 0
+    gpu_seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,9 @@ class HealthReader:
                 cpu_seconds=step["cpu_seconds"],
                 rollouts=step.get("rollouts", 0),  # earlier releases did not record it
                 verdicts=step.get("verdicts", 0),
+                tokens=step.get("tokens", 0),
+                gpu_seconds=step.get("gpu_seconds", 0.0),
+                peak_bytes=step.get("peak_bytes", 0),
             )
             for step in sorted(steps, key=lambda step: float(step["ended"]))
         )

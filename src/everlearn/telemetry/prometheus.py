@@ -151,6 +151,9 @@ class LineCollector:
             ),
             ("step_rollouts", "Answers sampled in each step.", [step.rollouts for step in night.steps]),
             ("step_verdicts", "Answers judged in each step.", [step.verdicts for step in night.steps]),
+            ("step_tokens", "Tokens sampled in each step.", [step.tokens for step in night.steps]),
+            ("step_gpu_seconds", "Seconds for which each step held a GPU.", [step.gpu_seconds for step in night.steps]),
+            ("step_peak_bytes", "Most memory of a step's process.", [step.peak_bytes for step in night.steps]),
         ):
             family = GaugeMetricFamily(f"everlearn_{name}", text, labels=["line", "step"])
             for step, value in zip(night.steps, values, strict=True):

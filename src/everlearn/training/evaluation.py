@@ -9,7 +9,9 @@ import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.problem import Measurement, Ruling, Verdict
-from everlearn.settings import FormatSettings
+from everlearn.settings import FormatSettings, RolloutSettings
+from everlearn.training.engines.samplers import sampling
+from everlearn.training.gpu import device_time
 from everlearn.training.journal import Journal
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
@@ -40,15 +42,17 @@ def measure(
     journal: Journal | None = None,
     compute: ComputeSettings | None = None,
     form: FormatSettings | None = None,
+    rollouts: RolloutSettings | None = None,
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order.
 
     Two policies measured with the same `seed` get the same prompts, so that their answers are paired. `progress` is
     called with the number of problems measured and of all problems. Finished chunks are kept in `journal` and not
-    measured again.
+    measured again. `rollouts` says who decodes.
 
     Raises:
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ServiceError: vLLM failed.
     """
     torch.set_num_threads(threads)
     journal = journal or Journal()
@@ -57,6 +61,12 @@ def measure(
     order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
     measured: dict[int, Measurement] = {}
     with contextlib.ExitStack() as stack:
+        sampler = stack.enter_context(
+            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads)
+        )
+        if sampler is not None:
+            sampler.load(policy, version="measured")
+        stack.enter_context(device_time(model.device))
         solvers = {}
         for name in sorted({problem.domain for problem in problems}):
             domain = load_domain(name)
@@ -65,6 +75,7 @@ def measure(
                 model=model,
                 domain=domain,
                 form=choose_format(policy, domain, form or FormatSettings()),
+                sampler=sampler,
                 judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
             )
         for start in range(0, len(order), CHUNK):

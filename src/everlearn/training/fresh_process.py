@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from everlearn.settings import ComputeSettings, FormatSettings
+from everlearn.settings import ComputeSettings, FormatSettings, RolloutSettings
+from everlearn.training.engines.samplers import sampling
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_policy
@@ -71,19 +72,24 @@ def probe(
     threads: int,
     compute: ComputeSettings | None = None,
     form: FormatSettings | None = None,
+    rollouts: RolloutSettings | None = None,
 ) -> list[Probe]:
-    """Return the trainer's greedy answer to each problem and its log-probability, in float32.
+    """Return the greedy answer of the trainer's sampler to each problem, and its log-probability in float32.
 
     Raises:
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ServiceError: vLLM failed.
     """
     torch.set_num_threads(threads)
     exact = (compute or ComputeSettings()).model_copy(update={"dtype": "float32"})
     policy = load_policy(base, adapter, compute=exact)
     model = policy.snapshot()
     chosen = choose_format(policy, domain, form or FormatSettings())
-    solver = Solver(policy=policy, model=model, domain=domain, form=chosen)
-    groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
+    with sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads) as sampler:
+        if sampler is not None:
+            sampler.load(policy, version="probed")
+        solver = Solver(policy=policy, model=model, domain=domain, form=chosen, sampler=sampler)
+        groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
     answers = [group.completions[0].ids for group in groups]
     logprobs = _sums(model, [group.prompt for group in groups], answers)
     return [

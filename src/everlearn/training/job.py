@@ -21,7 +21,7 @@ class GrowthJob:
 
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
     in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` how the
-    model is addressed. `verifiers` are processes; with 0 this process judges.
+    model is addressed, `rollouts` who decodes. `verifiers` are processes; with 0 this process judges.
     """
 
     base: Path
@@ -35,6 +35,7 @@ class GrowthJob:
     bf16: bool | None = None
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)
+    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,7 @@ class TrainingJob:
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
     in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
-    `verifiers` are processes; with 0 this process judges. `rollouts` names vLLM servers that sample the answers; without
-    any, this process decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
+    `verifiers` are processes; with 0 this process judges. `rollouts` says who decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
     of the base's files when the night was opened. Checkpoints and results are written to `workdir`.
     """
 

@@ -23,6 +23,8 @@ from everlearn.ladder.tree import (
     references_of,
 )
 from everlearn.training.engines import collectives
+from everlearn.training.engines.samplers import sampling
+from everlearn.training.gpu import device_time
 from everlearn.training.journal import Journal
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
@@ -60,7 +62,8 @@ def grow(
     result is the same, bit for bit on one machine: everything else is a function of the seed.
 
     Raises:
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ServiceError: vLLM failed.
     """
     journal = journal or Journal()
     keep_freed_memory()
@@ -69,9 +72,15 @@ def grow(
     policy = load_policy(job.base, job.adapter, compute=job.compute)
     model = policy.snapshot(bf16=use_bf16(job.bf16))
     ladder = plant([root.statement for root in job.roots], domain=domain, forbidden=job.forbidden)
-    with judging(domain.name, verifiers=job.verifiers) as judges:
+    with (
+        device_time(policy.base_model.device),
+        judging(domain.name, verifiers=job.verifiers) as judges,
+        sampling(job.rollouts, base=job.base, policy=policy, threads=job.threads) as sampler,
+    ):
         form = choose_format(policy, domain, job.form)
-        solver = Solver(policy=policy, model=model, domain=domain, form=form, judge=judges.judge)
+        if sampler is not None:
+            sampler.load(policy, version="parent")
+        solver = Solver(policy=policy, model=model, domain=domain, form=form, sampler=sampler, judge=judges.judge)
         extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
         digests = list(ladder.rungs)
         measure_rungs(

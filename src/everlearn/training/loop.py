@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -77,9 +76,12 @@ def _update_and_prefetch(
     # Prefetched answers come from older weights: the update starts from the current ones.
     model = current_model(run) if run.prefetched else rollouts.model
     run.step += 1
+    is_prefetching = bool(run.settings.staleness and not last)
+    if run.replicas is not None and not is_prefetching:
+        run.replicas.sleep()
     with ThreadPoolExecutor(max_workers=1) as executor:
         # The thread reads `model`, a merged copy, so the update may change the adapter meanwhile.
-        prefetch = executor.submit(sample_rollouts, run, model=model) if run.settings.staleness and not last else None
+        prefetch = executor.submit(sample_rollouts, run, model=model) if is_prefetching else None
         loss = update(run, useful, model=model, budget_used=budget_used) if useful else 0.0
         run.prefetched = prefetch.result() if prefetch else None
     return loss
@@ -98,14 +100,16 @@ def current_model(run: TrainingRun) -> Model:
 
 
 def solver_of(run: TrainingRun, model: Model) -> Solver:
-    """Return a solver that decodes with `model` in this process and judges with the run's judge."""
-    return Solver(policy=run.policy, model=model, domain=run.domain, form=run.form, judge=run.judge)
+    """Return a solver that decodes with `model`, or with replicas that have loaded it, and judges with the run's judge."""
+    return Solver(
+        policy=run.policy, model=model, domain=run.domain, form=run.form, sampler=run.replicas, judge=run.judge
+    )
 
 
 def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRollouts:
     """Return this process's share of the next step's answers, sampled by `model` or by the current policy."""
     model = model or current_model(run)
-    solver = replace(solver_of(run, model), sampler=run.replicas)
+    solver = solver_of(run, model)
     problems = [run.problem(digest) for digest in collectives.share(choose_problems(run))]
     groups = attempt(
         solver,

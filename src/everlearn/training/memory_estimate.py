@@ -32,6 +32,8 @@ NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
 """Parts of the names of matrices that get no adapter: embeddings and heads."""
 ANSWER_TOKENS = 128
 """Tokens of a prompt and its answer for which keys and values are counted."""
+VLLM_CPU_CACHE = GIB
+"""Bytes of keys and values that vLLM keeps on a CPU."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -92,6 +94,8 @@ def estimate(
 def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tuple[MemoryEstimate, int]:
     """Return the estimate for the base model in a folder, and the free memory of the device that it runs on.
 
+    What a vLLM server of the worker's own will take there is not free.
+
     Raises:
         ModelError: `config.json` is damaged, or the device or the quantizer is not there.
     """
@@ -104,7 +108,19 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
     device = device_of(settings.compute)
     processes = settings.learn.processes if device.type == "cpu" else 1  # of several GPUs each process has its own
     needed = estimate(weights, read_config(base), settings, in_fast_policy=fast, processes=processes)
-    return needed, available_memory(str(device))
+    return needed, available_memory(str(device)) - reserved_for_vllm(weights, settings, device=str(device))
+
+
+def reserved_for_vllm(weights: WeightFiles, settings: Settings, *, device: str) -> int:
+    """Return the bytes that a vLLM server of the worker's own takes on the learner's device; 0 where there is none."""
+    rollouts = settings.rollouts
+    if rollouts.engine != "vllm" or rollouts.servers:
+        return 0
+    if device.startswith("cuda"):
+        import torch
+
+        return round(rollouts.gpu_share * torch.cuda.mem_get_info(torch.device(device))[1])
+    return BYTES[rollouts.dtype] * weights.parameters + VLLM_CPU_CACHE
 
 
 def available_memory(device: str = "cpu") -> int:

@@ -136,11 +136,16 @@ def complete(
     temperature: float = 1.0,
     copying: bool = False,
 ) -> list[list[Completion]]:
-    """Decode completions in this process, in batches of similar length; return them in the order of the prompts.
+    """Decode completions by the solver's sampler, or in this process in batches of similar length, in the prompts' order.
 
     `seeds` are ordered by prompt; without them decoding is greedy. With `copying` an answer may use only the markers
-    of its prompt.
+    of its prompt, which this process sees to.
     """
+    if solver.sampler is not None and not copying:
+        limits = [solver.form.max_tokens(prompt) for prompt in prompts]
+        return _counted(
+            solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
+        )
     done: list[list[Completion]] = [[] for _ in prompts]
     for batch in batches([len(prompt) * group for prompt in prompts], budget=BATCH_TOKENS):
         completions = decode(
@@ -155,7 +160,12 @@ def complete(
         )
         for index, rows in zip(batch, completions, strict=True):
             done[index] = rows
-    return done
+    return _counted(done)
+
+
+def _counted(completions: list[list[Completion]]) -> list[list[Completion]]:
+    counters.increment("tokens", by=sum(len(row.ids) for rows in completions for row in rows))
+    return completions
 
 
 def attempt(
@@ -199,11 +209,7 @@ def _sample(
     seeds = None
     if seed is not None:
         seeds = [seed_of(seed, "answer", statement, k) for statement in statements for k in range(group)]
-    if solver.sampler is None:
-        completions = complete(solver, prompts, group=group, seeds=seeds, temperature=temperature)
-    else:
-        limits = [solver.form.max_tokens(prompt) for prompt in prompts]
-        completions = solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
+    completions = complete(solver, prompts, group=group, seeds=seeds, temperature=temperature)
     counters.increment("rollouts", by=group * len(statements))
     return completions
 

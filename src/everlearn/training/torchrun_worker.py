@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from everlearn import counters
 from everlearn.training.engines import collectives
 from everlearn.training.job import load_job
 from everlearn.training.models.policy import device_of
@@ -42,7 +43,8 @@ def main(path: Path) -> None:
         "cpu_seconds": trained.cpu_seconds,
         "policy": trained.policy,
     }
-    _print_message(trained=result | {"curve": [asdict(point) for point in trained.curve]})
+    usage = collectives.gather([{**counters.snapshot(), "peak": counters.gpu_peak()}])
+    _print_message(trained=result | {"curve": [asdict(point) for point in trained.curve], "usage": usage})
     distributed.destroy_process_group()
 
 

@@ -14,11 +14,12 @@ from everlearn.domains.contamination import without_contamination
 from everlearn.domains.contract import load_domain
 from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
+from everlearn.training.engines.samplers import sampling
 from everlearn.training.engines.torchrun import run_processes
-from everlearn.training.engines.vllm import Replicas
+from everlearn.training.gpu import device_time
 from everlearn.training.job import Trained
 from everlearn.training.ladder_growth import extend, measure_rungs
-from everlearn.training.loop import solver_of, train_step
+from everlearn.training.loop import current_model, solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
@@ -73,7 +74,11 @@ def train(
     keep_freed_memory()
     torch.set_num_threads(job.threads)
     run = _prepare(job)
-    with judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges:
+    with (
+        device_time(run.policy.base_model.device),
+        judging(job.domain, verifiers=job.verifiers, recorded=run.recorded) as judges,
+        sampling(job.rollouts, base=job.base, policy=run.policy, threads=job.threads) as run.replicas,
+    ):
         run.judge, run.recorded, written = judges.judge, judges.recorded, clock()
         while run.step < job.settings.steps and run.stopped is None:
             if is_due_to_grow(run):
@@ -118,9 +123,6 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     check_policy(run, list(map(run.problem, list(run.ladder.rungs)[:CHECKED])))
     restore_checkpoint(run, job.workdir)
     collectives.wait_for_all()  # the first process must not replace the checkpoint while another one still reads it
-    servers = job.rollouts
-    if servers.replicas and servers.adapters is not None:
-        run.replicas = Replicas(servers.replicas, stops=policy.stops, folder=servers.adapters, dtype=servers.dtype)
     return run
 
 
@@ -133,7 +135,7 @@ def regrow(
     run: TrainingRun, *, forbidden: frozenset[str], settings: LadderSettings, journal: Journal | None = None
 ) -> None:
     """Extend the run's ladder with its current policy."""
-    solver = solver_of(run, run.policy.snapshot(bf16=run.bf16))
+    solver = solver_of(run, current_model(run))
     seed = seed_of(run.seed, "regrow", run.step)
     extend(run.ladder, solver, forbidden=forbidden, settings=settings, seed=seed, journal=journal)
     run.update_classes()
@@ -156,7 +158,7 @@ def _checkpoint(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint 
 def _measure_after(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoint | None) -> None:
     """Measure again the pass rate of every rung that was measured before the training."""
     measure_rungs(
-        solver_of(run, run.policy.snapshot(bf16=run.bf16)),
+        solver_of(run, current_model(run)),
         run.ladder,
         [rung.digest for rung in run.ladder.rungs.values() if rung.rollouts],
         rollouts=job.ladder_settings.rollouts,

@@ -176,9 +176,34 @@ def test_doctor_finds_a_missing_package(everlearn: Callable[..., Ended], monkeyp
     assert checks["packages"]["detail"] == "peft not installed; run `make install`"
 
 
+def test_doctor_of_a_gpu_worker_names_what_is_missing(everlearn: Callable[..., Ended]) -> None:
+    checks = {check["name"]: check for check in everlearn("doctor", "--gpu", "--json").facts}
+    assert not checks["GPU"]["ok"], "the tests run without a GPU"
+    assert re.search(
+        "is built without CUDA: install the build|finds no GPU: install NVIDIA's driver", checks["GPU"]["detail"]
+    )
+    assert checks["engine"]["detail"].startswith("local: the learner decodes")
+
+
+def test_doctor_names_who_decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = Installation(params=tmp_path / "params.yaml", home=tmp_path)
+
+    def engine(text: str) -> str:
+        (tmp_path / "params.yaml").write_text(f"rollouts: {{engine: vllm{text}}}")
+        return doctor.check_engine(place)
+
+    with pytest.raises(ServiceError, match=r"vLLM is not installed at .*: run `make vllm`"):
+        engine("")
+    assert engine(f", program: {sys.executable}") == f"vLLM of {sys.executable}, with 45% of the GPU's memory"
+    monkeypatch.setattr("everlearn.training.engines.vllm_server.is_healthy", lambda url: url == "http://gpu-1:8000")
+    with pytest.raises(ServiceError, match="vLLM does not answer at http://gpu-2:8000: start it"):
+        engine(", adapters: /a, servers: ['http://gpu-1:8000', 'http://gpu-2:8000']")
+    assert engine(", adapters: /a, servers: ['http://gpu-1:8000']") == "vLLM at http://gpu-1:8000"
+
+
 def test_doctor_ends_with_0_without_problems(everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "everlearn.cli.doctor.run_checks", lambda _: [DoctorCheck(name="disk", ok=True, detail="[1] GiB free")]
+        "everlearn.cli.doctor.run_checks", lambda _, **__: [DoctorCheck(name="disk", ok=True, detail="[1] GiB free")]
     )
     ended = everlearn("doctor")
     assert ended.code == 0

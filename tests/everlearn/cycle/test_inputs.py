@@ -52,7 +52,7 @@ def test_digests_of_release_0_1_0_stay(changes: dict[str, Any], digest: str) -> 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rollouts": {"replicas": ["http://127.0.0.1:8000"], "adapters": "/shared"}},
+        {"rollouts": {"engine": "vllm", "servers": ["http://127.0.0.1:8000"], "adapters": "/shared"}},
         {"rollouts": {"dtype": "float32"}},
         {"ingest": {"holdout_share": 0.3}},
         {"learn": {"kl": 0.1}},
@@ -67,7 +67,13 @@ def test_a_setting_that_changes_the_weights_changes_it(changes: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"gate": {"alpha": 0.01}}, {"verifiers": 3}, {"store": {"line": "other"}}, {"learn": {"checkpoint_minutes": 5}}],
+    [
+        {"gate": {"alpha": 0.01}},
+        {"verifiers": 3},
+        {"store": {"line": "other"}},
+        {"learn": {"checkpoint_minutes": 5}},
+        {"rollouts": {"gpu_share": 0.6}},
+    ],
     ids=str,
 )
 def test_other_settings_do_not_change_the_digest(changes: dict[str, Any]) -> None:

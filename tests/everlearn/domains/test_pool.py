@@ -42,7 +42,7 @@ class Traps:
 
     def verify(self, problem, answer, *, seed=0):
         if answer in ("hang", "sleep"):
-            os.write(1, f"{answer}\n".encode())  # one call: print's text and its newline may come apart
+            os.write(1, f"{answer}\\n".encode())  # one call: print's text and its newline may come apart
         if answer == "hang":
             while True:
                 pass

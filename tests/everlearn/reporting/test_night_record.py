@@ -21,6 +21,7 @@ from everlearn.reporting.night_record import (
     refused_proposals,
     rung_sizes,
     step_metrics,
+    steps_from_metrics,
     training_notes,
 )
 
@@ -62,6 +63,13 @@ def test_a_guard_that_stopped_the_training_is_noted() -> None:
 def test_step_times_become_metrics() -> None:
     steps = (StepTime(name="ladder", seconds=3.0, cpu_seconds=2.0),)
     assert step_metrics(iter(steps)) == {"cpu_seconds/ladder": 2.0, "seconds/ladder": 3.0}
+    assert steps_from_metrics(step_metrics(steps)) == steps
+
+
+def test_what_a_step_took_of_a_gpu_becomes_a_metric_and_comes_back() -> None:
+    step = StepTime(name="train", seconds=3.0, cpu_seconds=2.0, gpu_seconds=2.5, tokens=700, peak_bytes=1 << 30)
+    assert step_metrics([step])["gpu_seconds/train"] == 2.5
+    assert steps_from_metrics(step_metrics([step])) == (step,)
 
 
 def measured(*rulings: Ruling) -> tuple[Measurement, ...]:

@@ -92,7 +92,7 @@ FULL = replace(
     rates=(SizeRate(size=1, n=10, before=0.5, after=0.9), SizeRate(size=2, n=10, before=0.0, after=0.4)),
     steps=(
         StepTime(name="ingest", seconds=0.4, cpu_seconds=0.1),
-        StepTime(name="train", seconds=200, cpu_seconds=4000),
+        StepTime(name="train", seconds=200, cpu_seconds=4000, gpu_seconds=180, tokens=1_234_567, peak_bytes=3 << 30),
     ),
     ingest=IngestCounts(accepted=150, duplicates=3, held_out=30, quarantined={EVIL: 4}),
     notes=(f"a | note {EVIL}",),
@@ -324,3 +324,12 @@ def test_newly_solved_items_are_shown_with_their_proofs() -> None:
     assert page.count("canonical form <code>x^2</code>") == 1
     assert page.count("<b>proved</b>") == page.count("<b>not decided</b>") == 1
     assert 'id="solved"' not in render(BARE)
+
+
+def test_gpu_seconds_tokens_and_memory_are_shown_where_there_are_any() -> None:
+    full, bare = render(FULL), render(replace(FULL, steps=FULL.steps[:1]))
+    assert "<dt>GPU time</dt><dd>3 min 0 s</dd>" in full
+    assert "1,234,567" in full
+    assert "3.0 GiB" in full
+    assert "GPU" not in bare
+    assert "Tokens" not in bare

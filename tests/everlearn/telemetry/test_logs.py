@@ -6,7 +6,6 @@ import logging
 
 import pytest
 
-from everlearn import counters
 from everlearn.cli.output import log_to_stderr
 from everlearn.errors import SettingsError
 from everlearn.telemetry import logs
@@ -105,11 +104,3 @@ def test_command_logs_in_the_selected_format(
         logger.handlers, logger.propagate = before[0], before[2]
         logger.setLevel(before[1])
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
-
-
-def test_counters_only_increase() -> None:
-    before = counters.snapshot()
-    counters.increment("rollouts", by=8)
-    counters.increment("verdicts")
-    after = counters.snapshot()
-    assert {what: after[what] - before[what] for what in after} == {"rollouts": 8, "verdicts": 1}

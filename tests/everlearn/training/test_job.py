@@ -25,7 +25,7 @@ DOMAIN = load_domain("integration")
             "replay": (DOMAIN.problem("3*x"),),
             "forbidden": frozenset({"a", "b"}),
             "verifiers": 2,
-            "rollouts": RolloutSettings(replicas=("http://gpu-1:8000",), adapters=Path("shared")),
+            "rollouts": RolloutSettings(engine="vllm", servers=("http://gpu-1:8000",), adapters=Path("shared")),
         },
     ],
     ids=["defaults", "everything set"],

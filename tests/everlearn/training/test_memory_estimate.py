@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, Qwen2Config
 
 from everlearn.errors import ModelError
-from everlearn.settings import ComputeSettings, LearnSettings, Settings
+from everlearn.settings import ComputeSettings, LearnSettings, RolloutSettings, Settings
 from everlearn.training import memory_estimate
 from everlearn.training.memory_estimate import (
     GIB,
@@ -21,6 +21,7 @@ from everlearn.training.memory_estimate import (
     estimate,
     estimate_folder,
     require_memory,
+    reserved_for_vllm,
 )
 from everlearn.training.models.adapted_base import FastPolicy
 from everlearn.training.models.base_checks import check_base, read_config
@@ -137,3 +138,13 @@ def test_a_cuda_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", free_and_total)
     assert available_memory("cuda:1") == 7
+
+
+def test_memory_of_a_vllm_server_of_our_own_is_not_free(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, own = check_base(shipped), RolloutSettings(engine="vllm", dtype="float32", gpu_share=0.25)
+    elsewhere = RolloutSettings(engine="vllm", servers=("http://gpu-1:8000",), adapters=shipped)
+    assert reserved_for_vllm(weights, Settings(), device="cpu") == 0
+    assert reserved_for_vllm(weights, Settings(rollouts=elsewhere), device="cpu") == 0
+    assert reserved_for_vllm(weights, Settings(rollouts=own), device="cpu") == 4 * weights.parameters + GIB
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (7 * GIB, 16 * GIB))
+    assert reserved_for_vllm(weights, Settings(rollouts=own), device="cuda:0") == 4 * GIB

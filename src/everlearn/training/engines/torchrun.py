@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn import counters
 from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, load_ladder, point_of
 from everlearn.settings import RolloutSettings
@@ -60,6 +61,10 @@ def run_processes(
             f"training by {count} processes failed (exit {process.returncode}): see standard error for the reason; "
             "the same call goes on from the newest checkpoint"
         )
+    for usage in result["usage"]:
+        counters.note_gpu_memory(usage.pop("peak"))
+        for name, count in usage.items():
+            counters.increment(name, by=count)
     return Trained(
         adapter=Path(result["adapter"]),
         ladder=load_ladder(folder / "after.jsonl"),

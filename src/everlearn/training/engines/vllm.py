@@ -15,13 +15,14 @@ in the log, and is not used again; its requests go to the others. The servers re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
 import random
 import shutil
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
@@ -71,6 +72,7 @@ class Replicas:
         folder: Path,
         timeout_s: float = 600.0,
         dtype: str = "float32",
+        can_sleep: bool = False,
     ) -> None:
         wrong = [url for url in urls if not url.startswith(("http://", "https://"))]
         if wrong or not urls:
@@ -84,6 +86,7 @@ class Replicas:
         self._tolerance = TOLERANCE[dtype]
         self._model, self._path = "", self._folder
         self._before: Model | None = None
+        self._can_sleep, self._is_asleep = can_sleep, False
 
     @property
     def alive(self) -> list[str]:
@@ -99,6 +102,7 @@ class Replicas:
         Raises:
             ServiceError: all replicas failed.
         """
+        self._wake_up()
         path = policy.save(self._folder / version)
         digest = hashlib.sha256((path / WEIGHTS).read_bytes() + (path / CONFIG).read_bytes()).hexdigest()
         model, before = f"{version}-{digest[:12]}", self._model
@@ -118,6 +122,27 @@ class Replicas:
         if self._path not in {self._folder, path}:
             shutil.rmtree(self._path, ignore_errors=True)
         self._model, self._path, self._before = model, path, ours
+
+    def sleep(self) -> None:
+        """Let the servers give the memory of their device back until the next load, where they can."""
+        if self._can_sleep and not self._is_asleep:
+            self._post_to_all("/sleep?level=1", {})
+            self._is_asleep = True
+
+    def _wake_up(self) -> None:
+        if self._is_asleep:
+            self._post_to_all("/wake_up", {})
+            self._is_asleep = False
+
+    def unload(self) -> None:
+        """Unload the newest adapter and remove its file; servers that are gone do not matter any more."""
+        if not self._model:
+            return
+        with contextlib.suppress(ServiceError):
+            self._wake_up()
+            self._post_to_all("/v1/unload_lora_adapter", {"lora_name": self._model})
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._model, self._path, self._before = "", self._folder, None
 
     def complete(
         self,
@@ -198,6 +223,12 @@ class Replicas:
                 attempts.start_soon(attempt, client, url)
         if not self._alive:
             raise ServiceError("no vLLM server is left: see in the log why each was dropped, fix them and start again")
+
+    def _post_to_all(self, path: str, body: dict[str, Any]) -> None:
+        async def request(client: httpx.AsyncClient, url: str) -> None:
+            await post(client, f"{url}{path}", body)
+
+        anyio.run(self._on_all, request)
 
     def _drop(self, url: str, error: Exception) -> None:
         self._alive.remove(url)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn import counters
 from everlearn.domains.contract import load_domain
 from everlearn.errors import CycleBusyError, EverlearnError
 from everlearn.ladder.tree import CurvePoint
@@ -44,7 +45,7 @@ def job(ladder: Ladder, tmp_path: Path) -> TrainingJob:
         ladder_settings=LadderSettings(),
         seed=1,
         threads=1,
-        rollouts=RolloutSettings(replicas=("http://gpu-1:8000",), adapters=tmp_path),
+        rollouts=RolloutSettings(engine="vllm", servers=("http://gpu-1:8000",), adapters=tmp_path),
     )
 
 
@@ -71,7 +72,9 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     job: TrainingJob, ladder: Ladder, launch: Path, tmp_path: Path
 ) -> None:
     result = {"adapter": "a", "rewarded": "r", "policy": "fast policy", "cpu_seconds": 3.0, "curve": [asdict(POINT)]}
-    messages = [{"point": asdict(POINT), "steps": 4}, {"checkpoint": "c"}, {"trained": result}]
+    usage = [{"tokens": 5, "rollouts": 2, "verdicts": 2, "gpu_milliseconds": 0, "peak": 0}] * 2
+    messages = [{"point": asdict(POINT), "steps": 4}, {"checkpoint": "c"}, {"trained": result | {"usage": usage}}]
+    before = counters.snapshot()
     launch.write_text(f"for line in {[json.dumps(message) for message in messages]!r}: print(line)")
     (job.workdir / "job").mkdir(parents=True)
     ladder.save(job.workdir / "job" / "after.jsonl")
@@ -81,7 +84,8 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     assert (trained.adapter, trained.rewarded, trained.cpu_seconds) == (Path("a"), Path("r"), 3.0)
     assert (trained.curve, trained.policy) == ((POINT,), "fast policy")
     assert trained.ladder == ladder
-    assert not load_job(job.workdir / "job" / "job.json").rollouts.replicas, "each process decodes by itself"
+    assert counters.snapshot()["tokens"] - before["tokens"] == 10, "what all processes sampled"
+    assert not load_job(job.workdir / "job" / "job.json").rollouts.servers, "each process decodes by itself"
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit(3)", ""], ids=["failed", "no result"])

@@ -243,3 +243,19 @@ def test_replicas_need_valid_address_dtype_and_adapter(tmp_path: Path) -> None:
         Replicas(["http://gpu-1:8000"], stops=[0], folder=tmp_path, dtype="int8")
     with pytest.raises(BadInputError, match="call load first"):
         Replicas(["http://gpu-1:8000"], stops=[0], folder=tmp_path).complete([[1]], group=1, seeds=None, limits=[1])
+
+
+def test_servers_that_share_a_card_sleep_until_the_next_load(
+    policy: Policy, fake: Callable[..., FakeVllm], replicas: Callable[..., Replicas]
+) -> None:
+    one = fake()
+    client = replicas(one, can_sleep=True)
+    client.load(policy, version="step-0")
+    client.sleep()
+    client.sleep()
+    client.load(policy, version="step-1")
+    client.unload()
+    client.unload()
+    spoken = [call.rpartition("-")[0] or call for call in one.calls]
+    assert spoken == ["load step-0", "/sleep?level=1", "/wake_up", "load step-1", "unload step-0", "unload step-1"]
+    assert not list(client._folder.iterdir()), "no adapter is left behind"

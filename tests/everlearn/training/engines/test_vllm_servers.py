@@ -10,7 +10,6 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,7 +83,7 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     base = folder / "smollm2"
-    subprocess.run([Path(str(PROGRAM)).parent / "python", "-c", CONVERT, base], env=environment(), check=True)
+    subprocess.run([PROGRAM.parent / "python", "-c", CONVERT, base], env=environment(), check=True)
     policy = load_policy(base, rank=8, alpha=16)
     environ = environment(VLLM_CPU_OMP_THREADS_BIND="nobind")
     with contextlib.ExitStack() as stack:

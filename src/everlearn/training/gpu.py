@@ -1,0 +1,55 @@
+"""The GPU of the learner: whether there is one, and what a block of code takes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from everlearn import counters
+from everlearn.errors import ModelError
+from everlearn.training.models.policy import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from everlearn.settings import ComputeSettings
+
+GIB = 1 << 30
+
+
+def describe_gpu(compute: ComputeSettings) -> str:
+    """Return name, memory and versions of the GPU that the settings choose.
+
+    Raises:
+        ModelError: PyTorch cannot use it, or the settings choose a CPU.
+    """
+    build = f"torch {torch.__version__}"
+    if torch.version.cuda is None:
+        raise ModelError(f"{build} is built without CUDA: install the build for CUDA (docs/operations.md)")
+    if not torch.cuda.is_available():
+        raise ModelError(
+            f"{build} finds no GPU: install NVIDIA's driver for CUDA {torch.version.cuda}, see `nvidia-smi`"
+        )
+    device = device_of(compute)
+    if device.type != "cuda":
+        raise ModelError("compute.device is cpu: set it to auto or cuda")
+    free, total = torch.cuda.mem_get_info(device)
+    name = torch.cuda.get_device_name(device)
+    return f"{name} as {device}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, {build}, CUDA {torch.version.cuda}"
+
+
+@contextlib.contextmanager
+def device_time(device: torch.device, *, cards: int = 1) -> Iterator[None]:
+    """Count the seconds for which the block holds the GPU, idle ones included, times `cards`; nothing on a CPU."""
+    if device.type != "cuda":
+        yield
+        return
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        counters.increment("gpu_milliseconds", by=round(1000 * cards * (time.monotonic() - started)))
+        counters.note_gpu_memory(torch.cuda.max_memory_allocated(device))

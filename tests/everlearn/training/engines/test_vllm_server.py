@@ -1,0 +1,189 @@
+"""A vLLM server that a worker starts beside itself: who decodes, how long it lives, and what is said where it cannot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from select import select
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from everlearn.domains.contract import load_domain
+from everlearn.errors import ModelError, ServiceError
+from everlearn.problem import Problem
+from everlearn.settings import FormatSettings, LadderSettings, LearnSettings, RolloutSettings
+from everlearn.training import rollouts
+from everlearn.training.engines import vllm_server
+from everlearn.training.engines.samplers import sampling
+from everlearn.training.engines.vllm_server import plan_server, running_server, stop_server
+from everlearn.training.evaluation import measure
+from everlearn.training.fresh_process import probe
+from everlearn.training.job import GrowthJob, TrainingJob
+from everlearn.training.ladder_growth import grow
+from everlearn.training.models.policy import load_policy
+from everlearn.training.trainer import train
+from tests.support.chat_models import write_model
+from tests.support.fake_vllm_program import ROOT, write_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
+DOMAIN = load_domain("arithmetic")
+PROBLEMS = tuple(Problem(id=text, domain="arithmetic", statement=text) for text in ("12 + 30", "7 + 85", "40 + 4"))
+FORM = FormatSettings(name="chat", max_tokens=4)
+OWNER = """
+import sys, time
+from pathlib import Path
+from everlearn.settings import RolloutSettings
+from everlearn.training.engines.vllm_server import plan_server, running_server
+settings = RolloutSettings(engine="vllm", dtype="float32", program=Path(sys.argv[2]))
+running_server(plan_server(Path(sys.argv[1]), settings=settings, device="cpu", rank=4, threads=1))
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("chat"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[RolloutSettings]:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    yield RolloutSettings(engine="vllm", dtype="float32", program=write_program(folder))
+    stop_server()
+
+
+def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
+    base: Path, settings: RolloutSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(rollouts, "decode", never)
+    growth = LadderSettings(rungs=4, depth=1, breadth=3, tries=1, rollouts=2)
+    ladder = grow(
+        GrowthJob(
+            base=base, adapter=None, roots=PROBLEMS, settings=growth, seed=1, threads=1, form=FORM, rollouts=settings
+        )
+    )
+    job = TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=ladder,
+        workdir=tmp_path / "work",
+        settings=LearnSettings(steps=2, prompts=2, group=2, rank=4, alpha=8, bf16=False),
+        ladder_settings=growth,
+        seed=1,
+        threads=1,
+        domain="arithmetic",
+        form=FORM,
+        rollouts=settings,
+    )
+    trained = train(job)
+    answers = measure(base, trained.adapter, PROBLEMS, seed=1, threads=1, form=FORM, rollouts=settings)
+    probes = probe(base, trained.adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1, form=FORM, rollouts=settings)
+
+    assert [point.stopped for point in trained.curve] == [None, None]
+    assert [answer.item for answer in answers] == [problem.id for problem in PROBLEMS]
+    assert len(probes) == len(PROBLEMS)
+    names = [name.rpartition("-")[0] for name in (settings.program.parent / "loads").read_text().split()]
+    assert {"parent", "step-0", "step-1", "measured", "probed"} <= set(names)
+    assert len(starts(settings)) == 1, "one server for all steps"
+
+
+@pytest.mark.parametrize("sent", ["SIGKILL to the owner", "SIGINT to all"])
+def test_the_server_ends_with_its_owner(base: Path, settings: RolloutSettings, tmp_path: Path, sent: str) -> None:
+    (settings.program.parent / "idle").touch()
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    environ = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, str(script), str(base), str(settings.program)]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        [processes] = starts(settings)
+        watched = list(map(os.pidfd_open, processes))
+        if sent == "SIGINT to all":
+            os.killpg(owner.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
+        else:
+            owner.send_signal(signal.SIGKILL)
+    for process in watched:
+        assert select([process], [], [], 60)[0], "the server, or what it started, is still there"
+        os.close(process)
+
+
+def test_a_server_that_died_is_replaced_and_its_log_is_kept(
+    base: Path, settings: RolloutSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    (settings.program.parent / "idle").touch()
+    caplog.set_level("INFO", logger="everlearn.learn")
+    plan = plan_server(base, settings=settings, device=CPU, rank=4, threads=1)
+    first = running_server(plan)
+    assert running_server(plan) is first
+    [(server, _)] = starts(settings)
+    os.kill(server, signal.SIGKILL)
+    first._process.wait()
+    second = running_server(plan)
+    assert second is not first
+    assert second.is_alive
+    logs = [Path(record.args[2]) for record in caplog.records if record.msg.startswith("starting vLLM")]  # type: ignore[index,arg-type]
+    stop_server()
+    assert [log.exists() for log in logs] == [True, False]
+    logs[0].unlink()
+
+
+def test_a_server_that_does_not_start_says_why(base: Path, settings: RolloutSettings) -> None:
+    (settings.program.parent / "broken").touch()
+    plan = plan_server(base, settings=settings, device=CPU, rank=4, threads=1)
+    with pytest.raises(ServiceError, match=r"did not start; its log ends:\nno room for the keys and values"):
+        running_server(plan)
+
+
+def test_what_vllm_cannot_serve_is_said_before_anything_starts(
+    base: Path, tiny: Path, settings: RolloutSettings, tmp_path: Path
+) -> None:
+    missing = settings.model_copy(update={"program": tmp_path / "nowhere"})
+    with pytest.raises(ModelError, match=r"no program .*nowhere: run `make vllm`"):
+        plan_server(base, settings=missing, device=CPU, rank=4, threads=1)
+    with pytest.raises(ModelError, match=r"up to rank 512, not 1024: lower learn\.rank"):
+        plan_server(base, settings=settings, device=CPU, rank=1024, threads=1)
+    marked = load_policy(tiny)
+    with (
+        pytest.raises(ModelError, match=r"index markers: set rollouts\.engine: local"),
+        sampling(settings, base=tiny, policy=marked, threads=1),
+    ):
+        pass
+    assert not (settings.program.parent / "pids").exists()
+
+
+def test_on_a_gpu_it_shares_the_card_and_gets_no_keys(
+    base: Path, settings: RolloutSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    plan = plan_server(base, settings=settings, device=CUDA, rank=9, threads=2)
+    command, environ = plan.command(8000), plan.environment()
+    assert plan.can_sleep
+    assert command[command.index("--max-lora-rank") + 1] == "16"
+    assert command[command.index("--gpu-memory-utilization") + 1] == "0.45"
+    assert "--enable-sleep-mode" in command
+    assert "AWS_SECRET_ACCESS_KEY" not in environ
+    assert environ["CUDA_VISIBLE_DEVICES"] == "6"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert plan.environment()["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "--enable-sleep-mode" not in plan_server(base, settings=settings, device=CPU, rank=4, threads=1).command(1)
+    assert tuple(sorted(vllm_server.RANKS)) == vllm_server.RANKS
+
+
+def starts(settings: RolloutSettings) -> list[list[int]]:
+    """Return the processes of each start: the server, and what it started."""
+    return [list(map(int, line.split())) for line in (settings.program.parent / "pids").read_text().splitlines()]

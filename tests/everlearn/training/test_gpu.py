@@ -1,0 +1,48 @@
+"""The GPU of the learner, told by what torch says of one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from everlearn import counters
+from everlearn.errors import ModelError
+from everlearn.settings import ComputeSettings
+from everlearn.training.gpu import describe_gpu, device_time
+
+
+def test_a_block_on_a_gpu_counts_its_seconds_for_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 5)
+    monkeypatch.setattr(counters, "_GPU_PEAK", [0])
+    monkeypatch.setattr("time.monotonic", iter([10.0, 12.5]).__next__)
+    before = counters.snapshot()["gpu_milliseconds"]
+    with device_time(torch.device("cuda"), cards=2):
+        pass
+    assert counters.snapshot()["gpu_milliseconds"] - before == 5000
+    assert counters.gpu_peak() == 5
+
+
+def test_a_block_on_a_cpu_counts_none() -> None:
+    before = counters.snapshot()
+    with device_time(torch.device("cpu")):
+        pass
+    assert counters.snapshot() == before
+
+
+def test_a_gpu_is_described_or_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(ModelError, match="is built without CUDA: install the build for CUDA"):
+        describe_gpu(ComputeSettings())
+    monkeypatch.setattr(torch.version, "cuda", "12.9")
+    with pytest.raises(ModelError, match=r"finds no GPU: install NVIDIA's driver for CUDA 12\.9"):
+        describe_gpu(ComputeSettings())
+    for name, value in {
+        "is_available": True,
+        "device_count": 1,
+        "mem_get_info": (60 << 30, 80 << 30),
+        "get_device_name": "NVIDIA H100",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert describe_gpu(ComputeSettings()).startswith("NVIDIA H100 as cuda:0, 60.0 of 80.0 GiB free, torch ")
+    with pytest.raises(ModelError, match=r"compute\.device is cpu: set it to auto or cuda"):
+        describe_gpu(ComputeSettings(device="cpu"))
