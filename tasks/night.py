@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import task
@@ -41,7 +42,7 @@ def step_task(function: Callable[P, R]) -> Task[P, R]:
     return task(cache_policy=NO_CACHE, persist_result=False, retries=0)(function)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Night:
     """One open cycle, passed from step to step: frozen settings and inputs, and the fencing token of its writes."""
 
@@ -56,7 +57,7 @@ class Night:
         """Name of the line."""
         return self.settings.store.line
 
-    @property
+    @functools.cached_property
     def store(self) -> Store:
         """The bucket, with retries while the server is down for minutes."""
         return open_retrying_store(self.settings.store)
@@ -100,16 +101,24 @@ def timed_step(night: Night, name: str) -> Iterator[Workspace]:
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):
-        spent = StepTime(name=name, seconds=time.monotonic() - wall, cpu_seconds=counters.cpu_seconds() - cpu)
         counts = {counter: number - before[counter] for counter, number in counters.snapshot().items()}
-        work.put(f"time/{name}", json.dumps(asdict(spent) | counts | {"ended": time.time()}).encode())
+        spent = StepTime(
+            name=name,
+            seconds=time.monotonic() - wall,
+            cpu_seconds=counters.cpu_seconds() - cpu,
+            gpu_seconds=counts["gpu_milliseconds"] / 1000,
+            tokens=counts["tokens"],
+            peak_bytes=counters.peak_memory(),
+        )
+        work.put(f"time/{name}", json.dumps(counts | asdict(spent) | {"ended": time.time()}).encode())
 
 
 def times_of(work: Workspace) -> tuple[StepTime, ...]:
     """Return the duration of each finished step, in the order in which the steps ended."""
     rows = [json.loads(work.get(name)) for name in work.names() if name.startswith("time/")]
     rows.sort(key=lambda row: float(row["ended"]))
-    return tuple(StepTime(name=row["name"], seconds=row["seconds"], cpu_seconds=row["cpu_seconds"]) for row in rows)
+    names = [field.name for field in fields(StepTime)]
+    return tuple(StepTime(**{name: row[name] for name in names if name in row}) for row in rows)
 
 
 def as_json(value: Any) -> bytes:

@@ -20,6 +20,8 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,  # noqa: A004 - no request was sent; Python's own is an OSError
 )
+from botocore.loaders import create_loader
+from botocore.session import get_session
 
 from everlearn.errors import ConflictError, NotFoundError, StoreDownError
 from everlearn.storage import conformance
@@ -42,6 +44,18 @@ CHUNK_BYTES = 1024**2
 WEEK_S = 7 * 24 * 3600
 
 
+_API_MODELS = create_loader()
+"""Descriptions of the services: parsed once a process, where botocore would parse them again for each session (0.1 s)."""
+
+
+def _session(keys: tuple[str, str] | None) -> Session:
+    core = get_session()
+    core.register_component("data_loader", _API_MODELS)
+    session = Session(*(keys or ()), botocore_session=core)
+    _API_MODELS.search_paths[:] = dict.fromkeys(_API_MODELS.search_paths)  # each session appends its own folder
+    return session
+
+
 class S3Store:
     """One bucket. Credentials come from boto3's own chain unless `keys` (access key ID, secret) are given."""
 
@@ -59,7 +73,7 @@ class S3Store:
         self._region = region
         self._timeout_s = timeout_s
         with self._translated(""):
-            self._session = Session(*(keys or ()))
+            self._session = _session(keys)
             self._no_retry_client, self._client = self._create_client(1), self._create_client(4)
 
     def _create_client(self, attempts: int, **s3: Any) -> Any:
