@@ -93,10 +93,6 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path
         (b"learn: {importance: sequence}", "it needs loss: grpo"),
         (b"rollouts: {engine: vllm, servers: ['http://one']}", "set adapters"),
         (b"rollouts: {servers: ['http://one'], adapters: /a}", "set engine: vllm"),
-        (
-            b"rollouts: {engine: vllm, servers: ['http://one'], adapters: /a}\nlearn: {processes: 2}",
-            "sampled by vLLM or by learn.processes",
-        ),
         (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
         (b"a: [", "is not readable as YAML"),
         (b"\xff\xfe\x00", "is not readable as YAML"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr
 
 from everlearn.errors import SettingsError
 from everlearn.settings.sections import (
@@ -103,9 +103,3 @@ class Settings(Section):
         given = self.rollouts
         adapters = None if given.adapters is None else self.resolve(given.adapters)
         return given.model_copy(update={"adapters": adapters, "program": self.resolve(given.program)})
-
-    @model_validator(mode="after")
-    def _has_one_rollout_backend(self) -> Self:
-        if self.rollouts.engine == "vllm" and self.learn.processes > 1:
-            raise ValueError("answers are sampled by vLLM or by learn.processes: set one of them, not both")
-        return self

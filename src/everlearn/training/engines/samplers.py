@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everlearn.errors import ModelError
 from everlearn.training.engines.vllm import Replicas
-from everlearn.training.engines.vllm_server import plan_server, running_server
+from everlearn.training.engines.vllm_server import plan_servers, running_servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
     from everlearn.settings import RolloutSettings
     from everlearn.training.models.policy import Policy
@@ -22,28 +23,44 @@ if TYPE_CHECKING:
 def sampling(settings: RolloutSettings, *, base: Path, policy: Policy, threads: int) -> Iterator[Replicas | None]:
     """Yield the sampler of every answer inside the block, or None for the local one; it has no adapter yet.
 
-    A vLLM server of our own is started where none runs, and is kept for the next block.
-
     Raises:
         ModelError: vLLM is not installed, or cannot serve this model.
-        ServiceError: the server does not start.
+        ServiceError: its server does not start.
     """
     if settings.engine == "local":
         yield None
         return
-    with contextlib.ExitStack() as stack:
-        folder, servers, can_sleep = settings.adapters, settings.servers, False
-        if not servers:
-            if policy.is_marked:
-                raise ModelError(
-                    f"vLLM does not know the architecture of {base}, with positions by index markers: set rollouts.engine: local"
-                )
-            device = policy.base_model.device
-            server = running_server(
-                plan_server(base, settings=settings, device=device, rank=policy.rank, threads=threads)
-            )
-            folder, servers, can_sleep = None, (server.url,), server.plan.can_sleep
-        folder = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        replicas = Replicas(servers, stops=policy.stops, folder=folder, dtype=settings.dtype, can_sleep=can_sleep)
-        stack.callback(replicas.unload)
-        yield replicas
+    with serving(settings, base=base, device=policy.base_model.device, rank=policy.rank, threads=threads) as (
+        served,
+        can_sleep,
+    ):
+        assert served.adapters is not None  # noqa: S101 (the settings demand it where there are servers)
+        replicas = Replicas(
+            served.servers, stops=policy.stops, folder=served.adapters, dtype=served.dtype, can_sleep=can_sleep
+        )
+        try:
+            yield replicas
+        finally:
+            replicas.unload()
+
+
+@contextlib.contextmanager
+def serving(
+    settings: RolloutSettings, *, base: Path, device: torch.device, rank: int, threads: int, learners: int = 1
+) -> Iterator[tuple[RolloutSettings, bool]]:
+    """Yield the settings with the addresses of servers, and whether these share a GPU with the learner.
+
+    Without addresses in the settings servers of our own are started, or those of the block before used again.
+
+    Raises:
+        ModelError: vLLM is not installed, or cannot serve this model beside so many learners.
+        ServiceError: a server does not start.
+    """
+    if settings.engine == "local" or settings.servers:
+        yield settings, False
+        return
+    plans = plan_servers(base, settings=settings, device=device, rank=rank, threads=threads, learners=learners)
+    urls = tuple(server.url for server in running_servers(plans))
+    with tempfile.TemporaryDirectory() as folder:
+        own = settings.model_copy(update={"servers": urls, "adapters": Path(folder)})
+        yield own, plans[0].can_sleep

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from everlearn import counters
 from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, load_ladder, point_of
-from everlearn.settings import RolloutSettings
+from everlearn.training.engines.samplers import serving
 from everlearn.training.job import Trained
+from everlearn.training.models.adapter import load_adapter
+from everlearn.training.models.policy import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,15 +37,45 @@ def run_processes(
 ) -> Trained:
     """Run the job by `settings.processes` processes and pass on their progress, as `trainer.train` does.
 
-    Each process decodes by itself: vLLM servers take adapters from one trainer only, so `rollouts` is not passed on.
+    vLLM servers of our own are started here, on GPUs that no process trains on.
 
     Raises:
+        ModelError: vLLM is not installed, cannot serve this model, or finds no GPU.
         EverlearnError: a process failed; its message is on standard error.
     """
     folder, count = job.workdir / "job", job.settings.processes
-    path = replace(job, rollouts=RolloutSettings()).save(folder / "job.json")
+    rank = job.settings.rank if job.adapter is None else load_adapter(job.adapter)[0].r
+    device = device_of(job.compute)
+    with serving(job.rollouts, base=job.base, device=device, rank=rank, threads=job.threads, learners=count) as (
+        rollouts,
+        _,
+    ):
+        path = replace(job, rollouts=rollouts).save(folder / "job.json")
+        result = _messages(path, processes=count, on_step=on_step, on_checkpoint=on_checkpoint)
+    for usage in result["usage"]:
+        counters.note_gpu_memory(usage.pop("peak"))
+        for name, count in usage.items():
+            counters.increment(name, by=count)
+    return Trained(
+        adapter=Path(result["adapter"]),
+        ladder=load_ladder(folder / "after.jsonl"),
+        curve=tuple(map(point_of, result["curve"])),
+        rewarded=Path(result["rewarded"]),
+        cpu_seconds=result["cpu_seconds"],
+        policy=result["policy"],
+    )
+
+
+def _messages(
+    path: Path,
+    *,
+    processes: int,
+    on_step: Callable[[CurvePoint, int], None] | None,
+    on_checkpoint: Callable[[Path], None] | None,
+) -> dict[str, Any]:
+    """Run the saved job, pass on the progress of its first process, and return that one's result."""
     result: dict[str, Any] | None = None
-    with subprocess.Popen(_command(path, processes=count), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(_command(path, processes=processes), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
         try:
             for line in process.stdout:
@@ -58,21 +90,10 @@ def run_processes(
             raise
     if process.returncode or result is None:
         raise EverlearnError(
-            f"training by {count} processes failed (exit {process.returncode}): see standard error for the reason; "
+            f"training by {processes} processes failed (exit {process.returncode}): see standard error for the reason; "
             "the same call goes on from the newest checkpoint"
         )
-    for usage in result["usage"]:
-        counters.note_gpu_memory(usage.pop("peak"))
-        for name, count in usage.items():
-            counters.increment(name, by=count)
-    return Trained(
-        adapter=Path(result["adapter"]),
-        ladder=load_ladder(folder / "after.jsonl"),
-        curve=tuple(map(point_of, result["curve"])),
-        rewarded=Path(result["rewarded"]),
-        cpu_seconds=result["cpu_seconds"],
-        policy=result["policy"],
-    )
+    return result
 
 
 def _command(path: Path, *, processes: int) -> list[str]:

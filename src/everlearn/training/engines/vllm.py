@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
+from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import Completion
 from everlearn.training.engines.sampled_weights import other_weights
 from everlearn.training.engines.vllm_api import (
@@ -96,17 +97,28 @@ class Replicas:
     def load(self, policy: Policy, *, version: str) -> None:
         """Load the adapter into every replica, check that it answers with it, and unload the one before.
 
-        The servers know it as `version` and the beginning of its digest: vLLM caches the keys and values of prefixes by
+        Of several processes that train together the first one does it for all. The servers know it as `version` and the beginning of its digest: vLLM caches the keys and values of prefixes by
         that name, which therefore must never mean other weights.
 
         Raises:
             ServiceError: all replicas failed.
         """
-        self._wake_up()
-        path = policy.save(self._folder / version)
+        if collectives.rank() == 0:
+            self._wake_up()
+            policy.save(self._folder / version)
+        collectives.wait_for_all()
+        path = self._folder / version
         digest = hashlib.sha256((path / WEIGHTS).read_bytes() + (path / CONFIG).read_bytes()).hexdigest()
-        model, before = f"{version}-{digest[:12]}", self._model
-        ours, probes = policy.snapshot(), _probes(policy)
+        model = f"{version}-{digest[:12]}"
+        ours = policy.snapshot()
+        if collectives.rank() == 0:
+            self._replace(policy, path=path, model=model, ours=ours)
+        collectives.wait_for_all()
+        self._model, self._path, self._before = model, path, ours
+
+    def _replace(self, policy: Policy, *, path: Path, model: str, ours: Model) -> None:
+        """Load the adapter under the name `model`, check the answers with it, and unload and remove the one before."""
+        before, probes = self._model, _probes(policy)
         others = {BARE: policy.base_model} | ({f"the adapter {before}": self._before} if self._before else {})
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
@@ -121,11 +133,10 @@ class Replicas:
         anyio.run(self._on_all, replace_adapter)
         if self._path not in {self._folder, path}:
             shutil.rmtree(self._path, ignore_errors=True)
-        self._model, self._path, self._before = model, path, ours
 
     def sleep(self) -> None:
         """Let the servers give the memory of their device back until the next load, where they can."""
-        if self._can_sleep and not self._is_asleep:
+        if self._can_sleep and not self._is_asleep:  # a shared GPU has one learner
             self._post_to_all("/sleep?level=1", {})
             self._is_asleep = True
 
@@ -136,7 +147,8 @@ class Replicas:
 
     def unload(self) -> None:
         """Unload the newest adapter and remove its file; servers that are gone do not matter any more."""
-        if not self._model:
+        collectives.wait_for_all()
+        if not self._model or collectives.rank():
             return
         with contextlib.suppress(ServiceError):
             self._wake_up()

@@ -1,7 +1,8 @@
-"""A vLLM server of this machine, which this process starts, keeps for all steps of a night, and takes with it when it ends.
+"""vLLM servers of this machine, which this process starts, keeps for all steps of a night, and takes with it when it ends.
 
-vLLM has a virtual environment of its own (`make vllm`), since its pins exclude ours. On a GPU it shares the card with the
-learner: it takes `rollouts.gpu_share` of its memory, and sleeps while an adapter is updated.
+vLLM has a virtual environment of its own (`make vllm`), since its pins exclude ours. There is one server on each GPU that
+no learner has. Where none is left, it shares the learner's: it takes `rollouts.gpu_share` of its memory, and sleeps while
+an adapter is updated.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import torch
 
 from everlearn.errors import ModelError, ServiceError
 from everlearn.training.memory_estimate import GIB, VLLM_CPU_CACHE
+from everlearn.training.models.base_checks import read_config
+from everlearn.training.models.formats.format_choice import MARKED_ARCHITECTURE
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
 
     from everlearn.settings import RolloutSettings
 
 LOG = logging.getLogger("everlearn.learn")
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The largest ranks of adapters that vLLM can be started with."""
+ALONE = 0.9
+"""Share of a GPU's memory of a server that has it for itself."""
 START_S = 600.0
 """Seconds that a start may take: large models are read and compiled."""
 POLL_S = 0.5
@@ -47,10 +53,14 @@ ENVIRON = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlan:
-    """What a server serves, and how: the model's folder, a device, vLLM's program, and the largest rank of an adapter."""
+    """What a server serves, and how: the model's folder, a device, vLLM's program, and the largest rank of an adapter.
+
+    `gpu_share` is the part of a GPU's memory that it takes; with `is_shared`, a learner has the rest.
+    """
 
     base: Path
     device: str
+    is_shared: bool
     program: Path
     dtype: str
     rank: int
@@ -59,8 +69,8 @@ class ServerPlan:
 
     @property
     def can_sleep(self) -> bool:
-        """Whether the server can give the memory of its device back for a while."""
-        return self.device.startswith("cuda")
+        """Whether the server gives the memory of its device back while the learner there needs it."""
+        return self.is_shared and self.device.startswith("cuda")
 
     def fits(self, other: ServerPlan) -> bool:
         """Whether a server of this plan does for the other one, too."""
@@ -68,9 +78,11 @@ class ServerPlan:
 
     def command(self, port: int) -> list[str]:
         """Return the command line of the server."""
-        sharing = ["--gpu-memory-utilization", f"{self.gpu_share:g}", "--enable-sleep-mode"]
-        # A prompt in two chunks makes vLLM rewind its generator, which those of a CPU cannot.
-        placed = sharing if self.can_sleep else ["--enforce-eager", "--no-enable-chunked-prefill"]
+        placed = ["--gpu-memory-utilization", f"{self.gpu_share:g}"]
+        if self.device == "cpu":  # a prompt in two chunks makes vLLM rewind its generator, which those of a CPU cannot
+            placed = ["--enforce-eager", "--no-enable-chunked-prefill"]
+        elif self.can_sleep:
+            placed += ["--enable-sleep-mode"]
         lora = ["--enable-lora", "--max-lora-rank", str(self.rank), "--logprobs-mode", "processed_logprobs"]
         lora += ["--max-model-len", "auto"]  # what fits into memory
         address = ["--host", "127.0.0.1", "--port", str(port)]
@@ -88,29 +100,56 @@ class ServerPlan:
         return {"VLLM_CPU_KVCACHE_SPACE": str(VLLM_CPU_CACHE // GIB)} | ours | own
 
 
-def plan_server(base: Path, *, settings: RolloutSettings, device: torch.device, rank: int, threads: int) -> ServerPlan:
-    """Return the plan of a server for adapters of that rank.
+def plan_servers(
+    base: Path, *, settings: RolloutSettings, device: torch.device, rank: int, threads: int, learners: int = 1
+) -> list[ServerPlan]:
+    """Return the plans of servers for adapters of that rank, beside `learners` processes, the first of them on `device`.
 
     Raises:
-        ModelError: vLLM is not installed, or serves no adapters of this rank.
+        ModelError: vLLM is not installed, cannot serve this model or adapters of this rank, or finds no GPU.
     """
     if not os.access(settings.program, os.X_OK):
         raise ModelError(
             f"rollouts.engine is vllm, but there is no program {settings.program}: run `make vllm`, set rollouts.program to the "
             "vllm of another environment, or rollouts.servers to servers that run elsewhere"
         )
+    if read_config(base).get("model_type") == MARKED_ARCHITECTURE:
+        raise ModelError(
+            f"vLLM does not know the architecture of {base}, with positions by index markers: set rollouts.engine: local"
+        )
     fitting = [each for each in RANKS if each >= rank]
     if not fitting:
         raise ModelError(f"vLLM serves adapters up to rank {RANKS[-1]}, not {rank}: lower learn.rank")
-    return ServerPlan(
-        base=base.resolve(),
-        device=str(device),
-        program=settings.program,
-        dtype=settings.dtype,
-        rank=fitting[0],
-        gpu_share=settings.gpu_share,
-        threads=threads,
-    )
+    spare = spare_gpus(device, learners=learners)
+    return [
+        ServerPlan(
+            base=base.resolve(),
+            device=each,
+            is_shared=not spare,
+            program=settings.program,
+            dtype=settings.dtype,
+            rank=fitting[0],
+            gpu_share=ALONE if spare else settings.gpu_share,
+            threads=threads,
+        )
+        for each in spare or [str(device)]
+    ]
+
+
+def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
+    """Return the GPUs of this process that no learner has; none where the only learner has the only one, or on a CPU.
+
+    Raises:
+        ModelError: several learners have all GPUs.
+    """
+    if device.type != "cuda":
+        return []
+    first = device.index or 0
+    taken = {(first + number) % torch.cuda.device_count() for number in range(learners)}
+    spare = [f"cuda:{number}" for number in range(torch.cuda.device_count()) if number not in taken]
+    if learners > 1 and not spare:
+        raise ModelError(f"{learners} processes train on all GPUs, none is left for vLLM: lower learn.processes")
+    return spare
 
 
 class OwnServer:
@@ -135,6 +174,10 @@ class OwnServer:
         """Whether it runs and its engine answers."""
         return self._process.poll() is None and is_healthy(self.url)
 
+    def serves(self, plan: ServerPlan) -> bool:
+        """Whether it runs and does what the plan wants."""
+        return self.plan.fits(plan) and self.is_alive
+
     def wait_until_ready(self) -> None:
         """Wait until it answers. Raises ServiceError if it ends before, or takes more than `START_S`."""
         started = time.monotonic()
@@ -156,33 +199,32 @@ class OwnServer:
             Path(self._log.name).unlink()
 
 
-_RUNNING: dict[str, OwnServer] = {}
-"""The server of this process, if it has started one."""
+_RUNNING: list[OwnServer] = []
+"""The servers that this process has started."""
 
 
-def running_server(plan: ServerPlan) -> OwnServer:
-    """Return this process's server, started where there is none that fits or it is gone.
+def running_servers(plans: Sequence[ServerPlan]) -> list[OwnServer]:
+    """Return this process's servers, started where there are none that fit or one is gone.
 
     Raises:
-        ServiceError: it does not start; its log says why.
+        ServiceError: one does not start; its log says why.
     """
-    kept = _RUNNING.get("server")
-    if kept is not None and kept.plan.fits(plan) and kept.is_alive:
-        return kept
-    stop_server()
-    server = _RUNNING["server"] = OwnServer(plan)
-    server.wait_until_ready()
-    return server
+    fit = len(plans) == len(_RUNNING) and all(map(OwnServer.serves, _RUNNING, plans))
+    if not fit:
+        stop_servers()
+        _RUNNING.extend(map(OwnServer, plans))
+        for server in _RUNNING:
+            server.wait_until_ready()
+    return list(_RUNNING)
 
 
-def stop_server() -> None:
-    """Stop this process's server, if it has one."""
-    kept = _RUNNING.pop("server", None)
-    if kept is not None:
-        kept.stop()
+def stop_servers() -> None:
+    """Stop this process's servers, if it has any."""
+    while _RUNNING:
+        _RUNNING.pop().stop()
 
 
-atexit.register(stop_server)
+atexit.register(stop_servers)
 
 
 def is_healthy(url: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torch import distributed
 from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, Ladder
-from everlearn.settings import LadderSettings, LearnSettings
+from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings
 from everlearn.training.engines import collectives
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
@@ -46,10 +46,10 @@ def job_of(base: Path, ladder: Ladder, workdir: Path, *, settings: LearnSettings
     )
 
 
-def gradient(base: Path) -> torch.Tensor:
+def gradient(base: Path, *, policy_name: Literal["fast", "hub"]) -> torch.Tensor:
     """Return the adapter's gradient in the first step on fixed groups."""
     torch.set_num_threads(1)
-    policy = load_policy(base, rank=4, alpha=8, seed=3)
+    policy = load_policy(base, rank=4, alpha=8, seed=3, compute=ComputeSettings(policy=policy_name))
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for _, b in policy.lora.values():
@@ -69,9 +69,10 @@ def gradient(base: Path) -> torch.Tensor:
     return recorded[0]
 
 
-def test_two_processes_have_the_gradient_of_one(shipped: Path, tmp_path: Path) -> None:
-    alone = gradient(shipped)
-    for together in in_each_process(lambda: gradient(shipped).tolist(), tmp_path):
+@pytest.mark.parametrize("name", ["fast", "hub"])
+def test_two_processes_have_the_gradient_of_one(shipped: Path, tmp_path: Path, name: Literal["fast", "hub"]) -> None:
+    alone = gradient(shipped, policy_name=name)
+    for together in in_each_process(lambda: gradient(shipped, policy_name=name).tolist(), tmp_path):
         assert float((torch.tensor(together) - alone).norm() / alone.norm()) <= 1e-6
 
 

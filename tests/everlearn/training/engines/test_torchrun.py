@@ -85,7 +85,7 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     assert (trained.curve, trained.policy) == ((POINT,), "fast policy")
     assert trained.ladder == ladder
     assert counters.snapshot()["tokens"] - before["tokens"] == 10, "what all processes sampled"
-    assert not load_job(job.workdir / "job" / "job.json").rollouts.servers, "each process decodes by itself"
+    assert load_job(job.workdir / "job" / "job.json").rollouts == job.rollouts, "each process asks the servers"
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit(3)", ""], ids=["failed", "no result"])

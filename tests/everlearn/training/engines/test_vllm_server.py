@@ -18,14 +18,11 @@ from everlearn.errors import ModelError, ServiceError
 from everlearn.problem import Problem
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings, RolloutSettings
 from everlearn.training import rollouts
-from everlearn.training.engines import vllm_server
-from everlearn.training.engines.samplers import sampling
-from everlearn.training.engines.vllm_server import plan_server, running_server, stop_server
+from everlearn.training.engines.vllm_server import ServerPlan, plan_servers, running_servers, spare_gpus, stop_servers
 from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import probe
 from everlearn.training.job import GrowthJob, TrainingJob
-from everlearn.training.ladder_growth import grow
-from everlearn.training.models.policy import load_policy
+from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.trainer import train
 from tests.support.chat_models import write_model
 from tests.support.fake_vllm_program import ROOT, write_program
@@ -33,17 +30,18 @@ from tests.support.fake_vllm_program import ROOT, write_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
+CPU = torch.device("cpu")
 DOMAIN = load_domain("arithmetic")
 PROBLEMS = tuple(Problem(id=text, domain="arithmetic", statement=text) for text in ("12 + 30", "7 + 85", "40 + 4"))
 FORM = FormatSettings(name="chat", max_tokens=4)
 OWNER = """
 import sys, time
 from pathlib import Path
+import torch
 from everlearn.settings import RolloutSettings
-from everlearn.training.engines.vllm_server import plan_server, running_server
+from everlearn.training.engines.vllm_server import plan_servers, running_servers
 settings = RolloutSettings(engine="vllm", dtype="float32", program=Path(sys.argv[2]))
-running_server(plan_server(Path(sys.argv[1]), settings=settings, device="cpu", rank=4, threads=1))
+running_servers(plan_servers(Path(sys.argv[1]), settings=settings, device=torch.device("cpu"), rank=4, threads=1))
 print("ready", flush=True)
 time.sleep(1000)
 """
@@ -59,7 +57,7 @@ def settings(tmp_path: Path) -> Iterator[RolloutSettings]:
     folder = tmp_path / "bin"
     folder.mkdir()
     yield RolloutSettings(engine="vllm", dtype="float32", program=write_program(folder))
-    stop_server()
+    stop_servers()
 
 
 def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
@@ -126,62 +124,109 @@ def test_a_server_that_died_is_replaced_and_its_log_is_kept(
 ) -> None:
     (settings.program.parent / "idle").touch()
     caplog.set_level("INFO", logger="everlearn.learn")
-    plan = plan_server(base, settings=settings, device=CPU, rank=4, threads=1)
-    first = running_server(plan)
-    assert running_server(plan) is first
+    plans = plan_servers(base, settings=settings, device=CPU, rank=4, threads=1)
+    [first] = running_servers(plans)
+    assert running_servers(plans) == [first]
     [(server, _)] = starts(settings)
     os.kill(server, signal.SIGKILL)
     first._process.wait()
-    second = running_server(plan)
+    [second] = running_servers(plans)
     assert second is not first
     assert second.is_alive
     logs = [Path(record.args[2]) for record in caplog.records if record.msg.startswith("starting vLLM")]  # type: ignore[index,arg-type]
-    stop_server()
+    stop_servers()
     assert [log.exists() for log in logs] == [True, False]
     logs[0].unlink()
 
 
 def test_a_server_that_does_not_start_says_why(base: Path, settings: RolloutSettings) -> None:
     (settings.program.parent / "broken").touch()
-    plan = plan_server(base, settings=settings, device=CPU, rank=4, threads=1)
+    plans = plan_servers(base, settings=settings, device=CPU, rank=4, threads=1)
     with pytest.raises(ServiceError, match=r"did not start; its log ends:\nno room for the keys and values"):
-        running_server(plan)
+        running_servers(plans)
 
 
 def test_what_vllm_cannot_serve_is_said_before_anything_starts(
     base: Path, tiny: Path, settings: RolloutSettings, tmp_path: Path
 ) -> None:
     missing = settings.model_copy(update={"program": tmp_path / "nowhere"})
-    with pytest.raises(ModelError, match=r"no program .*nowhere: run `make vllm`"):
-        plan_server(base, settings=missing, device=CPU, rank=4, threads=1)
-    with pytest.raises(ModelError, match=r"up to rank 512, not 1024: lower learn\.rank"):
-        plan_server(base, settings=settings, device=CPU, rank=1024, threads=1)
-    marked = load_policy(tiny)
-    with (
-        pytest.raises(ModelError, match=r"index markers: set rollouts\.engine: local"),
-        sampling(settings, base=tiny, policy=marked, threads=1),
+    for message, model, changed, rank in (
+        (r"no program .*nowhere: run `make vllm`", base, missing, 4),
+        (r"up to rank 512, not 1024: lower learn\.rank", base, settings, 1024),
+        (r"index markers: set rollouts\.engine: local", tiny, settings, 4),
     ):
-        pass
+        with pytest.raises(ModelError, match=message):
+            plan_servers(model, settings=changed, device=CPU, rank=rank, threads=1)
     assert not (settings.program.parent / "pids").exists()
 
 
-def test_on_a_gpu_it_shares_the_card_and_gets_no_keys(
+def test_servers_get_the_gpus_that_no_learner_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert spare_gpus(torch.device("cuda:1"), learners=1) == ["cuda:0", "cuda:2", "cuda:3"]
+    assert spare_gpus(torch.device("cuda:0"), learners=3) == ["cuda:3"]
+    assert spare_gpus(CPU, learners=3) == []
+    with pytest.raises(ModelError, match="4 processes train on all GPUs, none is left for vLLM"):
+        spare_gpus(torch.device("cuda:0"), learners=4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert spare_gpus(torch.device("cuda:0"), learners=1) == []
+
+
+def plan(base: Path, settings: RolloutSettings, device: str) -> ServerPlan:
+    return plan_servers(base, settings=settings, device=torch.device(device), rank=9, threads=2)[0]
+
+
+def test_on_the_only_gpu_it_shares_the_card(
     base: Path, settings: RolloutSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    plan = plan_server(base, settings=settings, device=CUDA, rank=9, threads=2)
-    command, environ = plan.command(8000), plan.environment()
-    assert plan.can_sleep
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    shared = plan(base, settings, "cuda:0")
+    command = shared.command(8000)
+    assert shared.can_sleep
     assert command[command.index("--max-lora-rank") + 1] == "16"
     assert command[command.index("--gpu-memory-utilization") + 1] == "0.45"
     assert "--enable-sleep-mode" in command
-    assert "AWS_SECRET_ACCESS_KEY" not in environ
-    assert environ["CUDA_VISIBLE_DEVICES"] == "6"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for alone in (plan(base, settings, "cuda:0"), plan(base, settings, "cpu")):
+        assert not alone.can_sleep
+        assert "--enable-sleep-mode" not in alone.command(8000)
+
+
+def test_a_server_sees_its_own_card_and_no_keys(
+    base: Path, settings: RolloutSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    beside = plan(base, settings, "cuda:0")
+    assert "AWS_SECRET_ACCESS_KEY" not in beside.environment()
+    assert beside.environment()["CUDA_VISIBLE_DEVICES"] == "6"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert plan.environment()["CUDA_VISIBLE_DEVICES"] == "1"
-    assert "--enable-sleep-mode" not in plan_server(base, settings=settings, device=CPU, rank=4, threads=1).command(1)
-    assert tuple(sorted(vllm_server.RANKS)) == vllm_server.RANKS
+    assert beside.environment()["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_the_answers_of_one_server(
+    base: Path, settings: RolloutSettings, tmp_path: Path
+) -> None:
+    given = LearnSettings(steps=2, prompts=2, group=4, rank=4, alpha=8, bf16=False, processes=2)
+    job = TrainingJob(
+        base=base,
+        adapter=None,
+        ladder=plant([problem.statement for problem in PROBLEMS], domain=DOMAIN, forbidden=frozenset()),
+        workdir=tmp_path / "work",
+        settings=given,
+        ladder_settings=LadderSettings(rollouts=1),
+        seed=1,
+        threads=1,
+        domain="arithmetic",
+        form=FORM,
+        rollouts=settings,
+    )
+    trained = train(job)
+    assert [point.step for point in trained.curve] == [1, 2]
+    assert len(starts(settings)) == 1
+    names = [name.rpartition("-")[0] for name in (settings.program.parent / "loads").read_text().split()]
+    assert names == ["step-0", "step-1", "step-2"], "the first process loads for both"
 
 
 def starts(settings: RolloutSettings) -> list[list[int]]:
