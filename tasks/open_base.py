@@ -33,9 +33,10 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     """Check that the base model can be used, on this machine if `trains_here`, before a night is opened for it.
 
     Raises:
-        ModelError: it is damaged or incomplete, no causal language model, too large for the memory that there is, or its
-            context is too short for an answer.
+        ModelError: it is damaged or incomplete, no causal language model, too large for the memory that there is, its
+            context is too short for an answer, or vLLM is to serve it and cannot.
     """
+    from everlearn.training.engines.vllm_server import require_vllm
     from everlearn.training.models.base_checks import check_base, require_context
 
     folder = base_folder(settings)
@@ -55,6 +56,7 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     )
     if trains_here:
         require_memory(needed, available=free, base=name)
+        require_vllm(folder, settings)
 
 
 def base_folder(settings: Settings) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ModelError
 from everlearn.registry.connect import open_registry
-from everlearn.settings import FormatSettings
+from everlearn.settings import FormatSettings, RolloutSettings
 from everlearn.training import memory_estimate
 from everlearn.training.models import file_digests
 from tasks.ingest import ClaimedSnapshot
@@ -86,6 +86,16 @@ def test_a_base_larger_than_memory_is_refused_only_where_it_trains(
     check_base_model.fn(settings, trains_here=False)
     with pytest.raises(ModelError, match=r"needs about .* GiB are free; use a smaller base"):
         check_base_model.fn(settings, trains_here=True)
+
+
+def test_a_missing_vllm_is_refused_before_the_night_where_it_decodes(settings: Settings, tmp_path: Path) -> None:
+    rollouts = RolloutSettings(engine="vllm", program=tmp_path / "nowhere")
+    changed = settings.model_copy(update={"rollouts": rollouts})
+    check_base_model.fn(changed, trains_here=False)
+    with pytest.raises(ModelError, match="run `make vllm`"):
+        check_base_model.fn(changed, trains_here=True)
+    elsewhere = rollouts.model_copy(update={"servers": ("http://gpu-1:8000",), "adapters": tmp_path})
+    check_base_model.fn(changed.model_copy(update={"rollouts": elsewhere}), trains_here=True)
 
 
 def test_answers_longer_than_the_context_are_refused(settings: Settings, tmp_path: Path) -> None:

@@ -133,9 +133,10 @@ def check_gpu(installation: Installation) -> str:
 
 def check_engine(installation: Installation) -> str:
     """Check who decodes: that vLLM is installed here, or that its servers answer."""
-    from everlearn.training.engines.vllm_server import is_healthy
+    from everlearn.training.engines.vllm_server import is_healthy, require_program, require_vllm
 
-    chosen = installation.settings().rollout_backend
+    settings = pin(installation)
+    chosen = settings.rollout_backend
     if chosen.engine == "local":
         return "local: the learner decodes; rollouts.engine: vllm is faster on a GPU (`make vllm`)"
     silent = [url for url in chosen.servers if not is_healthy(url)]
@@ -143,8 +144,10 @@ def check_engine(installation: Installation) -> str:
         raise ServiceError(f"vLLM does not answer at {', '.join(silent)}: start it (docs/learner.md)")
     if chosen.servers:
         return f"vLLM at {', '.join(chosen.servers)}"
-    if not os.access(chosen.program, os.X_OK):
-        raise ServiceError(f"vLLM is not installed at {chosen.program}: run `make vllm`, or set rollouts.program")
+    require_program(chosen.program)
+    folder = local_base(settings)
+    if folder is not None:
+        require_vllm(folder, settings)
     return f"vLLM of {chosen.program}, with {chosen.gpu_share:.0%} of the GPU's memory"
 
 

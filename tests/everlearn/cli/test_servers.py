@@ -189,10 +189,11 @@ def test_doctor_names_who_decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     place = Installation(params=tmp_path / "params.yaml", home=tmp_path)
 
     def engine(text: str) -> str:
-        (tmp_path / "params.yaml").write_text(f"rollouts: {{engine: vllm{text}}}")
+        (tmp_path / "params.yaml").write_text(f"rollouts: {{engine: vllm{text}}}\nbase: {{path: {base}}}")
         return doctor.check_engine(place)
 
-    with pytest.raises(ServiceError, match=r"vLLM is not installed at .*: run `make vllm`"):
+    base = write_base(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"there is no program .*: run `make vllm`"):
         engine("")
     assert engine(f", program: {sys.executable}") == f"vLLM of {sys.executable}, with 45% of the GPU's memory"
     monkeypatch.setattr("everlearn.training.engines.vllm_server.is_healthy", lambda url: url == "http://gpu-1:8000")

@@ -26,11 +26,12 @@ from everlearn.errors import ModelError, ServiceError
 from everlearn.training.memory_estimate import GIB, VLLM_CPU_CACHE
 from everlearn.training.models.base_checks import read_config
 from everlearn.training.models.formats.format_choice import MARKED_ARCHITECTURE
+from everlearn.training.models.policy import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from everlearn.settings import RolloutSettings
+    from everlearn.settings import RolloutSettings, Settings
 
 LOG = logging.getLogger("everlearn.learn")
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -108,11 +109,7 @@ def plan_servers(
     Raises:
         ModelError: vLLM is not installed, cannot serve this model or adapters of this rank, or finds no GPU.
     """
-    if not os.access(settings.program, os.X_OK):
-        raise ModelError(
-            f"rollouts.engine is vllm, but there is no program {settings.program}: run `make vllm`, set rollouts.program to the "
-            "vllm of another environment, or rollouts.servers to servers that run elsewhere"
-        )
+    require_program(settings.program)
     if read_config(base).get("model_type") == MARKED_ARCHITECTURE:
         raise ModelError(
             f"vLLM does not know the architecture of {base}, with positions by index markers: set rollouts.engine: local"
@@ -134,6 +131,29 @@ def plan_servers(
         )
         for each in spare or [str(device)]
     ]
+
+
+def require_program(program: Path) -> None:
+    """Raise ModelError unless vLLM's program is there."""
+    if not os.access(program, os.X_OK):
+        raise ModelError(
+            f"rollouts.engine is vllm, but there is no program {program}: run `make vllm`, set rollouts.program to the vllm "
+            "of another environment, or rollouts.servers to servers that run elsewhere"
+        )
+
+
+def require_vllm(base: Path, settings: Settings) -> None:
+    """Raise ModelError if servers of our own are to decode on this machine and cannot: see `plan_servers`."""
+    rollouts, learn = settings.rollout_backend, settings.learn
+    if rollouts.engine == "vllm" and not rollouts.servers:
+        plan_servers(
+            base,
+            settings=rollouts,
+            device=device_of(settings.compute),
+            rank=learn.rank,
+            threads=settings.threads,
+            learners=learn.processes,
+        )
 
 
 def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
