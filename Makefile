@@ -88,9 +88,6 @@ $(VENV)/torch: $(VENV)/created requirements.lock
 
 $(VENV)/installed: $(VENV)/torch pyproject.toml requirements.lock
 	@echo "[3/3] installing Everlearn and its dependencies as locked (about a minute)"
-	@# The lock is complete, so pip need not solve anything; Python compiles what is imported, and not all that is there.
-	@$(PIP) install --no-compile --no-deps -r requirements.lock
-	@$(PIP) install --no-deps -e .
-	@$(PIP) check > $(VENV)/pip-check.log || { cat $(VENV)/pip-check.log; \
-	  echo "requirements.lock is not complete: $(BIN)/pip install -c requirements.lock -e '.[dev]' && make lock"; exit 1; }
+	@# Python compiles what is imported, and not all that is there.
+	@$(PIP) install --no-compile -r requirements.lock -e '.[dev]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from everlearn.settings import ComputeSettings
 
+LOG = logging.getLogger("everlearn.learn")
 GIB = 1 << 30
 
 
@@ -53,3 +55,23 @@ def device_time(device: torch.device, *, cards: int = 1) -> Iterator[None]:
     finally:
         counters.increment("gpu_milliseconds", by=round(1000 * cards * (time.monotonic() - started)))
         counters.note_gpu_memory(torch.cuda.max_memory_allocated(device))
+
+
+@contextlib.contextmanager
+def compared_with_plan(device: torch.device, *, limit: float) -> Iterator[None]:
+    """Log the memory that the block, an update, takes on a GPU beside what is there, and warn if it is above `limit` GiB.
+
+    The plan (`memory_plan`) counts what layers save; kernels have workspaces of their own. Does nothing on a CPU.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    yield
+    taken = (torch.cuda.max_memory_allocated(device) - before) / GIB
+    LOG.info("the first update took %.1f GiB of the GPU, planned: %.1f at most", taken, limit)
+    if taken > limit:
+        LOG.warning(
+            "lower learn.memory_gib to %.1f to stay below the %.1f GiB that were meant", limit**2 / taken, limit
+        )

@@ -11,6 +11,7 @@ import torch
 from everlearn.counters import cpu_seconds
 from everlearn.ladder.tree import CurvePoint
 from everlearn.training.engines import collectives
+from everlearn.training.gpu import compared_with_plan
 from everlearn.training.guards import rollout_statistics, triggered_guard
 from everlearn.training.preflight import check_rewards, check_sampler
 from everlearn.training.rollouts import Solver, attempt, seed_of
@@ -82,9 +83,18 @@ def _update_and_prefetch(
     with ThreadPoolExecutor(max_workers=1) as executor:
         # The thread reads `model`, a merged copy, so the update may change the adapter meanwhile.
         prefetch = executor.submit(sample_rollouts, run, model=model) if is_prefetching else None
-        loss = update(run, useful, model=model, budget_used=budget_used) if useful else 0.0
+        loss = _measured_update(run, useful, model=model, budget_used=budget_used) if useful else 0.0
         run.prefetched = prefetch.result() if prefetch else None
     return loss
+
+
+def _measured_update(run: TrainingRun, useful: list[Group], *, model: Model, budget_used: float) -> float:
+    """Update, and compare the memory of this process's first update with the plan."""
+    if run.has_updated:
+        return update(run, useful, model=model, budget_used=budget_used)
+    run.has_updated = True
+    with compared_with_plan(run.policy.base_model.device, limit=run.settings.memory_gib):
+        return update(run, useful, model=model, budget_used=budget_used)
 
 
 def choose_problems(run: TrainingRun) -> list[str]:

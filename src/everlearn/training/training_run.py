@@ -38,7 +38,7 @@ class TrainingRun:
     answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
     given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
     `references` are those of the ladder's roots, by digest. `is_checked` says whether this process has compared the sampler
-    with the trainer.
+    with the trainer, `has_updated` whether it has taken a step.
     """
 
     policy: Policy
@@ -65,6 +65,7 @@ class TrainingRun:
     recorded: dict[str, dict[str, str]] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_checked: bool = False
+    has_updated: bool = False
 
     def problem(self, digest: str) -> Problem:
         """Return a problem of the ladder or of the replay."""
@@ -117,7 +118,7 @@ def start_run(
     )
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
-    bf16 = use_bf16(settings.bf16)
+    bf16, on_gpu = use_bf16(settings.bf16), policy.base_model.device.type == "cuda"
     run = TrainingRun(
         policy=policy,
         start=policy.snapshot(bf16=bf16),
@@ -132,7 +133,9 @@ def start_run(
         form=form or choose_format(policy, domain, FormatSettings()),
         settings=settings,
         curriculum=curriculum,
-        optimizer=torch.optim.AdamW(policy.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0),
+        optimizer=torch.optim.AdamW(
+            policy.parameters(), lr=settings.rate, betas=(0.9, 0.99), weight_decay=0.0, fused=on_gpu or None
+        ),
         seed=seed,
         bf16=bf16,
     )

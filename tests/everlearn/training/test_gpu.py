@@ -8,7 +8,7 @@ import torch
 from everlearn import counters
 from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
-from everlearn.training.gpu import describe_gpu, device_time
+from everlearn.training.gpu import compared_with_plan, describe_gpu, device_time
 
 
 def test_a_block_on_a_gpu_counts_its_seconds_for_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +46,24 @@ def test_a_gpu_is_described_or_what_is_missing_is_named(monkeypatch: pytest.Monk
     assert describe_gpu(ComputeSettings()).startswith("NVIDIA H100 as cuda:0, 60.0 of 80.0 GiB free, torch ")
     with pytest.raises(ModelError, match=r"compute\.device is cpu: set it to auto or cuda"):
         describe_gpu(ComputeSettings(device="cpu"))
+
+
+def test_the_first_update_is_compared_with_the_plan(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="everlearn.learn")
+    for name, value in {
+        "memory_allocated": 1 << 30,
+        "max_memory_allocated": 6 << 30,
+        "reset_peak_memory_stats": None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    with compared_with_plan(torch.device("cuda"), limit=8.0):
+        pass
+    assert caplog.messages == ["the first update took 5.0 GiB of the GPU, planned: 8.0 at most"]
+    with compared_with_plan(torch.device("cuda"), limit=4.0):
+        pass
+    assert caplog.messages[-1] == "lower learn.memory_gib to 3.2 to stay below the 4.0 GiB that were meant"
+    with compared_with_plan(torch.device("cpu"), limit=4.0):
+        pass
+    assert len(caplog.messages) == 3
