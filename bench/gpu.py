@@ -8,7 +8,9 @@ layer, the base in bfloat16. Tokens of an update are those of the answers and, o
 `matmul_share` is 4 x parameters x tokens / seconds (forward, and backward through the base; LoRA's own products are below
 2 %), as a share of the fastest square product of the same type measured here. Writes docs/gpu.json.
 
-Not measured: trl on the same step, several GPUs, vLLM, a quantized base. No GPU has run this yet.
+Where trl is installed, its GRPOTrainer takes the same step with the same model and sizes, prompts as text.
+
+Not measured: several GPUs, vLLM, a quantized base. No GPU has run this yet.
 """
 
 from __future__ import annotations
@@ -22,15 +24,16 @@ import signal
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Qwen3Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
-from bench.trainer import matmul_peak, now
+from bench.trainer import Size, Trl, matmul_peak, now
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
@@ -81,12 +84,16 @@ class Sizes:
     rounds: int
 
 
-def build(geometry: str, *, device: torch.device, dtype: torch.dtype) -> LoadedBase:
-    """Return a base of random weights, the same for equal types and devices, without a tokenizer."""
-    config = Qwen3Config(**SHAPES[geometry])
+def random_model(geometry: str, *, device: torch.device, dtype: torch.dtype) -> Any:
+    """Return a model of random weights, the same for equal types and devices."""
     torch.manual_seed(0)
     with device:
-        module: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return AutoModelForCausalLM.from_config(Qwen3Config(**SHAPES[geometry]), dtype=dtype)
+
+
+def build(geometry: str, *, device: torch.device, dtype: torch.dtype) -> LoadedBase:
+    """Return a random model as a base, without a tokenizer."""
+    module = random_model(geometry, device=device, dtype=dtype)
     return adapt(module, None, stops=frozenset({0}), reason="as in a night")
 
 
@@ -185,6 +192,26 @@ def speed(geometry: str, device: torch.device, sizes: Sizes) -> dict[str, Any]:
     return found
 
 
+def trl_speed(geometry: str, device: torch.device, sizes: Sizes, folder: Path) -> dict[str, Any]:
+    """Time the same steps by trl, whose tokenizer is that of the demo's base; nothing where trl is not installed."""
+    if find_spec("trl") is None:
+        return {}
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    model = random_model(geometry, device=device, dtype=torch.bfloat16)
+    texts = [str(tokenizer.decode(tokenizer(text * PROMPT_TOKENS).input_ids[:PROMPT_TOKENS])) for text in "xyz()+*/"]
+    size = Size(prompts=PROMPTS, group=GROUP, tokens=sizes.answer)
+    trl = Trl(model, tokenizer, texts, size, folder=folder, gradient_checkpointing=False)
+    trl.step()
+    seen = [trl.step() for _ in range(sizes.rounds)]
+    sampled = size.answers * size.tokens
+    trained = sampled + size.answers * PROMPT_TOKENS
+    return {
+        "trl_decode_tokens_per_second": round(sampled / median(row["decode"] for row in seen)),
+        "trl_update_tokens_per_second": round(trained / median(row["update"] for row in seen)),
+        "trl_step_seconds": [round(sum(row.values()), 3) for row in seen],
+    }
+
+
 def job_of(folder: Path, device: torch.device) -> TrainingJob:
     """Return a small training of the demo's base in the hub policy."""
     statements = ["3*x^2 - sin(2*x)", "exp(x) + 1/(x+1)", "x*cos(x) - 2*x", "2*x"]
@@ -244,6 +271,8 @@ def main(arguments: list[str] | None = None) -> None:
         result["resume"] = killed_and_resumed(device, Path(folder))
     for geometry in options.geometries:
         result[geometry] = speed(geometry, device, sizes)
+        with tempfile.TemporaryDirectory() as folder:
+            result[geometry] |= trl_speed(geometry, device, sizes, Path(folder))
         print(geometry, result[geometry], flush=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=None if options.json else 1))

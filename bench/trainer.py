@@ -121,25 +121,19 @@ class Everlearn:
 class Trl:
     """Trl's GRPOTrainer with the given settings."""
 
-    def __init__(
-        self, base: Path, texts: list[str], size: Size, *, folder: Path, dtype: torch.dtype, **given: Any
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, texts: list[str], size: Size, *, folder: Path, **given: Any) -> None:
         from datasets import Dataset
         from huggingface_hub import constants
         from peft import LoraConfig
-        from transformers import AutoModelForCausalLM, AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
-        import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
-
         constants.HF_HUB_DISABLE_TELEMETRY = True  # no telemetry while timing
-        tokenizer = AutoTokenizer.from_pretrained(base)
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+        self.device = model.device
         config = GRPOConfig(
             output_dir=str(folder),
             report_to="none",
-            use_cpu=True,
+            use_cpu=self.device.type == "cpu",
             per_device_train_batch_size=size.answers,
             num_generations=size.group,
             max_completion_length=size.tokens,
@@ -167,23 +161,23 @@ class Trl:
         inner = self.trainer._generate_single_turn  # noqa: SLF001 (generation is timed apart)
 
         def timed(*args: Any, **named: Any) -> Any:
-            started = time.perf_counter()
+            started = now(self.device)
             result = inner(*args, **named)
-            self.generated += time.perf_counter() - started
+            self.generated += now(self.device) - started
             return result
 
         self.trainer._generate_single_turn = timed  # noqa: SLF001
 
     def step(self) -> dict[str, float]:
         """Take a step and return the seconds of generation and of everything else."""
-        self.generated, started = 0.0, time.perf_counter()
+        self.generated, started = 0.0, now(self.device)
         trainer = self.trainer
         trainer.training_step(trainer.model, self.rows, None)
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.state.global_step += 1
-        whole = time.perf_counter() - started
+        whole = now(self.device) - started
         return {"decode": self.generated, "update": whole - self.generated}
 
 
@@ -230,6 +224,10 @@ def matmul_peak(dtype: torch.dtype, *, n: int = 2048, device: torch.device | Non
 
 def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Path) -> dict[str, Any]:
     """Time all contestants in turns; return medians, spreads, and ratios to Everlearn in each round."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
+
     ours = Everlearn(base, texts, size)
     hub = Everlearn(base, texts, size, policy="hub")
     contestants: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step, "everlearn, hub policy": hub.step}
@@ -237,7 +235,9 @@ def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Pa
     first: dict[str, float] = {}
     for name, given in {"trl, defaults": DEFAULTS, **{f"trl, {name}": each for name, each in BEST.items()}}.items():
         try:
-            trl = Trl(base, texts, size, folder=folder, **given)
+            options = dict(given)
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=options.pop("dtype"))
+            trl = Trl(model, AutoTokenizer.from_pretrained(base), texts, size, folder=folder, **options)
             first[name] = sum(trl.step().values())
         except Exception as error:  # noqa: BLE001 (a setting that trl cannot run here is reported)
             print(f"{name}: left out, trl raised {type(error).__name__}: {error}", flush=True)

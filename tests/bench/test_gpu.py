@@ -29,3 +29,4 @@ def test_the_device_agrees_with_float32_and_a_killed_training_resumes(
     assert found["parity"]["cosine"] > 0.998
     assert found["resume"] == {"killed_by": 9.0, "largest_difference": 0.0}
     assert found["tiny"]["update_tokens_per_second"] > 0
+    assert found["tiny"]["trl_update_tokens_per_second"] > 0

@@ -21,6 +21,7 @@ from everlearn.cli import (
     approve,
     collect,
     consumers,
+    domain,
     exit_codes,
     history,
     keys,
@@ -70,6 +71,7 @@ for part in (
 ):
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
+app.add_typer(domain.app, name="domain")
 app.add_typer(schedule.schedule, name="schedule")
 check_projects(app)
 

@@ -1,0 +1,92 @@
+"""`domain check`: try a domain on problems before a night trusts it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from everlearn.cli.output import Json, print_result, table
+from everlearn.errors import BadInputError, EverlearnError
+from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
+
+if TYPE_CHECKING:
+    from everlearn.domains.conformance import Sample
+    from everlearn.domains.contract import Domain
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@app.callback()
+def domain() -> None:
+    """Check a domain of your own: that it keeps the contract in docs/domains.md.
+
+    everlearn domain check capitals --problems capitals.jsonl
+    """
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the entry point, as in settings and rows.")],
+    *,
+    problems: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Rows to try it on, with an answer each that is right where you know one; without, it generates some.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Try a domain on problems, and name the laws of the contract that it breaks. Exit code 1: it breaks one.
+
+    everlearn domain check arithmetic
+
+    everlearn domain check capitals --problems capitals.jsonl
+    """
+    from everlearn.domains.conformance import LAWS, check_domain, samples_of
+    from everlearn.domains.contract import load_domain
+
+    loaded = load_domain(name)
+    samples = samples_of(loaded) if problems is None else read_samples(loaded, problems)
+    if not samples:
+        raise BadInputError(f"domain {name} generates no problems: name a file of rows with --problems")
+    broken = {finding.law: finding.seen for finding in check_domain(loaded, samples, entry=name)}
+    laws = [*LAWS, *(law for law in broken if law not in LAWS)]
+    facts = [{"law": law, "ok": law not in broken, "seen": broken.get(law, "")} for law in laws]
+    status = {True: Text("ok", style="green"), False: Text("broken", style="bold red")}
+    rows = [(status[law not in broken], law, Text(broken.get(law, ""))) for law in laws]
+    print_result(facts, as_json=json, text=table("", f"{name}, on {len(samples)} problems", "", rows=rows))
+    if broken:
+        raise typer.Exit(1)
+
+
+def read_samples(domain: Domain, path: Path) -> list[Sample]:
+    """Return the problems of a file of rows, with their answers. Raises BadInputError naming the first bad line."""
+    from everlearn.domains.conformance import Sample
+
+    samples = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} cannot be read ({error}): name a file of JSON Lines") from None
+    for number, line in enumerate(filter(str.strip, lines), start=1):
+        try:
+            row = jsonlib.loads(line)
+            problem = domain.problem(plain(row))
+        except (EverlearnError, ValueError, TypeError) as error:
+            raise BadInputError(f"{path}:{number} is no problem of domain {domain.name}: {error}") from None
+        given = next((str(row[field]) for field in ANSWER_FIELDS if field in row), None)
+        samples.append(Sample(problem=problem, answer=given))
+    return samples
+
+
+def plain(row: Any) -> dict[str, Any]:
+    """Return statement and reference of a row. Raises ValueError if it has no statement."""
+    statement = next((row[field] for field in STATEMENT_FIELDS if field in row), None)
+    if not isinstance(statement, str):
+        raise ValueError(f"it has no {' or '.join(STATEMENT_FIELDS)}")  # noqa: TRY004 (a fault of the data)
+    return {"statement": statement, REFERENCE_FIELD: row.get(REFERENCE_FIELD)}

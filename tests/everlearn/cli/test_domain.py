@@ -1,0 +1,90 @@
+"""`domain check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.plugins import install
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.everlearn.cli.conftest import Ended
+
+CAPITALS = """
+from everlearn.errors import GrammarError
+from everlearn.problem import Problem, Ruling, Verdict
+
+
+class Capitals:
+    name = "capitals"
+
+    def problem(self, row):
+        if not row["statement"].isalpha():
+            raise GrammarError("a country is one word")
+        return Problem(id="", domain=self.name, statement=row["statement"], reference=row.get("reference"))
+
+    def question(self, problem):
+        return f"What is the capital of {problem.statement}?"
+
+    def verify(self, problem, answer):
+        if problem.reference is None:
+            return Verdict(ruling=Ruling.UNDECIDED, reason="the capital is not known")
+        right = answer.strip().lower() == problem.reference.lower()
+        return Verdict(ruling=Ruling.CORRECT if right else Ruling.WRONG, reason="compared with the reference")
+"""
+ROWS = """{"problem": "France", "reference": "Paris", "answer": " paris "}
+{"problem": "Peru", "reference": "Lima"}
+"""
+
+
+@pytest.fixture
+def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return install(tmp_path, monkeypatch, name="capitals", source=CAPITALS, member="Capitals")
+
+
+def test_a_domain_that_ships_keeps_every_law(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("domain", "check", "arithmetic", "--json")
+    assert ended.code == 0
+    assert all(law["ok"] for law in ended.facts)
+
+
+def test_a_domain_of_four_members_is_tried_on_a_file(
+    everlearn: Callable[..., Ended], capitals: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ROWS)
+    assert everlearn("domain", "check", capitals, "--problems", str(rows)).code == 0
+    rows.write_text(ROWS.replace(" paris ", "Lyon"))
+    ended = everlearn("domain", "check", capitals, "--problems", str(rows))
+    assert ended.code == 1
+    assert "right answers are right" in ended.out
+    assert "'Lyon', given as right for 'France', is WRONG" in " ".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read"),
+        ('{"problem": "two words"}', "rows.jsonl:1 is no problem of domain capitals: a country is one word"),
+        ("[1]", "rows.jsonl:1 is no problem of domain capitals: it has no problem or integrand"),
+        ("{", "rows.jsonl:1 is no problem of domain capitals"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(
+    everlearn: Callable[..., Ended], capitals: str, tmp_path: Path, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / "rows.jsonl").write_text(text)
+    ended = everlearn("domain", "check", capitals, "--problems", str(tmp_path / "rows.jsonl"))
+    assert ended.code == 2
+    assert message in " ".join(ended.err.split())
+
+
+def test_a_domain_that_generates_nothing_needs_a_file(everlearn: Callable[..., Ended], capitals: str) -> None:
+    ended = everlearn("domain", "check", capitals)
+    assert ended.code == 2
+    assert "name a file of rows with --problems" in " ".join(ended.err.split())

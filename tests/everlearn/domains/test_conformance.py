@@ -1,0 +1,198 @@
+"""The conformance suite of domains: those that ship keep every law, and each planted fault breaks its own."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.domains.conformance import LAWS, Sample, check_domain, samples_of
+from everlearn.domains.contract import Domain, load_domain
+from everlearn.errors import GrammarError
+from everlearn.problem import Problem, Ruling, Verdict
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping, Sequence
+
+CALLS = count()
+
+
+class Doubles:
+    """Twice a number of at most six digits. Keeps every law."""
+
+    name = "doubles"
+    moves = ("shorter",)
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        if not re.fullmatch("[1-9][0-9]{0,5}", row["statement"], re.ASCII):
+            raise GrammarError("a number of one to six digits")
+        return Problem(id="", domain="", statement=row["statement"])
+
+    def question(self, problem: Problem) -> str:
+        return f"Double {problem.statement}."
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        if not re.fullmatch("[1-9][0-9]{0,6}", answer, re.ASCII):
+            return Verdict(ruling=Ruling.UNREADABLE, reason="no number")
+        right = int(answer) == 2 * int(problem.statement)
+        return Verdict(ruling=Ruling.CORRECT if right else Ruling.WRONG, reason="doubled")
+
+    def recheck(self, problem: Problem, answer: str) -> Verdict:
+        return self.verify(problem, answer)
+
+    def size(self, statement: str) -> int:
+        return len(statement)
+
+    def generate(self, rng: random.Random, *, like: Sequence[Problem], size: int) -> Problem:
+        digits = len(like[0].statement) if like else min(size, 6)
+        return Problem(id="", domain="", statement=str(rng.randrange(10 ** (digits - 1), 10**digits)))
+
+    def ease(self, statement: str, move: str, *, rng: random.Random) -> str | None:
+        return statement[:-1] or None
+
+
+class AnotherName(Doubles):
+    name = "twice"
+
+
+class ReadsDigitsOfAnyScript(Doubles):
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        if not row["statement"].isdecimal():
+            raise GrammarError("a number")
+        return Problem(id="", domain="", statement=str(int(row["statement"][:6]) + 1))
+
+
+class FailsOnOtherTexts(Doubles):
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        int(row["statement"])
+        return super().problem(row)
+
+
+class AsksNothing(Doubles):
+    def question(self, problem: Problem) -> str:
+        return " "
+
+
+class FailsOnAnswers(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        int(answer or "0")
+        return super().verify(problem, answer)
+
+
+class AcceptsSilence(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return super().verify(problem, answer.strip() or str(2 * int(problem.statement)))
+
+
+class AcceptsTheQuestion(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        found = re.findall("[0-9]+", answer)
+        right = bool(found) and 2 * int(problem.statement) % int(found[0][:6] or 1) == 0
+        return Verdict(ruling=Ruling.CORRECT if right else Ruling.WRONG, reason="divided")
+
+    def recheck(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.UNDECIDED, reason="never looked")
+
+
+class RefusesRightAnswers(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.WRONG, reason="no")
+
+
+class ChangesItsMind(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.WRONG if next(CALLS) % 2 else Ruling.UNREADABLE, reason="a coin")
+
+
+class IsSlow(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        if answer == "I do not know." and problem.statement == "21":
+            time.sleep(1.05)
+        return super().verify(problem, answer)
+
+
+class ContradictsItself(Doubles):
+    def recheck(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.WRONG, reason="never")
+
+
+class HasUnstableKeys(Doubles):
+    def canonical(self, statement: str) -> str:
+        return f"{statement}!"
+
+
+class HasNoSize(Doubles):
+    def size(self, statement: str) -> int:
+        return 0
+
+
+class GeneratesOneProblem(Doubles):
+    def generate(self, rng: random.Random, *, like: Sequence[Problem], size: int) -> Problem:
+        return Problem(id="", domain="", statement="21")
+
+
+class MakesHarderProblems(Doubles):
+    def ease(self, statement: str, move: str, *, rng: random.Random) -> str | None:
+        return f"1{statement}"[:6]
+
+
+class ReadsAnythingAsAVariant(Doubles):
+    def read_variant(self, statement: str, move: str, text: str) -> str | None:
+        return text
+
+
+FAULTS = {
+    AnotherName: "the name is that of the entry point",
+    ReadsDigitsOfAnyScript: "a statement is read as itself",
+    FailsOnOtherTexts: "other texts raise GrammarError",
+    AsksNothing: "a question has words, the same each time",
+    FailsOnAnswers: "every answer gets a verdict",
+    AcceptsSilence: "nothing is not right",
+    AcceptsTheQuestion: "a question is no answer to itself",
+    RefusesRightAnswers: "right answers are right",
+    ChangesItsMind: "equal seeds give equal verdicts",
+    IsSlow: "a verdict takes less than a second",
+    ContradictsItself: "the second judgement does not contradict",
+    HasUnstableKeys: "keys are stable",
+    HasNoSize: "sizes are numbers from 1",
+    GeneratesOneProblem: "generated problems are problems",
+    MakesHarderProblems: "moves make other problems that are no larger",
+    ReadsAnythingAsAVariant: "proposals are asked for and read",
+}
+SAMPLES = [Sample(problem=Domain(Doubles()).problem(text), answer=str(2 * int(text))) for text in ("21", "407", "9")]
+
+
+def test_a_domain_that_keeps_the_laws_breaks_none() -> None:
+    domain = Domain(Doubles())
+    assert check_domain(domain, SAMPLES, entry="doubles") == []
+    assert check_domain(domain, samples_of(domain), entry="doubles") == []
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "integration"])
+def test_a_domain_that_ships_keeps_every_law(name: str) -> None:
+    domain = load_domain(name)
+    assert check_domain(domain, samples_of(domain), entry=name) == []
+
+
+@pytest.mark.parametrize("plugin", FAULTS, ids=lambda plugin: plugin.__name__)
+def test_a_planted_fault_breaks_its_law(plugin: type[Doubles]) -> None:
+    broken = {finding.law for finding in check_domain(Domain(plugin()), SAMPLES, entry="doubles")}
+    assert FAULTS[plugin] in broken
+
+
+def test_every_law_has_a_planted_fault() -> None:
+    assert set(LAWS) - set(FAULTS.values()) == {"equal problems are equivalent"}, "follows from stable keys by default"
+
+
+def test_a_domain_without_a_generator_has_no_samples_of_its_own() -> None:
+    class FourMembers:
+        name = "four"
+        problem, question, verify = Doubles.problem, Doubles.question, Doubles.verify
+
+    domain = Domain(FourMembers())
+    assert samples_of(domain) == []
+    assert check_domain(domain, SAMPLES) == []
