@@ -14,8 +14,8 @@ from everlearn.errors import BadInputError, EverlearnError
 from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
 
 if TYPE_CHECKING:
-    from everlearn.domains.conformance import Sample
     from everlearn.domains.contract import Domain
+    from everlearn.domains.contract_laws import ContractSample
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -47,8 +47,8 @@ def check(
 
     everlearn domain check capitals --problems capitals.jsonl
     """
-    from everlearn.domains.conformance import LAWS, check_domain, samples_of
     from everlearn.domains.contract import load_domain
+    from everlearn.domains.contract_laws import LAWS, check_domain, samples_of
 
     loaded = load_domain(name)
     samples = samples_of(loaded) if problems is None else read_samples(loaded, problems)
@@ -64,9 +64,9 @@ def check(
         raise typer.Exit(1)
 
 
-def read_samples(domain: Domain, path: Path) -> list[Sample]:
+def read_samples(domain: Domain, path: Path) -> list[ContractSample]:
     """Return the problems of a file of rows, with their answers. Raises BadInputError naming the first bad line."""
-    from everlearn.domains.conformance import Sample
+    from everlearn.domains.contract_laws import ContractSample
 
     samples = []
     try:
@@ -80,7 +80,7 @@ def read_samples(domain: Domain, path: Path) -> list[Sample]:
         except (EverlearnError, ValueError, TypeError) as error:
             raise BadInputError(f"{path}:{number} is no problem of domain {domain.name}: {error}") from None
         given = next((str(row[field]) for field in ANSWER_FIELDS if field in row), None)
-        samples.append(Sample(problem=problem, answer=given))
+        samples.append(ContractSample(problem=problem, answer=given))
     return samples
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.domains.conformance import LAWS, Sample, check_domain, samples_of
 from everlearn.domains.contract import Domain, load_domain
+from everlearn.domains.contract_laws import LAWS, ContractSample, check_domain, samples_of
 from everlearn.errors import GrammarError
 from everlearn.problem import Problem, Ruling, Verdict
 
@@ -163,7 +163,9 @@ FAULTS = {
     MakesHarderProblems: "moves make other problems that are no larger",
     ReadsAnythingAsAVariant: "proposals are asked for and read",
 }
-SAMPLES = [Sample(problem=Domain(Doubles()).problem(text), answer=str(2 * int(text))) for text in ("21", "407", "9")]
+SAMPLES = [
+    ContractSample(problem=Domain(Doubles()).problem(text), answer=str(2 * int(text))) for text in ("21", "407", "9")
+]
 
 
 def test_a_domain_that_keeps_the_laws_breaks_none() -> None:

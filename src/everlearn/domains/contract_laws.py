@@ -53,14 +53,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class ContractSample:
     """A problem, with an answer that is known to be right if there is one."""
 
     problem: Problem
     answer: str | None = None
 
 
-def check_domain(domain: Domain, samples: Sequence[Sample], *, entry: str | None = None) -> list[Finding]:
+def check_domain(domain: Domain, samples: Sequence[ContractSample], *, entry: str | None = None) -> list[Finding]:
     """Return the laws that the domain breaks on these samples, at most one finding a law; `entry` is its entry point's name.
 
     An exception is a finding too: nothing but GrammarError, for a statement, may leave a domain.
@@ -78,22 +78,22 @@ def check_domain(domain: Domain, samples: Sequence[Sample], *, entry: str | None
     return found
 
 
-def samples_of(domain: Domain, *, seed: int = 0) -> list[Sample]:
+def samples_of(domain: Domain, *, seed: int = 0) -> list[ContractSample]:
     """Return generated problems of growing size; none for a domain without a generator."""
     if not domain.has_generator:
         return []
     rng = random.Random(seed)
-    return [Sample(problem=domain.generate(rng, size=1 + number // 4)) for number in range(GENERATED)]
+    return [ContractSample(problem=domain.generate(rng, size=1 + number // 4)) for number in range(GENERATED)]
 
 
-def _statements_are_read(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _statements_are_read(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         again = domain.problem({"statement": problem.statement, "reference": problem.reference or ""})
         if again.statement != problem.statement:
             yield f"{problem.statement!r} is read as {again.statement!r}"
 
 
-def _other_texts_are_refused(domain: Domain, _: Sequence[Sample]) -> Iterator[str]:
+def _other_texts_are_refused(domain: Domain, _: Sequence[ContractSample]) -> Iterator[str]:
     for text in GARBAGE:
         try:
             read = domain.problem(text)
@@ -106,7 +106,7 @@ def _other_texts_are_refused(domain: Domain, _: Sequence[Sample]) -> Iterator[st
                 yield f"{text[:40]!r} is read as a problem with the statement {read.statement!r}"
 
 
-def _questions_are_words(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _questions_are_words(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         asked = domain.question(problem)
         if not asked.strip():
@@ -115,7 +115,7 @@ def _questions_are_words(domain: Domain, samples: Sequence[Sample]) -> Iterator[
             yield f"{problem.statement!r} is asked in other words each time"
 
 
-def _every_answer_is_judged(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _every_answer_is_judged(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         for answer in GARBAGE:
             try:
@@ -127,14 +127,14 @@ def _every_answer_is_judged(domain: Domain, samples: Sequence[Sample]) -> Iterat
                 yield f"answer {answer[:40]!r} to {problem.statement!r} gets {verdict!r}, which is no verdict"
 
 
-def _nothing_is_not_right(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _nothing_is_not_right(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         for answer in NEVER_RIGHT:
             if domain.verify(problem, answer).is_correct:
                 yield f"answer {answer!r} to {problem.statement!r} is judged right"
 
 
-def _the_question_is_no_answer(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _the_question_is_no_answer(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         for answer in (problem.statement, domain.question(problem)):
             if not domain.verify(problem, answer).is_correct:
@@ -143,14 +143,14 @@ def _the_question_is_no_answer(domain: Domain, samples: Sequence[Sample]) -> Ite
                 yield f"{answer!r} is judged right as an answer to itself"
 
 
-def _verdicts_repeat(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _verdicts_repeat(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem, answer in _answers(samples):
         first, second = domain.verify(problem, answer, seed=1), domain.verify(problem, answer, seed=1)
         if first.ruling is not second.ruling:
             yield f"answer {answer!r} to {problem.statement!r} is {first.ruling}, then {second.ruling}"
 
 
-def _verdicts_are_fast(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _verdicts_are_fast(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem, answer in _answers(samples):
         started = time.perf_counter()
         domain.verify(problem, answer)
@@ -159,7 +159,7 @@ def _verdicts_are_fast(domain: Domain, samples: Sequence[Sample]) -> Iterator[st
             yield f"answer {answer[:40]!r} to {problem.statement!r} takes {taken:.1f} s"
 
 
-def _right_answers_are_right(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _right_answers_are_right(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for sample in samples:
         if sample.answer is not None:
             verdict = domain.verify(sample.problem, sample.answer)
@@ -167,14 +167,14 @@ def _right_answers_are_right(domain: Domain, samples: Sequence[Sample]) -> Itera
                 yield f"{sample.answer!r}, given as right for {sample.problem.statement!r}, is {verdict.ruling}: {verdict.reason}"
 
 
-def _judgements_agree(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _judgements_agree(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem, answer in _answers(samples) if domain.has_recheck else ():
         verdict, second = domain.verify(problem, answer), domain.recheck(problem, answer)
         if verdict.is_correct and second.ruling.is_not_right:
             yield f"answer {answer[:40]!r} to {problem.statement!r} is right, and {second.ruling} when judged again"
 
 
-def _keys_are_stable(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _keys_are_stable(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for text in (problem.statement for problem in _problems(samples)):
         for name, key in (("canonical", domain.canonical), ("equivalence", domain.equivalence)):
             if key(text) != key(text):
@@ -183,20 +183,20 @@ def _keys_are_stable(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]
             yield f"the canonical form of {text!r} has another canonical form"
 
 
-def _equal_problems_are_equivalent(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _equal_problems_are_equivalent(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for text in (problem.statement for problem in _problems(samples)):
         if domain.equivalence(domain.canonical(text)) != domain.equivalence(text):
             yield f"{text!r} and its canonical form have other equivalence keys"
 
 
-def _sizes_are_numbers(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _sizes_are_numbers(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for problem in _problems(samples):
         size = domain.size(problem.statement)
         if size < 1 or size != domain.size(problem.statement):
             yield f"the size of {problem.statement!r} is {size}"
 
 
-def _generated_problems_are_problems(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _generated_problems_are_problems(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     if not domain.has_generator:
         return
     like = _problems(samples)[:3]
@@ -210,7 +210,7 @@ def _generated_problems_are_problems(domain: Domain, samples: Sequence[Sample]) 
             yield f"{statement!r} is generated, and read as {domain.problem(statement).statement!r}"
 
 
-def _moves_make_easier_problems(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _moves_make_easier_problems(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     rng = random.Random(0)
     for text in (problem.statement for problem in _problems(samples)) if domain.has_moves else ():
         for move in domain.moves:
@@ -225,7 +225,7 @@ def _moves_make_easier_problems(domain: Domain, samples: Sequence[Sample]) -> It
                 yield f"{move} makes {variant!r} of {text!r}, which is larger"
 
 
-def _proposals_are_asked_and_read(domain: Domain, samples: Sequence[Sample]) -> Iterator[str]:
+def _proposals_are_asked_and_read(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:
     for text in (problem.statement for problem in _problems(samples)):
         for move in domain.moves:
             if not domain.propose(text, move).strip():
@@ -236,11 +236,11 @@ def _proposals_are_asked_and_read(domain: Domain, samples: Sequence[Sample]) -> 
                     yield f"{written[:40]!r} is read as the variant {variant!r}, which is no statement"
 
 
-def _problems(samples: Sequence[Sample]) -> list[Problem]:
+def _problems(samples: Sequence[ContractSample]) -> list[Problem]:
     return [sample.problem for sample in samples]
 
 
-def _answers(samples: Sequence[Sample]) -> Iterator[tuple[Problem, str]]:
+def _answers(samples: Sequence[ContractSample]) -> Iterator[tuple[Problem, str]]:
     """Yield right answers, and answers of all kinds: statements, texts of no domain, right answers to other problems."""
     known = [sample.answer for sample in samples if sample.answer is not None]
     for place, problem in enumerate(_problems(samples)):
@@ -248,7 +248,7 @@ def _answers(samples: Sequence[Sample]) -> Iterator[tuple[Problem, str]]:
             yield problem, answer
 
 
-LAWS: dict[str, Callable[[Domain, Sequence[Sample]], Iterator[str]]] = {
+LAWS: dict[str, Callable[[Domain, Sequence[ContractSample]], Iterator[str]]] = {
     "a statement is read as itself": _statements_are_read,
     "other texts raise GrammarError": _other_texts_are_refused,
     "a question has words, the same each time": _questions_are_words,
