@@ -1,4 +1,4 @@
-"""`domain check`: try a domain on problems before a night trusts it."""
+"""`domain new`, `domain check`: write the package of a domain, and try it before a night trusts it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,41 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 @app.callback()
 def domain() -> None:
-    """Check a domain of your own: that it keeps the contract in docs/domains.md.
+    """Make a domain of your own, and check that it keeps the contract in docs/domains.md.
 
-    everlearn domain check capitals --problems capitals.jsonl
+    A domain says what a problem means and how an answer to it is judged.
+
+        everlearn domain new capitals
+        pip install -e capitals
+        everlearn domain check capitals --problems capitals/problems.jsonl
     """
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the domain, as settings and rows will call it.")],
+    *,
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="New folder of the package; by default NAME.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a package with a domain that works, its entry point, three rows and tests, to be changed to what you need.
+
+    An existing folder is refused.
+
+        everlearn domain new capitals
+    """
+    from everlearn.domains.new_package import write_package
+
+    folder = to or Path(name)
+    written = write_package(name, folder)
+    steps = [
+        *(str(path) for path in written),
+        "",
+        f"pip install -e {folder}",
+        f"everlearn domain check {name} --problems {folder / 'problems.jsonl'}",
+        f"pytest {folder}",
+    ]
+    print_result({"files": [str(path) for path in written]}, as_json=json, text="\n".join(steps))
 
 
 @app.command()
@@ -41,11 +72,12 @@ def check(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Try a domain on problems, and name the laws of the contract that it breaks. Exit code 1: it breaks one.
+    """Try a domain on problems, and name the laws of the contract that it breaks.
 
-    everlearn domain check arithmetic
+    It does not attack the verifier. Exit code 1: a law is broken.
 
-    everlearn domain check capitals --problems capitals.jsonl
+        everlearn domain check arithmetic
+        everlearn domain check capitals --problems capitals.jsonl
     """
     from everlearn.domains.contract import load_domain
     from everlearn.domains.contract_laws import LAWS, check_domain, samples_of

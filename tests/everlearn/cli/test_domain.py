@@ -1,7 +1,11 @@
-"""`domain check`."""
+"""`domain new` and `domain check`."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +14,6 @@ from tests.support.plugins import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.everlearn.cli.conftest import Ended
 
@@ -44,6 +47,55 @@ ROWS = """{"problem": "France", "reference": "Paris", "answer": " paris "}
 @pytest.fixture
 def capitals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return install(tmp_path, monkeypatch, name="capitals", source=CAPITALS, member="Capitals")
+
+
+def test_a_new_domain_is_installed_checked_and_passes_its_tests(
+    everlearn: Callable[..., Ended], tmp_path: Path
+) -> None:
+    folder, site = tmp_path / "quiz", tmp_path / "site"
+    made = everlearn("domain", "new", "short_answers", "--to", str(folder), "--json")
+    assert made.code == 0
+    assert all(Path(file).exists() for file in made.facts["files"])
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+    ]
+    subprocess.run([*pip, str(folder)], check=True)
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)])}
+    rows = folder / "problems.jsonl"
+    command = [
+        str(Path(sys.executable).parent / "everlearn"),
+        "domain",
+        "check",
+        "short_answers",
+        "--problems",
+        str(rows),
+    ]
+    assert subprocess.run(command, env=environ, check=False, capture_output=True).returncode == 0
+    tests = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", str(folder)]
+    done = subprocess.run(tests, env=environ, cwd=folder, check=False, capture_output=True, text=True)
+    assert "4 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("name", ["Capitals", "two words", "a__b", ""])
+def test_a_name_that_cannot_be_one_is_refused(everlearn: Callable[..., Ended], tmp_path: Path, name: str) -> None:
+    ended = everlearn("domain", "new", name, "--to", str(tmp_path / "new"))
+    assert ended.code == 2
+    assert "is no name of a domain" in ended.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = everlearn("domain", "new", "capitals", "--to", str(tmp_path))
+    assert ended.code == 2
+    assert "exists: name another folder" in " ".join(ended.err.split())
 
 
 def test_a_domain_that_ships_keeps_every_law(everlearn: Callable[..., Ended]) -> None:
