@@ -21,6 +21,7 @@ RESOLVED: dict[str, Callable[[Settings], Path | None]] = {
     "data.inbox": lambda settings: settings.inbox_directory.parent,
     "signing.key_file": lambda settings: settings.key_file,
     "rollouts.adapters": lambda settings: settings.rollout_backend.adapters,
+    "rollouts.program": lambda settings: settings.rollout_backend.program,
     "serving.adapters": lambda settings: settings.serving.adapters and settings.resolve(settings.serving.adapters),
 }
 """How the code reads each setting that is a path."""

@@ -34,6 +34,7 @@ def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:
     """Print the result on standard output: `facts` as JSON, or `text` for people."""
     if as_json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.flush()  # a command that goes on may be read by another one
     else:
         Console(soft_wrap=isinstance(text, str)).print(text, markup=not isinstance(text, str))
 

@@ -193,9 +193,11 @@ def test_watch_follows_changes_until_sigterm(
         wait_for(lambda: logged_versions(log) == ["v0001", "v0002", "v0001"])
         key = f"{registry.line}/consumers/web-1.json"
         wait_for(lambda: b'"sequence":3' in registry.store.get(key).data)
+        assert process.stdout is not None
+        told = [process.stdout.readline().split(" ")[0] for _ in range(3)]  # the last one after its acknowledgement
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert [line.split(" ")[0] for line in out.splitlines()] == ["v0001", "v0002", "v0001"]
+    assert (told, out) == (["v0001", "v0002", "v0001"], "")
     assert "stopped by SIGTERM" in err
     assert "Traceback" not in err
