@@ -174,6 +174,16 @@ def refused_proposals(ladder: Ladder) -> dict[str, int]:
     return {reason: count for reason, count in ladder.counts.items() if reason not in others}
 
 
+def domain_notes(domain: Domain) -> tuple[str, ...]:
+    """Return a sentence for each member that the domain does not have and that a night would have used."""
+    costs = {
+        "no generator, so the target suite is only what was held out": domain.has_generator,
+        "no moves of its own, so the ladder comes from the model's proposals alone": domain.has_moves,
+        "no second judgement, so no reward was judged again": domain.has_recheck,
+    }
+    return tuple(f"The domain {domain.name} has {cost}." for cost, has_it in costs.items() if not has_it)
+
+
 def ladder_notes(ladder: Ladder) -> tuple[str, ...]:
     """Return a sentence about a model that was asked for variants in words; none about one that has a notation for them."""
     asked, valid, own = (ladder.counts[name] for name in (PROPOSALS, VALID_PROPOSALS, OWN_MOVES))

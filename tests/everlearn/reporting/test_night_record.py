@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 from everlearn.data.suites import Suite, SuiteKind
-from everlearn.domains.contract import load_domain
+from everlearn.domains.contract import Domain, load_domain
 from everlearn.gate.decision_record import Against
 from everlearn.gate.evidence import PairedSuite
 from everlearn.ladder.tree import CurvePoint, Ladder, Rung
@@ -16,6 +17,7 @@ from everlearn.reporting.night_record import (
     NightRecord,
     SolvedItem,
     StepTime,
+    domain_notes,
     item_sizes,
     newly_solved,
     refused_proposals,
@@ -58,6 +60,20 @@ def test_only_refused_proposals_are_counted() -> None:
 def test_a_guard_that_stopped_the_training_is_noted() -> None:
     notes = training_notes([point(1), point(2, "the answers got too long")])
     assert notes == ("The training stopped itself after step 2: the answers got too long.",)
+
+
+def test_what_a_domain_does_not_have_is_noted() -> None:
+    class FourMembers:
+        name = "four"
+        problem = question = verify = staticmethod(lambda *_: None)
+
+    plugin: Any = FourMembers()
+    assert domain_notes(Domain(plugin)) == (
+        "The domain four has no generator, so the target suite is only what was held out.",
+        "The domain four has no moves of its own, so the ladder comes from the model's proposals alone.",
+        "The domain four has no second judgement, so no reward was judged again.",
+    )
+    assert domain_notes(load_domain("arithmetic")) == ()
 
 
 def test_step_times_become_metrics() -> None:
