@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from typing import TYPE_CHECKING, Any, Literal
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -105,6 +106,27 @@ def test_a_failed_process_is_reported_with_the_remedy(tmp_path: Path) -> None:
     settings = LearnSettings(processes=2, steps=1)
     with pytest.raises(EverlearnError, match="goes on from the newest checkpoint"):
         train(job_of(tmp_path / "no such base", Ladder(), tmp_path / "work", settings=settings))
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_training_loudly_and_the_next_call_goes_on(shipped: Path, tmp_path: Path) -> None:
+    settings = LearnSettings(steps=4, prompts=4, group=4, warmup=1, bf16=False, processes=2)
+    ladder = plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
+    job = job_of(shipped, ladder, tmp_path / "work", settings=settings)
+
+    def kill_one(point: CurvePoint, _: int) -> None:
+        children = psutil.Process().children(recursive=True)
+        workers = [each for each in children if "everlearn.training.torchrun_worker" in each.cmdline()[1:4]]
+        if point.step == 2:
+            max(workers, key=lambda each: each.pid).kill()
+
+    with pytest.raises(EverlearnError, match=r"training by 2 processes failed.*goes on from the newest checkpoint"):
+        train(job, on_step=kill_one)
+    assert not [each for each in psutil.Process().children(recursive=True) if "torchrun" in " ".join(each.cmdline())]
+    steps: list[int] = []
+    train(job, on_step=lambda point, _: steps.append(point.step))
+    assert steps[0] > 1
+    assert steps[-1] == 4
 
 
 def test_a_single_process_gets_back_its_input() -> None:
