@@ -16,6 +16,7 @@ from everlearn.local.ports import draw_ports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+RUNUSER = "/usr/sbin/runuser"  # a user's PATH may lack it
 PROGRAM_DIRECTORIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 PASSWORD = "s3cr3t word/@#"  # every character that must be percent-encoded
 ENCODED = "s3cr3t%20word%2F%40%23"
@@ -75,7 +76,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 def run(command: list[str]) -> str:
     """Run a command, as the user postgres if we are root: Postgres refuses to run as root."""
-    mine = ["runuser", "-u", "postgres", "--", *command] if os.getuid() == 0 else command
+    mine = [RUNUSER, "-u", "postgres", "--", *command] if os.getuid() == 0 else command
     done = subprocess.run(mine, cwd="/", check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
