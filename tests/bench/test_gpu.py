@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bench.gpu import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")  # trl of the lock needs it
 def test_the_device_agrees_with_float32_and_a_killed_training_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
