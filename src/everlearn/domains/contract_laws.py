@@ -122,9 +122,9 @@ def _every_answer_is_judged(domain: Domain, samples: Sequence[ContractSample]) -
                 verdict: object = domain.verify(problem, answer)
             except Exception as error:  # noqa: BLE001 (see `check_domain`)
                 yield f"answer {answer[:40]!r} to {problem.statement!r} raises {type(error).__name__}: {error}"
-                continue
-            if not isinstance(verdict, Verdict):
-                yield f"answer {answer[:40]!r} to {problem.statement!r} gets {verdict!r}, which is no verdict"
+            else:
+                if not isinstance(verdict, Verdict):
+                    yield f"answer {answer[:40]!r} to {problem.statement!r} gets {verdict!r}, which is no verdict"
 
 
 def _nothing_is_not_right(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:

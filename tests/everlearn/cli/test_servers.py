@@ -196,6 +196,9 @@ def test_doctor_names_who_decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(ModelError, match=r"there is no program .*: run `make vllm`"):
         engine("")
     assert engine(f", program: {sys.executable}") == f"vLLM of {sys.executable}, with 45% of the GPU's memory"
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor, "local_base", lambda _: None)  # a model of the hub that is not downloaded yet
+        assert engine(f", program: {sys.executable}").startswith("vLLM of ")
     monkeypatch.setattr("everlearn.training.engines.vllm_server.is_healthy", lambda url: url == "http://gpu-1:8000")
     with pytest.raises(ServiceError, match="vLLM does not answer at http://gpu-2:8000: start it"):
         engine(", adapters: /a, servers: ['http://gpu-1:8000', 'http://gpu-2:8000']")

@@ -145,7 +145,60 @@ class ReadsAnythingAsAVariant(Doubles):
         return text
 
 
+class ReadsSilence(Doubles):
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        return Problem(id="", domain="", statement="") if not row["statement"].strip() else super().problem(row)
+
+
+class AsksInOtherWords(Doubles):
+    def question(self, problem: Problem) -> str:
+        return f"{next(CALLS)}: double {problem.statement}."
+
+
+class GivesNoVerdict(Doubles):
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return None  # type: ignore[return-value]
+
+
+class DrawsKeys(Doubles):
+    def equivalence(self, statement: str) -> str:
+        return f"{statement} {next(CALLS)}"
+
+
+class IgnoresTheSeed(Doubles):
+    def generate(self, rng: random.Random, *, like: Sequence[Problem], size: int) -> Problem:
+        return Problem(id="", domain="", statement=str(1000 + next(CALLS)))
+
+
+class MovesNowhere(Doubles):
+    def ease(self, statement: str, move: str, *, rng: random.Random) -> str | None:
+        return statement
+
+
+class ProposesWithoutAWord(Doubles):
+    def propose(self, statement: str, move: str) -> str:
+        return ""
+
+
+class AnswersItself(Doubles):
+    """Problems whose own statement is their answer: no fault where the second judgement agrees."""
+
+    def question(self, problem: Problem) -> str:
+        return problem.statement
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        right = answer == problem.statement
+        return Verdict(ruling=Ruling.CORRECT if right else Ruling.WRONG, reason="compared")
+
+
 FAULTS = {
+    ReadsSilence: "other texts raise GrammarError",
+    AsksInOtherWords: "a question has words, the same each time",
+    GivesNoVerdict: "every answer gets a verdict",
+    DrawsKeys: "keys are stable",
+    IgnoresTheSeed: "generated problems are problems",
+    MovesNowhere: "moves make other problems that are no larger",
+    ProposesWithoutAWord: "proposals are asked for and read",
     AnotherName: "the name is that of the entry point",
     ReadsDigitsOfAnyScript: "a statement is read as itself",
     FailsOnOtherTexts: "other texts raise GrammarError",
@@ -172,6 +225,11 @@ def test_a_domain_that_keeps_the_laws_breaks_none() -> None:
     domain = Domain(Doubles())
     assert check_domain(domain, SAMPLES, entry="doubles") == []
     assert check_domain(domain, samples_of(domain), entry="doubles") == []
+
+
+def test_a_problem_may_be_its_own_answer_where_the_second_judgement_agrees() -> None:
+    unanswered = [ContractSample(problem=sample.problem) for sample in SAMPLES]
+    assert check_domain(Domain(AnswersItself()), unanswered) == []
 
 
 @pytest.mark.parametrize("name", ["arithmetic", "integration"])
