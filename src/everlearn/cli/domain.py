@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from everlearn.cli.output import Json, print_result, table
-from everlearn.errors import BadInputError, EverlearnError
-from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
-
-if TYPE_CHECKING:
-    from everlearn.domains.contract import Domain
-    from everlearn.domains.contract_laws import ContractSample
+from everlearn.errors import BadInputError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -80,7 +74,7 @@ def check(
         everlearn domain check capitals --problems capitals.jsonl
     """
     from everlearn.domains.contract import load_domain
-    from everlearn.domains.contract_laws import LAWS, check_domain, samples_of
+    from everlearn.domains.contract_laws import LAWS, check_domain, read_samples, samples_of
 
     loaded = load_domain(name)
     samples = samples_of(loaded) if problems is None else read_samples(loaded, problems)
@@ -94,31 +88,3 @@ def check(
     print_result(facts, as_json=json, text=table("", f"{name}, on {len(samples)} problems", "", rows=rows))
     if broken:
         raise typer.Exit(1)
-
-
-def read_samples(domain: Domain, path: Path) -> list[ContractSample]:
-    """Return the problems of a file of rows, with their answers. Raises BadInputError naming the first bad line."""
-    from everlearn.domains.contract_laws import ContractSample
-
-    samples = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read ({error}): name a file of JSON Lines") from None
-    for number, line in enumerate(filter(str.strip, lines), start=1):
-        try:
-            row = jsonlib.loads(line)
-            problem = domain.problem(plain(row))
-        except (EverlearnError, ValueError, TypeError) as error:
-            raise BadInputError(f"{path}:{number} is no problem of domain {domain.name}: {error}") from None
-        given = next((str(row[field]) for field in ANSWER_FIELDS if field in row), None)
-        samples.append(ContractSample(problem=problem, answer=given))
-    return samples
-
-
-def plain(row: Any) -> dict[str, Any]:
-    """Return statement and reference of a row. Raises ValueError if it has no statement."""
-    statement = next((row[field] for field in STATEMENT_FIELDS if field in row), None)
-    if not isinstance(statement, str):
-        raise ValueError(f"it has no {' or '.join(STATEMENT_FIELDS)}")  # noqa: TRY004 (a fault of the data)
-    return {"statement": statement, REFERENCE_FIELD: row.get(REFERENCE_FIELD)}

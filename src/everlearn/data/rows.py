@@ -246,7 +246,7 @@ def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str
     domain = reader.domain(str(row.domain))
     if isinstance(domain, str):
         raise _InvalidRowError(RowFault.DOMAIN, domain)
-    names = _REFERENCES if domain.takes_references else (REFERENCE_FIELD,)
+    names = domain.reference_fields
     try:
         problem = domain.problem({"statement": row.statement} | reference_in(fields, names=names))
         canonical = domain.canonical(problem.statement)

@@ -19,7 +19,7 @@ from everlearn.domains.answer_extraction import extract_answer
 from everlearn.domains.hidden_reference import hide_reference, hiding_reference
 from everlearn.domains.plugin import REQUIRED, DomainPlugin, ExactProof
 from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
-from everlearn.problem import REFERENCE_FIELD, Problem, Ruling, Verdict
+from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     import random
@@ -63,6 +63,11 @@ class Domain:
     def takes_references(self) -> bool:
         """Whether the usual answer fields of new rows are references. A field `reference` is one in every domain."""
         return bool(getattr(self._plugin, "takes_references", False))
+
+    @property
+    def reference_fields(self) -> tuple[str, ...]:
+        """The fields of a new row that may hold its reference, the first one that has a value."""
+        return (REFERENCE_FIELD, *(ANSWER_FIELDS if self.takes_references else ()))
 
     @property
     def has_generator(self) -> bool:

@@ -11,11 +11,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from everlearn.errors import GrammarError
-from everlearn.problem import Ruling, Verdict
+from everlearn.domains.hidden_reference import reference_in
+from everlearn.domains.verification import text_of
+from everlearn.errors import BadInputError, GrammarError
+from everlearn.json_lines import parse_object, read_lines
+from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS, Ruling, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
@@ -84,6 +88,36 @@ def samples_of(domain: Domain, *, seed: int = 0) -> list[ContractSample]:
         return []
     rng = random.Random(seed)
     return [ContractSample(problem=domain.generate(rng, size=1 + number // 4)) for number in range(GENERATED)]
+
+
+def read_samples(domain: Domain, path: Path) -> list[ContractSample]:
+    """Return the problems in a file of rows, with their answers, which are said to be right.
+
+    Raises:
+        BadInputError: the file cannot be read, or a line is no problem of the domain; the first such line is named.
+    """
+    samples = []
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read ({error.strerror}): name a file of JSON Lines") from None
+    with source:
+        for number, line in read_lines(source, name=str(path)):
+            try:
+                row = parse_object(line)
+                fields = {"statement": text_of(row, STATEMENT_FIELDS)}
+                problem = domain.problem(fields | reference_in(row, names=domain.reference_fields))
+            except (
+                BadInputError,
+                ValueError,
+                TypeError,
+            ) as error:  # the last two: of a plug-in that breaks the contract
+                raise BadInputError(f"{path}:{number} is no problem of domain {domain.name}: {error}") from None
+            # An answer is read as a reference is: one that is no text becomes JSON.
+            samples.append(
+                ContractSample(problem=problem, answer=reference_in(row, names=ANSWER_FIELDS).get(REFERENCE_FIELD))
+            )
+    return samples
 
 
 def _statements_are_read(domain: Domain, samples: Sequence[ContractSample]) -> Iterator[str]:

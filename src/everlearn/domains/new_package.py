@@ -75,9 +75,8 @@ ROWS = """{"problem": "What is the capital of France?", "reference": "Paris", "a
 TESTS = """from pathlib import Path
 
 import pytest
-from everlearn.cli.domain import read_samples
 from everlearn.domains.contract import load_domain
-from everlearn.domains.contract_laws import check_domain
+from everlearn.domains.contract_laws import check_domain, read_samples
 
 DOMAIN = load_domain("$name")
 SAMPLES = read_samples(DOMAIN, Path(__file__).parents[1] / "problems.jsonl")

@@ -102,7 +102,7 @@ class _Pools:
     def verify(self, row: dict[str, Any], *, seed: int) -> Verdict:
         """Return the verdict on a row. Raises BadInputError if its problem cannot be parsed or its domain is unknown."""
         name = str(row.get("domain") or self._default)
-        statement, answer = _text(row, STATEMENT_FIELDS), _text(row, ANSWER_FIELDS)
+        statement, answer = text_of(row, STATEMENT_FIELDS), text_of(row, ANSWER_FIELDS)
         problem = self._load(name).problem({"statement": statement} | reference_in(row))
         if name not in self._pools:
             self._pools[name] = self._stack.enter_context(VerifierPool(name, timeout_s=self._timeout_s))
@@ -114,8 +114,8 @@ class _Pools:
         return self._domains[name]
 
 
-def _text(row: dict[str, Any], names: tuple[str, ...]) -> str:
-    """Return the text under the first of `names` for which the row has one."""
+def text_of(row: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Return the text under the first of `names` for which the row has one. Raises BadInputError if there is none."""
     text = next((row[name] for name in names if isinstance(row.get(name), str)), None)
     if not isinstance(text, str):
         raise BadInputError(f"no text under {' or '.join(map(repr, names))}: write {_EXAMPLE}")

@@ -117,12 +117,27 @@ def test_a_domain_of_four_members_is_tried_on_a_file(
     assert "'Lyon', given as right for 'France', is WRONG" in " ".join(ended.out.split())
 
 
+def test_answers_are_references_where_the_domain_takes_them(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = CAPITALS.replace('name = "capitals"', 'name = "capitals"\n    takes_references = True')
+    name = install(tmp_path, monkeypatch, name="capitals", source=source, member="Capitals")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"problem": "France", "answer": "Paris"}')
+    assert everlearn("domain", "check", name, "--problems", str(rows)).code == 0, "as a night reads that row"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot be read"),
         ('{"problem": "two words"}', "rows.jsonl:1 is no problem of domain capitals: a country is one word"),
-        ("[1]", "rows.jsonl:1 is no problem of domain capitals: it has no problem or integrand"),
+        ("[1]", "rows.jsonl:1 is no problem of domain capitals: the line is JSON, but a list and not an object"),
+        ('{"answer": 1}', "rows.jsonl:1 is no problem of domain capitals: no text under 'problem' or 'integrand'"),
+        (
+            '{"problem": "a", "problem": "b"}',
+            "rows.jsonl:1 is no problem of domain capitals: the line is no JSON object",
+        ),
         ("{", "rows.jsonl:1 is no problem of domain capitals"),
     ],
 )
