@@ -136,7 +136,7 @@ def test_answers_are_references_where_the_domain_takes_them(
         ('{"answer": 1}', "rows.jsonl:1 is no problem of domain capitals: no text under 'problem' or 'integrand'"),
         (
             '{"problem": "a", "problem": "b"}',
-            "rows.jsonl:1 is no problem of domain capitals: the line is no JSON object",
+            "rows.jsonl:1 is no problem of domain capitals: the key 'problem' occurs twice",
         ),
         ("{", "rows.jsonl:1 is no problem of domain capitals"),
     ],
