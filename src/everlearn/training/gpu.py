@@ -1,4 +1,4 @@
-"""The GPU of the learner: whether there is one, and what a block of code takes of it."""
+"""The GPUs of the learner: whether there is one, which ones no learner has, and what a block of code takes of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from everlearn import counters
 from everlearn.errors import ModelError
+from everlearn.training.memory_estimate import GIB
 from everlearn.training.models.policy import device_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from everlearn.settings import ComputeSettings
 
 LOG = logging.getLogger("everlearn.learn")
-GIB = 1 << 30
 
 
 def describe_gpu(compute: ComputeSettings) -> str:
@@ -43,9 +43,25 @@ def describe_gpu(compute: ComputeSettings) -> str:
     return f"{name} as {device}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, {build}, CUDA {torch.version.cuda}"
 
 
+def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
+    """Return the GPUs of this process that no learner has; none where the only learner has the only one, or on a CPU.
+
+    Raises:
+        ModelError: several learners have all GPUs.
+    """
+    if device.type != "cuda":
+        return []
+    first = device.index or 0
+    taken = {(first + number) % torch.cuda.device_count() for number in range(learners)}
+    spare = [f"cuda:{number}" for number in range(torch.cuda.device_count()) if number not in taken]
+    if learners > 1 and not spare:
+        raise ModelError(f"{learners} processes train on all GPUs, none is left for vLLM: lower learn.processes")
+    return spare
+
+
 @contextlib.contextmanager
-def device_time(device: torch.device, *, cards: int = 1) -> Iterator[None]:
-    """Count the seconds for which the block holds the GPU, idle ones included, times `cards`; nothing on a CPU."""
+def device_time(device: torch.device) -> Iterator[None]:
+    """Count the seconds for which the block holds the GPU, idle ones included; nothing on a CPU."""
     if device.type != "cuda":
         yield
         return
@@ -53,7 +69,7 @@ def device_time(device: torch.device, *, cards: int = 1) -> Iterator[None]:
     try:
         yield
     finally:
-        counters.increment("gpu_milliseconds", by=round(1000 * cards * (time.monotonic() - started)))
+        counters.increment("gpu_milliseconds", by=round(1000 * (time.monotonic() - started)))
         counters.note_gpu_memory(torch.cuda.max_memory_allocated(device))
 
 
@@ -67,6 +83,7 @@ def compared_with_plan(device: torch.device, *, limit: float) -> Iterator[None]:
         yield
         return
     before = torch.cuda.memory_allocated(device)
+    counters.note_gpu_memory(torch.cuda.max_memory_allocated(device))  # the next line forgets it
     torch.cuda.reset_peak_memory_stats(device)
     yield
     taken = (torch.cuda.max_memory_allocated(device) - before) / GIB

@@ -97,7 +97,7 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
     What a vLLM server of the worker's own will take there is not free.
 
     Raises:
-        ModelError: `config.json` is damaged, or the device or the quantizer is not there.
+        ModelError: `config.json` is damaged, the device or the quantizer is not there, or no GPU is left for vLLM.
     """
     from everlearn.training.models.base_checks import read_config
     from everlearn.training.models.policy import device_of, is_fast  # imports torch
@@ -112,13 +112,21 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
 
 
 def reserved_for_vllm(weights: WeightFiles, settings: Settings, *, device: str) -> int:
-    """Return the bytes that a vLLM server of the worker's own takes on the learner's device; 0 where there is none."""
+    """Return the bytes that a vLLM server of the worker's own takes on the learner's device; 0 where none is there.
+
+    Raises:
+        ModelError: several learners have all GPUs.
+    """
     rollouts = settings.rollouts
     if rollouts.engine != "vllm" or rollouts.servers:
         return 0
     if device.startswith("cuda"):
         import torch
 
+        from everlearn.training.gpu import spare_gpus
+
+        if spare_gpus(torch.device(device), learners=settings.learn.processes):
+            return 0
         return round(rollouts.gpu_share * torch.cuda.mem_get_info(torch.device(device))[1])
     return BYTES[rollouts.dtype] * weights.parameters + VLLM_CPU_CACHE
 

@@ -8,15 +8,15 @@ import torch
 from everlearn import counters
 from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
-from everlearn.training.gpu import compared_with_plan, describe_gpu, device_time
+from everlearn.training.gpu import compared_with_plan, describe_gpu, device_time, spare_gpus
 
 
-def test_a_block_on_a_gpu_counts_its_seconds_for_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_on_a_gpu_counts_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 5)
     monkeypatch.setattr(counters, "_GPU_PEAK", [0])
-    monkeypatch.setattr("time.monotonic", iter([10.0, 12.5]).__next__)
+    monkeypatch.setattr("time.monotonic", iter([10.0, 15.0]).__next__)
     before = counters.snapshot()["gpu_milliseconds"]
-    with device_time(torch.device("cuda"), cards=2):
+    with device_time(torch.device("cuda")):
         pass
     assert counters.snapshot()["gpu_milliseconds"] - before == 5000
     assert counters.gpu_peak() == 5
@@ -52,6 +52,7 @@ def test_the_first_update_is_compared_with_the_plan(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="everlearn.learn")
+    monkeypatch.setattr(counters, "_GPU_PEAK", [0])
     for name, value in {
         "memory_allocated": 1 << 30,
         "max_memory_allocated": 6 << 30,
@@ -67,3 +68,15 @@ def test_the_first_update_is_compared_with_the_plan(
     with compared_with_plan(torch.device("cpu"), limit=4.0):
         pass
     assert len(caplog.messages) == 3
+    assert counters.gpu_peak() == 6 << 30, "the peak before it is kept"
+
+
+def test_servers_get_the_gpus_that_no_learner_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert spare_gpus(torch.device("cuda:1"), learners=1) == ["cuda:0", "cuda:2", "cuda:3"]
+    assert spare_gpus(torch.device("cuda:0"), learners=3) == ["cuda:3"]
+    assert spare_gpus(torch.device("cpu"), learners=3) == []
+    with pytest.raises(ModelError, match="4 processes train on all GPUs, none is left for vLLM"):
+        spare_gpus(torch.device("cuda:0"), learners=4)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert spare_gpus(torch.device("cuda:0"), learners=1) == []

@@ -147,4 +147,7 @@ def test_memory_of_a_vllm_server_of_our_own_is_not_free(shipped: Path, monkeypat
     assert reserved_for_vllm(weights, Settings(rollouts=elsewhere), device="cpu") == 0
     assert reserved_for_vllm(weights, Settings(rollouts=own), device="cpu") == 4 * weights.parameters + GIB
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (7 * GIB, 16 * GIB))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert reserved_for_vllm(weights, Settings(rollouts=own), device="cuda:0") == 4 * GIB
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert reserved_for_vllm(weights, Settings(rollouts=own), device="cuda:0") == 0, "it has the other GPU"

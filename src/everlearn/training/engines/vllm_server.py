@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import torch
 
 from everlearn.errors import ModelError, ServiceError
+from everlearn.training.gpu import spare_gpus
 from everlearn.training.memory_estimate import GIB, VLLM_CPU_CACHE
 from everlearn.training.models.base_checks import read_config
 from everlearn.training.models.formats.format_choice import MARKED_ARCHITECTURE
@@ -30,6 +30,8 @@ from everlearn.training.models.policy import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
     from everlearn.settings import RolloutSettings, Settings
 
@@ -154,22 +156,6 @@ def require_vllm(base: Path, settings: Settings) -> None:
             threads=settings.threads,
             learners=learn.processes,
         )
-
-
-def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
-    """Return the GPUs of this process that no learner has; none where the only learner has the only one, or on a CPU.
-
-    Raises:
-        ModelError: several learners have all GPUs.
-    """
-    if device.type != "cuda":
-        return []
-    first = device.index or 0
-    taken = {(first + number) % torch.cuda.device_count() for number in range(learners)}
-    spare = [f"cuda:{number}" for number in range(torch.cuda.device_count()) if number not in taken]
-    if learners > 1 and not spare:
-        raise ModelError(f"{learners} processes train on all GPUs, none is left for vLLM: lower learn.processes")
-    return spare
 
 
 class OwnServer:

@@ -18,7 +18,7 @@ from everlearn.errors import ModelError, ServiceError
 from everlearn.problem import Problem
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings, RolloutSettings
 from everlearn.training import rollouts
-from everlearn.training.engines.vllm_server import ServerPlan, plan_servers, running_servers, spare_gpus, stop_servers
+from everlearn.training.engines.vllm_server import ServerPlan, plan_servers, running_servers, stop_servers
 from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import probe
 from everlearn.training.job import GrowthJob, TrainingJob
@@ -158,17 +158,6 @@ def test_what_vllm_cannot_serve_is_said_before_anything_starts(
         with pytest.raises(ModelError, match=message):
             plan_servers(model, settings=changed, device=CPU, rank=rank, threads=1)
     assert not (settings.program.parent / "pids").exists()
-
-
-def test_servers_get_the_gpus_that_no_learner_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert spare_gpus(torch.device("cuda:1"), learners=1) == ["cuda:0", "cuda:2", "cuda:3"]
-    assert spare_gpus(torch.device("cuda:0"), learners=3) == ["cuda:3"]
-    assert spare_gpus(CPU, learners=3) == []
-    with pytest.raises(ModelError, match="4 processes train on all GPUs, none is left for vLLM"):
-        spare_gpus(torch.device("cuda:0"), learners=4)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert spare_gpus(torch.device("cuda:0"), learners=1) == []
 
 
 def plan(base: Path, settings: RolloutSettings, device: str) -> ServerPlan:
