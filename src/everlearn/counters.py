@@ -10,10 +10,10 @@ import resource
 import sys
 import threading
 from collections import Counter
-from typing import Literal
+from typing import Literal, get_args
 
 CounterName = Literal["rollouts", "verdicts", "tokens", "gpu_milliseconds"]
-NAMES: tuple[CounterName, ...] = ("rollouts", "verdicts", "tokens", "gpu_milliseconds")
+NAMES: tuple[CounterName, ...] = get_args(CounterName)
 _LOCK = threading.Lock()
 _COUNTERS: Counter[CounterName] = Counter()
 _GPU_PEAK = [0]

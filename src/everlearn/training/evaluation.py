@@ -62,10 +62,8 @@ def measure(
     measured: dict[int, Measurement] = {}
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(
-            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads)
+            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="measured")
         )
-        if sampler is not None:
-            sampler.load(policy, version="measured")
         stack.enter_context(device_time(model.device))
         solvers = {}
         for name in sorted({problem.domain for problem in problems}):

@@ -85,9 +85,9 @@ def probe(
     policy = load_policy(base, adapter, compute=exact)
     model = policy.snapshot()
     chosen = choose_format(policy, domain, form or FormatSettings())
-    with sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads) as sampler:
-        if sampler is not None:
-            sampler.load(policy, version="probed")
+    with sampling(
+        rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="probed"
+    ) as sampler:
         solver = Solver(policy=policy, model=model, domain=domain, form=chosen, sampler=sampler)
         groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
     answers = [group.completions[0].ids for group in groups]

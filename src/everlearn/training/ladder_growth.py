@@ -75,11 +75,9 @@ def grow(
     with (
         device_time(policy.base_model.device),
         judging(domain.name, verifiers=job.verifiers) as judges,
-        sampling(job.rollouts, base=job.base, policy=policy, threads=job.threads) as sampler,
+        sampling(job.rollouts, base=job.base, policy=policy, threads=job.threads, version="parent") as sampler,
     ):
         form = choose_format(policy, domain, job.form)
-        if sampler is not None:
-            sampler.load(policy, version="parent")
         solver = Solver(policy=policy, model=model, domain=domain, form=form, sampler=sampler, judge=judges.judge)
         extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
         digests = list(ladder.rungs)

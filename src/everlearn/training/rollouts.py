@@ -136,16 +136,30 @@ def complete(
     temperature: float = 1.0,
     copying: bool = False,
 ) -> list[list[Completion]]:
-    """Decode completions by the solver's sampler, or in this process in batches of similar length, in the prompts' order.
+    """Decode completions by the solver's sampler, or in this process; return them in the order of the prompts.
 
     `seeds` are ordered by prompt; without them decoding is greedy. With `copying` an answer may use only the markers
     of its prompt, which this process sees to.
     """
     if solver.sampler is not None and not copying:
         limits = [solver.form.max_tokens(prompt) for prompt in prompts]
-        return _counted(
-            solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
-        )
+        done = solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
+    else:
+        done = _decode_here(solver, prompts, group=group, seeds=seeds, temperature=temperature, copying=copying)
+    counters.increment("tokens", by=sum(len(row.ids) for rows in done for row in rows))
+    return done
+
+
+def _decode_here(
+    solver: Solver,
+    prompts: Sequence[list[int]],
+    *,
+    group: int,
+    seeds: Sequence[int] | None,
+    temperature: float,
+    copying: bool,
+) -> list[list[Completion]]:
+    """Decode in this process, in batches of similar length; return the completions in the order of the prompts."""
     done: list[list[Completion]] = [[] for _ in prompts]
     for batch in batches([len(prompt) * group for prompt in prompts], budget=BATCH_TOKENS):
         completions = decode(
@@ -160,12 +174,7 @@ def complete(
         )
         for index, rows in zip(batch, completions, strict=True):
             done[index] = rows
-    return _counted(done)
-
-
-def _counted(completions: list[list[Completion]]) -> list[list[Completion]]:
-    counters.increment("tokens", by=sum(len(row.ids) for rows in completions for row in rows))
-    return completions
+    return done
 
 
 def attempt(

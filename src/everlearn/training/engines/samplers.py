@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def sampling(settings: RolloutSettings, *, base: Path, policy: Policy, threads: int) -> Iterator[Replicas | None]:
-    """Yield the sampler of every answer inside the block, or None for the local one; it has no adapter yet.
+def sampling(
+    settings: RolloutSettings, *, base: Path, policy: Policy, threads: int, version: str | None = None
+) -> Iterator[Replicas | None]:
+    """Yield the sampler of every answer inside the block, or None for the local one.
+
+    It has loaded the policy's adapter as `version`; without one, it has none yet.
 
     Raises:
         ModelError: vLLM is not installed, or cannot serve this model.
-        ServiceError: its server does not start.
+        ServiceError: its server does not start, or none answers with the adapter.
     """
     if settings.engine == "local":
         yield None
@@ -39,6 +43,8 @@ def sampling(settings: RolloutSettings, *, base: Path, policy: Policy, threads: 
             served.servers, stops=policy.stops, folder=served.adapters, dtype=served.dtype, can_sleep=can_sleep
         )
         try:
+            if version is not None:
+                replicas.load(policy, version=version)
             yield replicas
         finally:
             replicas.unload()

@@ -54,8 +54,8 @@ def run_processes(
         result = _messages(path, processes=count, on_step=on_step, on_checkpoint=on_checkpoint)
     for usage in result["usage"]:
         counters.note_gpu_memory(usage.pop("peak"))
-        for name, count in usage.items():
-            counters.increment(name, by=count)
+        for name, number in usage.items():
+            counters.increment(name, by=number)
     return Trained(
         adapter=Path(result["adapter"]),
         ladder=load_ladder(folder / "after.jsonl"),

@@ -97,8 +97,9 @@ class Replicas:
     def load(self, policy: Policy, *, version: str) -> None:
         """Load the adapter into every replica, check that it answers with it, and unload the one before.
 
-        Of several processes that train together the first one does it for all. The servers know it as `version` and the beginning of its digest: vLLM caches the keys and values of prefixes by
-        that name, which therefore must never mean other weights.
+        Of several processes that train together the first one does it for all. The servers know the adapter as `version` and
+        the beginning of its digest: vLLM caches the keys and values of prefixes by that name, which therefore must never
+        mean other weights.
 
         Raises:
             ServiceError: all replicas failed.

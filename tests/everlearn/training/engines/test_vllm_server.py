@@ -30,6 +30,8 @@ from tests.support.fake_vllm_program import ROOT, write_program
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from everlearn.ladder.tree import Ladder
+
 CPU = torch.device("cpu")
 DOMAIN = load_domain("arithmetic")
 PROBLEMS = tuple(Problem(id=text, domain="arithmetic", statement=text) for text in ("12 + 30", "7 + 85", "40 + 4"))
@@ -73,19 +75,8 @@ def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
             base=base, adapter=None, roots=PROBLEMS, settings=growth, seed=1, threads=1, form=FORM, rollouts=settings
         )
     )
-    job = TrainingJob(
-        base=base,
-        adapter=None,
-        ladder=ladder,
-        workdir=tmp_path / "work",
-        settings=LearnSettings(steps=2, prompts=2, group=2, rank=4, alpha=8, bf16=False),
-        ladder_settings=growth,
-        seed=1,
-        threads=1,
-        domain="arithmetic",
-        form=FORM,
-        rollouts=settings,
-    )
+    learn = LearnSettings(steps=2, prompts=2, group=2, rank=4, alpha=8, bf16=False)
+    job = job_of(base, ladder, tmp_path / "work", learn=learn, growth=growth, settings=settings)
     trained = train(job)
     answers = measure(base, trained.adapter, PROBLEMS, seed=1, threads=1, form=FORM, rollouts=settings)
     probes = probe(base, trained.adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1, form=FORM, rollouts=settings)
@@ -198,24 +189,38 @@ def test_two_processes_train_on_the_answers_of_one_server(
     base: Path, settings: RolloutSettings, tmp_path: Path
 ) -> None:
     given = LearnSettings(steps=2, prompts=2, group=4, rank=4, alpha=8, bf16=False, processes=2)
-    job = TrainingJob(
+    ladder = plant([problem.statement for problem in PROBLEMS], domain=DOMAIN, forbidden=frozenset())
+    growth = LadderSettings(rollouts=1)
+    job = job_of(base, ladder, tmp_path / "work", learn=given, growth=growth, settings=settings)
+    trained = train(job)
+    assert [point.step for point in trained.curve] == [1, 2]
+    assert len(starts(settings)) == 1
+    names = [name.rpartition("-")[0] for name in (settings.program.parent / "loads").read_text().split()]
+    assert names == ["step-0", "step-1", "step-2"], "the first process loads for both"
+
+
+def job_of(
+    base: Path,
+    ladder: Ladder,
+    workdir: Path,
+    *,
+    learn: LearnSettings,
+    growth: LadderSettings,
+    settings: RolloutSettings,
+) -> TrainingJob:
+    return TrainingJob(
         base=base,
         adapter=None,
-        ladder=plant([problem.statement for problem in PROBLEMS], domain=DOMAIN, forbidden=frozenset()),
-        workdir=tmp_path / "work",
-        settings=given,
-        ladder_settings=LadderSettings(rollouts=1),
+        ladder=ladder,
+        workdir=workdir,
+        settings=learn,
+        ladder_settings=growth,
         seed=1,
         threads=1,
         domain="arithmetic",
         form=FORM,
         rollouts=settings,
     )
-    trained = train(job)
-    assert [point.step for point in trained.curve] == [1, 2]
-    assert len(starts(settings)) == 1
-    names = [name.rpartition("-")[0] for name in (settings.program.parent / "loads").read_text().split()]
-    assert names == ["step-0", "step-1", "step-2"], "the first process loads for both"
 
 
 def starts(settings: RolloutSettings) -> list[list[int]]:
