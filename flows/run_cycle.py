@@ -16,6 +16,7 @@ from everlearn.errors import LineBusyError
 from everlearn.settings import Settings, load
 from flows.climb import train_candidate
 from tasks.approve import request_approval
+from tasks.certificate import require_certificate
 from tasks.climb import await_climb, stop_climbs
 from tasks.decide import decide, name_baselines, recheck_rewards
 from tasks.emit_events import emit_night_ended
@@ -74,6 +75,7 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
     settings = config.settings
     night = resume_night(settings, token)
     if night is None:
+        require_certificate(settings)
         settings = open_base(settings)
         intake = read_problems(settings, config.data, again=config.again)
         validate_problems(settings, intake)

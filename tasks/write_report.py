@@ -30,6 +30,7 @@ from everlearn.reporting.night_record import (
 )
 from everlearn.reporting.own_items import own_items
 from everlearn.reporting.report import render
+from tasks.certificate import certificate_notes
 from tasks.decide import decision_of
 from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
@@ -73,7 +74,7 @@ def record_of(night: Night) -> NightRecord:
         sizes=rung_sizes(ladder, domain=domain),
         refused=refused_proposals(ladder),
         curves=curve,
-        notes=(*domain_notes(domain), *ladder_notes(ladder), *training_notes(curve)),
+        notes=(*certificate_notes(night.settings), *domain_notes(domain), *ladder_notes(ladder), *training_notes(curve)),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
         steps=times_of(work),
         ingest=_ingest_counts(night),

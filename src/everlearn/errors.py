@@ -5,6 +5,7 @@
     │   ├── GrammarError        text that is not an expression of its domain
     │   ├── InvalidLineError    a line that is not one strict JSON object
     │   ├── UnknownDomainError  a domain without an installed entry point
+    │   ├── UncertifiedError    a domain whose verifier was not shown to be safe to train on
     │   └── SettingsError       a setting that is missing, unknown or out of range
     ├── StoreError              the object store refused a request, or did not answer
     │   ├── NotFoundError       no object under this key
@@ -58,6 +59,10 @@ class InvalidLineError(BadInputError):
 
 class UnknownDomainError(BadInputError):
     """A domain without an installed entry point."""
+
+
+class UncertifiedError(BadInputError):
+    """A domain whose verifier was not shown to be safe to train on."""
 
 
 class SettingsError(BadInputError):

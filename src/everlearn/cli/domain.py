@@ -1,4 +1,4 @@
-"""`domain new`, `domain check`: write the package of a domain, and try it before a night trusts it."""
+"""`domain new`, `domain check`, `domain certify`: write the package of a domain, and try it before a night trusts it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from everlearn.cli.certify import certify
 from everlearn.cli.output import Json, print_result, table
 from everlearn.errors import BadInputError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+app.command()(certify)
 
 
 @app.callback()
@@ -23,6 +25,7 @@ def domain() -> None:
         everlearn domain new capitals
         pip install -e capitals
         everlearn domain check capitals --problems capitals/problems.jsonl
+        everlearn domain certify capitals --problems capitals/problems.jsonl
     """
 
 
@@ -68,7 +71,7 @@ def check(
 ) -> None:
     """Try a domain on problems, and name the laws of the contract that it breaks.
 
-    It does not attack the verifier. Exit code 1: a law is broken.
+    It does not attack the verifier, as `certify` does. Exit code 1: a law is broken.
 
         everlearn domain check arithmetic
         everlearn domain check capitals --problems capitals.jsonl

@@ -141,6 +141,36 @@ class Domain:
         proof: ExactProof = self._plugin.prove(problem, answer) if self.has_proofs else ExactProof.not_decided()
         return proof
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Names of the distributions whose version matters to verdicts."""
+        return tuple(getattr(self._plugin, "libraries", ()))
+
+    @property
+    def module(self) -> str:
+        """Name of the module that the plug-in's class is in."""
+        return type(self._plugin).__module__
+
+    def solve(self, problem: Problem) -> str | None:
+        """Return a right answer, to attack the verifier with; None if none is known. Default: a reference that is one."""
+        if self._has("solve"):
+            answer: str | None = self._plugin.solve(problem)
+            return answer
+        return problem.reference if self.takes_references else None
+
+    @property
+    def has_wrong_answers(self) -> bool:
+        """Whether the domain makes wrong answers that are close to a right one."""
+        return self._has("wrong_answers")
+
+    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:
+        """Return answers that are close to the right `answer` and wrong by construction. Default: none."""
+        return list(self._plugin.wrong_answers(problem, answer, rng=rng)) if self.has_wrong_answers else []
+
+    def same_answers(self, problem: Problem, answer: str) -> list[str]:
+        """Return the right `answer` in other notation that `verify` accepts. Default: none."""
+        return list(self._plugin.same_answers(problem, answer)) if self._has("same_answers") else []
+
     def extract(self, completion: str) -> str:
         """Return the answer in a completion. Default: `extract_answer`."""
         return str(self._plugin.extract(completion)) if self._has("extract") else extract_answer(completion)

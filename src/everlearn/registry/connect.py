@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.errors import StoreDownError
 from everlearn.registry import signing
+from everlearn.registry.certificates import CertificateStore
 from everlearn.registry.versions import Registry
 from everlearn.storage.retrying import RetryingStore
 from everlearn.storage.s3 import S3Store
@@ -48,4 +49,15 @@ def open_registry(settings: Settings, *, store: Store | None = None) -> Registry
         signer=signer,
         verifier=verifier,
         heartbeat_lifetime=timedelta(seconds=settings.retention.lease_seconds),
+    )
+
+
+def open_certificates(settings: Settings, *, store: Store | None = None) -> CertificateStore:
+    """Return the certificates of the configured line. Nothing is read or written yet."""
+    chosen = settings.signing
+    signer, verifier = signing.signer_and_verifier(
+        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
+    )
+    return CertificateStore(
+        store or open_store(settings.store), settings.store.line, signer=signer, verifier=verifier
     )

@@ -16,7 +16,7 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
-ADDED_LATER = ("provenance", "bom", "memory")  # documents that manifests of the first versions of Everlearn do not have
+ADDED_LATER = ("provenance", "bom", "memory", "certificate")  # documents that manifests of the first versions of Everlearn do not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,7 @@ class Manifest:
     report, provenance, bom  documents about the version (SLSA, CycloneDX), kept with it but never delivered
     policy                   which forward pass trained it and why, in one line; None in manifests of older revisions
     memory                   problems that guard what its line has learned (`data.memory_suite`), kept in the same way
+    certificate              what an attack on the domain's verifier found, kept in the same way; None if there was none
 
     Raises:
         BadInputError: A file name is a path, or of a type that can hold code.
@@ -67,6 +68,7 @@ class Manifest:
     provenance: ObjectRef | None = None
     bom: ObjectRef | None = None
     memory: ObjectRef | None = None
+    certificate: ObjectRef | None = None
     policy: str | None = None
 
     def __post_init__(self) -> None:

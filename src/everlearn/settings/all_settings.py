@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 
 from everlearn.errors import SettingsError
 from everlearn.settings.sections import (
+    CertificationSettings,
     DataSettings,
     GateSettings,
     IngestSettings,
@@ -53,6 +54,7 @@ class Settings(Section):
     compute: ComputeSettings = ComputeSettings()
     format: FormatSettings = FormatSettings()
     data: DataSettings = DataSettings()
+    certification: CertificationSettings = CertificationSettings()
     ingest: IngestSettings = IngestSettings()
     ladder: LadderSettings = LadderSettings()
     learn: LearnSettings = LearnSettings()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -125,6 +125,30 @@ class IngestSettings(Section):
         default=200,
         ge=1,
         description="Number of held-out problems below which generated ones of the same families are measured as well.",
+    )
+
+
+class CertificationSettings(Section):
+    """What the certificate of a domain's verifier must show before a night trains on its rewards (docs/certificates.md)."""
+
+    max_guess_rate: float = Field(
+        default=0.15,
+        ge=0.0,
+        le=1.0,
+        description="Share of problems for which the best constant answer may be right. A model learns to give it first.",
+    )
+    max_false_accepts: float = Field(
+        default=0.001,
+        gt=0.0,
+        lt=1.0,
+        description="Largest share of wrong answers that may be accepted, as the upper limit with 95 % confidence.",
+    )
+    uncertified: Literal["refuse", "train on unproved rewards"] = Field(
+        default="refuse",
+        description=(
+            "What a night does without such a certificate. `train on unproved rewards`: it trains, and the report says so. "
+            "Suites are measured in any case."
+        ),
     )
 
 

@@ -5,6 +5,7 @@ The size of a problem is the number of digits of its longer number.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.answer_extraction import extract_answer
@@ -50,6 +51,24 @@ class Arithmetic:
         except GrammarError as error:
             return Verdict(ruling=Ruling.UNREADABLE, reason=str(error))
         return _verdict(is_right=str(given) == written_result(asked), given=given, asked=asked)
+
+    def solve(self, problem: Problem) -> str:
+        """Return the result."""
+        return str(read_calculation(problem.statement).result)
+
+    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:
+        """Return other numbers: a digit changed, a carry forgotten, the other operation."""
+        asked = read_calculation(problem.statement)
+        right = int(answer)
+        others = {right + step * 10**place for place in range(len(answer)) for step in (-1, 1, rng.randint(2, 8))}
+        other = Operation.MULTIPLICATION if asked.operation is Operation.ADDITION else Operation.ADDITION
+        others |= {-right, int(answer[::-1]), int(f"{answer}0"), int(f"{asked.left}{asked.right}")}
+        others |= {replace(asked, operation=other).result, asked.left, asked.right}
+        return [str(number) for number in sorted(others - {right})]
+
+    def same_answers(self, problem: Problem, answer: str) -> list[str]:  # noqa: ARG002
+        """Return the result in other notation."""
+        return [f"{answer}.", f"= {answer}", f"+{answer}", f"0{answer}", f"{int(answer):,}", f" {answer}\n"]
 
     def extract(self, completion: str) -> str:
         """Return the answer in a completion: as `extract_answer` does, and of `3 + 4 = 7` what follows the equals sign."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.domains.integration import (
     canonical,
     equivalence,
+    known_answers,
     moves,
     numeric_verifier,
     recheck,
@@ -44,6 +45,7 @@ class Integration:
     name = "integration"
     moves = moves.MOVES
     equivalence_scheme = equivalence.SCHEME
+    libraries = ("numpy", "mpmath")
 
     def problem(self, row: Mapping[str, Any]) -> Problem:
         """Return the problem of a row: its statement as it is, or in the strict grammar if it is in usual notation.
@@ -83,6 +85,18 @@ class Integration:
         with suppress(GrammarError):  # an answer that cannot be read is never proved
             answer = strict_answer(answer, variable=question.variable)
         return prove_antiderivative(question.text, answer)
+
+    def solve(self, problem: Problem) -> str | None:
+        """Return an antiderivative of a sum of the default families; None for other problems."""
+        return known_answers.antiderivative(read_statement(problem.statement).text)
+
+    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:  # noqa: ARG002
+        """Return functions with another derivative: terms added, left out, a digit changed."""
+        return known_answers.wrong_ones(answer, rng=rng)
+
+    def same_answers(self, problem: Problem, answer: str) -> list[str]:  # noqa: ARG002
+        """Return the answer with a constant, and in usual notation."""
+        return known_answers.same_ones(answer)
 
     def split(self, statement: str) -> list[str]:
         """Return the signed terms."""

@@ -1,0 +1,84 @@
+"""Certify a domain: attack its verifier with answers, then with a model that learns, within a limit of time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from everlearn.domains.certification.attack_trial import AttackTrial, samples_to_attack
+from everlearn.domains.certification.certificate import certificate_of
+from everlearn.domains.certification.code_version import code_version
+from everlearn.errors import BadInputError
+from everlearn.training.verifier_attack import attack_by_learning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from everlearn.domains.certification.certificate import Certificate, LearnedAttack
+    from everlearn.domains.contract import Domain
+    from everlearn.domains.contract_laws import ContractSample
+
+LOG = logging.getLogger("everlearn.certify")
+SECONDS = 300.0
+"""Wall-clock seconds for a certificate. What is not shown within them is not allowed."""
+LEARNING_S = 60.0
+"""CPU seconds for which a model is trained against the verifier, of these."""
+MAKING = 0.2
+"""Largest share of the time for making problems."""
+
+
+def certify(
+    domain: Domain,
+    given: Sequence[ContractSample] = (),
+    *,
+    seconds: float = SECONDS,
+    learning_s: float = LEARNING_S,
+    enough: int | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Certificate:
+    """Return the certificate of a domain's present code.
+
+    Args:
+        domain: the domain. Its verifier is called in processes that can be killed.
+        given: problems with right answers; without any, the domain generates some.
+        seconds: for everything.
+        learning_s: CPU seconds of the learned attack; 0 leaves it out, so that the certificate allows no training.
+        enough: wrong answers after which the attack ends; None: `attack_trial.ENOUGH`.
+        progress: called with the number of wrong answers tried, and their goal.
+
+    Raises:
+        BadInputError: there are no problems to try it on.
+    """
+    started = time.monotonic()
+    code = code_version(domain)
+    samples = [_with_answer(domain, sample) for sample in given] or samples_to_attack(domain, seconds=MAKING * seconds)
+    if not samples:
+        raise BadInputError(f"domain {domain.name} generates no problems: name a file of rows with --problems")
+    options = {} if enough is None else {"enough": enough}
+    left = max(1.0, seconds - 2 * learning_s - (time.monotonic() - started))
+    result = AttackTrial(domain, samples, seconds=left, progress=progress, **options).run()
+    learned = None
+    if learning_s and not result.unjudged and time.monotonic() - started < seconds:
+        learned = _learned_attack(domain, samples, learning_s)
+    return certificate_of(
+        result,
+        domain=domain.name,
+        code=code,
+        created=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        everlearn=version("everlearn"),
+        seconds=time.monotonic() - started,
+        learned=learned,
+    )
+
+
+def _with_answer(domain: Domain, sample: ContractSample) -> ContractSample:
+    return sample if sample.answer is not None else replace(sample, answer=domain.solve(sample.problem))
+
+
+def _learned_attack(domain: Domain, samples: Sequence[ContractSample], seconds: float) -> LearnedAttack:
+    LOG.info("training a small model against the verifier for %.0f CPU seconds", seconds)
+    return attack_by_learning(domain, samples, seconds=seconds)

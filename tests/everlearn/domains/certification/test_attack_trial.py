@@ -1,0 +1,88 @@
+"""The trial of a verifier: a sound one passes, and each planted fault is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.domains.certification.attack_trial import AttackTrial, TrialResult, samples_to_attack
+from everlearn.domains.certification.certificate import Certificate, LearnedAttack, certificate_of
+from everlearn.domains.contract import load_domain
+from everlearn.domains.contract_laws import ContractSample
+from tests.support.certified_domains import FAULTS, SOUND, with_accepts
+from tests.support.plugins import install, install_passwords
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HARMLESS = LearnedAttack(cpu_seconds=60, rollouts=1000, rewarded=10, contradicted=0)
+ENOUGH = 3200
+"""Wrong answers that prove a share below 0.1 % if none is accepted."""
+REASONS = {
+    "accepts everything": "wrong answers",
+    "looks for the answer anywhere": "wrong answers",
+    "reads digits of every script": "wrong answers",
+    "takes the first word": "wrong answers",
+    "forgets the sign": "wrong answers",
+    "accepts a constant": "'42' is right for 100%",
+    "raises": "its verifier failed",
+    "never ends": "no verdict within",
+    "refuses what is right": "it refuses 100% of right answers",
+    "refuses another notation": "in other notation",
+    "is slow": "a judgement takes",
+}
+
+
+def certified(source: str, folder: Path, patch: pytest.MonkeyPatch, *, seconds: float = 60) -> Certificate:
+    install(folder, patch, name="doubles", source=source, member="Doubles")
+    domain = load_domain("doubles")
+    samples = samples_to_attack(domain, seconds=10)
+    result = AttackTrial(domain, samples, seconds=seconds, enough=ENOUGH).run()
+    return certificate_of(
+        result, domain="doubles", code="", created="", everlearn="", seconds=1, learned=HARMLESS
+    )
+
+
+def test_a_sound_verifier_may_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = certified(SOUND, tmp_path, monkeypatch)
+    assert found.refusals() == ()
+    assert found.false_accepts == 0
+    assert found.false_accept_upper < 0.001
+    assert all(counts["tried"] > 0 for counts in found.attacks.values())
+    assert found.examples == ()
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_each_planted_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = certified(with_accepts(FAULTS[fault]), tmp_path, monkeypatch, seconds=3 if fault == "is slow" else 60)
+    assert REASONS[fault] in "; ".join(found.refusals())
+    assert bool(found.examples) == (REASONS[fault] == "wrong answers")
+
+
+def test_a_domain_without_right_answers_may_not_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SOUND.replace("return str(2 * int(problem.statement))", "return None")
+    assert "no right answer was shown to be accepted" in certified(source, tmp_path, monkeypatch).refusals()
+
+
+def test_references_are_shown_in_no_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = load_domain(install_passwords(tmp_path, monkeypatch))
+    rows = [{"statement": f"hint {number}", "reference": f"secret{number}"} for number in range(8)]
+    samples = [ContractSample(problem=domain.problem(row), answer=row["reference"]) for row in rows]
+    result = AttackTrial(domain, samples, seconds=30, enough=200).run()
+    assert result.false_accepts
+    made = certificate_of(result, domain="", code="", created="", everlearn="", seconds=1, learned=None)
+    assert "secret" not in str(made.to_content())
+    assert "it was tried on 8 problems: give 20 or more" in made.refusals()
+
+
+def test_a_trial_whose_time_is_over_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = certified(SOUND, tmp_path, monkeypatch, seconds=0)
+    assert "the time was over before the attack was" in found.refusals()
+    assert "the rate of guesses was not measured" in found.refusals()
+
+
+def test_problems_that_take_long_to_make_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
+    assert samples_to_attack(load_domain("doubles"), seconds=-1) == []
+    assert TrialResult().wrong == 0

@@ -1,0 +1,117 @@
+"""Certificates: what is stored, what they allow, and the code that they are for."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.canonical_json import canonical, parse
+from everlearn.domains.certification.attack_trial import Accepted, TrialResult
+from everlearn.domains.certification.certificate import (
+    Certificate,
+    LearnedAttack,
+    TrainingLimits,
+    certificate_of,
+    upper_limit,
+)
+from everlearn.domains.certification.code_version import code_version
+from everlearn.domains.certification.shipped import shipped_certificate, shipped_certificates
+from everlearn.domains.contract import load_domain
+from everlearn.errors import BadInputError, IntegrityError
+from tests.support.certified_domains import SOUND
+from tests.support.plugins import install
+
+LEARNED = LearnedAttack(cpu_seconds=60, rollouts=900, rewarded=3, contradicted=0, examples=(("2 + 2", "four"),))
+
+
+def made(*, wrong: int = 5000, accepted: int = 0, guess: float = 0.01, learned: LearnedAttack | None = LEARNED) -> Certificate:
+    result = TrialResult(problems=100, right=100, is_finished=True, judged=100, judging_s=1, guess_rate=guess, constant="0")
+    result.tried, result.accepted = Counter({"nonsense": wrong}), Counter({"nonsense": accepted})
+    result.examples = [Accepted(kind="nonsense", statement="2 + 2", answer="banana")] if accepted else []
+    return certificate_of(
+        result, domain="arithmetic", code="c" * 64, created="2026-11-29", everlearn="0.1.0", seconds=3.14, learned=learned
+    )
+
+
+@pytest.mark.parametrize("certificate", [made(), made(accepted=2), made(learned=None)])
+def test_a_certificate_is_read_back_as_it_was(certificate: Certificate) -> None:
+    assert Certificate.from_content(parse(canonical(certificate.to_content()), name="")) == certificate
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"learned": {}}, {"examples": [1]}])
+def test_a_certificate_with_other_fields_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(IntegrityError, match="cannot read the certificate"):
+        Certificate.from_content(made().to_content() | change)
+
+
+@given(tried=st.integers(1, 20_000), accepted=st.integers(0, 20))
+def test_the_upper_limit_is_above_the_share_that_was_seen(tried: int, accepted: int) -> None:
+    accepted = min(accepted, tried)
+    assert accepted / tried <= upper_limit(accepted, tried) <= 1
+    assert upper_limit(0, tried) == pytest.approx(1 - 0.05 ** (1 / tried))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (made(wrong=2000), "which is no proof of 0.10%"),
+        (made(accepted=1), "it accepts 1 wrong answers"),
+        (made(guess=0.2), "the answer '0' is right for 20%"),
+        (made(learned=None), "no model was trained against it"),
+        (made(learned=LearnedAttack(cpu_seconds=1, rollouts=1, rewarded=9, contradicted=2)), "found 2 rewarded answers"),
+    ],
+)
+def test_what_is_not_shown_is_not_allowed(certificate: Certificate, reason: str) -> None:
+    assert any(reason in refusal for refusal in certificate.refusals())
+
+
+def test_limits_of_the_settings_decide() -> None:
+    assert made().refusals() == ()
+    assert made(guess=0.2).refusals(TrainingLimits(max_guess_rate=0.3)) == ()
+    assert made().refusals(TrainingLimits(max_false_accepts=0.0001)) != ()
+
+
+def test_the_code_version_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
+    before = code_version(load_domain("doubles"))
+    assert before == code_version(load_domain("doubles"))
+    module = tmp_path / "doubles_plugin.py"
+    module.write_text(module.read_text().replace("Double ", "Twice "))
+    assert code_version(load_domain("doubles")) != before
+
+
+def test_the_code_version_changes_with_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SOUND.replace('name = "doubles"', 'name = "doubles"\n    libraries = ("numpy", "no-such-library")')
+    install(tmp_path, monkeypatch, name="doubles", source=source, member="Doubles")
+    domain = load_domain("doubles")
+    before = code_version(domain)
+    monkeypatch.setattr("everlearn.domains.certification.code_version.version", lambda _: "9.9")
+    assert code_version(domain) != before
+
+
+def test_code_without_source_files_has_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
+    domain = load_domain("doubles")
+    (tmp_path / "doubles_plugin.py").unlink()
+    del sys.modules["doubles_plugin"]
+    with pytest.raises(BadInputError, match="source files of doubles_plugin cannot be found"):
+        code_version(domain)
+
+
+@pytest.mark.parametrize("name", ["arithmetic", "integration"])
+def test_shipped_certificates_are_for_the_code_that_ships_and_allow_training(name: str) -> None:
+    found = shipped_certificate(name, code=code_version(load_domain(name)))
+    assert found is not None, f"the code of {name} has changed: run `python -m bench.certificates {name}`"
+    assert found.refusals() == ()
+    assert sum(counts["tried"] for counts in found.attacks.values()) >= 10_000
+
+
+def test_a_shipped_certificate_is_for_no_other_code() -> None:
+    assert shipped_certificate("integration", code="other") is None
+    assert shipped_certificate("chess", code="other") is None
+    assert set(shipped_certificates()) >= {"arithmetic", "integration"}
