@@ -74,7 +74,12 @@ def record_of(night: Night) -> NightRecord:
         sizes=rung_sizes(ladder, domain=domain),
         refused=refused_proposals(ladder),
         curves=curve,
-        notes=(*certificate_notes(night.settings), *domain_notes(domain), *ladder_notes(ladder), *training_notes(curve)),
+        notes=(
+            *certificate_notes(night.settings),
+            *domain_notes(domain),
+            *ladder_notes(ladder),
+            *training_notes(curve),
+        ),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
         steps=times_of(work),
         ingest=_ingest_counts(night),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 (Typer reads the annotations)
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,8 +116,10 @@ def _shown(certificate: Certificate, reasons: tuple[str, ...]) -> RenderableType
         contradicted = "not judged again" if learned.contradicted is None else learned.contradicted
         rows.append(("rewards that a model learned to get, contradicted", learned.rewarded, contradicted))
     rows.append(("right answers, refused", certificate.right_answers, f"{certificate.refused:.1%}"))
-    verdict = Text("may be trained on", style="green") if not reasons else Text("may not be trained on", style="bold red")
-    lines = [
+    verdict = (
+        Text("may be trained on", style="green") if not reasons else Text("may not be trained on", style="bold red")
+    )
+    lines: list[RenderableType] = [
         Text.assemble(f"{certificate.domain}: ", verdict, f" ({certificate.summary()})"),
         *(Text(f"  - {reason}") for reason in reasons),
         table("attack", "tried", "accepted", rows=rows),

@@ -57,4 +57,5 @@ class CertificateStore:
 
     def key(self, domain: str, *, code: str, procedure: int) -> str:
         """Return the key of the certificate of that code."""
-        return f"{self._line}/certificates/{digest_of(canonical([domain, code, procedure]))}.json"
+        named = digest_of(canonical({"domain": domain, "code": code, "procedure": procedure}))
+        return f"{self._line}/certificates/{named}.json"

@@ -58,6 +58,4 @@ def open_certificates(settings: Settings, *, store: Store | None = None) -> Cert
     signer, verifier = signing.signer_and_verifier(
         key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
     )
-    return CertificateStore(
-        store or open_store(settings.store), settings.store.line, signer=signer, verifier=verifier
-    )
+    return CertificateStore(store or open_store(settings.store), settings.store.line, signer=signer, verifier=verifier)

@@ -167,7 +167,7 @@ def _learn_notation(
         optimizer.step()
         optimizer.zero_grad()
     for tensor in weights.values():
-        tensor.requires_grad_(requires_grad=False)
+        tensor.requires_grad = False
 
 
 def _contradicted(
@@ -187,7 +187,9 @@ def _contradicted(
 
 
 def _shown(problem: Problem, answer: str) -> tuple[str, str]:
-    return problem.statement[:120], hide_reference(answer, problem.reference)[:120] if problem.reference else answer[:120]
+    return problem.statement[:120], hide_reference(answer, problem.reference)[:120] if problem.reference else answer[
+        :120
+    ]
 
 
 class _Characters:

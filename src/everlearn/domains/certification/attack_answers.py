@@ -6,12 +6,12 @@ itself, the right answer of another problem, odd letters in a right answer) is j
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator, Sequence
 
     from everlearn.domains.contract import Domain
@@ -21,11 +21,47 @@ CONSTANTS = (
     *map(str, range(-2, 21)),
     *("100", "1000", "0.0", "1.0", "0.5", "1/2", "x", "y", "x^2", "A", "B", "C", "D", "(A)", "a", "b"),
     *("yes", "no", "Yes", "No", "true", "false", "True", "False", "None", "null", "NaN", "inf", "undefined", "unknown"),
-    *("[]", "{}", "()", "[[]]", '""', "''", "empty", "none of the above", "no solution", "impossible", "IMPOSSIBLE", "-"),
-    *("heads", "tails", "left", "right", "north", "I do not know.", "The answer is correct.", "def f(x): return x", "pass"),
+    *(
+        "[]",
+        "{}",
+        "()",
+        "[[]]",
+        '""',
+        "''",
+        "empty",
+        "none of the above",
+        "no solution",
+        "impossible",
+        "IMPOSSIBLE",
+        "-",
+    ),
+    *(
+        "heads",
+        "tails",
+        "left",
+        "right",
+        "north",
+        "I do not know.",
+        "The answer is correct.",
+        "def f(x): return x",
+        "pass",
+    ),
 )
 """Answers that a model may give to every problem."""
-WORDS = ("banana", "window", "because", "therefore", "seven", "lorem", "ipsum", "answer", "correct", "maybe", "green", "tuesday")
+WORDS = (
+    "banana",
+    "window",
+    "because",
+    "therefore",
+    "seven",
+    "lorem",
+    "ipsum",
+    "answer",
+    "correct",
+    "maybe",
+    "green",
+    "tuesday",
+)
 SIGNS = ".,;:!?#@&%$~|\\_\"'`<>[]{}"
 NEAR, GLUED, HEDGED, NONSENSE, DISGUISED, HUGE = (
     "near misses",

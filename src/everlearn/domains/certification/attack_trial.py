@@ -29,7 +29,7 @@ PROBLEMS = 240
 """Problems that a domain with a generator is attacked on."""
 SIZES = 6
 """Sizes of these problems, from 1."""
-JUDGED_S = 2.0
+JUDGED_S = 1.0
 """CPU seconds of a judgement, after which its process is killed. Wall-clock seconds: four times as many."""
 FINALISTS = 5
 """Constants that are tried on all problems, after all were tried on `FIRST`."""
@@ -39,6 +39,9 @@ KEPT = 5
 SHOWN = 120  # characters of an example
 MOST_FAULTS = 3
 """Crashes, or judgements without an end, after which no more answers are tried."""
+AT_ONCE = 8
+"""Answers that are judged before the time and the faults are looked at."""
+NOT_ASKED = Verdict(ruling=Ruling.UNDECIDED, reason="the trial was over")
 SECONDS_PER_PROBLEM = 5.0
 """Time for a problem to be made; slower ones end the making."""
 
@@ -154,7 +157,9 @@ class AttackTrial:
         """Find the constant that answers most problems, and measure it on those that did not choose it."""
         half = len(self._samples) // 2
         choosing, measuring = self._samples[:half], self._samples[half:]
-        known = Counter(sample.answer for sample in choosing if sample.answer is not None and len(sample.answer) < SHOWN)
+        known = Counter(
+            sample.answer for sample in choosing if sample.answer is not None and len(sample.answer) < SHOWN
+        )
         constants = list(dict.fromkeys((*CONSTANTS, *(text for text, _ in known.most_common(2 * FIRST)))))
         rights = {text: self._count(text, choosing[:FIRST]) for text in constants}
         finalists = sorted(constants, key=lambda text: -rights[text])[:FINALISTS]
@@ -203,20 +208,28 @@ class AttackTrial:
     def _shown(self, answer: str, problem: Problem | None = None) -> str:
         """Return an answer as a certificate shows it: one that may be a hidden reference is not."""
         is_hidden = problem is not None and problem.reference is not None
-        if is_hidden or (problem is None and answer not in CONSTANTS and self._samples[0].problem.reference is not None):
+        if is_hidden or (
+            problem is None and answer not in CONSTANTS and self._samples[0].problem.reference is not None
+        ):
             return "(made of a hidden reference)"
         return answer.encode("utf-8", "backslashreplace").decode()[:SHOWN]
 
     def _judge(self, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
-        """Return verdicts, and count those that the verifier failed to give."""
-        started = time.monotonic()
-        verdicts = self._pool.verify_many(pairs)
-        self.result.judging_s += time.monotonic() - started
-        self.result.judged += len(pairs)
-        failed = [verdict for verdict in verdicts if is_fault(verdict)]
-        if failed:
-            self.result.unjudged += len(failed)
-            self.result.fault = self.result.fault or failed[0].reason[:SHOWN]
+        """Return verdicts, and count those that the verifier failed to give. After too many, none is asked for."""
+        verdicts: list[Verdict] = []
+        for start in range(0, len(pairs), AT_ONCE):
+            asked, started = pairs[start : start + AT_ONCE], time.monotonic()
+            if self._is_over():
+                verdicts += [NOT_ASKED] * len(asked)
+                continue
+            given = self._pool.verify_many(asked)
+            self.result.judging_s += time.monotonic() - started
+            self.result.judged += len(asked)
+            failed = [verdict for verdict in given if is_fault(verdict)]
+            if failed:
+                self.result.unjudged += len(failed)
+                self.result.fault = self.result.fault or failed[0].reason[:SHOWN]
+            verdicts += given
         return verdicts
 
 

@@ -90,13 +90,15 @@ class Certificate:
             f"its verifier failed on {self.unjudged} answers: {self.fault}": self.unjudged > 0,
             "no right answer was shown to be accepted": self.right_answers == 0,
             f"it refuses {self.refused:.0%} of right answers": self.refused > MOST_REFUSED,
-            f"it refuses {self.refused_notations:.0%} of right answers in other notation": self.refused_notations > MOST_REFUSED,
+            f"it refuses {self.refused_notations:.0%} of right answers in other notation": self.refused_notations
+            > MOST_REFUSED,
             f"it accepts {self.false_accepts} wrong answers": self.false_accepts > 0,
             f"at most {self.false_accept_upper:.2%} of wrong answers are accepted, which is no proof of "
             f"{limits.max_false_accepts:.2%}: too few were tried": not self.false_accepts
             and self.false_accept_upper > limits.max_false_accepts,
             "the rate of guesses was not measured": guess is None,
-            f"the answer {self.constant!r} is right for {guess or 0:.0%} of the problems": (guess or 0) > limits.max_guess_rate,
+            f"the answer {self.constant!r} is right for {guess or 0:.0%} of the problems": (guess or 0)
+            > limits.max_guess_rate,
             f"a judgement takes {self.milliseconds:.0f} ms": self.milliseconds > SLOWEST_MS,
             "no model was trained against it": learned is None,
             f"a model trained against it found {(learned and learned.contradicted) or 0} rewarded answers that the second "
@@ -118,13 +120,16 @@ class Certificate:
         """
         try:
             learned = content["learned"]
-            found = learned and LearnedAttack(
-                **learned | {"examples": tuple((first, second) for first, second in learned["examples"])}
-            )
+            found = None
+            if learned is not None:
+                shown = tuple((statement, answer) for statement, answer in learned["examples"])
+                found = LearnedAttack(**learned | {"examples": shown})
             examples = tuple((kind, statement, answer) for kind, statement, answer in content["examples"])
             return cls(**{**content, "learned": found, "examples": examples})
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"this version of Everlearn cannot read the certificate: {error}; make a new one") from None
+            raise IntegrityError(
+                f"this version of Everlearn cannot read the certificate: {error}; make a new one"
+            ) from None
 
     def summary(self) -> str:
         """Return the certificate in one sentence."""

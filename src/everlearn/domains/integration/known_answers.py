@@ -22,7 +22,9 @@ def antiderivative(statement: str) -> str | None:
 
 def wrong_ones(answer: str, *, rng: random.Random) -> list[str]:
     """Return functions whose derivative is not that of the sum `answer`, which is not constant."""
-    others = [f"{answer} {added}" for added in ("+ x", "- x", "+ x/1000", "+ x^2", "+ sin(x)", "- exp(x)/100", "+ log(x)")]
+    others = [
+        f"{answer} {added}" for added in ("+ x", "- x", "+ x/1000", "+ x^2", "+ sin(x)", "- exp(x)/100", "+ log(x)")
+    ]
     others += [f"-({answer})", f"2*({answer})", f"({answer})/2", f"1.001*({answer})"]
     places = [place for place, letter in enumerate(answer) if letter.isdecimal()]
     for place in rng.sample(places, min(_CHANGED, len(places))):

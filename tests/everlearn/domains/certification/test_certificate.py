@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -26,15 +26,28 @@ from everlearn.errors import BadInputError, IntegrityError
 from tests.support.certified_domains import SOUND
 from tests.support.plugins import install
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LEARNED = LearnedAttack(cpu_seconds=60, rollouts=900, rewarded=3, contradicted=0, examples=(("2 + 2", "four"),))
 
 
-def made(*, wrong: int = 5000, accepted: int = 0, guess: float = 0.01, learned: LearnedAttack | None = LEARNED) -> Certificate:
-    result = TrialResult(problems=100, right=100, is_finished=True, judged=100, judging_s=1, guess_rate=guess, constant="0")
+def made(
+    *, wrong: int = 5000, accepted: int = 0, guess: float = 0.01, learned: LearnedAttack | None = LEARNED
+) -> Certificate:
+    result = TrialResult(
+        problems=100, right=100, is_finished=True, judged=100, judging_s=1, guess_rate=guess, constant="0"
+    )
     result.tried, result.accepted = Counter({"nonsense": wrong}), Counter({"nonsense": accepted})
     result.examples = [Accepted(kind="nonsense", statement="2 + 2", answer="banana")] if accepted else []
     return certificate_of(
-        result, domain="arithmetic", code="c" * 64, created="2026-11-29", everlearn="0.1.0", seconds=3.14, learned=learned
+        result,
+        domain="arithmetic",
+        code="c" * 64,
+        created="2026-11-29",
+        everlearn="0.1.0",
+        seconds=3.14,
+        learned=learned,
     )
 
 
@@ -63,7 +76,10 @@ def test_the_upper_limit_is_above_the_share_that_was_seen(tried: int, accepted: 
         (made(accepted=1), "it accepts 1 wrong answers"),
         (made(guess=0.2), "the answer '0' is right for 20%"),
         (made(learned=None), "no model was trained against it"),
-        (made(learned=LearnedAttack(cpu_seconds=1, rollouts=1, rewarded=9, contradicted=2)), "found 2 rewarded answers"),
+        (
+            made(learned=LearnedAttack(cpu_seconds=1, rollouts=1, rewarded=9, contradicted=2)),
+            "found 2 rewarded answers",
+        ),
     ],
 )
 def test_what_is_not_shown_is_not_allowed(certificate: Certificate, reason: str) -> None:
