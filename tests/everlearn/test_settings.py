@@ -148,6 +148,7 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
 # no weights and enter no key: they may get new members and defaults.
 ADDED_LATER: dict[str, Any] = {
     "base": {"model", "revision", "commit"},
+    "certification": True,
     "compute": True,
     "format": True,
     "learn": {"checkpoint_minutes"},

@@ -56,7 +56,7 @@ def certify(
     from everlearn.domains.certification.code_version import code_version
     from everlearn.domains.contract import load_domain
     from everlearn.domains.contract_laws import read_samples
-    from everlearn.training.certify import certify as attack  # imports torch
+    from everlearn.training.certification_run import certify as attack  # imports torch
 
     installation: Installation = context.obj
     domain, given = load_domain(name), installation.settings().certification

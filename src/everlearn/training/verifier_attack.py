@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from everlearn.training.engines.decode import Completion
     from everlearn.training.training_run import TrainingRun
 
-LOG = logging.getLogger("everlearn.certify")
+LOG = logging.getLogger("everlearn.learn")
 NOTATION_SHARE = 0.25
 """CPU seconds for the notation, as a share of those of the attack, which come on top."""
 PROMPT, LONGEST = 48, 160

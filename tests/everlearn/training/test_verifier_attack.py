@@ -11,7 +11,7 @@ from everlearn.domains.certification.attack_trial import samples_to_attack
 from everlearn.domains.contract import load_domain
 from everlearn.domains.contract_laws import ContractSample
 from everlearn.errors import BadInputError, ModelError
-from everlearn.training.certify import certify
+from everlearn.training.certification_run import certify
 from everlearn.training.verifier_attack import attack_by_learning
 from tests.support.certified_domains import LOOPHOLE, SOUND, with_accepts
 from tests.support.plugins import install

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
     from everlearn.domains.contract_laws import ContractSample
 
-LOG = logging.getLogger("everlearn.certify")
+LOG = logging.getLogger("everlearn.learn")
 SECONDS = 300.0
 """Wall-clock seconds for a certificate. What is not shown within them is not allowed."""
 LEARNING_S = 60.0
