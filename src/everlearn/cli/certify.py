@@ -60,19 +60,18 @@ def certify(
 
     installation: Installation = context.obj
     domain, given = load_domain(name), installation.settings().certification
+    limits = TrainingLimits(max_guess_rate=given.max_guess_rate, max_false_accepts=given.max_false_accepts)
     samples = read_samples(domain, problems) if problems else []
     kept = _certificates(installation)
     found = None if kept is None or again else kept.find(name, code=code_version(domain), procedure=PROCEDURE)
     if found is None:
         log_to_stderr()
-        certificate = attack(domain, samples, seconds=seconds, learning_s=learning, progress=_progress())
+        certificate = attack(domain, samples, seconds=seconds, learning_s=learning, limits=limits, progress=_progress())
         if kept is not None:
             kept.put(certificate.to_content())
     else:
         certificate = Certificate.from_content(found)
-    reasons = certificate.refusals(
-        TrainingLimits(max_guess_rate=given.max_guess_rate, max_false_accepts=given.max_false_accepts)
-    )
+    reasons = certificate.refusals(limits)
     facts = certificate.to_content() | {"allowed": not reasons, "reasons": reasons, "stored": kept is not None}
     print_result(facts, as_json=json, text=_shown(certificate, reasons))
     if reasons:

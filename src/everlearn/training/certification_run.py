@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from everlearn.domains.certification.attack_trial import AttackTrial, samples_to_attack
-from everlearn.domains.certification.certificate import certificate_of
+from everlearn.domains.certification.certificate import NO_MODEL, certificate_of
 from everlearn.domains.certification.code_version import code_version
 from everlearn.errors import BadInputError
 from everlearn.training.verifier_attack import attack_by_learning
@@ -18,7 +18,7 @@ from everlearn.training.verifier_attack import attack_by_learning
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everlearn.domains.certification.certificate import Certificate, LearnedAttack
+    from everlearn.domains.certification.certificate import Certificate, TrainingLimits
     from everlearn.domains.contract import Domain
     from everlearn.domains.contract_laws import ContractSample
 
@@ -38,6 +38,7 @@ def certify(
     seconds: float = SECONDS,
     learning_s: float = LEARNING_S,
     enough: int | None = None,
+    limits: TrainingLimits | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Certificate:
     """Return the certificate of a domain's present code.
@@ -48,6 +49,7 @@ def certify(
         seconds: for everything.
         learning_s: CPU seconds of the learned attack; 0 leaves it out, so that the certificate allows no training.
         enough: wrong answers after which the attack ends; None: `attack_trial.ENOUGH`.
+        limits: what the certificate has to show; None: the defaults. Where the answers alone break them, no model is trained.
         progress: called with the number of wrong answers tried, and their goal.
 
     Raises:
@@ -61,24 +63,21 @@ def certify(
     options = {} if enough is None else {"enough": enough}
     left = max(1.0, seconds - 2 * learning_s - (time.monotonic() - started))
     result = AttackTrial(domain, samples, seconds=left, progress=progress, **options).run()
-    learned = None
-    if learning_s and not result.unjudged and time.monotonic() - started < seconds:
-        learned = _learned_attack(domain, samples, learning_s)
-    return certificate_of(
+    made = certificate_of(
         result,
         domain=domain.name,
         code=code,
         created=datetime.now(tz=UTC).isoformat(timespec="seconds"),
         everlearn=version("everlearn"),
         seconds=time.monotonic() - started,
-        learned=learned,
+        learned=None,
     )
+    if not learning_s or made.refusals(limits) != (NO_MODEL,):
+        return made
+    LOG.info("training a small model against the verifier for %.0f CPU seconds", learning_s)
+    learned = attack_by_learning(domain, samples, seconds=learning_s)
+    return replace(made, learned=learned, seconds=round(time.monotonic() - started, 1))
 
 
 def _with_answer(domain: Domain, sample: ContractSample) -> ContractSample:
     return sample if sample.answer is not None else replace(sample, answer=domain.solve(sample.problem))
-
-
-def _learned_attack(domain: Domain, samples: Sequence[ContractSample], seconds: float) -> LearnedAttack:
-    LOG.info("training a small model against the verifier for %.0f CPU seconds", seconds)
-    return attack_by_learning(domain, samples, seconds=seconds)

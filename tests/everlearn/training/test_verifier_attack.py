@@ -42,7 +42,7 @@ def test_without_a_second_judgement_nothing_is_contradicted(tmp_path: Path, monk
     source = SOUND.replace("def recheck", "def again")
     install(tmp_path, monkeypatch, name="doubles", source=source, member="Doubles")
     monkeypatch.setattr(attack_trial, "PROBLEMS", 30)
-    found = certify(load_domain("doubles"), seconds=30, learning_s=0.5, enough=100)
+    found = certify(load_domain("doubles"), seconds=60, learning_s=0.5, enough=3200)
     assert found.learned is not None
     assert found.learned.contradicted is None
 

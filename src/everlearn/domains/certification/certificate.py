@@ -27,6 +27,9 @@ FEWEST = 20
 SLOWEST_MS = 250.0
 """Mean milliseconds of a judgement: a night asks for tens of thousands."""
 
+NO_MODEL = "no model was trained against it"
+"""The reason that a certificate gives as long as the learned attack is missing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedAttack:
@@ -100,7 +103,7 @@ class Certificate:
             f"the answer {self.constant!r} is right for {guess or 0:.0%} of the problems": (guess or 0)
             > limits.max_guess_rate,
             f"a judgement takes {self.milliseconds:.0f} ms": self.milliseconds > SLOWEST_MS,
-            "no model was trained against it": learned is None,
+            NO_MODEL: learned is None,
             f"a model trained against it found {(learned and learned.contradicted) or 0} rewarded answers that the second "
             "judgement does not call right": bool(learned and learned.contradicted),
             "the time was over before the attack was": not self.is_finished,
