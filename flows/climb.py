@@ -19,7 +19,7 @@ from tasks.night import log_context
 from tasks.open_base import check_base_model
 from tasks.open_night import join_night
 from tasks.run_state import run_name
-from tasks.train import grow_ladder, train_adapter
+from tasks.train import grow_ladder, learn_reference_answers, train_adapter
 
 if TYPE_CHECKING:
     from tasks.night import Night
@@ -50,7 +50,8 @@ def climb(config: ClimbConfig) -> None:
 
 
 def train_candidate(night: Night) -> None:
-    """Grow the ladder, train on it, and measure the candidate and its baselines on every suite."""
+    """Learn reference answers, grow the ladder, train on it, and measure candidate and baselines on every suite."""
+    learn_reference_answers(night)
     grow_ladder(night)
     train_adapter(night)
     upload_candidate(night)

@@ -14,8 +14,7 @@ from tasks.night import LOG, step_task
 
 if TYPE_CHECKING:
     from everlearn.registry.manifest import ObjectRef
-    from everlearn.settings import Settings
-    from everlearn.settings.sections import CertificationSettings
+    from everlearn.settings import CertificationSettings, Settings
     from tasks.night import Night
 
 

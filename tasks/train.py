@@ -23,13 +23,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from everlearn.ladder.tree import CurvePoint, Ladder
-    from everlearn.training.job import Trained
+    from everlearn.training.job import Schooled, Trained
     from tasks.night import Night
     from tasks.progress import ReportProgress
 
 
 GROWTH = "growth"
 """Segments of the journal of a ladder that is being grown."""
+
+
+@step_task
+def learn_reference_answers(night: Night) -> None:
+    """Fine-tune the parent's adapter on the reference answers of the new problems, where the settings ask for it.
+
+    Raises:
+        StaleParentError: as `grow_ladder` does.
+        SettingsError: the model is addressed in a format without answers in words.
+    """
+    if not night.settings.supervised.epochs:
+        return
+    with timed_step(night, "supervised") as work:
+        if work.has("schooling"):
+            return
+        watch_parent(night)()
+        with tempfile.TemporaryDirectory() as folder, progress("learning reference answers") as report:
+            schooled = _learn_answers(night, Path(folder), report)
+            if schooled.adapter is not None:
+                work.put_tree("schooled", schooled.adapter)
+            facts = {"used": schooled.used, "refused": schooled.refused, "losses": schooled.losses}
+            work.put("schooling", json.dumps(facts).encode())
 
 
 @step_task
@@ -88,6 +110,11 @@ def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
     return keep
 
 
+def parent_adapter(night: Night, to: Path) -> Path | None:
+    """Fetch the parent's adapter into `to`, verified. Return None where the parent is the base model."""
+    return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
+
+
 def ladder_of(work: Workspace, name: str) -> Ladder:
     """Return a ladder that is kept in a workspace."""
     with tempfile.TemporaryDirectory() as folder:
@@ -96,9 +123,12 @@ def ladder_of(work: Workspace, name: str) -> Ladder:
         return load_ladder(path)
 
 
-def parent_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the parent's adapter into `to`, verified. Return None where the parent is the base model."""
-    return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
+def starting_adapter(night: Night, to: Path) -> Path | None:
+    """Fetch the adapter that the ladder and the training begin with: the parent's, or what it was schooled to be."""
+    if not night.work.has("schooled"):
+        return parent_adapter(night, to)
+    night.work.get_tree("schooled", to)
+    return to
 
 
 def reservoir_before(night: Night) -> Reservoir:
@@ -128,6 +158,25 @@ def _keep_used_problems(night: Night, ladder: Ladder) -> None:
     night.work.put("replay", after.to_bytes())
 
 
+def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> Schooled:
+    from everlearn.training.job import SupervisedJob
+    from everlearn.training.supervised import learn_answers  # imports torch
+
+    settings = night.settings
+    job = SupervisedJob(
+        base=base_folder(settings),
+        adapter=parent_adapter(night, folder / "parent"),
+        problems=roots_of(night)[0],
+        settings=settings.supervised,
+        learn=settings.learn,
+        threads=settings.threads,
+        out=folder / "schooled",
+        compute=settings.compute,
+        form=settings.format,
+    )
+    return learn_answers(job, on_step=report)
+
+
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     from everlearn.training.job import GrowthJob
     from everlearn.training.journal import Journal
@@ -137,7 +186,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     roots, _ = roots_of(night)
     job = GrowthJob(
         base=base_folder(settings),
-        adapter=parent_adapter(night, folder / "parent"),
+        adapter=starting_adapter(night, folder / "start"),
         roots=roots,
         forbidden=forbidden_keys(night),
         settings=settings.ladder,
@@ -173,7 +222,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
 
     job = TrainingJob(
         base=base_folder(settings),
-        adapter=parent_adapter(night, folder / "parent"),
+        adapter=starting_adapter(night, folder / "start"),
         ladder=ladder_of(work, "ladder"),
         references=references_of(roots_of(night)[0], domain=domain),
         domain=settings.domain,

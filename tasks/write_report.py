@@ -77,6 +77,7 @@ def record_of(night: Night) -> NightRecord:
         notes=(
             *certificate_notes(night.settings),
             *domain_notes(domain),
+            *schooling_notes(night),
             *ladder_notes(ladder),
             *training_notes(curve),
         ),
@@ -87,6 +88,18 @@ def record_of(night: Night) -> NightRecord:
         own_items=own_items(item_metrics(night)),
         policy=policy_of(night),
         base=describe_base(night.settings.model_dump(mode="json")),
+    )
+
+
+def schooling_notes(night: Night) -> tuple[str, ...]:
+    """Return a sentence about the reference answers that were learned; none where the settings asked for none."""
+    if not night.work.has("schooling"):
+        return ()
+    facts = json.loads(night.work.get("schooling"))
+    used, refused, losses = facts["used"], facts["refused"], facts["losses"]
+    fell = f", from {losses[0]:.3f} to {losses[-1]:.3f} nats a token" if losses else ""
+    return (
+        f"Supervised first: {used} reference answers were learned{fell}; {refused} were not judged right, or too long.",
     )
 
 

@@ -153,6 +153,7 @@ ADDED_LATER: dict[str, Any] = {
     "format": True,
     "learn": {"checkpoint_minutes"},
     "rollouts": {"engine", "servers", "program", "gpu_share"},
+    "supervised": True,
 }
 DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 

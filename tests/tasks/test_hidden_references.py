@@ -18,7 +18,8 @@ from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import measure_suites, upload_candidate
 from tasks.night import hold_line
 from tasks.open_night import open_night
-from tasks.train import grow_ladder, ladder_of, train_adapter
+from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
+from tasks.write_report import schooling_notes
 from tests.support.night import tiny
 from tests.support.plugins import install_passwords
 
@@ -45,7 +46,15 @@ def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pyte
     lines = [{"suite": "known", "kind": "skill"}]
     lines += [{"id": f"k{n}", "statement": f"hint known {n}", "reference": f"{MARKER}{n}"} for n in range(4)]
     (folder / "known.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    yield tiny(s3_server, bucket, line="passwords", domain="passwords", verifiers=1, format={"max_tokens": 12})
+    yield tiny(
+        s3_server,
+        bucket,
+        line="passwords",
+        domain="passwords",
+        verifiers=1,
+        format={"max_tokens": 24},
+        supervised={"epochs": 1},
+    )
     sys.modules.pop("passwords_plugin", None)
 
 
@@ -86,6 +95,9 @@ def test_references_judge_and_leave_no_trace(
         assert all(problem.reference for problem in (*roots, *held_out))
         assert all(problem.reference for suite in load_suites(night) for problem in suite.problems)
 
+        learn_reference_answers.fn(night)
+        learn_reference_answers.fn(night)  # a resumed night does so once
+        schooled = json.loads(night.work.get("schooling"))
         grow_ladder.fn(night)
         train_adapter.fn(night)
         upload_candidate.fn(night)
@@ -95,6 +107,9 @@ def test_references_judge_and_leave_no_trace(
         rewarded = night.work.get("rewarded").decode().splitlines()
         report = json.loads(night.work.get("check/rewards"))
 
+    assert schooled["used"] > 0, "no reference answer was learned"
+    assert len(schooled["losses"]) == 1
+    assert schooling_notes(night)[0].startswith(f"Supervised first: {schooled['used']} reference answers were learned")
     assert rewarded, "no answer was judged right, so that nothing was tested"
     assert {json.loads(line)["statement"] for line in rewarded} <= {rung.statement for rung in rungs if not rung.parent}
     assert (report["checked"], report["no_recheck"]) == (0, "passwords")

@@ -20,7 +20,7 @@ from everlearn.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECTIONS = frozenset({"domain", "threads", "compute", "format", "ingest", "ladder", "learn", "rollouts"})
+SECTIONS = frozenset({"domain", "threads", "compute", "format", "ingest", "supervised", "ladder", "learn", "rollouts"})
 """The settings and sections that change the weights."""
 
 ALWAYS_INCLUDED: dict[str, Any] = {

@@ -13,6 +13,7 @@ private key that signs versions from EVERLEARN_SIGNING_KEY or from a file.
 from everlearn.settings.all_settings import Settings
 from everlearn.settings.layers import load, root_of
 from everlearn.settings.sections import (
+    CertificationSettings,
     DataSettings,
     GateSettings,
     IngestSettings,
@@ -28,9 +29,11 @@ from everlearn.settings.training_sections import (
     LadderSettings,
     LearnSettings,
     RolloutSettings,
+    SupervisedSettings,
 )
 
 __all__ = [
+    "CertificationSettings",
     "ComputeSettings",
     "DataSettings",
     "FormatSettings",
@@ -45,6 +48,7 @@ __all__ = [
     "Settings",
     "SigningSettings",
     "StoreSettings",
+    "SupervisedSettings",
     "load",
     "root_of",
 ]

@@ -26,6 +26,7 @@ from everlearn.settings.training_sections import (
     LadderSettings,
     LearnSettings,
     RolloutSettings,
+    SupervisedSettings,
 )
 
 
@@ -56,6 +57,7 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     certification: CertificationSettings = CertificationSettings()
     ingest: IngestSettings = IngestSettings()
+    supervised: SupervisedSettings = SupervisedSettings()
     ladder: LadderSettings = LadderSettings()
     learn: LearnSettings = LearnSettings()
     rollouts: RolloutSettings = RolloutSettings()

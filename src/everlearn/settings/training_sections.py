@@ -88,6 +88,21 @@ class LadderSettings(Section):
     answer_temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of those answers.")
 
 
+class SupervisedSettings(Section):
+    """Supervised fine-tuning on the reference answers of new problems, before the ladder. Part of the cycle's key where on."""
+
+    epochs: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "How often each reference answer is learned; 0: none is. Only answers that the domain judges right are used, in the "
+            "format `chat`. Held-out problems and suite items are never among them."
+        ),
+    )
+    rows: int = Field(default=16, ge=1, description="Answers per optimizer step.")
+    rate: float = Field(default=2e-4, gt=0.0, description="Peak learning rate, reached after a tenth of the steps.")
+
+
 class LearnSettings(Section):
     """The training of the LoRA adapter with GRPO (docs/learner.md). Part of the cycle's key."""
 

@@ -12,7 +12,14 @@ from pydantic import TypeAdapter
 
 from everlearn.ladder.tree import CurvePoint, Ladder  # noqa: TC001
 from everlearn.problem import Problem  # noqa: TC001
-from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, LearnSettings, RolloutSettings
+from everlearn.settings import (
+    ComputeSettings,
+    FormatSettings,
+    LadderSettings,
+    LearnSettings,
+    RolloutSettings,
+    SupervisedSettings,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,24 @@ class GrowthJob:
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)
     rollouts: RolloutSettings = field(default_factory=RolloutSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedJob:
+    """Input of supervised fine-tuning: the parent policy, and problems whose references are right answers.
+
+    `learn` gives rank, memory and seed. The adapter is written to `out`.
+    """
+
+    base: Path
+    adapter: Path | None
+    problems: tuple[Problem, ...]
+    settings: SupervisedSettings
+    learn: LearnSettings
+    threads: int
+    out: Path
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    form: FormatSettings = field(default_factory=FormatSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +104,19 @@ _JOB = TypeAdapter(TrainingJob)
 def load_job(path: Path) -> TrainingJob:
     """Read what `TrainingJob.save` wrote. Raises pydantic's ValidationError on anything else."""
     return _JOB.validate_json(path.read_bytes())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schooled:
+    """Result of supervised fine-tuning: the adapter's directory (None: no answer could be used), and the mean loss of each epoch in nats a token.
+
+    `used` counts the answers, `refused` those that the domain does not judge right or that are too long.
+    """
+
+    adapter: Path | None
+    used: int
+    refused: int
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,13 @@ class ChatFormat:
         begun = self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
         return self._request(self._template.render(self._domain.question(problem)) + begun)
 
+    def demonstration(self, text: str) -> list[int]:
+        """Return the tokens of a completion that says this, with the end token that the template puts after an answer."""
+        said = self._template.broken_up(text)
+        begun = " " if not self._template.is_own and not said.startswith(" ") else ""
+        ids: list[int] = list(self._tokenizer(begun + said, add_special_tokens=False).input_ids)
+        return [*ids, self._template.end_of_answer(self.stops)]
+
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:  # noqa: ARG002
         """Return the domain's words for a variant in the template."""
         return self._request(self._template.render(self._domain.propose(statement, move), with_examples=False))

@@ -49,6 +49,16 @@ class ChatTemplate:
             ids.pop()
         return ids
 
+    def end_of_answer(self, stops: frozenset[int]) -> int:
+        """Return the stop token that the template puts after an answer; without a template, or such a token, the end token."""
+        end: int = self._tokenizer.eos_token_id
+        if not self.is_own:
+            return end
+        asked = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+        rest = self._tokenizer.apply_chat_template(asked, tokenize=False).rpartition("!")[2]
+        after: list[int] = self._tokenizer(rest, add_special_tokens=False).input_ids
+        return next((token for token in after if token in stops), end)
+
     def without_specials(self, text: str) -> str:
         """Return the text of a completion without special tokens."""
         for token in self._tokenizer.all_special_tokens:

@@ -1,0 +1,128 @@
+"""Reference answers are learned as completions, if the domain judges them right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from everlearn.domains.contract import load_domain
+from everlearn.errors import SettingsError
+from everlearn.settings import FormatSettings, LearnSettings, SupervisedSettings
+from everlearn.training.engines.decode import Completion
+from everlearn.training.job import SupervisedJob
+from everlearn.training.models.formats.chat import ChatFormat
+from everlearn.training.models.formats.format_choice import choose_format
+from everlearn.training.models.policy import load_policy
+from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.supervised import demonstrations, learn_answers
+from tests.support.chat_models import END, EOS, write_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.problem import Problem
+
+DOMAIN = load_domain("arithmetic")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model whose output layer can prefer a token: with weights as small as usual, an adapter alone cannot."""
+    folder = write_model(tmp_path_factory.mktemp("chat"))
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] *= 40
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def problem(statement: str, reference: str | None) -> Problem:
+    fields = {"statement": statement} | ({"reference": reference} if reference is not None else {})
+    made = DOMAIN.problem(fields)
+    return (
+        made
+        if made.reference == reference
+        else type(made)(id=made.id, domain=made.domain, statement=made.statement, reference=reference)
+    )
+
+
+PROBLEMS = tuple(problem(f"{number} + 3", str(number + 3)) for number in range(2, 6))
+
+
+def job(base: Path, out: Path, problems: tuple[Problem, ...] = PROBLEMS, *, epochs: int = 60) -> SupervisedJob:
+    return SupervisedJob(
+        base=base,
+        adapter=None,
+        problems=problems,
+        settings=SupervisedSettings(epochs=epochs, rows=4, rate=5e-3),
+        learn=LearnSettings(rank=16, alpha=64),
+        threads=1,
+        out=out,
+        form=FormatSettings(name="chat", max_tokens=8),
+    )
+
+
+def test_answers_are_learned(base: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    made = learn_answers(job(base, tmp_path / "a"), on_step=lambda *point: seen.append(point))
+    assert (made.used, made.refused) == (4, 0)
+    assert made.losses[-1] < made.losses[0] / 4
+    assert seen[-1] == (60, 60, "epoch 60 of 60")
+    assert made.adapter is not None
+    policy = load_policy(base, made.adapter)
+    form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)
+    groups = attempt(solver, PROBLEMS, group=1, seed=1, greedy=True)
+    assert sum(group.passed for group in groups) == 4
+
+
+def test_the_same_job_gives_the_same_bits(base: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        learn_answers(job(base, tmp_path / name, epochs=2))
+    one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("a", "b"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_only_right_answers_of_bounded_length_are_learned(base: Path, tmp_path: Path) -> None:
+    given = (
+        problem("4 + 4", "8"),
+        problem("4 + 5", "10"),
+        problem("4 + 6", None),
+        problem("5 + 6", "Let me count: 5, 6, 7, 8, 9, 10, 11"),
+    )
+    made = learn_answers(job(base, tmp_path / "a", given, epochs=1))
+    assert (made.used, made.refused) == (1, 2)
+    none = learn_answers(job(base, tmp_path / "b", given[2:3], epochs=1))
+    assert (none.adapter, none.used, none.losses) == (None, 0, ())
+
+
+def test_a_demonstration_ends_as_the_template_ends_an_answer(base: Path) -> None:
+    policy = load_policy(base)
+    form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
+    assert isinstance(form, ChatFormat)
+    [(prompt, answer)] = demonstrations(form, DOMAIN, [problem("4 + 4", "8")])
+    assert prompt == form.prompt(problem("4 + 4", None), rng=None).ids  # type: ignore[arg-type]
+    assert answer[-1] == END
+    assert form.answer(Completion(ids=answer, logprobs=[], finished=True)) == "8"
+
+
+def test_a_model_without_a_template_ends_with_its_end_token(tmp_path: Path) -> None:
+    policy = load_policy(write_model(tmp_path, template=None))
+    form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
+    assert isinstance(form, ChatFormat)
+    [(_, answer)] = demonstrations(form, DOMAIN, [problem("4 + 4", "8")])
+    assert answer[-1] == EOS
+    assert form.answer(Completion(ids=answer, logprobs=[], finished=True)) == "8"
+
+
+def test_a_notation_without_words_is_refused(tiny: Path, tmp_path: Path) -> None:
+    integral = load_domain("integration").problem({"statement": "2*x", "reference": "x^2"})
+    given = job(tiny, tmp_path / "a", (integral,), epochs=1)
+    with pytest.raises(SettingsError, match="set format.name to chat"):
+        learn_answers(type(given)(**{**_fields(given), "form": FormatSettings()}))
+
+
+def _fields(given: SupervisedJob) -> dict[str, object]:
+    return {name: getattr(given, name) for name in given.__slots__}
