@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,13 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def problem(statement: str, reference: str | None) -> Problem:
-    fields = {"statement": statement} | ({"reference": reference} if reference is not None else {})
-    made = DOMAIN.problem(fields)
-    return (
-        made
-        if made.reference == reference
-        else type(made)(id=made.id, domain=made.domain, statement=made.statement, reference=reference)
-    )
+    return replace(DOMAIN.problem(statement), reference=reference)
 
 
 PROBLEMS = tuple(problem(f"{number} + 3", str(number + 3)) for number in range(2, 6))
@@ -120,9 +115,5 @@ def test_a_model_without_a_template_ends_with_its_end_token(tmp_path: Path) -> N
 def test_a_notation_without_words_is_refused(tiny: Path, tmp_path: Path) -> None:
     integral = load_domain("integration").problem({"statement": "2*x", "reference": "x^2"})
     given = job(tiny, tmp_path / "a", (integral,), epochs=1)
-    with pytest.raises(SettingsError, match="set format.name to chat"):
-        learn_answers(type(given)(**{**_fields(given), "form": FormatSettings()}))
-
-
-def _fields(given: SupervisedJob) -> dict[str, object]:
-    return {name: getattr(given, name) for name in given.__slots__}
+    with pytest.raises(SettingsError, match=r"set format\.name to chat"):
+        learn_answers(replace(given, form=FormatSettings()))
