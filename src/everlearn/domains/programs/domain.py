@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.answer_extraction import extract_answer
 from everlearn.domains.programs import moves
-from everlearn.domains.programs.call_inputs import RECHECKED, RECHECKED_LENGTH, cases_of, wide_inputs
+from everlearn.domains.programs.call_inputs import RECHECKED, RECHECKED_LENGTH, wide_lists
 from everlearn.domains.programs.drawn_pipelines import draw_pipeline
 from everlearn.domains.programs.grammar import read_source, read_task
 from everlearn.domains.programs.hidden_tests import HiddenTests, read_tests
 from everlearn.domains.programs.judgement import judge, judge_apart
+from everlearn.domains.programs.neighbours import tests_of
 from everlearn.domains.programs.pipelines import behaviour, code_of, pipeline_of
 from everlearn.domains.programs.rewrites import same_programs, wrapped_programs, wrong_programs
 from everlearn.domains.programs.sandbox import require_sandbox
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 _APART = 8
 """Processes of a second judgement."""
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL | re.IGNORECASE)
-_UNKNOWN = Verdict(ruling=Ruling.UNDECIDED, reason="the problem has no tests, and is no pipeline of steps")
+_UNKNOWN = Verdict(
+    ruling=Ruling.UNDECIDED, reason="the problem has no tests, and is no pipeline of steps whose results differ enough"
+)
 
 
 class Programs:
@@ -108,7 +111,7 @@ class Programs:
         pipeline = pipeline_of(statement)
         if pipeline is None:
             return " ".join(re.findall(r"\w+", read_task(statement).words.lower()))
-        return behaviour(pipeline, wide_inputs(pipeline))
+        return behaviour(pipeline, wide_lists(pipeline.takes))
 
     def size(self, statement: str) -> int:
         """Return the number of steps of a pipeline; for any other task, 1 and 1 more every 20 words."""
@@ -177,4 +180,4 @@ def _cases(problem: Problem, *, seed: str, **options: int) -> list[Case]:
     """Return the tests of the reference and those that follow from the statement."""
     tests = read_tests(problem.reference) if problem.reference else HiddenTests(cases=[], name=None)
     pipeline = pipeline_of(problem.statement)
-    return [*tests.cases, *(cases_of(pipeline, seed=seed, **options) if pipeline else ())]
+    return [*tests.cases, *(tests_of(pipeline, seed=seed, **options) if pipeline else ())]

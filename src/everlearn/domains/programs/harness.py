@@ -26,7 +26,7 @@ READY = b"R"
 MODULE = "answer"
 DEEPEST = 50
 MOST_VALUES = 100_000
-MOST_BITS = 40_000
+MOST_BITS = 60_000
 _CONTAINERS: dict[type, str] = {list: "l", tuple: "t", set: "S", frozenset: "F"}
 
 

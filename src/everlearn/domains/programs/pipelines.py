@@ -19,10 +19,9 @@ from everlearn.errors import GrammarError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_STEPS = 12
+MOST_STEPS = 8
 MOST_GROWING = 2
 """How many steps may square, repeat or add up: values stay short."""
-_GROWING = ("square", "write each word twice", "replace the numbers by their running")
 _PARAMETER = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,39})(?: ?: ?list(?:\[(?:int|str)\])?)?")
 _PATTERNS = tuple((form, form.pattern) for form in FORMS)
 _BETWEEN = re.compile(r"[,;.] ?(?:and |then |and then |finally )?| (?:and |and then |then )(?=return )")
@@ -79,7 +78,7 @@ def fits(steps: Sequence[Step]) -> bool:
         0 < len(steps) <= MOST_STEPS
         and kinds[-1] is Kind.RESULT
         and all(step.form.takes is kind for step, kind in zip(steps[1:], kinds, strict=False))
-        and sum(step.form.words.startswith(_GROWING) for step in steps) <= MOST_GROWING
+        and sum(step.form.grows for step in steps) <= MOST_GROWING
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.domains.programs.drawn_pipelines import neighbours
+from everlearn.domains.programs.neighbours import neighbours
 from everlearn.domains.programs.pipelines import Pipeline, code_of
 
 if TYPE_CHECKING:

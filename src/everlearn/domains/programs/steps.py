@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_GROWING = ("square each", "write each word twice", "replace the numbers by their running")
+
+
 class Kind(StrEnum):
     """What a step takes or gives."""
 
@@ -35,6 +38,11 @@ class StepForm:
     code: str
     least: int = 0
     most: int = 0
+
+    @property
+    def grows(self) -> bool:
+        """Whether values may get much longer."""
+        return self.words.startswith(_GROWING)
 
     @property
     def has_number(self) -> bool:
