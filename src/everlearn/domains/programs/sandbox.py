@@ -101,6 +101,13 @@ def require_sandbox() -> None:
 
 def _run(task: list[Any], *, hash_seed: int, show_faults: bool = False) -> ProgramRun:
     command = sandbox_command(hash_seed)
+    try:
+        return _run_command(command, task, show_faults=show_faults)
+    except OSError as error:  # no memory, processes or file descriptors are left
+        return ProgramRun(end=End.NOT_STARTED, fault=str(error))
+
+
+def _run_command(command: Sequence[str], task: list[Any], *, show_faults: bool) -> ProgramRun:
     with ExitStack() as files:
         given, rules = (
             files.enter_context(_sealed(each)) for each in (marshal.dumps([_LIMITS, *task]), filter_program())
@@ -157,7 +164,7 @@ def _read(results: BinaryIO, info: BinaryIO, ended: BinaryIO, *, deadline: float
                 del waiting[number]
         if len(output) > OUTPUT_BYTES:
             return End.OUTPUT, b""
-        if cpu_seconds_of(pid) > CPU_S:
+        if pid is not None and cpu_seconds_of(pid) > CPU_S:
             return End.CPU, b""
         if time.monotonic() > deadline:
             return End.WALL, b""
@@ -204,7 +211,8 @@ def _arguments() -> tuple[str, ...]:
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     if not python.exists():
         raise SandboxError(f"the domain programs needs the Python interpreter {python}, which is missing")
-    libraries = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    base = dict.fromkeys(("base", "platbase", "installed_base", "installed_platbase"), sys.base_prefix)
+    libraries = {Path(sysconfig.get_path(name, vars=base)) for name in ("stdlib", "platstdlib")}
     shared = Path(sys.base_prefix) / "lib" / str(sysconfig.get_config_var("INSTSONAME"))
     system = [f"{place}/{sysconfig.get_config_var('MULTIARCH')}" for place in ("/lib", "/usr/lib")]
     seen = [python, *sorted(libraries), shared, *system, "/lib64", "/usr/lib64", "/lib/ld-linux-aarch64.so.1"]
@@ -215,7 +223,8 @@ def _arguments() -> tuple[str, ...]:
         if (found := each / name).exists()
     ]
     return (
-        *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
+        *("--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"),
+        *("--hostname", "sandbox", "--cap-drop", "ALL"),
         *(part for path in seen for part in ("--ro-bind-try", str(path), str(path))),
         *(part for path in hidden for part in ("--tmpfs", path, "--remount-ro", path)),
         *("--remount-ro", "/", "--chdir", "/"),
