@@ -17,7 +17,7 @@ from everlearn.domains.programs.drawn_pipelines import draw_pipeline
 from everlearn.domains.programs.grammar import read_source, read_task
 from everlearn.domains.programs.hidden_tests import HiddenTests, read_tests
 from everlearn.domains.programs.judgement import judge, judge_apart
-from everlearn.domains.programs.neighbours import tests_of
+from everlearn.domains.programs.neighbours import telling_cases
 from everlearn.domains.programs.pipelines import behaviour, code_of, pipeline_of
 from everlearn.domains.programs.rewrites import same_programs, wrapped_programs, wrong_programs
 from everlearn.domains.programs.sandbox import require_sandbox
@@ -180,4 +180,4 @@ def _cases(problem: Problem, *, seed: str, **options: int) -> list[Case]:
     """Return the tests of the reference and those that follow from the statement."""
     tests = read_tests(problem.reference) if problem.reference else HiddenTests(cases=[], name=None)
     pipeline = pipeline_of(problem.statement)
-    return [*tests.cases, *(tests_of(pipeline, seed=seed, **options) if pipeline else ())]
+    return [*tests.cases, *(telling_cases(pipeline, seed=seed, **options) if pipeline else ())]

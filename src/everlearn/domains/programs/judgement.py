@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from everlearn.domains.programs.sandbox import CPU_S, OUTPUT_BYTES, End, run_calls
+from everlearn.domains.programs.sandbox import CPU_S, OUTPUT_BYTES, RunEnd, run_calls
 from everlearn.domains.programs.values import decode, read_output, same
 from everlearn.problem import Ruling, Verdict
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from everlearn.domains.programs.sandbox import ProgramRun
 
 _ENDS = {
-    End.DIED: "the program ended without results",
-    End.CPU: f"the program takes more than {CPU_S:g} s of CPU time",
-    End.OUTPUT: f"the program writes more than {OUTPUT_BYTES // 1024} KiB",
+    RunEnd.DIED: "the program ended without results",
+    RunEnd.CPU: f"the program takes more than {CPU_S:g} s of CPU time",
+    RunEnd.OUTPUT: f"the program writes more than {OUTPUT_BYTES // 1024} KiB",
 }
 _UNKNOWN_ENDS = {
-    End.WALL: "the program did not end, and did not use its CPU time: it waits, or this machine is too busy",
-    End.KILLED: "the program was killed from outside, as where a machine runs out of memory",
-    End.NOT_STARTED: "the sandbox did not start",
+    RunEnd.WALL: "the program did not end, and did not use its CPU time: it waits, or this machine is too busy",
+    RunEnd.KILLED: "the program was killed from outside, as where a machine runs out of memory",
+    RunEnd.NOT_STARTED: "the sandbox did not start",
 }
 _FAULTS = {
     "syntax": (Ruling.UNREADABLE, "the answer is no Python"),

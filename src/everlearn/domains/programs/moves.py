@@ -65,7 +65,7 @@ def read(statement: str, written: str) -> str | None:
     """Return the statement of the pipeline that was written, if it has fewer steps than the problem, else None."""
     asked = pipeline_of(statement)
     try:
-        variant = read_pipeline(read_task(written))
+        variant = read_pipeline(read_task(written.replace("`", " ")))
     except GrammarError:
         return None
     if variant is None or (asked is not None and len(variant.steps) >= len(asked.steps)):

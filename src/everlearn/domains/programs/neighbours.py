@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @functools.lru_cache(maxsize=512)
-def tests_of(pipeline: Pipeline, *, seed: str, **options: int) -> tuple[Case, ...]:
+def telling_cases(pipeline: Pipeline, *, seed: str, **options: int) -> tuple[Case, ...]:
     """Return the tests of `cases_of`, and one for each neighbour that passes these and yet computes something else."""
     cases = cases_of(pipeline, seed=seed, **options)
     for variant in _variants(pipeline) if cases else ():

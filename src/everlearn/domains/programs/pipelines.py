@@ -24,7 +24,7 @@ MOST_GROWING = 2
 """How many steps may square, repeat or add up: values stay short."""
 _PARAMETER = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,39})(?: ?: ?list(?:\[(?:int|str)\])?)?")
 _PATTERNS = tuple((form, form.pattern) for form in FORMS)
-_BETWEEN = re.compile(r"[,;.] ?(?:and |then |and then |finally )?| (?:and |and then |then )(?=return )")
+_BETWEEN = re.compile(r"[,;.] ?(?:and then |and |then |finally )?| (?:and then |and |then )(?=return )")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ _NAMESPACES = (
 )
 
 
-class End(StrEnum):
+class RunEnd(StrEnum):
     """How a run came to its end."""
 
     FINISHED = "finished"
@@ -78,7 +78,7 @@ class End(StrEnum):
 class ProgramRun:
     """What came of a run. `output` is untrusted; `fault` is what bubblewrap said, where it was asked to."""
 
-    end: End
+    end: RunEnd
     output: bytes = b""
     fault: str = ""
 
@@ -104,7 +104,7 @@ def _run(task: list[Any], *, hash_seed: int, show_faults: bool = False) -> Progr
     try:
         return _run_command(command, task, show_faults=show_faults)
     except OSError as error:  # no memory, processes or file descriptors are left
-        return ProgramRun(end=End.NOT_STARTED, fault=str(error))
+        return ProgramRun(end=RunEnd.NOT_STARTED, fault=str(error))
 
 
 def _run_command(command: Sequence[str], task: list[Any], *, show_faults: bool) -> ProgramRun:
@@ -138,12 +138,12 @@ def _run_command(command: Sequence[str], task: list[Any], *, show_faults: bool) 
         if process.stderr:
             with process.stderr:
                 fault = process.stderr.read(2000).decode(errors="replace").strip()
-    if end is End.FINISHED:
+    if end is RunEnd.FINISHED:
         end = _end(output, process.returncode, cpu=usage.ru_utime + usage.ru_stime)
     return ProgramRun(end=end, output=output.removeprefix(harness.READY), fault=fault)
 
 
-def _read(results: BinaryIO, info: BinaryIO, ended: BinaryIO, *, deadline: float) -> tuple[End, bytes]:
+def _read(results: BinaryIO, info: BinaryIO, ended: BinaryIO, *, deadline: float) -> tuple[RunEnd, bytes]:
     """Read what the process writes until it has ended or exceeds a limit. `info` tells its process ID, for the CPU time."""
     poller = select.poll()
     waiting = {each.fileno(): each for each in (results, info, ended)}
@@ -163,23 +163,23 @@ def _read(results: BinaryIO, info: BinaryIO, ended: BinaryIO, *, deadline: float
                 poller.unregister(number)
                 del waiting[number]
         if len(output) > OUTPUT_BYTES:
-            return End.OUTPUT, b""
+            return RunEnd.OUTPUT, b""
         if pid is not None and cpu_seconds_of(pid) > CPU_S:
-            return End.CPU, b""
+            return RunEnd.CPU, b""
         if time.monotonic() > deadline:
-            return End.WALL, b""
-    return End.FINISHED, bytes(output)
+            return RunEnd.WALL, b""
+    return RunEnd.FINISHED, bytes(output)
 
 
-def _end(output: bytes, code: int, *, cpu: float) -> End:
+def _end(output: bytes, code: int, *, cpu: float) -> RunEnd:
     """Return how a process ended by itself, or by a limit that the kernel enforces."""
     if not output:
-        return End.NOT_STARTED
+        return RunEnd.NOT_STARTED
     if cpu > CPU_S:
-        return End.CPU
+        return RunEnd.CPU
     if code in _KILLED:
-        return End.KILLED
-    return End.DIED if code else End.FINISHED
+        return RunEnd.KILLED
+    return RunEnd.DIED if code else RunEnd.FINISHED
 
 
 def _sealed(content: bytes) -> BinaryIO:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.domains.programs import sandbox
-from everlearn.domains.programs.sandbox import CPU_S, End, require_sandbox, run_calls, sandbox_command
+from everlearn.domains.programs.sandbox import CPU_S, RunEnd, require_sandbox, run_calls, sandbox_command
 from everlearn.domains.programs.values import decode, read_output
 from everlearn.errors import SandboxError
 from tests.support.sandbox import install_stand_in, needs_sandbox
@@ -31,7 +31,7 @@ isolated = needs_sandbox()
 def outcome(body: str, *, hash_seed: int = 0) -> object:
     """Return what the body of a function of x returns in the sandbox, the name of what it raises, or the end of the run."""
     run = run_calls(f"def f(x):\n{indent(body, '    ')}", "f", [[1]], hash_seed=hash_seed)
-    return told(run)[0] if run.end is End.FINISHED else run.end
+    return told(run)[0] if run.end is RunEnd.FINISHED else run.end
 
 
 def outcomes(bodies: Sequence[str]) -> dict[str, object]:
@@ -43,7 +43,7 @@ def outcomes(bodies: Sequence[str]) -> dict[str, object]:
 
 
 def told(run: ProgramRun) -> list[object]:
-    assert run.end is End.FINISHED
+    assert run.end is RunEnd.FINISHED
     _, *results = read_output(run.output)
     words = {"v": "", "x": "raises ", "u": "gives "}
     return [f"{words[kind]}{decode(value)}" if words[kind] else decode(value) for kind, value in results]
@@ -51,7 +51,7 @@ def told(run: ProgramRun) -> list[object]:
 
 def test_a_program_is_called_with_each_of_the_arguments() -> None:
     run = run_calls("def f(x, y=1): return [x, y]", "f", [[1], ["a", (2,)], [{None: 1.5}]])
-    assert run.end is End.FINISHED
+    assert run.end is RunEnd.FINISHED
     kind, *results = read_output(run.output)
     assert kind == "results"
     assert [decode(value) for _, value in results] == [[1, 1], ["a", (2,)], [{None: 1.5}, 1]]
@@ -170,28 +170,28 @@ return [found == [stat.S_IFREG, stat.S_IFCHR, stat.S_IFCHR, stat.S_IFIFO]]"""
 @isolated
 def test_a_program_without_end_is_stopped_by_its_own_time(body: str) -> None:
     started = time.process_time()
-    assert outcome(body) in {End.CPU, "raises MemoryError"}
+    assert outcome(body) in {RunEnd.CPU, "raises MemoryError"}
     assert time.process_time() - started < CPU_S, "the waiting costs next to nothing"
 
 
 def test_the_kernel_stops_a_program_that_is_not_watched() -> None:
-    assert sandbox._end(b"R", 137, cpu=1.0) is End.CPU
-    assert sandbox._end(b"R", 152, cpu=1.0) is End.CPU
-    assert sandbox._end(b"R", 137, cpu=0.1) is End.KILLED
-    assert sandbox._end(b"R", -9, cpu=0.1) is End.KILLED
-    assert sandbox._end(b"R", 139, cpu=0.1) is End.DIED
-    assert sandbox._end(b"", 0, cpu=0.1) is End.NOT_STARTED
+    assert sandbox._end(b"R", 137, cpu=1.0) is RunEnd.CPU
+    assert sandbox._end(b"R", 152, cpu=1.0) is RunEnd.CPU
+    assert sandbox._end(b"R", 137, cpu=0.1) is RunEnd.KILLED
+    assert sandbox._end(b"R", -9, cpu=0.1) is RunEnd.KILLED
+    assert sandbox._end(b"R", 139, cpu=0.1) is RunEnd.DIED
+    assert sandbox._end(b"", 0, cpu=0.1) is RunEnd.NOT_STARTED
 
 
 @isolated
 def test_a_program_that_waits_is_stopped_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "WALL_S", 0.3)
-    assert outcome("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()") is End.WALL
+    assert outcome("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()") is RunEnd.WALL
 
 
 @isolated
 def test_endless_output_is_stopped() -> None:
-    assert outcome("import os, sys\nwhile True: os.write(int(sys.argv[1]), b'x' * 60000)") is End.OUTPUT
+    assert outcome("import os, sys\nwhile True: os.write(int(sys.argv[1]), b'x' * 60000)") is RunEnd.OUTPUT
 
 
 @isolated
@@ -204,8 +204,8 @@ def test_memory_is_limited(body: str) -> None:
     ("body", "seen"),
     [
         ("def g(n): return g(n + 1)\nreturn g(0)", "raises RecursionError"),
-        ("import os\nos._exit(0)", End.FINISHED),
-        ("import os\nos._exit(3)", End.DIED),
+        ("import os\nos._exit(0)", RunEnd.FINISHED),
+        ("import os\nos._exit(3)", RunEnd.DIED),
         ("import sys\nsys.exit(0)", "raises SystemExit"),
         ("raise KeyboardInterrupt", "raises KeyboardInterrupt"),
         ("class E(BaseException): pass\nraise E", "raises E"),
@@ -216,10 +216,10 @@ def test_memory_is_limited(body: str) -> None:
     ],
 )
 def test_every_end_is_seen(body: str, seen: object) -> None:
-    expected: object = "" if seen is End.FINISHED else seen
+    expected: object = "" if seen is RunEnd.FINISHED else seen
     run = run_calls(f"def f(x):\n{indent(body, '    ')}", "f", [[1]])
-    if seen is End.FINISHED:
-        assert (run.end, run.output) == (End.FINISHED, b"")
+    if seen is RunEnd.FINISHED:
+        assert (run.end, run.output) == (RunEnd.FINISHED, b"")
     else:
         assert outcome(body) == expected
 
@@ -234,7 +234,7 @@ def test_every_end_is_seen(body: str, seen: object) -> None:
     ],
 )
 def test_a_crash_ends_the_sandbox_alone(body: str) -> None:
-    assert outcome(body) in {End.DIED, End.CPU, "raises MemoryError"}
+    assert outcome(body) in {RunEnd.DIED, RunEnd.CPU, "raises MemoryError"}
 
 
 def test_sets_are_in_the_same_order_each_time() -> None:
@@ -246,7 +246,7 @@ def test_a_sandbox_that_does_not_start_is_no_result(monkeypatch: pytest.MonkeyPa
     for command in ("/bin/false", "/no/such/program"):
         monkeypatch.setattr(sandbox, "sandbox_command", lambda _, command=command: [command])
         run = run_calls("def f(x): return x", "f", [[1]])
-        assert (run.end, run.output) == (End.NOT_STARTED, b"")
+        assert (run.end, run.output) == (RunEnd.NOT_STARTED, b"")
 
 
 @isolated

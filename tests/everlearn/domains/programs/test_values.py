@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.domains.programs.harness import DEEPEST, MOST_BITS, MOST_VALUES, UnwritableError, encode
@@ -29,11 +29,13 @@ values = st.recursive(
 
 
 @given(values)
+@settings(max_examples=50)
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     assert same(value, decode(json.loads(encode(value))))
 
 
 @given(values, values)
+@settings(max_examples=30)
 def test_values_of_other_types_are_not_the_same(one: Any, other: Any) -> None:
     if type(one) is not type(other):
         assert not same(one, other)
