@@ -52,10 +52,17 @@ def _leaf(kind: str, written: str) -> Any:
         case "i":
             return int(written, 16)
         case "f":
-            return float.fromhex(written)
+            return _float(written)
         case "s":
             return bytes.fromhex(written).decode("utf-8", "surrogatepass")
     raise ValueError("no value")
+
+
+def _float(written: str) -> float:
+    try:
+        return float.fromhex(written)
+    except OverflowError:
+        raise ValueError("no float") from None
 
 
 def read_output(output: bytes) -> list[Any]:

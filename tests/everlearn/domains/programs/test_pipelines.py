@@ -153,6 +153,9 @@ def test_neighbours_take_what_the_pipeline_takes() -> None:
     words = "sort the words in alphabetical order, replace each word by its number of letters, square each number"
     found = neighbours(require_pipeline(f"def f(xs): {words}, return the sum of the numbers"))
     assert {each.takes for each in found} == {Kind.WORDS}
+    added = neighbours(require_pipeline("def f(xs): add 1 to each number, return the list of numbers"))
+    assert "add 2 to each number" in " ".join(map(str, added))
+    assert "add 0 to each number" not in " ".join(map(str, added))
 
 
 def test_drawing_ends_where_no_step_would_do(monkeypatch: pytest.MonkeyPatch) -> None:

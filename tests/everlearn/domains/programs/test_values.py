@@ -115,7 +115,7 @@ def test_large_values_cannot_be_written() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '""', '"q"', '"b2"', '"b"', '"i"', '"ix"', '"fx"', '"s6"', '"sff"', "[]", '[["l"]]', '["q"]', '["d", "n"]',
+        '""', '"q"', '"b2"', '"b"', '"i"', '"ix"', '"fx"', '"f0x1p9999"', '"s6"', '"sff"', "[]", '[["l"]]', '["q"]', '["d", "n"]',
         '["S", ["l"]]', '["d", ["l"], "n"]', "null", "true", "{}", '{"l": 1}', "[" * 60 + '"n"' + "]" * 60,
     ],
 )  # fmt: skip
