@@ -10,7 +10,6 @@ from everlearn.domains.programs import judgement, sandbox
 from everlearn.domains.programs.hidden_tests import Case
 from everlearn.domains.programs.judgement import judge, judge_apart
 from everlearn.domains.programs.sandbox import ProgramRun, RunEnd
-from tests.support.sandbox import needs_sandbox
 
 CASES = [Case(arguments=[[1, 2]], result=987654321), Case(arguments=[[3]], result=55), Case(arguments=[[]], result=7)]
 WRITE = "import os, sys\nwrite = lambda text: os.write(int(sys.argv[1]), text)\n"
@@ -54,12 +53,10 @@ FORGED = 'b\'["results",["v","i1"],["v","i2"],["v","i3"]]\''
         "def f(x): return f",
     ],
 )  # fmt: skip
-@needs_sandbox()
 def test_no_trick_is_right(source: str) -> None:
     assert judge(source, "f", CASES).ruling == "WRONG"
 
 
-@needs_sandbox()
 def test_output_without_end_is_wrong() -> None:
     source = f"{WRITE}def f(x):\n    while True: write(b'x' * 60000)"
     verdict = judge(source, "f", CASES)

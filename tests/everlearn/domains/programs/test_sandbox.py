@@ -1,4 +1,7 @@
-"""What a program in the sandbox can see and do, and what it costs if it does not end. The sandbox is a real one."""
+"""What a program in the sandbox can see and do, and what it costs if it does not end.
+
+Tests of what isolates a program need the real sandbox; those of limits that this side keeps run without one, too.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +172,6 @@ return [found == [stat.S_IFREG, stat.S_IFCHR, stat.S_IFCHR, stat.S_IFIFO]]"""
         "return 10 ** 10 ** 9",
     ],
 )
-@isolated
 def test_a_program_without_end_is_stopped_by_its_own_time(body: str) -> None:
     started = time.process_time()
     assert outcome(body) in {RunEnd.CPU, "raises MemoryError"}
@@ -185,13 +187,11 @@ def test_the_kernel_stops_a_program_that_is_not_watched() -> None:
     assert sandbox._end(b"", 0, cpu=0.1) is RunEnd.NOT_STARTED
 
 
-@isolated
 def test_a_program_that_waits_is_stopped_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "WALL_S", 0.3)
     assert outcome("import threading\nlock = threading.Lock()\nlock.acquire()\nlock.acquire()") is RunEnd.WALL
 
 
-@isolated
 def test_endless_output_is_stopped() -> None:
     assert outcome("import os, sys\nwhile True: os.write(int(sys.argv[1]), b'x' * 60000)") is RunEnd.OUTPUT
 
