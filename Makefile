@@ -7,7 +7,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Debian packages of the slow tests; a test whose program is missing is skipped.
+# Debian packages of the tests, and of the slow ones; a test whose program is missing is skipped.
+DEBIAN_SANDBOX := bubblewrap
 DEBIAN := chromium postgresql iproute2
 SMOLLM2 := .everlearn/models/smollm2
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -38,6 +39,7 @@ vllm: .vllm/installed ## make .vllm with vLLM, for `rollouts.engine: vllm`: with
 	@echo .vllm/bin/vllm
 
 test: check ## all checks, then the tests with coverage (what CI runs)
+	@./infra/debian-packages $(DEBIAN_SANDBOX) || echo "$(DEBIAN_SANDBOX) could not be installed; the tests that need it are skipped"
 	@$(BIN)/pytest -n 2 --dist loadscope --durations 20 --durations-min 8 --cov --cov-report=term $(ARGS)
 	@$(if $(ARGS),,$(call require-coverage,100,--omit=$(TRAINING)) && $(call require-coverage,85,--include=$(TRAINING)))
 

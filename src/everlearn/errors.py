@@ -21,7 +21,8 @@
     │   └── BadDataError        too large a share of invalid rows
     ├── ModelError              a base model or adapter that cannot be used
     ├── ServiceError            a server that does not start, stop or answer
-    │   └── DiskFullError       too little space on a disk of this machine
+    │   ├── DiskFullError       too little space on a disk of this machine
+    │   └── SandboxError        answers that are programs cannot be isolated on this machine
     └── LateError               the operation succeeded, but a consumer did not follow in time
 
 A message names the input with its value, then the remedy. The command line exits with `exit_code`. A test compares
@@ -141,6 +142,10 @@ class DiskFullError(ServiceError):
     """Too little space on a disk of this machine."""
 
     exit_code: ClassVar[int] = 9
+
+
+class SandboxError(ServiceError):
+    """Answers that are programs cannot be isolated on this machine. They are never run without."""
 
 
 class LateError(EverlearnError):

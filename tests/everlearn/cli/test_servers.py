@@ -12,6 +12,7 @@ from everlearn.cli import doctor
 from everlearn.cli.context import Installation
 from everlearn.cli.doctor import DoctorCheck
 from everlearn.domains.contract import Domain
+from everlearn.domains.programs.sandbox import require_sandbox
 from everlearn.errors import ModelError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import is_healthy
@@ -103,6 +104,16 @@ def test_doctor_judges_a_problem_of_the_domain_of_the_line(monkeypatch: pytest.M
     assert doctor.check_domain(place).endswith("is correct")
     monkeypatch.setattr("everlearn.domains.contract.load_domain", lambda _: Domain(Letters()))
     assert doctor.check_domain(place) == "letters: has no generator, so no answer was judged"
+
+
+def test_doctor_names_the_remedy_for_a_missing_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("domain: programs")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    require_sandbox.cache_clear()
+    place = Installation(home=tmp_path, params=tmp_path / "params.yaml")
+    check = doctor.run_check("domain", doctor.check_domain, installation=place)
+    assert not check.ok
+    assert "bwrap is missing: install it (`apt install bubblewrap`)" in check.detail
 
 
 def test_doctor_needs_no_store_to_name_the_commit_of_a_base(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
