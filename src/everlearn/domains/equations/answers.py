@@ -9,6 +9,7 @@ Each solution is one simplified number: an integer, a decimal or a fraction, or 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -166,12 +167,22 @@ def _stated(piece: str) -> list[StatedValue]:
     if piece.count("±") > 1:
         raise GrammarError("more than one ± in a solution has two readings: write the solutions apart")
     found = [StatedValue(tree, sign) for sign in ((1, -1) if "±" in piece else (1,))]
-    is_plain = _is_plain(tree) and piece.count("/") < 2
-    if not is_plain:
+    is_plain = _is_plain(tree)
+    if is_plain:
+        _check_reduced(piece)
+    else:
         _check_irrational(tree)
     if any(not is_plain and each.value.as_fraction is not None for each in found):
         raise GrammarError(_NOT_SIMPLIFIED)
     return found
+
+
+def _check_reduced(piece: str) -> None:
+    """Check that a fraction is one of whole numbers in lowest terms. Raises GrammarError."""
+    if "/" in piece or "frac" in piece:
+        numbers = [int(digits) for digits in re.findall("[0-9]+", piece)]
+        if "." in piece or len(numbers) != 2 or math.gcd(*numbers) != 1 or numbers[1] == 1:
+            raise GrammarError(_NOT_SIMPLIFIED)
 
 
 def _is_plain(tree: EquationTree) -> bool:

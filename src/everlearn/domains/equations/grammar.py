@@ -21,6 +21,8 @@ MAX_DIGITS = 15
 MAX_DEPTH = 8
 """Most brackets around one number."""
 MAX_EXPONENT = 4
+PI = "pi"
+"""Name of the circle constant, which no equation may have, and references of the domain `numbers` may."""
 
 _SUPERSCRIPTS = {"\N{SUPERSCRIPT TWO}": "^2", "\N{SUPERSCRIPT THREE}": "^3", "\N{SUPERSCRIPT FOUR}": "^4"}
 _CHARACTERS = str.maketrans(
@@ -32,6 +34,7 @@ _CHARACTERS = str.maketrans(
         "\N{DOT OPERATOR}": "*",
         "\N{DIVISION SIGN}": "/",
         "\N{SQUARE ROOT}": "sqrt",
+        "\N{GREEK SMALL LETTER PI}": " pi ",
         "\N{NO-BREAK SPACE}": " ",
         **_SUPERSCRIPTS,
     }
@@ -48,6 +51,7 @@ _LATEX = tuple(
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
         (r"\\frac ?([0-9])([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
         (r"\\sqrt(?![A-Za-z])", "sqrt"),
+        (r"\\pi(?![A-Za-z])", " pi "),
     )
 )
 _TOKEN = re.compile(
@@ -67,7 +71,7 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An unknown: one small letter."""
+    """An unknown: one small letter, or `pi`."""
 
     name: str
 
@@ -238,7 +242,8 @@ class _Parser:
 
     def _starts_implicit_factor(self) -> bool:
         """Return whether a factor follows without an operator. Two names, or a number after a factor, are refused."""
-        if self._kind == "number" or (self._kind == "name" and self._tokens[self._at - 1][0] == "name"):
+        before = self._tokens[self._at - 1]
+        if self._kind == "number" or (self._kind == before[0] == "name" and before[1] != PI):
             raise GrammarError(f"{self._value!r} follows a factor: write * between them")
         return self._kind in ("name", "root") or self._value in ("(", "\\frac")
 
@@ -308,6 +313,8 @@ def _token(kind: str, value: str) -> tuple[str, str]:
         return "number", unicodedata.normalize("NFKC", value).replace("\N{FRACTION SLASH}", "/")
     if kind == "word" and value == "sqrt":
         return "root", value
+    if kind == "word" and value == PI:
+        return "name", value
     if kind == "word":
         if len(value) > 1 or not value.islower() or value in _NOT_UNKNOWN:
             raise GrammarError(f"{value[:20]!r} is no unknown: use one small letter, but not e or i")

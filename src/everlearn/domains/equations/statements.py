@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from everlearn.domains.equations.grammar import (
+    PI,
     Constant,
     EquationTree,
     Unknown,
@@ -98,6 +99,8 @@ def read_equations(text: str) -> Equations:
     unknowns = tuple(sorted({leaf.name for leaf in leaves if isinstance(leaf, Unknown)}))
     if len(leaves) > MAX_LEAVES:
         raise GrammarError(f"{len(leaves)} numbers and unknowns: at most {MAX_LEAVES} are accepted")
+    if PI in unknowns:
+        raise GrammarError("an equation with pi: only rational numbers are accepted")
     if named - set(unknowns):
         raise GrammarError(f"{', '.join(sorted(named))} is asked for, and is not in the equation")
     return of_sides(sides, unknowns)

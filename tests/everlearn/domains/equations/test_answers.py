@@ -39,7 +39,7 @@ def ruling(statement: str, answer: str) -> str:
             "x = 2 or x = 3", "2, 3", "3,2", "{2, 3}", "x = {2; 3}", r"x \in \{2, 3\}", "x \N{ELEMENT OF} {2,3}", "x=2, x=3.", "x = 2 or 3",
             "x = 2, and x = 3", "x_1 = 2, x_2 = 3", "x\N{SUBSCRIPT ONE} = 2; x\N{SUBSCRIPT TWO} = 3", r"$x = 2$ or $x = 3$",
             "**x = 2 and x = 3**", "x = 2\nx = 3", "The solutions are x = 2 and x = 3.", "So the real roots are: 2 and 3",
-            r"x = 2 \text{ or } x = 3", r"x = 2 \lor x = 3", "2.0, 3.000", "6/3, 3", "x = 2, 2, 3", "+2, 3", "-(-2), 3", "02, 3", "2, 3,",
+            r"x = 2 \text{ or } x = 3", r"x = 2 \lor x = 3", "2.0, 3.000", "x = 2, 2, 3", "+2, 3", "-(-2), 3", "02, 3", "2, 3,",
         )),
         *((SURDS, answer) for answer in (
             "x = ±sqrt(5)", "±\N{SQUARE ROOT}5", r"x = \pm\sqrt{5}", "sqrt(5), -sqrt(5)", "5/sqrt(5) or -sqrt(5)", "sqrt(20)/2, -sqrt(5)",
@@ -53,7 +53,7 @@ def ruling(statement: str, answer: str) -> str:
             "no solution", "No real solutions.", "There are no real roots", "{}", r"\{\}", "\N{EMPTY SET}", r"x = \emptyset", "x = {}", "the empty set",
         )),
         *((SYSTEM, answer) for answer in (
-            "x = 2, y = 1", "y=1; x=2", "(2, 1)", "(x, y) = (2, 1)", "(y, x) = (1, 2)", "x = 2 and y = 1", "x = 2\ny = 1", "x = 4/2, y = 1.0",
+            "x = 2, y = 1", "y=1; x=2", "(2, 1)", "(x, y) = (2, 1)", "(y, x) = (1, 2)", "x = 2 and y = 1", "x = 2\ny = 1", "x = 2, y = 1.0",
         )),
         ("x + y = 1; x + y = 2", "no solution"),
         ("x^4 - 10*x^2 + 24 = 0", "±2, ±sqrt(6)"),
@@ -102,7 +102,7 @@ def test_other_solutions_are_wrong(statement: str, answer: str) -> None:
     [
         *((TWO_ROOTS, answer) for answer in (
             "", ".", "(2, 3)", "[2, 3]", "x = 2 and y = 3", "{2}, {3}", "y = {2, 3}", "2 3", "2,,3", "4 - 2, 3", "sqrt(4), 3", "2*1, 3", "x = 2 ± 1", "4/2/1, 3",
-            "(5 ± sqrt(25 - 24))/2", "(5 ± sqrt(1))/2", "2^1, 3", "x = 2 = 2, 3", "x > 1", "--2, 3", "(x - 2)*(x - 3) = 0", "2 or no solution", "x",
+            "6/3, 3", "2/1, 3", "2.0/1.0, 3", r"\frac{6}{3}, 3", "(5 ± sqrt(25 - 24))/2", "(5 ± sqrt(1))/2", "2^1, 3", "x = 2 = 2, 3", "x > 1", "--2, 3", "(x - 2)*(x - 3) = 0", "2 or no solution", "x",
             "sqrt(2)*sqrt(2), 3", "2 + sqrt(5) - sqrt(5), 3", "1/(sqrt(2) - sqrt(2)), 3", "1/0, 3", "1,000", "2e0, 3", "\N{ARABIC-INDIC DIGIT TWO}, 3",
             "sqrt(sqrt(16)), 3", "sqrt(-4), 3", "2 3/1", "1, 2, 3, 4, 5, 6, 7, 8, 9", "2, 3 approximately", "9" * 500, "(" * 300,
             "sqrt(2)+sqrt(3)+sqrt(5)+sqrt(7), 3", "+".join(["sqrt(2)"] * 17), "sqrt(999999999999989), 3", "+".join(["1/sqrt(99999999977)"] * 6),

@@ -41,6 +41,8 @@ from everlearn.errors import GrammarError
         (r"\pm\sqrt{2}", "±sqrt(2)"),
         ("\N{SQUARE ROOT}5^2", "sqrt(5)^2"),
         ("+x", "x"),
+        (r"2\pi r", "2*pi*r"),
+        ("\N{GREEK SMALL LETTER PI}r^2", "pi*r^2"),
     ],
 )
 def test_an_expression_is_printed_in_one_form(text: str, printed: str) -> None:

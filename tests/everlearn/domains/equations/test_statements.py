@@ -76,6 +76,7 @@ def test_equations_are_read_and_solved(text: str, statement: str, kind: str, sol
         ("1/x = 2", "by an unknown"),
         ("x/(1 - 1) = 2", "by zero"),
         ("sqrt(x) = 2", "square roots"),
+        ("pi*x = 2", "with pi"),
         ("x ± 1 = 2", "±"),
         ("x + 999999999999999*999999999999999 = 1", "too large"),
         ("x^2 = 10000200001*3000009", "too large"),
