@@ -39,7 +39,8 @@ MAX_ROOTS = 16
 LARGEST_PART = 10**40
 """Largest numerator or denominator of a part of a solution."""
 
-_MARKUP = re.compile(r"\$|\\[()\[\]]|\*\*(?![0-9])|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_MARKUP = re.compile(r"\$|\\[()\[\]]|\\(?:left|right|displaystyle)(?![A-Za-z])")
+_BOLD = re.compile(r"^\*\*|\*\*(?=\.?$)")  # at the ends of a line only: elsewhere it is a power
 _LATEX_WORDS = re.compile(r"\\(?:text|mathrm|textrm) ?\{ ?(or|and|no (?:real )?solutions?) ?\}", re.IGNORECASE)
 _OR = re.compile(r"\\(?:lor|vee)(?![A-Za-z])|\N{LOGICAL OR}")
 _BEFORE = re.compile(
@@ -111,7 +112,7 @@ def read_claim(text: str, unknowns: Sequence[str]) -> Claim:
 def _without_markup(text: str) -> str:
     """Return the text in one line, without marks of LaTeX and Markdown, with " ; " between lines."""
     text = _OR.sub(" or ", _LATEX_WORDS.sub(r" \1 ", text.translate(_SUBSCRIPTS)))
-    lines = [" ".join(line.split()).strip(" ;,") for line in _MARKUP.sub(" ", text).splitlines()]
+    lines = [_BOLD.sub("", " ".join(line.split())).strip(" ;,") for line in _MARKUP.sub(" ", text).splitlines()]
     return " ".join(plain(" ; ".join(filter(None, lines))).split()).removesuffix(".").rstrip()
 
 

@@ -44,6 +44,12 @@ def canonical(asked: Equations) -> str:
     return "; ".join(f"{written_sum(row, asked.unknowns)} = 0" for row in rows)
 
 
+def lost_unknowns(asked: Equations) -> list[str]:
+    """Return the unknowns that are in no term of the canonical form, as x in `0*x = 3`."""
+    keys = [key for row in _rows(asked) for key, _ in row]
+    return [name for place, name in enumerate(asked.unknowns) if not any(key[place] for key in keys)]
+
+
 def equivalence(asked: Equations) -> str:
     """Return a key that is equal for scaled, rearranged and renamed equations."""
     forms = []

@@ -23,6 +23,7 @@ from everlearn.domains.equations.grammar import (
     plain,
     unparse,
 )
+from everlearn.domains.equations.keys import lost_unknowns
 from everlearn.domains.equations.polynomials import Polynomial, degree_of, plus, polynomial_of, univariate
 from everlearn.domains.equations.solver import real_roots, solve_system
 from everlearn.domains.equations.surds import SurdSum
@@ -103,7 +104,11 @@ def read_equations(text: str) -> Equations:
         raise GrammarError("an equation with pi: only rational numbers are accepted")
     if named - set(unknowns):
         raise GrammarError(f"{', '.join(sorted(named))} is asked for, and is not in the equation")
-    return of_sides(sides, unknowns)
+    asked = of_sides(sides, unknowns)
+    lost = lost_unknowns(asked)
+    if lost:
+        raise GrammarError(f"{' and '.join(lost)} cancels out of the equation")
+    return asked
 
 
 def of_sides(sides: tuple[tuple[EquationTree, EquationTree], ...], unknowns: tuple[str, ...]) -> Equations:

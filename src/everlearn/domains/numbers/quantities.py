@@ -163,6 +163,7 @@ _NO_UNITS = frozenset(
     }
 )
 """Words of four letters and more that change a number, or say more than a unit does."""
+_BOLD = re.compile(r"^\*\*|\*\*(?=\.?$)")  # at the ends only: elsewhere it is a power
 _CHARACTERS = str.maketrans(
     {
         "\N{MINUS SIGN}": "-",
@@ -176,7 +177,7 @@ _CHARACTERS = str.maketrans(
 _LATEX = tuple(
     (re.compile(pattern), by)
     for pattern, by in (
-        (r"\\[(\[)\]]|\\(?:left|right|displaystyle)(?![A-Za-z])|\*\*", " "),
+        (r"\\[(\[)\]]|\\(?:left|right|displaystyle)(?![A-Za-z])", " "),
         (r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))", " "),
         (r"\\(?:text|mathrm|textrm) ?\{([A-Za-z /^0-9]{0,40})\}", r" \1 "),
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
@@ -209,7 +210,7 @@ def one_line(text: str) -> str:
     text = text.translate(_CHARACTERS)
     for pattern, by in _LATEX:
         text = pattern.sub(by, text)
-    text = " ".join(text.split())
+    text = _BOLD.sub("", " ".join(text.split())).strip()
     if len(text) > 1 and text.startswith("$") and text.endswith("$"):
         text = text.strip("$").strip()
     text = text.replace(r"\$", "$").replace(r"\%", "%")

@@ -113,6 +113,7 @@ def test_other_solutions_are_wrong(statement: str, answer: str) -> None:
             "2", "2, 1", "x = 2", "x = 2, y = 1, x = 2", "x = 2, x = 2", "x = 2, z = 1", "(2, 1), (2, 1)", "((2, 1))", "(x, x) = (2, 1)", "(2, 1, 0)", "(2)",
             "x = ±2, y = 1", "x = y + 1, y = 1", "x = y = 1", "{2, 1}",
         )),
+        ("x^2 = 20", "2**sqrt(5), -2*sqrt(5)"),
         (NONE, "none"),
         (NONE, "y = \N{EMPTY SET}"),
         (NONE, "x = ±i"),

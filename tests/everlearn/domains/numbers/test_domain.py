@@ -120,6 +120,8 @@ def test_answers_by_construction_are_judged_as_such(reference: str) -> None:
         ("36pi", "36 * pi", "CORRECT"),
         ("36pi", "36", "UNDECIDED"),
         ("36pi", "35*pi", "WRONG"),
+        ("36pi", "36**pi", "UNREADABLE"),
+        ("2*sqrt(3)", "2**sqrt(3)", "UNREADABLE"),
         ("36pi", "pi*6^2", "UNREADABLE"),
         ("36pi", "72*pi/2", "UNREADABLE"),
         ("36pi", "2*18*pi", "UNREADABLE"),
