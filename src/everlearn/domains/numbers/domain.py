@@ -1,0 +1,101 @@
+"""Numbers: the problem is any text with a hidden reference, the answer the same number or expression.
+
+An answer is right where our own check and math-verify both say so. Where they differ, it is UNDECIDED.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from everlearn.domains.answer_extraction import extract_answer
+from everlearn.domains.numbers import sample_numbers
+from everlearn.domains.numbers.own_check import compare
+from everlearn.domains.numbers.references import Symbolic, read_reference, read_stated
+from everlearn.domains.numbers.second_opinion import MathVerify
+from everlearn.errors import GrammarError
+from everlearn.problem import Problem, Ruling, Verdict
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from everlearn.domains.numbers.references import Stated
+
+LONGEST_STATEMENT = 8000  # characters
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|\w+|[^\w\s.,;:!?'\"]")
+
+
+class ReferencedNumbers:
+    """The domain `numbers`. Raises BadInputError if math-verify is not installed."""
+
+    name = "numbers"
+    takes_references = True
+    libraries = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath")
+
+    def __init__(self) -> None:
+        self._math_verify = MathVerify()
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        """Return the problem of a row: its statement as it is, and its reference if it has one."""
+        statement, reference = row["statement"].strip(), (row.get("reference") or "").strip()
+        if not statement or len(statement) > LONGEST_STATEMENT or _UNPRINTABLE.search(statement):
+            raise GrammarError(f"a statement is a text of 1 to {LONGEST_STATEMENT} printable characters")
+        if reference:
+            read_reference(reference)
+        return Problem(id="", domain=self.name, statement=statement, reference=reference or None)
+
+    def question(self, problem: Problem) -> str:
+        """Return the statement, and how to answer."""
+        return f"{problem.statement}\n\nAnswer with one exact number in lowest terms, or with one expression."
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        """Compare an answer with the reference, in two ways."""
+        if problem.reference is None:
+            return Verdict(ruling=Ruling.UNDECIDED, reason="the problem has no reference")
+        reference = read_reference(problem.reference)
+        try:
+            given = read_stated(answer)
+        except GrammarError as error:
+            return Verdict(ruling=Ruling.UNREADABLE, reason=str(error))
+        if isinstance(given, Symbolic) and _letters(answer) in _letters(problem.statement):
+            return Verdict(ruling=Ruling.UNDECIDED, reason="the expression stands in the problem, and may be copied")
+        return self._agreed(reference, given)
+
+    def _agreed(self, reference: Stated, given: Stated) -> Verdict:
+        """Return the verdict of our own check if math-verify agrees, or has no say in it."""
+        compared = compare(reference, given)
+        own = compared.verdict
+        if compared.is_final:
+            return own
+        second = self._math_verify.says_equal(reference, given)
+        if second is own.is_correct or (second is None and not own.is_correct):
+            return own
+        says = {True: "right", False: "wrong", None: "nothing"}[second]
+        return Verdict(ruling=Ruling.UNDECIDED, reason=f"our own check says {own.ruling}, and math-verify {says}")
+
+    def extract(self, completion: str) -> str:
+        """Return the answer in a completion: as `extract_answer` does, and of `… #### 42` what follows the mark."""
+        return extract_answer(completion).rpartition("####")[2].strip()
+
+    def equivalence(self, statement: str) -> str:
+        """Return the words, numbers and symbols of the statement, in small letters and without punctuation."""
+        return " ".join(_TOKEN.findall(statement.casefold())) or statement
+
+    def solve(self, problem: Problem) -> str | None:
+        """Return the value of the reference in plain notation."""
+        return None if problem.reference is None else sample_numbers.right_text(read_reference(problem.reference))
+
+    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:
+        """Return answers that are close to the right one, and other numbers."""
+        return sample_numbers.wrong_texts(read_reference(problem.reference or answer), rng)
+
+    def same_answers(self, problem: Problem, answer: str) -> list[str]:
+        """Return the right answer in other notations."""
+        return sample_numbers.other_texts(read_reference(problem.reference or answer))
+
+
+def _letters(text: str) -> str:
+    """Return a formula without spaces and signs of multiplication, to find it in a text."""
+    return re.sub(r"[\s*$\\]|\.$", "", text.strip())
