@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+Levels: TypeAlias = tuple[tuple[str, int], ...]  # (dial, level), in the order of the curriculum
 
 SEED = "seed"
 SEEDS = 2**31
@@ -28,7 +30,7 @@ _PART = re.compile(r"([a-z][a-z0-9_]{0,63}) (0|[1-9][0-9]{0,9})")
 class DialSetting:
     """The levels of all dials, in the order of the curriculum, and the seed."""
 
-    levels: tuple[tuple[str, int], ...]
+    levels: Levels
     seed: int
 
     def __str__(self) -> str:

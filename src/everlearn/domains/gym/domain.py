@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
 
+    from everlearn.domains.gym.dials import Levels
+
 _TRIES = 20  # seeds, and where no problem is given also levels, for one generated problem
 _LONGEST = 2000  # characters of an answer, beside four times those of the stored one
 _HUGE = re.compile(r"[0-9.][eE][+-]?[0-9_]{4}")  # as a fraction, such a number may take all memory
@@ -152,7 +154,7 @@ class Gym:
     def _problem(self, setting: DialSetting) -> Problem:
         return Problem(id="", domain=self.name, statement=str(setting))
 
-    def _levels(self, rng: random.Random, *, size: int) -> tuple[tuple[str, int], ...]:
+    def _levels(self, rng: random.Random, *, size: int) -> Levels:
         """Return random levels whose sum is `size` - 1."""
         steps = [dial for dial, count in self._dials.items() for _ in range(count - 1)]
         levels = dict.fromkeys(self._dials, 0)

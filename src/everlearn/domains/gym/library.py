@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from everlearn.domains.gym.answer_guard import check_answer, guarded
+from everlearn.domains.gym.answer_guard import RefusedAnswerError, check_answer, guarded
 from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from everlearn.domains.gym.dials import DialSetting
+    from everlearn.domains.gym.dials import DialSetting, Levels
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -34,7 +34,8 @@ with warnings.catch_warnings():
 
 # A level is a level: without this, a problem of a high level may be as easy as any below it.
 _LEVELS = DefaultCurriculumContext(mode=RangeAttributeMode.UPPER_BOUND)
-_KEPT = 256  # entries
+_ENTRIES = 1024
+_DATA_SETS = 16
 
 
 class LibraryError(Exception):
@@ -43,12 +44,13 @@ class LibraryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryEntry:
-    """What the library makes of a setting: a question, the stored answer, and the data set that scores answers."""
+    """What the library makes of a setting: a question, the stored answer, and all fields by which it scores answers."""
 
+    task: str
+    setting: DialSetting
     question: str
     answer: object
     fields: dict[str, Any]
-    data_set: Any
 
     def score(self, answer: str) -> float:
         """Return the library's score of an answer.
@@ -57,10 +59,13 @@ class LibraryEntry:
             RefusedAnswerError: the library would run the answer as code.
             LibraryError: it raises, or the score is no finite number.
         """
-        check_answer(self.data_set, answer, stored=self.answer)
         try:
-            with _contained(seed=0), guarded(self.data_set, entry=self.fields):
-                score = float(self.data_set.score_answer(answer, deepcopy(self.fields)))
+            data_set = data_set_of(self.task, self.setting.levels)
+            check_answer(data_set, answer, stored=self.answer)
+            with _contained(seed=0), guarded(data_set, entry=self.fields):
+                score = float(data_set.score_answer(answer, deepcopy(self.fields)))
+        except RefusedAnswerError:
+            raise
         except Exception as error:  # noqa: BLE001 (whatever leaves the library is no judgement)
             raise LibraryError(f"the library's verifier raises {_told(error)}") from None
         if not math.isfinite(score):
@@ -81,32 +86,50 @@ def dials_of(task: str) -> dict[str, int]:
         return {name: len(attribute.levels) for name, attribute in CURRICULA[task]().attributes.items()}
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_ENTRIES)
 def entry_of(task: str, setting: DialSetting) -> LibraryEntry:
-    """Return the entry of a setting, the same each time.
+    """Return the entry of a setting, the same each time: the one at index `seed` of the library's data set of seed 0.
+
+    It is also the first one of the data set of that seed, which is made where a data set ends before that index.
 
     Raises:
         GrammarError: the library makes none: it does not take these levels together, or not this seed.
     """
     try:
         with _contained(seed=setting.seed):
-            data_set = DATASETS[task][0](_configuration(task, setting))
-            fields = data_set[0]
+            try:
+                fields = data_set_of(task, setting.levels)[setting.seed]
+            except IndexError:
+                fields = _data_set(task, setting.levels, seed=setting.seed)[0]
             question, answer = fields["question"], fields["answer"]
     except Exception as error:  # noqa: BLE001 (whatever leaves the library: it made no problem)
         raise GrammarError(f"the library makes no problem of {setting}: {_told(error)}") from None
     if not isinstance(question, str) or not question.strip():
         raise GrammarError(f"the library makes no problem of {setting}: its question is {question!r}"[:200])
-    return LibraryEntry(question=question, answer=answer, fields=fields, data_set=data_set)
+    return LibraryEntry(task=task, setting=setting, question=question, answer=answer, fields=fields)
 
 
-def _configuration(task: str, setting: DialSetting) -> Any:
-    """Return the library's configuration of one problem."""
-    given = {"seed": setting.seed, "size": 1}
+@lru_cache(maxsize=_DATA_SETS)
+def data_set_of(task: str, levels: Levels) -> Any:
+    """Return the data set of seed 0 with these levels, which scores the answers to all its entries.
+
+    It is kept, because some take a second to make, and not with each entry, because some hold all words of a language.
+    """
+    return _data_set(task, levels, seed=0)
+
+
+def _data_set(task: str, levels: Levels, *, seed: int) -> Any:
+    with _contained(seed=seed):
+        return DATASETS[task][0](_configuration(task, levels, seed=seed))
+
+
+def _configuration(task: str, levels: Levels, *, seed: int) -> Any:
+    """Return the library's configuration of a data set."""
+    given = {"seed": seed, "size": 1}
     if task not in CURRICULA:
         return DATASETS[task][1](**given)
     curriculum = CURRICULA[task]()
-    for name, level in setting.levels:
+    for name, level in levels:
         curriculum.set_attr_level(name, level)
     return curriculum.generate_configuration(given, context=_LEVELS)
 

@@ -11,10 +11,18 @@ import pytest
 
 from everlearn.domains.contract import Domain
 from everlearn.domains.gym import library
-from everlearn.domains.gym.answer_guard import LIBRARY, PARSES, RUNS, RefusedAnswerError, check_answer, guarded, reach_of
+from everlearn.domains.gym.answer_guard import (
+    LIBRARY,
+    PARSES,
+    RUNS,
+    RefusedAnswerError,
+    check_answer,
+    guarded,
+    reach_of,
+)
 from everlearn.domains.gym.dials import read_setting
 from everlearn.domains.gym.domain import Gym
-from everlearn.domains.gym.library import entry_of
+from everlearn.domains.gym.library import data_set_of, entry_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +64,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Any:
         module = types.ModuleType(f"{LIBRARY}.{name}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(package, name, module, raising=False)
-        exec(source, vars(module))  # noqa: S102 (the test's own text)
+        exec(source, vars(module))
     return sys.modules[f"{LIBRARY}.made_up"]
 
 
@@ -73,9 +81,10 @@ def test_a_verifier_that_runs_commands_gets_no_answer(made_up: Any) -> None:
 
 
 def test_only_texts_of_the_entry_are_evaluated() -> None:
-    entry = entry_of("spiral_matrix", read_setting("seed 1", dials=library.dials_of("spiral_matrix")))
-    [names] = reach_of(type(entry.data_set)).modules
-    with guarded(entry.data_set, entry={"question": "[1, 2]", "metadata": [{"a": "3"}]}):
+    setting = read_setting("seed 1", dials=library.dials_of("spiral_matrix"))
+    data_set = data_set_of("spiral_matrix", setting.levels)
+    [names] = reach_of(data_set.__class__).modules
+    with guarded(data_set, entry={"question": "[1, 2]", "metadata": [{"a": "3"}]}):
         assert names["eval"]("[1, 2]") == [1, 2]
         assert names["eval"]("3", {}) == 3
         with pytest.raises(ValueError, match="only texts of the library"):
@@ -125,7 +134,9 @@ def test_numbers_that_the_verifier_does_not_count_are_refused() -> None:
     gym = Gym("countdown")
     domain = Domain(gym)
     problem = domain.problem("seed 1")
-    metadata = entry_of("countdown", read_setting(problem.statement, dials=library.dials_of("countdown"))).fields["metadata"]
+    metadata = entry_of("countdown", read_setting(problem.statement, dials=library.dials_of("countdown"))).fields[
+        "metadata"
+    ]
     nothing = "+".join(f"{number}*(E-E)" for number in metadata["numbers"])
     target = "+".join(["E/E"] * metadata["target"])
     assert domain.verify(problem, f"{nothing}+{target}").ruling == "UNREADABLE"

@@ -45,7 +45,7 @@ def test_the_normal_form_names_every_dial(text: str, normal: str) -> None:
         ("17", "write the levels"),
         ("seed 017", "write the levels"),
         ("seed -1", "write the levels"),
-        ("seed ١٧", "write the levels"),
+        ("seed \u0661\u0667", "write the levels"),
         ("seed 17,", "write the levels"),
         ("seed 17; num_terms 1", "write the levels"),
         ("seed 17 " + " " * 1000, "write the levels"),

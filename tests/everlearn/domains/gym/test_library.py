@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reasoning_gym.factory import DATASETS
 
 from everlearn.domains.gym import library
 from everlearn.domains.gym.dials import DialSetting, read_setting
-from everlearn.domains.gym.library import LibraryEntry, LibraryError, dials_of, entry_of
+from everlearn.domains.gym.library import LibraryEntry, LibraryError, data_set_of, dials_of, entry_of
 from everlearn.errors import GrammarError
 
 
@@ -48,8 +49,9 @@ class Noisy:
 @pytest.fixture
 def noisy(monkeypatch: pytest.MonkeyPatch) -> type[Noisy]:
     kind = type("Made", (Noisy,), {})
-    monkeypatch.setitem(library.DATASETS, "noisy", (kind, types.SimpleNamespace))
+    monkeypatch.setitem(DATASETS, "noisy", (kind, types.SimpleNamespace))
     entry_of.cache_clear()
+    data_set_of.cache_clear()
     return kind
 
 
@@ -77,8 +79,16 @@ def test_an_entry_is_the_same_each_time() -> None:
     assert entry(statement="seed 2").question != first.question
 
 
-def test_a_task_without_a_curriculum_has_entries() -> None:
-    assert entry("list_functions").question
+@pytest.mark.parametrize("task", ["list_functions", "gsm_symbolic"])
+def test_a_data_set_that_ends_early_has_entries_by_seed(task: str) -> None:
+    """Neither has a curriculum."""
+    assert entry(task, "seed 1").question != entry(task, "seed 2").question
+
+
+@pytest.mark.parametrize("task", ["chain_sum", "leg_counting"])
+def test_an_entry_by_index_is_the_first_one_of_its_seed(task: str) -> None:
+    made = entry(task, "seed 77")
+    assert library._data_set(task, made.setting.levels, seed=77)[0]["question"] == made.question
 
 
 def test_the_library_is_quiet_and_leaves_the_generators(noisy: type[Noisy], capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,4 +136,4 @@ def test_what_is_no_score_is_an_error(noisy: type[Noisy], score: object, message
 def test_an_entry_that_cannot_be_copied_is_not_scored(noisy: type[Noisy]) -> None:
     made = entry_of("noisy", DialSetting(levels=(), seed=1))
     with pytest.raises(LibraryError, match="cannot pickle"):
-        replace(made, fields={"question": "?", "lines": (line for line in ())}).score("1")
+        replace(made, fields={"question": "?", "lines": iter(lambda: 1, 2)}).score("1")
