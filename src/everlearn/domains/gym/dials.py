@@ -4,12 +4,15 @@
 
 A dial is an attribute of the task's curriculum; level 0 is the easiest one. A dial that is not named has level 0. The normal
 form names all dials in the order of the curriculum. A task without a curriculum has no dials: `seed 17`.
+
+A stored statement ends with the check sum of its question, `check 1f3a9c20`: some tasks of the library ask something else in
+another process (they draw from a set, whose order is Python's), and any may in another version.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from everlearn.errors import GrammarError
@@ -19,22 +22,25 @@ if TYPE_CHECKING:
 
 Levels: TypeAlias = tuple[tuple[str, int], ...]  # (dial, level), in the order of the curriculum
 
-SEED = "seed"
+SEED, CHECK = "seed", "check"
 SEEDS = 2**31
 """Seeds are below this number: more than that some tasks cannot take."""
 _LONGEST = 1000  # characters of a statement
+_CHECK = re.compile(r"(.*), check ([0-9a-f]{8})")
 _PART = re.compile(r"([a-z][a-z0-9_]{0,63}) (0|[1-9][0-9]{0,9})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DialSetting:
-    """The levels of all dials, in the order of the curriculum, and the seed."""
+    """The levels of all dials, in the order of the curriculum, the seed, and the check sum of the question, if it is known."""
 
     levels: Levels
     seed: int
+    check: str = ""
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {number}" for name, number in (*self.levels, (SEED, self.seed)))
+        parts = (*self.levels, (SEED, self.seed), *([(CHECK, self.check)] if self.check else []))
+        return ", ".join(f"{name} {value}" for name, value in parts)
 
     @property
     def size(self) -> int:
@@ -46,7 +52,7 @@ class DialSetting:
         if dict(self.levels).get(dial, 0) == 0:
             return None
         lower = tuple((name, level - (name == dial)) for name, level in self.levels)
-        return replace(self, levels=lower, seed=seed)
+        return DialSetting(levels=lower, seed=seed)
 
 
 def read_setting(text: str, *, dials: Mapping[str, int]) -> DialSetting:
@@ -56,7 +62,10 @@ def read_setting(text: str, *, dials: Mapping[str, int]) -> DialSetting:
         GrammarError: it is no list of levels and a seed, or names a dial twice, an unknown one, or a level that it lacks.
     """
     found: dict[str, int] = {}
-    for part in (" ".join(text.split()) if len(text) <= _LONGEST else "").split(","):
+    text = " ".join(text.split()) if len(text) <= _LONGEST else ""
+    checked = _CHECK.fullmatch(text)
+    text, check = checked.groups() if checked else (text, "")
+    for part in text.split(","):
         pair = _PART.fullmatch(part.strip())
         if pair is None:
             raise GrammarError(f"write the levels and the seed as in {_example(dials)!r}")
@@ -70,7 +79,7 @@ def read_setting(text: str, *, dials: Mapping[str, int]) -> DialSetting:
         found[name] = number
     if SEED not in found:
         raise GrammarError(f"no seed: write {_example(dials)!r}")
-    return DialSetting(levels=tuple((name, found.get(name, 0)) for name in dials), seed=found[SEED])
+    return DialSetting(levels=tuple((name, found.get(name, 0)) for name in dials), seed=found[SEED], check=check)
 
 
 def _example(dials: Mapping[str, int]) -> str:

@@ -5,8 +5,9 @@ An answer is right where the library's score of it is exactly 1. What the librar
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.gym import library
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from everlearn.domains.gym.dials import Levels
+    from everlearn.domains.gym.library import LibraryEntry
 
 _TRIES = 20  # seeds, and where no problem is given also levels, for one generated problem
+_CHECKED = 8  # hexadecimal digits of a check sum
 _LONGEST = 2000  # characters of an answer, beside four times those of the stored one
 _HUGE = re.compile(r"[0-9.][eE][+-]?[0-9_]{4}")  # as a fraction, such a number may take all memory
 
@@ -47,20 +50,18 @@ class Gym:
         return tuple(self._dials)
 
     def problem(self, row: Mapping[str, Any]) -> Problem:
-        """Return the problem of a row, if the library can make it: `num_terms 2, num_digits 1, seed 17`."""
-        setting = self._setting(row["statement"])
-        entry_of(self._task, setting)
-        return self._problem(setting)
+        """Return the problem of a row, if the library can make it: `num_terms 2, num_digits 1, seed 17, check 1f3a9c20`."""
+        return self._problem(self._setting(row["statement"]))
 
     def question(self, problem: Problem) -> str:
-        """Return the question that the library asks."""
-        return entry_of(self._task, self._setting(problem.statement)).question
+        """Return the question that the library asks. Raises GrammarError if it is not the one of the check sum."""
+        return self._entry(self._setting(problem.statement)).question
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         """Judge an answer by the library's score."""
         setting = self._setting(problem.statement)
         try:
-            entry = entry_of(self._task, setting)
+            entry = self._entry(setting)
         except GrammarError as error:
             return Verdict(ruling=Ruling.UNDECIDED, reason=str(error))
         if fault := _fault(answer, stored=str(entry.answer)):
@@ -76,13 +77,12 @@ class Gym:
         )
 
     def canonical(self, statement: str) -> str:
-        """Return the statement with all dials, in the order of the curriculum."""
-        return str(self._setting(statement))
+        """Return the statement with all dials, in the order of the curriculum, and without a check sum."""
+        return str(replace(self._setting(statement), check=""))
 
     def equivalence(self, statement: str) -> str:
         """Return a digest of the question, spaces aside: other levels and seeds may ask the same."""
-        asked = entry_of(self._task, self._setting(statement)).question
-        return hashlib.sha256(" ".join(asked.split()).encode(errors="replace")).hexdigest()
+        return self._entry(self._setting(statement)).question_digest
 
     def size(self, statement: str) -> int:
         """Return 1 plus the sum of the levels."""
@@ -101,13 +101,10 @@ class Gym:
         for number in range(_TRIES):
             tried = max(1, min(size, most) - number // 4)
             levels = self._setting(rng.choice(like).statement).levels if like else self._levels(rng, size=tried)
-            setting = DialSetting(levels=levels, seed=rng.randrange(SEEDS))
             try:
-                entry_of(self._task, setting)
+                return self._problem(DialSetting(levels=levels, seed=rng.randrange(SEEDS)))
             except GrammarError as error:
                 failed = str(error)
-                continue
-            return self._problem(setting)
         raise BadInputError(f"domain {self.name} generates no problem: {failed}")
 
     def propose(self, statement: str, move: str) -> str:
@@ -128,16 +125,13 @@ class Gym:
             easier = setting.turned_down(move, seed=rng.randrange(SEEDS))
             if easier is None:
                 return None
-            try:
-                entry_of(self._task, easier)
-            except GrammarError:
-                continue
-            return str(easier)
+            with contextlib.suppress(GrammarError):
+                return self._problem(easier).statement
         return None
 
     def solve(self, problem: Problem) -> str | None:
         """Return the answer that the library stores, if it is a text."""
-        answer = entry_of(self._task, self._setting(problem.statement)).answer
+        answer = self._entry(self._setting(problem.statement)).answer
         return answer if isinstance(answer, str) and answer.strip() else None
 
     def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:  # noqa: ARG002 (as the contract names them)
@@ -151,8 +145,20 @@ class Gym:
     def _setting(self, statement: str) -> DialSetting:
         return read_setting(statement, dials=self._dials)
 
+    def _entry(self, setting: DialSetting) -> LibraryEntry:
+        """Return the library's entry. Raises GrammarError if it makes none, or another question than the one of the check sum."""
+        entry = entry_of(self._task, replace(setting, check=""))
+        if setting.check and setting.check != entry.question_digest[:_CHECKED]:
+            raise GrammarError(
+                f"the library asks something else of {setting} than when it was stored: another version, or {self.name} is "
+                f"a task whose questions differ from process to process and cannot be used"
+            )
+        return entry
+
     def _problem(self, setting: DialSetting) -> Problem:
-        return Problem(id="", domain=self.name, statement=str(setting))
+        """Return the problem with the check sum of its question. Raises GrammarError if the library makes none."""
+        check = self._entry(setting).question_digest[:_CHECKED]
+        return Problem(id="", domain=self.name, statement=str(replace(setting, check=check)))
 
     def _levels(self, rng: random.Random, *, size: int) -> Levels:
         """Return random levels whose sum is `size` - 1."""

@@ -8,6 +8,7 @@ is the same in every process, wherever the library draws from them. Nothing that
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import math
 import random
@@ -51,6 +52,11 @@ class LibraryEntry:
     question: str
     answer: object
     fields: dict[str, Any]
+
+    @property
+    def question_digest(self) -> str:
+        """SHA-256 of the question, spaces aside."""
+        return hashlib.sha256(" ".join(self.question.split()).encode(errors="replace")).hexdigest()
 
     def score(self, answer: str) -> float:
         """Return the library's score of an answer.

@@ -13,10 +13,13 @@ from everlearn.errors import GrammarError
 
 DIALS = {"num_terms": 11, "num_digits": 10}
 settings = st.builds(
-    lambda terms, digits, seed: DialSetting(levels=(("num_terms", terms), ("num_digits", digits)), seed=seed),
+    lambda terms, digits, seed, check: DialSetting(
+        levels=(("num_terms", terms), ("num_digits", digits)), seed=seed, check=check
+    ),
     st.integers(0, 10),
     st.integers(0, 9),
     st.integers(0, SEEDS - 1),
+    st.sampled_from(["", "1f3a9c20", "00000000"]),
 )
 
 
@@ -56,6 +59,11 @@ def test_the_normal_form_names_every_dial(text: str, normal: str) -> None:
         ("num_terms 11, seed 1", "num_terms 11: it is at most 10"),
         ("terms 1, seed 1", "no dial terms"),
         ("num_terms 1", "no seed"),
+        ("seed 1, check 1F3A9C20", "write the levels"),
+        ("seed 1, check 1f3a9c2", "write the levels"),
+        ("check 1f3a9c20, seed 1", "write the levels"),
+        ("seed 1, check 00000000, check 00000000", "write the levels|no dial check"),
+        ("check 00000000", "write the levels|no dial check"),
     ],
 )
 def test_anything_else_is_refused(text: str, message: str) -> None:
@@ -82,6 +90,7 @@ def test_a_long_text_is_refused_at_once() -> None:
 def test_a_dial_is_turned_down_to_its_lowest_level() -> None:
     setting = read_setting("num_terms 1, seed 1", dials=DIALS)
     assert setting.size == 2
+    setting = read_setting("num_terms 1, seed 1, check 1f3a9c20", dials=DIALS)
     lower = setting.turned_down("num_terms", seed=5)
     assert str(lower) == "num_terms 0, num_digits 0, seed 5"
     assert setting.turned_down("num_digits", seed=5) is None

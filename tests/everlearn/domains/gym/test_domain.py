@@ -58,11 +58,23 @@ def test_another_process_judges_as_this_one() -> None:
 
 def test_a_problem_is_levels_and_a_seed() -> None:
     problem = DOMAIN.problem("num_terms 2, seed 17")
-    assert problem.statement == "num_terms 2, num_digits 0, seed 17"
+    assert problem.statement == "num_terms 2, num_digits 0, seed 17, check 13448d76"
+    assert DOMAIN.canonical(problem.statement) == "num_terms 2, num_digits 0, seed 17"
     assert DOMAIN.question(problem).startswith("State the final answer to the following arithmetic problem:")
     assert (DOMAIN.size(problem.statement), DOMAIN.moves) == (3, ("num_terms", "num_digits"))
     assert problem.id == DOMAIN.problem("seed 17, num_terms 2").id
     assert DOMAIN.skill(problem.statement) == "gym/chain_sum"
+
+
+def test_another_question_than_the_stored_one_is_not_asked_or_judged() -> None:
+    """The questions of some tasks depend on the order of a set, which differs from process to process."""
+    stored = "num_terms 2, num_digits 0, seed 17, check 00000000"
+    for use in (DOMAIN.problem, DOMAIN.equivalence, lambda text: DOMAIN.question(DOMAIN.stated(text))):
+        with pytest.raises(GrammarError, match="the library asks something else"):
+            use(stored)
+    right = str(SUMS.solve(DOMAIN.problem("num_terms 2, num_digits 0, seed 17")))
+    verdict = DOMAIN.verify(DOMAIN.stated(stored), right)
+    assert verdict.ruling is Ruling.UNDECIDED
 
 
 def test_the_same_question_from_another_seed_is_the_same_problem() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import types
 import warnings
 from dataclasses import replace
@@ -136,4 +137,4 @@ def test_what_is_no_score_is_an_error(noisy: type[Noisy], score: object, message
 def test_an_entry_that_cannot_be_copied_is_not_scored(noisy: type[Noisy]) -> None:
     made = entry_of("noisy", DialSetting(levels=(), seed=1))
     with pytest.raises(LibraryError, match="cannot pickle"):
-        replace(made, fields={"question": "?", "lines": iter(lambda: 1, 2)}).score("1")
+        replace(made, fields={"question": "?", "lock": threading.Lock()}).score("1")
