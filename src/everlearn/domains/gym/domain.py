@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _TRIES = 20  # seeds, and where no problem is given also levels, for one generated problem
 _CHECKED = 8  # hexadecimal digits of a check sum
 _LONGEST = 2000  # characters of an answer, beside four times those of the stored one
+_ENDLESS = re.compile(r"(?<![a-z])(?:s?nan|inf(?:inity)?)(?![a-hk-z])", re.IGNORECASE)  # no difference from it is large
 _HUGE = re.compile(r"[0-9.][eE][+-]?[0-9_]{4}")  # as a fraction, such a number may take all memory
 
 
@@ -179,4 +180,6 @@ def _fault(answer: str, *, stored: str) -> str:
         return "the answer has characters that no text has"
     if _HUGE.search(answer) and not _HUGE.search(stored):
         return "the answer has a number with more than three digits in its exponent"
+    if _ENDLESS.search(answer) and not _ENDLESS.search(stored):
+        return "the answer has what is no finite number"
     return ""

@@ -99,6 +99,8 @@ def test_the_same_question_from_another_seed_is_the_same_problem() -> None:
         ("\ud800", "UNREADABLE"),
         ("1" * 3000, "UNREADABLE"),
         ("1e999999", "UNREADABLE"),
+        ("-Infinity", "UNREADABLE"),
+        ("information", "WRONG"),
     ],
 )
 def test_only_a_full_score_is_right(answer: str, ruling: str) -> None:
@@ -106,6 +108,13 @@ def test_only_a_full_score_is_right(answer: str, ruling: str) -> None:
     right = str(SUMS.solve(problem))
     assert int(right) > 0
     assert DOMAIN.verify(problem, answer.format(right)).ruling == ruling
+
+
+@pytest.mark.parametrize("answer", ["nan", "NaN + 3i", "3 + nani", "nanj"])
+def test_no_number_is_near_to_what_is_none(answer: str) -> None:
+    """The library compares distances, and none is more than its tolerance where one is NaN."""
+    domain = Domain(Gym("complex_arithmetic"))
+    assert domain.verify(domain.problem("seed 1"), answer).ruling is Ruling.UNREADABLE
 
 
 def test_what_the_verifier_raises_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,12 +93,12 @@ def test_an_entry_by_index_is_the_first_one_of_its_seed(task: str) -> None:
 
 
 def test_the_library_is_quiet_and_leaves_the_generators(noisy: type[Noisy], capsys: pytest.CaptureFixture[str]) -> None:
-    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[union-attr, index]  # noqa: NPY002
+    before = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     first, again, other = (entry_of.__wrapped__("noisy", DialSetting(levels=(), seed=seed)) for seed in (1, 1, 2))
     assert first.fields["drawn"] == again.fields["drawn"] != other.fields["drawn"]
     assert first.score("2") == 1
     assert first.fields["answer"] == "1", "a verifier that changes its entry changes a copy"
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[union-attr, index]  # noqa: NPY002
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # type: ignore[index]  # noqa: NPY002
     assert capsys.readouterr() == ("", "")
 
 
