@@ -1,9 +1,9 @@
-"""`domain new`, `domain check`, `domain certify`: write the package of a domain, and try it before a night trusts it."""
+"""`domain list`, `new`, `check`, `certify`, `generate`: what is installed, a package for another one, trials, and problems."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -18,15 +18,70 @@ app.command()(certify)
 
 @app.callback()
 def domain() -> None:
-    """Make a domain of your own, and check that it keeps the contract in docs/domains.md.
+    """List domains, make one of your own, check that it keeps the contract in docs/domains.md, and generate problems.
 
     A domain says what a problem means and how an answer to it is judged.
 
+        everlearn domain list
+        everlearn domain generate gym/chain_sum --count 200 --size 3 --to problems.jsonl
         everlearn domain new capitals
         pip install -e capitals
         everlearn domain check capitals --problems capitals/problems.jsonl
         everlearn domain certify capitals --problems capitals/problems.jsonl
     """
+
+
+@app.command("list")
+def list_domains(*, json: Json = False) -> None:
+    """Name the installed domains, and the tasks of those that are families, as settings and rows name them.
+
+    everlearn domain list
+    """
+    from everlearn.domains.contract import known_domains, tasks_of
+    from everlearn.errors import UnknownDomainError
+
+    facts: list[dict[str, Any]] = []
+    for name in known_domains():
+        try:
+            facts.append({"name": name, "tasks": tasks_of(name)})
+        except UnknownDomainError as error:
+            facts.append({"name": name, "tasks": (), "fault": str(error)})
+    lines = [
+        line for fact in facts for line in fact["tasks"] or (" ".join([fact["name"], fact.get("fault", "")]).strip(),)
+    ]
+    print_result(facts, as_json=json, text="\n".join(lines))
+
+
+@app.command()
+def generate(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the domain, such as gym/chain_sum.")],
+    *,
+    to: Annotated[Path, typer.Option(metavar="FILE", help="New file of JSON Lines.")],
+    count: Annotated[int, typer.Option(min=1, help="Different problems to write.")] = 200,
+    size: Annotated[int, typer.Option(min=1, help="Size of a problem, which the domain defines.")] = 1,
+    seed: Annotated[int, typer.Option(help="Other seeds give other problems.")] = 0,
+    suite: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Write a skill suite of this name, instead of rows for a night.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write new problems of a domain that has a generator: rows for a night, or a skill suite.
+
+    A night leaves out of its ladder what a suite holds. An existing file is refused.
+
+        everlearn domain generate gym/chain_sum --count 200 --size 3 --to problems.jsonl
+        everlearn domain generate gym/chain_sum --suite short-sums --seed 1 --to data/suites/short-sums.jsonl
+    """
+    from everlearn.data.generated_problems import generate_problems, write_problems
+    from everlearn.domains.contract import load_domain
+
+    loaded = load_domain(name)
+    problems = generate_problems(loaded, count=count, size=size, seed=seed)
+    write_problems(problems, to, suite=suite)
+    facts = {"file": str(to), "problems": len(problems), "first": problems[0].statement}
+    print_result(
+        facts, as_json=json, text=f"{to}: {len(problems)} problems of {name}, such as: {problems[0].statement}"
+    )
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The contract of a domain: a kind of problem, its grammar, and how answers to it are verified.
 
 A domain is a plug-in (`plugin.py`): an installed package provides it as an entry point of the group `everlearn.domains`.
-The name of the entry point is the name used in data rows and settings. `load_domain` returns the plug-in with a default
+The name of the entry point is the name used in data rows and settings; a family of domains is named with one of its tasks,
+`gym/chain_sum` (`domain_names.py`). `load_domain` returns the plug-in with a default
 for each member that it does not have, so that callers need not know which ones it has.
 
 Keys and sizes are functions of the statement alone: a reference can be in none of them.
@@ -11,14 +12,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from everlearn.canonical_json import digest_of
 from everlearn.domains.answer_extraction import extract_answer
+from everlearn.domains.domain_names import GROUP, find_domain, known_domains, make_plugin, tasks_of
 from everlearn.domains.hidden_reference import hide_reference, hiding_reference
 from everlearn.domains.plugin import REQUIRED, DomainPlugin, ExactProof
-from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
+from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ __all__ = [
     "known_domains",
     "load_domain",
     "open_domain",
+    "tasks_of",
 ]
 
-GROUP = "everlearn.domains"
 EASIER = "easier"
 """The only move of a domain that names none."""
 
@@ -214,6 +215,11 @@ class Domain:
         """The names of the moves towards easier variants."""
         return tuple(getattr(self._plugin, "moves", (EASIER,)))
 
+    @property
+    def model_proposes(self) -> bool:
+        """Whether the model is asked for variants. Default: yes. No: problems of the domain are not written by hand."""
+        return bool(getattr(self._plugin, "model_proposes", True))
+
     def propose(self, statement: str, move: str) -> str:
         """Return the words that ask for a variant. Default: for an easier problem of the same kind."""
         if self._has("propose"):
@@ -257,32 +263,16 @@ def _without_reference(verdict: Verdict, problem: Problem) -> Verdict:
     return replace(verdict, reason=hide_reference(verdict.reason, problem.reference)) if problem.reference else verdict
 
 
-def known_domains() -> tuple[str, ...]:
-    """Return the names of all domains that installed packages provide, sorted."""
-    return tuple(sorted(entry_points(group=GROUP).names))
-
-
 def load_domain(name: str) -> Domain:
     """Return the domain of that name. Raises UnknownDomainError as `find_domain` does."""
     return open_domain(find_domain(name))
 
 
 def open_domain(entry: EntryPoint) -> Domain:
-    """Load the plug-in and complete it. Raises BadInputError if it lacks a required member."""
-    return Domain(entry.load()())
-
-
-def find_domain(name: str) -> EntryPoint:
-    """Return the entry point of the domain of that name, so that another process can load it.
+    """Load the plug-in and complete it.
 
     Raises:
-        UnknownDomainError: no installed package provides it; the message lists the known names.
+        BadInputError: it lacks a required member.
+        UnknownDomainError: it is a family and the entry point names no task of it, or what it needs is not installed.
     """
-    found = list(entry_points(group=GROUP, name=name))
-    if not found:
-        shown = name if len(name) <= 40 else f"{name[:40]}…"
-        raise UnknownDomainError(
-            f"unknown domain {shown!r}: use one of {', '.join(known_domains()) or '(none installed)'}, or install a "
-            f"package that provides it as an entry point of {GROUP}"
-        )
-    return found[0]
+    return Domain(make_plugin(entry))

@@ -6,6 +6,7 @@
         def question(self, problem): return f"White to move mates in one: {problem.statement}"
         def verify(self, problem, answer): return Verdict(ruling=…, reason=…)
 
+A class with a static method `tasks` is a family of domains: it is called with the name of a task (`domain_names.py`).
 `contract.Domain` adds a default for each optional member that a plug-in does not have. docs/domains.md lists them.
 """
 

@@ -185,12 +185,11 @@ def domain_notes(domain: Domain) -> tuple[str, ...]:
 
 
 def ladder_notes(ladder: Ladder) -> tuple[str, ...]:
-    """Return a sentence about a model that was asked for variants in words; none about one that has a notation for them."""
+    """Return a sentence about proposals asked in words and the domain's own moves; none about proposals in a notation."""
     asked, valid, own = (ladder.counts[name] for name in (PROPOSALS, VALID_PROPOSALS, OWN_MOVES))
-    if not asked:
-        return ()
-    instead = f" {own} rungs were derived by the domain's own moves." if own else ""
-    return (f"Asked for easier variants in words, the model wrote {valid} in {asked} answers.{instead}",)
+    wrote = (f"Asked for easier variants in words, the model wrote {valid} in {asked} answers.",) if asked else ()
+    derived = (f"{own} rungs were derived by the domain's own moves.",) if own else ()
+    return (" ".join((*wrote, *derived)),) if wrote or derived else ()
 
 
 def training_notes(curve: Iterable[CurvePoint]) -> tuple[str, ...]:

@@ -117,12 +117,12 @@ def extend(
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
     what d / depth of it leaves after the layers above. A model that is asked in words makes one chunk of proposals first:
     where it proposes too little (`can_propose`), the domain's own moves derive the variants of this layer, of those below it,
-    and of later growths.
+    and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of them.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
     layer = ladder.roots()
     added: list[Rung] = []
-    has_own_moves = solver.domain.has_moves and has_failed_to_propose(ladder)
+    has_own_moves = solver.domain.has_moves and (not solver.domain.model_proposes or has_failed_to_propose(ladder))
     for depth in range(settings.depth):
         parents = rng.sample(layer, min(len(layer), settings.breadth))
         proposals = [

@@ -155,3 +155,49 @@ def test_a_domain_that_generates_nothing_needs_a_file(everlearn: Callable[..., E
     ended = everlearn("domain", "check", capitals)
     assert ended.code == 2
     assert "name a file of rows with --problems" in " ".join(ended.err.split())
+
+
+def test_the_list_names_domains_and_the_tasks_of_families(everlearn: Callable[..., Ended]) -> None:
+    listed = {fact["name"]: fact["tasks"] for fact in everlearn("domain", "list", "--json").facts}
+    assert listed["arithmetic"] == []
+    assert "gym/chain_sum" in listed["gym"]
+    lines = everlearn("domain", "list").out.splitlines()
+    assert {"arithmetic", "integration", "gym/chain_sum"} <= set(lines)
+    assert "gym" not in lines, "it is no domain without a task"
+
+
+def test_the_list_says_which_library_is_missing(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, name="lacking", source="import a_library_that_is_not_there", member="Lacking")
+    facts = {fact["name"]: fact for fact in everlearn("domain", "list", "--json").facts}
+    assert "No module named" in facts["lacking"]["fault"]
+    assert "lacking domain lacking cannot be loaded" in everlearn("domain", "list").out
+
+
+def test_a_task_of_a_family_is_checked_by_its_name(everlearn: Callable[..., Ended]) -> None:
+    assert everlearn("domain", "check", "gym/chain_sum").code == 0
+    ended = everlearn("domain", "check", "gym/nothing")
+    assert ended.code == 2
+    assert "gym is a family" in ended.err
+
+
+def test_generated_problems_are_written_as_rows_or_a_suite(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    words = ("domain", "generate", "gym/chain_sum", "--count", "5", "--size", "3")
+    ended = everlearn(*words, "--to", str(tmp_path / "rows.jsonl"))
+    assert ended.code == 0
+    assert "5 problems of gym/chain_sum, such as: num_terms" in ended.out
+    [first, *_] = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert first.startswith('{"id": "gym-chain_sum-3-0-0001", "domain": "gym/chain_sum", "problem": "num_terms')
+    assert everlearn("domain", "check", "gym/chain_sum", "--problems", str(tmp_path / "rows.jsonl")).code == 0
+    ended = everlearn(*words, "--seed", "1", "--suite", "sums", "--to", str(tmp_path / "suite.jsonl"), "--json")
+    assert ended.facts["problems"] == 5
+    assert (tmp_path / "suite.jsonl").read_text().startswith('{"suite": "sums", "kind": "skill"}\n')
+
+
+def test_a_domain_without_a_generator_generates_nothing(
+    everlearn: Callable[..., Ended], capitals: str, tmp_path: Path
+) -> None:
+    ended = everlearn("domain", "generate", capitals, "--to", str(tmp_path / "rows.jsonl"))
+    assert ended.code == 2
+    assert "capitals has no generator" in " ".join(ended.err.split())

@@ -105,6 +105,7 @@ def test_four_members_are_a_whole_domain() -> None:
     assert not SMALL.prove(FRANCE, SECRET).proved
     assert SMALL.generate(random.Random(0), like=[FRANCE]) is FRANCE
     assert SMALL.moves == ("easier",)
+    assert SMALL.model_proposes
     assert "What is the capital of France?" in SMALL.propose("France", "easier")
     assert SMALL.read_variant("France", "easier", "I suggest:\nMalta") == "Malta"
     assert SMALL.read_variant("France", "easier", "no idea!") is None

@@ -117,6 +117,20 @@ def test_a_domain_without_moves_only_says_so(base: Path, caplog: pytest.LogCaptu
     assert "it has no moves of its own to make the ladder" in caplog.text
 
 
+class Generated(Arithmetic):
+    """A domain whose problems no model can write."""
+
+    model_proposes = False
+
+
+def test_a_model_is_not_asked_for_problems_that_it_cannot_write(base: Path) -> None:
+    ladder = extended(base, each=1, domain=Domain(Generated()))
+    rungs = [rung for rung in ladder.rungs.values() if rung.parent]
+    assert ladder.counts[PROPOSALS] == 0
+    assert ladder.counts[OWN_MOVES] == len(rungs) > 8
+    assert ladder_notes(ladder) == (f"{len(rungs)} rungs were derived by the domain's own moves.",)
+
+
 @pytest.mark.parametrize(("valid", "asked", "can"), [(0, 1, False), (1, 10, True), (9, 100, False), (0, 0, True)])
 def test_a_tenth_of_valid_proposals_is_enough(valid: int, asked: int, *, can: bool) -> None:
     ladder = Ladder()

@@ -1,0 +1,57 @@
+"""Different problems that a domain generates, as rows for a night or as a suite: `everlearn domain generate`."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from everlearn.data.suites import Suite, SuiteKind
+from everlearn.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem
+
+TRIES_PER_PROBLEM = 50
+"""Generated problems to try for each one that is wanted, before the domain counts as exhausted."""
+
+
+def generate_problems(domain: Domain, *, count: int, size: int, seed: int) -> tuple[Problem, ...]:
+    """Return `count` problems of about this size, none equivalent to another one; the same for equal arguments.
+
+    Raises:
+        BadInputError: the domain has no generator, or not as many different problems.
+    """
+    rng = random.Random(f"generated:{size}:{seed}")  # noqa: S311 (a seeded choice is no cryptography)
+    label = domain.name.replace("/", "-")
+    found: dict[str, Problem] = {}
+    for _ in range(TRIES_PER_PROBLEM * count):
+        if len(found) == count:
+            break
+        problem = domain.generate(rng, size=size)
+        found.setdefault(domain.equivalence(problem.statement), problem)
+    if len(found) < count:
+        raise BadInputError(
+            f"domain {domain.name} has no {count} different problems of size {size}: {len(found)} were found, ask for "
+            f"these or for a larger --size"
+        )
+    return tuple(
+        replace(problem, id=f"{label}-{size}-{seed}-{number:04d}")
+        for number, problem in enumerate(found.values(), start=1)
+    )
+
+
+def write_problems(problems: tuple[Problem, ...], path: Path, *, suite: str | None = None) -> None:
+    """Write rows of new problems, or a skill suite of that name. Raises BadInputError if the file exists."""
+    if path.exists():
+        raise BadInputError(f"{path} exists: name another file, or remove it")
+    if suite is not None:
+        Suite(name=suite, kind=SuiteKind.SKILL, problems=problems).save(path)
+        return
+    rows = [{"id": each.id, "domain": each.domain, "problem": each.statement} for each in problems]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
