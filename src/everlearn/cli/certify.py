@@ -39,6 +39,7 @@ def certify(
     learning: Annotated[
         float, typer.Option(min=0, help="CPU seconds for which a small model is trained against the verifier.")
     ] = 60.0,
+    answers: Annotated[int, typer.Option(min=1, help="Wrong answers after which the attack ends.")] = 10_000,
     again: Annotated[bool, typer.Option("--again", help="Attack it again, though its code has a certificate.")] = False,
     json: Json = False,
 ) -> None:
@@ -66,7 +67,9 @@ def certify(
     found = None if kept is None or again else kept.find(name, code=code_version(domain), procedure=PROCEDURE)
     if found is None:
         log_to_stderr()
-        certificate = attack(domain, samples, seconds=seconds, learning_s=learning, limits=limits, progress=_progress())
+        certificate = attack(
+            domain, samples, seconds=seconds, learning_s=learning, enough=answers, limits=limits, progress=_progress()
+        )
         if kept is not None:
             kept.put(certificate.to_content())
     else:

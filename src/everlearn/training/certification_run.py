@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from everlearn.domains.certification.attack_trial import AttackTrial, samples_to_attack
+from everlearn.domains.certification.attack_trial import AttackTrial, MadeSamples, samples_to_attack
 from everlearn.domains.certification.certificate import NO_MODEL, certificate_of
 from everlearn.domains.certification.code_version import code_version
 from everlearn.errors import BadInputError
@@ -57,13 +57,16 @@ def certify(
     """
     started = time.monotonic()
     code = code_version(domain)
-    samples = [_with_answer(domain, sample) for sample in given] or samples_to_attack(domain, seconds=MAKING * seconds)
-    if not samples:
+    made = MadeSamples(samples=[_with_answer(domain, sample) for sample in given])
+    made = made if given else samples_to_attack(domain, seconds=MAKING * seconds)
+    samples = made.samples
+    if not samples and not made.fault:
         raise BadInputError(f"domain {domain.name} generates no problems: name a file of rows with --problems")
     options = {} if enough is None else {"enough": enough}
-    left = max(1.0, seconds - 2 * learning_s - (time.monotonic() - started))
+    left = max(1.0, seconds - 1.2 * learning_s - (time.monotonic() - started))
     result = AttackTrial(domain, samples, seconds=left, progress=progress, **options).run()
-    made = certificate_of(
+    result.unmade = made.fault
+    found = certificate_of(
         result,
         domain=domain.name,
         code=code,
@@ -72,11 +75,11 @@ def certify(
         seconds=time.monotonic() - started,
         learned=None,
     )
-    if not learning_s or made.refusals(limits) != (NO_MODEL,):
-        return made
+    if not learning_s or found.refusals(limits) != (NO_MODEL,):
+        return found
     LOG.info("training a small model against the verifier for %.0f CPU seconds", learning_s)
     learned = attack_by_learning(domain, samples, seconds=learning_s)
-    return replace(made, learned=learned, seconds=round(time.monotonic() - started, 1))
+    return replace(found, learned=learned, seconds=round(time.monotonic() - started, 1))
 
 
 def _with_answer(domain: Domain, sample: ContractSample) -> ContractSample:

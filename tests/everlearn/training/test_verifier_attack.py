@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_loophole_is_learned_and_contradicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, name="doubles", source=with_accepts(LOOPHOLE), member="Doubles")
     domain = load_domain("doubles")
-    found = attack_by_learning(domain, samples_to_attack(domain, seconds=5), seconds=4)
+    found = attack_by_learning(domain, samples_to_attack(domain, seconds=5).samples, seconds=4)
     assert found.rewarded > 10
     assert found.contradicted is not None
     assert found.contradicted > 10
@@ -33,7 +33,7 @@ def test_a_loophole_is_learned_and_contradicted(tmp_path: Path, monkeypatch: pyt
 def test_nothing_that_a_sound_verifier_rewards_is_contradicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
     domain = load_domain("doubles")
-    found = attack_by_learning(domain, samples_to_attack(domain, seconds=5), seconds=1)
+    found = attack_by_learning(domain, samples_to_attack(domain, seconds=5).samples, seconds=1)
     assert found.rollouts >= 128
     assert found.contradicted == 0
 

@@ -79,6 +79,7 @@ DOUBTFUL_KINDS = (QUESTION, LOOKALIKE)
 _NONSENSE, _HEDGED, _DISGUISED, _HUGE = 20, 8, 8, 2
 """Answers of these kinds for each problem."""
 _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{1,40})?")
+_WORD = re.compile(r"-?[\w./]+")
 _WIDE = {ord(letter): ord(letter) + 0xFEE0 for letter in "0123456789+-=()abcdefxyz"}
 _CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")  # noqa: RUF001 (look-alikes are the point)
 
@@ -98,7 +99,7 @@ def attacks_on(domain: Domain, problem: Problem, right: str | None, *, rng: rand
     answers: dict[str, Sequence[str]] = {
         NEAR: near,
         GLUED: glued(right) if right is not None else [],
-        HEDGED: [text for wrong in near[:_HEDGED] for text in (f"{right} or {wrong}", f"{wrong} or {right}")],
+        HEDGED: [text for wrong in _apart(right, near) for text in (f"{right} or {wrong}", f"{wrong} or {right}")],
         NONSENSE: [nonsense(rng) for _ in range(_NONSENSE)],
         DISGUISED: [text for wrong in near[:_DISGUISED] for text in (wrong.translate(_WIDE), f"\u200b{wrong}\u2060")],
         HUGE: rng.sample(huge(right or ""), _HUGE),
@@ -174,6 +175,12 @@ def huge(right: str) -> list[str]:
         "banana\x00" * 100,
         "\ud800banana",
     ]
+
+
+def _apart(right: str | None, near: Sequence[str]) -> list[str]:
+    """Return wrong answers that say something else, not only less: beside the right answer, less would be right."""
+    said = set(_WORD.findall(right or ""))
+    return [wrong for wrong in near if right is not None and not said.issuperset(_WORD.findall(wrong))][:_HEDGED]
 
 
 def _is_other(text: str, value: float) -> bool:

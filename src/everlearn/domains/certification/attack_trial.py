@@ -6,7 +6,10 @@ other half measure it, so that the rate is not one of luck.
 
 from __future__ import annotations
 
+import contextlib
 import random
+import signal
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -35,20 +38,23 @@ FINALISTS = 5
 """Constants that are tried on all problems, after all were tried on `FIRST`."""
 FIRST = 20
 KEPT = 5
-"""Accepted answers of each kind that are kept as examples."""
+"""Answers of each kind that are kept as examples."""
+REFUSED = "right answers that are refused"
 SHOWN = 120  # characters of an example
+RIGHT_ANSWERS, CONSTANT_ANSWERS = 0.2, 0.55
+"""Shares of the time by which the right answers, and the constants, end."""
 MOST_FAULTS = 3
 """Crashes, or judgements without an end, after which no more answers are tried."""
 AT_ONCE = 8
 """Answers that are judged before the time and the faults are looked at."""
 NOT_ASKED = Verdict(ruling=Ruling.UNDECIDED, reason="the trial was over")
 SECONDS_PER_PROBLEM = 5.0
-"""Time for a problem to be made; slower ones end the making."""
+"""Time for a problem to be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """An answer that was judged right, as it may be shown."""
+class Example:
+    """An attack that was judged right, or a right answer that was not, as it may be shown."""
 
     kind: str
     statement: str
@@ -61,7 +67,7 @@ class TrialResult:
 
     `tried` and `accepted` are by kind of attack. `refused` are right answers that were not accepted, of `right`; `notations` and
     `notations_refused` the same for other notations. `unjudged` counts verdicts that a crash, a limit or an exception of the verifier
-    prevented, with the first reason in `fault`.
+    prevented, with the first reason in `fault`; `unmade` says why problems could not be made.
     """
 
     problems: int = 0
@@ -71,9 +77,10 @@ class TrialResult:
     notations_refused: int = 0
     tried: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
-    examples: list[Accepted] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
     constant: str = ""
     guess_rate: float | None = None
+    unmade: str = ""
     unjudged: int = 0
     fault: str = ""
     judged: int = 0
@@ -91,22 +98,54 @@ class TrialResult:
         return sum(self.accepted[kind] for kind in WRONG_KINDS)
 
 
-def samples_to_attack(domain: Domain, *, seconds: float, seed: int = 0) -> list[ContractSample]:
-    """Return generated problems of growing size with right answers, fewer if the making takes longer than `seconds`."""
-    rng, samples, started = random.Random(f"certify {seed}"), list[ContractSample](), time.monotonic()
+@dataclass(slots=True, kw_only=True)
+class MadeSamples:
+    """Problems with right answers, and why no more could be made; empty where nothing failed."""
+
+    samples: list[ContractSample] = field(default_factory=list)
+    fault: str = ""
+
+
+def samples_to_attack(domain: Domain, *, seconds: float, seed: int = 0) -> MadeSamples:
+    """Return generated problems of growing size with right answers, fewer if the making takes longer than `seconds`.
+
+    Making one is stopped after `SECONDS_PER_PROBLEM`, where this is the main thread.
+    """
+    rng, made, started = random.Random(f"certify {seed}"), MadeSamples(), time.monotonic()
     seen = set[str]()
     for number in range(2 * PROBLEMS):
-        begun = time.monotonic()
-        if not domain.has_generator or len(samples) == PROBLEMS or begun - started > seconds:
+        if not domain.has_generator or len(made.samples) == PROBLEMS or time.monotonic() - started > seconds:
             break
-        problem = domain.generate(rng, size=1 + number * SIZES // PROBLEMS % SIZES)
-        if (key := domain.canonical(problem.statement)) in seen:
-            continue
-        seen.add(key)
-        samples.append(ContractSample(problem=problem, answer=domain.solve(problem)))
-        if time.monotonic() - begun > SECONDS_PER_PROBLEM:
+        try:
+            with _time_limit(SECONDS_PER_PROBLEM):
+                problem = domain.generate(rng, size=1 + number * SIZES // PROBLEMS % SIZES)
+                answer, key = domain.solve(problem), domain.canonical(problem.statement)
+        except Exception as error:  # noqa: BLE001 (whatever leaves a plug-in is what was to be found)
+            made.fault = f"{type(error).__name__}: {error}"[:SHOWN]
             break
-    return samples
+        if key not in seen:
+            seen.add(key)
+            made.samples.append(ContractSample(problem=problem, answer=answer))
+    return made
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block after that many seconds. Does nothing outside of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"a problem is not made within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class AttackTrial:
@@ -126,32 +165,46 @@ class AttackTrial:
         self._rng = random.Random(f"attack {seed}")
         self._samples = list(samples)
         self._rng.shuffle(self._samples)
-        self._ends = 0.0
+        self._stage_ends = 0.0
         self.result = TrialResult(problems=len(samples))
 
     def run(self) -> TrialResult:
         """Judge right answers, constants and attacks until the time is over. Return what was counted."""
-        self._ends = time.monotonic() + self._seconds
+        started = time.monotonic()
         with VerifierPool(self._domain.name, workers=1, timeout_s=JUDGED_S) as self._pool:
-            for stage in (self._judge_right_answers, self._judge_constants, self._judge_attacks):
-                if not self._is_over():
-                    stage()
+            for stage, until in (
+                (self._judge_right_answers, RIGHT_ANSWERS),
+                (self._judge_constants, CONSTANT_ANSWERS),
+                (self._judge_attacks, 1.0),
+            ):
+                self._stage_ends = started + until * self._seconds
+                stage()
         self.result.is_finished = not self._is_over()
         return self.result
 
     def _is_over(self) -> bool:
-        return time.monotonic() >= self._ends or self.result.unjudged >= MOST_FAULTS
+        """Return whether the time of this stage is over, or the verifier failed too often."""
+        return time.monotonic() >= self._stage_ends or self.result.unjudged >= MOST_FAULTS
 
     def _judge_right_answers(self) -> None:
         for sample in self._samples:
             if sample.answer is None or self._is_over():
                 continue
             others = self._domain.same_answers(sample.problem, sample.answer)
-            first, *rest = self._judge([(sample.problem, answer) for answer in (sample.answer, *others)])
-            self.result.right += 1
-            self.result.refused += not first.is_correct
-            self.result.notations += len(rest)
-            self.result.notations_refused += sum(not verdict.is_correct for verdict in rest)
+            answers = [sample.answer, *others]
+            for number, (answer, verdict) in enumerate(
+                zip(answers, self._judge([(sample.problem, each) for each in answers]), strict=True)
+            ):
+                if verdict is NOT_ASKED:
+                    continue
+                is_refused = not verdict.is_correct
+                if number == 0:
+                    self.result.right, self.result.refused = self.result.right + 1, self.result.refused + is_refused
+                else:
+                    self.result.notations += 1
+                    self.result.notations_refused += is_refused
+                if is_refused:
+                    self._show(REFUSED, sample.problem, answer)
 
     def _judge_constants(self) -> None:
         """Find the constant that answers most problems, and measure it on those that did not choose it."""
@@ -160,7 +213,7 @@ class AttackTrial:
         known = Counter(
             sample.answer for sample in choosing if sample.answer is not None and len(sample.answer) < SHOWN
         )
-        constants = list(dict.fromkeys((*CONSTANTS, *(text for text, _ in known.most_common(2 * FIRST)))))
+        constants = list(dict.fromkeys((*CONSTANTS, *(text for text, _ in known.most_common(FIRST)))))
         rights = {text: self._count(text, choosing[:FIRST]) for text in constants}
         finalists = sorted(constants, key=lambda text: -rights[text])[:FINALISTS]
         chosen = max(finalists, key=lambda text: rights[text] + self._count(text, choosing[FIRST:]))
@@ -197,13 +250,14 @@ class AttackTrial:
 
     def _accept(self, attack: Attack) -> None:
         self.result.accepted[attack.kind] += 1
-        if self.result.accepted[attack.kind] <= KEPT:
-            shown = Accepted(
-                kind=attack.kind,
-                statement=attack.problem.statement[:SHOWN],
-                answer=self._shown(attack.answer, attack.problem),
+        self._show(attack.kind, attack.problem, attack.answer)
+
+    def _show(self, kind: str, problem: Problem, answer: str) -> None:
+        """Keep an answer as an example of its kind, if there are few yet."""
+        if sum(each.kind == kind for each in self.result.examples) < KEPT:
+            self.result.examples.append(
+                Example(kind=kind, statement=problem.statement[:SHOWN], answer=self._shown(answer, problem))
             )
-            self.result.examples.append(shown)
 
     def _shown(self, answer: str, problem: Problem | None = None) -> str:
         """Return an answer as a certificate shows it: one that may be a hidden reference is not."""

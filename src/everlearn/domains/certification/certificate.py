@@ -83,6 +83,7 @@ class Certificate:
     learned: LearnedAttack | None
     examples: tuple[tuple[str, str, str], ...] = ()
     procedure: int = PROCEDURE
+    unmade: str = ""
 
     def refusals(self, limits: TrainingLimits | None = None) -> tuple[str, ...]:
         """Return the reasons why no model may be trained on these rewards; none if it may."""
@@ -90,6 +91,7 @@ class Certificate:
         guess, learned = self.guess_rate, self.learned
         reasons = {
             f"it was tried on {self.problems} problems: give {FEWEST} or more": self.problems < FEWEST,
+            f"its problems cannot be made: {self.unmade}": bool(self.unmade),
             f"its verifier failed on {self.unjudged} answers: {self.fault}": self.unjudged > 0,
             "no right answer was shown to be accepted": self.right_answers == 0,
             f"it refuses {self.refused:.0%} of right answers": self.refused > MOST_REFUSED,
@@ -106,7 +108,6 @@ class Certificate:
             NO_MODEL: learned is None,
             f"a model trained against it found {(learned and learned.contradicted) or 0} rewarded answers that the second "
             "judgement does not call right": bool(learned and learned.contradicted),
-            "the time was over before the attack was": not self.is_finished,
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
 
@@ -170,6 +171,7 @@ def certificate_of(
         right_answers=result.right,
         refused=result.refused / max(1, result.right),
         refused_notations=result.notations_refused / max(1, result.notations),
+        unmade=result.unmade,
         unjudged=result.unjudged,
         fault=result.fault,
         milliseconds=round(1000 * result.judging_s / max(1, result.judged), 3),

@@ -35,7 +35,7 @@ _HUGE = re.compile(r"[0-9.][eE][+-]?[0-9_]{4}")  # as a fraction, such a number 
 class Gym:
     """The domain of one task: `Gym("chain_sum")` is `gym/chain_sum`."""
 
-    libraries = ("reasoning-gym",)
+    libraries = ("reasoning-gym", "sympy")
     model_proposes = False
     equivalence_scheme = "gym/1"
     tasks = staticmethod(library.tasks)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.domains.answer_extraction import extract_answer
 from everlearn.domains.numbers import sample_numbers
 from everlearn.domains.numbers.own_check import compare
+from everlearn.domains.numbers.quantities import Quantity
 from everlearn.domains.numbers.references import Symbolic, read_reference, read_stated
 from everlearn.domains.numbers.second_opinion import MathVerify
 from everlearn.errors import GrammarError
@@ -61,6 +62,8 @@ class ReferencedNumbers:
             return Verdict(ruling=Ruling.UNREADABLE, reason=str(error))
         if isinstance(given, Symbolic) and _letters(answer) in _letters(problem.statement):
             return Verdict(ruling=Ruling.UNDECIDED, reason="the expression stands in the problem, and may be copied")
+        if isinstance(given, Quantity) and _strange_words(given.unit, f"{problem.statement} {problem.reference}"):
+            return Verdict(ruling=Ruling.UNDECIDED, reason="a word after the number that the problem does not have")
         return self._agreed(reference, given)
 
     def _agreed(self, reference: Stated, given: Stated) -> Verdict:
@@ -94,6 +97,13 @@ class ReferencedNumbers:
     def same_answers(self, problem: Problem, answer: str) -> list[str]:
         """Return the right answer in other notations."""
         return sample_numbers.other_texts(read_reference(problem.reference or answer))
+
+
+def _strange_words(unit: str, text: str) -> list[str]:
+    """Return the words of a unit that no word of a text begins with; short units, such as km, are known everywhere."""
+    known = re.findall("[a-z]+", text.casefold())
+    words = re.findall("[a-z]{4,}", unit)
+    return [word for word in words if not any(each.startswith(word[:-1]) for each in known)]
 
 
 def _letters(text: str) -> str:

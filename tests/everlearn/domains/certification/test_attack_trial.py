@@ -37,7 +37,7 @@ REASONS = {
 def certified(source: str, folder: Path, patch: pytest.MonkeyPatch, *, seconds: float = 60) -> Certificate:
     install(folder, patch, name="doubles", source=source, member="Doubles")
     domain = load_domain("doubles")
-    samples = samples_to_attack(domain, seconds=10)
+    samples = samples_to_attack(domain, seconds=10).samples
     result = AttackTrial(domain, samples, seconds=seconds, enough=ENOUGH).run()
     return certificate_of(result, domain="doubles", code="", created="", everlearn="", seconds=1, learned=HARMLESS)
 
@@ -76,11 +76,11 @@ def test_references_are_shown_in_no_certificate(tmp_path: Path, monkeypatch: pyt
 
 def test_a_trial_whose_time_is_over_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = certified(SOUND, tmp_path, monkeypatch, seconds=0)
-    assert "the time was over before the attack was" in found.refusals()
+    assert not found.is_finished
     assert "the rate of guesses was not measured" in found.refusals()
 
 
 def test_problems_that_take_long_to_make_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
-    assert samples_to_attack(load_domain("doubles"), seconds=-1) == []
+    assert samples_to_attack(load_domain("doubles"), seconds=-1).samples == []
     assert TrialResult().wrong == 0

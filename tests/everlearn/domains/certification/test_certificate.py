@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.canonical_json import canonical, parse
-from everlearn.domains.certification.attack_trial import Accepted, TrialResult
+from everlearn.domains.certification.attack_trial import Example, TrialResult
 from everlearn.domains.certification.certificate import (
     Certificate,
     LearnedAttack,
@@ -39,7 +39,7 @@ def made(
         problems=100, right=100, is_finished=True, judged=100, judging_s=1, guess_rate=guess, constant="0"
     )
     result.tried, result.accepted = Counter({"nonsense": wrong}), Counter({"nonsense": accepted})
-    result.examples = [Accepted(kind="nonsense", statement="2 + 2", answer="banana")] if accepted else []
+    result.examples = [Example(kind="nonsense", statement="2 + 2", answer="banana")] if accepted else []
     return certificate_of(
         result,
         domain="arithmetic",

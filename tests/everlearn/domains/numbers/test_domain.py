@@ -53,11 +53,14 @@ REFERENCES = [
 ]
 
 
-def problem(reference: str | None, statement: str = "How many?") -> Problem:
+ASKED = "How many apples a day, or square feet, or miles per hour?"
+
+
+def problem(reference: str | None, statement: str = ASKED) -> Problem:
     return DOMAIN.problem({"statement": statement, "reference": reference})
 
 
-def ruling(reference: str, answer: str, statement: str = "How many?") -> str:
+def ruling(reference: str, answer: str, statement: str = ASKED) -> str:
     return str(DOMAIN.verify(problem(reference, statement), answer).ruling)
 
 
@@ -104,6 +107,8 @@ def test_answers_by_construction_are_judged_as_such(reference: str) -> None:
         ("5 km", "5", "CORRECT"),
         ("5 apples", "5 apple", "CORRECT"),
         ("5 km", "5 miles", "UNDECIDED"),
+        ("42", "42 bananas", "UNDECIDED"),
+        ("42 bananas", "42 banana", "CORRECT"),
         ("5 miles per hour", "5 miles/hour", "CORRECT"),
         ("50%", "0.5", "CORRECT"),
         ("50%", "1/2", "CORRECT"),
