@@ -31,7 +31,6 @@ from everlearn.domains.certification.certificate import PROCEDURE, Certificate, 
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.contract import load_domain
 from everlearn.domains.domain_names import known_domains, tasks_of
-from everlearn.errors import EverlearnError
 
 SHIPPED = Path("src/everlearn/domains/certification/shipped.json")
 PAGE = Path("docs/certificates.md")
@@ -150,11 +149,8 @@ def _write(known: dict[str, Certificate]) -> None:
 
 
 def _all_of(name: str) -> tuple[str, ...]:
-    """Return the tasks of a family, or the name of a domain."""
-    try:
-        return tasks_of(name) or (name,)
-    except EverlearnError:
-        return (name,)
+    """Return the tasks of a family, or the name itself."""
+    return (name,) if "/" in name else tasks_of(name) or (name,)
 
 
 def main() -> None:
