@@ -8,6 +8,7 @@ from everlearn.domains.certification.certificate import PROCEDURE, Certificate, 
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate
 from everlearn.domains.contract import load_domain
+from everlearn.domains.domain_names import members_of
 from everlearn.errors import UncertifiedError
 from everlearn.registry.connect import open_certificates
 from tasks.night import LOG, step_task
@@ -20,37 +21,38 @@ if TYPE_CHECKING:
 
 @step_task
 def require_certificate(settings: Settings) -> None:
-    """Check that a model may be trained on the rewards of the line's domain.
+    """Check that a model may be trained on the rewards of the line's domain, of each one of a mixture.
 
     Raises:
-        UncertifiedError: there is no certificate for the domain's present code, or it shows too little, and the settings do
+        UncertifiedError: there is no certificate for the present code of a domain, or it shows too little, and the settings do
             not accept that.
     """
-    reasons = refusals(find_certificate(settings), settings.certification)
-    if not reasons:
-        return
-    if settings.certification.uncertified == "refuse":
-        raise UncertifiedError(
-            f"domain {settings.domain} may not be trained on: {'; '.join(reasons)}. Run `everlearn domain certify "
-            f"{settings.domain}`, mend its verifier, or set certification.uncertified to 'train on unproved rewards'"
-        )
-    LOG.warning("training on unproved rewards, as set: domain %s: %s", settings.domain, "; ".join(reasons))
+    for name, certificate in find_certificates(settings).items():
+        reasons = refusals(certificate, settings.certification)
+        if reasons and settings.certification.uncertified == "refuse":
+            raise UncertifiedError(
+                f"domain {name} may not be trained on: {'; '.join(reasons)}. Run `everlearn domain certify {name}`, mend its "
+                "verifier, or set certification.uncertified to 'train on unproved rewards'"
+            )
+        if reasons:
+            LOG.warning("training on unproved rewards, as set: domain %s: %s", name, "; ".join(reasons))
 
 
-def find_certificate(settings: Settings) -> Certificate | None:
-    """Return the certificate of the domain's present code: the line's own, else the shipped one, which is then stored.
+def find_certificates(settings: Settings) -> dict[str, Certificate | None]:
+    """Return the certificate of each domain's present code: the line's own, else the shipped one, which is then stored.
 
     Raises:
-        IntegrityError: the stored one is damaged, or not signed with a trusted key.
+        IntegrityError: a stored one is damaged, or not signed with a trusted key.
     """
-    code, kept = code_version(load_domain(settings.domain)), open_certificates(settings)
-    stored = kept.find(settings.domain, code=code, procedure=PROCEDURE)
-    if stored is not None:
-        return Certificate.from_content(stored)
-    shipped = shipped_certificate(settings.domain, code=code)
-    if shipped is not None:
-        kept.put(shipped.to_content())
-    return shipped
+    kept, found = open_certificates(settings), dict[str, Certificate | None]()
+    for name in members_of(settings.domain):
+        code = code_version(load_domain(name))
+        stored = kept.find(name, code=code, procedure=PROCEDURE)
+        shipped = None if stored else shipped_certificate(name, code=code)
+        if shipped is not None:
+            kept.put(shipped.to_content())
+        found[name] = Certificate.from_content(stored) if stored else shipped
+    return found
 
 
 def refusals(certificate: Certificate | None, settings: CertificationSettings) -> tuple[str, ...]:
@@ -62,21 +64,25 @@ def refusals(certificate: Certificate | None, settings: CertificationSettings) -
     )
 
 
-def keep_certificate(night: Night) -> ObjectRef | None:
-    """Store the signed certificate as an object of the version; None without one."""
-    certificate = find_certificate(night.settings)
-    if certificate is None:
-        return None
+def keep_certificates(night: Night) -> ObjectRef | None:
+    """Store the signed certificates, one a line, as an object of the version; None without any."""
     kept = open_certificates(night.settings, store=night.store)
-    document = kept.document(certificate.domain, code=certificate.code, procedure=certificate.procedure)
-    return night.registry.put_object(document)
+    documents = [
+        kept.document(each.domain, code=each.code, procedure=each.procedure)
+        for each in find_certificates(night.settings).values()
+        if each is not None
+    ]
+    return night.registry.put_object(b"\n".join(documents)) if documents else None
 
 
 def certificate_notes(settings: Settings) -> tuple[str, ...]:
-    """Return what the report says about the verifier."""
-    certificate = find_certificate(settings)
-    reasons = refusals(certificate, settings.certification)
-    about = f" {certificate.summary()}." if certificate else ""
-    if reasons:
-        return (f"Trained on unproved rewards, as set: {'; '.join(reasons)}.{about}",)
-    return (f"The verifier of {settings.domain} is certified: {about.strip()}",)
+    """Return what the report says about each verifier."""
+    notes = []
+    for name, certificate in find_certificates(settings).items():
+        reasons = refusals(certificate, settings.certification)
+        about = f" {certificate.summary()}." if certificate else ""
+        if reasons:
+            notes.append(f"Trained on unproved rewards of {name}, as set: {'; '.join(reasons)}.{about}")
+        else:
+            notes.append(f"The verifier of {name} is certified:{about}")
+    return tuple(notes)

@@ -14,7 +14,7 @@ from everlearn.data.holdout import split, split_by_canonical_form
 from everlearn.data.memory_suite import PREFIX, memory_name, split_memory
 from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.suites import SuiteKind
-from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers
+from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers, suite_name
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
@@ -66,10 +66,10 @@ def freeze_suites(night: Night) -> bool:
 def load_shipped(night: Night) -> tuple[Suite, ...]:
     """Return the shipped suites of the night's domain. Raises BadInputError where one has the name of a night's own."""
     folder = night.settings.suites_directory
-    shipped = suites.load_directory(folder, domain=night.settings.domain)
-    taken = [
-        suite.name for suite in shipped if suite.name in (TARGET, FILLERS) or suite.name.startswith(memory_name(""))
-    ]
+    domain = load_domain(night.settings.domain)
+    shipped = suites.load_directory(folder, domain=domain.name)
+    own_names = {suite_name(base, part, domain=domain) for base in (TARGET, FILLERS) for part in domain.parts}
+    taken = [suite.name for suite in shipped if suite.name in own_names or suite.name.startswith(memory_name(""))]
     if taken:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
     return shipped
@@ -115,16 +115,35 @@ def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: Ea
     """
     settings, domain = night.settings, load_domain(night.settings.domain)
     forbidden = items | equivalence_keys([root.statement for root in parts.roots], domain=domain)
-    target = freeze_target(parts.held_out, domain=domain, forbidden=forbidden)
-    own = target.problems if target else ()
+    targets = {
+        part: freeze_target(
+            [problem for problem in parts.held_out if domain.part(problem.statement) == part],
+            domain=domain,
+            forbidden=forbidden,
+            name=suite_name(TARGET, part, domain=domain),
+        )
+        for part in domain.parts
+    }
+    own = [problem for suite in targets.values() if suite for problem in suite.problems]
     forbidden |= equivalence_keys([problem.statement for problem in own], domain=domain)
     forbidden |= earlier.measured | earlier.trained
-    count, seed = settings.ingest.min_target_items - len(own), night.inputs.data_digest
-    fillers = generate_fillers([*parts.roots, *own], count=count, domain=domain, forbidden=forbidden, seed=seed)
-    generated = len(fillers.problems) if fillers else 0
+    frozen = [suite for suite in targets.values() if suite]
+    for part, target in targets.items():
+        like = [problem for problem in (*parts.roots, *own) if domain.part(problem.statement) == part]
+        enough = -(-settings.ingest.min_target_items // len(domain.parts)) if like else 0
+        fillers = generate_fillers(
+            like,
+            count=enough - len(target.problems if target else ()),
+            domain=domain,
+            forbidden=forbidden,
+            seed=night.inputs.data_digest,
+            name=suite_name(FILLERS, part, domain=domain),
+        )
+        frozen += [fillers] if fillers else []
+    generated = sum(len(suite.problems) for suite in frozen) - len(own)
     can_decide, sentence = describe_target(len(own), generated, settings=settings.gate)
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
-    return [suite for suite in (target, fillers) if suite]
+    return frozen
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:

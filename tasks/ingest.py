@@ -18,8 +18,7 @@ from everlearn.data import rows
 from everlearn.data.acceptance import AcceptanceCriteria, decide
 from everlearn.data.snapshot import Watermark, take
 from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapshot
-from everlearn.domains.contract import load_domain
-from everlearn.errors import UnknownDomainError
+from everlearn.domains.mixture import domain_of_rows
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.immutable_objects import fetch, write_once
 from everlearn.training.models.formats.format_choice import checker
@@ -148,11 +147,8 @@ def _load_intake(store: Store, line: str, digest: str) -> rows.Intake:
 
 
 def _domain_of_line(settings: Settings, name: str) -> Domain:
-    """Return the domain of that name. Raises UnknownDomainError unless it is the line's."""
-    domain = load_domain(name)
-    if name != settings.domain:
-        raise UnknownDomainError(f"domain {name!r} is not that of line {settings.store.line}, {settings.domain!r}")
-    return domain
+    """Return the domain that reads rows of that name. Raises UnknownDomainError unless it is the line's, or in its mixture."""
+    return domain_of_rows(name, line_domain=settings.domain)
 
 
 def _watermark(settings: Settings, store: Store, *, again: bool = False) -> Watermark:

@@ -11,7 +11,7 @@ from everlearn.domains.certification.shipped import shipped_certificates
 from everlearn.errors import UncertifiedError
 from everlearn.registry.connect import open_certificates
 from everlearn.settings.sections import CertificationSettings
-from tasks.certificate import certificate_notes, find_certificate, require_certificate
+from tasks.certificate import certificate_notes, find_certificates, require_certificate
 from tests.support.plugins import install_passwords
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test_the_shipped_certificate_is_stored_in_the_line(settings: Settings) -> No
     stored = open_certificates(settings).find("integration", code=shipped.code, procedure=shipped.procedure)
     assert stored is not None
     assert Certificate.from_content(stored) == shipped
-    assert find_certificate(settings) == shipped
+    assert find_certificates(settings) == {"integration": shipped}
     assert certificate_notes(settings)[0].startswith("The verifier of integration is certified: ")
 
 
@@ -42,7 +42,7 @@ def test_a_domain_without_a_certificate_is_refused(
     require_certificate.fn(accepted)
     assert "training on unproved rewards, as set: domain passwords" in caplog.text
     assert certificate_notes(accepted)[0].startswith(
-        "Trained on unproved rewards, as set: its verifier has no certificate"
+        "Trained on unproved rewards of passwords, as set: its verifier has no certificate"
     )
 
 

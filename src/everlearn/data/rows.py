@@ -213,7 +213,14 @@ def _parse_row(line: bytes, where: str, domain: str, reader: _Reader, unused: Co
             text=_excerpt(line, fields),
         )
         problem, canonical = _read(row, fields, reader, unused)
-        return replace(row, statement=problem.statement, canonical=canonical, text="", reference=problem.reference)
+        return replace(
+            row,
+            domain=problem.domain,  # of a row that names one of a mixture: the mixture
+            statement=problem.statement,
+            canonical=canonical,
+            text="",
+            reference=problem.reference,
+        )
     except InvalidLineError as error:
         return replace(row, fault=RowFault(error.fault), why=str(error))
     except _InvalidRowError as error:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from everlearn.domains.domain_names import members_of
 from everlearn.domains.hidden_reference import reference_in
+from everlearn.domains.mixture import in_mixture
 from everlearn.errors import BadInputError
 from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 
@@ -72,15 +74,25 @@ class Suite:
 def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:
     """Return the suites in a folder that are of this domain, by file name; those of other domains are left out.
 
+    Of a mixture, the suites of each of its domains are there, as problems of the mixture.
+
     Raises:
         BadInputError: as `load`, or a file mixes problems of this domain with others.
     """
+    of_line = {domain, *members_of(domain)}
     read = {path: load(path, domain=domain) for path in sorted(folder.glob("*.jsonl"))}
     for path, suite in read.items():
         domains = {problem.domain for problem in suite.problems}
-        if domain in domains and len(domains) > 1:
+        if domains & of_line and len(domains) > 1:
             raise BadInputError(f"suite {path} mixes the domains {', '.join(sorted(domains))}: write one file for each")
-    return tuple(suite for suite in read.values() if suite.problems[0].domain == domain)
+    return tuple(_of_line(suite, domain) for suite in read.values() if suite.problems[0].domain in of_line)
+
+
+def _of_line(suite: Suite, domain: str) -> Suite:
+    """Return a suite with problems of the line's domain, which may be a mixture of theirs."""
+    if suite.problems[0].domain == domain:
+        return suite
+    return replace(suite, problems=tuple(in_mixture(problem, line_domain=domain) for problem in suite.problems))
 
 
 def load(path: Path, *, domain: str = "integration", kind: SuiteKind = SuiteKind.TARGET) -> Suite:

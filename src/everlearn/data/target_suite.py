@@ -22,18 +22,31 @@ TARGET, FILLERS = "target", "fillers"
 TRIES_PER_ITEM = 50
 
 
-def freeze_target(held_out: Sequence[Problem], *, domain: Domain, forbidden: Collection[str]) -> Suite | None:
+def suite_name(base: str, part: str, *, domain: Domain) -> str:
+    """Return the name of a night's own suite: in a mixture, each of its domains has one."""
+    return base if len(domain.parts) == 1 else f"{base}-{part.replace('/', '-')}"
+
+
+def freeze_target(
+    held_out: Sequence[Problem], *, domain: Domain, forbidden: Collection[str], name: str = TARGET
+) -> Suite | None:
     """Return the held-out problems, each equivalent to no other and with no key in `forbidden`; None if none is left.
 
     A key is a canonical form or an equivalence key.
     """
     keys: set[str] = set()
     chosen = [problem for problem in held_out if _reserve(problem.statement, domain, forbidden, keys)]
-    return Suite(name=TARGET, kind=SuiteKind.TARGET, problems=tuple(chosen)) if chosen else None
+    return Suite(name=name, kind=SuiteKind.TARGET, problems=tuple(chosen)) if chosen else None
 
 
 def generate_fillers(
-    like: Sequence[Problem], *, count: int, domain: Domain, forbidden: Collection[str], seed: str
+    like: Sequence[Problem],
+    *,
+    count: int,
+    domain: Domain,
+    forbidden: Collection[str],
+    seed: str,
+    name: str = FILLERS,
 ) -> Suite | None:
     """Return up to `count` generated problems of the families of `like`, none equivalent to another one or forbidden.
 
@@ -48,7 +61,7 @@ def generate_fillers(
         problem = domain.generate(rng, like=like)
         if _reserve(problem.statement, domain, forbidden, keys):
             chosen.append(problem)
-    return Suite(name=FILLERS, kind=SuiteKind.GENERATED, problems=tuple(chosen)) if chosen else None
+    return Suite(name=name, kind=SuiteKind.GENERATED, problems=tuple(chosen)) if chosen else None
 
 
 def _reserve(statement: str, domain: Domain, forbidden: Collection[str], keys: set[str]) -> bool:

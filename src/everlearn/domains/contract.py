@@ -39,6 +39,8 @@ __all__ = [
     "tasks_of",
 ]
 
+PART_SIZES = 1000
+"""Sizes of one part of a mixture: those of its first domain are below it, those of the second below twice as much, and so on."""
 EASIER = "easier"
 """The only move of a domain that names none."""
 
@@ -187,6 +189,15 @@ class Domain:
     def size(self, statement: str) -> int:
         """Return a measure of difficulty that does not depend on a model. Default: 1, so that all are in one class."""
         return int(self._plugin.size(statement)) if self._has("size") else 1
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the domains that this one is mixed of; its own for any other."""
+        return tuple(getattr(self._plugin, "parts", (self.name,)))
+
+    def part(self, statement: str) -> str:
+        """Return which of `parts` a problem is of."""
+        return str(self._plugin.part(statement)) if self._has("part") else self.name
 
     def difficulty(self, statement: str) -> str:
         """Return a label of the difficulty, for tables. Default: the size."""

@@ -1,5 +1,7 @@
 """Names of domains: `arithmetic` names an entry point, `gym/chain_sum` a task of the family that the entry point `gym` provides.
 
+`arithmetic+equations` names a mixture of these (`mixture`).
+
 A family is a plug-in class with a static method `tasks`; it is called with the name of one task. Any other plug-in class is
 called without an argument. An entry point that was found keeps the whole name, so that another process can open it.
 """
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from everlearn.domains.plugin import DomainPlugin
 
 GROUP = "everlearn.domains"
+MIXED = "+"
+"""Between the names of the domains in a mixture."""
 _LISTED = 5  # tasks in a message
 
 
@@ -33,6 +37,11 @@ def tasks_of(name: str) -> tuple[str, ...]:
     return tuple(f"{name}/{task}" for task in _tasks(find_domain(name)) or ())
 
 
+def members_of(name: str) -> tuple[str, ...]:
+    """Return the names of the domains in a mixture; of any other domain, its name."""
+    return tuple(name.split(MIXED))
+
+
 def find_domain(name: str) -> EntryPoint:
     """Return the entry point of the domain of that name, so that another process can open it.
 
@@ -40,6 +49,8 @@ def find_domain(name: str) -> EntryPoint:
         UnknownDomainError: no installed package provides it, or the part after the "/" is no task of it; the message
             lists the known names.
     """
+    if MIXED in name:
+        return _find_mixture(name)
     base, has_task, _ = name.partition("/")
     found = next(iter(entry_points(group=GROUP, name=base)), None)
     if found is None:
@@ -54,8 +65,21 @@ def find_domain(name: str) -> EntryPoint:
     return named
 
 
+def _find_mixture(name: str) -> EntryPoint:
+    """Return an entry point of a mixture, after a look at each of its domains."""
+    members = members_of(name)
+    for member in members:
+        find_domain(member)
+    if len(set(members)) < len(members):
+        raise UnknownDomainError(f"unknown domain {_short(name)!r}: it names a domain twice")
+    return EntryPoint(name=name, value="everlearn.domains.mixture:Mixture", group=GROUP)
+
+
 def make_plugin(entry: EntryPoint) -> DomainPlugin:
     """Return a new plug-in of an entry point that `find_domain` returned. Raises UnknownDomainError as it does."""
+    if MIXED in entry.name:
+        mixture: DomainPlugin = entry.load()(entry.name)
+        return mixture
     _check_task(entry)
     _, has_task, task = entry.name.partition("/")
     plugin: DomainPlugin = _class_of(entry)(*([task] if has_task else []))

@@ -3,7 +3,7 @@
 Pass rates are kept per *size class* (problems that the domain calls comparable) as exponentially discounted counts of
 the latest rollouts. A rung is drawn in proportion to sqrt(p (1 - p)), the standard deviation of the reward in its
 class. The easiest class that is still unsolved has a minimum share, so that the frontier is always sampled, and the
-mastered classes share a fixed part (replay) against forgetting. Within a class, the least used rungs are drawn; or, with
+mastered classes share a fixed part (replay) against forgetting. Domains of a mixture have equal parts of a step, and each of these rules holds within one. Within a class, the least used rungs are drawn; or, with
 `posterior`, those whose own rollouts promise answers of both kinds: the pass rate p of each rung is drawn from its Beta
 posterior (Thompson sampling), whose prior is the rate of the class, and those with the largest p (1 - p) are taken.
 """
@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from everlearn.domains.contract import PART_SIZES
+
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 DISCOUNT = 0.7
 """Factor by which earlier counts are multiplied when new outcomes arrive."""
@@ -54,8 +56,16 @@ class Curriculum:
         return passes / rollouts if rollouts else 0.0
 
     def weights(self) -> dict[int, float]:
-        """Return the share of the next step for each class; the shares sum to 1."""
-        rungs = {size: len(self.classes[size]) for size in sorted(self.classes)}
+        """Return the share of the next step for each class; the shares sum to 1, equally over the domains of a mixture."""
+        parts = sorted({size // PART_SIZES for size in self.classes})
+        shares = [
+            self._weights([size for size in sorted(self.classes) if size // PART_SIZES == part]) for part in parts
+        ]
+        return {size: share / len(parts) for part in shares for size, share in part.items()}
+
+    def _weights(self, sizes: Sequence[int]) -> dict[int, float]:
+        """Return the shares of the classes of one domain; they sum to 1."""
+        rungs = {size: len(self.classes[size]) for size in sizes}
         spread = {size: count * math.sqrt(self.rate(size) * (1 - self.rate(size))) for size, count in rungs.items()}
         mastered = [size for size in spread if self.rate(size) >= SOLVED]
         open_classes = [size for size in spread if self.rate(size) < SOLVED]

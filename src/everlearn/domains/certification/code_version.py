@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, digest_of
+from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def code_version(domain: Domain) -> str:
     Raises:
         BadInputError: there are no source files.
     """
+    if len(domain.parts) > 1:
+        return digest_of(canonical({name: code_version(load_domain(name)) for name in domain.parts}))
     files = {path.as_posix(): digest_of(data) for path, data in _sources(domain.module).items()}
     return digest_of(canonical({"files": files, "libraries": {name: _version(name) for name in domain.libraries}}))
 
