@@ -74,7 +74,7 @@ def attack_by_learning(
     """
     rng = random.Random(f"learned attack {seed}")
     answers = [sample for sample in samples if sample.answer and len(sample.answer) < LONGEST]
-    form = _Characters(domain, longest=max((len(sample.answer or "") for sample in answers), default=LONGEST) + 1)
+    form = _Characters(domain, answers)
     weights, shape = _untrained(form, seed=seed)
     _learn_notation(weights, Llama(weights, shape), form, answers, seconds=NOTATION_SHARE * seconds, rng=rng)
     base = LoadedBase(
@@ -131,7 +131,7 @@ def _config(form: _Characters) -> LlamaConfig:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        max_position_embeddings=PROMPT + LONGEST + 8,
+        max_position_embeddings=PROMPT + LONGEST + 16,
         tie_word_embeddings=False,
         pad_token_id=0,
         eos_token_id=1,
@@ -199,9 +199,12 @@ class _Characters:
     asks_in_words = False
     stops = frozenset({1})
 
-    def __init__(self, domain: Domain, *, longest: int) -> None:
-        self._domain, self._longest = domain, longest
-        self.letters = [*map(chr, range(32, 127)), "\n"]
+    def __init__(self, domain: Domain, answers: Sequence[ContractSample]) -> None:
+        """Bind it to a domain. It knows ASCII, and the letters of the answers."""
+        self._domain = domain
+        texts = [sample.answer or "" for sample in answers]
+        self._longest = max(map(len, texts), default=LONGEST) + 1
+        self.letters = sorted({*map(chr, range(32, 127)), "\n"}.union(*texts))
         self._ids = {letter: number + 2 for number, letter in enumerate(self.letters)}
 
     def ids(self, text: str) -> list[int]:
@@ -210,7 +213,7 @@ class _Characters:
 
     def prompt(self, problem: Problem, *, rng: random.Random) -> Request:  # noqa: ARG002
         """Return the last characters of the question."""
-        text = self._domain.question(problem)[-PROMPT:] + "\n"
+        text = f"? {self._domain.question(problem)[-PROMPT:]}\n"  # never empty, whatever letters the question has
         return Request(text=text, ids=self.ids(text))
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
