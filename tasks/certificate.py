@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from everlearn.canonical_json import canonical, parse
 from everlearn.domains.certification.certificate import PROCEDURE, Certificate, TrainingLimits
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate
@@ -65,14 +66,14 @@ def refusals(certificate: Certificate | None, settings: CertificationSettings) -
 
 
 def keep_certificates(night: Night) -> ObjectRef | None:
-    """Store the signed certificates, one a line, as an object of the version; None without any."""
+    """Store the signed certificates as an object of the version; None without any."""
     kept = open_certificates(night.settings, store=night.store)
     documents = [
-        kept.document(each.domain, code=each.code, procedure=each.procedure)
+        parse(kept.document(each.domain, code=each.code, procedure=each.procedure), name=each.domain)
         for each in find_certificates(night.settings).values()
         if each is not None
     ]
-    return night.registry.put_object(b"\n".join(documents)) if documents else None
+    return night.registry.put_object(canonical({"certificates": documents})) if documents else None
 
 
 def certificate_notes(settings: Settings) -> tuple[str, ...]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.cycle.inputs import CycleInputs
 from everlearn.domains.certification.certificate import Certificate
 from everlearn.domains.certification.shipped import shipped_certificates
 from everlearn.errors import UncertifiedError
 from everlearn.registry.connect import open_certificates
 from everlearn.settings.sections import CertificationSettings
-from tasks.certificate import certificate_notes, find_certificates, require_certificate
+from tasks.certificate import certificate_notes, find_certificates, keep_certificates, require_certificate
+from tasks.night import Night
 from tests.support.plugins import install_passwords
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
     from everlearn.settings import Settings
 
+INPUTS = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="f", code_version="0.1.0")
 UNPROVED = CertificationSettings(uncertified="train on unproved rewards")
 
 
@@ -30,6 +35,18 @@ def test_the_shipped_certificate_is_stored_in_the_line(settings: Settings) -> No
     assert Certificate.from_content(stored) == shipped
     assert find_certificates(settings) == {"integration": shipped}
     assert certificate_notes(settings)[0].startswith("The verifier of integration is certified: ")
+
+
+def test_the_version_keeps_the_signed_certificate(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = Night(settings=settings, key="c" * 64, inputs=INPUTS, token=1, started="2026-11-29T00:00:00+00:00")
+    kept = keep_certificates(night)
+    assert kept is not None
+    document = json.loads(night.registry.get_object(kept))
+    assert [each["content"]["domain"] for each in document["certificates"]] == ["integration"]
+    unknown = settings.model_copy(update={"domain": install_passwords(tmp_path, monkeypatch)})
+    assert keep_certificates(replace(night, settings=unknown)) is None
 
 
 def test_a_domain_without_a_certificate_is_refused(

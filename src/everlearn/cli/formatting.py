@@ -162,7 +162,7 @@ def read_code(registry: Registry, version: str, manifest: Manifest) -> str | Non
 
 
 def read_document(registry: Registry, version: str, manifest: Manifest, *, kind: str) -> dict[str, Any]:
-    """Return the provenance or the bill of materials of a version, its digest verified.
+    """Return the provenance, the bill of materials or the certificate of a version, its digest verified.
 
     Raises:
         NotFoundError: the version was published without that document.

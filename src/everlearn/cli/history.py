@@ -119,31 +119,38 @@ def show(
     *,
     provenance: Annotated[bool, typer.Option("--provenance", help="Print its SLSA v1 provenance instead.")] = False,
     bom: Annotated[bool, typer.Option("--bom", help="Print its CycloneDX bill of materials instead.")] = False,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="Print what attacks on its verifier found instead.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show a version: its origin, its files, and why it passed the gate; or a night without a version, and why.
 
     All facts come from signed documents, whose digest and signature are verified first: the manifest of a version, or the
-    event that ended the night. Provenance and bill of materials are JSON documents that the manifest names by their digests.
+    event that ended the night. Provenance, bill of materials and certificate are JSON documents that the manifest names by
+    their digests.
 
         everlearn show v0001
         everlearn show 3f9c0a71          # a rejected or insufficient night
         everlearn show champion --json | jq .decision
         everlearn show champion --bom > bom.json
     """
-    if provenance and bom:
-        raise BadInputError("--provenance and --bom are two documents; ask for one at a time")
+    chosen = {"provenance": provenance, "bom": bom, "certificate": certificate}
+    kinds = [kind for kind, is_asked in chosen.items() if is_asked]
+    if len(kinds) > 1:
+        raise BadInputError(
+            f"{' and '.join(f'--{kind}' for kind in kinds)} are several documents; ask for one at a time"
+        )
     installation: Installation = context.obj
     registry = installation.known_registry()
     entry = find_night(version, registry.state(), line=registry.line)
     if isinstance(entry, Event):
-        require_no_documents(entry, asked=provenance or bom)
+        require_no_documents(entry, asked=bool(kinds))
         print_result(formatting.event_facts(entry), as_json=json, text=formatting.night_table(entry))
         return
     manifest = registry.manifest(entry.version)
-    if provenance or bom:
-        kind = "provenance" if provenance else "bom"
-        document = formatting.read_document(registry, entry.version, manifest, kind=kind)
+    if kinds:
+        document = formatting.read_document(registry, entry.version, manifest, kind=kinds[0])
         print_result(document, as_json=json, text=formatting.indented_json(document))
         return
     code = formatting.read_code(registry, entry.version, manifest)
@@ -152,9 +159,9 @@ def show(
 
 
 def require_no_documents(night: Event, *, asked: bool) -> None:
-    """Raise NotFoundError if provenance or bill of materials were asked for of a night without a version."""
+    """Raise NotFoundError if a document of a version was asked for of a night without one."""
     if asked:
-        raise NotFoundError(f"the night {str(night.cycle_key)[:SHOWN]} made no version, so it has neither document")
+        raise NotFoundError(f"the night {str(night.cycle_key)[:SHOWN]} made no version, so it has no such document")
 
 
 @app.command()

@@ -122,8 +122,9 @@ def test_an_empty_reason_is_refused_first(
     assert everlearn("status", "--json").facts["events"] == 1
 
 
-def test_show_prints_provenance_and_bill_of_materials(everlearn: Callable[..., Ended], registry: Registry) -> None:
+def test_show_prints_the_documents_of_a_version(everlearn: Callable[..., Ended], registry: Registry) -> None:
     documents = {"provenance": statement(MANIFEST, run=RUN), "bom": bill(MANIFEST, run=RUN)}
+    documents["certificate"] = {"certificates": [{"content": {"domain": "chess"}, "signature": None}] * 3}
     refs = {name: registry.put_object(canonical(document)) for name, document in documents.items()}
     manifest = replace(candidate(registry, "one"), decision={}, **refs)  # type: ignore[arg-type]
     registry.publish(manifest, make_champion=True, actor="night", reason="better")
