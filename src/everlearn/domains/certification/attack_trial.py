@@ -234,7 +234,7 @@ class AttackTrial:
                 break
             verdicts = self._judge([(attack.problem, attack.answer) for attack in attacks])
             for attack, verdict in zip(attacks, verdicts, strict=True):
-                self.result.tried[attack.kind] += 1
+                self.result.tried[attack.kind] += verdict is not NOT_ASKED
                 if verdict.is_correct:
                     self._accept(attack)
             self._progress(min(self.result.wrong, self._enough), self._enough)
