@@ -47,6 +47,9 @@ def test_problems_are_those_of_their_domain() -> None:
     assert MIXED.size(other.statement) == PART_SIZES + equations.size("2*x + 3 = 7")
     assert MIXED.difficulty(other.statement).startswith("equations, ")
     assert not MIXED.prove(other, "x = 2").proved
+    assert MIXED.extract(" 347 + 58 = 405 ") == "347 + 58 = 405"
+    proving = load_domain("arithmetic+integration")
+    assert proving.prove(proving.problem("integration: 2*x"), "x^2").proved
     assert MIXED.parts == ("arithmetic", "equations")
 
 

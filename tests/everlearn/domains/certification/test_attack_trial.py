@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.domains.certification import attack_trial
 from everlearn.domains.certification.attack_trial import AttackTrial, TrialResult, samples_to_attack
 from everlearn.domains.certification.certificate import Certificate, LearnedAttack, certificate_of
 from everlearn.domains.contract import load_domain
@@ -53,6 +55,7 @@ def test_a_sound_verifier_may_be_trained_on(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_each_planted_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack_trial, "JUDGED_S", 0.25)
     found = certified(with_accepts(FAULTS[fault]), tmp_path, monkeypatch, seconds=3 if fault == "is slow" else 60)
     assert REASONS[fault] in "; ".join(found.refusals())
     assert found.examples or REASONS[fault] != "wrong answers"
@@ -78,6 +81,51 @@ def test_a_trial_whose_time_is_over_says_so(tmp_path: Path, monkeypatch: pytest.
     found = certified(SOUND, tmp_path, monkeypatch, seconds=0)
     assert not found.is_finished
     assert "the rate of guesses was not measured" in found.refusals()
+
+
+def test_right_answers_that_were_not_judged_in_time_are_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = with_accepts('import time; time.sleep(0.05); return answer.strip(". ") == str(number)')
+    source = slow.replace('return [f"{answer}.", f" {answer}"]', "return [f'{answer}' + ' ' * n for n in range(1, 40)]")
+    found = certified(source, tmp_path, monkeypatch, seconds=3)
+    assert 0 < found.right_answers < found.problems
+    assert (found.refused, found.refused_notations) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("raise KeyError(size)", "KeyError: 1"),
+        ("import time; time.sleep(5)", "TimeoutError: a problem is not made within 0.2 s"),
+    ],
+)
+def test_problems_that_cannot_be_made_are_said(
+    body: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attack_trial, "SECONDS_PER_PROBLEM", 0.2)
+    source = SOUND.replace(
+        '        return Problem(id="", domain="", statement=str(rng',
+        f'        {body}\n        return Problem(id="", domain="", statement=str(rng',
+    )
+    install(tmp_path, monkeypatch, name="doubles", source=source, member="Doubles")
+    made = samples_to_attack(load_domain("doubles"), seconds=10)
+    assert (made.samples, made.fault) == ([], fault)
+
+
+def test_equal_problems_are_tried_once_and_other_threads_have_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = SOUND.replace("rng.randrange(10 ** (size - 1), 10**size)", "7")
+    install(tmp_path, monkeypatch, name="doubles", source=source, member="Doubles")
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        made = executor.submit(samples_to_attack, load_domain("doubles"), seconds=10).result()
+    assert [sample.answer for sample in made.samples] == ["14"]
+
+
+def test_nothing_is_tried_without_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, name="doubles", source=SOUND, member="Doubles")
+    assert AttackTrial(load_domain("doubles"), [], seconds=5).run().judged == 0
 
 
 def test_problems_that_take_long_to_make_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
