@@ -153,8 +153,8 @@ def glued(right: str) -> list[str]:
 
 
 def nonsense(rng: random.Random) -> str:
-    """Return words and signs in random order, which answer nothing."""
-    words = rng.choices(WORDS, k=rng.randint(1, 5))
+    """Return words and signs in random order, which answer nothing. One word alone might: `tuesday` is a day."""
+    words = rng.choices(WORDS, k=rng.randint(2, 5))
     signs = ["".join(rng.choices(SIGNS, k=rng.randint(1, 6))) for _ in range(rng.randint(0, 3))]
     mixed = [*words, *signs]
     rng.shuffle(mixed)
