@@ -17,7 +17,7 @@ from everlearn.data.suites import SuiteKind
 from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers, suite_name
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.reporting.own_items import count_items
 from tasks.earlier_nights import earlier_use, record_measured
@@ -72,7 +72,21 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
     taken = [suite.name for suite in shipped if suite.name in own_names or suite.name.startswith(memory_name(""))]
     if taken:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
+    for suite in shipped:
+        require_problems(suite, domain=load_domain(night.settings.domain))
     return shipped
+
+
+def require_problems(suite: Suite, *, domain: Domain) -> None:
+    """Check that the items are problems of the domain. Raises BadInputError, which names the first one that is not."""
+    for problem in suite.problems:
+        try:
+            domain.canonical(problem.statement)
+        except GrammarError as error:
+            raise BadInputError(
+                f"item {problem.id} of suite {suite.name} is no problem of domain {domain.name}: {error}; correct it, or "
+                "name its domain in a field `domain`"
+            ) from None
 
 
 def without_trained(shipped: Iterable[Suite], *, domain: Domain, trained: Collection[str]) -> tuple[Suite, ...]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.data.suites import SuiteKind
+from everlearn.data.suites import SuiteKind, parse
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_templates import summands_of
-from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, roots_of
+from everlearn.errors import BadInputError
+from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, require_problems, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import hold_line
 from tasks.open_night import open_night
@@ -91,3 +92,10 @@ def test_nothing_is_counted_where_an_older_revision_froze_the_suites(settings: S
     night = opened(settings, tmp_path, UNKNOWN)
     night.work.drop("items")
     assert item_metrics(night) == {}
+
+
+def test_an_item_of_another_domain_is_named() -> None:
+    text = '{"id": "a", "statement": "2*x = 4"}\n{"id": "b", "statement": "5*cos(2*x)"}\n'
+    suite = parse(text, name="short", where="short.jsonl", domain="equations")
+    with pytest.raises(BadInputError, match=r"^item b of suite short is no problem of domain equations: .*`domain`$"):
+        require_problems(suite, domain=load_domain("equations"))

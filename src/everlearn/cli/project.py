@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 STORE_VARIABLES = ("EVERLEARN_STORE__BUCKET", "EVERLEARN_STORE__ENDPOINT_URL")
 
-WITHOUT_PROJECT = frozenset({"init", "verify", "keys new"})
-"""Commands that work anywhere: they make a project, judge answers, or create a key."""
+WITHOUT_PROJECT = frozenset(
+    {"init", "verify", "keys new", "domain list", "domain new", "domain check", "domain generate"}
+)
+"""Commands that work anywhere: they make a project or a domain, judge answers, or create a key."""
 
 STORE_IS_ENOUGH = frozenset(
     [

@@ -79,6 +79,13 @@ def test_a_key_can_be_created_outside_a_project(outside: Callable[..., Ended], t
     assert [each.name for each in tmp_path.iterdir()] == ["key.pem"]
 
 
+def test_a_domain_can_be_made_and_tried_outside_a_project(outside: Callable[..., Ended], tmp_path: Path) -> None:
+    assert outside("domain", "new", "capitals").code == 0
+    assert outside("domain", "generate", "arithmetic", "--count", "3", "--to", "new.jsonl").code == 0
+    assert outside("domain", "check", "arithmetic", "--problems", "new.jsonl").code == 0
+    assert {each.name for each in tmp_path.iterdir()} == {"capitals", "new.jsonl"}
+
+
 def test_a_named_settings_file_must_exist(outside: Callable[..., Ended], tmp_path: Path) -> None:
     ended = outside("--params", "other/mine.yaml", "up")
     assert (ended.code, f"no mine.yaml here, in {tmp_path / 'other'}" in ended.err) == (2, True)

@@ -93,7 +93,8 @@ class Certificate:
             f"it was tried on {self.problems} problems: give {FEWEST} or more": self.problems < FEWEST,
             f"its problems cannot be made: {self.unmade}": bool(self.unmade),
             f"its verifier failed on {self.unjudged} answers: {self.fault}": self.unjudged > 0,
-            "no right answer was shown to be accepted": self.right_answers == 0,
+            "no right answer was shown to be accepted: give the domain `solve`, or rows with answers": self.right_answers
+            == 0,
             f"it refuses {self.refused:.0%} of right answers": self.refused > MOST_REFUSED,
             f"it refuses {self.refused_notations:.0%} of right answers in other notation": self.refused_notations
             > MOST_REFUSED,
@@ -102,8 +103,8 @@ class Certificate:
             f"{limits.max_false_accepts:.2%}: too few were tried": not self.false_accepts
             and self.false_accept_upper > limits.max_false_accepts,
             "the rate of guesses was not measured": guess is None,
-            f"the answer {self.constant!r} is right for {guess or 0:.0%} of the problems": (guess or 0)
-            > limits.max_guess_rate,
+            f"the answer {self.constant!r} is right for {guess or 0:.0%} of the problems, more than "
+            f"certification.max_guess_rate, {limits.max_guess_rate:.0%}": (guess or 0) > limits.max_guess_rate,
             f"a judgement takes {self.milliseconds:.0f} ms": self.milliseconds > SLOWEST_MS,
             NO_MODEL: learned is None,
             f"a model trained against it found {(learned and learned.contradicted) or 0} rewarded answers that the second "

@@ -63,7 +63,10 @@ def test_each_planted_fault_is_found(fault: str, tmp_path: Path, monkeypatch: py
 
 def test_a_domain_without_right_answers_may_not_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SOUND.replace("return str(2 * int(problem.statement))", "return None")
-    assert "no right answer was shown to be accepted" in certified(source, tmp_path, monkeypatch).refusals()
+    assert any(
+        reason.startswith("no right answer was shown to be accepted")
+        for reason in certified(source, tmp_path, monkeypatch).refusals()
+    )
 
 
 def test_references_are_shown_in_no_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
