@@ -110,6 +110,10 @@ def test_four_members_are_a_whole_domain() -> None:
     assert SMALL.read_variant("France", "easier", "I suggest:\nMalta") == "Malta"
     assert SMALL.read_variant("France", "easier", "no idea!") is None
     assert SMALL.ease("France", "easier", rng=random.Random(0)) is None
+    assert SMALL.solve(FRANCE) is None, "of a domain that takes no answers as references, the reference may be anything"
+    assert (SMALL.same_answers(FRANCE, SECRET), SMALL.libraries) == ([], ())
+    assert SMALL.wrong_answers(FRANCE, SECRET, rng=random.Random(0)) == []
+    assert SMALL.parts == (SMALL.part("France"),) == ("capitals",)
 
 
 def test_own_members_are_used_where_there_are_any() -> None:
@@ -119,6 +123,7 @@ def test_own_members_are_used_where_there_are_any() -> None:
     assert (WHOLE.size("France"), WHOLE.difficulty("France"), WHOLE.skill("France")) == (6, "6 letters", "e")
     assert WHOLE.extract("Paris it is") == "Paris"
     assert WHOLE.recheck(FRANCE, SECRET).is_correct
+    assert WHOLE.solve(FRANCE) == SECRET
     assert WHOLE.prove(FRANCE, SECRET).proved
     assert WHOLE.generate(rng, size=3) == WHOLE.problem("AAA")
     assert WHOLE.moves == ("shorten",)
