@@ -170,8 +170,8 @@ class AttackTrial:
 
     def run(self) -> TrialResult:
         """Judge right answers, constants and attacks until the time is over. Return what was counted."""
-        started = time.monotonic()
         with VerifierPool(self._domain.name, workers=1, timeout_s=JUDGED_S) as self._pool:
+            started = time.monotonic()  # libraries that the workers load may take seconds
             for stage, until in (
                 (self._judge_right_answers, RIGHT_ANSWERS),
                 (self._judge_constants, CONSTANT_ANSWERS),
