@@ -2,6 +2,8 @@
 
 With EVERLEARN_TEST_DIE_AT=NAME the process is killed (SIGKILL) right after the workspace holds that result, or, for
 `publish`, `record` and `open`, right after that call.
+
+Every verifier process imports this file again, as that of its owner. So nothing is imported before the night runs.
 """
 
 from __future__ import annotations
@@ -12,12 +14,6 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from everlearn.cycle.workspace import Workspace
-from everlearn.errors import EverlearnError
-from everlearn.registry.versions import Registry
-from flows.run_cycle import CycleConfig, run_cycle
-from tasks import open_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +33,10 @@ def dying_after(act: Callable[..., Any], *, when: Callable[..., bool]) -> Callab
 
 def die_at(name: str) -> None:
     """Let this process be killed at that point."""
+    from everlearn.cycle.workspace import Workspace
+    from everlearn.registry.versions import Registry
+    from tasks import open_night
+
     set_and_die: Any = dying_after(Workspace._set, when=lambda _work, result, _files: result == name)
     calls = {"publish": (Registry, "publish"), "record": (Registry, "record"), "open": (open_night, "open_cycle")}
     Workspace._set = set_and_die  # type: ignore[method-assign]
@@ -45,10 +45,18 @@ def die_at(name: str) -> None:
         setattr(owner, attribute, dying_after(getattr(owner, attribute), when=lambda *_: True))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the night and print its end."""
+    from everlearn.errors import EverlearnError
+    from flows.run_cycle import CycleConfig, run_cycle
+
     die_at(os.environ.get("EVERLEARN_TEST_DIE_AT", ""))
     config = CycleConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         sys.stdout.write(json.dumps(run_cycle(config)) + "\n")
     except EverlearnError as error:
         sys.exit(f"everlearn: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A night on word problems with worked solutions, which the model first learns and which nothing of the night shows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tasks.freeze_suites import freeze_suites, load_suites, roots_of
+from tasks.ingest import claim_problems, read_problems, validate_problems
+from tasks.measure import measure_suites, upload_candidate
+from tasks.night import hold_line
+from tasks.open_night import open_night
+from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
+from tasks.write_report import schooling_notes
+from tests.support.chat_models import write_model
+from tests.support.night import tiny
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tests.conftest import S3Server
+
+WORKED = "together these are"
+
+
+@pytest.fixture
+def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A line of the domain `numbers` with a tiny chat model."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.chdir(tmp_path)
+    base = {"path": write_model(tmp_path / "model")}
+    form = {"name": "chat", "max_tokens": 12}
+    return tiny(
+        s3_server,
+        bucket,
+        line="numbers",
+        domain="numbers",
+        base=base,
+        format=form,
+        supervised={"epochs": 1},
+        verifiers=0,
+    )
+
+
+def write_rows(folder: Path) -> Path:
+    """Write 24 rows as data sets have them: a question, and an answer that ends with its number."""
+    folder.mkdir()
+    rows = [
+        {
+            "question": f"Anna has {number} apples and buys {2 * number} more. How many has she?",
+            "answer": f"{number} and {2 * number}, {WORKED} {3 * number}\n#### {3 * number}",
+        }
+        for number in range(2, 26)
+    ]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def test_worked_solutions_are_learned_and_judged_by(settings: Settings, tmp_path: Path) -> None:
+    intake = read_problems.fn(settings, write_rows(tmp_path / "new"))
+    validate_problems.fn(settings, intake)
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, claim_problems.fn(settings, intake))
+        assert freeze_suites.fn(night)
+        learn_reference_answers.fn(night)
+        grow_ladder.fn(night)
+        train_adapter.fn(night)
+        upload_candidate.fn(night)
+        measure_suites.fn(night, "candidate")
+
+        roots, held_out = roots_of(night)
+        asked = {problem.id for suite in load_suites(night) for problem in suite.problems}
+        schooled = json.loads(night.work.get("schooling"))
+        rungs = ladder_of(night.work, "ladder after").rungs.values()
+        measured = night.work.get("measured/candidate").decode()
+
+    assert len(roots) + len(held_out) == 24
+    assert asked
+    assert schooled["used"] == len(roots), "every worked solution is judged right"
+    assert schooling_notes(night)[0].startswith(f"Supervised first: {len(roots)} reference answers were learned")
+    assert {rung.statement for rung in rungs} >= {problem.statement for problem in roots}
+    assert WORKED not in measured + "".join(rung.statement for rung in rungs)
