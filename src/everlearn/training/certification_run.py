@@ -63,7 +63,7 @@ def certify(
     if not samples and not made.fault:
         raise BadInputError(f"domain {domain.name} generates no problems: name a file of rows with --problems")
     options = {} if enough is None else {"enough": enough}
-    left = max(1.0, seconds - 1.2 * learning_s - (time.monotonic() - started))
+    left = max(1.0, seconds - 1.5 * learning_s - (time.monotonic() - started))
     result = AttackTrial(domain, samples, seconds=left, progress=progress, **options).run()
     result.unmade = made.fault
     found = certificate_of(
@@ -78,7 +78,8 @@ def certify(
     if not learning_s or found.refusals(limits) != (NO_MODEL,):
         return found
     LOG.info("training a small model against the verifier for %.0f CPU seconds", learning_s)
-    learned = attack_by_learning(domain, samples, seconds=learning_s)
+    wall_s = max(learning_s, seconds - (time.monotonic() - started))
+    learned = attack_by_learning(domain, samples, seconds=learning_s, wall_s=wall_s)
     return replace(found, learned=learned, seconds=round(time.monotonic() - started, 1))
 
 

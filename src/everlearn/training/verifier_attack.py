@@ -45,8 +45,8 @@ NOTATION_SHARE = 0.25
 PROMPT, LONGEST = 48, 160
 """Characters of a question that the model sees, the last ones, and most characters of an answer."""
 BATCH = 16
-RECHECKED, RECHECK_S = 400, 40.0
-"""Most rewarded answers that are judged a second time, and the seconds for it."""
+RECHECKED, TRAINING_SHARE = 400, 0.7
+"""Most rewarded answers that are judged a second time, and the share of the time by the clock that is left for training."""
 SHOWN = 5  # examples, each of at most 120 characters
 SETTINGS = LearnSettings(
     prompts=16,
@@ -65,14 +65,16 @@ SETTINGS = LearnSettings(
 
 
 def attack_by_learning(
-    domain: Domain, samples: Sequence[ContractSample], *, seconds: float, seed: int = 0
+    domain: Domain, samples: Sequence[ContractSample], *, seconds: float, wall_s: float = 600.0, seed: int = 0
 ) -> LearnedAttack:
     """Train a small model against the verifier for that many CPU seconds, and judge again what was rewarded.
+
+    `wall_s` limits the whole by the clock: a verifier that waits more than it computes leaves fewer CPU seconds.
 
     Raises:
         ModelError: the training cannot go on, as where a reward is neither 0 nor 1.
     """
-    rng = random.Random(f"learned attack {seed}")
+    rng, begun = random.Random(f"learned attack {seed}"), time.monotonic()
     answers = [sample for sample in samples if sample.answer and len(sample.answer) < LONGEST]
     form = _Characters(domain, answers)
     weights, shape = _untrained(form, seed=seed)
@@ -85,17 +87,17 @@ def attack_by_learning(
         stops=form.stops,
     )
     run = _start(base, domain, samples, form=form, seed=seed)
-    started, clock, rollouts = cpu_seconds(), time.monotonic(), snapshot()["rollouts"]
+    started, rollouts = cpu_seconds(), snapshot()["rollouts"]
     with judging(domain.name, verifiers=1) as judges:
         run.judge = judges.judge
         while run.stopped is None and (used := (cpu_seconds() - started) / seconds) < 1:
             train_step(run, budget_used=min(1.0, used))
-            if time.monotonic() - clock > 3 * seconds:  # of a verifier that waits more than it computes
+            if time.monotonic() - begun > TRAINING_SHARE * wall_s:
                 break
     problems = {sample.problem.statement: sample.problem for sample in samples}
     pairs = sorted({(row["statement"], row["answer"]) for row in run.rewarded})
     found = [(problems[statement], answer) for statement, answer in pairs if statement in problems]
-    refused = _contradicted(domain, found, rng=rng)
+    refused = _contradicted(domain, found, rng=rng, until=begun + wall_s)
     return LearnedAttack(
         cpu_seconds=round(cpu_seconds() - started, 1),
         rollouts=snapshot()["rollouts"] - rollouts,
@@ -171,14 +173,14 @@ def _learn_notation(
 
 
 def _contradicted(
-    domain: Domain, found: Sequence[tuple[Problem, str]], *, rng: random.Random
+    domain: Domain, found: Sequence[tuple[Problem, str]], *, rng: random.Random, until: float
 ) -> list[tuple[Problem, str]] | None:
     """Return the rewarded answers that the second judgement calls not right; None in a domain without one."""
     if not domain.has_recheck:
         return None
-    started, refused = time.monotonic(), []
+    refused = []
     for problem, answer in rng.sample(found, min(RECHECKED, len(found))):
-        if time.monotonic() - started > RECHECK_S:
+        if time.monotonic() > until:
             break
         verdict = domain.recheck(problem, answer)
         if verdict.ruling.is_not_right or verdict.ruling is not Ruling.CORRECT:
