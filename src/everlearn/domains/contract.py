@@ -85,7 +85,7 @@ class Domain:
     @property
     def has_moves(self) -> bool:
         """Whether the domain can derive easier variants by itself, without a model."""
-        return self._has("ease")
+        return self._has("ease") and bool(self.moves)
 
     @property
     def has_proofs(self) -> bool:

@@ -176,9 +176,12 @@ def refused_proposals(ladder: Ladder) -> dict[str, int]:
 
 def domain_notes(domain: Domain) -> tuple[str, ...]:
     """Return a sentence for each member that the domain does not have and that a night would have used."""
+    variants = (
+        "the ladder comes from the model's proposals alone" if domain.model_proposes else "the ladder has no variants"
+    )
     costs = {
         "no generator, so the target suite is only what was held out": domain.has_generator,
-        "no moves of its own, so the ladder comes from the model's proposals alone": domain.has_moves,
+        f"no moves of its own, so {variants}": domain.has_moves,
         "no second judgement, so no reward was judged again": domain.has_recheck,
     }
     return tuple(f"The domain {domain.name} has {cost}." for cost, has_it in costs.items() if not has_it)

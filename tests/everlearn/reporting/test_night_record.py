@@ -74,6 +74,8 @@ def test_what_a_domain_does_not_have_is_noted() -> None:
         "The domain four has no second judgement, so no reward was judged again.",
     )
     assert domain_notes(load_domain("arithmetic")) == ()
+    without_dials = domain_notes(load_domain("gym/gsm_symbolic"))
+    assert "The domain gym/gsm_symbolic has no moves of its own, so the ladder has no variants." in without_dials
 
 
 def test_step_times_become_metrics() -> None:

@@ -222,3 +222,8 @@ def test_the_easiest_problem_of_each_task_is_judged(task: str) -> None:
         pytest.skip(str(error))
     answer = gym.solve(problem)
     assert answer is None or domain.verify(problem, answer).is_correct
+
+
+def test_a_task_without_dials_has_no_moves() -> None:
+    assert load_domain("gym/chain_sum").has_moves
+    assert not load_domain("gym/gsm_symbolic").has_moves
