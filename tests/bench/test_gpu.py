@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing. is deprecated:FutureWarning")  # trl of the lock needs it
+@pytest.mark.slow
 def test_the_device_agrees_with_float32_and_a_killed_training_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

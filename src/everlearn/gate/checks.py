@@ -74,6 +74,6 @@ def _check_rewards(report: Mapping[str, Any]) -> Check:
     return Check(
         name="rewards are true",
         passed=not wrong,
-        sentence=f"{wrong} of {report['checked']} different rewarded answers are false by the second judgement, "
+        sentence=f"{wrong} of {report['checked']} different rewarded answers are false at 50 digits, "
         f"{undecided} undecided",
     )

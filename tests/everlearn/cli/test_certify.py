@@ -23,6 +23,7 @@ QUICK = ("--seconds", "60", "--learning", "0.5")
 def _few_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attack_trial, "PROBLEMS", 40)
     monkeypatch.setattr(attack_trial, "ENOUGH", 3100)
+    monkeypatch.setattr("everlearn.cli.certify.PAUSE_S", 0.0)
 
 
 def install_doubles(folder: Path, patch: pytest.MonkeyPatch, source: str = SOUND) -> None:

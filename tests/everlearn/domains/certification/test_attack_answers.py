@@ -46,6 +46,7 @@ def test_wrong_answers_are_wrong_when_judged_twice(name: str, seed: int) -> None
     right = domain.solve(problem)
     assert right is not None
     assert domain.recheck(problem, right).is_correct
+    assert all(domain.verify(problem, same).is_correct for same in domain.same_answers(problem, right))
     near = [attack.answer for attack in attacks_on(domain, problem, right, rng=rng) if attack.kind == NEAR]
     assert len(near) >= 5
     for answer in rng.sample(near, 3):
