@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
-from everlearn.domains.certification.certificate import PROCEDURE, Certificate, TrainingLimits
+from everlearn.domains.certification.certificate import PROCEDURE, Certificate
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate
 from everlearn.domains.contract import load_domain
@@ -60,9 +60,7 @@ def refusals(certificate: Certificate | None, settings: CertificationSettings) -
     """Return why no model may be trained; none if it may."""
     if certificate is None:
         return ("its verifier has no certificate for its present code",)
-    return certificate.refusals(
-        TrainingLimits(max_guess_rate=settings.max_guess_rate, max_false_accepts=settings.max_false_accepts)
-    )
+    return certificate.refusals(settings)
 
 
 def keep_certificates(night: Night) -> ObjectRef | None:

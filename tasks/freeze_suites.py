@@ -73,7 +73,7 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
     if taken:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
     for suite in shipped:
-        require_problems(suite, domain=load_domain(night.settings.domain))
+        require_problems(suite, domain=domain)
     return shipped
 
 

@@ -53,15 +53,14 @@ def certify(
         everlearn domain certify integration
         everlearn domain certify capitals --problems capitals/problems.jsonl
     """
-    from everlearn.domains.certification.certificate import PROCEDURE, Certificate, TrainingLimits
+    from everlearn.domains.certification.certificate import PROCEDURE, Certificate
     from everlearn.domains.certification.code_version import code_version
     from everlearn.domains.contract import load_domain
     from everlearn.domains.contract_laws import read_samples
     from everlearn.training.certification_run import certify as attack  # imports torch
 
     installation: Installation = context.obj
-    domain, given = load_domain(name), installation.settings().certification
-    limits = TrainingLimits(max_guess_rate=given.max_guess_rate, max_false_accepts=given.max_false_accepts)
+    domain, limits = load_domain(name), installation.settings().certification
     samples = read_samples(domain, problems) if problems else []
     kept = _certificates(installation)
     found = None if kept is None or again else kept.find(name, code=code_version(domain), procedure=PROCEDURE)

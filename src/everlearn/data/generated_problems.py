@@ -1,4 +1,4 @@
-"""Different problems that a domain generates, as rows for a night or as a suite: `everlearn domain generate`."""
+"""Different problems that a domain generates: fillers of a night, and rows or a suite (`everlearn domain generate`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -18,6 +19,33 @@ if TYPE_CHECKING:
 
 TRIES_PER_PROBLEM = 50
 """Generated problems to try for each one that is wanted, before the domain counts as exhausted."""
+
+
+def draw_different(
+    draw: Callable[[], Problem], *, count: int, domain: Domain, forbidden: Collection[str] = ()
+) -> list[Problem]:
+    """Return up to `count` drawn problems, none equivalent to another one, or with a key in `forbidden`.
+
+    Fewer where the domain has no more of them. A key is a canonical form or an equivalence key.
+    """
+    keys: set[str] = set()
+    found: list[Problem] = []
+    for _ in range(TRIES_PER_PROBLEM * count):
+        if len(found) >= count:
+            break
+        problem = draw()
+        if reserve(problem.statement, domain=domain, forbidden=forbidden, keys=keys):
+            found.append(problem)
+    return found
+
+
+def reserve(statement: str, *, domain: Domain, forbidden: Collection[str], keys: set[str]) -> bool:
+    """Return whether the statement is new and not forbidden; if so, add its keys to `keys`."""
+    own = {domain.canonical(statement), domain.equivalence(statement)}
+    if any(key in forbidden or key in keys for key in own):
+        return False
+    keys |= own
+    return True
 
 
 def generate_problems(domain: Domain, *, count: int, size: int, seed: int) -> tuple[Problem, ...]:
@@ -28,20 +56,14 @@ def generate_problems(domain: Domain, *, count: int, size: int, seed: int) -> tu
     """
     rng = random.Random(f"generated:{size}:{seed}")  # noqa: S311 (a seeded choice is no cryptography)
     label = domain.name.replace("/", "-")
-    found: dict[str, Problem] = {}
-    for _ in range(TRIES_PER_PROBLEM * count):
-        if len(found) == count:
-            break
-        problem = domain.generate(rng, size=size)
-        found.setdefault(domain.equivalence(problem.statement), problem)
+    found = draw_different(lambda: domain.generate(rng, size=size), count=count, domain=domain)
     if len(found) < count:
         raise BadInputError(
             f"domain {domain.name} has no {count} different problems of size {size}: {len(found)} were found, ask for "
             f"these or for a larger --size"
         )
     return tuple(
-        replace(problem, id=f"{label}-{size}-{seed}-{number:04d}")
-        for number, problem in enumerate(found.values(), start=1)
+        replace(problem, id=f"{label}-{size}-{seed}-{number:04d}") for number, problem in enumerate(found, start=1)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from everlearn.data.generated_problems import draw_different, reserve
 from everlearn.data.suites import Suite, SuiteKind
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
 
 TARGET, FILLERS = "target", "fillers"
-# Generated problems to try for each missing item, before the domain counts as exhausted.
-TRIES_PER_ITEM = 50
 
 
 def suite_name(base: str, part: str, *, domain: Domain) -> str:
@@ -35,7 +34,9 @@ def freeze_target(
     A key is a canonical form or an equivalence key.
     """
     keys: set[str] = set()
-    chosen = [problem for problem in held_out if _reserve(problem.statement, domain, forbidden, keys)]
+    chosen = [
+        problem for problem in held_out if reserve(problem.statement, domain=domain, forbidden=forbidden, keys=keys)
+    ]
     return Suite(name=name, kind=SuiteKind.TARGET, problems=tuple(chosen)) if chosen else None
 
 
@@ -53,21 +54,5 @@ def generate_fillers(
     Fewer, or None, where the domain has no more of these families.
     """
     rng = random.Random(f"fillers:{seed}")  # noqa: S311 - a seeded choice is no cryptography
-    keys: set[str] = set()
-    chosen: list[Problem] = []
-    for _ in range(TRIES_PER_ITEM * count):
-        if len(chosen) >= count:
-            break
-        problem = domain.generate(rng, like=like)
-        if _reserve(problem.statement, domain, forbidden, keys):
-            chosen.append(problem)
+    chosen = draw_different(lambda: domain.generate(rng, like=like), count=count, domain=domain, forbidden=forbidden)
     return Suite(name=name, kind=SuiteKind.GENERATED, problems=tuple(chosen)) if chosen else None
-
-
-def _reserve(statement: str, domain: Domain, forbidden: Collection[str], keys: set[str]) -> bool:
-    """Return whether the statement is new and not forbidden; if so, add its keys to `keys`."""
-    own = {domain.canonical(statement), domain.equivalence(statement)}
-    if any(key in forbidden or key in keys for key in own):
-        return False
-    keys |= own
-    return True

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.contract import PART_SIZES, Domain, load_domain
-from everlearn.domains.domain_names import members_of
+from everlearn.domains.domain_names import find_domain, members_of
 from everlearn.errors import BadInputError, GrammarError, UnknownDomainError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def domain_of_rows(name: str, *, line_domain: str) -> Domain:
     """
     if name == line_domain:
         return load_domain(name)
-    load_domain(name)
+    find_domain(name)
     if name not in members_of(line_domain):
         raise UnknownDomainError(f"domain {name!r} is not that of the line, {line_domain!r}")
     return Domain(MemberRows(line_domain, name))

@@ -3,9 +3,10 @@
 Pass rates are kept per *size class* (problems that the domain calls comparable) as exponentially discounted counts of
 the latest rollouts. A rung is drawn in proportion to sqrt(p (1 - p)), the standard deviation of the reward in its
 class. The easiest class that is still unsolved has a minimum share, so that the frontier is always sampled, and the
-mastered classes share a fixed part (replay) against forgetting. Domains of a mixture have equal parts of a step, and each of these rules holds within one. Within a class, the least used rungs are drawn; or, with
-`posterior`, those whose own rollouts promise answers of both kinds: the pass rate p of each rung is drawn from its Beta
-posterior (Thompson sampling), whose prior is the rate of the class, and those with the largest p (1 - p) are taken.
+mastered classes share a fixed part (replay) against forgetting. Domains of a mixture have equal parts of a step, and
+each of these rules holds within one. Within a class, the least used rungs are drawn; or, with `posterior`, those whose
+own rollouts promise answers of both kinds: the pass rate p of each rung is drawn from its Beta posterior (Thompson
+sampling), whose prior is the rate of the class, and those with the largest p (1 - p) are taken.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from everlearn.storage.retrying import RetryingStore
 from everlearn.storage.s3 import S3Store
 
 if TYPE_CHECKING:
-    from everlearn.registry.sealed_document import Verifier
+    from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.settings import Settings, StoreSettings
     from everlearn.storage.protocol import Store
 
@@ -32,16 +32,12 @@ def open_retrying_store(settings: StoreSettings) -> RetryingStore:
 
 def open_verifier(settings: Settings) -> Verifier:
     """Return the verifier of the trusted keys. Needs no private key."""
-    chosen = settings.signing
-    return signing.signer_and_verifier(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)[1]
+    return _keys(settings)[1]
 
 
 def open_registry(settings: Settings, *, store: Store | None = None) -> Registry:
     """Return the registry of the configured line. Nothing is read or written yet."""
-    chosen = settings.signing
-    signer, verifier = signing.signer_and_verifier(
-        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
-    )
+    signer, verifier = _keys(settings)
     return Registry(
         store or open_store(settings.store),
         settings.store.line,
@@ -54,8 +50,11 @@ def open_registry(settings: Settings, *, store: Store | None = None) -> Registry
 
 def open_certificates(settings: Settings, *, store: Store | None = None) -> CertificateStore:
     """Return the certificates of the configured line. Nothing is read or written yet."""
-    chosen = settings.signing
-    signer, verifier = signing.signer_and_verifier(
-        key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned
-    )
+    signer, verifier = _keys(settings)
     return CertificateStore(store or open_store(settings.store), settings.store.line, signer=signer, verifier=verifier)
+
+
+def _keys(settings: Settings) -> tuple[Signer | None, Verifier]:
+    """Return the signer, if there is a private key, and the verifier that the settings name."""
+    chosen = settings.signing
+    return signing.signer_and_verifier(key_file=settings.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)

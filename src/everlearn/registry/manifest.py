@@ -16,12 +16,8 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
-ADDED_LATER = (
-    "provenance",
-    "bom",
-    "memory",
-    "certificate",
-)  # documents that manifests of the first versions of Everlearn do not have
+ADDED_LATER = ("provenance", "bom", "memory", "certificate")
+"""Documents that manifests of the first versions of Everlearn do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,10 @@ from everlearn.training.verifier_attack import attack_by_learning
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everlearn.domains.certification.certificate import Certificate, TrainingLimits
+    from everlearn.domains.certification.certificate import Certificate
     from everlearn.domains.contract import Domain
     from everlearn.domains.contract_laws import ContractSample
+    from everlearn.settings import CertificationSettings
 
 LOG = logging.getLogger("everlearn.learn")
 SECONDS = 300.0
@@ -38,7 +39,7 @@ def certify(
     seconds: float = SECONDS,
     learning_s: float = LEARNING_S,
     enough: int | None = None,
-    limits: TrainingLimits | None = None,
+    limits: CertificationSettings | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Certificate:
     """Return the certificate of a domain's present code.

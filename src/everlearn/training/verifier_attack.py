@@ -19,7 +19,6 @@ from everlearn.domains.certification.certificate import LearnedAttack
 from everlearn.domains.hidden_reference import hide_reference
 from everlearn.errors import ModelError
 from everlearn.ladder.tree import references_of
-from everlearn.problem import Ruling
 from everlearn.settings import LearnSettings
 from everlearn.training.ladder_growth import plant
 from everlearn.training.loop import train_step
@@ -175,15 +174,14 @@ def _learn_notation(
 def _contradicted(
     domain: Domain, found: Sequence[tuple[Problem, str]], *, rng: random.Random, until: float
 ) -> list[tuple[Problem, str]] | None:
-    """Return the rewarded answers that the second judgement calls not right; None in a domain without one."""
+    """Return the rewarded answers that the second judgement does not call right; None in a domain without one."""
     if not domain.has_recheck:
         return None
     refused = []
     for problem, answer in rng.sample(found, min(RECHECKED, len(found))):
         if time.monotonic() > until:
             break
-        verdict = domain.recheck(problem, answer)
-        if verdict.ruling.is_not_right or verdict.ruling is not Ruling.CORRECT:
+        if not domain.recheck(problem, answer).is_correct:
             refused.append((problem, answer))
     return refused
 

@@ -220,7 +220,8 @@ class AttackTrial:
         counted = self._count(chosen, measuring)
         if measuring and not self._is_over():
             self.result.guess_rate = counted / len(measuring)
-            self.result.constant = self._shown(chosen)
+            is_hidden = chosen not in CONSTANTS and self._samples[0].problem.reference is not None
+            self.result.constant = _shown(chosen, is_hidden=is_hidden)
 
     def _count(self, constant: str, samples: Sequence[ContractSample]) -> int:
         if self._is_over():
@@ -255,18 +256,8 @@ class AttackTrial:
     def _show(self, kind: str, problem: Problem, answer: str) -> None:
         """Keep an answer as an example of its kind, if there are few yet."""
         if sum(each.kind == kind for each in self.result.examples) < KEPT:
-            self.result.examples.append(
-                Example(kind=kind, statement=problem.statement[:SHOWN], answer=self._shown(answer, problem))
-            )
-
-    def _shown(self, answer: str, problem: Problem | None = None) -> str:
-        """Return an answer as a certificate shows it: one that may be a hidden reference is not."""
-        is_hidden = problem is not None and problem.reference is not None
-        if is_hidden or (
-            problem is None and answer not in CONSTANTS and self._samples[0].problem.reference is not None
-        ):
-            return "(made of a hidden reference)"
-        return answer.encode("utf-8", "backslashreplace").decode()[:SHOWN]
+            shown = _shown(answer, is_hidden=problem.reference is not None)
+            self.result.examples.append(Example(kind=kind, statement=problem.statement[:SHOWN], answer=shown))
 
     def _judge(self, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         """Return verdicts, and count those that the verifier failed to give. After too many, none is asked for."""
@@ -285,6 +276,11 @@ class AttackTrial:
                 self.result.fault = self.result.fault or failed[0].reason[:SHOWN]
             verdicts += given
         return verdicts
+
+
+def _shown(answer: str, *, is_hidden: bool) -> str:
+    """Return an answer as a certificate shows it: one that may tell a hidden reference is not."""
+    return "(made of a hidden reference)" if is_hidden else answer.encode("utf-8", "backslashreplace").decode()[:SHOWN]
 
 
 FAULTS = ("no verdict within", "the verifier died", "the verifier needs more than", "the library's verifier raises")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from everlearn.domains.certification.attack_answers import WRONG_KINDS
 from everlearn.errors import IntegrityError
+from everlearn.settings import CertificationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,14 +48,6 @@ class LearnedAttack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingLimits:
-    """What a certificate must show so that a night may train: shares from 0 to 1."""
-
-    max_guess_rate: float = 0.15
-    max_false_accepts: float = 0.001
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """What was found, by the version of the domain's code. All values are JSON.
 
@@ -85,9 +78,9 @@ class Certificate:
     procedure: int = PROCEDURE
     unmade: str = ""
 
-    def refusals(self, limits: TrainingLimits | None = None) -> tuple[str, ...]:
+    def refusals(self, limits: CertificationSettings | None = None) -> tuple[str, ...]:
         """Return the reasons why no model may be trained on these rewards; none if it may."""
-        limits = limits or TrainingLimits()
+        limits = limits or CertificationSettings()
         guess, learned = self.guess_rate, self.learned
         reasons = {
             f"it was tried on {self.problems} problems: give {FEWEST} or more": self.problems < FEWEST,

@@ -15,7 +15,6 @@ from everlearn.domains.certification.attack_trial import Example, TrialResult
 from everlearn.domains.certification.certificate import (
     Certificate,
     LearnedAttack,
-    TrainingLimits,
     certificate_of,
     upper_limit,
 )
@@ -23,6 +22,7 @@ from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate, shipped_certificates
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, IntegrityError
+from everlearn.settings import CertificationSettings
 from tests.support.certified_domains import SOUND
 from tests.support.plugins import install
 
@@ -91,8 +91,8 @@ def test_what_is_not_shown_is_not_allowed(certificate: Certificate, reason: str)
 
 def test_limits_of_the_settings_decide() -> None:
     assert made().refusals() == ()
-    assert made(guess=0.2).refusals(TrainingLimits(max_guess_rate=0.3)) == ()
-    assert made().refusals(TrainingLimits(max_false_accepts=0.0001)) != ()
+    assert made(guess=0.2).refusals(CertificationSettings(max_guess_rate=0.3)) == ()
+    assert made().refusals(CertificationSettings(max_false_accepts=0.0001)) != ()
 
 
 def test_the_code_version_changes_with_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
