@@ -105,6 +105,11 @@ class Certificate:
         }
         return tuple(reason for reason, holds in reasons.items() if holds)
 
+    @property
+    def wrong_answers(self) -> int:
+        """Number of answers, wrong by construction, that were tried."""
+        return sum(counts["tried"] for kind, counts in self.attacks.items() if kind in WRONG_KINDS)
+
     def to_content(self) -> dict[str, Any]:
         """Return the certificate as JSON values."""
         return asdict(self)
@@ -131,9 +136,8 @@ class Certificate:
 
     def summary(self) -> str:
         """Return the certificate in one sentence."""
-        tried = sum(counts["tried"] for kind, counts in self.attacks.items() if kind in WRONG_KINDS)
         return (
-            f"{tried} wrong answers tried, {self.false_accepts} accepted (at most {self.false_accept_upper:.2%} with 95 % "
+            f"{self.wrong_answers} wrong answers tried, {self.false_accepts} accepted (at most {self.false_accept_upper:.2%} with 95 % "
             f"confidence); the best constant is right for {self.guess_rate or 0:.1%}"
         )
 
