@@ -14,7 +14,7 @@ from everlearn.domains.gym import library
 from everlearn.domains.gym.answer_guard import RefusedAnswerError
 from everlearn.domains.gym.dials import SEEDS, DialSetting, read_setting
 from everlearn.domains.gym.library import LibraryError, entry_of
-from everlearn.domains.gym.near_misses import near_misses
+from everlearn.domains.gym.near_misses import near_misses, other_copies
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import Problem, Ruling, Verdict
 
@@ -135,9 +135,9 @@ class Gym:
         answer = self._entry(self._setting(problem.statement)).answer
         return answer if isinstance(answer, str) and answer.strip() else None
 
-    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:  # noqa: ARG002 (as the contract names them)
-        """Return numbers near a right number; nothing for other answers, of which several may be right."""
-        return near_misses(answer, rng=rng)
+    def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:
+        """Return answers near a right number or right list; nothing for other answers, of which several may be right."""
+        return near_misses(answer, rng=rng) or other_copies(answer, self.question(problem), rng=rng)
 
     def same_answers(self, problem: Problem, answer: str) -> list[str]:  # noqa: ARG002 (as the contract names them)
         """Return nothing: which notations count is the library's."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.domains.gym.near_misses import near_misses
+from everlearn.domains.gym.near_misses import near_misses, other_copies
 
 numbers = st.one_of(
     st.integers(-(10**12), 10**12).map(str),
@@ -33,3 +34,17 @@ def test_the_usual_mistakes_are_among_them() -> None:
 @pytest.mark.parametrize("answer", ["", "abc", "1/2", "007", "1e3", "- 3", "1 2", "1,000", "٣", "1" * 50, "[1, 2]"])
 def test_other_answers_have_none(answer: str) -> None:
     assert near_misses(answer, rng=random.Random(0)) == []
+
+
+def test_a_list_of_numbers_from_the_question_is_wrong_with_any_other_number() -> None:
+    question = "Sort these: 3.5, -2, 7. Give a list like ['1', '2']."
+    others = other_copies("['-2', '3.5', '7']", question, rng=random.Random(1))
+    assert others
+    for text in others:
+        numbers = re.findall(r"-?[0-9.]+", text)
+        assert len(set(numbers) - {"-2", "3.5", "7"}) == 1, "one number is replaced"
+
+
+@pytest.mark.parametrize("answer", ["12", "3.5 and 7", "['3.5', '8']", ""])
+def test_nothing_is_known_about_other_answers(answer: str) -> None:
+    assert not other_copies(answer, "Sort these: 3.5, -2, 7", rng=random.Random(0))
