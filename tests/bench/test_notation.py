@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_no_wrong_answer_of_the_oracle_is_accepted() -> None:
     found = judge(rows(draw(count=150, seed=SEED)))
 

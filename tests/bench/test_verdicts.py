@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_the_last_line_is_a_summary_without_wrong_accepts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--answers", "40", "--rivals", "0", "--out", str(tmp_path / "out.json"), "--json"])
 

@@ -45,6 +45,7 @@ def ingested(settings: Settings, data: Path) -> ClaimedSnapshot:
     return claim_problems.fn(settings, intake)
 
 
+@pytest.mark.slow
 def test_a_line_reads_its_own_inbox_which_may_be_empty(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_reading_again_gives_the_same_snapshot(settings: Settings, tmp_path: Pat
     assert ingested(settings, data).data_digest == first.data_digest
 
 
+@pytest.mark.slow
 def test_stock_dvc_pulls_the_snapshot_without_git(settings: Settings, s3_server: S3Server, tmp_path: Path) -> None:
     claim = ingested(settings, write_shard(tmp_path / "new" / "a.jsonl", LONG))
     store, clone = open_store(settings.store), tmp_path / "clone"
@@ -139,6 +141,7 @@ def test_a_missing_bucket_is_reported(settings: Settings, s3_server: S3Server, t
         read_problems.fn(missing, write_shard(tmp_path / "new" / "a.jsonl", LONG))
 
 
+@pytest.mark.slow
 def test_known_problems_can_be_offered_again(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
     claim = ingested(settings, data)

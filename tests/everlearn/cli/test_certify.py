@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.cli import certify
 from everlearn.domains.certification import attack_trial
 from tests.support.certified_domains import SOUND, with_accepts
 from tests.support.plugins import install
@@ -23,7 +24,7 @@ QUICK = ("--seconds", "60", "--learning", "0.5")
 def _few_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attack_trial, "PROBLEMS", 40)
     monkeypatch.setattr(attack_trial, "ENOUGH", 3100)
-    monkeypatch.setattr("everlearn.cli.certify.PAUSE_S", 0.0)
+    monkeypatch.setattr(certify, "PAUSE_S", 0.0)
 
 
 def install_doubles(folder: Path, patch: pytest.MonkeyPatch, source: str = SOUND) -> None:
@@ -69,6 +70,16 @@ def test_a_domain_without_a_generator_needs_rows(
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"problem": "{number}"}}\n' for number in range(30, 60)))
     assert everlearn("domain", "certify", "doubles", "--problems", str(rows), *QUICK).code == 0
+
+
+def test_progress_is_shown_every_few_seconds_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = certify._progress()
+    show(1, 2)
+    monkeypatch.setattr(certify, "PAUSE_S", 3600.0)
+    show(2, 2)
+    assert capsys.readouterr().err.count("wrong answers judged") == 1
 
 
 def test_without_a_registry_the_certificate_is_printed_and_not_stored(

@@ -60,6 +60,7 @@ def test_a_push_keeps_the_layout_and_pointer_of_old_snapshots(settings: StoreSet
     assert s3_store.get(KEY).data == DATA
 
 
+@pytest.mark.slow
 def test_a_repeated_push_sends_nothing(settings: StoreSettings, proxy: Proxy, s3_store: S3Store) -> None:
     dvc_remote.push(DATA, store=settings)
     before = s3_store.head(KEY)
@@ -91,6 +92,7 @@ def test_nothing_is_written_outside_and_nothing_is_printed(
     assert sorted(files) == ["config", "dvc.py"]
 
 
+@pytest.mark.slow
 def test_a_kill_during_the_push_loses_nothing(settings: StoreSettings, proxy: Proxy, s3_store: S3Store) -> None:
     sending, killed = threading.Event(), threading.Event()
 
@@ -112,6 +114,7 @@ def test_a_kill_during_the_push_loses_nothing(settings: StoreSettings, proxy: Pr
     assert s3_store.get(KEY).data == DATA
 
 
+@pytest.mark.slow
 def test_concurrent_pushes_of_the_same_snapshot_succeed(settings: StoreSettings, s3_store: S3Store) -> None:
     processes = [push_in_process(settings) for _ in range(3)]
     assert [process.wait(120) for process in processes] == [0, 0, 0]

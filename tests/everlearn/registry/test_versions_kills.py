@@ -81,7 +81,12 @@ def sound(store: Store, *, champions: set[str], to: Path) -> None:
     assert fsck(store, LINE, verifier=VERIFIER).is_clean
 
 
-ACTIONS = [(publish_four, "v0004", 4), (promote_one, "v0001", 4), (roll_back, "v0001", 4), (gather, "v0002", 4)]
+ACTIONS = [
+    (publish_four, "v0004", 4),
+    (promote_one, "v0001", 4),
+    (roll_back, "v0001", 4),
+    pytest.param(gather, "v0002", 4, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

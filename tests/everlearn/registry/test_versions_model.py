@@ -308,5 +308,5 @@ def _snapshot_at_every_third_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_registry_agrees_with_its_model() -> None:
-    chosen = settings(max_examples=60, stateful_step_count=50, deadline=None, derandomize=True)
+    chosen = settings(max_examples=40, stateful_step_count=40, deadline=None, derandomize=True)
     run_state_machine_as_test(Line, settings=chosen)

@@ -44,6 +44,7 @@ def write_probes(path: Path, probes: list[Probe]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gives_the_answers_of_the_trainer(
     shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path
 ) -> None:

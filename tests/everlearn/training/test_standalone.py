@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 ABSENT = ("prefect", "dvc", "great_expectations", "boto3", "typer", "rich")
 IMPORTS = f"""
 import sys
@@ -18,6 +20,7 @@ print(sorted({{name.split(".")[0] for name in sys.modules}} & set({ABSENT})))
 """
 
 
+@pytest.mark.slow
 def test_a_training_needs_no_prefect_dvc_or_great_expectations() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"

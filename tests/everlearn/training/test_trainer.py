@@ -56,6 +56,7 @@ def train_and_die(job: TrainingJob) -> None:  # pragma: no cover (in a process t
     train(job, on_step=die)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_in_the_middle_it_resumes_to_the_same_bits(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
     whole = load_file(train(job_of(shipped, ladder, tmp_path / "whole")).adapter / "adapter_model.safetensors")

@@ -102,6 +102,7 @@ def test_two_processes_train_what_one_trains(shipped: Path, tmp_path: Path) -> N
         torch.testing.assert_close(results[2][1][name], tensor, atol=2e-3, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_failed_process_is_reported_with_the_remedy(tmp_path: Path) -> None:
     settings = LearnSettings(processes=2, steps=1)
     with pytest.raises(EverlearnError, match="goes on from the newest checkpoint"):

@@ -86,6 +86,7 @@ def test_answers_are_those_of_the_local_decoder(
     assert all(fake.answered > 4 for fake in crowd)
 
 
+@pytest.mark.slow
 def test_every_replica_loads_each_version_and_unloads_the_last(
     tiny: Path, fake: Callable[..., FakeVllm], replicas: Callable[..., Replicas], tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_replica_that_answers_with_other_weights_is_dropped(
     assert f"it answers with {named}" in line
 
 
+@pytest.mark.slow
 def test_a_replica_that_rounds_is_kept_whatever_the_adapter(
     tiny: Path, fake: Callable[..., FakeVllm], replicas: Callable[..., Replicas]
 ) -> None:

@@ -62,6 +62,7 @@ def settings(tmp_path: Path) -> Iterator[RolloutSettings]:
     stop_servers()
 
 
+@pytest.mark.slow
 def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
     base: Path, settings: RolloutSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
     assert len(starts(settings)) == 1, "one server for all steps"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", ["SIGKILL to the owner", "SIGINT to all"])
 def test_the_server_ends_with_its_owner(base: Path, settings: RolloutSettings, tmp_path: Path, sent: str) -> None:
     (settings.program.parent / "idle").touch()
