@@ -16,7 +16,6 @@ from bench.learning.subject import SUMS, Subject
 from everlearn import counters
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
-from everlearn.ladder.tree import PROPOSALS
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group
     from everlearn.training.training_run import TrainingRun
 
-ON_A_LADDER = ("ladder", "uniform", "filtered", "random")
+ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random")
 COURSES = ("course", "short course")
 TRAINED = (*ON_A_LADDER, *COURSES, "direct")
 UNTRAINED = ("pieces", "best of n")
@@ -92,7 +91,8 @@ class Bench:
     def problems(self, *, size: int, count: int, stream: str) -> list[str]:
         """Return fresh problems of that size; `stream` separates roots, courses, evaluation and skills."""
         rng = random.Random(seed_of(SPLITS[self.options.split], stream, size))
-        return [self.domain.generate(rng, size=size).statement for _ in range(count)]
+        draw = self.subject.draw or (lambda rng, size: self.domain.generate(rng, size=size).statement)
+        return [draw(rng, size) for _ in range(count)]
 
     def solver(self, *, bf16: bool = False) -> Solver:
         """Return a solver with the weights of this moment."""
@@ -129,8 +129,9 @@ class Bench:
         started = time.monotonic()
         keys = equivalence_keys(forbidden, domain=self.domain)
         ladder = self._problems_of(arm, forbidden=keys)
-        uniform = {"curriculum": "uniform"} if arm in {"uniform", "random"} else {}
-        settings = self.subject.learn.model_copy(update={"seed": self.seed, **uniform})
+        other = {"uniform": "uniform", "random": "uniform", "posterior": "posterior"}.get(arm)
+        curriculum = {} if other is None else {"curriculum": other}
+        settings = self.subject.learn.model_copy(update={"seed": self.seed, **curriculum})
         run = start_run(self.policy, ladder, domain=self.domain, form=self.form, settings=settings, seed=self.seed)
         if arm == "random":
             run.judge = _toss_coins
@@ -140,9 +141,9 @@ class Bench:
         curve = [(0, self._pause(watched))]
         while (used := self._used(after=settings.prompts * settings.group)) < 1 and run.stopped is None:
             if arm in ON_A_LADDER and is_due_to_grow(run):
-                asked = proposals_of(run.ladder)
+                asked = run.ladder.proposals
                 regrow(run, forbidden=keys, settings=self.subject.growth)
-                self.meter.charge(proposals_of(run.ladder) - asked)
+                self.meter.charge(run.ladder.proposals - asked)
             train_step(run, budget_used=used)
             if self._used() >= len(curve) / POINTS:
                 curve.append((self.meter.completions(), self._pause(watched)))
@@ -185,8 +186,8 @@ class Bench:
             return ladder
         solver = self.solver(bf16=use_bf16(subject.learn.bf16))
         extend(ladder, solver, forbidden=forbidden, settings=growing, seed=self.seed)
-        self.meter.charge(proposals_of(ladder))
-        if arm in {"ladder", "filtered"}:
+        self.meter.charge(ladder.proposals)
+        if arm in {"ladder", "posterior", "filtered"}:
             measure_rungs(
                 solver,
                 ladder,
@@ -197,12 +198,6 @@ class Bench:
                 references={},
             )
         return ladder
-
-
-def proposals_of(ladder: Ladder) -> int:
-    """Return how many completions proposed the rungs of a new ladder."""
-    asked = ladder.counts[PROPOSALS]
-    return asked or sum(ladder.counts.values())
 
 
 class Meter:

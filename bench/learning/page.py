@@ -10,7 +10,7 @@ from bench.learning.arms import ARMS, TRAINED
 if TYPE_CHECKING:
     from bench.learning.subject import Subject
 
-COLOURS = ("#2563eb", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
+COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
 Rows = list[dict[str, Any]]
 
 

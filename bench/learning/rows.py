@@ -55,14 +55,16 @@ def run_row(arm: str, seed: int, *, module: str, threads: int, arguments: list[s
     command = ["-m", module, "--run", f"{arm},{seed}", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return {"arm": arm, "seed": seed, **origin(command), **json.loads(done.stdout.splitlines()[-1])}
+
+
+def origin(command: list[str]) -> dict[str, str]:
+    """Return date, revision, machine and command of a row; `command` are the arguments of Python."""
     return {
-        "arm": arm,
-        "seed": seed,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "revision": _revision(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "command": " ".join(["python", *command]),
-        **json.loads(done.stdout.splitlines()[-1]),
     }
 
 

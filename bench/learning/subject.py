@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from everlearn.domains.arithmetic.grammar import Operation, read_calculation
+from everlearn.domains.integration.compositions import draw_product, split_product
 from everlearn.domains.integration.term_sums import join_sum, split_sum
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings
+
+if TYPE_CHECKING:
+    import random
 
 Ask = Callable[[Sequence[str]], list[str]]
 """Maps statements to the greedy answers of the unmodified base."""
@@ -18,7 +23,7 @@ class Subject:
     """The problems of a comparison. Roots have the size `hard`; `longer` is larger than any root.
 
     `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks the base for parts of each problem and
-    joins its answers.
+    joins its answers. `draw` draws a problem of a size, where the domain's own generator has others.
     """
 
     domain: str
@@ -30,6 +35,7 @@ class Subject:
     skills: tuple[int, ...]
     courses: Mapping[str, Sequence[int]]
     solve_in_pieces: Callable[[Ask, Sequence[str]], list[str]]
+    draw: Callable[[random.Random, int], str] | None = None
     roots: int = 120
     course_problems: int = 600
     threads: int = 1
@@ -45,6 +51,15 @@ def solve_by_pairs_of_terms(ask: Ask, statements: Sequence[str]) -> list[str]:
         terms = split_sum(statement)
         answers = ask([join_sum(terms[start : start + 2]) for start in range(0, len(terms), 2)])
         joined.append(" + ".join(f"({answer})" for answer in answers))
+    return joined
+
+
+def solve_by_factors(ask: Ask, statements: Sequence[str]) -> list[str]:
+    """Ask each factor of each product alone and multiply the answers."""
+    joined = []
+    for statement in statements:
+        answers = ask([part.body for part in split_product(statement)])
+        joined.append("*".join(f"({answer})" for answer in answers))
     return joined
 
 
@@ -76,3 +91,17 @@ SUMS = Subject(
     solve_in_pieces=solve_by_pairs_of_terms,
 )
 """Integrals of sums, and the default base, pretrained on sums of one to three terms."""
+
+COMPOSITIONS = Subject(
+    domain="integration",
+    unit="functions",
+    base="data/base",
+    hard=6,
+    longer=7,
+    table=(4, 5, 6, 7),
+    skills=(1, 2, 3),
+    courses={"course": range(3, 6), "short course": range(3, 5)},
+    solve_in_pieces=solve_by_factors,
+    draw=lambda rng, depth: draw_product(rng, depth=depth),
+)
+"""Integrals of compositions, and the default base, pretrained on compositions of one to three functions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from bench.learning.__main__ import COMMAND
 from bench.learning.arms import ARMS, TRAINED, UNTRAINED, Options, run_arm
 from bench.learning.page import page, picture, summarize
 from bench.learning.rows import RowFile
-from bench.learning.subject import SUMS, solve_by_columns
+from bench.learning.subject import COMPOSITIONS, SUMS, solve_by_columns
 from bench.lm_night import __main__ as lm_night
+from everlearn.settings import LadderSettings, LearnSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +93,19 @@ def test_untrained_arms_give_the_same_marks_again() -> None:
 
 def test_the_base_solves_the_sums_in_pieces() -> None:
     assert run_arm("pieces", seed=0, options=TINY)["table"][SUMS.hard] == "1111"
+
+
+def test_compositions_are_not_solved_in_pieces() -> None:
+    assert run_arm("pieces", seed=0, options=TINY, subject=COMPOSITIONS)["table"][COMPOSITIONS.hard] == "0000"
+
+
+@pytest.mark.parametrize("arm", ["posterior", "course"])
+def test_an_arm_trains_on_compositions(arm: str) -> None:
+    growth, learn = LadderSettings(depth=1, breadth=2, rollouts=1), LearnSettings(prompts=2, group=2)
+    subject = replace(COMPOSITIONS, roots=3, course_problems=6, growth=growth, learn=learn)
+    made = run_arm(arm, seed=0, options=replace(TINY, rollouts=80), subject=subject)
+    assert made["steps"] >= 1
+    assert set(made["table"]) == set(COMPOSITIONS.table)
 
 
 def test_columns_with_right_answers_make_the_right_sum() -> None:

@@ -31,6 +31,7 @@ from everlearn.cli import (
     schedule,
     serve_metrics,
     servers,
+    solve,
     unbar,
     worker,
 )
@@ -59,6 +60,7 @@ for part in (
     new_project,
     servers,
     nights,
+    solve,
     history,
     consumers,
     approve,

@@ -80,6 +80,20 @@ def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
     return {"n": len(measurements), **by_ruling, "share": counts[Ruling.CORRECT] / len(measurements)}
 
 
+def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
+    """Return the problems of the domain in a file. BadInputError if it holds none that the model can be asked."""
+    check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
+    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
+    problems = [
+        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
+        for row in read
+        if row.statement is not None and row.fault is None
+    ]
+    if not problems:
+        raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
+    return problems
+
+
 def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladder:
     """Grow a ladder below the problems in `file`. No rung is equivalent to an item of a suite.
 
@@ -87,16 +101,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
         BadInputError: the file holds no problem of the domain.
     """
     settings = pinned_settings(installation)
-    domain = load_domain(settings.domain)
-    check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
-    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
-    roots = [
-        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
-        for row in read
-        if row.statement is not None and row.fault is None
-    ]
-    if not roots:
-        raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
+    roots = problems_in(file, settings=settings)
     from everlearn.training.job import GrowthJob  # imports torch, only for a file that can be used
     from everlearn.training.ladder_growth import grow
 
@@ -107,7 +112,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             base=base_directory(settings),
             adapter=adapter_of(installation, version=version),
             roots=tuple(roots),
-            forbidden=equivalence_keys(items, domain=domain),
+            forbidden=equivalence_keys(items, domain=load_domain(settings.domain)),
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,

@@ -153,6 +153,11 @@ class Ladder:
         """Return a copy that can grow without changing this ladder."""
         return Ladder(rungs=dict(self.rungs), counts=Counter(self.counts))
 
+    @property
+    def proposals(self) -> int:
+        """How many completions proposed its variants, invalid ones included."""
+        return self.counts[PROPOSALS] or sum(self.counts.values()) - self.counts["root"]
+
     def save(self, path: Path) -> None:
         """Write JSONL: the counts, then one rung per line."""
         lines = [json.dumps({"counts": dict(sorted(self.counts.items()))})]

@@ -1,0 +1,257 @@
+"""Test-time training against sampling: which unsolved problems `everlearn solve` solves, at equal cost.
+
+    python -m bench.ttrl [--problems 100] [--seeds 3] [--json]   # continues where it was stopped
+    python -m bench.ttrl --rerun ttrl,0                          # repeat one row and compare it problem by problem
+
+Problems of the demo that its base does not solve, half of them sums of ten terms, half compositions of six functions: a
+problem is taken if the greedy answer and 16 samples fail, and these rollouts are not used again. Each arm gets the same
+problems:
+
+    ttrl              a ladder and a throw-away adapter for each problem, at most 20 CPU seconds
+    samples           best of n: as many rollouts as `ttrl` has used for the problem and seed
+    samples, seconds  best of n: as many CPU seconds as `ttrl` has used
+    both              as many rollouts as `ttrl` has used, the first half of them samples, then a ladder
+
+`ttrl` stops at its first right answer, so that the others get what it needed, not the limit. Raw results per problem with
+revision, machine and command are in docs/ttrl.json; docs/ttrl.md and docs/ttrl.svg are made of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bench.learning.rows import origin
+from everlearn.domains.contract import load_domain
+from everlearn.domains.integration.compositions import draw_product
+from everlearn.domains.integration.term_sums import draw_sum
+from everlearn.settings import Settings
+from everlearn.training.test_time import Budget, Solution, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ARMS = ("ttrl", "samples", "samples, seconds", "both")
+KINDS: dict[str, Callable[[random.Random], str]] = {
+    "sum": partial(draw_sum, size=10),
+    "composition": partial(draw_product, depth=6),
+}
+FAILED = Budget(cpu_seconds=600.0, rollouts=17, trains=False)
+LIMIT = Budget(cpu_seconds=20.0)
+BASE = Path("data/base")
+PAGE = Path("docs/ttrl.md")
+
+
+def choose_problems(count: int, *, told: Callable[[str], None]) -> list[dict[str, str]]:
+    """Return so many problems that neither the greedy answer nor 16 samples solve, of each kind in turn."""
+    chosen: list[dict[str, str]] = []
+    streams = {kind: random.Random(f"ttrl {kind}") for kind in KINDS}
+    while len(chosen) < count:
+        kind = list(KINDS)[len(chosen) % len(KINDS)]
+        statement = KINDS[kind](streams[kind])
+        if _solve(statement, seed=1_000_000, budget=FAILED).answer is None:
+            chosen.append({"kind": kind, "statement": statement})
+            told(f"{len(chosen)} of {count} problems chosen")
+    return chosen
+
+
+def budget_of(arm: str, reference: dict[str, Any] | None) -> Budget:
+    """Return the budget of an arm; `reference` is what `ttrl` did with the same problem and seed."""
+    if reference is None or arm == "ttrl":
+        return LIMIT
+    rollouts = reference["rollouts"]
+    return {
+        "samples": replace(LIMIT, cpu_seconds=600.0, rollouts=rollouts, trains=False),
+        "samples, seconds": replace(LIMIT, cpu_seconds=max(0.1, reference["cpu_seconds"]), trains=False),
+        "both": replace(LIMIT, cpu_seconds=600.0, rollouts=rollouts, samples=max(1, rollouts // 2)),
+    }[arm]
+
+
+def _solve(statement: str, *, seed: int, budget: Budget) -> Solution:
+    settings = Settings()
+    settings = settings.model_copy(update={"learn": settings.learn.model_copy(update={"seed": seed})})
+    problem = load_domain("integration").stated(statement)
+    return solve(problem, base=BASE, adapter=None, settings=settings, budget=budget)
+
+
+def run_row(
+    arm: str,
+    seed: int,
+    problems: Sequence[dict[str, str]],
+    row: dict[str, Any],
+    *,
+    rows: dict[str, Any],
+    put: Callable[[], None],
+) -> None:
+    """Add what is missing to a row, problem by problem; `put` keeps what there is."""
+    for number in range(len(row["results"]), len(problems)):
+        reference = None if arm == "ttrl" else rows[f"ttrl,{seed}"]["results"][number]
+        solution = _solve(problems[number]["statement"], seed=seed, budget=budget_of(arm, reference))
+        row["results"].append({name: value for name, value in solution.to_content().items() if name != "statement"})
+        put()
+        solved = sum(each["answer"] is not None for each in row["results"])
+        print(f"{arm}, seed {seed}: {solved} of {number + 1} solved", file=sys.stderr, flush=True)
+
+
+def summarize(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the medians over seeds of the problems solved, and how many answers are false when judged at 100 digits."""
+    rows, count = content["rows"], len(content["problems"])
+    whole = {key: row for key, row in rows.items() if len(row["results"]) == count}
+    return {
+        "problems": count,
+        "seeds": len([key for key in whole if key.startswith("ttrl,")]),
+        "solved_by_ttrl": _solved(whole, "ttrl"),
+        "solved_by_best_of_n": _solved(whole, "samples"),
+        "solved_by_best_of_n_at_equal_seconds": _solved(whole, "samples, seconds"),
+        "solved_by_both": _solved(whole, "both"),
+        "false_solved": sum(_false(content, row) for row in whole.values()),
+    }
+
+
+def _solved(rows: dict[str, Any], arm: str) -> float | None:
+    counts = [
+        sum(each["answer"] is not None for each in row["results"])
+        for key, row in rows.items()
+        if key.rpartition(",")[0] == arm
+    ]
+    return median(counts) if counts else None
+
+
+def _false(content: dict[str, Any], row: dict[str, Any]) -> int:
+    """Return how many answers are refused at 100 digits."""
+    domain = load_domain("integration")
+    answered = [
+        (domain.stated(problem["statement"]), result["answer"])
+        for problem, result in zip(content["problems"], row["results"], strict=True)
+        if result["answer"] is not None
+    ]
+    return sum(not domain.recheck(*pair, digits=100).is_correct for pair in answered)
+
+
+def page(content: dict[str, Any]) -> str:
+    """Return the Markdown page."""
+    rows, problems = content["rows"], content["problems"]
+    origins = sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows.values()})
+    lines = [
+        "# Test-time training against sampling",
+        "",
+        f"`python -m bench.ttrl --problems {len(problems)}`: {'; '.join(origins)}. bench/ttrl.py describes the arms;",
+        "docs/ttrl.json has the raw results.",
+        "",
+        f"{len(problems)} problems that the demo's base solves neither greedily nor by 16 samples, chosen on separate rollouts. Each gets",
+        "at most 20 CPU seconds of `ttrl`; the other arms get what `ttrl` used for the same problem and seed.",
+        "",
+        "![problems solved over rollouts](ttrl.svg)",
+        "",
+        "| arm | seed | solved | of the sums | of the compositions | median rollouts | median CPU s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for key, row in sorted(rows.items(), key=lambda item: (ARMS.index(item[0].rpartition(",")[0]), item[0])):
+        arm, _, seed = key.rpartition(",")
+        tried = list(zip(problems, row["results"], strict=False))
+        cells = [f"{sum(each['answer'] is not None for _, each in tried)} of {len(tried)}"]
+        for kind in KINDS:
+            own = [each["answer"] is not None for problem, each in tried if problem["kind"] == kind]
+            cells.append(f"{sum(own)} of {len(own)}")
+        cells += [f"{median(each[name] for _, each in tried):,.0f}" for name in ("rollouts", "cpu_seconds")]
+        lines.append(f"| {arm} | {seed} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(content: dict[str, Any]) -> str:
+    """Return an SVG of the share of problems solved over the rollouts that each needed, one line a row."""
+    colours = dict(zip(ARMS, ("#2563eb", "#d97706", "#dc2626", "#059669"), strict=True))
+    rows = content["rows"]
+    longest = max((each["rollouts"] for row in rows.values() for each in row["results"]), default=1)
+    parts = [
+        f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" stroke="#8884"/>'
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    parts += [
+        f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
+    ]
+    for key, row in rows.items():
+        arm = key.rpartition(",")[0]
+        needed = sorted(each["rollouts"] for each in row["results"] if each["answer"] is not None)
+        steps = [
+            f"{60 + 500 * at / longest:.1f},{280 - 240 * number / len(row['results']):.1f}"
+            for number, at in enumerate(needed, 1)
+        ]
+        points = " ".join(["60,280", *steps])
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colours[arm]}" stroke-width="2"/>')
+    parts += [
+        f'<text x="{60 + 130 * number}" y="20" fill="{colour}">{arm}</text>'
+        for number, (arm, colour) in enumerate(colours.items())
+    ]
+    parts.append(
+        '<text x="310" y="322" text-anchor="middle">rollouts until the first right answer; share of the problems solved</text>'
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
+        f'fill="#888">{"".join(parts)}</svg>\n'
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--rerun", metavar="ARM,SEED", help="repeat this row and compare it problem by problem")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    path: Path = given.out / "ttrl.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"problems": [], "rows": {}}
+
+    def put() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partly = path.with_suffix(".partial")
+        partly.write_text(json.dumps(content, indent=1) + "\n")
+        partly.replace(path)
+
+    if not content["problems"]:
+        content["problems"] = choose_problems(
+            given.problems, told=lambda text: print(text, file=sys.stderr, flush=True)
+        )
+        put()
+    if len(content["problems"]) != given.problems:
+        sys.exit(f"{path} has {len(content['problems'])} problems: remove it, or name another --out")
+    before = content["rows"].pop(given.rerun, None) if given.rerun else None
+    wanted = (
+        [tuple(given.rerun.rsplit(",", 1))]
+        if given.rerun
+        else [(arm, seed) for seed in range(given.seeds) for arm in given.arms]
+    )
+    for arm, seed in wanted:
+        row = content["rows"].setdefault(
+            f"{arm},{seed}", origin(["-m", "bench.ttrl", "--problems", str(given.problems)]) | {"results": []}
+        )
+        run_row(arm, int(seed), content["problems"], row, rows=content["rows"], put=put)
+    if before is not None:
+        new = content["rows"][given.rerun]["results"]
+        differing = sum(
+            (one["answer"] is None) != (other["answer"] is None)
+            for one, other in zip(before["results"], new, strict=True)
+        )
+        print(f"{given.rerun}: {differing} of {len(new)} problems differ from the stored row")
+    (given.out / "ttrl.md").write_text(page(content))
+    (given.out / "ttrl.svg").write_text(picture(content))
+    print((given.out / "ttrl.md").read_text())
+    if given.json:
+        print(json.dumps(summarize(content)))
+
+
+if __name__ == "__main__":
+    main()

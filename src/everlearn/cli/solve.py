@@ -1,0 +1,165 @@
+"""`solve`: problems that the model does not answer at once get samples, then a ladder of their own."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from everlearn.canonical_json import canonical, digest_of
+from everlearn.cli.nights import Version
+from everlearn.cli.output import Json, print_note, print_result, table
+from everlearn.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from everlearn.cli.context import Installation
+    from everlearn.problem import Problem
+    from everlearn.settings import Settings
+    from everlearn.training.test_time import Budget, Solution
+
+app = typer.Typer()
+
+
+@app.command()
+def solve(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Problems, one a line, as for a night.")],
+    *,
+    version: Version = "champion",
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where results are added; what it holds is not tried again.")
+    ] = Path("solved.jsonl"),
+    seconds: Annotated[float, typer.Option(min=0.1, help="CPU seconds for each problem.")] = 20.0,
+    rollouts: Annotated[int, typer.Option(min=0, help="Sampled completions for each problem; 0: any number.")] = 0,
+    samples: Annotated[int, typer.Option(min=1, help="Answers sampled before a ladder is grown.")] = 16,
+    training: Annotated[
+        bool, typer.Option("--training/--no-training", help="Grow a ladder and train, or only sample.")
+    ] = True,
+    processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
+    json: Json = False,
+) -> None:
+    """Solve problems one by one, with more work for each than a night would give it.
+
+    The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
+    an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
+    the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
+    that `--out` holds. Exit code 1: not all problems were solved.
+
+        everlearn solve unsolved.jsonl --seconds 60 --processes 4
+        everlearn solve unsolved.jsonl --version base --no-training   # best of n, for comparison
+    """
+    from everlearn.cli import model
+    from everlearn.training.models.base_source import base_directory
+    from everlearn.training.test_time import Budget
+
+    installation: Installation = context.obj
+    settings = model.pinned_settings(installation)
+    problems = {problem.statement: problem for problem in model.problems_in(file, settings=settings)}
+    base, adapter = base_directory(settings), model.adapter_of(installation, version=version)
+    budget = Budget(cpu_seconds=seconds, rollouts=rollouts, samples=samples, trains=training)
+    named = {
+        "version": version if adapter is None else adapter.name,
+        "what": _what_decides(settings, budget, base, adapter),
+    }
+    kept = _read(out)
+    results = {text: kept[key] for text in problems if (key := _key(text, named)) in kept}
+    left = [problem for text, problem in problems.items() if text not in results]
+    if results:
+        print_note(f"{len(results)} of {len(problems)} problems are in {out}")
+    work = partial(_solve, base=base, adapter=adapter, settings=settings, budget=budget)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {named['version']}") as progress:
+        for solution in _solutions(left, work, processes=processes):
+            row = {"domain": settings.domain, "problem": solution.statement, "version": named["version"]}
+            row |= {name: value for name, value in solution.to_content().items() if name != "statement"}
+            results[solution.statement] = row | {"key": _key(solution.statement, named)}
+            lines.write(json_text.dumps(results[solution.statement], ensure_ascii=False) + "\n")
+            lines.flush()
+            progress(len(results), len(problems))
+    facts = _summary([results[text] for text in problems]) | {"version": named["version"], "out": str(out)}
+    print_result(facts, as_json=json, text=table("", "", rows=[(name, str(value)) for name, value in facts.items()]))
+    if facts["solved"] < facts["problems"]:
+        raise typer.Exit(1)
+
+
+def _solutions(
+    problems: Sequence[Problem], work: Callable[[Problem], Solution], *, processes: int
+) -> Iterator[Solution]:
+    """Yield the solutions as they are found."""
+    if processes == 1:
+        yield from map(work, problems)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        pending = [pool.submit(work, problem) for problem in problems]
+        try:
+            for done in as_completed(pending):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _solve(problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget) -> Solution:
+    from everlearn.training import test_time
+
+    return test_time.solve(problem, base=base, adapter=adapter, settings=settings, budget=budget, verifiers=1)
+
+
+def _what_decides(settings: Settings, budget: Budget, base: Path, adapter: Path | None) -> dict[str, Any]:
+    """Return what a result depends on, besides the problem."""
+    from everlearn.training.models.fingerprint import fingerprint
+
+    return {
+        "base": fingerprint(base),
+        "adapter": adapter and digest_of((adapter / "adapter_model.safetensors").read_bytes()),
+        "budget": asdict(budget),
+        **{name: getattr(settings, name).model_dump(mode="json") for name in ("learn", "ladder", "format", "compute")},
+    }
+
+
+def _key(statement: str, named: dict[str, Any]) -> str:
+    return digest_of(canonical({"statement": statement, **named["what"]}))[:16]
+
+
+def _read(out: Path) -> dict[str, dict[str, Any]]:
+    """Return the results in a file by their keys, after removing a last line that a kill cut short.
+
+    Raises:
+        BadInputError: it holds something else.
+    """
+    if not out.exists():
+        return {}
+    rows: dict[str, dict[str, Any]] = {}
+    written = out.read_bytes()
+    whole = written[: written.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.decode("utf-8", errors="replace").splitlines(), start=1):
+        try:
+            row = json_text.loads(line)
+            rows[row["key"]] = row
+        except (ValueError, KeyError, TypeError):
+            raise BadInputError(
+                f"{out}:{number} is no result of `everlearn solve`; name another file with --out, or remove that line"
+            ) from None
+    os.truncate(out, len(whole))
+    return rows
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    by = Counter(row["by"] for row in rows if row["answer"] is not None)
+    return {
+        "problems": len(rows),
+        "solved": sum(by.values()),
+        **{f"by {name}": count for name, count in sorted(by.items())},
+        "rollouts": sum(row["rollouts"] for row in rows),
+        "cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 1),
+        "contradicted": sum(row["contradicted"] for row in rows),
+    }

@@ -1,0 +1,230 @@
+"""Test-time training: climb a ladder for one problem, with an adapter that is thrown away afterwards.
+
+After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), which calls it TTRL: a problem that stays unsolved gets a ladder
+of its own, and the policy is trained on it until it solves the problem or the budget is used up. The answer is one
+that the verifier accepts and that the domain's second judgement, where it has one, does not contradict; otherwise there
+is none. Nothing is written: the adapter that the policy came with stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from everlearn import counters
+from everlearn.domains.contract import load_domain
+from everlearn.ladder.tree import Ladder, digest_of
+from everlearn.training.ladder_growth import extend, measure_rungs, plant
+from everlearn.training.loop import current_model, solver_of, train_step
+from everlearn.training.models.formats.format_choice import choose_format
+from everlearn.training.models.policy import load_policy
+from everlearn.training.models.precision import use_bf16
+from everlearn.training.rollouts import Solver, attempt, judging, seed_of
+from everlearn.training.training_run import start_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem
+    from everlearn.settings import Settings
+    from everlearn.training.rollouts import Group
+    from everlearn.training.training_run import TrainingRun
+
+RUNGS, BREADTH, TRIES = 60, 12, 3
+"""Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
+PROMPTS = 16
+"""Problems of a step, of which one is the problem itself."""
+
+
+class By(StrEnum):
+    """What found an answer."""
+
+    GREEDY = "greedy answer"
+    SAMPLES = "samples"
+    TRAINING = "training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one problem may cost.
+
+    `samples` are drawn before a ladder is grown; with `trains` false there is no ladder, and samples are drawn until
+    the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included; 0: any number.
+    """
+
+    cpu_seconds: float = 20.0
+    rollouts: int = 0
+    samples: int = 16
+    trains: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """What came out for one problem: a verified answer and what found it, or None and what was spent.
+
+    `contradicted` counts answers that `verify` accepted and the second judgement did not.
+    """
+
+    statement: str
+    answer: str | None
+    by: By | None
+    rollouts: int
+    cpu_seconds: float
+    rungs: int
+    steps: int
+    contradicted: int
+
+    def to_content(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self) | {"by": self.by and str(self.by)}
+
+
+def solve(
+    problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget, verifiers: int = 0
+) -> Solution:
+    """Solve one problem within a budget, deterministically but for the limit of CPU seconds.
+
+    The sections `learn`, `ladder`, `format` and `compute` of the settings are those of a night.
+
+    Raises:
+        GrammarError: the problem cannot be stated to the model.
+        ModelError: the base or the adapter cannot be used.
+    """
+    torch.set_num_threads(settings.threads)
+    with judging(problem.domain, verifiers=verifiers) as judges:
+        search = _Search(problem, base=base, adapter=adapter, settings=settings, budget=budget)
+        search.run.judge = judges.judge
+        search.answer()
+        return search.solution()
+
+
+class _Search:
+    """The state of one problem: the policy in training, what was spent, and what was found."""
+
+    def __init__(
+        self, problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget
+    ) -> None:
+        self._problem, self._budget = problem, budget
+        self._began, self._counted = counters.cpu_seconds(), counters.snapshot()["rollouts"]
+        self._seed = seed_of(settings.learn.seed, "solve", problem.statement)
+        self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
+        learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
+        domain: Domain = load_domain(problem.domain)
+        policy = load_policy(
+            base, adapter, rank=learn.rank, alpha=learn.alpha, seed=self._seed, compute=settings.compute
+        )
+        self._references = (
+            {digest_of(domain.canonical(problem.statement)): problem.reference} if problem.reference else {}
+        )
+        self.run: TrainingRun = start_run(
+            policy,
+            Ladder(),
+            domain=domain,
+            settings=learn,
+            seed=self._seed,
+            references=self._references,
+            form=choose_format(policy, domain, settings.format),
+        )
+        self._found: tuple[str, By] | None = None
+        self._contradicted: set[str] = set()
+
+    def answer(self) -> None:
+        """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
+        self._ask(By.GREEDY, group=1)
+        while self._goes_on():
+            size = min(self._budget.samples, self._rollouts_left())
+            self._ask(By.SAMPLES, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
+            if self._budget.trains:
+                break
+        if self._budget.trains and self._goes_on():
+            self._grow()
+            self._climb()
+
+    def solution(self) -> Solution:
+        """Return what came out."""
+        answer, by = self._found or (None, None)
+        return Solution(
+            statement=self._problem.statement,
+            answer=answer,
+            by=by,
+            rollouts=self._rollouts(),
+            cpu_seconds=round(self._seconds(), 2),
+            rungs=len(self.run.ladder.rungs),
+            steps=self.run.step,
+            contradicted=len(self._contradicted),
+        )
+
+    def _grow(self) -> None:
+        """Plant the problem, and let the policy as it is propose and try easier variants."""
+        run = self.run
+        run.ladder = plant([self._problem.statement], domain=run.domain, forbidden=frozenset())
+        solver = solver_of(run, current_model(run))
+        extend(run.ladder, solver, forbidden=frozenset(), settings=self._growth, seed=self._seed)
+        measure_rungs(
+            solver,
+            run.ladder,
+            list(run.ladder.rungs),
+            rollouts=self._growth.rollouts,
+            temperature=self._growth.answer_temperature,
+            seed=seed_of(self._seed, "before"),
+            references=self._references,
+        )
+        for rung in run.ladder.rungs.values():
+            size = run.domain.size(rung.statement)
+            run.curriculum.count(size, rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
+        run.update_classes()
+
+    def _climb(self) -> None:
+        """Train on the ladder and try the problem after each step."""
+        run = self.run
+        while self._goes_on() and run.stopped is None:
+            train_step(run, budget_used=self._used())
+            if self._goes_on():
+                size = min(run.settings.group, self._rollouts_left())
+                self._ask(By.TRAINING, group=size, seed=seed_of(self._seed, "try", run.step))
+
+    def _ask(self, by: By, *, group: int, seed: int | None = None) -> None:
+        run = self.run
+        solver = Solver(
+            policy=run.policy,
+            model=run.policy.snapshot(bf16=seed is not None and use_bf16(run.settings.bf16)),
+            domain=run.domain,
+            form=run.form,
+            judge=run.judge,
+        )
+        seed_or_default = self._seed if seed is None else seed
+        [answered] = attempt(solver, [self._problem], group=group, seed=seed_or_default, greedy=seed is None)
+        self._look_at(answered, by)
+
+    def _look_at(self, group: Group, by: By) -> None:
+        """Keep the first answer that both judgements accept."""
+        for answer, verdict in zip(group.answers, group.verdicts, strict=True):
+            if not verdict.is_correct or answer in self._contradicted:
+                continue
+            domain = self.run.domain
+            if domain.has_recheck and not domain.recheck(self._problem, answer).is_correct:
+                self._contradicted.add(answer)
+            elif self._found is None:
+                self._found = answer, by
+
+    def _goes_on(self) -> bool:
+        return self._found is None and self._used() < 1
+
+    def _used(self) -> float:
+        """Return the used share of the budget, of seconds or of rollouts."""
+        rollouts = self._rollouts() / self._budget.rollouts if self._budget.rollouts else 0.0
+        return max(self._seconds() / self._budget.cpu_seconds, rollouts)
+
+    def _seconds(self) -> float:
+        return counters.cpu_seconds() - self._began
+
+    def _rollouts(self) -> int:
+        return counters.snapshot()["rollouts"] - self._counted + self.run.ladder.proposals
+
+    def _rollouts_left(self) -> int:
+        left = self._budget.rollouts - self._rollouts() if self._budget.rollouts else self._budget.samples
+        return max(1, left)

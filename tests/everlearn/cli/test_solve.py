@@ -1,0 +1,71 @@
+"""`solve`: every problem gets a verified answer or none, and what was tried is not tried again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.night import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.everlearn.cli.conftest import Ended
+
+EASY, HARD = "2*x + cos(x)", "tan(x)"
+BASE = ("--version", "base")
+
+
+@pytest.fixture
+def file(params: Path, tmp_path: Path) -> Path:
+    """Two problems: one that the base solves, and one of which it was never taught the functions."""
+    params.write_text(params.read_text().replace(str(tmp_path / "base"), str(ROOT / "data" / "base")))
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps({"problem": text}) + "\n" for text in (EASY, HARD, EASY)))
+    return problems
+
+
+def test_results_are_verified_kept_and_not_tried_again(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results" / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--samples", "2", "--rollouts", "4", "--no-training")
+    ended = everlearn(*words, "--json")
+    assert ended.code == 1, "one problem has no answer"
+    facts = ended.facts
+    assert (facts["problems"], facts["solved"], facts["by greedy answer"]) == (2, 1, 1)
+    rows = {row["problem"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert rows[HARD]["answer"] is None
+    assert rows[HARD]["rollouts"] >= 4
+    assert "sin(x)" in rows[EASY]["answer"]
+    before = out.read_bytes()
+    out.write_bytes(before + b'{"problem": "x", "ke')  # as a kill leaves it
+    again = everlearn(*words)
+    assert "2 of 2 problems are in" in again.err
+    assert out.read_bytes() == before
+
+
+def test_several_processes_share_the_problems(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "solved.jsonl"
+    limits = ("--seconds", "600", "--rollouts", "3", "--no-training", "--processes", "2")
+    everlearn("solve", str(file), *BASE, "--out", str(out), *limits)
+    rows = {row["problem"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert {text: row["answer"] is not None for text, row in rows.items()} == {EASY: True, HARD: False}
+
+
+def test_a_file_with_something_else_is_not_added_to(everlearn: Callable[..., Ended], file: Path) -> None:
+    before = file.read_bytes()
+    ended = everlearn("solve", str(file), *BASE, "--out", str(file))
+    assert ended.code == 2
+    assert "is no result of `everlearn solve`" in ended.err
+    assert file.read_bytes() == before
+
+
+def test_a_solved_file_ends_with_zero(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
+    file.write_text(json.dumps({"problem": EASY}) + "\n")
+    ended = everlearn("solve", str(file), *BASE, "--out", str(tmp_path / "solved.jsonl"))
+    assert ended.code == 0
+    assert "greedy answer" in ended.out
