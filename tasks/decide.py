@@ -13,6 +13,7 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.problem import Ruling
+from tasks.earlier_nights import level_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -67,7 +68,7 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
             compared = (Baseline(against=Against.PARENT, policy="parent"), *baselines)
             pairs = [pair for each in compared for pair in pairs_of(night, each.policy, each.against, each.suites)]
             checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
-            decision = judge(pairs, settings=night.settings.gate, checks=checks)
+            decision = judge(pairs, settings=night.settings.gate, checks=checks, level=level_of(night))
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
         log_decision(decision)

@@ -20,7 +20,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.reporting.own_items import count_items
-from tasks.earlier_nights import earlier_use, record_measured
+from tasks.earlier_nights import earlier_use, level_of, record_measured
 from tasks.night import LOG, as_json, step_task, timed_step
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: Ea
         )
         frozen += [fillers] if fillers else []
     generated = sum(len(suite.problems) for suite in frozen) - len(own)
-    can_decide, sentence = describe_target(len(own), generated, settings=settings.gate)
+    gate = settings.gate.model_copy(update={"alpha": level_of(night) or settings.gate.alpha})
+    can_decide, sentence = describe_target(len(own), generated, settings=gate)
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
     return frozen
 

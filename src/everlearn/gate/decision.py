@@ -47,13 +47,21 @@ __all__ = [
 _WORST_FIRST = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.PASS)
 
 
-def judge(pairs: Sequence[PairedSuite], *, settings: GateSettings, checks: Sequence[Check] = ()) -> Decision:
+def judge(
+    pairs: Sequence[PairedSuite], *, settings: GateSettings, checks: Sequence[Check] = (), level: float | None = None
+) -> Decision:
     """Count the changes in all pairs, and decide. See `decide`."""
-    return decide([compare(pair) for pair in pairs], settings=settings, checks=checks)
+    return decide([compare(pair) for pair in pairs], settings=settings, checks=checks, level=level)
 
 
-def decide(comparisons: Sequence[Comparison], *, settings: GateSettings, checks: Sequence[Check] = ()) -> Decision:
-    """Combine all suites and checks into one decision.
+def decide(
+    comparisons: Sequence[Comparison],
+    *,
+    settings: GateSettings,
+    checks: Sequence[Check] = (),
+    level: float | None = None,
+) -> Decision:
+    """Combine all suites and checks into one decision. `level` is that of the improvement test, by default `alpha`.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
     INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
@@ -63,7 +71,7 @@ def decide(comparisons: Sequence[Comparison], *, settings: GateSettings, checks:
     provable = [each for each in comparisons if each.can_change or each.kind is SuiteKind.TARGET]
     together = pool([each for each in provable if each.kind is not SuiteKind.TARGET])
     margins = plan_margins(provable, together, settings=settings)
-    claims = _Claims(comparisons, together, settings)
+    claims = _Claims(comparisons, together, settings, level=settings.alpha if level is None else level)
     rows = tuple(_judge(each, margins.get((each.suite, each.against)), claims, settings) for each in comparisons)
     pools = tuple(_judge(each, margins[each.suite, each.against], claims, settings) for each in together)
     outcomes = {row.outcome for row in (*rows, *pools)} or {Outcome.INSUFFICIENT}
@@ -74,7 +82,17 @@ def decide(comparisons: Sequence[Comparison], *, settings: GateSettings, checks:
     outcome = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
     warnings = sentences.warnings(rows)
     reasons = _reasons(outcome, claims, (*pools, *rows), checks, warnings)
-    return Decision(outcome=outcome, reasons=reasons, rows=rows, checks=tuple(checks), pools=pools, warnings=warnings)
+    if level is not None:
+        reasons = (*reasons, sentences.level_of_line(level))
+    return Decision(
+        outcome=outcome,
+        reasons=reasons,
+        rows=rows,
+        checks=tuple(checks),
+        pools=pools,
+        warnings=warnings,
+        level=level,
+    )
 
 
 def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings) -> str:
@@ -86,26 +104,31 @@ def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings)
 class _Claims:
     """What the tests support: which targets improved on the parent, and which suites got worse.
 
-    Both are corrected for the number of claims by Holm's procedure at `alpha`.
+    Both are corrected for the number of claims by Holm's procedure, improvements at `level`, losses at `alpha`.
     """
 
     def __init__(
-        self, comparisons: Sequence[Comparison], together: Sequence[Comparison], settings: GateSettings
+        self,
+        comparisons: Sequence[Comparison],
+        together: Sequence[Comparison],
+        settings: GateSettings,
+        *,
+        level: float,
     ) -> None:
         self.targets = [
             each for each in comparisons if each.kind is SuiteKind.TARGET and each.against is Against.PARENT
         ]
         self.candidates = [each for each in self.targets if each.has_room(ceiling=settings.ceiling)]
         self.p_better = {(each.suite, each.against): each.p_better() for each in self.candidates}
-        self.improved = _supported(self.p_better, settings)
+        self.improved = _supported(self.p_better, alpha=level)
         self.p_worse = {(each.suite, each.against): each.p_worse() for each in (*comparisons, *together)}
-        self.worse = _supported(self.p_worse, settings)
+        self.worse = _supported(self.p_worse, alpha=settings.alpha)
         highs = [each.largest_gain(alpha=settings.alpha) for each in self.candidates]
         self.too_little = bool(highs) and max(highs) < settings.worthwhile_gain
 
 
-def _supported(p_values: dict[tuple[str, Against], float], settings: GateSettings) -> set[tuple[str, Against]]:
-    holds = statistics.holm(list(p_values.values()), alpha=settings.alpha)
+def _supported(p_values: dict[tuple[str, Against], float], *, alpha: float) -> set[tuple[str, Against]]:
+    holds = statistics.holm(list(p_values.values()), alpha=alpha)
     return {key for key, proved in zip(p_values, holds, strict=True) if proved}
 
 

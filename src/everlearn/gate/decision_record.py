@@ -79,7 +79,8 @@ class Decision:
     """Outcome, the reasons as sentences, and the rows and checks that support them.
 
     `pools` holds one row per kind with several suites and baseline: these suites together. `warnings` says what the
-    decision does not cover. Both are also among the reasons, and older decisions have neither.
+    decision does not cover. Both are also among the reasons, and older decisions have neither. `level` is that of the
+    improvement test, where it is not `gate.alpha` (`lifetime_error`).
     """
 
     outcome: Outcome
@@ -88,6 +89,7 @@ class Decision:
     checks: tuple[Check, ...] = ()
     pools: tuple[SuiteRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    level: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -101,7 +103,7 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable values."""
-        plain = asdict(self)
+        plain = {name: value for name, value in asdict(self).items() if name != "level" or value is not None}
         return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks", "pools", "warnings")}
 
     def to_json(self) -> str:
@@ -119,6 +121,7 @@ class Decision:
                 checks=tuple(Check(**check) for check in plain["checks"]),
                 pools=tuple(_row(row) for row in plain.get("pools", ())),
                 warnings=tuple(plain.get("warnings", ())),
+                level=plain.get("level"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None

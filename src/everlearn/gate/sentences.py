@@ -77,6 +77,13 @@ def nothing_right(row: SuiteRow) -> str:
     return f"shows no loss: the {row.against} and the candidate solve none of {row.n}, so there is nothing to lose"
 
 
+def level_of_line(level: float) -> str:
+    """Return what level an improvement had to be shown at, where earlier nights of the line decide about it."""
+    return (
+        f"an improvement had to be shown at the level {level:.2g}, the share of the line's error budget for this night"
+    )
+
+
 def warnings(rows: Sequence[SuiteRow]) -> tuple[str, ...]:
     """Return what the decision does not cover."""
     guards = {row.kind for row in rows if row.against is Against.PARENT}

@@ -201,6 +201,13 @@ class GateSettings(Section):
         le=1.0,
         description="Share of right answers of the parent from which a target suite leaves nothing to gain.",
     )
+    improvement_error: Literal["night", "line"] = Field(
+        default="night",
+        description=(
+            "What `alpha` limits for improvements: `night` the chance of a false one each night, `line` the expected share of "
+            "false ones among all versions that the line publishes, however many nights it tries (LORD++)."
+        ),
+    )
     memory_per_night: int = Field(
         default=100,
         ge=0,

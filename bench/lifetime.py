@@ -1,0 +1,111 @@
+"""How many "improved" labels of a line are false over its life: tests at `alpha` each night, and at the level of the line.
+
+    python -m bench.lifetime [--lines 2000] [--nights 365] [--items 60] [--json]
+
+Simulated lines; every night tries one candidate on so many own held-out problems, of which 20 % are answered differently by
+candidate and parent. The test is the gate's exact McNemar test, the level `gate.improvement_error: night` or `line`
+(`everlearn.gate.lifetime_error`). Guards are not simulated: they can only take labels away.
+
+    no gain             no candidate is better
+    few small gains     one in ten candidates is better by 15 points
+    few large gains     one in ten is better by 30 points, and then 40 % of the answers are different
+    many small gains    half of the candidates are better by 15 points
+
+`false_improved_share` is the expected share of a line's labels that are false, with 0 for a line without labels;
+`any_false` the share of lines with at least one. Intervals are Clopper-Pearson's at 95 % for shares of lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+from scipy.special import bdtrc
+from scipy.stats import beta
+
+from everlearn.gate.lifetime_error import improvement_level
+
+SCENARIOS = {
+    "no gain": (0.0, 0.0, 0.2),
+    "few small gains": (0.1, 0.15, 0.2),
+    "few large gains": (0.1, 0.3, 0.4),
+    "many small gains": (0.5, 0.15, 0.2),
+}
+"""Share of the candidates that are better, by how much, and the share of their answers that differ."""
+CHANGED, ALPHA = 0.2, 0.05
+
+
+def p_values(rng: np.random.Generator, better: np.ndarray, *, items: int, gain: float, changed: float) -> np.ndarray:
+    """Return the one-sided p-value of each night: bool (lines, nights) -> float of that shape."""
+    different = rng.binomial(items, np.where(better, changed, CHANGED))
+    won = rng.binomial(different, np.where(better, (changed + gain) / (2 * changed), 0.5))
+    return np.where(won > 0, bdtrc(np.maximum(won, 1) - 1, different, 0.5), 1.0)
+
+
+def labels_of(p: np.ndarray, *, by_line: bool) -> list[bool]:
+    """Return which nights of one line give a label."""
+    if not by_line:
+        return [bool(each <= ALPHA) for each in p]
+    labels: list[bool] = []
+    for each in p:
+        labels.append(bool(each <= improvement_level(labels, alpha=ALPHA)))
+    return labels
+
+
+def simulate(
+    scenario: tuple[float, float, float], *, lines: int, nights: int, items: int, by_line: bool
+) -> dict[str, Any]:
+    """Return what happens in one scenario."""
+    rng, (share, gain, changed) = np.random.default_rng(7), scenario
+    better = rng.random((lines, nights)) < share
+    p = p_values(rng, better, items=items, gain=gain, changed=changed)
+    labels = np.array([labels_of(row, by_line=by_line) for row in p])
+    false, given = (labels & ~better).sum(axis=1), labels.sum(axis=1)
+    any_false = int((false > 0).sum())
+    return {
+        "false_improved_share": round(float((false / np.maximum(given, 1)).mean()), 4),
+        "any_false": round(any_false / lines, 4),
+        "any_false_interval": [round(each, 4) for each in _interval(any_false, lines)],
+        "labels": round(float(given.mean()), 2),
+        "gains": round(float(better.sum(axis=1).mean()), 2),
+        "gains_found": round(float((labels & better).sum() / max(1, better.sum())), 3) if share else None,
+    }
+
+
+def _interval(hits: int, of: int) -> tuple[float, float]:
+    low = float(beta.ppf(0.025, hits, of - hits + 1)) if hits else 0.0
+    return low, float(beta.ppf(0.975, hits + 1, of - hits)) if hits < of else 1.0
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lines", type=int, default=2000)
+    parser.add_argument("--nights", type=int, default=365)
+    parser.add_argument("--items", type=int, default=60)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    sizes = {"lines": given.lines, "nights": given.nights, "items": given.items}
+    found = {
+        scenario: {mode: simulate(parts, by_line=mode == "line", **sizes) for mode in ("night", "line")}
+        for scenario, parts in SCENARIOS.items()
+    }
+    if given.json:
+        print(json.dumps(sizes | {"scenarios": found}))
+        return
+    print("| scenario | level by | false share of labels | lines with a false one | labels a line | gains found |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    for scenario, modes in found.items():
+        for mode, row in modes.items():
+            low, high = row["any_false_interval"]
+            shown = "" if row["gains_found"] is None else f"{row['gains_found']:.0%}"
+            print(
+                f"| {scenario} | {mode} | {row['false_improved_share']:.3f} | {row['any_false']:.3f} ({low:.3f} to {high:.3f}) | "
+                f"{row['labels']} | {shown} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
