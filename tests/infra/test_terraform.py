@@ -337,7 +337,7 @@ def provider() -> Path | None:
     "words",
     [
         ("fmt", "-check", "-recursive"),
-        ("validate", "-no-color"),
+        pytest.param(("validate", "-no-color"), marks=pytest.mark.slow),
         pytest.param(("test", "-no-color"), marks=pytest.mark.slow),
     ],
     ids=lambda words: words[0],

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from everlearn.data.dvc_remote import object_key
+from everlearn.data.snapshot import Entry, Snapshot
+from everlearn.data.snapshot_store import folder_of
+from everlearn.domains.contract import load_domain
+from everlearn.registry.connect import open_store
 from everlearn.settings import Settings
+from tasks.ingest import ClaimedSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +43,22 @@ def write_shard(path: Path, problems: Iterable[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"problem": problem}) + "\n" for problem in problems), encoding="utf-8")
     return path.parent
+
+
+def stored_snapshot(settings: Settings, statements: Iterable[str]) -> ClaimedSnapshot:
+    """Write the snapshot of these problems into the bucket as DVC lays it out, without its process; return the claim."""
+    domain, store = load_domain("integration"), open_store(settings.store)
+    distinct = {domain.canonical(text): text for text in statements}
+    entries = tuple(
+        Entry(canonical=canonical, id=f"p{number}", domain="integration", statement=text)
+        for number, (canonical, text) in enumerate(distinct.items())
+    )
+    snapshot = Snapshot(sources=(), entries=entries)
+    md5 = hashlib.md5(snapshot.to_bytes(), usedforsecurity=False).hexdigest()
+    pointer = f"outs:\n- md5: {md5}\n".encode()
+    store.put(object_key(pointer), snapshot.to_bytes())
+    store.put(f"{folder_of(settings.store.line, snapshot.digest)}/snapshot.dvc", pointer)
+    return ClaimedSnapshot(data_digest=snapshot.digest, problems=len(entries))
 
 
 def write_suite(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,26 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cycle.workspace import Workspace
-from everlearn.data.dvc_remote import object_key
 from everlearn.data.holdout import split_by_canonical_form
-from everlearn.data.snapshot import Entry, Snapshot
-from everlearn.data.snapshot_store import folder_of, load_snapshot
+from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.used_problems import Use, load_records
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.gate.lifetime_error import improvement_level
 from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import Ladder
-from everlearn.registry.connect import open_registry, open_store
+from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from tasks.earlier_nights import level_of, record_trained, records_of
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
-from tasks.ingest import ClaimedSnapshot
 from tasks.night import Night, hold_line
 from tasks.open_night import end_night, open_night
 from tasks.train import reservoir_before
 from tests.support.line import candidate
-from tests.support.night import LONG, SHORT
+from tests.support.night import LONG, SHORT, stored_snapshot
 
 if TYPE_CHECKING:
     from everlearn.settings import Settings
@@ -39,17 +35,8 @@ DOMAIN = load_domain("integration")
 
 
 def opened(settings: Settings, token: int, statements: list[str]) -> Night:
-    """Open a night on these problems. Their snapshot is written as DVC lays it out, without its process."""
-    entries = [
-        Entry(canonical=DOMAIN.canonical(text), id=f"p{n}", domain="integration", statement=text)
-        for n, text in enumerate(statements)
-    ]
-    snapshot, store = Snapshot(sources=(), entries=tuple(entries)), open_store(settings.store)
-    md5 = hashlib.md5(snapshot.to_bytes(), usedforsecurity=False).hexdigest()
-    pointer = f"outs:\n- md5: {md5}\n".encode()
-    store.put(object_key(pointer), snapshot.to_bytes())
-    store.put(f"{folder_of(settings.store.line, snapshot.digest)}/snapshot.dvc", pointer)
-    return open_night.fn(settings, token, ClaimedSnapshot(data_digest=snapshot.digest, problems=len(statements)))
+    """Open a night on these problems."""
+    return open_night.fn(settings, token, stored_snapshot(settings, statements))
 
 
 def reject(night: Night) -> None:

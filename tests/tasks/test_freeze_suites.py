@@ -13,10 +13,9 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_templates import summands_of
 from everlearn.errors import BadInputError
 from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, require_problems, roots_of
-from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import hold_line
 from tasks.open_night import open_night
-from tests.support.night import write_shard
+from tests.support.night import stored_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,12 +29,10 @@ UNKNOWN = [f"{a}*tan({b}*x) + sinh({a}*x)" for a in range(1, 6) for b in range(1
 DOMAIN = load_domain("integration")
 
 
-def opened(settings: Settings, folder: Path, problems: Iterable[str]) -> Night:
+def opened(settings: Settings, problems: Iterable[str]) -> Night:
     """Return a night on these problems whose suites are frozen."""
-    intake = read_problems.fn(settings, write_shard(folder / "new" / "a.jsonl", problems))
-    validate_problems.fn(settings, intake)
     with hold_line(settings) as token:
-        night = open_night.fn(settings, token, claim_problems.fn(settings, intake))
+        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
         assert freeze_suites.fn(night)
     return night
 
@@ -53,7 +50,7 @@ def test_the_target_is_tonights_own_and_fillers_are_a_suite_beside_it(
     asking_for_40: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="everlearn.night")
-    night = opened(asking_for_40, tmp_path, UNKNOWN)
+    night = opened(asking_for_40, UNKNOWN)
     frozen = by_name(night)
     roots, held_out = roots_of(night)
     own = frozen["target"].problems
@@ -74,7 +71,7 @@ def test_the_target_is_tonights_own_and_fillers_are_a_suite_beside_it(
 def test_too_few_own_items_are_said_before_training(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    night = opened(settings, tmp_path, UNKNOWN[:9])
+    night = opened(settings, UNKNOWN[:9])
     assert 0 < item_metrics(night)["items/own"] < 5
     [record] = [record for record in caplog.records if "target items are yours" in record.getMessage()]
     assert record.levelno == logging.WARNING
@@ -83,13 +80,13 @@ def test_too_few_own_items_are_said_before_training(
 
 def test_a_night_without_held_out_problems_has_fillers_only(settings: Settings, tmp_path: Path) -> None:
     share = settings.ingest.model_copy(update={"holdout_share": 1e-9})
-    night = opened(settings.model_copy(update={"ingest": share}), tmp_path, UNKNOWN)
+    night = opened(settings.model_copy(update={"ingest": share}), UNKNOWN)
     assert "target" not in by_name(night)
     assert item_metrics(night) == {"items/own": 0, "items/generated": 8}
 
 
 def test_nothing_is_counted_where_an_older_revision_froze_the_suites(settings: Settings, tmp_path: Path) -> None:
-    night = opened(settings, tmp_path, UNKNOWN)
+    night = opened(settings, UNKNOWN)
     night.work.drop("items")
     assert item_metrics(night) == {}
 

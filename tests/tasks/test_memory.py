@@ -19,14 +19,13 @@ from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from tasks.decide import decide, decision_of, name_baselines
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
-from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import measured, pairs_of
 from tasks.night import hold_line
 from tasks.open_night import inputs_of, open_night
 from tasks.publish import publish_night
 from tests.support.line import candidate
 from tests.support.manifests import DECISION
-from tests.support.night import write_shard
+from tests.support.night import stored_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,14 +51,11 @@ def publish_one(settings: Settings) -> None:
     registry.publish(made, make_champion=True, actor="night", reason="better")
 
 
-def frozen(settings: Settings, folder: Path, *, problems: Iterable[str] = TONIGHT) -> Night:
+def frozen(settings: Settings, *, problems: Iterable[str] = TONIGHT) -> Night:
     """Return a night on these problems that begins from v0001, with its suites frozen."""
-    intake = read_problems.fn(settings, write_shard(folder / "new" / "a.jsonl", problems))
-    validate_problems.fn(settings, intake)
     with hold_line(settings) as token:
-        claim = claim_problems.fn(settings, intake)
-        publish_one(settings)  # after the claim, which would look for the data of that night
-        night = open_night.fn(settings, token, claim)
+        publish_one(settings)
+        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
         assert freeze_suites.fn(night)
     return night
 
@@ -97,13 +93,13 @@ def _no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_night_that_forgets_an_earlier_family_is_not_passed(settings: Settings, tmp_path: Path) -> None:
-    night = frozen(settings, tmp_path)
+    night = frozen(settings)
     assert judged(night, tmp_path, remembers=False) is Outcome.FAIL
     assert any(reason.startswith("memory-v0001 against the parent: got worse") for reason in decision_of(night).reasons)
 
 
 def test_a_night_that_remembers_the_earlier_family_passes(settings: Settings, tmp_path: Path) -> None:
-    night = frozen(settings, tmp_path)
+    night = frozen(settings)
     assert judged(night, tmp_path, remembers=True) is Outcome.PASS
     rows = {(row.suite, row.against): row.n for row in decision_of(night).rows}
     assert rows["memory-v0001", Against.PARENT] == rows["memory-v0001", Against.BASE] == len(TAUGHT)
@@ -112,7 +108,7 @@ def test_a_night_that_remembers_the_earlier_family_passes(settings: Settings, tm
 def test_problems_in_memory_are_forbidden_to_later_ladders(settings: Settings, tmp_path: Path) -> None:
     ingest = settings.ingest.model_copy(update={"min_target_items": 160})
     asking = settings.model_copy(update={"ingest": ingest})
-    night = frozen(asking, tmp_path, problems=[*TONIGHT, *(f"7*({text})" for text in TAUGHT)])
+    night = frozen(asking, problems=[*TONIGHT, *(f"7*({text})" for text in TAUGHT)])
     taught = {DOMAIN.equivalence(text) for text in TAUGHT}
     assert taught <= forbidden_keys(night)
     roots, _ = roots_of(night)
@@ -123,7 +119,7 @@ def test_problems_in_memory_are_forbidden_to_later_ladders(settings: Settings, t
 
 
 def test_a_published_night_adds_its_held_out_problems(settings: Settings, tmp_path: Path) -> None:
-    night = frozen(settings, tmp_path)
+    night = frozen(settings)
     own = next(suite for suite in load_suites(night) if suite.kind is SuiteKind.TARGET)
     registry = open_registry(settings)
     two = candidate(registry, "two", report=True)
@@ -143,7 +139,7 @@ def test_a_published_night_adds_its_held_out_problems(settings: Settings, tmp_pa
 
 def test_no_memory_is_kept_where_it_is_switched_off(settings: Settings, tmp_path: Path) -> None:
     gate = settings.gate.model_copy(update={"memory_items": 0})
-    night = frozen(settings.model_copy(update={"gate": gate}), tmp_path)
+    night = frozen(settings.model_copy(update={"gate": gate}))
     assert SuiteKind.MEMORY not in {suite.kind for suite in load_suites(night)}
 
 
@@ -152,11 +148,11 @@ def test_a_suite_may_not_have_the_name_of_a_nights_own(settings: Settings, tmp_p
         '{"suite": "memory-v0001", "kind": "skill"}\n{"problem": "x"}\n'
     )
     with pytest.raises(BadInputError, match="'memory-v0001', as a night names its own suites; rename it"):
-        frozen(settings, tmp_path)
+        frozen(settings)
 
 
 def test_baselines_are_chosen_once(settings: Settings, tmp_path: Path) -> None:
-    night = frozen(settings, tmp_path)
+    night = frozen(settings)
     assert name_baselines.fn(night) == (Baseline(against=Against.BASE, policy="base"),)
     stored = [{"against": "best", "policy": "v0001", "suites": ["short"]}]
     night.work.put("baselines", json.dumps(stored).encode())
@@ -167,7 +163,7 @@ def test_baselines_are_chosen_once(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_a_night_measured_by_an_older_revision_keeps_its_baselines(settings: Settings, tmp_path: Path) -> None:
-    night = frozen(settings, tmp_path)
+    night = frozen(settings)
     for policy in ("parent", "candidate", "base", "v0001"):
         measure(night, policy, tmp_path, lambda _: True)
     night.work.put("check/bytes", b"{}")

@@ -34,7 +34,7 @@ from tasks.train import grow_ladder, reservoir_before, train_adapter
 from tasks.write_report import write_report
 from tests.support.line import Killed, candidate, publish
 from tests.support.manifests import DECISION
-from tests.support.night import LONG, write_shard
+from tests.support.night import LONG, stored_snapshot, write_shard
 from tests.support.schemas import checked_provenance, faults_of_bom
 
 if TYPE_CHECKING:
@@ -143,10 +143,9 @@ def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def night(settings: Settings, tmp_path: Path) -> Night:
-    data = write_shard(tmp_path / "new" / "a.jsonl", LONG)
+def night(settings: Settings) -> Night:
     with hold_line(settings) as token:
-        return open_night.fn(settings, token, claimed(settings, data))
+        return open_night.fn(settings, token, stored_snapshot(settings, LONG))
 
 
 def test_a_resumed_night_keeps_its_frozen_settings(night: Night, settings: Settings) -> None:

@@ -157,7 +157,7 @@ def test_an_invalid_problem_is_undecided(pools: list[VerifierPool]) -> None:
     assert pools[0].recorded == {}, "the domain has said so, not the pool"
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

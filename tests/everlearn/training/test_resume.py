@@ -118,7 +118,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @pytest.mark.usefixtures("_every_unit")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("points", [3, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("points", [pytest.param(3, marks=pytest.mark.slow), pytest.param(24, marks=pytest.mark.slow)])
 def test_a_ladder_killed_at_any_call_grows_to_the_same_rungs(points: int, shipped: Path, tmp_path: Path) -> None:
     whole: list[Ladder] = []
     calls = count_calls(lambda: whole.append(grow_ladder(shipped, tmp_path / "whole")), kill_at=None)
@@ -158,7 +158,7 @@ def test_a_resumed_ladder_decodes_only_what_is_missing(
 
 @pytest.mark.usefixtures("_every_unit")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("points", [4, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("points", [2, pytest.param(24, marks=pytest.mark.slow)])
 def test_killed_at_any_call_it_resumes_to_the_same_bits(
     points: int, shipped: Path, ladder: Ladder, tmp_path: Path
 ) -> None:

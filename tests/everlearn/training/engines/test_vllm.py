@@ -190,7 +190,18 @@ def test_a_replica_that_rounds_is_kept_whatever_the_adapter(
     assert client.alive == [one.url]
 
 
-@pytest.mark.parametrize("when", ["resets after 0", "resets after 3", *(f"{fault} after 1" for fault in FAULTS)])
+@pytest.mark.parametrize(
+    "when",
+    [
+        *("resets after 0", "dies after 1", "shortens after 1"),
+        *(
+            pytest.param(f"{fault} after 1", marks=pytest.mark.slow)
+            for fault in FAULTS
+            if fault not in ("dies", "shortens")
+        ),
+        pytest.param("resets after 3", marks=pytest.mark.slow),
+    ],
+)
 def test_requests_of_a_lost_replica_are_redone_once_and_in_order(
     policy: Policy,
     fake: Callable[..., FakeVllm],
