@@ -84,9 +84,12 @@ class UsedProblems:
 
     def keys(self, domain: Domain) -> frozenset[str]:
         """Return the equivalence keys by the domain's present rule."""
-        if self.scheme == scheme_of(domain):
-            return frozenset(self.problems.values())
-        return frozenset(_renewed(domain, text, old=key) for text, key in self.problems.items())
+        return frozenset(self.key_of(statement, domain) for statement in self.problems)
+
+    def key_of(self, statement: str, domain: Domain) -> str:
+        """Return the equivalence key of one of the problems by the domain's present rule."""
+        old = self.problems[statement]
+        return old if self.scheme == scheme_of(domain) else _renewed(domain, statement, old=old)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,75 @@
+"""`leaks`: an intact line has none, and a version that saw what was measured is named with its descendants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.data.used_problems import Use, UsedProblems, save_record
+from everlearn.domains.contract import load_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+DOMAIN = load_domain("integration")
+
+
+def record(registry: Registry, use: Use, night: str, *statements: str) -> None:
+    made = UsedProblems.of(statements, nights=[night], domain=DOMAIN)
+    save_record(registry.store, registry.line, use, made)
+
+
+@pytest.fixture
+def versions(registry: Registry, publish: Callable[..., str]) -> list[str]:
+    """Three versions, each trained from the one before; what they trained on and measured is apart."""
+    names = [publish() for _ in range(3)]
+    for number, name in enumerate(names):
+        night = registry.state().versions[name].cycle_key
+        record(registry, Use.TRAINED, night, f"x^{number + 2} + sin(x)", f"x^{number + 2} - cos(x)")
+        record(registry, Use.MEASURED, night, f"x^{number + 2} + exp(x)")
+    return names
+
+
+def test_an_intact_line_has_no_leak(everlearn: Callable[..., Ended], versions: list[str]) -> None:
+    ended = everlearn("leaks")
+    assert ended.code == 0
+    assert f"no leak: {len(versions)} versions" in ended.out
+
+
+def test_a_leak_names_the_version_and_its_descendants(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    record(registry, Use.MEASURED, "9" * 64, "-2*sin(x) - 2*x^3")
+    before = registry.state().tip
+    ended = everlearn("leaks", "--json")
+    assert ended.code == 1
+    facts = ended.facts
+    assert facts["versions"] == versions[1:], "v0002 was trained on it, v0003 from v0002"
+    assert facts["newest_without"] == versions[0]
+    [leak] = facts["leaks"]
+    assert (leak["version"], leak["trained"], leak["measured"]) == (versions[1], "x^3 + sin(x)", "-2*sin(x) - 2*x^3")
+    shown = everlearn("leaks")
+    assert f"everlearn rollback --to {versions[0]}" in " ".join(shown.out.split())
+    assert registry.state().tip == before, "nothing was changed"
+
+
+def test_where_every_version_leaks_the_base_is_left(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    record(registry, Use.MEASURED, "9" * 64, "x^2 + sin(x)")
+    assert everlearn("leaks", "--json").facts["versions"] == versions
+    assert "everlearn rollback --to base" in " ".join(everlearn("leaks").out.split())
+
+
+def test_a_wider_rule_finds_what_an_older_one_did_not(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    night = registry.state().versions[versions[0]].cycle_key
+    old = UsedProblems(nights=(night,), scheme="older", problems={"5*tan(x)": "a", "not a problem(": "b"})
+    save_record(registry.store, registry.line, Use.TRAINED, old)
+    record(registry, Use.MEASURED, "9" * 64, "tan(x)")
+    assert [leak["trained"] for leak in everlearn("leaks", "--json").facts["leaks"]] == ["5*tan(x)"]
