@@ -17,7 +17,7 @@ from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot, snapshots_of
 from everlearn.data.used_problems import Use, UsedProblems, load_earlier_use, load_records, save_record, tips_of
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import improvement_level
+from everlearn.gate.lifetime_error import improvement_level, labels_of
 from everlearn.ladder.tree import parse_ladder
 from everlearn.registry.events import EventKind
 from tasks.night import LOG
@@ -136,10 +136,9 @@ def _published(state: State) -> set[str]:
 def level_of(night: Night) -> float | None:
     """Return the level of this night's improvement test; None where it is `gate.alpha` each night.
 
-    It follows from the events of the line: every night that ended with a decision or before it was a test.
+    It follows from the events of the line.
     """
     gate = night.settings.gate
     if gate.improvement_error == "night":
         return None
-    labels = [event.kind is EventKind.PUBLISHED for event in night.registry.state().history if event.kind in ENDS]
-    return improvement_level(labels, alpha=gate.alpha)
+    return improvement_level(labels_of(night.registry.state().history), alpha=gate.alpha)

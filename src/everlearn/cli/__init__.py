@@ -23,6 +23,7 @@ from everlearn.cli import (
     consumers,
     domain,
     exit_codes,
+    gate,
     history,
     keys,
     leaks,
@@ -76,6 +77,7 @@ for part in (
     app.registered_commands += part.app.registered_commands
 app.add_typer(keys.app, name="keys")
 app.add_typer(domain.app, name="domain")
+app.add_typer(gate.app, name="gate")
 app.add_typer(schedule.schedule, name="schedule")
 check_projects(app)
 

@@ -13,11 +13,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from everlearn.registry.events import EventKind
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from everlearn.registry.events import Event
+
+TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
+"""Events that end a night which is a test, also where it ended before it could be decided."""
 
 _DECAY, _SUM = 1.6, 2.2858
 """Exponent of the decay, and at least the sum of j^-1.6 over all j >= 1."""
+
+
+def labels_of(history: Iterable[Event]) -> list[bool]:
+    """Return for each test in the events of a line, oldest first, whether it gave a label."""
+    return [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
 
 
 def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:

@@ -78,7 +78,7 @@ def _plan_hierarchy(
     suites: Sequence[Comparison], together: Sequence[Comparison], *, chance: float, settings: GateSettings
 ) -> dict[tuple[str, Against], Margin]:
     """Return the margins of several suites of a kind: each alone, and all together with what is left of `chance`."""
-    wanted = max(settings.suite_margin, _wanted(suites[0].kind, settings))
+    wanted = max(settings.suite_margin, wanted_margin(suites[0].kind, settings))
     names = {each.suite for each in suites}
     within = prod(_chance_within(wanted, [s for s in suites if s.suite == name], settings) for name in sorted(names))
     if within >= sqrt(chance):  # the suites decide the wanted margin, each alone
@@ -94,7 +94,7 @@ def _plan_together(
 ) -> dict[tuple[str, Against], Margin]:
     kind = together[0].kind
     limit = settings.widest_margin if kind in SHIPPED else 1.0
-    return _margins(together, _wanted(kind, settings), chance=chance, limit=limit, settings=settings)
+    return _margins(together, wanted_margin(kind, settings), chance=chance, limit=limit, settings=settings)
 
 
 def _margins(
@@ -131,7 +131,8 @@ def _chance_within(margin: float, suite: Sequence[Comparison], settings: GateSet
     )
 
 
-def _wanted(kind: SuiteKind, settings: GateSettings) -> float:
+def wanted_margin(kind: SuiteKind, settings: GateSettings) -> float:
+    """Return the margin of all suites of a kind together, as the settings want it."""
     return {
         SuiteKind.GENERATED: settings.target_margin,
         SuiteKind.MEMORY: settings.memory_margin,
