@@ -31,7 +31,7 @@ def leaks(context: typer.Context, *, json: Json = False) -> None:
         everlearn leaks
         everlearn leaks --json | jq .versions
     """
-    from everlearn.data.leaks import find_leaks
+    from everlearn.data.leaked_problems import find_leaks
     from everlearn.domains.contract import load_domain
 
     installation: Installation = context.obj
