@@ -3,7 +3,7 @@
     python -m bench.ttrl [--problems 100] [--seeds 3] [--json]   # continues where it was stopped
     python -m bench.ttrl --rerun ttrl,0                          # repeat one row and compare it problem by problem
 
-Problems of the demo that its base does not solve, half of them sums of ten terms, half compositions of six functions: a
+Problems of the demo that its base does not solve, half of them sums of twelve terms, half compositions of four functions: a
 problem is taken if the greedy answer and 16 samples fail, and these rollouts are not used again. Each arm gets the same
 problems:
 
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bench.learning.page import draw_lines
 from bench.learning.rows import origin
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.compositions import draw_product
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 ARMS = ("ttrl", "samples", "samples, seconds", "both")
 KINDS: dict[str, Callable[[random.Random], str]] = {
-    "sum": partial(draw_sum, size=10),
-    "composition": partial(draw_product, depth=6),
+    "sum": partial(draw_sum, size=12),
+    "composition": partial(draw_product, depth=4),
 }
 FAILED = Budget(cpu_seconds=600.0, rollouts=17, trains=False)
 LIMIT = Budget(cpu_seconds=20.0)
@@ -169,36 +170,15 @@ def page(content: dict[str, Any]) -> str:
 
 def picture(content: dict[str, Any]) -> str:
     """Return an SVG of the share of problems solved over the rollouts that each needed, one line a row."""
-    colours = dict(zip(ARMS, ("#2563eb", "#d97706", "#dc2626", "#059669"), strict=True))
     rows = content["rows"]
-    longest = max((each["rollouts"] for row in rows.values() for each in row["results"]), default=1)
-    parts = [
-        f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" stroke="#8884"/>'
-        for share in (0, 0.25, 0.5, 0.75, 1)
-    ]
-    parts += [
-        f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
-    ]
+    lines = []
     for key, row in rows.items():
-        arm = key.rpartition(",")[0]
         needed = sorted(each["rollouts"] for each in row["results"] if each["answer"] is not None)
-        steps = [
-            f"{60 + 500 * at / longest:.1f},{280 - 240 * number / len(row['results']):.1f}"
-            for number, at in enumerate(needed, 1)
-        ]
-        points = " ".join(["60,280", *steps])
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colours[arm]}" stroke-width="2"/>')
-    parts += [
-        f'<text x="{60 + 130 * number}" y="20" fill="{colour}">{arm}</text>'
-        for number, (arm, colour) in enumerate(colours.items())
-    ]
-    parts.append(
-        '<text x="310" y="322" text-anchor="middle">rollouts until the first right answer; share of the problems solved</text>'
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
-        f'fill="#888">{"".join(parts)}</svg>\n'
-    )
+        count = max(1, len(row["results"]))
+        lines.append((key.rpartition(",")[0], [(0, 0), *((at, number / count) for number, at in enumerate(needed, 1))]))
+    longest = max((each["rollouts"] for row in rows.values() for each in row["results"]), default=1)
+    caption = "rollouts until the first right answer; share of the problems solved"
+    return draw_lines(lines, names=ARMS, longest=longest, caption=caption)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from bench.learning.arms import ARMS, TRAINED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.learning.subject import Subject
 
 COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
@@ -85,7 +87,16 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
 def picture(rows: Rows, subject: Subject) -> str:
     """Return a standalone SVG of the pass rate on fresh hard problems over sampled completions, one line a row."""
     curves = [row for row in rows if row["arm"] in TRAINED]
+    lines = [(row["arm"], row["curve"]) for row in curves]
     longest = max((point[0] for row in curves for point in row["curve"]), default=1)
+    caption = f"sampled completions; greedy pass rate on fresh problems of {subject.hard} {subject.unit}"
+    return draw_lines(lines, names=TRAINED, longest=longest, caption=caption)
+
+
+def draw_lines(
+    lines: Sequence[tuple[str, Sequence[Sequence[float]]]], *, names: Sequence[str], longest: float, caption: str
+) -> str:
+    """Return a standalone SVG of shares from 0 to 1: `lines` are (name, points) with one colour for each name."""
     parts = [
         f'<text x="20" y="{284 - 240 * share:.0f}">{share:.0%}</text><path d="M60 {280 - 240 * share:.0f}H560" '
         'stroke="#8884"/>'
@@ -94,15 +105,16 @@ def picture(rows: Rows, subject: Subject) -> str:
     parts += [
         f'<text x="{60 + 125 * part}" y="300" text-anchor="middle">{longest * part / 4:.0f}</text>' for part in range(5)
     ]
-    for arm, colour in zip(TRAINED, COLOURS, strict=True):
-        for row in (row for row in curves if row["arm"] == arm):
-            points = " ".join(f"{60 + 500 * x / longest:.1f},{280 - 240 * y:.1f}" for x, y in row["curve"])
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{60 + 75 * TRAINED.index(arm)}" y="20" fill="{colour}">{arm}</text>')
-    parts.append(
-        '<text x="310" y="322" text-anchor="middle">sampled completions; greedy pass rate on fresh problems of '
-        f"{subject.hard} {subject.unit}</text>"
-    )
+    colours = dict(zip(names, COLOURS, strict=False))
+    for name, points in lines:
+        path = " ".join(f"{60 + 500 * x / longest:.1f},{280 - 240 * y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colours[name]}" stroke-width="2"/>')
+    width = 525 / max(len(names), 1)
+    parts += [
+        f'<text x="{60 + width * at:.0f}" y="20" fill="{colour}">{name}</text>'
+        for at, (name, colour) in enumerate(colours.items())
+    ]
+    parts.append(f'<text x="310" y="322" text-anchor="middle">{caption}</text>')
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
         f'fill="#888">{"".join(parts)}</svg>\n'

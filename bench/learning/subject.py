@@ -46,21 +46,15 @@ class Subject:
 
 def solve_by_pairs_of_terms(ask: Ask, statements: Sequence[str]) -> list[str]:
     """Ask two terms of each sum at a time and join the answers."""
-    joined = []
-    for statement in statements:
-        terms = split_sum(statement)
-        answers = ask([join_sum(terms[start : start + 2]) for start in range(0, len(terms), 2)])
-        joined.append(" + ".join(f"({answer})" for answer in answers))
-    return joined
+    terms = [split_sum(statement) for statement in statements]
+    asked = [[join_sum(own[start : start + 2]) for start in range(0, len(own), 2)] for own in terms]
+    return [" + ".join(f"({answer})" for answer in ask(parts)) for parts in asked]
 
 
 def solve_by_factors(ask: Ask, statements: Sequence[str]) -> list[str]:
     """Ask each factor of each product alone and multiply the answers."""
-    joined = []
-    for statement in statements:
-        answers = ask([part.body for part in split_product(statement)])
-        joined.append("*".join(f"({answer})" for answer in answers))
-    return joined
+    asked = [[part.body for part in split_product(statement)] for statement in statements]
+    return ["*".join(f"({answer})" for answer in ask(parts)) for parts in asked]
 
 
 def solve_by_columns(ask: Ask, statements: Sequence[str]) -> list[str]:
@@ -96,11 +90,11 @@ COMPOSITIONS = Subject(
     domain="integration",
     unit="functions",
     base="data/base",
-    hard=6,
-    longer=7,
-    table=(4, 5, 6, 7),
+    hard=4,
+    longer=5,
+    table=(2, 3, 4, 5),
     skills=(1, 2, 3),
-    courses={"course": range(3, 6), "short course": range(3, 5)},
+    courses={"course": range(2, 4), "short course": (2,)},
     solve_in_pieces=solve_by_factors,
     draw=lambda rng, depth: draw_product(rng, depth=depth),
 )

@@ -99,6 +99,7 @@ def test_compositions_are_not_solved_in_pieces() -> None:
     assert run_arm("pieces", seed=0, options=TINY, subject=COMPOSITIONS)["table"][COMPOSITIONS.hard] == "0000"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["posterior", "course"])
 def test_an_arm_trains_on_compositions(arm: str) -> None:
     growth, learn = LadderSettings(depth=1, breadth=2, rollouts=1), LearnSettings(prompts=2, group=2)

@@ -89,7 +89,7 @@ def user_folder(archive: Path, tmp_path: Path, s3_server: S3Server, monkeypatch:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "base").symlink_to(ROOT / "data" / "base")
+    (tmp_path / "data" / "base").symlink_to(ROOT / "tests" / "upgrade" / "base-0.1.0")  # the demo has another one since
     for name in ("data/suites", "new", "signing.pem"):
         (tmp_path / name).symlink_to(archive / name)
     return tmp_path

@@ -2,8 +2,9 @@
 
 All text is parsed by the grammar and never evaluated as code; what it cannot read is read as usual notation
 (`notation/`). `verify` differentiates the answer and compares it with
-the integrand, `recheck` does so at 50 digits. Moves and the generator treat a problem as a sum of terms
-(`term_sums.py`, `moves.py`). The size of a problem is its number of terms.
+the integrand, `recheck` does so at 50 digits. Moves and the generator treat a problem as a sum of terms (`term_sums.py`,
+`moves.py`), or as one product of several functions (`compositions.py`). The size of a problem is its number of terms, or
+of these functions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.integration import (
     canonical,
+    compositions,
     equivalence,
     known_answers,
     moves,
@@ -87,7 +89,7 @@ class Integration:
         return prove_antiderivative(question.text, answer)
 
     def solve(self, problem: Problem) -> str | None:
-        """Return an antiderivative of a sum of the default families; None for other problems."""
+        """Return an antiderivative of a sum of the default families, or of a composition; None for other problems."""
         return known_answers.antiderivative(read_statement(problem.statement).text)
 
     def wrong_answers(self, problem: Problem, answer: str, *, rng: random.Random) -> list[str]:  # noqa: ARG002
@@ -99,12 +101,12 @@ class Integration:
         return known_answers.same_ones(answer)
 
     def split(self, statement: str) -> list[str]:
-        """Return the signed terms."""
-        return list(map(str, term_sums.split_sum(read_statement(statement).text)))
+        """Return the signed terms of a sum, or the parts of a product of several functions."""
+        return list(map(str, compositions.split_product(read_statement(statement).text)))
 
     def join(self, terms: Sequence[str]) -> str:
-        """Return the sum of signed terms, or of sums."""
-        return term_sums.join_sum([term for text in terms for term in term_sums.split_sum(text)])
+        """Return the sum of signed terms, or of sums; the product if one of them is a factor."""
+        return compositions.join_parts([part for text in terms for part in compositions.read_parts(text)])
 
     def propose(self, statement: str, move: str) -> str:
         """Return the words that ask a model for a variant."""
@@ -121,8 +123,8 @@ class Integration:
         return self._named(term_sums.draw_sum(rng, size=size))
 
     def size(self, statement: str) -> int:
-        """Return the number of terms."""
-        return len(term_sums.split_sum(read_statement(statement).text))
+        """Return the number of terms, or of functions that are multiplied."""
+        return compositions.size_of(compositions.split_product(read_statement(statement).text))
 
     def skill(self, statement: str) -> str:
         """Return the functions in the statement, `mixed` for more than two, `algebraic` for none."""

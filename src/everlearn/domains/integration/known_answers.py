@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 
+from everlearn.domains.integration.compositions import read_composition
 from everlearn.domains.integration.term_sums import Term, draw_term, join_sum, split_sum
 
 _DRAWS = 60_000
@@ -14,7 +15,10 @@ _CHANGED = 16
 
 
 def antiderivative(statement: str) -> str | None:
-    """Return an antiderivative of a sum of terms of the demo's families; None for any other problem."""
+    """Return an antiderivative of a sum of terms of the demo's families, or of a composition; None for any other problem."""
+    chain = read_composition(statement)
+    if chain is not None:
+        return join_sum([chain.antiderivative()])
     terms = [_integrated(term) for term in split_sum(statement)]
     known = [term for term in terms if term is not None]
     return join_sum(known) if len(known) == len(terms) else None

@@ -4,7 +4,7 @@ A new sum has as many terms as one of the given sums; about half of them are exc
 numbers of a term stay in the ranges that occur in the same term elsewhere: where there is `x*exp(x)` and `sin(5*x)`,
 `x*exp(5*x)` would be harder than both. An exponent takes a value that the same term has elsewhere
 with otherwise equal exponents, or one between two of these where neighbouring integers are among them: `x^2*exp(x^3)`
-and `x^3*exp(x^4)` do not give `x^2*exp(x^4)`.
+and `x^3*exp(x^4)` do not give `x^2*exp(x^4)`. A composition (`compositions.py`) gives another one of its depth.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Self
 
+from everlearn.domains.integration.compositions import draw_product, read_composition
 from everlearn.domains.integration.numeric_verifier import is_defined
 from everlearn.domains.integration.term_sums import Term, join_sum
 from everlearn.domains.integration.term_templates import summands_of
@@ -51,11 +52,15 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """What was learned from given problems. `in_sums` holds the terms of all problems with more than one."""
+    """What was learned from given problems.
+
+    `in_sums` holds the terms of all problems with more than one, `depths` the depth of each composition.
+    """
 
     problems: tuple[tuple[Summand, ...], ...]
     in_sums: tuple[Summand, ...]
     numbers: dict[Expression, Numbers]
+    depths: dict[tuple[Summand, ...], int]
 
 
 def draw_similar(rng: random.Random, statements: Sequence[str]) -> str:
@@ -67,6 +72,8 @@ def draw_similar(rng: random.Random, statements: Sequence[str]) -> str:
     models = _learn(tuple(statements))
     for _ in range(TRIES):
         given = rng.choice(models.problems)
+        if (depth := models.depths.get(given)) is not None:
+            return draw_product(rng, depth=depth)
         terms = [
             _with_other_numbers(rng, term, models.numbers[term.template]) for term in _recombined(rng, given, models)
         ]
@@ -86,6 +93,11 @@ def _learn(statements: tuple[str, ...]) -> Models:
         problems=problems,
         in_sums=tuple(term for problem in problems if len(problem) > 1 for term in problem),
         numbers={template: Numbers.of(same) for template, same in terms.items()},
+        depths={
+            problem: len(found.functions)
+            for problem, statement in zip(problems, statements, strict=True)
+            if (found := read_composition(statement)) is not None and len(found.functions) > 1
+        },
     )
 
 

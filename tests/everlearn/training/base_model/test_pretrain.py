@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two steps of pretraining, without the measurements of the card."""
     monkeypatch.setattr(pretraining, "write_card", lambda *_, **__: None)
     for name in ("first", "second"):
-        pretrain(out=tmp_path / name, seed=0, steps=2, rows=8, rate=3e-3, moves=0.25)
+        pretrain(out=tmp_path / name, seed=0, steps=2, rows=8, rate=3e-3, moves=0.25, compositions=0.5)
     return tmp_path
 
 
@@ -32,7 +33,10 @@ def test_pretraining_is_reproducible_and_our_forward_pass_runs_it(base: Path) ->
     assert isinstance(load_policy(base / "first").base_model, Llama)
 
 
-@pytest.mark.parametrize(("moves", "expected"), [(0.0, False), (1.0, True)])
-def test_a_batch_holds_the_share_of_moves(moves: float, *, expected: bool) -> None:
-    prompts = [prompt for prompt, _ in draw_batch(random.Random(1), rows=20, moves=moves)]
-    assert all((prompt.split()[0] in MOVES) is expected for prompt in prompts)
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_batch_holds_the_shares_of_moves_and_compositions(share: float) -> None:
+    draw = partial(draw_batch, random.Random(1), rows=20)
+    moves = [prompt for prompt, _ in draw(moves=share, compositions=0.5)]
+    assert all((prompt.split()[0] in MOVES) is bool(share) for prompt in moves)
+    products = [prompt for prompt, _ in draw(moves=1.0, compositions=share)]
+    assert all(("> * " in prompt) is bool(share) for prompt in products)
