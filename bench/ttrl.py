@@ -3,7 +3,7 @@
     python -m bench.ttrl [--problems 100] [--seeds 3] [--json]   # continues where it was stopped
     python -m bench.ttrl --rerun ttrl,0                          # repeat one row and compare it problem by problem
 
-Problems of the demo that its base does not solve, half of them sums of twelve terms, half compositions of four functions: a
+Problems of the demo that its base does not solve, half of them sums of twelve terms, half compositions of six functions: a
 problem is taken if the greedy answer and 16 samples fail, and these rollouts are not used again. Each arm gets the same
 problems:
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ARMS = ("ttrl", "samples", "samples, seconds", "both")
 KINDS: dict[str, Callable[[random.Random], str]] = {
     "sum": partial(draw_sum, size=12),
-    "composition": partial(draw_product, depth=4),
+    "composition": partial(draw_product, depth=6),
 }
 FAILED = Budget(cpu_seconds=600.0, rollouts=17, trains=False)
 LIMIT = Budget(cpu_seconds=20.0)

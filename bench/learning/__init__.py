@@ -20,9 +20,9 @@ Arms without training ask the unmodified base:
     pieces        the sum is asked two terms at a time, greedily, and the answers are joined
     best of n     as many sampled answers for each problem as the budget allows; solved if one of them is right
 
-`python -m bench.compositions` does the same on integrals whose parts say nothing about the whole: roots of 4 functions,
-the base was pretrained on one to three, `pieces` asks each factor alone and multiplies the answers, and a course has 2 and 3
-functions, the short one 2. It writes docs/compositions.md.
+`python -m bench.compositions` does the same on integrals whose parts say nothing about the whole: roots of 6 functions,
+the base was pretrained on one to three, `pieces` asks each factor alone and multiplies the answers, and a course has 3 to 5
+functions, the short one 3 and 4. It writes docs/compositions.md.
 
 Each row runs in a process of its own. `arms` trains and measures, `rows` keeps raw results per item with revision,
 machine and command in docs/learning.json, `page` writes docs/learning.md and docs/learning.svg. The split `dev` was used to

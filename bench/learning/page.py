@@ -52,7 +52,7 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     skills = f"{subject.skills[0]} to {subject.skills[-1]}"
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     lines = [
-        f"# What the ladder adds: {subject.domain}",
+        f"# What the ladder adds: {subject.domain}, problems of many {unit}",
         "",
         f"`{command}`: {origin}; threads a row: {subject.threads}.",
         f"bench/{stem}/__init__.py describes the arms. docs/{stem}.json has the raw results per item.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from everlearn.domains.integration.compositions import (
@@ -16,6 +17,10 @@ from everlearn.training.models.formats.marked_notation import DROP, EASE, HALF, 
 
 if TYPE_CHECKING:
     import random
+
+NUMBERS = 0.2
+"""Share of the replaced outermost factors that become a number."""
+_ARGUMENT = re.compile(r"[a-z]+\((.*)\)|1/\((.*)\^2\+1\)")
 
 
 def demonstrate(rng: random.Random, *, size: int, move: str) -> tuple[str, str]:
@@ -50,7 +55,21 @@ def demonstrate_on_product(rng: random.Random, *, depth: int, move: str) -> tupl
     removed = [left.pop(outermost([parts[at] for at in left])) for _ in range(count)]
     if move == HALF:
         return asked, " ".join(f"<{markers[at]}>" for at in left)
-    return asked, f"<{markers[removed[0]]}>" + (f" + {rng.randint(2, 9)}" if move == EASE else "")
+    eased = f" + {_eased(parts[removed[0]].body, rng)}" if move == EASE else ""
+    return asked, f"<{markers[removed[0]]}>{eased}"
+
+
+def _eased(factor: str, rng: random.Random) -> str:
+    """Return what replaces the outermost factor: a number or, mostly, the factor of another function of the same argument.
+
+    Copying a deep argument is what an answer needs too: without these demonstrations, no composition of four functions
+    was solved after those of one to three were learned (docs/LOG.md).
+    """
+    found = _ARGUMENT.fullmatch(factor)
+    if found is None or rng.random() < NUMBERS:
+        return str(rng.randint(2, 9))
+    argument = found[1] or found[2]
+    return f"cos({argument})" if argument.startswith("exp") or factor.startswith("exp") else f"exp({argument})"
 
 
 def demonstrate_composition(rng: random.Random, *, depth: int, by_parts: bool) -> tuple[str, str]:
