@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,14 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
     stem, unit = module.removeprefix("bench."), subject.unit
+    package = stem if Path("bench", stem).is_dir() else "learning"
     skills = f"{subject.skills[0]} to {subject.skills[-1]}"
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     lines = [
         f"# What the ladder adds: {subject.domain}, problems of many {unit}",
         "",
         f"`{command}`: {origin}; threads a row: {subject.threads}.",
-        f"bench/{stem}/__init__.py describes the arms. docs/{stem}.json has the raw results per item.",
+        f"bench/{package}/__init__.py describes the arms. docs/{stem}.json has the raw results per item.",
         "",
         f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
         f"{options['items']} fresh problems of each number of {unit}: median over seeds (lowest to highest).",

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.cli.solve import _solutions
+from everlearn.problem import Problem
+from everlearn.training.test_time import Solution
 from tests.support.night import ROOT
 
 if TYPE_CHECKING:
@@ -48,6 +51,18 @@ def test_results_are_verified_kept_and_not_tried_again(
     assert out.read_bytes() == before
 
 
+def label(problem: Problem) -> Solution:
+    facts = {"rollouts": 1, "cpu_seconds": 0.0, "rungs": 0, "steps": 0, "contradicted": 0}
+    return Solution(statement=problem.statement, answer=None, by=None, **facts)  # type: ignore[arg-type]
+
+
+def test_solutions_come_from_several_processes_as_they_are_found() -> None:
+    problems = [Problem(id=text, domain="integration", statement=text) for text in (EASY, HARD)]
+    found = {each.statement for each in _solutions(problems, label, processes=2)}
+    assert found == {EASY, HARD}
+
+
+@pytest.mark.slow
 def test_several_processes_share_the_problems(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
     out = tmp_path / "solved.jsonl"
     limits = ("--seconds", "600", "--rollouts", "3", "--no-training", "--processes", "2")

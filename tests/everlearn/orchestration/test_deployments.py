@@ -64,7 +64,6 @@ def test_interactive_runs_have_a_higher_priority(deployed: DeploymentPlan, clien
     assert rank["first"] < rank["default"]
 
 
-@pytest.mark.slow
 def test_edits_on_the_server_are_shown_and_reverted(
     deployed: DeploymentPlan, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
@@ -82,7 +81,6 @@ def test_edits_on_the_server_are_shown_and_reverted(
     assert compare(changed, client) == ()
 
 
-@pytest.mark.slow
 def test_a_limit_that_the_file_no_longer_has_is_removed(
     deployed: DeploymentPlan, client: SyncPrefectClient, tmp_path: Path
 ) -> None:
@@ -109,7 +107,6 @@ def test_automations_exist_once_and_edits_are_reverted(deployed: DeploymentPlan,
     assert compare(deployed, client) == ()
 
 
-@pytest.mark.slow
 def test_a_removed_trigger_is_shown_and_restored(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
     name = f"ingest-{deployed.line}__automation_1"
     (trigger,) = client.read_automations_by_name(name)
@@ -121,7 +118,6 @@ def test_a_removed_trigger_is_shown_and_restored(deployed: DeploymentPlan, clien
     assert compare(deployed, client) == ()
 
 
-@pytest.mark.slow
 def test_a_deployment_that_the_file_no_longer_names_is_deleted(
     plan: DeploymentPlan, client: SyncPrefectClient, tmp_path: Path
 ) -> None:

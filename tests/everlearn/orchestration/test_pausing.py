@@ -96,7 +96,6 @@ class Pausing(RuleBasedStateMachine):
             send(self.client, "POST", f"/deployments/{self.night.deployment}/schedule", {"min_runs": 2})
 
 
-@pytest.mark.slow
 def test_pausing_and_setting_in_any_order(plan: DeploymentPlan, client: SyncPrefectClient) -> None:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())

@@ -73,7 +73,6 @@ def test_waiting_running_and_ended_nights_are_counted(
         assert read_queue(client, line="another").waiting == 0
 
 
-@pytest.mark.slow
 def test_of_several_missed_runs_only_the_latest_has_no_later_one(prefect_url: str) -> None:
     line, now = "missed", datetime.now(tz=UTC)
     with temporary_settings({PREFECT_API_URL: prefect_url}), get_client(sync_client=True) as client:

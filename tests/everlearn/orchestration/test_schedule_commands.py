@@ -66,7 +66,6 @@ def test_a_dry_run_changes_nothing_and_a_yes_applies_it(everlearn: Command, monk
     assert everlearn(*ASKED).stdout == "nothing to change\n"
 
 
-@pytest.mark.slow
 def test_a_notification_target_is_saved_as_a_secret(everlearn: Command) -> None:
     words = (*ASKED, "--notify", HOOK)
     looked = everlearn(*words, "--dry-run").stdout

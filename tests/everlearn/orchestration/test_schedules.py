@@ -38,7 +38,6 @@ def deployed(client: SyncPrefectClient) -> DeploymentPlan:
     return plan
 
 
-@pytest.mark.slow
 def test_a_schedule_survives_another_deployment(deployed: DeploymentPlan, client: SyncPrefectClient) -> None:
     night = find_night(client, line=deployed.line)
     assert (night.cron, night.timezone, night.paused) == ("0 2 * * *", "UTC", False)

@@ -45,6 +45,10 @@ def test_a_list_of_numbers_from_the_question_is_wrong_with_any_other_number() ->
         assert len(set(numbers) - {"-2", "3.5", "7"}) == 1, "one number is replaced"
 
 
+def test_a_number_of_the_question_is_no_other_number() -> None:
+    assert not other_copies("[7, 12]", " ".join(map(str, range(-10, 40))), rng=random.Random(0))
+
+
 @pytest.mark.parametrize("answer", ["12", "3.5 and 7", "['3.5', '8']", ""])
 def test_nothing_is_known_about_other_answers(answer: str) -> None:
     assert not other_copies(answer, "Sort these: 3.5, -2, 7", rng=random.Random(0))

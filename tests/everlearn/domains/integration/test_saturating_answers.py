@@ -16,7 +16,6 @@ def rulings(cases: list[SaturatingAnswer], verdicts: list[Verdict]) -> Counter[t
     return Counter((case.right, verdict.ruling) for case, verdict in zip(cases, verdicts, strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(SLOPES)))
 def test_saturating_answers_get_their_verdict(number: int) -> None:
     cases = CASES[number * len(CASES) // len(SLOPES) : (number + 1) * len(CASES) // len(SLOPES)]
