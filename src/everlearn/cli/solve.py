@@ -17,7 +17,8 @@ import typer
 from everlearn.canonical_json import canonical, digest_of
 from everlearn.cli.nights import Version
 from everlearn.cli.output import Json, print_note, print_result, table
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, InvalidLineError
+from everlearn.json_lines import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from everlearn.training.test_time import Budget, Solution
 
 app = typer.Typer()
+BEGIN = b'{"domain": "'
+"""How each line of the results begins."""
 
 
 @app.command()
@@ -67,27 +70,26 @@ def solve(
     problems = {problem.statement: problem for problem in model.problems_in(file, settings=settings)}
     base, adapter = base_directory(settings), model.adapter_of(installation, version=version)
     budget = Budget(cpu_seconds=seconds, rollouts=rollouts, samples=samples, trains=training)
-    named = {
-        "version": version if adapter is None else adapter.name,
-        "what": _what_decides(settings, budget, base, adapter),
-    }
+    name = version if adapter is None else adapter.name
+    what = _what_decides(settings, budget, base, adapter)
+    keys = {text: digest_of(canonical({"statement": text, **what}))[:16] for text in problems}
     kept = _read(out)
-    results = {text: kept[key] for text in problems if (key := _key(text, named)) in kept}
+    results = {text: kept[key] for text, key in keys.items() if key in kept}
     left = [problem for text, problem in problems.items() if text not in results]
     if results:
         print_note(f"{len(results)} of {len(problems)} problems are in {out}")
     work = partial(_solve, base=base, adapter=adapter, settings=settings, budget=budget)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {named['version']}") as progress:
+    with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {name}") as progress:
         for solution in _solutions(left, work, processes=processes):
-            row = {"domain": settings.domain, "problem": solution.statement, "version": named["version"]}
-            row |= {name: value for name, value in solution.to_content().items() if name != "statement"}
-            results[solution.statement] = row | {"key": _key(solution.statement, named)}
+            row = {"domain": settings.domain, "problem": solution.statement, "version": name}
+            row |= {field: value for field, value in solution.to_content().items() if field != "statement"}
+            results[solution.statement] = row | {"key": keys[solution.statement]}
             lines.write(json_text.dumps(results[solution.statement], ensure_ascii=False) + "\n")
             lines.flush()
             progress(len(results), len(problems))
-    facts = _summary([results[text] for text in problems]) | {"version": named["version"], "out": str(out)}
-    print_result(facts, as_json=json, text=table("", "", rows=[(name, str(value)) for name, value in facts.items()]))
+    facts = _summary([results[text] for text in problems]) | {"version": name, "out": str(out)}
+    print_result(facts, as_json=json, text=table("", "", rows=[(each, str(value)) for each, value in facts.items()]))
     if facts["solved"] < facts["problems"]:
         raise typer.Exit(1)
 
@@ -126,30 +128,29 @@ def _what_decides(settings: Settings, budget: Budget, base: Path, adapter: Path 
     }
 
 
-def _key(statement: str, named: dict[str, Any]) -> str:
-    return digest_of(canonical({"statement": statement, **named["what"]}))[:16]
-
-
 def _read(out: Path) -> dict[str, dict[str, Any]]:
     """Return the results in a file by their keys, after removing a last line that a kill cut short.
 
     Raises:
-        BadInputError: it holds something else.
+        BadInputError: it holds something else. The file is not changed.
     """
-    if not out.exists():
-        return {}
     rows: dict[str, dict[str, Any]] = {}
-    written = out.read_bytes()
-    whole = written[: written.rfind(b"\n") + 1]
-    for number, line in enumerate(whole.decode("utf-8", errors="replace").splitlines(), start=1):
+    whole, torn = out.read_bytes() if out.exists() else b"", b""
+    for number, line in enumerate(whole.splitlines(keepends=True), start=1):
         try:
-            row = json_text.loads(line)
+            row = parse_object(line)
             rows[row["key"]] = row
-        except (ValueError, KeyError, TypeError):
+        except (InvalidLineError, KeyError, TypeError):
+            if not line.endswith(b"\n") and (rows or line.startswith(BEGIN[: len(line)])):
+                torn = line
+                break
             raise BadInputError(
                 f"{out}:{number} is no result of `everlearn solve`; name another file with --out, or remove that line"
             ) from None
-    os.truncate(out, len(whole))
+    if torn:
+        os.truncate(out, len(whole) - len(torn))
+    elif whole and not whole.endswith(b"\n"):
+        out.write_bytes(whole + b"\n")
     return rows
 
 

@@ -79,6 +79,31 @@ def test_a_file_with_something_else_is_not_added_to(everlearn: Callable[..., End
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("text", ["my notes", '{"a": 1}', "not ours\n", '{"a"'])
+def test_a_file_of_somebody_else_is_kept_whatever_its_last_line(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path, text: str
+) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text(text)
+    assert everlearn("solve", str(file), *BASE, "--out", str(out)).code == 2
+    assert out.read_text() == text
+
+
+def test_results_without_their_last_line_break_are_all_kept(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--samples", "1", "--rollouts", "2", "--no-training")
+    everlearn(*words)
+    before = out.read_text()
+    out.write_text(before.rstrip())
+    assert "2 of 2 problems are in" in everlearn(*words).err
+    assert out.read_text() == before
+    out.write_text('{"dom')  # as a kill in the first line leaves it
+    everlearn(*words)
+    assert len(out.read_text().splitlines()) == 2
+
+
 def test_a_solved_file_ends_with_zero(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({"problem": EASY}) + "\n")
     ended = everlearn("solve", str(file), *BASE, "--out", str(tmp_path / "solved.jsonl"))
