@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.learning.page import draw_lines
-from bench.learning.rows import origin
+from bench.learning.rows import origin, write_json
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.compositions import draw_product
 from everlearn.domains.integration.term_sums import draw_sum
@@ -195,12 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     path: Path = given.out / "ttrl.json"
     content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"problems": [], "rows": {}}
 
-    def put() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partly = path.with_suffix(".partial")
-        partly.write_text(json.dumps(content, indent=1) + "\n")
-        partly.replace(path)
-
+    put = partial(write_json, path, content)
     if not content["problems"]:
         content["problems"] = choose_problems(
             given.problems, told=lambda text: print(text, file=sys.stderr, flush=True)

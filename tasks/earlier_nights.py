@@ -17,9 +17,8 @@ from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot, snapshots_of
 from everlearn.data.used_problems import Use, UsedProblems, load_earlier_use, load_records, save_record, tips_of
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import improvement_level, labels_of
+from everlearn.gate.lifetime_error import TESTS, level_of_line
 from everlearn.ladder.tree import parse_ladder
-from everlearn.registry.events import EventKind
 from tasks.night import LOG
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from everlearn.registry.line_state import State
     from tasks.night import Night
 
-ENDS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
 RECORDS = "records"
 
 
@@ -72,7 +70,7 @@ def _save(
 
 def _record_older_nights(night: Night, state: State) -> None:
     """Record the ended nights of which there is no record."""
-    ended = {key for key, event in state.cycles.items() if event.kind in ENDS}
+    ended = {key for key, event in state.cycles.items() if event.kind in TESTS}
     for use, nights in ((Use.MEASURED, ended), (Use.TRAINED, _published(state))):
         known = load_records(night.store, night.line, use)
         missing = nights.difference(*(record.nights for record in known.values()))
@@ -134,11 +132,5 @@ def _published(state: State) -> set[str]:
 
 
 def level_of(night: Night) -> float | None:
-    """Return the level of this night's improvement test; None where it is `gate.alpha` each night.
-
-    It follows from the events of the line.
-    """
-    gate = night.settings.gate
-    if gate.improvement_error == "night":
-        return None
-    return improvement_level(labels_of(night.registry.state().history), alpha=gate.alpha)
+    """Return the level of this night's improvement test; None where it is `gate.alpha` each night."""
+    return level_of_line(night.registry.state().history, settings=night.settings.gate)

@@ -129,9 +129,9 @@ class Bench:
         started = time.monotonic()
         keys = equivalence_keys(forbidden, domain=self.domain)
         ladder = self._problems_of(arm, forbidden=keys)
-        other = {"uniform": "uniform", "random": "uniform", "posterior": "posterior"}.get(arm)
-        curriculum = {} if other is None else {"curriculum": other}
-        settings = self.subject.learn.model_copy(update={"seed": self.seed, **curriculum})
+        usual = self.subject.learn
+        curriculum = {"uniform": "uniform", "random": "uniform", "posterior": "posterior"}.get(arm, usual.curriculum)
+        settings = usual.model_copy(update={"seed": self.seed, "curriculum": curriculum})
         run = start_run(self.policy, ladder, domain=self.domain, form=self.form, settings=settings, seed=self.seed)
         if arm == "random":
             run.judge = _toss_coins

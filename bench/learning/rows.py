@@ -43,11 +43,15 @@ class RowFile:
         """Add or replace a row, and write the file atomically."""
         self.rows = [each for each in self.rows if (each["arm"], each["seed"]) != (row["arm"], row["seed"])]
         self.rows.append(row)
-        text = json.dumps({"options": self._options, "rows": self.rows}, indent=1) + "\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(self.path)
+        write_json(self.path, {"options": self._options, "rows": self.rows})
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write the file atomically, so that a stopped bench finds the old rows or the new ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.replace(path)
 
 
 def run_row(arm: str, seed: int, *, module: str, threads: int, arguments: list[str]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from everlearn.cli.output import Json, Profile, print_result, table
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
-    from everlearn.settings import GateSettings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 OWN = (6, 20, 30, 50, 100, 200, 500)
@@ -41,6 +40,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     from dataclasses import replace
 
     from everlearn.data import suites
+    from everlearn.gate.lifetime_error import labels_of, level_of_line
     from everlearn.gate.plan import plan_guards, visible_gains
 
     named: Installation = context.obj
@@ -48,18 +48,21 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     settings = installation.settings()
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
     guards = plan_guards(shipped, settings=settings.gate)
-    level, tests, labels = _level(installation, settings.gate)
+    by_line = settings.gate.improvement_error == "line"
+    history = installation.registry().state().history if by_line else ()  # the only thing that needs the registry
+    level = level_of_line(history, settings=settings.gate) or settings.gate.alpha
+    labels = labels_of(history)
     gains = visible_gains(OWN, settings=settings.gate, level=level)
     facts: dict[str, Any] = {
         "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in guards],
         "level": level,
-        "tests": tests,
-        "labels": labels,
+        "tests": len(labels) if by_line else None,
+        "labels": sum(labels) if by_line else None,
         "gains": {str(size): gain for size, gain in gains.items()},
     }
     said = f"an improvement has to be shown at the level {level:.2g}"
-    if tests is not None:
-        said += f": the next test of the line is number {tests + 1}, and {labels} so far gave a version"
+    if by_line:
+        said += f": the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version"
     rows: list[tuple[object, ...]] = [
         (
             guard.suites,
@@ -78,16 +81,6 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         table(*names, rows=rows), Text(""), Text(said), table("own held-out problems", "show a gain of", rows=shown)
     )
     print_result(facts, as_json=json, text=text)
-
-
-def _level(installation: Installation, settings: GateSettings) -> tuple[float, int | None, int | None]:
-    """Return the level of the next improvement test, and the numbers of tests and of labels that it follows from, if any."""
-    if settings.improvement_error == "night":
-        return settings.alpha, None, None
-    from everlearn.gate.lifetime_error import improvement_level, labels_of
-
-    labels = labels_of(installation.registry().state().history)
-    return improvement_level(labels, alpha=settings.alpha), len(labels), sum(labels)
 
 
 def _points(share: float) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from everlearn.registry.events import Event
+    from everlearn.settings import GateSettings
 
 TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
 """Events that end a night which is a test, also where it ended before it could be decided."""
@@ -30,6 +31,13 @@ _DECAY, _SUM = 1.6, 2.2858
 def labels_of(history: Iterable[Event]) -> list[bool]:
     """Return for each test in the events of a line, oldest first, whether it gave a label."""
     return [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
+
+
+def level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+    """Return the level of the line's next improvement test; None where it is `alpha` each night."""
+    if settings.improvement_error == "night":
+        return None
+    return improvement_level(labels_of(history), alpha=settings.alpha)
 
 
 def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:

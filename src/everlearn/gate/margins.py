@@ -78,7 +78,7 @@ def _plan_hierarchy(
     suites: Sequence[Comparison], together: Sequence[Comparison], *, chance: float, settings: GateSettings
 ) -> dict[tuple[str, Against], Margin]:
     """Return the margins of several suites of a kind: each alone, and all together with what is left of `chance`."""
-    wanted = max(settings.suite_margin, wanted_margin(suites[0].kind, settings))
+    wanted = veto_margin(suites[0].kind, settings)
     names = {each.suite for each in suites}
     within = prod(_chance_within(wanted, [s for s in suites if s.suite == name], settings) for name in sorted(names))
     if within >= sqrt(chance):  # the suites decide the wanted margin, each alone
@@ -139,3 +139,8 @@ def wanted_margin(kind: SuiteKind, settings: GateSettings) -> float:
         SuiteKind.SKILL: settings.skill_margin,
         SuiteKind.GENERAL: settings.general_margin,
     }[kind]
+
+
+def veto_margin(kind: SuiteKind, settings: GateSettings) -> float:
+    """Return the margin of each suite alone, where a kind has several."""
+    return max(settings.suite_margin, wanted_margin(kind, settings))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.improvement_power import smallest_visible_gain
-from everlearn.gate.margins import wanted_margin
+from everlearn.gate.margins import veto_margin, wanted_margin
 from everlearn.gate.statistics import decidable_margin, independent_items, items_needed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def plan_guards(suites: Sequence[Suite], *, settings: GateSettings) -> list[Plan
         ]
         if len(own) > 1:
             planned.append(_planned(f"all {kind} suites", sum(sizes), wanted_margin(kind, settings), settings))
-        margin = settings.suite_margin if len(own) > 1 else wanted_margin(kind, settings)
+        margin = veto_margin(kind, settings) if len(own) > 1 else wanted_margin(kind, settings)
         planned += [_planned(suite.name, size, margin, settings) for suite, size in zip(own, sizes, strict=True)]
     return planned
 

@@ -16,22 +16,22 @@ import torch
 
 from everlearn import counters
 from everlearn.domains.contract import load_domain
-from everlearn.ladder.tree import Ladder, digest_of
+from everlearn.ladder.tree import Ladder, references_of
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.loop import current_model, solver_of, train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
-from everlearn.training.models.precision import use_bf16
-from everlearn.training.rollouts import Solver, attempt, judging, seed_of
+from everlearn.training.rollouts import attempt, judging, seed_of
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
     from everlearn.settings import Settings
-    from everlearn.training.rollouts import Group
+    from everlearn.training.models.formats.format import Format
+    from everlearn.training.models.policy import Policy
+    from everlearn.training.rollouts import Group, Judge
     from everlearn.training.training_run import TrainingRun
 
 RUNGS, BREADTH, TRIES = 60, 12, 3
@@ -96,8 +96,7 @@ def solve(
     """
     torch.set_num_threads(settings.threads)
     with judging(problem.domain, verifiers=verifiers) as judges:
-        search = _Search(problem, base=base, adapter=adapter, settings=settings, budget=budget)
-        search.run.judge = judges.judge
+        search = _Search(problem, base=base, adapter=adapter, settings=settings, budget=budget, judge=judges.judge)
         search.answer()
         return search.solution()
 
@@ -106,31 +105,41 @@ class _Search:
     """The state of one problem: the policy in training, what was spent, and what was found."""
 
     def __init__(
-        self, problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget
+        self,
+        problem: Problem,
+        *,
+        base: Path,
+        adapter: Path | None,
+        settings: Settings,
+        budget: Budget,
+        judge: Judge | None,
     ) -> None:
-        self._problem, self._budget = problem, budget
+        self._problem, self._budget, self._judge = problem, budget, judge
         self._began, self._counted = counters.cpu_seconds(), counters.snapshot()["rollouts"]
         self._seed = seed_of(settings.learn.seed, "solve", problem.statement)
         self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
-        learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
-        domain: Domain = load_domain(problem.domain)
-        policy = load_policy(
-            base, adapter, rank=learn.rank, alpha=learn.alpha, seed=self._seed, compute=settings.compute
-        )
-        self._references = (
-            {digest_of(domain.canonical(problem.statement)): problem.reference} if problem.reference else {}
-        )
-        self.run: TrainingRun = start_run(
-            policy,
-            Ladder(),
-            domain=domain,
-            settings=learn,
-            seed=self._seed,
-            references=self._references,
-            form=choose_format(policy, domain, settings.format),
-        )
+        self._learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
+        self._domain = load_domain(problem.domain)
+        self._references = references_of([problem], domain=self._domain)
+        rank, alpha = self._learn.rank, self._learn.alpha
+        policy = load_policy(base, adapter, rank=rank, alpha=alpha, seed=self._seed, compute=settings.compute)
+        self._run = self._begin(Ladder(), policy=policy, form=choose_format(policy, self._domain, settings.format))
         self._found: tuple[str, By] | None = None
         self._contradicted: set[str] = set()
+
+    def _begin(self, ladder: Ladder, *, policy: Policy, form: Format) -> TrainingRun:
+        """Return a training on that ladder at step 0."""
+        run = start_run(
+            policy,
+            ladder,
+            domain=self._domain,
+            settings=self._learn,
+            seed=self._seed,
+            references=self._references,
+            form=form,
+        )
+        run.judge = self._judge
+        return run
 
     def answer(self) -> None:
         """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
@@ -153,34 +162,30 @@ class _Search:
             by=by,
             rollouts=self._rollouts(),
             cpu_seconds=round(self._seconds(), 2),
-            rungs=len(self.run.ladder.rungs),
-            steps=self.run.step,
+            rungs=len(self._run.ladder.rungs),
+            steps=self._run.step,
             contradicted=len(self._contradicted),
         )
 
     def _grow(self) -> None:
         """Plant the problem, and let the policy as it is propose and try easier variants."""
-        run = self.run
-        run.ladder = plant([self._problem.statement], domain=run.domain, forbidden=frozenset())
-        solver = solver_of(run, current_model(run))
-        extend(run.ladder, solver, forbidden=frozenset(), settings=self._growth, seed=self._seed)
+        ladder = plant([self._problem.statement], domain=self._domain, forbidden=frozenset())
+        solver = solver_of(self._run, current_model(self._run))
+        extend(ladder, solver, forbidden=frozenset(), settings=self._growth, seed=self._seed)
         measure_rungs(
             solver,
-            run.ladder,
-            list(run.ladder.rungs),
+            ladder,
+            list(ladder.rungs),
             rollouts=self._growth.rollouts,
             temperature=self._growth.answer_temperature,
             seed=seed_of(self._seed, "before"),
             references=self._references,
         )
-        for rung in run.ladder.rungs.values():
-            size = run.domain.size(rung.statement)
-            run.curriculum.count(size, rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
-        run.update_classes()
+        self._run = self._begin(ladder, policy=self._run.policy, form=self._run.form)
 
     def _climb(self) -> None:
         """Train on the ladder and try the problem after each step."""
-        run = self.run
+        run = self._run
         while self._goes_on() and run.stopped is None:
             train_step(run, budget_used=self._used())
             if self._goes_on():
@@ -188,16 +193,10 @@ class _Search:
                 self._ask(By.TRAINING, group=size, seed=seed_of(self._seed, "try", run.step))
 
     def _ask(self, by: By, *, group: int, seed: int | None = None) -> None:
-        run = self.run
-        solver = Solver(
-            policy=run.policy,
-            model=run.policy.snapshot(bf16=seed is not None and use_bf16(run.settings.bf16)),
-            domain=run.domain,
-            form=run.form,
-            judge=run.judge,
-        )
-        seed_or_default = self._seed if seed is None else seed
-        [answered] = attempt(solver, [self._problem], group=group, seed=seed_or_default, greedy=seed is None)
+        """Let the policy of this moment answer the problem, greedily in float32 without a seed."""
+        is_greedy = seed is None
+        solver = solver_of(self._run, self._run.policy.snapshot(bf16=self._run.bf16 and not is_greedy))
+        [answered] = attempt(solver, [self._problem], group=group, seed=seed or self._seed, greedy=is_greedy)
         self._look_at(answered, by)
 
     def _look_at(self, group: Group, by: By) -> None:
@@ -205,8 +204,7 @@ class _Search:
         for answer, verdict in zip(group.answers, group.verdicts, strict=True):
             if not verdict.is_correct or answer in self._contradicted:
                 continue
-            domain = self.run.domain
-            if domain.has_recheck and not domain.recheck(self._problem, answer).is_correct:
+            if self._domain.has_recheck and not self._domain.recheck(self._problem, answer).is_correct:
                 self._contradicted.add(answer)
             elif self._found is None:
                 self._found = answer, by
@@ -223,7 +221,7 @@ class _Search:
         return counters.cpu_seconds() - self._began
 
     def _rollouts(self) -> int:
-        return counters.snapshot()["rollouts"] - self._counted + self.run.ladder.proposals
+        return counters.snapshot()["rollouts"] - self._counted + self._run.ladder.proposals
 
     def _rollouts_left(self) -> int:
         left = self._budget.rollouts - self._rollouts() if self._budget.rollouts else self._budget.samples
