@@ -40,7 +40,7 @@ vllm: .vllm/installed ## make .vllm with vLLM, for `rollouts.engine: vllm`: with
 
 test: check ## all checks, then the tests with coverage (what CI runs)
 	@./infra/debian-packages $(DEBIAN_SANDBOX) || echo "$(DEBIAN_SANDBOX) could not be installed; the tests that need it are skipped"
-	@$(BIN)/pytest -n 2 --dist loadscope --durations 20 --durations-min 8 --cov --cov-report=term $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 20 --durations-min 8 --cov --cov-report=term $(ARGS)
 	@$(if $(ARGS),,$(call require-coverage,100,--omit=$(TRAINING)) && $(call require-coverage,85,--include=$(TRAINING)))
 
 test-slow: install ## the tests that take minutes or train a model

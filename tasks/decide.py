@@ -13,6 +13,7 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.problem import Ruling
+from tasks.compare_with_record import guards_of, has_guards, paired_suites
 from tasks.earlier_nights import level_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, pairs_of
@@ -51,7 +52,7 @@ def recheck_rewards(night: Night) -> None:
 def name_baselines(night: Night) -> tuple[Baseline, ...]:
     """Return the policies to compare with besides the parent. Chosen once, since they are measured before they are used."""
     work = night.work
-    if night.inputs.parent is None:
+    if night.inputs.parent is None or has_guards(night):
         return ()
     if not work.has("baselines"):
         has_measured = work.has("check/bytes")  # by an older revision, which compared on every suite
@@ -65,10 +66,12 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
     """Weigh suites and checks together. Return the outcome. `baselines` are compared besides the parent."""
     with timed_step(night, "gate") as work:
         if not work.has("decision"):
-            compared = (Baseline(against=Against.PARENT, policy="parent"), *baselines)
+            compared = (Baseline(against=Against.PARENT, policy="parent", suites=paired_suites(night)), *baselines)
             pairs = [pair for each in compared for pair in pairs_of(night, each.policy, each.against, each.suites)]
             checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
-            decision = judge(pairs, settings=night.settings.gate, checks=checks, level=level_of(night))
+            decision = judge(
+                pairs, settings=night.settings.gate, checks=checks, level=level_of(night), guards=guards_of(night)
+            )
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
         log_decision(decision)

@@ -17,7 +17,7 @@ from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot, snapshots_of
 from everlearn.data.used_problems import Use, UsedProblems, load_earlier_use, load_records, save_record, tips_of
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import TESTS, level_of_line
+from everlearn.gate.lifetime_error import TESTS, level_of_line, loss_level_of_line
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 
@@ -134,3 +134,8 @@ def _published(state: State) -> set[str]:
 def level_of(night: Night) -> float | None:
     """Return the level of this night's improvement test; None where it is `gate.alpha` each night."""
     return level_of_line(night.registry.state().history, settings=night.settings.gate)
+
+
+def loss_level_of(night: Night) -> float | None:
+    """Return the level at which this night has to exclude losses; None where it is `gate.alpha` for each comparison."""
+    return loss_level_of_line(night.registry.state().history, settings=night.settings.gate)

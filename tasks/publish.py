@@ -25,6 +25,7 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.certificate import keep_certificates
+from tasks.compare_with_record import looks_of, record_of
 from tasks.decide import decision_of
 from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
@@ -133,6 +134,8 @@ def _manifest(night: Night) -> Manifest:
         code_version=night.inputs.code_version,
         created=datetime.fromisoformat(work.get("created").decode()),
         memory=_memory_of(night),
+        record=record_of(night),
+        looks=looks_of(night),
         certificate=keep_certificates(night),
         metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
         decision=decision.to_dict(),

@@ -45,7 +45,7 @@ def shares_of(version: str, decision: Mapping[str, Any]) -> dict[str, float]:
     Its target counts as the memory suite that guards it from then on. What was measured under a name may change from night
     to night; it only decides what is measured again tonight.
     """
-    rows = [row for row in decision.get("rows", ()) if row["against"] == Against.PARENT]
+    rows = [row for row in decision.get("rows", ()) if row["against"] in (Against.PARENT, Against.RECORD)]
     names = {row["suite"]: memory_name(version) if row["kind"] == SuiteKind.TARGET else row["suite"] for row in rows}
     return {names[row["suite"]]: float(row["after"]) for row in rows}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.record import End
-from everlearn.gate.decision_record import Against, Outcome
+from everlearn.gate.decision_record import Outcome
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def becomes_champion(settings: GateSettings) -> bool:
 
 def skill_of(decision: Decision) -> float:
     """Return the mean share of skill items that the candidate answers correctly; 0 without a skill suite."""
-    shares = [row.after for row in decision.rows if row.kind == "skill" and row.against is Against.PARENT]
+    shares = [row.after for row in decision.rows if row.kind == "skill" and row.stands_for_suite]
     return sum(shares) / len(shares) if shares else 0.0
 
 

@@ -3,7 +3,8 @@
 PASS requires that at least one target improved, that no target got worse, and that all other suites are non-inferior
 within their margins against every measured baseline: the suites of a kind together, and each of several suites alone.
 The non-inferiority claims must all hold, so they need no correction for multiple testing; the improvement claims, one of
-which suffices, are corrected by Holm's procedure. Suite sizes are fixed before measuring: no early stopping.
+which suffices, are corrected by Holm's procedure. The sizes of these suites are fixed before measuring. Guards that are compared with
+the record of the line (`guard`) stop early, by evidence that allows it; the two are never mixed in one claim.
 
 `evidence` counts what changed, with `UNDECIDED` answers, `margins` says how large a loss counts as none, `statistics` has
 the tests and bounds, `sentences` words the results, `decision_record` defines them.
@@ -21,11 +22,13 @@ from everlearn.errors import BadInputError
 from everlearn.gate import sentences, statistics
 from everlearn.gate.decision_record import Against, Check, Decision, Outcome, SuiteRow
 from everlearn.gate.evidence import Comparison, PairedSuite, compare, pool
+from everlearn.gate.guard import drifted_rows
 from everlearn.gate.margins import SHIPPED, Margin, plan_margins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from everlearn.gate.guard import Guard
     from everlearn.settings import GateSettings
 
 __all__ = [
@@ -48,10 +51,16 @@ _WORST_FIRST = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.PASS)
 
 
 def judge(
-    pairs: Sequence[PairedSuite], *, settings: GateSettings, checks: Sequence[Check] = (), level: float | None = None
+    pairs: Sequence[PairedSuite],
+    *,
+    settings: GateSettings,
+    checks: Sequence[Check] = (),
+    level: float | None = None,
+    guards: Sequence[Guard] = (),
 ) -> Decision:
     """Count the changes in all pairs, and decide. See `decide`."""
-    return decide([compare(pair) for pair in pairs], settings=settings, checks=checks, level=level)
+    comparisons = [compare(pair) for pair in pairs]
+    return decide(comparisons, settings=settings, checks=checks, level=level, guards=guards)
 
 
 def decide(
@@ -60,8 +69,11 @@ def decide(
     settings: GateSettings,
     checks: Sequence[Check] = (),
     level: float | None = None,
+    guards: Sequence[Guard] = (),
 ) -> Decision:
     """Combine all suites and checks into one decision. `level` is that of the improvement test, by default `alpha`.
+
+    `guards` are the suites that were compared with the record instead (`gate.loss_error: line`), in a night of their own level.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
     INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
@@ -70,9 +82,10 @@ def decide(
     _refuse_repeated(comparisons)
     provable = [each for each in comparisons if each.can_change or each.kind is SuiteKind.TARGET]
     together = pool([each for each in provable if each.kind is not SuiteKind.TARGET])
-    margins = plan_margins(provable, together, settings=settings)
+    margins = plan_margins(provable, together, settings=_with_power_left(settings) if guards else settings)
     claims = _Claims(comparisons, together, settings, level=settings.alpha if level is None else level)
-    rows = tuple(_judge(each, margins.get((each.suite, each.against)), claims, settings) for each in comparisons)
+    of_pairs = [_judge(each, margins.get((each.suite, each.against)), claims, settings) for each in comparisons]
+    rows = (*of_pairs, *(guard.row() for guard in guards))
     pools = tuple(_judge(each, margins[each.suite, each.against], claims, settings) for each in together)
     outcomes = {row.outcome for row in (*rows, *pools)} or {Outcome.INSUFFICIENT}
     if not all(check.passed for check in checks):
@@ -80,10 +93,13 @@ def decide(
     if not claims.candidates:
         outcomes.add(Outcome.INSUFFICIENT)
     outcome = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
-    warnings = sentences.warnings(rows)
+    warnings = (*sentences.warnings(rows), *map(sentences.drifted, drifted_rows(rows)))
     reasons = _reasons(outcome, claims, (*pools, *rows), checks, warnings)
     if level is not None:
         reasons = (*reasons, sentences.level_of_line(level))
+    loss_level = guards[0].level if guards else None
+    if loss_level is not None:
+        reasons = (*reasons, sentences.loss_level_of_line(loss_level))
     return Decision(
         outcome=outcome,
         reasons=reasons,
@@ -92,6 +108,7 @@ def decide(
         pools=pools,
         warnings=warnings,
         level=level,
+        loss_level=loss_level,
     )
 
 
@@ -125,6 +142,11 @@ class _Claims:
         self.worse = _supported(self.p_worse, alpha=settings.alpha)
         highs = [each.largest_gain(alpha=settings.alpha) for each in self.candidates]
         self.too_little = bool(highs) and max(highs) < settings.worthwhile_gain
+
+
+def _with_power_left(settings: GateSettings) -> GateSettings:
+    """Return the settings for the pairs of a night with guards, which use the other half of what `power` leaves."""
+    return settings.model_copy(update={"power": (1 + settings.power) / 2})
 
 
 def _supported(p_values: dict[tuple[str, Against], float], *, alpha: float) -> set[tuple[str, Against]]:

@@ -29,6 +29,8 @@ class Against(StrEnum):
     CHAMPION = "champion"
     BASE = "base"
     BEST = "best"
+    RECORD = "record"
+    """The recorded best on a suite: stored answers, with which several sampled answers an item are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,8 @@ class SuiteRow:
     margin          largest loss that counts as none; `wanted`: the one of the settings, None in older decisions
     p_value         of "no improvement", for targets against the parent; None elsewhere
     power           probability that this many items show an unchanged model to be within the margin
+    looks           answers an item, against the record; None elsewhere. There `won` and `lost` are items whose usual answer
+                    changed, and `low` and `high` hold at the level of the line's attempt
     """
 
     suite: str
@@ -72,6 +76,12 @@ class SuiteRow:
     outcome: Outcome
     sentence: str
     wanted: float | None = None
+    looks: int | None = None
+
+    @property
+    def stands_for_suite(self) -> bool:
+        """Whether this is the row to show where a suite has only one: against the parent, or the record in its place."""
+        return self.against in (Against.PARENT, Against.RECORD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +90,7 @@ class Decision:
 
     `pools` holds one row per kind with several suites and baseline: these suites together. `warnings` says what the
     decision does not cover. Both are also among the reasons, and older decisions have neither. `level` is that of the
-    improvement test, where it is not `gate.alpha` (`lifetime_error`).
+    improvement test, `loss_level` that of the comparisons with the record, where they are not `gate.alpha` (`lifetime_error`).
     """
 
     outcome: Outcome
@@ -90,6 +100,7 @@ class Decision:
     pools: tuple[SuiteRow, ...] = ()
     warnings: tuple[str, ...] = ()
     level: float | None = None
+    loss_level: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -103,7 +114,10 @@ class Decision:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-serializable values."""
-        plain = {name: value for name, value in asdict(self).items() if name != "level" or value is not None}
+        plain = {name: value for name, value in asdict(self).items() if name not in _OF_LINE or value is not None}
+        for row in (*plain["rows"], *plain["pools"]):
+            if row["looks"] is None:
+                del row["looks"]
         return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks", "pools", "warnings")}
 
     def to_json(self) -> str:
@@ -121,7 +135,7 @@ class Decision:
                 checks=tuple(Check(**check) for check in plain["checks"]),
                 pools=tuple(_row(row) for row in plain.get("pools", ())),
                 warnings=tuple(plain.get("warnings", ())),
-                level=plain.get("level"),
+                **{name: plain.get(name) for name in _OF_LINE},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None
@@ -134,6 +148,10 @@ class Decision:
         except ValueError as error:
             raise BadInputError(f"not a gate decision: invalid JSON ({error})") from None
         return cls.from_dict(plain)
+
+
+_OF_LINE = ("level", "loss_level")
+"""Fields that only decisions with an error budget of the line have."""
 
 
 def _row(plain: dict[str, Any]) -> SuiteRow:

@@ -1,16 +1,20 @@
-"""The level of each night's improvement test, so that few of all "improved" labels of a line are false.
+"""The levels of each night's tests, so that a line makes few errors over its life, however many nights it tries.
 
-LORD++ (A. Ramdas, F. Yang, M. Wainwright, M. Jordan, "Online control of the false discovery rate with decaying memory",
+Improvements, so that few of all "improved" labels are false: LORD++ (A. Ramdas, F. Yang, M. Wainwright, M. Jordan, "Online control of the false discovery rate with decaying memory",
 NeurIPS 2017, arXiv 1710.00499): of the labels that a line has given at any time, in expectation at most the share
 `alpha` is false. A test without a label spends from a budget, a label earns some of it back.
 
 A test counts as passed where its night was published: a night that a guard stopped gives no label, which is as if its
 p-value were 1. The guarantee needs p-values that are valid given the past. Held-out problems of a new night are; a
 retry on the same items (`cycle --again`) is charged, but its p-value depends on the earlier one.
+
+Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt spends
+a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`).
 """
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 from everlearn.registry.events import EventKind
@@ -26,6 +30,8 @@ TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIE
 
 _DECAY, _SUM = 1.6, 2.2858
 """Exponent of the decay, and at least the sum of j^-1.6 over all j >= 1."""
+_OFFSET = 100
+"""Makes the levels of losses almost equal in the first hundred nights, and fall slowly after them."""
 
 
 def labels_of(history: Iterable[Event]) -> list[bool]:
@@ -51,6 +57,22 @@ def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
     for place, number in enumerate(given):
         level += _spending(test - number) * (alpha - initial if place == 0 else alpha)
     return level
+
+
+def loss_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+    """Return the level at which the next attempt of the line has to exclude a loss; None where it is `alpha` each night."""
+    if settings.loss_error == "night":
+        return None
+    return loss_level(len(labels_of(history)) + 1, alpha=settings.alpha)
+
+
+def loss_level(attempt: int, *, alpha: float) -> float:
+    """Return the level of the attempt with this number, from 1: c / (u ln^2 u) for u = attempt + 100.
+
+    The sum over all attempts is below `alpha`, because the integral of 1 / (u ln^2 u) from 100 is 1 / ln 100.
+    """
+    u = attempt + _OFFSET
+    return alpha * log(_OFFSET) / (u * log(u) ** 2)
 
 
 def _spending(after: int) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
-from everlearn.gate.decision_record import Against
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,9 +83,44 @@ def level_of_line(level: float) -> str:
     )
 
 
+def loss_level_of_line(level: float) -> str:
+    """Return at what level losses had to be excluded, where earlier nights of the line decide about it."""
+    return f"losses since the record had to be excluded at the level {level:.2g}, this attempt's share of the line's budget"
+
+
+def within_record(row: SuiteRow, margin: Margin) -> str:
+    """Return the sentence of a suite whose loss since the record is within the margin."""
+    said = f"no worse than the record: {_against_record(row)}; {_bound(row)}"
+    if row.bound <= 0:
+        return said
+    widened = "" if margin.allowed <= margin.wanted else f" ({_points(margin.wanted)} were wanted)"
+    return f"{said}, and {_points(margin.allowed)} are allowed{widened}"
+
+
+def worse_than_record(row: SuiteRow) -> str:
+    """Return the sentence of a suite with a loss since the record that is proved."""
+    return f"got worse than the record: {_against_record(row)}; {_bound(row)}, and {_points(row.margin)} are allowed"
+
+
+def undecided_at_record(row: SuiteRow, margin: Margin) -> str:
+    """Return the sentence of a suite whose answers decide nothing."""
+    widened = f" ({_points(margin.wanted)} were wanted)" if margin.allowed > margin.wanted else ""
+    return (
+        f"inconclusive: {_against_record(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{widened}"
+    )
+
+
+def drifted(row: SuiteRow) -> str:
+    """Return the warning about a suite that passed well below the record."""
+    return (
+        f"{row.suite} has drifted to {row.after:.1%}, recorded {row.before:.1%}: replay problems like it, or roll back, before "
+        "the line can no longer show that it is within the margin"
+    )
+
+
 def warnings(rows: Sequence[SuiteRow]) -> tuple[str, ...]:
     """Return what the decision does not cover."""
-    guards = {row.kind for row in rows if row.against is Against.PARENT}
+    guards = {row.kind for row in rows if row.stands_for_suite}
     if SuiteKind.SKILL in guards:
         return ()
     return ("no skill suite was measured: nothing shows that the model kept the skills it had before",)
@@ -106,6 +140,12 @@ def _shown(e: Comparison, row: SuiteRow) -> str:
 def _counted(row: SuiteRow, *, won: int, lost: int) -> str:
     undecided = f" ({row.undecided} undecided, counted against this claim)" if row.undecided else ""
     return f"{won} won and {lost} lost of {row.n}{undecided}"
+
+
+def _against_record(row: SuiteRow) -> str:
+    undecided = f" ({row.undecided} undecided)" if row.undecided else ""
+    answers = row.n * (row.looks or 0)
+    return f"{row.after:.1%} of {answers} answers are right{undecided}, recorded {row.before:.1%}"
 
 
 def _bound(row: SuiteRow) -> str:

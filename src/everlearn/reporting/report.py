@@ -82,7 +82,7 @@ def headline(night: NightRecord) -> str:
     if decision is None:
         return f"The night ended as {night.end}: nothing was measured."
     if decision.passed:
-        held = sum(not row.kind.is_of_tonight and row.against is Against.PARENT for row in decision.rows)
+        held = sum(not row.kind.is_of_tonight and row.stands_for_suite for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
         limits = "".join(f" {warning[0].upper()}{warning[1:]}." for warning in decision.warnings)
         return f"{night.version or 'The candidate'} passed: {_gains(night, decision)}.{skills}{limits}"

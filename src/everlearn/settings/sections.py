@@ -208,6 +208,27 @@ class GateSettings(Section):
             "false ones among all versions that the line publishes, however many nights it tries (LORD++)."
         ),
     )
+    loss_error: Literal["night", "line"] = Field(
+        default="night",
+        description=(
+            'What `alpha` limits for losses of skill, general and memory suites: `night` the chance of a false "no worse" of each '
+            "comparison with parent, base and best version, `line` the chance that the line ever publishes a version "
+            "that lost more than the margin since the recorded best on a suite (several sampled answers an item)."
+        ),
+    )
+    record_samples: int = Field(
+        default=16, ge=1, description="With `loss_error: line`: answers an item that the recorded best is known by."
+    )
+    most_looks: int = Field(
+        default=8,
+        ge=1,
+        description="With `loss_error: line`: most answers an item of a candidate; a suite that is decided gets no more.",
+    )
+    look_temperature: float = Field(
+        default=1.0,
+        ge=0.0,
+        description="With `loss_error: line`: temperature of these answers; 0 is greedy, where only the prompts vary.",
+    )
     memory_per_night: int = Field(
         default=100,
         ge=0,

@@ -1,8 +1,9 @@
-"""Measure a policy on a suite: one greedy answer to each problem, verified. The fast policy decodes it in float32."""
+"""Measure a policy on a suite: one answer to each problem, verified, greedy or sampled. The fast policy decodes it in float32."""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,16 +19,114 @@ from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt, judging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from everlearn.problem import Problem
     from everlearn.settings import ComputeSettings
 
-__all__ = ["measure"]
+__all__ = ["Examination", "examining", "measure"]
 
 CHUNK = 64
 """Problems measured between two reports of progress, as one unit of the journal. A prompt's seed depends on the problem, not on its chunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """A policy that is ready to answer suites, until the block of `examining` ends."""
+
+    solvers: Mapping[str, Solver]
+    journal: Journal
+    progress: Callable[[int, int], None] | None = None
+
+    def measure(self, problems: Sequence[Problem], *, seed: int, temperature: float = 0.0) -> list[Measurement]:
+        """Return one verified answer to each problem, in their order. Finished chunks of the journal are not repeated.
+
+        Equal seeds give equal prompts. The answers are greedy, or sampled at a temperature above 0.
+        """
+        order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
+        measured: dict[int, Measurement] = {}
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            for name in sorted({problems[index].domain for index in chunk}):
+                chosen = {index: problems[index] for index in chunk if problems[index].domain == name}
+                measured |= self._answer(chosen, solver=self.solvers[name], seed=seed, temperature=temperature)
+            if self.progress is not None:
+                self.progress(len(measured), len(order))
+        return [measured[index] for index in range(len(problems))]
+
+    def _answer(
+        self, problems: dict[int, Problem], *, solver: Solver, seed: int, temperature: float
+    ) -> dict[int, Measurement]:
+        def answer() -> list[list[str]]:
+            groups = attempt(
+                solver,
+                list(problems.values()),
+                group=1,
+                seed=seed,
+                greedy=not temperature,
+                temperature=temperature or 1.0,
+            )
+            return [[group.answers[0], group.verdicts[0].ruling, group.verdicts[0].reason] for group in groups]
+
+        unit = f"answers at {temperature}" if temperature else "answers"
+        rows = self.journal.once(
+            unit, [solver.domain.name, str(seed), *(problem.key for problem in problems.values())], answer
+        )
+        return {
+            index: Measurement(
+                item=problem.id,
+                root=problem.root or problem.id,
+                verdict=Verdict(ruling=Ruling(ruling), reason=reason),
+                answer=given,
+            )
+            for (index, problem), (given, ruling, reason) in zip(problems.items(), rows, strict=True)
+        }
+
+
+@contextlib.contextmanager
+def examining(
+    base: Path,
+    adapter: Path | None,
+    *,
+    domains: Collection[str],
+    threads: int,
+    verifiers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    journal: Journal | None = None,
+    compute: ComputeSettings | None = None,
+    form: FormatSettings | None = None,
+    rollouts: RolloutSettings | None = None,
+) -> Iterator[Examination]:
+    """Load a policy for problems of these domains, and yield what asks it.
+
+    `progress` is called with the number of problems measured and of all problems. Finished chunks are kept in `journal`.
+    `rollouts` says who decodes.
+
+    Raises:
+        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ServiceError: vLLM failed.
+    """
+    torch.set_num_threads(threads)
+    policy = load_policy(base, adapter, compute=compute)
+    model = policy.snapshot()
+    with contextlib.ExitStack() as stack:
+        sampler = stack.enter_context(
+            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="measured")
+        )
+        stack.enter_context(device_time(model.device))
+        solvers = {}
+        for name in sorted(domains):
+            domain = load_domain(name)
+            solvers[name] = Solver(
+                policy=policy,
+                model=model,
+                domain=domain,
+                form=choose_format(policy, domain, form or FormatSettings()),
+                sampler=sampler,
+                judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
+            )
+        yield Examination(solvers=solvers, journal=journal or Journal(), progress=progress)
 
 
 def measure(
@@ -44,64 +143,21 @@ def measure(
     form: FormatSettings | None = None,
     rollouts: RolloutSettings | None = None,
 ) -> list[Measurement]:
-    """Return one verified greedy answer to each problem, in their order.
+    """Return one verified greedy answer to each problem, in their order. See `examining`.
 
-    Two policies measured with the same `seed` get the same prompts, so that their answers are paired. `progress` is
-    called with the number of problems measured and of all problems. Finished chunks are kept in `journal` and not
-    measured again. `rollouts` says who decodes.
-
-    Raises:
-        ModelError: the base or the adapter cannot be used, or not with vLLM.
-        ServiceError: vLLM failed.
+    Two policies measured with the same `seed` get the same prompts, so that their answers are paired.
     """
-    torch.set_num_threads(threads)
-    journal = journal or Journal()
-    policy = load_policy(base, adapter, compute=compute)
-    model = policy.snapshot()
-    order = sorted(range(len(problems)), key=lambda index: len(problems[index].statement))
-    measured: dict[int, Measurement] = {}
-    with contextlib.ExitStack() as stack:
-        sampler = stack.enter_context(
-            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="measured")
-        )
-        stack.enter_context(device_time(model.device))
-        solvers = {}
-        for name in sorted({problem.domain for problem in problems}):
-            domain = load_domain(name)
-            solvers[name] = Solver(
-                policy=policy,
-                model=model,
-                domain=domain,
-                form=choose_format(policy, domain, form or FormatSettings()),
-                sampler=sampler,
-                judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
-            )
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            for name in sorted({problems[index].domain for index in chunk}):
-                chosen = [index for index in chunk if problems[index].domain == name]
-                measured |= _measure(
-                    solvers[name], {index: problems[index] for index in chosen}, seed=seed, journal=journal
-                )
-            if progress is not None:
-                progress(len(measured), len(order))
-    return [measured[index] for index in range(len(problems))]
-
-
-def _measure(solver: Solver, problems: dict[int, Problem], *, seed: int, journal: Journal) -> dict[int, Measurement]:
-    def answer() -> list[list[str]]:
-        groups = attempt(solver, list(problems.values()), group=1, seed=seed, greedy=True)
-        return [[group.answers[0], group.verdicts[0].ruling, group.verdicts[0].reason] for group in groups]
-
-    rows = journal.once(
-        "answers", [solver.domain.name, str(seed), *(problem.key for problem in problems.values())], answer
-    )
-    return {
-        index: Measurement(
-            item=problem.id,
-            root=problem.root or problem.id,
-            verdict=Verdict(ruling=Ruling(ruling), reason=reason),
-            answer=given,
-        )
-        for (index, problem), (given, ruling, reason) in zip(problems.items(), rows, strict=True)
-    }
+    domains = {problem.domain for problem in problems}
+    with examining(
+        base,
+        adapter,
+        domains=domains,
+        threads=threads,
+        verifiers=verifiers,
+        progress=progress,
+        journal=journal,
+        compute=compute,
+        form=form,
+        rollouts=rollouts,
+    ) as examination:
+        return examination.measure(problems, seed=seed)

@@ -112,7 +112,7 @@ def served_rate(slot: Slot, suite: str, *, rates: Mapping[str, Mapping[str, floa
         if is_published(slot) and slot.champion == slot.night.version:
             return row.after
         # Events of earlier releases do not name the parent of a night without a version: it was the champion.
-        if slot.champion == slot.event.detail.get("parent", slot.champion):
+        if slot.champion == slot.event.detail.get("parent", slot.champion) and row.against is Against.PARENT:
             return row.before
     return rates.get(slot.champion or "", {}).get(suite)
 
@@ -178,9 +178,10 @@ def change_since(night: NightView | None, suite: str, against: Against) -> float
 
 
 def row_of(night: NightView | None, suite: str, against: Against) -> SuiteRow | None:
-    """Return the gate's row of a suite against one baseline, or None."""
+    """Return the gate's row of a suite against one baseline, or None. The record of the line stands for the parent."""
     rows = night.decision.rows if night and night.decision else ()
-    return next((row for row in rows if row.suite == suite and row.against is against), None)
+    wanted = (Against.PARENT, Against.RECORD) if against is Against.PARENT else (against,)
+    return next((row for row in rows if row.suite == suite and row.against in wanted), None)
 
 
 def suites_of(nights: Sequence[NightView], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:

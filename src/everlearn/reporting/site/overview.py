@@ -87,9 +87,7 @@ def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
     served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
     rates = {
         version: {
-            row.suite: row.after
-            for row in night.decision.rows
-            if row.against is Against.PARENT and row.kind not in OF_ONE_NIGHT
+            row.suite: row.after for row in night.decision.rows if row.stands_for_suite and row.kind not in OF_ONE_NIGHT
         }
         for version, night in served.items()
         if version and night and night.decision

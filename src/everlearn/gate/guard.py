@@ -1,0 +1,203 @@
+"""Guards with an error budget of the line: is a candidate within the margin of the record on every suite?
+
+A look is one more answer to every item. After each look a suite is decided or not: its loss is within the margin, by
+evidence of 1 over the level of the line's attempt (`lifetime_error.loss_level`), or it got worse, or nothing is shown yet. Only
+undecided suites get another look, at most `gate.most_looks`. A version that lost the margin on some suite is published only if the
+evidence about that very suite is false, so the level needs no correction for the number of suites.
+
+The margin is that of the suite's kind, or the smallest one that all looks decide; for skill and general suites up to
+`gate.widest_margin`. It depends on the record alone, so it is known before anything is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from math import log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from everlearn.gate import sentences
+from everlearn.gate.decision_record import Against, Outcome, SuiteRow
+from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin
+from everlearn.gate.margins import SHIPPED, Margin, wanted_margin
+from everlearn.gate.record_of_line import RIGHT, UNDECIDED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from everlearn.data.suites import SuiteKind
+    from everlearn.gate.record_of_line import RecordedItem
+    from everlearn.settings import GateSettings
+
+LEAST_EVIDENCE_OF_GAIN = 100.0
+"""Evidence of a gain from which a version is measured anew to become the record of a suite."""
+_DRIFT = 1 / 3
+"""Part of the margin below the record from which a suite that passed is warned about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """One suite: the record of its items, and the looks at the candidate so far, each with a letter for each item.
+
+    `guards` is the number of suites of the night that are compared with the record, `level` that of the line's attempt.
+    """
+
+    suite: str
+    kind: SuiteKind
+    recorded: tuple[RecordedItem, ...]
+    settings: GateSettings
+    level: float
+    guards: int
+    looks: tuple[str, ...] = ()
+
+    @cached_property
+    def margin(self) -> Margin:
+        """The margin that is wanted, and the one that this record can decide."""
+        wanted = wanted_margin(self.kind, self.settings)
+        chance = chance_of_each(self.guards, power=self.settings.power)
+        decided = self._decided(self.variance, chance)
+        limit = max(self.settings.widest_margin, self._decided(0.0, chance)) if self.kind in SHIPPED else 1.0
+        return Margin(wanted=wanted, allowed=max(wanted, min(decided, limit)))
+
+    @cached_property
+    def variance(self) -> float:
+        """Expected variance of one answer of a candidate that equals the record, on average over the items."""
+        of_answers = sum(item.share * (1 - item.share) * (1 + 1 / item.samples) for item in self.recorded)
+        return max(self.settings.discordance / 2, of_answers / len(self.recorded))
+
+    @cached_property
+    def evidence(self) -> LossEvidence:
+        """What the looks show."""
+        evidence = LossEvidence(
+            np.array([item.share for item in self.recorded]),
+            sizes=np.ones(len(self.recorded)),
+            margin=self.margin.allowed,
+            variance=self.variance,
+            doubted=np.array([item.doubted for item in self.recorded]),
+        )
+        for look in self.looks:
+            letters = np.array(list(look))
+            evidence.add((letters == RIGHT).astype(float), undecided=(letters == UNDECIDED).astype(float))
+        return evidence
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is shown so far; INSUFFICIENT while it is nothing."""
+        if is_within(self.evidence, level=self.level)[0]:
+            return Outcome.PASS
+        worse = is_worse(self.evidence, guards=self.guards, alpha=self.settings.alpha)[0]
+        return Outcome.FAIL if worse else Outcome.INSUFFICIENT
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether the candidate has to answer the suite once more."""
+        return len(self.looks) < self.settings.most_looks and self.outcome is Outcome.INSUFFICIENT
+
+    @property
+    def has_gained(self) -> bool:
+        """Whether the looks show that the candidate is better than the record."""
+        letters = np.array([list(look) for look in self.looks])
+        recorded = np.array([item.share for item in self.recorded])
+        gain = LossEvidence(
+            1 - recorded, sizes=np.ones(len(recorded)), margin=self.margin.allowed, variance=self.variance
+        )
+        for look in letters:
+            gain.add((look != RIGHT).astype(float))
+        return bool(gain.log_worse[0] >= log(LEAST_EVIDENCE_OF_GAIN))
+
+    def look(self, answers: str) -> Guard:
+        """Return the guard with one more look."""
+        return replace(self, looks=(*self.looks, answers))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return JSON values with which the suite can be judged again, besides the settings and the level."""
+        recorded = [astuple(item) for item in self.recorded]
+        return {"suite": self.suite, "kind": str(self.kind), "recorded": recorded, "looks": list(self.looks)}
+
+    def row(self) -> SuiteRow:
+        """Return the judged row of the suite."""
+        outcome, measured = self.outcome, self._measured()
+        if self.kind in SHIPPED and not measured.before and not measured.after:
+            return replace(measured, outcome=Outcome.INSUFFICIENT, sentence=sentences.nothing_right(measured))
+        said = {
+            Outcome.PASS: lambda: sentences.within_record(measured, self.margin),
+            Outcome.FAIL: lambda: sentences.worse_than_record(measured),
+            Outcome.INSUFFICIENT: lambda: sentences.undecided_at_record(measured, self.margin),
+        }
+        return replace(measured, outcome=outcome, sentence=said[outcome]())
+
+    def _measured(self) -> SuiteRow:
+        letters = np.array([list(look) for look in self.looks])
+        right = (letters == RIGHT).mean(axis=0)
+        before = np.array([item.right / item.samples for item in self.recorded])
+        bound = self.evidence.largest_loss(self.level)
+        return SuiteRow(
+            suite=self.suite,
+            kind=self.kind,
+            against=Against.RECORD,
+            n=len(self.recorded),
+            before=float(before.mean()),
+            after=float(right.mean()),
+            won=int(((right >= 0.5) & (before < 0.5)).sum()),
+            lost=int(((right < 0.5) & (before >= 0.5)).sum()),
+            undecided=int((letters == UNDECIDED).sum()),
+            low=-bound,
+            high=self.evidence.largest_gain(self.level),
+            margin=self.margin.allowed,
+            bound=bound,
+            p_value=None,
+            power=chance_within(
+                self.margin.allowed,
+                items=len(self.recorded),
+                variance=self.variance,
+                looks=self.settings.most_looks,
+                level=self.level,
+            ),
+            outcome=Outcome.INSUFFICIENT,
+            sentence="",
+            wanted=self.margin.wanted,
+            looks=len(self.looks),
+        )
+
+    def _decided(self, variance: float, chance: float) -> float:
+        return decided_margin(
+            items=len(self.recorded),
+            variance=variance,
+            looks=self.settings.most_looks,
+            level=self.level,
+            chance=chance,
+        )
+
+
+def chance_of_each(guards: int, *, power: float) -> float:
+    """Return the probability with which an unchanged model passes each guard, so that it passes all with `power`.
+
+    Half of the probability of stopping it is left to the comparisons of tonight's suites with the parent.
+    """
+    return float((1 - (1 - power) / 2) ** (1 / guards))
+
+
+def is_within(evidence: LossEvidence, *, level: float) -> NDArray[np.bool_]:
+    """Return whether the loss is within the margin, for each simulated line of the evidence, or for one suite: shape (1,)."""
+    return np.asarray(evidence.log_within >= -log(level))
+
+
+def is_worse(evidence: LossEvidence, *, guards: int, alpha: float) -> NDArray[np.bool_]:
+    """Return whether something was lost, at `alpha` for all suites of a night, and the looks speak against the margin as much."""
+    proof = log(guards / alpha)
+    return np.asarray((evidence.log_worse >= proof) & (evidence.log_within <= -proof))
+
+
+def drifted_rows(rows: Sequence[SuiteRow]) -> list[SuiteRow]:
+    """Return the suites that passed, but more than a third of the margin below the record."""
+    return [
+        row
+        for row in rows
+        if row.against is Against.RECORD
+        and row.outcome is Outcome.PASS
+        and row.before - row.after > _DRIFT * row.margin
+    ]

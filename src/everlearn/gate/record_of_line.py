@@ -1,0 +1,101 @@
+"""The record of a line: stored answers of the best version on each guarded item, several an item.
+
+A version's manifest names the record of its ancestry. An item enters it with answers of the night's parent, and gets those of
+a new version where that is shown to be better on the item's suite. These are fresh answers: the ones that showed it are
+lucky ones. A record is JSON, `{"items": {key: [right, undecided, samples, policy]}}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+from everlearn.data.memory_suite import memory_name
+from everlearn.data.suites import Suite, SuiteKind
+from everlearn.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from everlearn.problem import Problem
+
+RIGHT, UNDECIDED, NOT_RIGHT = "1", "u", "0"
+"""How an answer is stored. A look at a suite is a text with one of these for each item."""
+WHOLE_MEMORY = memory_name("all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedItem:
+    """Answers to one item by `policy`: the base model, a version, or the candidate of a night."""
+
+    right: int
+    undecided: int
+    samples: int
+    policy: str
+
+    @property
+    def share(self) -> float:
+        """Share of right answers, the undecided among them: a candidate is compared with what was right at most."""
+        return (self.right + self.undecided) / self.samples
+
+    @property
+    def doubted(self) -> float:
+        """Share of undecided answers."""
+        return self.undecided / self.samples
+
+
+Record = dict[str, RecordedItem]
+
+
+def guarded_suites(suites: Iterable[Suite]) -> tuple[Suite, ...]:
+    """Return the suites that are compared with the record: each shipped one, and the memory of all nights as one.
+
+    A night leaves too few problems to decide anything about it alone.
+    """
+    guarded = [suite for suite in suites if not suite.kind.is_of_tonight]
+    shipped = [suite for suite in guarded if suite.kind is not SuiteKind.MEMORY]
+    memory = tuple(problem for suite in guarded if suite.kind is SuiteKind.MEMORY for problem in suite.problems)
+    whole = [Suite(name=WHOLE_MEMORY, kind=SuiteKind.MEMORY, problems=memory)] if memory else []
+    return (*whole, *shipped)
+
+
+def item_key(problem: Problem) -> str:
+    """Return the key of an item in a record. It does not reveal a hidden reference."""
+    return hashlib.sha256(f"{problem.domain}\x1f{problem.key}".encode()).hexdigest()[:32]
+
+
+def record_answers(problems: Sequence[Problem], looks: Sequence[str], *, policy: str) -> Record:
+    """Return the record of a policy that was looked at several times."""
+    answers = zip(*looks, strict=True)
+    return {
+        item_key(problem): RecordedItem(
+            right=given.count(RIGHT), undecided=given.count(UNDECIDED), samples=len(given), policy=policy
+        )
+        for problem, given in zip(problems, answers, strict=True)
+    }
+
+
+def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem]) -> list[Problem]:
+    """Return the items that a record lacks, each once."""
+    items = {item_key(problem): problem for suite in suites for problem in suite.problems}
+    return [problem for key, problem in items.items() if key not in record]
+
+
+def to_json(record: Mapping[str, RecordedItem]) -> bytes:
+    """Return one JSON object with sorted keys: equal records give equal bytes."""
+    items = {key: astuple(item) for key, item in record.items()}
+    return json.dumps({"items": items}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def from_json(data: bytes) -> Record:
+    """Inverse of `to_json`. Raises IntegrityError if this is no record."""
+    try:
+        items = json.loads(data)["items"].items()
+        return {
+            key: RecordedItem(right=right, undecided=undecided, samples=samples, policy=policy)
+            for key, (right, undecided, samples, policy) in items
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"not the record of a line: {error}; was it written by a newer Everlearn?") from None

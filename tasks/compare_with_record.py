@@ -1,0 +1,216 @@
+"""Compare a candidate with the record of its line, on every suite that must not get worse, where `gate.loss_error` is `line`.
+
+The parent answers what the record lacks, the candidate answers every suite until it is decided, and what it is shown to do
+better than the record it answers afresh for the nights after this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everlearn.gate.decision_record import Outcome
+from everlearn.gate.guard import Guard
+from everlearn.gate.record_of_line import (
+    NOT_RIGHT,
+    RIGHT,
+    UNDECIDED,
+    from_json,
+    guarded_suites,
+    item_key,
+    record_answers,
+    to_json,
+    unrecorded,
+)
+from everlearn.problem import Ruling
+from everlearn.training.journal import Journal
+from tasks.earlier_nights import loss_level_of
+from tasks.freeze_suites import load_suites
+from tasks.measure import CANDIDATE, adapter_of
+from tasks.night import LOG, as_json, step_task, timed_step
+from tasks.open_base import base_folder
+from tasks.progress import progress
+from tasks.train import segment_writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from everlearn.data.suites import Suite
+    from everlearn.gate.record_of_line import Record
+    from everlearn.problem import Problem
+    from everlearn.registry.manifest import ObjectRef
+    from tasks.night import Night
+
+LETTERS = {Ruling.CORRECT: RIGHT, Ruling.UNDECIDED: UNDECIDED}
+
+
+def has_guards(night: Night) -> bool:
+    """Whether the night compares suites with the record of the line."""
+    return night.settings.gate.loss_error == "line"
+
+
+def paired_suites(night: Night) -> tuple[str, ...] | None:
+    """Return the suites on which the candidate is compared with policies, answer by answer; None: all of the night."""
+    if not has_guards(night):
+        return None
+    return tuple(suite.name for suite in load_suites(night) if suite.kind.is_of_tonight)
+
+
+@step_task
+def complete_record(night: Night) -> None:
+    """Let the parent answer the items that the record lacks, several times each."""
+    if not has_guards(night):
+        return
+    with timed_step(night, "record parent") as work:
+        if work.has("record"):
+            return
+        known = _record_before(night)
+        missing = unrecorded(_guarded(night), known)
+        parent = night.inputs.parent or "base"
+        if missing:
+            samples = night.settings.gate.record_samples
+            with _looking(night, "parent", name=f"{parent} for the record", most=samples * len(missing)) as look:
+                looks = [look(missing, number) for number in range(samples)]
+            known |= record_answers(missing, looks, policy=parent)
+        work.put("record", to_json(known))
+
+
+@step_task
+def look_at_candidate(night: Night) -> None:
+    """Let the candidate answer every guarded suite until it is decided."""
+    if not has_guards(night):
+        return
+    with timed_step(night, "look at candidate") as work:
+        if work.has("looks"):
+            return
+        suites, guards = {suite.name: suite for suite in _guarded(night)}, new_guards(night)
+        most = night.settings.gate.most_looks * sum(len(suite.problems) for suite in suites.values())
+        with _looking(night, CANDIDATE, name="candidate against the record", most=most) as look:
+            for number in range(night.settings.gate.most_looks):
+                undecided = [guard for guard in guards if guard.needs_look]
+                if not undecided:
+                    break
+                answers = iter(look([item for guard in undecided for item in suites[guard.suite].problems], number))
+                seen = {guard.suite: guard.look("".join(next(answers) for _ in guard.recorded)) for guard in undecided}
+                guards = [seen.get(guard.suite, guard) for guard in guards]
+                open_suites = sum(guard.needs_look for guard in guards)
+                LOG.info("look %d: %d of %d suites need another", number + 1, open_suites, len(guards))
+        work.put("looks", as_json({guard.suite: guard.looks for guard in guards}))
+
+
+@step_task
+def renew_record(night: Night) -> None:
+    """Let a candidate that passed all guards answer the suites afresh on which it is shown to be better than the record."""
+    if not has_guards(night):
+        return
+    with timed_step(night, "renew record") as work:
+        if work.has("record after"):
+            return
+        record, guards = from_json(work.get("record")), guards_of(night)
+        gained = {guard.suite for guard in guards if guard.has_gained}
+        better = [suite for suite in _guarded(night) if suite.name in gained]
+        if better and all(guard.outcome is Outcome.PASS for guard in guards):
+            samples = night.settings.gate.record_samples
+            most = samples * sum(len(suite.problems) for suite in better)
+            with _looking(night, CANDIDATE, name="candidate for the record", most=most) as look:
+                for suite in better:
+                    looks = [look(suite.problems, -1 - number) for number in range(samples)]
+                    fresh = record_answers(suite.problems, looks, policy=f"night {night.key[:12]}")
+                    if sum(item.share for item in fresh.values()) > sum(record[key].share for key in fresh):
+                        record |= fresh
+        work.put("record after", to_json(record))
+
+
+def new_guards(night: Night) -> list[Guard]:
+    """Return the guards of the night before the first look."""
+    record, suites = from_json(night.work.get("record")), _guarded(night)
+    level = loss_level_of(night)
+    assert level is not None  # noqa: S101 (only nights with guards call this)
+    return [
+        Guard(
+            suite=suite.name,
+            kind=suite.kind,
+            recorded=tuple(record[item_key(problem)] for problem in suite.problems),
+            settings=night.settings.gate,
+            level=level,
+            guards=len(suites),
+        )
+        for suite in suites
+    ]
+
+
+def guards_of(night: Night) -> list[Guard]:
+    """Return the guards of the night with all looks; none where `gate.loss_error` is `night`."""
+    if not has_guards(night):
+        return []
+    looks = json.loads(night.work.get("looks"))
+    guards = new_guards(night)
+    for name, seen in looks.items():
+        for answers in seen:
+            guards = [guard.look(answers) if guard.suite == name else guard for guard in guards]
+    return guards
+
+
+def record_of(night: Night) -> ObjectRef | None:
+    """Store the record for the nights after this one; None where the night had no guards."""
+    return night.registry.put_object(night.work.get("record after")) if has_guards(night) else None
+
+
+def looks_of(night: Night) -> ObjectRef | None:
+    """Store what the guards compared, so that anybody can judge the night again; None where the night had no guards."""
+    if not has_guards(night):
+        return None
+    return night.registry.put_object(as_json([guard.to_plain() for guard in guards_of(night)]))
+
+
+def _record_before(night: Night) -> Record:
+    parent = night.inputs.parent
+    ref = night.registry.manifest(parent).record if parent else None
+    return from_json(night.registry.get_object(ref)) if ref else {}
+
+
+def _guarded(night: Night) -> tuple[Suite, ...]:
+    return guarded_suites(load_suites(night))
+
+
+@contextlib.contextmanager
+def _looking(night: Night, policy: str, *, name: str, most: int) -> Iterator[Callable[[Sequence[Problem], int], str]]:
+    """Load a policy, and yield what lets it answer problems once; the number of the look is part of the seed.
+
+    `most` is the largest number of answers that can be needed, for the progress.
+    """
+    from everlearn.training.evaluation import examining  # imports torch
+    from everlearn.training.rollouts import seed_of
+
+    settings, work, segments = night.settings, night.work, f"looking/{name}"
+    journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
+    answered = 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        progress(name) as report_progress,
+        examining(
+            base_folder(settings),
+            adapter_of(night, policy, Path(folder) / "adapter"),
+            domains={problem.domain for suite in _guarded(night) for problem in suite.problems},
+            threads=settings.threads,
+            verifiers=settings.verifiers,
+            progress=lambda done, _: report_progress(answered + done, most),
+            journal=journal,
+            compute=settings.compute,
+            form=settings.format,
+            rollouts=settings.rollout_backend,
+        ) as examination,
+    ):
+
+        def look(problems: Sequence[Problem], number: int) -> str:
+            nonlocal answered
+            seed = seed_of(night.key, "look", policy, number)
+            rows = examination.measure(problems, seed=seed, temperature=settings.gate.look_temperature)
+            answered += len(rows)
+            return "".join(LETTERS.get(row.verdict.ruling, NOT_RIGHT) for row in rows)
+
+        yield look
+    work.drop(segments)

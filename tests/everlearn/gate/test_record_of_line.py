@@ -1,0 +1,67 @@
+"""The record of a line: what it holds, which suites it guards, and that it survives storage."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everlearn.data.suites import Suite, SuiteKind
+from everlearn.errors import IntegrityError
+from everlearn.gate.record_of_line import (
+    RecordedItem,
+    from_json,
+    guarded_suites,
+    item_key,
+    record_answers,
+    to_json,
+    unrecorded,
+)
+from everlearn.problem import Problem
+
+A, B = (Problem(id=name, domain="numbers", statement=name, reference="7") for name in "ab")
+
+
+def suite(name: str, kind: SuiteKind, *problems: Problem) -> Suite:
+    return Suite(name=name, kind=kind, problems=problems)
+
+
+def test_memory_is_guarded_as_one_suite_and_tonights_suites_not_at_all() -> None:
+    suites = [
+        suite("target", SuiteKind.TARGET, A),
+        suite("memory-v0001", SuiteKind.MEMORY, A),
+        suite("memory-v0002", SuiteKind.MEMORY, B),
+        suite("short", SuiteKind.SKILL, A, B),
+    ]
+    guarded = {each.name: each.problems for each in guarded_suites(suites)}
+    assert guarded == {"memory-all": (A, B), "short": (A, B)}
+
+
+def test_answers_are_counted_by_item_and_undecided_ones_count_as_right() -> None:
+    record = record_answers([A, B], ["1u", "1u", "00", "11"], policy="v0001")
+    assert record[item_key(A)] == RecordedItem(right=3, undecided=0, samples=4, policy="v0001")
+    assert record[item_key(B)].share == 0.75
+    assert record[item_key(B)].doubted == 0.5
+
+
+def test_items_that_are_not_recorded_are_named_once() -> None:
+    suites = [suite("short", SuiteKind.SKILL, A, B), suite("long", SuiteKind.SKILL, B)]
+    assert unrecorded(suites, record_answers([A], ["1"], policy="base")) == [B]
+
+
+@given(st.text(max_size=5), st.text(min_size=1, max_size=5), st.text(min_size=1, max_size=5))
+def test_a_key_tells_problems_apart_and_hides_the_reference(statement: str, one: str, other: str) -> None:
+    keys = {
+        reference: item_key(Problem(id="x", domain="numbers", statement=statement, reference=reference))
+        for reference in (one, other)
+    }
+    assert len(set(keys.values())) == len({one, other})
+    assert all(len(key) == 32 for key in keys.values())
+
+
+def test_a_record_survives_storage_and_damage_is_named() -> None:
+    record = record_answers([A, B], ["1u", "01"], policy="night 0123456789ab")
+    assert from_json(to_json(record)) == record
+    for damaged in (b"", b"[]", b'{"items": {"a": [1, 2]}}'):
+        with pytest.raises(IntegrityError, match="not the record of a line"):
+            from_json(damaged)

@@ -1,0 +1,152 @@
+"""Guards with an error budget of the line: real adapters on the real base model, from the first look to the stored record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.data.suites import SuiteKind
+from everlearn.gate.decision import judge
+from everlearn.gate.decision_record import Against, Outcome
+from everlearn.gate.record_of_line import from_json
+from everlearn.registry.connect import open_registry
+from everlearn.training.models.policy import load_policy
+from tasks import compare_with_record
+from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, paired_suites, renew_record
+from tasks.decide import name_baselines
+from tasks.freeze_suites import freeze_suites, load_suites
+from tasks.measure import measure_suites, measured, upload_candidate
+from tasks.night import hold_line
+from tasks.open_night import open_night
+from tasks.publish import close_night, publish_night
+from tests.support.adapters import shake
+from tests.support.line import candidate
+from tests.support.night import LONG, stored_snapshot
+from tests.support.paired_suites import IMPROVED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+    from tasks.night import Night
+
+
+@pytest.fixture
+def guarded(settings: Settings) -> Settings:
+    """Settings with an error budget of the line for losses, and few samples."""
+    gate = {"loss_error": "line", "skill_margin": 0.4, "record_samples": 4, "most_looks": 6}
+    return settings.model_copy(update={"gate": settings.gate.model_copy(update=gate)})
+
+
+def opened(settings: Settings, *, problems: list[str] = LONG) -> Night:
+    """Return a night with its suites frozen."""
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
+        assert freeze_suites.fn(night)
+    return night
+
+
+def train(night: Night, folder: Path, *, size: float) -> None:
+    """Keep an adapter that disturbs the base model by so much, as training would, and upload it."""
+    assert night.settings.base.path
+    folder.mkdir()
+    shake(load_policy(night.settings.base.path, None), seed=1, size=size).save(folder)
+    night.work.put_tree("trained", folder)
+    upload_candidate.fn(night)
+
+
+def look(night: Night) -> None:
+    complete_record.fn(night)
+    look_at_candidate.fn(night)
+    renew_record.fn(night)
+
+
+def test_a_candidate_that_changes_little_passes_and_its_looks_are_not_repeated(
+    guarded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = opened(guarded)
+    train(night, tmp_path / "adapter", size=1e-6)
+    look(night)
+    [short] = guards_of(night)
+    assert short.outcome is Outcome.PASS
+    assert {item.policy for item in short.recorded} == {"base"}
+    monkeypatch.setattr(compare_with_record, "_looking", None)
+    look(night)
+    assert guards_of(night) == [short]
+
+
+def test_a_candidate_that_destroys_a_skill_fails_at_the_first_look(guarded: Settings, tmp_path: Path) -> None:
+    night = opened(guarded)
+    train(night, tmp_path / "adapter", size=0.3)
+    look(night)
+    [short] = guards_of(night)
+    decision = judge([IMPROVED], settings=guarded.gate, guards=[short])
+    assert decision.outcome is Outcome.FAIL
+    assert len(short.looks) == 1
+    assert any(reason.startswith("short against the record: got worse") for reason in decision.reasons)
+
+
+def test_only_tonights_suites_are_answered_by_parent_and_candidate(guarded: Settings, tmp_path: Path) -> None:
+    night = opened(guarded)
+    paired = paired_suites(night)
+    assert name_baselines.fn(night) == ()
+    measure_suites.fn(night, "parent", paired)
+    assert set(measured(night, "parent")) == {suite.name for suite in load_suites(night) if suite.kind.is_of_tonight}
+    assert any(suite.kind is SuiteKind.SKILL for suite in load_suites(night))
+
+
+def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings, tmp_path: Path) -> None:
+    night = opened(guarded)
+    train(night, tmp_path / "adapter", size=1e-6)
+    look(night)
+    guards = guards_of(night)
+    decision = judge([IMPROVED], settings=guarded.gate, guards=guards)
+    registry = open_registry(guarded)
+    night.work.put("decision", decision.to_json().encode())
+    night.work.put("report", json.dumps(asdict(candidate(registry, "one", report=True).report)).encode())  # type: ignore[arg-type]
+    night.work.put("policy", b"fast policy")
+    version = publish_night.fn(night, "PASS")["version"]
+    close_night.fn(night, "PUBLISHED")
+    assert version is not None
+
+    manifest = registry.manifest(version)
+    assert {"record", "looks"} <= manifest.documents().keys()
+    assert manifest.record
+    record = from_json(registry.get_object(manifest.record))
+    assert set(record.values()) == set(guards[0].recorded)
+    [row] = [row for row in manifest.decision["rows"] if row["against"] == Against.RECORD]
+    assert row["looks"] == len(guards[0].looks)
+
+    later = opened(guarded, problems=[f"{a}*x^7 - sin({a}*x)" for a in range(2, 30)])
+    assert later.inputs.parent == version
+    train(later, tmp_path / "later", size=1e-6)
+    look(later)
+    policies = {guard.suite: {item.policy for item in guard.recorded} for guard in guards_of(later)}
+    assert policies["short"] == {"base"}, "the skill was recorded before"
+    assert policies["memory-all"] == {version}, "what the first night held out was not"
+    assert guards_of(later)[0].level < guards[0].level, "every attempt is charged"
+
+
+def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settings, tmp_path: Path) -> None:
+    night = opened(guarded)
+    train(night, tmp_path / "adapter", size=1e-6)
+    complete_record.fn(night)
+    record = json.loads(night.work.get("record"))
+    record["items"] = {key: [0, 0, 4, "base"] for key in record["items"]}  # as if the base solved nothing
+    night.work.put("record", json.dumps(record).encode())
+    look_at_candidate.fn(night)
+    renew_record.fn(night)
+    renewed = from_json(night.work.get("record after"))
+    assert {item.policy for item in renewed.values()} == {f"night {night.key[:12]}"}
+    assert sum(item.share for item in renewed.values()) > 0
+
+
+def test_nothing_of_this_happens_by_default(settings: Settings) -> None:
+    night = opened(settings)
+    look(night)
+    assert guards_of(night) == []
+    assert paired_suites(night) is None
+    assert compare_with_record.record_of(night) is compare_with_record.looks_of(night) is None
