@@ -159,13 +159,6 @@ def record_of(night: Night) -> ObjectRef | None:
     return night.registry.put_object(night.work.get("record after")) if has_guards(night) else None
 
 
-def looks_of(night: Night) -> ObjectRef | None:
-    """Store what the guards compared, so that anybody can judge the night again; None where the night had no guards."""
-    if not has_guards(night):
-        return None
-    return night.registry.put_object(as_json([guard.to_plain() for guard in guards_of(night)]))
-
-
 def _record_before(night: Night) -> Record:
     parent = night.inputs.parent
     ref = night.registry.manifest(parent).record if parent else None

@@ -10,11 +10,11 @@ from everlearn import counters
 from everlearn.domains.contract import load_domain
 from everlearn.gate.baselines import Baseline, choose_baselines, eligible_versions, shares_of
 from everlearn.gate.checks import run_checks
-from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
+from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Ruling
 from tasks.compare_with_record import guards_of, has_guards, paired_suites
-from tasks.earlier_nights import level_of
+from tasks.earlier_nights import level_of, loss_level_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -24,6 +24,7 @@ from tasks.train import reservoir_before
 if TYPE_CHECKING:
     from everlearn.cycle.workspace import Workspace
     from everlearn.domains.contract import Domain
+    from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
 
 
@@ -69,9 +70,14 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
             compared = (Baseline(against=Against.PARENT, policy="parent", suites=paired_suites(night)), *baselines)
             pairs = [pair for each in compared for pair in pairs_of(night, each.policy, each.against, each.suites)]
             checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
-            decision = judge(
-                pairs, settings=night.settings.gate, checks=checks, level=level_of(night), guards=guards_of(night)
+            evidence = StoredEvidence(
+                pairs=tuple(pairs),
+                guards=tuple(guards_of(night)),
+                checks=tuple(checks),
+                settings=night.settings.gate,
             )
+            work.put("evidence", evidence.to_json())
+            decision = evidence.judge(level=level_of(night), loss_level=loss_level_of(night))
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
         log_decision(decision)
@@ -81,6 +87,11 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
 def decision_of(night: Night) -> Decision:
     """Return the stored decision of the gate."""
     return Decision.from_dict(json.loads(night.work.get("decision")))
+
+
+def evidence_of(night: Night) -> ObjectRef | None:
+    """Store what the decision was made from; None where an older revision decided."""
+    return night.registry.put_object(night.work.get("evidence")) if night.work.has("evidence") else None
 
 
 def _choose_baselines(night: Night) -> tuple[Baseline, ...]:

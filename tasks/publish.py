@@ -25,8 +25,8 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.certificate import keep_certificates
-from tasks.compare_with_record import looks_of, record_of
-from tasks.decide import decision_of
+from tasks.compare_with_record import record_of
+from tasks.decide import decision_of, evidence_of
 from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
@@ -115,6 +115,9 @@ def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
     metrics = step_metrics(times_of(night.work)) | item_metrics(night)
     about = {"report": report_of(night).digest, "parent": night.inputs.parent, "records": records_of(night)}
+    evidence = evidence_of(night)
+    if evidence:
+        about["evidence"] = evidence.digest
     detail = about | {"decision": decision_of(night).to_dict(), "metrics": metrics}
     night.registry.record(kind, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
 
@@ -135,7 +138,7 @@ def _manifest(night: Night) -> Manifest:
         created=datetime.fromisoformat(work.get("created").decode()),
         memory=_memory_of(night),
         record=record_of(night),
-        looks=looks_of(night),
+        evidence=evidence_of(night),
         certificate=keep_certificates(night),
         metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
         decision=decision.to_dict(),

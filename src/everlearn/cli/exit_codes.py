@@ -17,7 +17,7 @@ EXIT_CODES = {"REJECTED": 10, "INSUFFICIENT": 11}
 
 TABLE = {
     0: "done (also: nothing new, or done before)",
-    1: "doctor, certify, solve or leaks found what should not be, a question was answered with no, or a bug, with its traceback",
+    1: "doctor, certify, solve, leaks or gate audit found what should not be, a question was answered with no, or a bug, with its traceback",
     2: "wrong input, setting or option",
     3: "the object store refused, or did not answer",
     4: "the line's history does not allow this",

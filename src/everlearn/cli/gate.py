@@ -1,8 +1,8 @@
-"""`gate plan`: what the suites of a line can decide, before a night is paid for."""
+"""`gate plan`: what the suites of a line can decide, before a night is paid for. `gate audit`: its decisions, made again."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,9 +10,17 @@ from rich.console import Group
 from rich.text import Text
 
 from everlearn.cli.output import Json, Profile, print_result, table
+from everlearn.registry.night_lookup import SHOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everlearn.cli.context import Installation
+    from everlearn.data.suites import Suite
+    from everlearn.gate.plan import PlannedGuard
+    from everlearn.gate.record_of_line import RecordedItem
+    from everlearn.registry.versions import Registry
+    from everlearn.settings import GateSettings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 OWN = (6, 20, 30, 50, 100, 200, 500)
@@ -21,7 +29,7 @@ OWN = (6, 20, 30, 50, 100, 200, 500)
 
 @app.callback()
 def gate() -> None:
-    """What the gate can decide.
+    """What the gate can decide, and whether it decided right.
 
     everlearn gate plan
     """
@@ -31,39 +39,127 @@ def gate() -> None:
 def plan(context: typer.Context, *, profile: Profile = None, json: Json = False) -> None:
     """Show which losses the suites can exclude, how many items the wanted margins need, and which gains a night can show.
 
-    A margin is decided if an unchanged model stays within it, against parent, base and best version, with probability
-    `gate.power`. With `gate.improvement_error: line` the gains are those at the level of the line's next night. Nothing is changed.
+    A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and best version, or
+    with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item. With an error budget of the line the
+    levels are those of its next night. Nothing is changed.
 
         everlearn gate plan
         everlearn gate plan --json | jq .guards
     """
-    from dataclasses import replace
-
     from everlearn.data import suites
-    from everlearn.gate.lifetime_error import labels_of, level_of_line
-    from everlearn.gate.plan import plan_guards, visible_gains
+    from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line
+    from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
 
     named: Installation = context.obj
-    installation = replace(named, profile=profile or named.profile)
-    settings = installation.settings()
+    settings = replace(named, profile=profile or named.profile).settings()
+    gate = settings.gate
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
-    guards = plan_guards(shipped, settings=settings.gate)
-    by_line = settings.gate.improvement_error == "line"
-    history = installation.registry().state().history if by_line else ()  # the only thing that needs the registry
-    level = level_of_line(history, settings=settings.gate) or settings.gate.alpha
+    by_line = "line" in (gate.improvement_error, gate.loss_error)
+    registry = named.registry() if by_line else None  # the only thing that needs it
+    history = registry.state().history if registry else ()
+    level = level_of_line(history, settings=gate) or gate.alpha
+    loss_level = loss_level_of_line(history, settings=gate)
+    record = _record_of(registry) if registry and loss_level else {}
+    guards = (
+        plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
+        if loss_level
+        else plan_guards(shipped, settings=gate)
+    )
     labels = labels_of(history)
-    gains = visible_gains(OWN, settings=settings.gate, level=level)
+    gains = visible_gains(OWN, settings=gate, level=level)
+    answers = _answers_needed(shipped, record, gate) if loss_level else {}
     facts: dict[str, Any] = {
         "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in guards],
         "level": level,
+        "loss_level": loss_level,
         "tests": len(labels) if by_line else None,
         "labels": sum(labels) if by_line else None,
         "gains": {str(size): gain for size, gain in gains.items()},
+        "answers": answers or None,
     }
-    said = f"an improvement has to be shown at the level {level:.2g}"
+    said = [f"an improvement has to be shown at the level {level:.2g}"]
+    if loss_level:
+        said.append(f"a loss since the record has to be excluded at the level {loss_level:.2g}")
+        said.append(f"{answers['record']} answers for the record, and at most {answers['candidate']} of the candidate")
     if by_line:
-        said += f": the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version"
-    rows: list[tuple[object, ...]] = [
+        said.append(f"the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version")
+    names = ("must not get worse", "independent items", "margin wanted", "decided", "items for the wanted one")
+    shown = [(size, "never" if gain is None else f"{_points(gain)} points") for size, gain in gains.items()]
+    text = Group(
+        table(*names, rows=_guard_rows(guards)),
+        Text(""),
+        Text("; ".join(said)),
+        table("own held-out problems", "show a gain of", rows=shown),
+    )
+    print_result(facts, as_json=json, text=text)
+
+
+@app.command()
+def audit(context: typer.Context, *, json: Json = False) -> None:
+    """Make every decision of the line again, from what the bucket holds, and compare it with the stored one.
+
+    Needs no model and no problems: each decision names its evidence, and the levels of an error budget of the line follow from
+    the events before it. Decisions of earlier releases, and of retired versions, cannot be repeated and are named. Nothing is
+    changed. Exit code 1: a decision differs.
+
+        everlearn gate audit
+        everlearn gate audit --json | jq '.decisions[] | select(.differences != [])'
+    """
+    from everlearn.gate.audit import audit as repeat
+
+    installation: Installation = context.obj
+    decisions = list(repeat(installation.known_registry()))
+    wrong = [decision for decision in decisions if decision.differences]
+    unknown = sum(decision.differences is None for decision in decisions)
+    rows = [
+        (
+            decision.version or decision.cycle_key[:SHOWN],
+            decision.end,
+            _level(decision.level),
+            _level(decision.loss_level),
+            _verdict(decision.differences),
+        )
+        for decision in decisions
+    ]
+    said = f"{len(decisions) - unknown - len(wrong)} of {len(decisions)} decisions are as they were stored"
+    if unknown:
+        said += f"; {unknown} cannot be repeated: their evidence was not kept"
+    differences = [
+        f"{decision.version or decision.cycle_key[:SHOWN]}: {difference}"
+        for decision in wrong
+        for difference in decision.differences or ()
+    ]
+    names = ("night", "ended", "level", "loss level", "repeated")
+    text = Group(table(*names, rows=rows), Text("\n".join([said, *differences])))
+    facts = {"decisions": [asdict(decision) for decision in decisions], "differ": len(wrong), "not_repeatable": unknown}
+    print_result(facts, as_json=json, text=text)
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _record_of(registry: Registry) -> dict[str, RecordedItem]:
+    """Return the record of the champion; empty where it has none."""
+    from everlearn.gate.record_of_line import from_json
+
+    champion = registry.state().champion
+    ref = registry.manifest(champion).record if champion else None
+    return from_json(registry.get_object(ref)) if ref else {}
+
+
+def _answers_needed(suites: Sequence[Suite], record: dict[str, RecordedItem], gate: GateSettings) -> dict[str, int]:
+    from everlearn.gate.record_of_line import guarded_suites, unrecorded
+
+    items = sum(len(suite.problems) for suite in guarded_suites(suites))
+    return {
+        "record": gate.record_samples * len(unrecorded(guarded_suites(suites), record)),
+        "candidate": gate.most_looks * items,
+    }
+
+
+def _guard_rows(guards: Sequence[PlannedGuard]) -> list[tuple[object, ...]]:
+    if not guards:
+        return [("no skill or general suite: nothing shows that the model keeps what it can", None, None, None, None)]
+    return [
         (
             guard.suites,
             f"{guard.items:.0f}",
@@ -73,14 +169,16 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         )
         for guard in guards
     ]
-    names = ("must not get worse", "independent items", "margin wanted", "decided", "items for the wanted one")
-    if not guards:
-        rows = [("no skill or general suite: nothing shows that the model keeps what it can", None, None, None, None)]
-    shown = [(size, "never" if gain is None else f"{_points(gain)} points") for size, gain in gains.items()]
-    text = Group(
-        table(*names, rows=rows), Text(""), Text(said), table("own held-out problems", "show a gain of", rows=shown)
-    )
-    print_result(facts, as_json=json, text=text)
+
+
+def _level(level: float | None) -> str:
+    return "alpha" if level is None else f"{level:.2g}"
+
+
+def _verdict(differences: Sequence[str] | None) -> str | Text:
+    if differences is None:
+        return "not repeatable"
+    return Text(f"{len(differences)} differences", style="red") if differences else "the same"
 
 
 def _points(share: float) -> str:

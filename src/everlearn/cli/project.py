@@ -25,7 +25,7 @@ WITHOUT_PROJECT = frozenset(
 STORE_IS_ENOUGH = frozenset(
     [
         *("status", "history", "show", "report", "pull", "watch", "replicas", "metrics", "fsck", "keys show"),
-        *("rollback", "promote", "approve", "unbar"),
+        *("rollback", "promote", "approve", "unbar", "gate audit"),
     ]
 )
 """Commands that work on the bucket alone: on a machine without a project, variables may name the store."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from everlearn.gate import sentences
 from everlearn.gate.decision_record import Against, Outcome, SuiteRow
-from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin
+from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin, items_needed
 from everlearn.gate.margins import SHIPPED, Margin, wanted_margin
 from everlearn.gate.record_of_line import RIGHT, UNDECIDED
 
@@ -58,10 +58,18 @@ class Guard:
     def margin(self) -> Margin:
         """The margin that is wanted, and the one that this record can decide."""
         wanted = wanted_margin(self.kind, self.settings)
-        chance = chance_of_each(self.guards, power=self.settings.power)
-        decided = self._decided(self.variance, chance)
-        limit = max(self.settings.widest_margin, self._decided(0.0, chance)) if self.kind in SHIPPED else 1.0
-        return Margin(wanted=wanted, allowed=max(wanted, min(decided, limit)))
+        limit = max(self.settings.widest_margin, self._decided(0.0)) if self.kind in SHIPPED else 1.0
+        return Margin(wanted=wanted, allowed=max(wanted, min(self.decided, limit)))
+
+    @property
+    def decided(self) -> float:
+        """The smallest margin that all looks decide."""
+        return self._decided(self.variance)
+
+    @property
+    def items_needed(self) -> int:
+        """The items, answered as much alike as those of the record, that would decide the wanted margin."""
+        return items_needed(self.margin.wanted, variance=self.variance, **self._plan)
 
     @cached_property
     def variance(self) -> float:
@@ -113,6 +121,10 @@ class Guard:
         """Return the guard with one more look."""
         return replace(self, looks=(*self.looks, answers))
 
+    def at(self, level: float) -> Guard:
+        """Return the guard with the level of another attempt."""
+        return replace(self, level=level)
+
     def to_plain(self) -> dict[str, Any]:
         """Return JSON values with which the suite can be judged again, besides the settings and the level."""
         recorded = [astuple(item) for item in self.recorded]
@@ -163,14 +175,19 @@ class Guard:
             looks=len(self.looks),
         )
 
-    def _decided(self, variance: float, chance: float) -> float:
-        return decided_margin(
-            items=len(self.recorded),
-            variance=variance,
-            looks=self.settings.most_looks,
-            level=self.level,
-            chance=chance,
-        )
+    @property
+    def _plan(self) -> _Plan:
+        chance = chance_of_each(self.guards, power=self.settings.power)
+        return {"looks": self.settings.most_looks, "level": self.level, "chance": chance}
+
+    def _decided(self, variance: float) -> float:
+        return decided_margin(items=len(self.recorded), variance=variance, **self._plan)
+
+
+class _Plan(TypedDict):
+    looks: int
+    level: float
+    chance: float
 
 
 def chance_of_each(guards: int, *, power: float) -> float:

@@ -9,8 +9,8 @@ is an e-value: its expectation is at most 1, because the answers are independent
 expectations is at most their arithmetic mean. Stakes that depend on earlier looks only make the product over looks a
 test supermartingale, so that by Ville's inequality it ever reaches 1/a with probability at most a (A. Ramdas, P.
 Grünwald, V. Vovk, G. Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38 (2023),
-arXiv 2210.01948). Nothing is estimated and nothing is asymptotic. The stake lets the evidence of a candidate that lost a quarter of the margin grow
-fastest, to second order: 3/4 margin / E(X - recorded + margin)^2. One that equals the record needs 6 % more answers for it.
+arXiv 2210.01948). Nothing is estimated and nothing is asymptotic. The stake lets the evidence of a candidate that lost a quarter of the
+margin grow fastest, to second order: 3/4 margin / E(X - recorded + margin)^2.
 """
 
 from __future__ import annotations
@@ -137,5 +137,17 @@ def decided_margin(*, items: float, variance: float, looks: int, level: float, c
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         shown = chance_within(middle, items=items, variance=variance, looks=looks, level=level)
+        low, high = (middle, high) if shown < chance else (low, middle)
+    return high
+
+
+def items_needed(margin: float, *, variance: float, looks: int, level: float, chance: float) -> int:
+    """Return the number of items that decides `margin`: the inverse of `decided_margin`."""
+    low, high = 0, 1
+    while chance_within(margin, items=high, variance=variance, looks=looks, level=level) < chance:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        shown = chance_within(margin, items=middle, variance=variance, looks=looks, level=level)
         low, high = (middle, high) if shown < chance else (low, middle)
     return high

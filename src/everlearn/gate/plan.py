@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
+from everlearn.gate.guard import Guard
 from everlearn.gate.improvement_power import smallest_visible_gain
 from everlearn.gate.margins import veto_margin, wanted_margin
+from everlearn.gate.record_of_line import RecordedItem, guarded_suites, item_key
 from everlearn.gate.statistics import decidable_margin, independent_items, items_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from everlearn.data.suites import Suite
     from everlearn.settings import GateSettings
@@ -52,6 +54,33 @@ def plan_guards(suites: Sequence[Suite], *, settings: GateSettings) -> list[Plan
             planned.append(_planned(f"all {kind} suites", sum(sizes), wanted_margin(kind, settings), settings))
         margin = veto_margin(kind, settings) if len(own) > 1 else wanted_margin(kind, settings)
         planned += [_planned(suite.name, size, margin, settings) for suite, size in zip(own, sizes, strict=True)]
+    return planned
+
+
+def plan_guards_of_record(
+    suites: Sequence[Suite], *, record: Mapping[str, RecordedItem], settings: GateSettings, level: float
+) -> list[PlannedGuard]:
+    """Return what each suite can decide against the record of the line, with all looks at the level of an attempt.
+
+    Items that are not in the record yet count as answered right: their answers vary by `gate.discordance` then.
+    """
+    always = RecordedItem(right=1, undecided=0, samples=1, policy="")
+    guarded = guarded_suites(suites)
+    planned = []
+    for suite in guarded:
+        recorded = tuple(record.get(item_key(problem), always) for problem in suite.problems)
+        guard = Guard(
+            suite=suite.name, kind=suite.kind, recorded=recorded, settings=settings, level=level, guards=len(guarded)
+        )
+        planned.append(
+            PlannedGuard(
+                suites=suite.name,
+                items=len(recorded),
+                wanted=guard.margin.wanted,
+                decided=guard.decided,
+                items_needed=guard.items_needed,
+            )
+        )
     return planned
 
 

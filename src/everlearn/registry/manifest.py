@@ -16,7 +16,7 @@ from everlearn.errors import BadInputError, IntegrityError
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
-ADDED_LATER = ("provenance", "bom", "memory", "certificate", "record", "looks")
+ADDED_LATER = ("provenance", "bom", "memory", "certificate", "record", "evidence")
 """Documents that manifests of the first versions of Everlearn do not have."""
 
 
@@ -50,7 +50,8 @@ class Manifest:
     policy                   which forward pass trained it and why, in one line; None in manifests of older revisions
     memory                   problems that guard what its line has learned (`data.memory_suite`), kept in the same way
     record                   answers of the best version on each guarded item (`gate.record_of_line`); None without
-                             `gate.loss_error: line`; `looks`: the answers of the candidate that were compared with it
+                             `gate.loss_error: line`
+    evidence                 what the decision was made from (`gate.stored_evidence`)
     certificate              what an attack on the domain's verifier found, kept in the same way; None if there was none
 
     Raises:
@@ -73,7 +74,7 @@ class Manifest:
     memory: ObjectRef | None = None
     certificate: ObjectRef | None = None
     record: ObjectRef | None = None
-    looks: ObjectRef | None = None
+    evidence: ObjectRef | None = None
     policy: str | None = None
 
     def __post_init__(self) -> None:

@@ -1,15 +1,21 @@
-"""`gate plan`: what the suites can decide is said before a night."""
+"""`gate plan`: what the suites can decide is said before a night. `gate audit`: the decisions of a line, made again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.data.suites import Suite, SuiteKind
-from everlearn.gate.lifetime_error import improvement_level
+from everlearn.data.suites import Suite, SuiteKind, load_directory
+from everlearn.gate.lifetime_error import improvement_level, loss_level
+from everlearn.gate.record_of_line import record_answers, to_json
+from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Problem
 from everlearn.registry.events import EventKind
+from everlearn.settings import GateSettings
+from tests.support.line import BASE_MODEL, candidate
+from tests.support.paired_suites import IMPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,3 +68,55 @@ def test_a_line_with_an_error_budget_names_its_next_level(
     assert "the next test of the line is number 3, and 1 so far gave a version" in " ".join(
         everlearn("gate", "plan").out.split()
     )
+
+
+def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
+    everlearn: Callable[..., Ended], params: Path, registry: Registry, publish: Callable[..., str], tmp_path: Path
+) -> None:
+    write(tmp_path, "large", 3000)
+    write(tmp_path, "small", 100)
+    publish()
+    params.write_text(params.read_text() + "gate: {loss_error: line}\n")
+    facts = everlearn("gate", "plan", "--json").facts
+    assert facts["loss_level"] == loss_level(2, alpha=0.05)
+    large, small = facts["guards"]
+    assert large["is_decided"]
+    assert not small["is_decided"]
+    assert small["items_needed"] == large["items_needed"] > 100
+    assert facts["answers"] == {"record": 16 * 3000, "candidate": 8 * 3100}, "items of both are recorded once"
+    assert "48000 answers for the record" in " ".join(everlearn("gate", "plan").out.split())
+
+
+def test_the_plan_reads_the_record_of_the_champion(
+    everlearn: Callable[..., Ended], params: Path, registry: Registry, tmp_path: Path
+) -> None:
+    write(tmp_path, "noisy", 400)
+    items = load_directory(tmp_path / "data" / "suites", domain="integration")[0].problems
+    record = record_answers(items, ["1" * 400, "0" * 400], policy="base")
+    manifest = candidate(registry, "one", base=BASE_MODEL)
+    manifest = replace(manifest, record=registry.put_object(to_json(record)))
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    params.write_text(params.read_text() + "gate: {loss_error: line}\n")
+    facts = everlearn("gate", "plan", "--json").facts
+    [noisy] = facts["guards"]
+    assert noisy["decided"] > 0.05, "answers that are right half of the time decide less"
+    assert facts["answers"]["record"] == 0
+
+
+def test_an_audit_names_decisions_that_differ_and_those_that_cannot_be_repeated(
+    everlearn: Callable[..., Ended], registry: Registry, publish: Callable[..., str]
+) -> None:
+    old = publish()
+    base = registry.state().versions[old].base_fingerprint
+    assert "1 cannot be repeated" in " ".join(everlearn("gate", "audit").out.split())
+    evidence = StoredEvidence(pairs=(IMPROVED,), guards=(), checks=(), settings=GateSettings())
+    made = replace(
+        candidate(registry, "two", parent=registry.state().champion, base=base),
+        decision=evidence.judge(level=None, loss_level=None).to_dict() | {"outcome": "FAIL"},
+        evidence=registry.put_object(evidence.to_json()),
+    )
+    version = registry.publish(made, make_champion=True, actor="night", reason="better").version
+    ended = everlearn("gate", "audit")
+    assert ended.code == 1
+    assert f"{version}: outcome is stored as 'FAIL', and repeated as 'PASS'" in " ".join(ended.out.split())
+    assert everlearn("gate", "audit", "--json").facts["differ"] == 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin
+from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin, items_needed
 
 shares = st.floats(0.0, 1.0)
 items = st.lists(st.tuples(shares, st.integers(0, 16)), min_size=1, max_size=5)
@@ -87,6 +87,16 @@ def test_undecided_answers_count_against_either_claim() -> None:
     doubtful.add(half, undecided=1 - half)
     assert doubtful.log_worse[0] < plain.log_worse[0]
     assert doubtful.log_within[0] == plain.log_within[0]
+
+
+@given(st.floats(0.01, 0.3), st.floats(0.0, 0.2), st.integers(1, 16))
+def test_the_items_needed_decide_the_margin_and_one_fewer_does_not(margin: float, variance: float, looks: int) -> None:
+    items = items_needed(margin, variance=variance, looks=looks, level=LEVEL, chance=0.9)
+    enough, fewer = (
+        chance_within(margin, items=count, variance=variance, looks=looks, level=LEVEL) for count in (items, items - 1)
+    )
+    assert enough >= 0.9
+    assert items == 1 or fewer < 0.9
 
 
 @pytest.mark.parametrize(("count", "variance"), [(700, 0.05), (400, 0.15), (60, 0.02)])

@@ -1,7 +1,5 @@
 """How many "improved" labels of a line are false over its life: tests at `alpha` each night, and at the level of the line.
 
-    python -m bench.lifetime [--lines 2000] [--nights 365] [--items 60] [--json]
-
 Simulated lines; every night tries one candidate on so many own held-out problems, of which 20 % are answered differently by
 candidate and parent. The test is the gate's exact McNemar test, the level `gate.improvement_error: night` or `line`
 (`everlearn.gate.lifetime_error`). Guards are not simulated: they can only take labels away.
@@ -12,13 +10,11 @@ candidate and parent. The test is the gate's exact McNemar test, the level `gate
     many small gains    half of the candidates are better by 15 points
 
 `false_improved_share` is the expected share of a line's labels that are false, with 0 for a line without labels;
-`any_false` the share of lines with at least one. Intervals are Clopper-Pearson's at 95 % for shares of lines.
+`any_false` the share of lines with at least one.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from typing import Any
 
 import numpy as np
@@ -67,45 +63,40 @@ def simulate(
     return {
         "false_improved_share": round(float((false / np.maximum(given, 1)).mean()), 4),
         "any_false": round(any_false / lines, 4),
-        "any_false_interval": [round(each, 4) for each in _interval(any_false, lines)],
+        "any_false_interval": [round(each, 4) for each in interval(any_false, lines)],
         "labels": round(float(given.mean()), 2),
         "gains": round(float(better.sum(axis=1).mean()), 2),
         "gains_found": round(float((labels & better).sum() / max(1, better.sum())), 3) if share else None,
     }
 
 
-def _interval(hits: int, of: int) -> tuple[float, float]:
+def interval(hits: int, of: int) -> tuple[float, float]:
+    """Return Clopper and Pearson's interval of a share at 95 %."""
     low = float(beta.ppf(0.025, hits, of - hits + 1)) if hits else 0.0
     return low, float(beta.ppf(0.975, hits + 1, of - hits)) if hits < of else 1.0
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lines", type=int, default=2000)
-    parser.add_argument("--nights", type=int, default=365)
-    parser.add_argument("--items", type=int, default=60)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    sizes = {"lines": given.lines, "nights": given.nights, "items": given.items}
-    found = {
+def simulate_all(*, lines: int, nights: int, items: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what happens in each scenario, with the level of each night and with that of the line."""
+    sizes = {"lines": lines, "nights": nights, "items": items}
+    return {
         scenario: {mode: simulate(parts, by_line=mode == "line", **sizes) for mode in ("night", "line")}
         for scenario, parts in SCENARIOS.items()
     }
-    if given.json:
-        print(json.dumps(sizes | {"scenarios": found}))
-        return
-    print("| scenario | level by | false share of labels | lines with a false one | labels a line | gains found |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+
+
+def table_of(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Return the scenarios as a table in markdown."""
+    shown = [
+        "| scenario | level by | false share of labels | lines with a false one | labels a line | gains found |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     for scenario, modes in found.items():
         for mode, row in modes.items():
             low, high = row["any_false_interval"]
-            shown = "" if row["gains_found"] is None else f"{row['gains_found']:.0%}"
-            print(
+            gains = "" if row["gains_found"] is None else f"{row['gains_found']:.0%}"
+            shown.append(
                 f"| {scenario} | {mode} | {row['false_improved_share']:.3f} | {row['any_false']:.3f} ({low:.3f} to {high:.3f}) | "
-                f"{row['labels']} | {shown} |"
+                f"{row['labels']} | {gains} |"
             )
-
-
-if __name__ == "__main__":
-    main()
+    return "\n".join(shown)

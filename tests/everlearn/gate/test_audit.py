@@ -1,0 +1,88 @@
+"""The audit of a line: an honest history repeats, and a changed decision, an unearned level or lost evidence is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from everlearn.gate.audit import audit
+from everlearn.gate.lifetime_error import improvement_level, loss_level
+from everlearn.gate.stored_evidence import StoredEvidence
+from everlearn.registry.events import EventKind
+from everlearn.storage.in_memory import MemoryStore
+from tests.everlearn.gate.test_guard import SETTINGS, guard, looked
+from tests.support.line import candidate, open_line
+from tests.support.paired_suites import IMPROVED, pair
+
+if TYPE_CHECKING:
+    from everlearn.registry.versions import Registry
+
+BY_LINE = SETTINGS.model_copy(update={"improvement_error": "line"})
+EVIDENCE = StoredEvidence(pairs=(IMPROVED,), guards=(looked(guard(), share=14 / 16),), checks=(), settings=BY_LINE)
+WORSE = replace(EVIDENCE, pairs=(pair("+" * 60 + "-" * 40, "-" * 60 + "-" * 40),))
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return open_line(MemoryStore())
+
+
+def levels(attempts: int, labels: list[bool]) -> dict[str, float]:
+    level = improvement_level(labels, alpha=0.05)
+    return {"level": level, "loss_level": loss_level(attempts + 1, alpha=0.05)}
+
+
+def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = None) -> str:
+    """Publish a version that was judged by the evidence at the level of its attempt, or with another decision."""
+    history = registry.state().history
+    made = EVIDENCE.judge(**levels(len(history), [event.kind is EventKind.PUBLISHED for event in history]))
+    manifest = candidate(registry, name, parent=registry.state().champion)
+    manifest = replace(
+        manifest,
+        decision=made.to_dict() | (decision or {}),
+        evidence=registry.put_object(EVIDENCE.to_json()),
+    )
+    return registry.publish(manifest, make_champion=True, actor="night", reason="better").version
+
+
+def reject(registry: Registry, *, key: str) -> None:
+    history = registry.state().history
+    made = WORSE.judge(**levels(len(history), [event.kind is EventKind.PUBLISHED for event in history]))
+    ref = registry.put_object(WORSE.to_json())
+    detail = {"decision": made.to_dict(), "evidence": ref.digest}
+    registry.record(EventKind.REJECTED, cycle_key=key * 64, reason="worse", actor="night", detail=detail)
+
+
+def test_an_honest_history_repeats_with_the_levels_of_its_events(registry: Registry) -> None:
+    publish(registry, "one")
+    reject(registry, key="8")
+    publish(registry, "two")
+    decisions = list(audit(registry))
+    assert [decision.differences for decision in decisions] == [(), (), ()]
+    assert [decision.end for decision in decisions] == ["published", "rejected", "published"]
+    assert [decision.loss_level for decision in decisions] == [loss_level(n, alpha=0.05) for n in (1, 2, 3)]
+
+
+def test_a_changed_decision_is_named(registry: Registry) -> None:
+    publish(registry, "one", decision={"outcome": "INSUFFICIENT"})
+    [decision] = audit(registry)
+    assert decision.differences == ("outcome is stored as 'INSUFFICIENT', and repeated as 'PASS'",)
+
+
+def test_a_decision_at_a_level_that_was_not_its_own_is_named(registry: Registry) -> None:
+    publish(registry, "one")
+    reject(registry, key="7")
+    made = EVIDENCE.judge(level=0.05, loss_level=loss_level(1, alpha=0.05)).to_dict()
+    publish(registry, "two", decision=made)
+    differences = list(audit(registry))[-1].differences
+    assert differences
+    assert {difference.split(" is stored")[0] for difference in differences} >= {"level", "loss_level", "reasons"}
+    assert any("against the record" in difference for difference in differences)
+
+
+def test_what_cannot_be_repeated_is_told_apart(registry: Registry) -> None:
+    registry.publish(candidate(registry, "old"), make_champion=True, actor="night", reason="by an earlier release")
+    registry.record(EventKind.INSUFFICIENT, cycle_key="9" * 64, reason="few", actor="night", detail={})
+    assert [decision.differences for decision in audit(registry)] == [None, None]
