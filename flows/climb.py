@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
-from tasks.compare_with_record import complete_record, look_at_candidate, paired_suites, renew_record
+from tasks.compare_with_record import complete_record, look_at_candidate, renew_record
 from tasks.decide import name_baselines
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
 from tasks.night import log_context
@@ -57,8 +57,7 @@ def train_candidate(night: Night) -> None:
     train_adapter(night)
     upload_candidate(night)
     baselines = [(baseline.policy, baseline.suites) for baseline in name_baselines(night)]
-    paired = paired_suites(night)
-    for policy, only in [("parent", paired), (CANDIDATE, paired), *baselines]:
+    for policy, only in [("parent", None), (CANDIDATE, None), *baselines]:
         measure_suites(night, policy, only)
     complete_record(night)
     look_at_candidate(night)

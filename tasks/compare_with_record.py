@@ -29,7 +29,7 @@ from everlearn.problem import Ruling
 from everlearn.training.journal import Journal
 from tasks.earlier_nights import loss_level_of
 from tasks.freeze_suites import load_suites
-from tasks.measure import CANDIDATE, adapter_of
+from tasks.measure import CANDIDATE, adapter_of, has_guards
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.progress import progress
@@ -47,25 +47,13 @@ if TYPE_CHECKING:
 LETTERS = {Ruling.CORRECT: RIGHT, Ruling.UNDECIDED: UNDECIDED}
 
 
-def has_guards(night: Night) -> bool:
-    """Whether the night compares suites with the record of the line."""
-    return night.settings.gate.loss_error == "line"
-
-
-def paired_suites(night: Night) -> tuple[str, ...] | None:
-    """Return the suites on which the candidate is compared with policies, answer by answer; None: all of the night."""
-    if not has_guards(night):
-        return None
-    return tuple(suite.name for suite in load_suites(night) if suite.kind.is_of_tonight)
-
-
 @step_task
 def complete_record(night: Night) -> None:
     """Let the parent answer the items that the record lacks, several times each."""
     if not has_guards(night):
         return
     with timed_step(night, "record parent") as work:
-        if work.has("record"):
+        if work.has("line record"):
             return
         known = _record_before(night)
         missing = unrecorded(_guarded(night), known)
@@ -75,7 +63,7 @@ def complete_record(night: Night) -> None:
             with _looking(night, "parent", name=f"{parent} for the record", most=samples * len(missing)) as look:
                 looks = [look(missing, number) for number in range(samples)]
             known |= record_answers(missing, looks, policy=parent)
-        work.put("record", to_json(known))
+        work.put("line record", to_json(known))
 
 
 @step_task
@@ -107,9 +95,9 @@ def renew_record(night: Night) -> None:
     if not has_guards(night):
         return
     with timed_step(night, "renew record") as work:
-        if work.has("record after"):
+        if work.has("line record after"):
             return
-        record, guards = from_json(work.get("record")), guards_of(night)
+        record, guards = from_json(work.get("line record")), guards_of(night)
         gained = {guard.suite for guard in guards if guard.has_gained}
         better = [suite for suite in _guarded(night) if suite.name in gained]
         if better and all(guard.outcome is Outcome.PASS for guard in guards):
@@ -121,12 +109,12 @@ def renew_record(night: Night) -> None:
                     fresh = record_answers(suite.problems, looks, policy=f"night {night.key[:12]}")
                     if sum(item.share for item in fresh.values()) > sum(record[key].share for key in fresh):
                         record |= fresh
-        work.put("record after", to_json(record))
+        work.put("line record after", to_json(record))
 
 
 def new_guards(night: Night) -> list[Guard]:
     """Return the guards of the night before the first look."""
-    record, suites = from_json(night.work.get("record")), _guarded(night)
+    record, suites = from_json(night.work.get("line record")), _guarded(night)
     level = loss_level_of(night)
     assert level is not None  # noqa: S101 (only nights with guards call this)
     return [
@@ -154,9 +142,9 @@ def guards_of(night: Night) -> list[Guard]:
     return guards
 
 
-def record_of(night: Night) -> ObjectRef | None:
+def stored_record(night: Night) -> ObjectRef | None:
     """Store the record for the nights after this one; None where the night had no guards."""
-    return night.registry.put_object(night.work.get("record after")) if has_guards(night) else None
+    return night.registry.put_object(night.work.get("line record after")) if has_guards(night) else None
 
 
 def _record_before(night: Night) -> Record:

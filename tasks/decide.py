@@ -13,10 +13,10 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Ruling
-from tasks.compare_with_record import guards_of, has_guards, paired_suites
+from tasks.compare_with_record import guards_of
 from tasks.earlier_nights import level_of, loss_level_of
 from tasks.freeze_suites import load_suites, roots_of
-from tasks.measure import CANDIDATE, pairs_of
+from tasks.measure import CANDIDATE, has_guards, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.progress import progress
 from tasks.train import reservoir_before
@@ -67,7 +67,7 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
     """Weigh suites and checks together. Return the outcome. `baselines` are compared besides the parent."""
     with timed_step(night, "gate") as work:
         if not work.has("decision"):
-            compared = (Baseline(against=Against.PARENT, policy="parent", suites=paired_suites(night)), *baselines)
+            compared = (Baseline(against=Against.PARENT, policy="parent"), *baselines)
             pairs = [pair for each in compared for pair in pairs_of(night, each.policy, each.against, each.suites)]
             checks = run_checks(json.loads(work.get("check/bytes")), json.loads(work.get("check/rewards")))
             evidence = StoredEvidence(

@@ -46,7 +46,7 @@ def upload_candidate(night: Night) -> dict[str, str]:
 
 @step_task
 def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = None) -> None:
-    """Answer every item of the suites `only` (None: of all) with one policy: "candidate", "parent", "base" or a version.
+    """Answer every item of the suites `only` (None: of all that are compared so) with one policy: "candidate", "parent", "base" or a version.
 
     A resumed run repeats only the answers of the last seconds before the interruption.
     """
@@ -125,9 +125,15 @@ def pairs_of(night: Night, policy: str, against: str, only: tuple[str, ...] | No
     ]
 
 
+def has_guards(night: Night) -> bool:
+    """Whether suites that must not get worse are compared with the record of the line, and not answer by answer."""
+    return night.settings.gate.loss_error == "line"
+
+
 def _suites_of(night: Night, only: tuple[str, ...] | None) -> list[Suite]:
-    """Return the night's suites with the names `only` (None: all)."""
-    return [suite for suite in load_suites(night) if only is None or suite.name in only]
+    """Return the night's suites with the names `only` (None: all that are compared answer by answer)."""
+    suites = [suite for suite in load_suites(night) if suite.kind.is_of_tonight or not has_guards(night)]
+    return [suite for suite in suites if only is None or suite.name in only]
 
 
 def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, journal: Journal) -> list[Measurement]:

@@ -25,7 +25,7 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.certificate import keep_certificates
-from tasks.compare_with_record import record_of
+from tasks.compare_with_record import stored_record
 from tasks.decide import decision_of, evidence_of
 from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
@@ -137,7 +137,7 @@ def _manifest(night: Night) -> Manifest:
         code_version=night.inputs.code_version,
         created=datetime.fromisoformat(work.get("created").decode()),
         memory=_memory_of(night),
-        record=record_of(night),
+        record=stored_record(night),
         evidence=evidence_of(night),
         certificate=keep_certificates(night),
         metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},

@@ -15,7 +15,7 @@ from everlearn.gate.record_of_line import from_json
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.policy import load_policy
 from tasks import compare_with_record
-from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, paired_suites, renew_record
+from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, renew_record
 from tasks.decide import name_baselines
 from tasks.freeze_suites import freeze_suites, load_suites
 from tasks.measure import measure_suites, measured, upload_candidate
@@ -91,9 +91,8 @@ def test_a_candidate_that_destroys_a_skill_fails_at_the_first_look(guarded: Sett
 
 def test_only_tonights_suites_are_answered_by_parent_and_candidate(guarded: Settings, tmp_path: Path) -> None:
     night = opened(guarded)
-    paired = paired_suites(night)
     assert name_baselines.fn(night) == ()
-    measure_suites.fn(night, "parent", paired)
+    measure_suites.fn(night, "parent")
     assert set(measured(night, "parent")) == {suite.name for suite in load_suites(night) if suite.kind.is_of_tonight}
     assert any(suite.kind is SuiteKind.SKILL for suite in load_suites(night))
 
@@ -134,12 +133,12 @@ def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settin
     night = opened(guarded)
     train(night, tmp_path / "adapter", size=1e-6)
     complete_record.fn(night)
-    record = json.loads(night.work.get("record"))
+    record = json.loads(night.work.get("line record"))
     record["items"] = {key: [0, 0, 4, "base"] for key in record["items"]}  # as if the base solved nothing
-    night.work.put("record", json.dumps(record).encode())
+    night.work.put("line record", json.dumps(record).encode())
     look_at_candidate.fn(night)
     renew_record.fn(night)
-    renewed = from_json(night.work.get("record after"))
+    renewed = from_json(night.work.get("line record after"))
     assert {item.policy for item in renewed.values()} == {f"night {night.key[:12]}"}
     assert sum(item.share for item in renewed.values()) > 0
 
@@ -148,5 +147,4 @@ def test_nothing_of_this_happens_by_default(settings: Settings) -> None:
     night = opened(settings)
     look(night)
     assert guards_of(night) == []
-    assert paired_suites(night) is None
-    assert compare_with_record.record_of(night) is None
+    assert compare_with_record.stored_record(night) is None

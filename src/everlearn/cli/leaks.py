@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
 from rich.text import Text
 
-from everlearn.cli.output import Json, print_result, table
+from everlearn.cli.history import Yes, announce
+from everlearn.cli.output import Json, confirm, is_interactive, print_result, stderr_console, table
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
     from everlearn.registry.line_state import State
+    from everlearn.registry.versions import Registry
 
 app = typer.Typer()
+REASON = "trained on problems that a night measured (everlearn leaks)"
 SHOWN = 20
 """Leaks that are listed for people; `--json` has all."""
 
 
 @app.command()
-def leaks(context: typer.Context, *, json: Json = False) -> None:
+def leaks(
+    context: typer.Context,
+    *,
+    bar: Annotated[
+        bool, typer.Option("--bar", help="Bar the versions that saw what was measured; roll back if one serves.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
     """Look for problems that a version was trained on and that a night measured.
 
     A night forbids what earlier nights have measured, by the domain's rule of equivalence at its time. This compares everything
     that all published nights trained on with everything that any night measured, by the present rule. A version hands on what it
-    was trained on, so those that descend from it are named too. Nothing is changed. Exit code 1: there are leaks.
+    was trained on, so those that descend from it are named too. Exit code 1: there are leaks, and they are not barred.
+
+    `--bar` bars all of these versions, so that no later night begins from them or is compared with them. If one of them
+    serves, the newest version without a leak becomes the champion first. Without it, nothing is changed.
 
         everlearn leaks
+        everlearn leaks --bar
         everlearn leaks --json | jq .versions
     """
     from everlearn.data.leaked_problems import find_leaks
@@ -54,13 +70,36 @@ def leaks(context: typer.Context, *, json: Json = False) -> None:
         return
     names = ("version", "trained on", "measured as", "by nights")
     rows = [(leak.version, leak.trained, leak.measured, len(leak.nights)) for leak in found[:SHOWN]]
-    target = f"--to {facts['newest_without']}" if clean else "--to base"
-    footer = (
-        f"{len(found)} leaks; trained on measured problems: {', '.join(tainted)}. Their gains on these problems prove nothing. To go back: "
-        f'everlearn rollback {target} --reason "trained on measured problems"'
-    )
-    print_result(facts, as_json=json, text=Group(table(*names, rows=rows), Text(footer)))
-    raise typer.Exit(1)
+    found_where = f"{len(found)} leaks; trained on measured problems: {', '.join(tainted)}. Their gains on these problems prove nothing"
+    listed = Group(table(*names, rows=rows), Text(found_where))
+    open_versions = [version for version in tainted if not state.versions[version].barred]
+    if bar:
+        if is_interactive(yes=yes):
+            stderr_console().print(listed)
+            confirm(f"Bar {', '.join(open_versions) or 'no version: all are barred'}?")
+        _bar(registry, open_versions, to=clean[-1] if clean else "base")
+        champion = registry.cached_state.champion or "the base model"
+        done = Text(f"{', '.join(open_versions) or 'no other version'} barred; {champion} serves")
+        print_result(
+            facts | {"barred": open_versions, "champion": registry.cached_state.champion},
+            as_json=json,
+            text=Group(listed, done),
+        )
+        return
+    print_result(facts, as_json=json, text=Group(listed, Text("to bar them: everlearn leaks --bar")))
+    if open_versions:
+        raise typer.Exit(1)
+
+
+def _bar(registry: Registry, versions: list[str], *, to: str) -> None:
+    """Bar these versions. If one of them is the champion, roll back to the version `to`, which bars it as well."""
+    actor = getpass.getuser()
+    for version in versions:
+        if version != registry.state().champion:
+            registry.bar(version, reason=REASON, actor=actor)
+            announce(registry, registry.cached_state.history[-1])
+    if registry.state().champion in versions:
+        announce(registry, registry.rollback(to, reason=REASON, actor=actor).event)
 
 
 def _with_descendants(state: State, versions: set[str]) -> list[str]:

@@ -224,6 +224,24 @@ class Registry:
         self._log.append(propose)
         return self.cached_state.versions[version]
 
+    def bar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
+        """Bar a version that is not the champion: it becomes neither champion nor parent. Idempotent.
+
+        Raises:
+            RegistryError: it is the champion, or unknown.
+        """
+
+        def propose(state: State) -> Draft | Event:
+            entry = resolve(version, state, line=self.line)
+            if entry.barred:
+                return state.history[-1]
+            if entry.version == state.champion:
+                raise RegistryError(f"{entry.version} is the champion; `everlearn rollback` takes it back and bars it")
+            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._log.append(propose)
+        return self.cached_state.versions[version]
+
     def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Let a barred version be champion and parent again. The champion does not change. Idempotent."""
 

@@ -1,5 +1,4 @@
-"""Consumers of a line: the follower of the champion, the rollout status, and the vLLM plugin.
+"""Consumers of a line: the endpoint, the follower of the champion, the rollout status, and the vLLM plugin.
 
-Delivery of verified files is in `registry.delivery`. Imports no torch; only the plugin imports vLLM. May import
-`registry` and below.
+Delivery of verified files is in `registry.delivery`. Only `engine` loads models, by `training`; only the plugin imports vLLM.
 """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PREFIX = "EVERLEARN_"
 # Variables with the prefix that are not settings: two secrets, a value for infra/prefect.yaml, and the log format.
-OTHER_VARIABLES = frozenset({"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG"})
+OTHER_VARIABLES = frozenset(
+    {"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG", "EVERLEARN_API_KEYS"}
+)
 
 
 class LayeredSettings(Settings, BaseSettings):

@@ -35,6 +35,7 @@ Settings that are part of the cycle's key decide which weights a night makes: an
 Secrets are not settings. `EVERLEARN_SIGNING_KEY` holds the private key that signs versions (or `signing.key_file` is the
 file with it), the AWS variables hold the keys of the S3 server, and `EVERLEARN_POSTGRES` the address of Prefect's
 database (`everlearn up --postgres`). `EVERLEARN_LOG` chooses the format of log lines: `text` or `json`.
+`EVERLEARN_API_KEYS` holds the API keys of `everlearn serve`, separated by commas.
 """
 TYPES = {str: "text", Path: "path", bool: "true or false", int: "integer", float: "number"}
 BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))

@@ -8,6 +8,7 @@ import pytest
 
 from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.domains.contract import load_domain
+from everlearn.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,7 @@ def test_a_leak_names_the_version_and_its_descendants(
     assert facts["newest_without"] == versions[0]
     [leak] = facts["leaks"]
     assert (leak["version"], leak["trained"], leak["measured"]) == (versions[1], "x^3 + sin(x)", "-2*sin(x) - 2*x^3")
-    shown = everlearn("leaks")
-    assert f"everlearn rollback --to {versions[0]}" in " ".join(shown.out.split())
+    assert "everlearn leaks --bar" in everlearn("leaks").out
     assert registry.state().tip == before, "nothing was changed"
 
 
@@ -62,7 +62,35 @@ def test_where_every_version_leaks_the_base_is_left(
 ) -> None:
     record(registry, Use.MEASURED, "9" * 64, "x^2 + sin(x)")
     assert everlearn("leaks", "--json").facts["versions"] == versions
-    assert "everlearn rollback --to base" in " ".join(everlearn("leaks").out.split())
+    ended = everlearn("leaks", "--bar", "--json")
+    assert ended.code == 0
+    assert ended.facts["champion"] is None
+    assert all(entry.barred for entry in registry.state().versions.values())
+
+
+def test_versions_that_leak_are_barred_and_the_newest_without_serves(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    record(registry, Use.MEASURED, "9" * 64, "-2*sin(x) - 2*x^3")
+    assert everlearn("leaks", "--bar", "--json").facts["barred"] == versions[1:]
+    state = registry.state()
+    assert state.champion == versions[0]
+    assert [entry.barred for entry in state.versions.values()] == [False, True, True]
+    assert everlearn("leaks").code == 0, "they are barred"
+    again = everlearn("leaks", "--bar")
+    assert "no other version barred" in " ".join(again.out.split())
+    assert registry.state().tip == state.tip
+
+
+def test_a_version_that_leaks_and_does_not_serve_is_barred_alone(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    registry.rollback(versions[1], reason="slow", actor="me", keep=True)
+    record(registry, Use.MEASURED, "9" * 64, "x^4 + sin(x)")
+    everlearn("leaks", "--bar", "--json")
+    assert registry.state().champion == versions[1]
+    with pytest.raises(RegistryError, match="is the champion"):
+        registry.bar(versions[1], reason="test", actor="me")
 
 
 def test_a_wider_rule_finds_what_an_older_one_did_not(

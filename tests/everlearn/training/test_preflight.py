@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
+from everlearn.training import preflight
+from everlearn.training.models.llama import answer_logprobs
+from everlearn.training.preflight import check_sampler
 from tests.support import chat_models
-from tests.support.silent_faults import FAULTS, HUB, healthy
+from tests.support.adapters import shake
+from tests.support.silent_faults import FAULTS, HUB, begin, healthy, sampled
 from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import torch
+
+    from everlearn.training.models.llama import Model
 
 SENTENCES = {
     "answers sampled by the base instead of the adapter": "answers were sampled by the base model without its adapter",
@@ -48,3 +57,17 @@ def test_a_chat_model_is_not_refused_in_either_policy(tmp_path: Path) -> None:
     base = chat_models.write_model(tmp_path / "base")
     for compute in (None, HUB):
         healthy(base, seed=1, compute=compute, size=0.1)
+
+
+def test_a_fresh_adapter_is_never_taken_for_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounded(other: Model, *given: Any, **options: Any) -> torch.Tensor:
+        scores = answer_logprobs(other, *given, **options)
+        return scores if other is run.policy.base_model else scores * (1 + 1e-6)  # merged weights round otherwise
+
+    run = begin(chat_models.write_model(tmp_path / "base"), seed=1, size=0.0)
+    monkeypatch.setattr(preflight, "answer_logprobs", rounded)
+    rollouts = sampled(run, run.policy.base_model)
+    check_sampler(run, rollouts.groups, model=rollouts.model)
+    shake(run.policy, seed=2, size=0.1)
+    with pytest.raises(ModelError, match="by the base model without its adapter"):
+        check_sampler(run, rollouts.groups, model=run.policy.snapshot())

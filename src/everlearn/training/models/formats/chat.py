@@ -16,7 +16,7 @@ STATEMENT = "{statement}"
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -51,6 +51,10 @@ class ChatFormat:
         """Return the question of the domain in the template, after the examples, and the beginning of the answer."""
         begun = self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
         return self._request(self._template.render(self._domain.question(problem)) + begun)
+
+    def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
+        """Return the messages in the template."""
+        return self._request(self._template.conversation(messages))
 
     def demonstration(self, text: str) -> list[int]:
         """Return the tokens of a completion that says this, with the end token that the template puts after an answer."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from everlearn.errors import GrammarError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -37,10 +39,21 @@ class ChatTemplate:
 
     def render(self, question: str, *, with_examples: bool = True) -> str:
         """Return the text up to where the model answers."""
-        messages = self._messages(question, with_examples=with_examples)
-        if self.is_own:
-            return self._apply(messages)
-        return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
+        return self._rendered(self._messages(question, with_examples=with_examples))
+
+    def conversation(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return messages with `role` and `content` up to where the model answers.
+
+        Raises:
+            GrammarError: the template does not take them, such as two messages of the user in a row.
+        """
+        said = [{"role": each["role"], "content": self.broken_up(each["content"])} for each in messages]
+        if self._system and said[0]["role"] != "system":
+            if self._system_in_turn:
+                said[0] = said[0] | {"content": f"{self._system}\n\n{said[0]['content']}"}
+            else:
+                said.insert(0, {"role": "system", "content": self._system})
+        return self._rendered(said)
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens. A plain text begins with what the tokenizer adds; no end token is added."""
@@ -95,6 +108,16 @@ class ChatTemplate:
             LOG.info("format chat: the template has no system message; it is put before the first question")
             return False
         return True
+
+    def _rendered(self, messages: list[Message]) -> str:
+        from jinja2 import TemplateError
+
+        if not self.is_own:
+            return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
+        try:
+            return self._apply(messages)
+        except TemplateError as error:
+            raise GrammarError(f"the chat template of the model does not take these messages: {error}") from None
 
     def _apply(self, messages: list[Message]) -> str:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from everlearn.problem import Problem
     from everlearn.training.engines.decode import Completion
@@ -61,4 +61,16 @@ class Format(Protocol):
 
     def read_variant(self, statement: str, move: str, *, asked: str, written: str) -> str | None:
         """Return the statement of the variant that was written to the prompt `asked`, or None."""
+        ...
+
+
+class ServedFormat(Format, Protocol):
+    """A format that the endpoint can serve as well."""
+
+    def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
+        """Return the prompt for an answer to messages with `role` and `content`. Raises GrammarError if it has none."""
+        ...
+
+    def read(self, completion: Completion) -> tuple[str, str]:
+        """Return the reasoning and the text of a completion for a reader."""
         ...

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
     from everlearn.settings import FormatSettings
     from everlearn.training.models.adapted_base import Policy
-    from everlearn.training.models.formats.format import Format
+    from everlearn.training.models.formats.format import ServedFormat
 
 MARKED_ARCHITECTURE = "marked_llama"
 
 
-def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> Format:
+def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> ServedFormat:
     """Return the format for the policy's model.
 
     Raises:

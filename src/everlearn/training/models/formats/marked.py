@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from everlearn.errors import GrammarError
 from everlearn.training.models.formats import marked_notation
 from everlearn.training.models.formats.format import Request
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -36,6 +37,12 @@ class MarkedFormat:
         """Return the prompt, with markers drawn from `rng`. Raises GrammarError for more terms than markers."""
         return self._request(problem.statement, verb=marked_notation.SOLVE, rng=rng)
 
+    def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:  # noqa: ARG002
+        """Raise GrammarError: the notation knows problems alone."""
+        raise GrammarError(
+            f"the model answers problems of the domain {self.domain.name} only; send one as the last message"
+        )
+
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
         """Return the prompt for an easier variant; the verb is the name of the move."""
         return self._request(statement, verb=move, rng=rng)
@@ -47,6 +54,10 @@ class MarkedFormat:
     def written(self, completion: Completion) -> str:
         """Return the text, without special tokens."""
         return str(self.tokenizer.decode(completion.ids, skip_special_tokens=True))
+
+    def read(self, completion: Completion) -> tuple[str, str]:
+        """Return no reasoning, and the terms without markers."""
+        return "", marked_notation.without_markers(self.written(completion))
 
     def answer(self, completion: Completion) -> str:
         """Return the terms without markers."""

@@ -1,0 +1,206 @@
+"""`serve`: the champion behind an OpenAI-compatible endpoint, and what it could not solve in the inbox of the next night."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everlearn.cli.consumers import end_on_signal, now
+from everlearn.cli.output import print_note
+from everlearn.errors import BadInputError, EverlearnError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from everlearn.cli.context import Installation
+    from everlearn.serving.champion_loader import ChampionLoader
+    from everlearn.serving.engine import Engine, ServedVersion
+    from everlearn.serving.unsolved import UnsolvedProblems
+    from everlearn.settings import Settings
+
+app = typer.Typer()
+KEYS = "EVERLEARN_API_KEYS"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    *,
+    version: Annotated[
+        str, typer.Option(metavar="VERSION", help="champion is followed; v0001 or base stays.")
+    ] = "champion",
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 chooses a free one.")
+    ] = 8000,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds between two looks at the champion.")
+    ] = 5.0,
+    consumer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name for acknowledgements; by default this host's, '' for none.")
+    ] = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Put problems that were not solved into the inbox of the next night.")
+    ] = False,
+    per_hour: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --collect: at most so many problems of each API key an hour.")
+    ] = 100,
+) -> None:
+    """Serve the champion behind an OpenAI-compatible endpoint, until Ctrl-C or SIGTERM.
+
+    A message that is a problem of the line's domain is asked as in training; a chat model takes any conversation. Each answer
+    names version and manifest. A promotion or rollback takes over between two batches of requests, and none is dropped.
+    The model is the one of the settings, on their device; for vLLM, see `everlearn watch`.
+
+    EVERLEARN_API_KEYS holds the API keys, separated by commas. They are needed for --collect, and to listen on another address
+    than loopback. Collected is what the verifier does not accept, and what a caller says was no help (`POST
+    /v1/feedback`). The next night reads it like any row.
+
+        everlearn serve
+        EVERLEARN_API_KEYS=$KEY everlearn serve --host 0.0.0.0 --collect
+    """
+    keys = tuple(key for part in os.environ.get(KEYS, "").split(",") if (key := part.strip()))
+    if not keys and (collect or host not in LOOPBACK):
+        need = "--collect" if collect else f"--host {host}"
+        raise BadInputError(f"{need} needs API keys: set {KEYS} to one or more, separated by commas")
+    with _listen(host, port) as listener:
+        _serve(
+            context.obj,
+            listener,
+            version=version,
+            interval=interval,
+            consumer=consumer,
+            keys=keys,
+            per_hour=per_hour * collect,
+        )
+
+
+def _serve(
+    installation: Installation,
+    listener: socket.socket,
+    *,
+    version: str,
+    interval: float,
+    consumer: str | None,
+    keys: tuple[str, ...],
+    per_hour: int,
+) -> None:
+    """Load the version, and serve until the process is stopped. Problems are collected unless `per_hour` is 0."""
+    from everlearn.cli import model
+    from everlearn.serving.endpoint import create_endpoint, run
+    from everlearn.serving.engine import Engine
+
+    settings = model.pinned_settings(installation)
+    line, name = settings.store.line, socket.gethostname() if consumer is None else consumer or None
+    served, loader = _first(installation, settings, version=version, consumer=name)
+    with _collecting(installation, settings, per_hour=per_hour) as unsolved:
+        engine, stopped = Engine(served), threading.Event()
+        follower = threading.Thread(
+            target=_follow, args=(engine, loader, unsolved), kwargs={"stopped": stopped, "interval": interval}
+        )
+        follower.start()
+        host, port = listener.getsockname()[:2]
+        print_note(f"{line}/{served.version} serves at http://{host}:{port}/v1")
+        try:
+            with end_on_signal():
+                run(create_endpoint(engine, line=line, keys=keys, unsolved=unsolved), listener)
+        finally:
+            stopped.set()
+            follower.join()
+            engine.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise BadInputError(f"cannot listen on {host}, port {port} ({error}); choose another with --port") from None
+
+
+def _first(
+    installation: Installation, settings: Settings, *, version: str, consumer: str | None
+) -> tuple[ServedVersion, ChampionLoader | None]:
+    """Return the version that serves first, and what loads the champions after it; None for a fixed version."""
+    from everlearn.cli import model
+    from everlearn.serving.champion_loader import ChampionLoader
+    from everlearn.serving.engine import load_version
+    from everlearn.training.models.base_source import base_directory
+
+    base = base_directory(settings)
+
+    def load(name: str, adapter: Path | None, manifest: str | None) -> ServedVersion:
+        return load_version(base, adapter, version=name, manifest=manifest, settings=settings)
+
+    if version != "champion":
+        adapter = model.adapter_of(installation, version=version)
+        manifest = installation.registry().resolve(version).manifest if adapter else None
+        return load(adapter.name if adapter else version, adapter, manifest), None
+    folder = installation.home / "versions"
+    loader = ChampionLoader(installation.registry(), folder=folder, load=load, now=now, consumer=consumer)
+    first: list[ServedVersion] = []
+    loader.step(first.append)
+    return first[0], loader
+
+
+@contextlib.contextmanager
+def _collecting(installation: Installation, settings: Settings, *, per_hour: int) -> Iterator[UnsolvedProblems | None]:
+    """Yield the collection of unsolved problems, judged by a process of its own, and write what is left at the end."""
+    if not per_hour:
+        yield None
+        return
+    from everlearn.domains.contract import load_domain
+    from everlearn.domains.pool import VerifierPool
+    from everlearn.serving.unsolved import UnsolvedProblems
+
+    line = settings.store.line
+    with VerifierPool(settings.domain, workers=1) as pool:
+        unsolved = UnsolvedProblems(
+            installation.registry().store,
+            line,
+            domain=load_domain(settings.domain),
+            judge=pool.verify_many,
+            waiting=installation.home.absolute() / "serving" / f"{line}.jsonl",
+            per_hour=per_hour,
+        )
+        yield unsolved
+        unsolved.flush()
+
+
+def _follow(
+    engine: Engine,
+    loader: ChampionLoader | None,
+    unsolved: UnsolvedProblems | None,
+    *,
+    stopped: threading.Event,
+    interval: float,
+) -> None:
+    """Follow the champion, and write what was collected, until `stopped`. Each error is reported once until it is gone."""
+    shown: dict[str, str] = {}
+    while not stopped.wait(interval):
+        if loader is not None:
+            served = _try("following", partial(loader.step, engine.use), shown)
+            if served is not None:
+                print_note(f"{served.version} serves now")
+        if unsolved is not None:
+            _try("collecting", unsolved.flush_if_due, shown)
+
+
+def _try(what: str, act: Callable[[], ServedVersion | None], shown: dict[str, str]) -> ServedVersion | None:
+    """Return the result of an action, or None after reporting its error."""
+    try:
+        result = act()
+    except EverlearnError as error:
+        if shown.get(what) != str(error):
+            print_note(f"{what}: {error} (tried again; what serves stays)")
+        shown[what] = str(error)
+        return None
+    shown.pop(what, None)
+    return result

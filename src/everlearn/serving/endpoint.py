@@ -1,0 +1,294 @@
+"""The OpenAI-compatible endpoint of a line: chat completions by the version that serves, whose name is in every answer.
+
+    POST /v1/chat/completions   the last message is a problem of the line's domain, or, for a chat model, any conversation
+    POST /v1/feedback           a caller says that an answer did not help; only with a collection of unsolved problems
+    GET  /v1/models             the version that serves
+    GET  /health
+
+Decoding is greedy unless a request has a temperature: that is what the gate measures. What the endpoint cannot do (tools,
+log-probabilities, a response format, stop texts) is refused instead of ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Literal
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from everlearn.errors import GrammarError
+from everlearn.serving.engine import Generation
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Sequence
+
+    from everlearn.problem import Problem
+    from everlearn.serving.engine import Engine, Reply, ServedVersion
+    from everlearn.serving.unsolved import UnsolvedProblems
+
+LOG = logging.getLogger("everlearn.serve")
+CHAMPION = "champion"
+"""The model name that always means the version that serves."""
+REMEMBERED = 10_000
+"""Answers that feedback can name, the newest ones."""
+SHUTDOWN_TIMEOUT_S = 30
+MOST_CHOICES, MOST_CHARACTERS = 16, 20_000
+
+
+class ContentPart(BaseModel):
+    """A part of a message. Only texts are known."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A message of a conversation."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[ContentPart]
+
+    @property
+    def text(self) -> str:
+        """The text of all parts."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatRequest(BaseModel):
+    """The fields of a chat completion that are known. Others are refused, except those without a meaning here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = CHAMPION
+    messages: list[Message] = Field(min_length=1)
+    n: int = Field(default=1, ge=1, le=MOST_CHOICES)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    seed: int = 0
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+
+
+class Feedback(BaseModel):
+    """What a caller says about an answer: `id` is that of the completion."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    solved: bool
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error object."""
+
+    def __init__(self, status: int, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+def create_endpoint(
+    engine: Engine, *, line: str, keys: Sequence[str] = (), unsolved: UnsolvedProblems | None = None
+) -> FastAPI:
+    """Return the endpoint as an ASGI app.
+
+    With `keys`, every request but /health needs one of them as bearer token. `unsolved` collects problems that were not solved.
+    """
+    app = FastAPI(title="Everlearn", docs_url=None, redoc_url=None, openapi_url=None)
+    routes = _Routes(engine, line=line, keys=keys, unsolved=unsolved)
+    app.add_exception_handler(_RefusedError, _refuse)
+    app.add_exception_handler(RequestValidationError, _explain)
+    app.add_api_route("/health", routes.health)
+    app.add_api_route("/v1/models", routes.models)
+    app.add_api_route("/v1/chat/completions", routes.complete, methods=["POST"])
+    if unsolved is not None:
+        app.add_api_route("/v1/feedback", routes.feedback, methods=["POST"])
+    return app
+
+
+def run(app: FastAPI, listener: socket.socket) -> None:
+    """Serve the app until SIGTERM or Ctrl-C; requests in flight are answered before it returns."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+class _Routes:
+    """The handlers of the endpoint, and the problems that were asked, by the ids of their answers."""
+
+    def __init__(self, engine: Engine, *, line: str, keys: Sequence[str], unsolved: UnsolvedProblems | None) -> None:
+        self._engine, self._line, self._keys, self._unsolved = engine, line, keys, unsolved
+        self._asked: OrderedDict[str, Problem] = OrderedDict()
+
+    def health(self) -> dict[str, str]:
+        return {"status": "ok", "version": self._engine.served.version}
+
+    def models(self, request: Request) -> dict[str, Any]:
+        _authenticate(request, self._keys)
+        names = (CHAMPION, _name(self._line, self._engine.served.version))
+        return {"object": "list", "data": [{"id": name, "object": "model", "owned_by": self._line} for name in names]}
+
+    async def complete(self, request: Request, body: ChatRequest) -> Response:
+        caller, served = _authenticate(request, self._keys), self._engine.served
+        _require_model(body.model, line=self._line, served=served)
+        generation = _generation(body, served)
+        try:
+            reply = await asyncio.wrap_future(self._engine.submit(generation))
+        except GrammarError as error:
+            raise _RefusedError(400, str(error), code="not_a_problem") from None
+        except Exception as error:
+            LOG.exception("a request failed")
+            message = (
+                f"the model failed on this request ({type(error).__name__}); the log of the endpoint has the details"
+            )
+            raise _RefusedError(500, message, code="model_failed") from error
+        content = _content(reply, line=self._line)
+        headers = {"x-everlearn-version": reply.version, "x-everlearn-manifest": reply.manifest or ""}
+        if generation.problem and self._unsolved is not None:
+            self._remember(content["id"], generation.problem)
+            answers = [each.answer for each in reply.completions]
+            done = await asyncio.to_thread(self._unsolved.judge, generation.problem, answers, caller=caller)
+            headers["x-everlearn-collected"] = done
+        if not body.stream:
+            return JSONResponse(content, headers=headers)
+        events = _events(content, with_usage=bool((body.stream_options or {}).get("include_usage")))
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def feedback(self, request: Request, body: Feedback) -> dict[str, str]:
+        assert self._unsolved is not None  # noqa: S101 (the route is there only with a collection)
+        caller = _authenticate(request, self._keys)
+        if body.id not in self._asked:
+            raise _RefusedError(404, f"no answer {body.id} to a problem is known here any more", code="unknown_answer")
+        if body.solved:
+            return {"collected": "no: solved"}
+        return {"collected": await asyncio.to_thread(self._unsolved.add, self._asked[body.id], caller=caller)}
+
+    def _remember(self, answer: str, problem: Problem) -> None:
+        self._asked[answer] = problem
+        while len(self._asked) > REMEMBERED:
+            self._asked.popitem(last=False)
+
+
+def _refuse(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, _RefusedError)  # noqa: S101 (the handler of this exception)
+    return _error(error.status, str(error), code=error.code)
+
+
+def _explain(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (the handler of this exception)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return _error(400, f"{where}: {first['msg']}", code="invalid_request")
+
+
+def _authenticate(request: Request, keys: Sequence[str]) -> str:
+    """Return the key of the caller, empty where none is needed."""
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    if not keys:
+        return ""
+    if not any(hmac.compare_digest(given.encode(), key.encode()) for key in keys):
+        raise _RefusedError(401, "the API key is missing or wrong: send it as a bearer token", code="invalid_api_key")
+    return given
+
+
+def _require_model(name: str, *, line: str, served: ServedVersion) -> None:
+    known = (CHAMPION, line, _name(line, served.version))
+    if name not in known:
+        message = f"model {name!r} does not serve here; {known[-1]} does, also under the name {CHAMPION!r}"
+        raise _RefusedError(404, message, code="model_not_found")
+
+
+def _name(line: str, version: str) -> str:
+    return f"{line}/{version}"
+
+
+def _generation(body: ChatRequest, served: ServedVersion) -> Generation:
+    """Return the request for the engine: a problem where the last message is one, otherwise the conversation."""
+    text = body.messages[-1].text.strip()
+    if sum(len(message.text) for message in body.messages) > MOST_CHARACTERS:
+        raise _RefusedError(400, f"the messages have more than {MOST_CHARACTERS} characters", code="too_long")
+    messages: tuple[dict[str, str], ...] = ()
+    problem = None
+    try:
+        problem = served.domain.problem(text) if body.messages[-1].role == "user" else None
+    except GrammarError as error:
+        if not served.form.asks_in_words:
+            message = f"the last message is no problem of the domain {served.domain.name}: {error}"
+            raise _RefusedError(400, message, code="not_a_problem") from None
+    if problem is None:
+        roles = {"developer": "system"}
+        messages = tuple({"role": roles.get(each.role, each.role), "content": each.text} for each in body.messages)
+    return Generation(
+        problem=problem,
+        messages=messages,
+        count=body.n,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+        temperature=body.temperature,
+        seed=body.seed,
+    )
+
+
+def _content(reply: Reply, *, line: str) -> dict[str, Any]:
+    said = sum(each.tokens for each in reply.completions)
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": _name(line, reply.version),
+        "system_fingerprint": reply.manifest,
+        "choices": [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": each.text}
+                | ({"reasoning_content": each.reasoning} if each.reasoning else {}),
+                "finish_reason": "stop" if each.finished else "length",
+                "logprobs": None,
+            }
+            for index, each in enumerate(reply.completions)
+        ],
+        "usage": {
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": said,
+            "total_tokens": reply.prompt_tokens + said,
+        },
+    }
+
+
+def _events(content: dict[str, Any], *, with_usage: bool) -> Iterator[str]:
+    """Yield a completion as server-sent events: it is decoded as a whole, so each choice is one chunk."""
+    about = {name: content[name] for name in ("id", "created", "model", "system_fingerprint")}
+    about["object"] = "chat.completion.chunk"
+    for choice in content["choices"]:
+        chunk = {"index": choice["index"], "delta": choice["message"], "finish_reason": choice["finish_reason"]}
+        yield f"data: {json.dumps(about | {'choices': [chunk]})}\n\n"
+    if with_usage:
+        yield f"data: {json.dumps(about | {'choices': [], 'usage': content['usage']})}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _error(status: int, message: str, *, code: str) -> JSONResponse:
+    kind = {401: "authentication_error", 500: "server_error"}.get(status, "invalid_request_error")
+    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": code}}, status_code=status)

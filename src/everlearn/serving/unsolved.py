@@ -1,0 +1,116 @@
+"""Problems that an endpoint did not solve, for the inbox of the next night.
+
+A problem is collected because the domain's verifier does not accept the answer, or because a caller says that it did not help.
+Either is only a reason to learn it: the night reads it like any row, and rewards nothing but what the verifier accepts.
+
+Rows wait in a file on this machine, and go as one shard to `<line>/inbox/` in the bucket after some time, at some number and at
+the end, so that nothing is lost by a crash and no night reads a shard for each row.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+from everlearn.canonical_json import digest_of
+from everlearn.problem import Ruling
+from everlearn.storage.immutable_objects import write_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem, Verdict
+    from everlearn.storage.protocol import Store
+
+    Judge = Callable[[Sequence[tuple[Problem, str]]], list[Verdict]]
+
+LOG = logging.getLogger("everlearn.serve")
+HOUR = 3600.0
+SHARD_ROWS, SHARD_SECONDS = 500, 60.0
+"""Rows and seconds after which what waits becomes a shard."""
+
+
+class UnsolvedProblems:
+    """Collect problems of one domain, at most `per_hour` of each caller; the same problem once in the life of the process.
+
+    `judge` maps pairs of problem and answer to verdicts; it is called by one thread at a time. `waiting` is the file of rows that
+    are in no shard yet; what an earlier process left there is kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        line: str,
+        *,
+        domain: Domain,
+        judge: Judge,
+        waiting: Path,
+        per_hour: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._line, self._domain, self._judge = store, line, domain, judge
+        self._waiting, self._per_hour, self._clock = waiting, per_hour, clock
+        self._lock, self._judging = threading.Lock(), threading.Lock()
+        self._known: set[str] = set()
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._rows = len(waiting.read_text(encoding="utf-8").splitlines()) if waiting.exists() else 0
+        self._since = clock()
+        waiting.parent.mkdir(parents=True, exist_ok=True)
+
+    def judge(self, problem: Problem, answers: Sequence[str], *, caller: str) -> str:
+        """Collect the problem unless the verifier accepts an answer, or cannot tell. Return what was done, in words.
+
+        A problem whose answer only a reference can judge is collected by feedback alone.
+        """
+        if self._domain.takes_references:
+            return "no: answers are judged by a reference"
+        with self._judging:
+            rulings = {verdict.ruling for verdict in self._judge([(problem, each) for each in answers if each])}
+        if Ruling.CORRECT in rulings:
+            return "no: solved"
+        if Ruling.UNDECIDED in rulings:
+            return "no: undecided"
+        return self.add(problem, caller=caller)
+
+    def add(self, problem: Problem, *, caller: str) -> str:
+        """Collect a problem. Return what was done, in words."""
+        with self._lock:
+            if problem.id in self._known:
+                return "no: known"
+            if not self._has_room(caller):
+                return f"no: more than {self._per_hour} an hour"
+            self._known.add(problem.id)
+            with self._waiting.open("a", encoding="utf-8") as rows:
+                rows.write(json.dumps({"problem": problem.statement, "domain": self._domain.name}) + "\n")
+            self._rows += 1
+        return "yes"
+
+    def flush_if_due(self) -> None:
+        """Write a shard if there are rows enough, or old enough."""
+        if self._rows and (self._rows >= SHARD_ROWS or self._clock() - self._since >= SHARD_SECONDS):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits as one shard. Raises StoreError if the store does not take it; then it goes on waiting."""
+        with self._lock:
+            data = self._waiting.read_bytes() if self._waiting.exists() else b""
+            if data:
+                write_once(self._store, f"{self._line}/inbox/{digest_of(data)[:16]}.jsonl", data)
+                self._waiting.unlink()
+                LOG.info("%d unsolved problems are in the inbox of line %s", self._rows, self._line)
+            self._rows, self._since = 0, self._clock()
+
+    def _has_room(self, caller: str) -> bool:
+        times, now = self._times[caller], self._clock()
+        while times and now - times[0] >= HOUR:
+            times.popleft()
+        if len(times) >= self._per_hour:
+            return False
+        times.append(now)
+        return True

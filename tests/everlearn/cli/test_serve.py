@@ -1,0 +1,191 @@
+"""`serve`: the command from its start to SIGTERM, with what it collected in the inbox of the next night."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from everlearn.cli import serve as command
+from everlearn.errors import StoreDownError
+from everlearn.local.ports import draw_ports
+from everlearn.registry.acknowledgements import acknowledgements
+from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.policy import load_policy
+from tests.support.adapters import shake
+from tests.support.line import candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+BASE = Path(__file__).parents[3] / "data" / "base"
+HARD = "x^7*exp(x)*sin(x)"
+
+
+@pytest.fixture
+def params(params: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings of a line on the real demo model, and no proxy."""
+    lines = [line for line in params.read_text().splitlines() if not line.startswith("base:")]
+    params.write_text("\n".join([*lines, f"base: {{path: {BASE}}}", ""]))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return params
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> str:
+    """A published version with a real adapter."""
+    shake(load_policy(BASE, None), seed=1, size=0.1).save(tmp_path / "adapter")
+    manifest = candidate(registry, "one", base=fingerprint(BASE))
+    files = {path.name: registry.put_file(path) for path in (tmp_path / "adapter").iterdir()}
+    return registry.publish(
+        type(manifest)(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"files": files}),
+        make_champion=True,
+        actor="night",
+        reason="better",
+    ).version
+
+
+class Application(threading.Thread):
+    """An application that uses an endpoint as soon as it answers, and then stops the process."""
+
+    def __init__(self, port: int, use: Callable[[httpx.Client], None]) -> None:
+        super().__init__()
+        self._port, self._use = port, use
+        self.command_ended = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=60) as client:
+                wait_for(lambda: client.get("/health").status_code == 200)
+                self._use(client)
+        except BaseException as error:  # noqa: BLE001 - the test raises it
+            self.error = error
+        finally:
+            if not self.command_ended.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        with contextlib.suppress(httpx.HTTPError):
+            if is_true():
+                return
+        threading.Event().wait(0.05)
+    raise TimeoutError("the endpoint did not get there")
+
+
+def ask(client: httpx.Client, text: str, **headers: str) -> httpx.Response:
+    body = {"model": "champion", "messages": [{"role": "user", "content": text}]}
+    return client.post("/v1/chat/completions", json=body, headers=headers)
+
+
+@pytest.fixture
+def serving(everlearn: Callable[..., Ended]) -> Callable[..., Ended]:
+    """Run `everlearn serve WORDS…` with an application, and return its result."""
+
+    def run(use: Callable[[httpx.Client], None], *words: str) -> Ended:
+        port = draw_ports(("endpoint",))["endpoint"]
+        application = Application(port, use)
+        application.start()
+        ended = everlearn("serve", "--port", str(port), "--interval", "0.1", *words)
+        application.command_ended.set()
+        application.join()
+        if application.error is not None:
+            raise AssertionError(ended.err) from application.error
+        return ended
+
+    return run
+
+
+def test_it_serves_the_champion_and_follows_a_rollback(
+    serving: Callable[..., Ended], registry: Registry, version: str
+) -> None:
+    seen: list[str] = []
+
+    def use(client: httpx.Client) -> None:
+        seen.append(ask(client, "2*x").headers["x-everlearn-version"])
+        registry.rollback(reason="wrong", actor="me")
+        wait_for(lambda: ask(client, "2*x").headers["x-everlearn-version"] == "base")
+
+    ended = serving(use, "--consumer", "web-1")
+    assert ended.code == 0
+    assert seen == [version]
+    assert f"/{version} serves at http://127.0.0.1:" in ended.err
+    assert "base serves now" in ended.err
+    here = acknowledgements(registry.store, registry.line)["web-1"]
+    assert here
+    assert here.version is None
+
+
+def test_a_named_version_stays(serving: Callable[..., Ended], registry: Registry, version: str) -> None:
+    def use(client: httpx.Client) -> None:
+        registry.rollback(reason="wrong", actor="me", keep=True)
+        assert ask(client, "2*x").headers["x-everlearn-version"] == version
+
+    assert serving(use, "--version", version).code == 0
+    assert serving(lambda client: ask(client, "2*x").raise_for_status(), "--version", "base").code == 0
+
+
+def test_what_it_did_not_solve_is_in_the_inbox_when_it_ends(
+    serving: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(command.KEYS, "one, two")
+    said: list[Any] = []
+
+    def use(client: httpx.Client) -> None:
+        said.append(ask(client, HARD).status_code)
+        said.append(ask(client, HARD, Authorization="Bearer two").headers["x-everlearn-collected"])
+
+    assert serving(use, "--collect").code == 0
+    assert said == [401, "yes"]
+    [shard] = registry.store.list(f"{registry.line}/inbox/")
+    assert json.loads(registry.store.get(shard.key).data) == {"problem": HARD, "domain": "integration"}
+
+
+def test_a_store_that_is_away_is_reported_once_and_the_endpoint_goes_on(
+    serving: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everlearn.serving.champion_loader import ChampionLoader
+
+    steps: list[int] = []
+    step = ChampionLoader.step
+
+    def fails(self: ChampionLoader, use: Any) -> Any:
+        steps.append(1)
+        if 1 < len(steps) < 5:
+            raise StoreDownError("the store is away")
+        return step(self, use)
+
+    monkeypatch.setattr(ChampionLoader, "step", fails)
+
+    def use(client: httpx.Client) -> None:
+        wait_for(lambda: len(steps) > 5)
+        ask(client, "2*x").raise_for_status()
+
+    ended = serving(use)
+    assert ended.err.count("the store is away (tried again; what serves stays)") == 1
+
+
+@pytest.mark.parametrize("words", [("--collect",), ("--host", "0.0.0.0")])
+def test_what_is_not_private_needs_keys(everlearn: Callable[..., Ended], words: tuple[str, ...]) -> None:
+    ended = everlearn("serve", *words)
+    assert ended.code == 2
+    assert f"needs API keys: set {command.KEYS}" in ended.err
+
+
+def test_a_taken_port_is_said_before_a_model_is_loaded(everlearn: Callable[..., Ended]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = everlearn("serve", "--port", str(taken.getsockname()[1]))
+    assert (ended.code, "choose another with --port" in ended.err) == (2, True)

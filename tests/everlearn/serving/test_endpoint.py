@@ -1,0 +1,255 @@
+"""The endpoint as an application sees it: the official client, the real demo model, promotions while requests are in flight."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import openai
+import pytest
+
+from everlearn.domains.contract import load_domain
+from everlearn.domains.pool import VerifierPool
+from everlearn.serving.endpoint import MOST_CHARACTERS, create_endpoint
+from everlearn.serving.engine import Engine, load_version
+from everlearn.serving.unsolved import UnsolvedProblems
+from everlearn.settings import Settings
+from everlearn.storage.in_memory import MemoryStore
+from everlearn.training.models.policy import load_policy
+from tests.support.adapters import shake
+from tests.support.chat_models import NO_SYSTEM, write_model
+from tests.support.endpoint import client_of, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from openai import OpenAI
+
+    from everlearn.serving.engine import ServedVersion
+
+BASE = Path(__file__).parents[3] / "data" / "base"
+EASY, HARD = "2*x + cos(x)", "x^7*exp(x)*sin(x)"
+LINE = "integration"
+
+
+@pytest.fixture(scope="module")
+def base() -> ServedVersion:
+    return load_version(BASE, None, version="base", manifest=None, settings=Settings())
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> ServedVersion:
+    """A version whose answers differ from those of the base."""
+    folder = tmp_path_factory.mktemp("adapter")
+    shake(load_policy(BASE, None), seed=1, size=0.1).save(folder)
+    return load_version(BASE, folder, version="v0001", manifest="a" * 64, settings=Settings())
+
+
+@pytest.fixture
+def engine(base: ServedVersion) -> Iterator[Engine]:
+    engine = Engine(base)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[OpenAI]:
+    with running(create_endpoint(engine, line=LINE)) as url, client_of(url) as client:
+        yield client
+
+
+def ask(client: OpenAI, text: str, **options: object) -> str:
+    made = client.chat.completions.create(model="champion", messages=[{"role": "user", "content": text}], **options)  # type: ignore[call-overload]
+    return str(made.choices[0].message.content)
+
+
+def test_the_official_client_gets_a_right_answer_with_its_version(client: OpenAI) -> None:
+    made = client.chat.completions.create(model="champion", messages=[{"role": "user", "content": EASY}])
+    [choice] = made.choices
+    domain = load_domain("integration")
+    assert domain.verify(domain.problem(EASY), str(choice.message.content)).is_correct
+    assert choice.finish_reason == "stop"
+    assert made.model == "integration/base"
+    assert made.usage
+    assert made.usage.total_tokens == made.usage.prompt_tokens + made.usage.completion_tokens > 0
+    assert {model.id for model in client.models.list()} == {"champion", "integration/base"}
+
+
+def test_greedy_answers_repeat_and_sampled_ones_follow_their_seed(client: OpenAI) -> None:
+    assert ask(client, EASY) == ask(client, EASY)
+    drawn = [
+        client.chat.completions.create(
+            model=LINE, messages=[{"role": "user", "content": HARD}], n=4, temperature=1.5, seed=seed
+        )
+        for seed in (1, 1, 2)
+    ]
+    texts = [[choice.message.content for choice in made.choices] for made in drawn]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(set(texts[0])) > 1
+
+
+def test_a_stream_gives_the_same_text_and_the_usage(client: OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="champion",
+        messages=[{"role": "user", "content": [{"type": "text", "text": EASY}]}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == ask(client, EASY)
+    assert chunks[-1].usage is not None
+
+
+def test_a_short_limit_cuts_the_answer_of_its_own_request_alone(client: OpenAI) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        short = pool.submit(
+            lambda: client.chat.completions.create(
+                model="champion", messages=[{"role": "user", "content": EASY}], max_tokens=2
+            )
+        )
+        whole = pool.submit(ask, client, EASY)
+    assert short.result().choices[0].finish_reason == "length"
+    assert whole.result() == ask(client, EASY)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"model": "gpt-9"}, openai.NotFoundError, "does not serve here; integration/base does"),
+        ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools"),
+        ({"n": 99}, openai.BadRequestError, "n: "),
+        ({"messages": []}, openai.BadRequestError, "messages"),
+        ({"messages": [{"role": "user", "content": "Hello!"}]}, openai.BadRequestError, "no problem of the domain"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, openai.BadRequestError, "one as the last message"),
+        ({"messages": [{"role": "user", "content": "x" * (MOST_CHARACTERS + 1)}]}, openai.BadRequestError, "20000"),
+    ],
+)
+def test_a_request_that_cannot_be_served_is_refused_with_the_reason(
+    client: OpenAI, options: dict[str, object], error: type[openai.APIStatusError], says: str
+) -> None:
+    request = {"model": "champion", "messages": [{"role": "user", "content": EASY}]} | options
+    with pytest.raises(error, match=says):
+        client.chat.completions.create(**request)  # type: ignore[call-overload]
+    assert ask(client, EASY), "the endpoint goes on"
+
+
+def test_without_its_key_nothing_is_answered(engine: Engine) -> None:
+    with running(create_endpoint(engine, line=LINE, keys=("one", "two"))) as url:
+        with client_of(url, key="two") as right, client_of(url, key="three") as wrong:
+            assert ask(right, EASY)
+            with pytest.raises(openai.AuthenticationError):
+                wrong.models.list()
+        assert httpx.get(f"{url}/models", trust_env=False).status_code == 401
+        assert httpx.get(url.removesuffix("/v1") + "/health", trust_env=False).json()["version"] == "base"
+
+
+def test_no_request_is_lost_while_versions_take_over(engine: Engine, base: ServedVersion, other: ServedVersion) -> None:
+    texts = [f"{a}*x^2 + {a}*cos({b}*x)" for a in range(2, 7) for b in range(2, 10)]
+    done = threading.Event()
+
+    def promote_and_roll_back() -> None:
+        while not done.wait(0.02):
+            engine.use(other if engine.served is base else base)
+
+    app = create_endpoint(engine, line=LINE)
+    with running(app) as url, client_of(url) as client, ThreadPoolExecutor(8) as pool:
+        expected: dict[tuple[str, str], str] = {}
+        for served in (base, other):
+            engine.use(served)
+            expected |= {(f"{LINE}/{served.version}", text): ask(client, text) for text in texts}
+        swapping = threading.Thread(target=promote_and_roll_back)
+        swapping.start()
+        messages = [[{"role": "user", "content": text}] for text in texts for _ in range(5)]
+        made = list(pool.map(lambda each: client.chat.completions.create(model="champion", messages=each), messages))
+        done.set()
+        swapping.join()
+    assert {answer.model for answer in made} == {"integration/base", "integration/v0001"}
+    for asked, answer in zip(messages, made, strict=True):
+        assert answer.choices[0].message.content == expected[answer.model, asked[0]["content"]]
+        assert answer.system_fingerprint == (None if answer.model.endswith("base") else "a" * 64)
+
+
+@pytest.fixture
+def unsolved(tmp_path: Path) -> Iterator[UnsolvedProblems]:
+    waiting = tmp_path / "waiting.jsonl"
+    domain = load_domain("integration")
+    with VerifierPool("integration", workers=1) as pool:
+        yield UnsolvedProblems(MemoryStore(), LINE, domain=domain, judge=pool.verify_many, waiting=waiting, per_hour=3)
+
+
+def test_what_is_not_solved_or_not_helpful_is_collected(
+    engine: Engine, unsolved: UnsolvedProblems, tmp_path: Path
+) -> None:
+    app = create_endpoint(engine, line=LINE, keys=("key",), unsolved=unsolved)
+    with running(app) as url, client_of(url, key="key") as client:
+        raw = client.chat.completions.with_raw_response
+        said = {}
+        for text in (EASY, HARD):
+            answer = raw.create(model="champion", messages=[{"role": "user", "content": text}])
+            said[text] = answer.headers["x-everlearn-collected"]
+        assert said == {EASY: "no: solved", HARD: "yes"}
+        asked = client.chat.completions.create(model="champion", messages=[{"role": "user", "content": EASY}])
+        headers = {"Authorization": "Bearer key"}
+
+        def feedback(answer: str, *, solved: bool) -> httpx.Response:
+            body = {"id": answer, "solved": solved}
+            return httpx.post(f"{url}/feedback", json=body, headers=headers, trust_env=False)
+
+        assert feedback(asked.id, solved=True).json() == {"collected": "no: solved"}
+        assert feedback(asked.id, solved=False).json() == {"collected": "yes"}
+        assert feedback(asked.id, solved=False).json() == {"collected": "no: known"}
+        assert feedback("chatcmpl-0", solved=False).status_code == 404
+        assert httpx.post(f"{url}/feedback", json={}, trust_env=False).status_code == 400
+    assert len((tmp_path / "waiting.jsonl").read_text().splitlines()) == 2
+
+
+def test_without_a_collection_there_is_no_feedback(client: OpenAI) -> None:
+    assert httpx.post(f"{client.base_url}feedback", json={}, trust_env=False).status_code == 404
+
+
+def test_a_chat_model_takes_any_conversation_and_problems_as_in_training(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"domain": "arithmetic", "format": {"name": "chat", "max_tokens": 8}})
+    served = load_version(write_model(tmp_path / "m"), None, version="base", manifest=None, settings=settings)
+    engine = Engine(served)
+    with running(create_endpoint(engine, line="sums")) as url, client_of(url) as client:
+        talk = client.chat.completions.create(
+            model="champion",
+            messages=[
+                {"role": "developer", "content": "Be short."},
+                {"role": "user", "content": "Hello!"},
+                {"role": "assistant", "content": "Hi."},
+                {"role": "user", "content": "How are you?"},
+            ],
+            temperature=0.7,
+        )
+        assert talk.usage
+        assert 0 < talk.usage.completion_tokens <= 8
+        sums = client.chat.completions.create(model="sums", messages=[{"role": "user", "content": "12 + 30"}])
+        assert sums.usage
+    engine.close()
+
+
+def test_a_template_that_refuses_the_messages_is_the_callers_error(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"domain": "arithmetic", "format": {"name": "chat", "max_tokens": 4}})
+    folder = write_model(tmp_path / "m", template=NO_SYSTEM)
+    engine = Engine(load_version(folder, None, version="base", manifest=None, settings=settings))
+    with running(create_endpoint(engine, line="sums")) as url, client_of(url) as client:
+        said = [{"role": "system", "content": "x"}, {"role": "user", "content": "Hello!"}]
+        with pytest.raises(openai.BadRequestError, match="no system"):
+            client.chat.completions.create(model="champion", messages=said)  # type: ignore[arg-type]
+    engine.close()
+
+
+def test_a_failure_of_the_model_reaches_every_caller_and_the_engine_goes_on(
+    engine: Engine, base: ServedVersion
+) -> None:
+    engine.use(replace(base, model=None))  # type: ignore[arg-type]
+    with running(create_endpoint(engine, line=LINE)) as url, client_of(url) as client:
+        with pytest.raises(openai.InternalServerError, match="failed on this request"):
+            ask(client, EASY)
+        engine.use(base)
+        assert ask(client, EASY)
