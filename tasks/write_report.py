@@ -15,6 +15,7 @@ from everlearn.gate.consequences import END_OF
 from everlearn.ladder.tree import point_of
 from everlearn.registry.base_identity import describe_base
 from everlearn.registry.manifest import ObjectRef
+from everlearn.reporting.costs import cost_notes
 from everlearn.reporting.night_record import (
     IngestCounts,
     NightRecord,
@@ -80,6 +81,7 @@ def record_of(night: Night) -> NightRecord:
             *schooling_notes(night),
             *ladder_notes(ladder),
             *training_notes(curve),
+            *cost_notes(times_of(work), decision, prices=night.settings.prices),
         ),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
         steps=times_of(work),

@@ -152,6 +152,7 @@ ADDED_LATER: dict[str, Any] = {
     "compute": True,
     "format": True,
     "learn": {"checkpoint_minutes"},
+    "prices": True,
     "rollouts": {"engine", "servers", "program", "gpu_share"},
     "supervised": True,
 }

@@ -14,6 +14,7 @@ from everlearn.settings.sections import (
     GateSettings,
     IngestSettings,
     ModelSettings,
+    PriceSettings,
     RetentionSettings,
     Section,
     ServingSettings,
@@ -50,6 +51,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     signing: SigningSettings = SigningSettings()
     retention: RetentionSettings = RetentionSettings()
+    prices: PriceSettings = PriceSettings()
     serving: ServingSettings = ServingSettings()
     base: ModelSettings = ModelSettings()
     compute: ComputeSettings = ComputeSettings()

@@ -248,6 +248,14 @@ class GateSettings(Section):
     )
 
 
+class PriceSettings(Section):
+    """What computing costs, for the sentence about the cost of a night in its report. 0: that part has no price."""
+
+    currency: str = Field(default="USD", description="Currency of the prices, as it is printed.")
+    cpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one CPU core.")
+    gpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one GPU.")
+
+
 class RetentionSettings(Section):
     """Garbage collection with `everlearn gc` and the flow `housekeeping`. Ages are measured by the S3 server's clock."""
 

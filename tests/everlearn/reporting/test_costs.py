@@ -1,0 +1,39 @@
+"""The sentence about what a night cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from everlearn.gate.decision import judge
+from everlearn.reporting.costs import cost_notes
+from everlearn.reporting.night_record import StepTime
+from everlearn.settings import GateSettings, PriceSettings
+from tests.support.paired_suites import IMPROVED
+
+DECISION = judge([IMPROVED], settings=GateSettings())
+TRAIN = StepTime(name="train", seconds=900, cpu_seconds=1800, tokens=12_000)
+REST = StepTime(name="recheck", seconds=10, cpu_seconds=0)
+
+
+def test_time_and_tokens_are_said_for_the_night_and_each_solved_problem() -> None:
+    assert cost_notes([TRAIN, REST], DECISION, prices=PriceSettings()) == (
+        "The night cost 0.50 CPU hours and 12,000 sampled tokens; each of the 50 newly solved held-out problems 36 CPU s.",
+    )
+
+
+def test_prices_turn_it_into_money() -> None:
+    on_gpu = replace(TRAIN, gpu_seconds=720)
+    prices = PriceSettings(currency="EUR", cpu_hour=0.1, gpu_hour=2.0)
+    [said] = cost_notes([on_gpu], DECISION, prices=prices)
+    assert said.startswith(
+        "The night cost 0.50 CPU hours, 0.20 GPU hours and 12,000 sampled tokens: 0.45 EUR; each of the 50"
+    )
+    assert said.endswith("newly solved held-out problems 36 CPU s and 14 GPU s, 0.009 EUR.")
+
+
+def test_nothing_is_said_per_problem_or_at_all_where_there_is_nothing() -> None:
+    nothing = replace(DECISION, rows=())
+    assert cost_notes([replace(TRAIN, tokens=0)], nothing, prices=PriceSettings()) == (
+        "The night cost 0.50 CPU hours.",
+    )
+    assert cost_notes([REST], DECISION, prices=PriceSettings()) == ()
