@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from everlearn.cli.context import Installation
+    from everlearn.settings import Settings
 
 app = typer.Typer()
 STOPPED = "stopped; the same command resumes the night, and `{} cycle --abandon` gives it up"
-Data = Annotated[Path | None, typer.Option(metavar="DIR", help="New problems; by default those in the inbox.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="New problems; by default those in the inbox, here and in the bucket."),
+]
 Version = Annotated[str, typer.Option(metavar="VERSION", help="v0001, champion or base.")]
 
 
@@ -71,9 +75,9 @@ def cycle(
     with resumable(command):
         ended = run_cycle(
             CycleConfig(
-                data=data.absolute() if data else installation.inbox,
+                data=data.absolute() if data else None,
                 again=again,
-                settings=installation.settings(),
+                settings=_with_inbox(installation),
             )
         )
     names = {"end": "end", "version": "version", "reason": "reason", "items": "measured on"}
@@ -88,6 +92,14 @@ def cycle(
         rows += [("offer it again", f"{command} cycle{f' --data {data}' if data else ''} --again")]
     print_result(ended, as_json=json, text=table("", "", rows=rows))
     raise typer.Exit(EXIT_CODES.get(str(ended["end"]), 0))
+
+
+def _with_inbox(installation: Installation) -> Settings:
+    """Return the settings with the inbox of this installation, where its state directory is not the one beside them."""
+    settings = installation.settings()
+    if installation.inbox == settings.inbox_directory:
+        return settings
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"inbox": installation.inbox.parent})})
 
 
 @contextlib.contextmanager

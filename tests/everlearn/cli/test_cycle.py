@@ -64,7 +64,8 @@ def test_cycle_passes_servers_inbox_and_profile(
     ended = everlearn("cycle", "--profile", "nightly")
     assert ended.code == 0
     assert "v0001" in ended.out
-    assert night["config"].data.parent == home / "inbox"
+    assert night["config"].data is None, "so that the inbox in the bucket is read, too"
+    assert night["config"].settings.inbox_directory.parent == home / "inbox"
     assert night["config"].data.name == night["config"].settings.store.line
     assert night["config"].settings.profile == "nightly"
     assert night["config"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
