@@ -66,7 +66,7 @@ def test_cycle_passes_servers_inbox_and_profile(
     assert "v0001" in ended.out
     assert night["config"].data is None, "so that the inbox in the bucket is read, too"
     assert night["config"].settings.inbox_directory.parent == home / "inbox"
-    assert night["config"].data.name == night["config"].settings.store.line
+    assert night["config"].settings.inbox_directory.name == night["config"].settings.store.line
     assert night["config"].settings.profile == "nightly"
     assert night["config"].settings.store.endpoint_url.startswith("http://127.0.0.1:")
 
