@@ -15,6 +15,7 @@ from everlearn.reporting.report import gate_groups, headline
 from everlearn.reporting.site import history_charts
 from everlearn.reporting.site.history_charts import Slot
 from everlearn.reporting.site.read_model import NIGHT_EVENTS
+from everlearn.reporting.site.transfer import transfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,7 @@ def overview(snapshot: LineSnapshot, reader: LineReader) -> dict[str, Any]:
         "timeline": timeline(slots, reader, snapshot.state) if slots else None,
         "forgetting": forgetting(slots),
         "skills": skill_rows(of_champion),
+        "transfer": transfer(ancestors(snapshot.state, reader)),
         "costs": costs(slots),
         "spent": [night for night in reversed(nights) if night.steps],
     }
@@ -80,6 +82,16 @@ def champion_night(state: State, version: str | None, reader: LineReader) -> Nig
     if version is None:
         return None
     return reader.nights([state.history[state.versions[version].sequence - 1]])[0]
+
+
+def ancestors(state: State, reader: LineReader) -> list[NightView]:
+    """Return the nights that published the champion and its ancestors, at most as many as the charts show, oldest first."""
+    versions, version = list[str](), state.champion
+    while version is not None and len(versions) < MAX_SLOTS:
+        versions.append(version)
+        version = state.versions[version].parent
+    events = [state.history[state.versions[name].sequence - 1] for name in reversed(versions)]
+    return reader.nights(events)
 
 
 def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
