@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING
 from everlearn.gate.decision_record import Outcome
 from everlearn.gate.guard import Guard
 from everlearn.gate.record_of_line import (
-    NOT_RIGHT,
-    RIGHT,
-    UNDECIDED,
     from_json,
     guarded_suites,
     item_key,
+    letter_of,
     record_answers,
     to_json,
     unrecorded,
 )
-from everlearn.problem import Ruling
 from everlearn.training.journal import Journal
 from tasks.earlier_nights import loss_level_of
 from tasks.freeze_suites import load_suites
@@ -43,8 +40,6 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
-
-LETTERS = {Ruling.CORRECT: RIGHT, Ruling.UNDECIDED: UNDECIDED}
 
 
 @step_task
@@ -191,7 +186,7 @@ def _looking(night: Night, policy: str, *, name: str, most: int) -> Iterator[Cal
             seed = seed_of(night.key, "look", policy, number)
             rows = examination.measure(problems, seed=seed, temperature=settings.gate.look_temperature)
             answered += len(rows)
-            return "".join(LETTERS.get(row.verdict.ruling, NOT_RIGHT) for row in rows)
+            return "".join(letter_of(row.verdict.ruling) for row in rows)
 
         yield look
     work.drop(segments)

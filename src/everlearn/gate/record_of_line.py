@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from everlearn.data.memory_suite import memory_name
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import IntegrityError
+from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,6 +48,11 @@ class RecordedItem:
 
 
 Record = dict[str, RecordedItem]
+
+
+def letter_of(ruling: Ruling) -> str:
+    """Return how an answer with this ruling is stored."""
+    return {Ruling.CORRECT: RIGHT, Ruling.UNDECIDED: UNDECIDED}.get(ruling, NOT_RIGHT)
 
 
 def guarded_suites(suites: Iterable[Suite]) -> tuple[Suite, ...]:

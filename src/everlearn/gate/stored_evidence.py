@@ -16,11 +16,10 @@ from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Check, Decision
 from everlearn.gate.evidence import PairedSuite
 from everlearn.gate.guard import Guard
-from everlearn.gate.record_of_line import NOT_RIGHT, RIGHT, UNDECIDED, RecordedItem
+from everlearn.gate.record_of_line import NOT_RIGHT, RIGHT, UNDECIDED, RecordedItem, letter_of
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.settings import GateSettings
 
-_LETTERS = {Ruling.CORRECT: RIGHT, Ruling.UNDECIDED: UNDECIDED}
 _RULINGS = {RIGHT: Ruling.CORRECT, UNDECIDED: Ruling.UNDECIDED, NOT_RIGHT: Ruling.WRONG}
 
 
@@ -104,7 +103,7 @@ def _pair_from_plain(plain: dict[str, Any]) -> PairedSuite:
 
 
 def _letter(measurement: Measurement) -> str:
-    return _LETTERS.get(measurement.verdict.ruling, NOT_RIGHT)
+    return letter_of(measurement.verdict.ruling)
 
 
 def _guard_from_plain(plain: dict[str, Any], settings: GateSettings, *, of: int) -> Guard:
