@@ -49,6 +49,10 @@ def solve(
         bool, typer.Option("--training/--no-training", help="Grow a ladder and train, or only sample.")
     ] = True,
     processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
+    offer: Annotated[
+        bool,
+        typer.Option("--offer", help="Put what the version did not solve at once into the inbox of the next night."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Solve problems one by one, with more work for each than a night would give it.
@@ -56,7 +60,8 @@ def solve(
     The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
     an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
     the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
-    that `--out` holds. Exit code 1: not all problems were solved.
+    that `--out` holds. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the bucket,
+    with the verified answer as reference for `supervised.epochs`. Exit code 1: not all problems were solved.
 
         everlearn solve unsolved.jsonl --seconds 60 --processes 4
         everlearn solve unsolved.jsonl --version base --no-training   # best of n, for comparison
@@ -89,6 +94,8 @@ def solve(
             lines.flush()
             progress(len(results), len(problems))
     facts = _summary([results[text] for text in problems]) | {"version": name, "out": str(out)}
+    if offer:
+        facts["offered"] = _offer(installation, settings, [results[text] for text in problems])
     print_result(facts, as_json=json, text=table("", "", rows=[(each, str(value)) for each, value in facts.items()]))
     if facts["solved"] < facts["problems"]:
         raise typer.Exit(1)
@@ -126,6 +133,23 @@ def _what_decides(settings: Settings, budget: Budget, base: Path, adapter: Path 
         "budget": asdict(budget),
         **{name: getattr(settings, name).model_dump(mode="json") for name in ("learn", "ladder", "format", "compute")},
     }
+
+
+def _offer(installation: Installation, settings: Settings, rows: Sequence[dict[str, Any]]) -> int:
+    """Write the solved problems as one shard of the bucket's inbox, the same ones once. Return how many there are."""
+    from everlearn.storage.immutable_objects import write_once
+    from everlearn.training.test_time import By
+
+    solved = [
+        {"problem": row["problem"], "domain": row["domain"], "reference": row["answer"]}
+        for row in rows
+        if row["answer"] is not None and row["by"] != By.GREEDY
+    ]
+    data = "".join(json_text.dumps(row, ensure_ascii=False) + "\n" for row in solved).encode()
+    if solved:
+        key = f"{settings.store.line}/inbox/{digest_of(data)[:16]}.jsonl"
+        write_once(installation.registry().store, key, data)
+    return len(solved)
 
 
 def _read(out: Path) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.cli.solve import _solutions
+from everlearn.domains.contract import load_domain
 from everlearn.problem import Problem
 from everlearn.training.test_time import Solution
 from tests.support.night import ROOT
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
 
 EASY, HARD = "2*x + cos(x)", "tan(x)"
@@ -49,6 +51,24 @@ def test_results_are_verified_kept_and_not_tried_again(
     again = everlearn(*words)
     assert "2 of 2 problems are in" in again.err
     assert out.read_bytes() == before
+
+
+def test_what_was_solved_with_effort_is_offered_to_the_next_night_once(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path, registry: Registry
+) -> None:
+    out = tmp_path / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--rollouts", "2", "--no-training", "--offer", "--json")
+    assert everlearn(*words).facts["offered"] == 0, "a greedy answer teaches nothing"
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    by_samples = [row | {"by": "samples"} if row["answer"] else row for row in rows]
+    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in by_samples))
+    for _ in range(2):
+        assert everlearn(*words).facts["offered"] == 1
+    [shard] = registry.store.list(f"{registry.line}/inbox/")
+    offered = json.loads(registry.store.get(shard.key).data)
+    assert offered["problem"] == EASY
+    domain = load_domain("integration")
+    assert domain.verify(domain.problem(EASY), offered["reference"]).is_correct
 
 
 def label(problem: Problem) -> Solution:
