@@ -57,11 +57,6 @@ class LossEvidence:
         self.log_worse: Floats = np.zeros(1)
         """Log of the evidence that something was lost; `UNDECIDED` counts against it."""
 
-    @property
-    def looks(self) -> int:
-        """Number of looks so far."""
-        return len(self._looks)
-
     def add(self, right: Floats, *, undecided: Floats | float = 0.0) -> None:
         """Add one look: how many answers of each group are right, and how many are undecided."""
         look = _Look(right=right, wrong=self._sizes - right - undecided, stake=self.next_stake())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cli.context import Installation
+from everlearn.cli.nights import _with_inbox
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
 from everlearn.local import laptop
@@ -78,6 +79,11 @@ def test_cycle_warns_about_misplaced_shards(everlearn: Callable[..., Ended], nig
     assert f"1 shards in {home / 'inbox'} are in no line's inbox" in everlearn("cycle").err
     stray.unlink()
     assert "in no line's inbox" not in everlearn("cycle").err
+
+
+def test_the_inbox_beside_the_settings_is_left_to_them(params: Path) -> None:
+    installation = Installation.beside(params, home=None)
+    assert _with_inbox(installation) == installation.settings()
 
 
 @pytest.mark.parametrize(

@@ -120,3 +120,20 @@ def test_an_audit_names_decisions_that_differ_and_those_that_cannot_be_repeated(
     assert ended.code == 1
     assert f"{version}: outcome is stored as 'FAIL', and repeated as 'PASS'" in " ".join(ended.out.split())
     assert everlearn("gate", "audit", "--json").facts["differ"] == 1
+
+
+def test_an_audit_of_decisions_that_are_all_the_same_says_just_that(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    evidence = StoredEvidence(pairs=(IMPROVED,), guards=(), checks=(), settings=GateSettings())
+    made = candidate(registry, "one")
+    made = replace(
+        made,
+        decision=evidence.judge(level=None, loss_level=None).to_dict(),
+        evidence=registry.put_object(evidence.to_json()),
+    )
+    registry.publish(made, make_champion=True, actor="night", reason="better")
+    ended = everlearn("gate", "audit")
+    assert ended.code == 0
+    assert "1 of 1 decisions are as they were stored" in ended.out
+    assert "cannot be repeated" not in ended.out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 
 from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.domains.contract import load_domain
@@ -101,3 +103,15 @@ def test_a_wider_rule_finds_what_an_older_one_did_not(
     save_record(registry.store, registry.line, Use.TRAINED, old)
     record(registry, Use.MEASURED, "9" * 64, "tan(x)")
     assert [leak["trained"] for leak in everlearn("leaks", "--json").facts["leaks"]] == ["5*tan(x)"]
+
+
+def test_barring_asks_for_confirmation_at_a_terminal(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(registry, Use.MEASURED, "9" * 64, "-2*sin(x) - 2*x^3")
+    asked: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda question, **_: asked.append(question))
+    ended = everlearn("leaks", "--bar")
+    assert asked == [f"Bar {versions[1]}, {versions[2]}?"]
+    assert "measured as" in ended.err, "what it is about is shown first"

@@ -59,6 +59,7 @@ def test_an_honest_history_repeats_with_the_levels_of_its_events(registry: Regis
     publish(registry, "one")
     reject(registry, key="8")
     publish(registry, "two")
+    registry.rollback(reason="slow", actor="me", keep=True)
     decisions = list(audit(registry))
     assert [decision.differences for decision in decisions] == [(), (), ()]
     assert [decision.end for decision in decisions] == ["published", "rejected", "published"]

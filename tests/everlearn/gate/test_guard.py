@@ -51,6 +51,13 @@ def test_a_candidate_that_lost_the_margin_does_not_pass() -> None:
     assert not [each for each in lost if each.outcome is Outcome.PASS]
 
 
+def test_a_gain_has_a_sentence_without_a_margin() -> None:
+    row = looked(guard(share=12 / 16), share=0.95).row()
+    assert row.bound < 0
+    assert "the true gain is at least" in row.sentence
+    assert "allowed" not in row.sentence
+
+
 def test_a_large_loss_is_proved_at_the_first_look() -> None:
     lost = looked(guard(), share=0.5)
     assert (lost.outcome, len(lost.looks)) == (Outcome.FAIL, 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.data.suites import SuiteKind
+from everlearn.errors import IntegrityError
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Check
 from everlearn.gate.stored_evidence import StoredEvidence
@@ -39,3 +41,11 @@ def test_guards_are_judged_again_at_the_level_of_their_attempt() -> None:
         is not judge([IMPROVED], settings=SETTINGS, guards=[good]).outcome
     )
     assert read.to_json() == stored.to_json()
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"[]", b'{"pairs": []}', b'{"pairs": [], "guards": [{}], "checks": [], "settings": {}}']
+)
+def test_damaged_evidence_is_named(damaged: bytes) -> None:
+    with pytest.raises(IntegrityError, match="not the evidence of a decision"):
+        StoredEvidence.from_json(damaged)

@@ -14,8 +14,9 @@ import pytest
 
 from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import VerifierPool
+from everlearn.serving import endpoint
 from everlearn.serving.endpoint import MOST_CHARACTERS, create_endpoint
-from everlearn.serving.engine import Engine, load_version
+from everlearn.serving.engine import Engine, Generation, load_version
 from everlearn.serving.unsolved import UnsolvedProblems
 from everlearn.settings import Settings
 from everlearn.storage.in_memory import MemoryStore
@@ -102,6 +103,8 @@ def test_a_stream_gives_the_same_text_and_the_usage(client: OpenAI) -> None:
     chunks = list(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == ask(client, EASY)
     assert chunks[-1].usage is not None
+    plain = client.chat.completions.create(model="champion", messages=[{"role": "user", "content": EASY}], stream=True)
+    assert all(chunk.usage is None for chunk in plain)
 
 
 def test_a_short_limit_cuts_the_answer_of_its_own_request_alone(client: OpenAI) -> None:
@@ -205,6 +208,30 @@ def test_what_is_not_solved_or_not_helpful_is_collected(
         assert feedback("chatcmpl-0", solved=False).status_code == 404
         assert httpx.post(f"{url}/feedback", json={}, trust_env=False).status_code == 400
     assert len((tmp_path / "waiting.jsonl").read_text().splitlines()) == 2
+
+
+def test_feedback_can_name_the_newest_answers_alone(
+    engine: Engine, unsolved: UnsolvedProblems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "REMEMBERED", 1)
+    with running(create_endpoint(engine, line=LINE, unsolved=unsolved)) as url, client_of(url) as client:
+        said = [{"role": "user", "content": EASY}]
+        old, new = (client.chat.completions.create(model="champion", messages=said) for _ in range(2))  # type: ignore[arg-type]
+        codes = [
+            httpx.post(f"{url}/feedback", json={"id": answer.id, "solved": True}, trust_env=False).status_code
+            for answer in (old, new)
+        ]
+    assert codes == [404, 200]
+
+
+def test_requests_of_one_batch_are_decoded_alike_and_all_are_answered_before_the_end(base: ServedVersion) -> None:
+    engine = Engine(base)
+    problem = base.domain.problem(EASY)
+    asked = [Generation(problem=problem, temperature=temperature) for temperature in (0.0, 0.0, 1.0, 0.0)]
+    replies = [engine.submit(each) for each in asked]
+    engine.close()
+    texts = [reply.result(timeout=0).completions[0].text for reply in replies]
+    assert texts[0] == texts[1] == texts[3]
 
 
 def test_without_a_collection_there_is_no_feedback(client: OpenAI) -> None:

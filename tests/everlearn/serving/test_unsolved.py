@@ -119,6 +119,7 @@ def test_what_waits_survives_the_process_and_a_store_that_is_down(
         with pytest.raises(StoreDownError):
             again.flush()
     again.flush()
+    again.flush()
     assert shards(store) == [["x^2"]]
 
 

@@ -39,6 +39,7 @@ FIRST = night(
 SECOND = night(
     "v0002",
     measured("target", SuiteKind.TARGET, 0.3, 0.7),
+    measured("fillers", SuiteKind.GENERATED, 0.3, 0.9),
     measured("target", SuiteKind.TARGET, 0.1, 0.7, against=Against.BASE),
     measured("memory-v0001", SuiteKind.MEMORY, 0.8, 0.6),
     measured("sums", SuiteKind.SKILL, 1.0, 0.95, against=Against.RECORD),
