@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from everlearn.serving.engine import Engine, Reply, ServedVersion
     from everlearn.serving.unsolved import UnsolvedProblems
 
-LOG = logging.getLogger("everlearn.serve")
+LOG = logging.getLogger("everlearn.serving")
 CHAMPION = "champion"
 """The model name that always means the version that serves."""
 REMEMBERED = 10_000

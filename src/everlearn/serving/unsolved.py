@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Judge = Callable[[Sequence[tuple[Problem, str]]], list[Verdict]]
 
-LOG = logging.getLogger("everlearn.serve")
+LOG = logging.getLogger("everlearn.serving")
 HOUR = 3600.0
 SHARD_ROWS, SHARD_SECONDS = 500, 60.0
 """Rows and seconds after which what waits becomes a shard."""
