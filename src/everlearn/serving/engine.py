@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 32
 """Completions that are decoded at once."""
+CONVERSATION_TOKENS, MOST_TOKENS = 512, 4096
+"""Tokens of an answer in a conversation, unless the request says otherwise, and the most that it may ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def load_version(
 class Generation:
     """A request: what is asked, and how. `problem` is a problem of the domain, or else `messages` are a conversation.
 
-    `max_tokens` None is the limit of the format. At temperature 0 decoding is greedy.
+    `max_tokens` None is the usual limit. At temperature 0 decoding is greedy.
     """
 
     problem: Problem | None
@@ -182,11 +184,7 @@ def _prompt(served: ServedVersion, request: Generation) -> list[int]:
 
 def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) -> list[Reply]:
     """Decode a batch; each completion is cut at the limit of its own request."""
-    limits = [
-        min(waiting.request.max_tokens or limit, limit)
-        for waiting, prompt in batch
-        for limit in [served.form.max_tokens(prompt)]
-    ]
+    limits = [_limit(served.form, waiting.request, prompt) for waiting, prompt in batch]
     rows = [(waiting.request, prompt) for waiting, prompt in batch for _ in range(waiting.request.count)]
     temperature = batch[0][0].request.temperature
     numbers = [number for waiting, _ in batch for number in range(waiting.request.count)]
@@ -212,6 +210,14 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) 
         )
         for (waiting, prompt), limit in zip(batch, limits, strict=True)
     ]
+
+
+def _limit(form: ServedFormat, request: Generation, prompt: list[int]) -> int:
+    """Return the most tokens of a completion: of an answer to a problem never more than in training."""
+    if request.problem is None:
+        return min(request.max_tokens or CONVERSATION_TOKENS, MOST_TOKENS)
+    most = form.max_tokens(prompt)
+    return min(request.max_tokens or most, most)
 
 
 def _cut(completion: Completion, limit: int) -> Completion:
