@@ -101,6 +101,7 @@ def test_a_second_night_at_the_same_time_is_refused(nights: Nights) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_wrong_data_ends_with_one_message(nights: Nights, tmp_path: Path) -> None:
     lost = nights.run(data=tmp_path / "nowhere")
     bad = nights.run(data=write_shard(tmp_path / "bad" / "a.jsonl", ["x", "2 +* x"]))
@@ -110,6 +111,7 @@ def test_wrong_data_ends_with_one_message(nights: Nights, tmp_path: Path) -> Non
     assert state_of(nights).history == ()
 
 
+@pytest.mark.slow
 def test_problems_equivalent_to_suite_items_are_insufficient(nights: Nights, tmp_path: Path) -> None:
     ended = nights.run(data=write_shard(tmp_path / "equivalent" / "a.jsonl", ["6*cos(2*x)"])).ended
     assert ended["end"] == "INSUFFICIENT"

@@ -12,9 +12,12 @@ from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_templates import summands_of
 from everlearn.errors import BadInputError
+from everlearn.registry.connect import open_registry
+from everlearn.registry.events import EventKind
 from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, require_problems, roots_of
 from tasks.night import hold_line
 from tasks.open_night import open_night
+from tasks.publish import record_nothing_to_learn
 from tests.support.night import stored_snapshot
 
 if TYPE_CHECKING:
@@ -96,3 +99,12 @@ def test_an_item_of_another_domain_is_named() -> None:
     suite = parse(text, name="short", where="short.jsonl", domain="equations")
     with pytest.raises(BadInputError, match=r"^item b of suite short is no problem of domain equations: .*`domain`$"):
         require_problems(suite, domain=load_domain("equations"))
+
+
+def test_problems_equivalent_to_suite_items_leave_nothing_to_learn(settings: Settings) -> None:
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, stored_snapshot(settings, ["6*cos(2*x)"]))
+        assert not freeze_suites.fn(night)
+        ended = record_nothing_to_learn.fn(night)
+    assert ended["end"] == "INSUFFICIENT"
+    assert [event.kind for event in open_registry(settings).state().history] == [EventKind.INSUFFICIENT]

@@ -171,6 +171,7 @@ def test_killed_at_any_call_it_resumes_to_the_same_bits(
         assert same(train_adapter(shipped, ladder, workdir), whole[0]), f"killed at call {point} of {points}"
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_bits_with_staleness(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
     ahead = SETTINGS.model_copy(update={"staleness": 1})
     first = train_adapter(shipped, ladder, tmp_path / "first", ahead)
@@ -178,6 +179,7 @@ def test_training_twice_gives_the_same_bits_with_staleness(shipped: Path, ladder
     assert not same(first, train_adapter(shipped, ladder, tmp_path / "exact"))
 
 
+@pytest.mark.slow
 def test_the_number_of_verifiers_changes_nothing(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
     here = train_adapter(shipped, ladder, tmp_path / "here")
     for verifiers in (1, 2):
