@@ -11,6 +11,8 @@ import pytest
 from everlearn.cycle.lease import Lease
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
+from everlearn.gate.audit import audit
+from everlearn.gate.decision_record import Against
 from everlearn.registry.events import EventKind
 from everlearn.registry.signing import signer_and_verifier
 from everlearn.registry.versions import Registry
@@ -29,11 +31,19 @@ EVERY_STEP = [
 ]
 
 
-def state_of(nights: Nights) -> State:
+GUARDED = {"loss_error": "line", "improvement_error": "line", "record_samples": 2, "most_looks": 2}
+"""An error budget of the line, with few answers."""
+
+
+def registry_of(nights: Nights) -> Registry:
     chosen = nights.settings().signing
     signer, verifier = signer_and_verifier(key_file=chosen.key_file, trusted=chosen.trusted, unsigned=chosen.unsigned)
     store = nights.server.store(nights.bucket)
-    return Registry(store, "integration", clock=Clock(), signer=signer, verifier=verifier).state()
+    return Registry(store, "integration", clock=Clock(), signer=signer, verifier=verifier)
+
+
+def state_of(nights: Nights) -> State:
+    return registry_of(nights).state()
 
 
 def adapter_of(nights: Nights, key: str) -> bytes:
@@ -49,7 +59,7 @@ def read_all(nights: Nights, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_killed_night_resumes_ends_once_and_is_then_skipped(nights: Nights) -> None:
-    assert nights.run(die_at="checkpoint").was_killed
+    assert nights.run(die_at="checkpoint", gate=GUARDED).was_killed
     opened = current_cycle(nights.server.store(nights.bucket), "integration")
     assert opened is not None
     write_shard(nights.data / "late.jsonl", ["x^9"])
@@ -61,6 +71,9 @@ def test_a_killed_night_resumes_ends_once_and_is_then_skipped(nights: Nights) ->
     events = state_of(nights).history
     assert [event.cycle_key for event in events] == [opened.key]
     assert current_cycle(nights.server.store(nights.bucket), "integration") is None
+    rows = {row["suite"]: row["against"] for row in events[0].detail["decision"]["rows"]}
+    assert rows == {"target": Against.PARENT, "fillers": Against.PARENT, "short": Against.RECORD}, "as it was opened"
+    assert [decision.differences for decision in audit(registry_of(nights))] == [()]
     (nights.data / "late.jsonl").unlink()
     assert nights.run().ended["end"] in {"SKIPPED", "NO_NEW_DATA"}
     assert any("night that was opened" in line["message"] for line in read_all(nights, "logs"))

@@ -91,6 +91,7 @@ def test_a_version_that_leaks_and_does_not_serve_is_barred_alone(
     record(registry, Use.MEASURED, "9" * 64, "x^4 + sin(x)")
     everlearn("leaks", "--bar", "--json")
     assert registry.state().champion == versions[1]
+    assert registry.bar(versions[2], reason="again", actor="me").barred, "barred already"
     with pytest.raises(RegistryError, match="is the champion"):
         registry.bar(versions[1], reason="test", actor="me")
 

@@ -107,16 +107,15 @@ def test_a_stream_gives_the_same_text_and_the_usage(client: OpenAI) -> None:
     assert all(chunk.usage is None for chunk in plain)
 
 
-def test_a_short_limit_cuts_the_answer_of_its_own_request_alone(client: OpenAI) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        short = pool.submit(
-            lambda: client.chat.completions.create(
-                model="champion", messages=[{"role": "user", "content": EASY}], max_tokens=2
-            )
-        )
-        whole = pool.submit(ask, client, EASY)
-    assert short.result().choices[0].finish_reason == "length"
-    assert whole.result() == ask(client, EASY)
+def test_a_short_limit_cuts_the_answer_of_its_own_request_alone(base: ServedVersion) -> None:
+    problem = base.domain.problem(EASY)
+    engine = Engine(base)
+    busy = engine.submit(Generation(problem=problem, count=16))  # the others wait for it, and are one batch
+    short, whole = (engine.submit(Generation(problem=problem, max_tokens=limit)) for limit in (2, None))
+    engine.close()
+    [cut], [full] = (reply.result(timeout=0).completions for reply in (short, whole))
+    assert (cut.tokens, cut.finished, cut.answer) == (2, False, "")
+    assert full == busy.result(timeout=0).completions[0]
 
 
 @pytest.mark.parametrize(
