@@ -122,8 +122,7 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group], *, model: Model) ->
     others = {
         f"at temperature {other:g} instead of {at:g}": scored(trained, other) for other in TEMPERATURES if other != at
     }
-    if any(bool(b.any()) for _, b in run.policy.lora.values()):  # a fresh adapter is the base, up to rounding
-        others["by the base model without its adapter"] = scored(run.policy.base_model, at)
+    others["by the base model without its adapter"] = scored(run.policy.base_model, at)
     found = other_weights(theirs, ours, others)
     if found is not None:
         raise ModelError(f"answers were sampled {found}: nothing would be learned from them")

@@ -3,6 +3,9 @@
 A server that rounds to bfloat16 differs from our float32 forward pass by 0.05 nats a token, and so do two adapters one step
 apart: the size of the difference tells nothing. Its direction does. Rounding is independent of how other weights differ
 from ours; a server that answers with them differs from us exactly as they do.
+
+There is one exception. Merged weights that are rounded to bfloat16 lose an update that is smaller than their rounding, so that they are in
+part the base's. Weights that differ by less than `ALIKE` make no difference that matters, and are not told apart.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
     import torch
 
+ALIKE = 0.02
+"""Root of the mean squared difference of two weights' log-probabilities, in nats a token, up to which they count as equal."""
 HALF, ERRORS = 0.5, 6.0
 """Least slope of the server's difference along that of the other weights, alone and in its standard errors.
 
@@ -25,14 +30,14 @@ that is normal and independent of them is mistaken for other weights once in 10^
 def other_weights(theirs: torch.Tensor, ours: torch.Tensor, others: Mapping[str, torch.Tensor]) -> str | None:
     """Return the name of the weights among `others` that gave `theirs`, or None if they may be ours.
 
-    All tensors are (tokens,): log-probabilities of the same tokens, in nats. Weights that differ from ours too little to be
-    told apart in that many tokens are not named.
+    All tensors are (tokens,): log-probabilities of the same tokens, in nats. Weights that differ from ours too little to
+    matter, or to be told apart in that many tokens, are not named.
     """
     gap, found = theirs.double() - ours.double(), dict[str, float]()
     for name, scores in others.items():
         direction = scores.double() - ours.double()
         power = float(direction @ direction)
-        if power == 0:
+        if power <= len(gap) * ALIKE**2:
             continue
         slope = float(gap @ direction) / power
         rest = gap - slope * direction
