@@ -53,7 +53,12 @@ class ChatTemplate:
                 said[0] = said[0] | {"content": f"{self._system}\n\n{said[0]['content']}"}
             else:
                 said.insert(0, {"role": "system", "content": self._system})
-        return self._rendered(said)
+        from jinja2 import TemplateError
+
+        try:
+            return self._rendered(said)
+        except TemplateError as error:
+            raise GrammarError(f"the chat template of the model does not take these messages: {error}") from None
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens. A plain text begins with what the tokenizer adds; no end token is added."""
@@ -110,14 +115,9 @@ class ChatTemplate:
         return True
 
     def _rendered(self, messages: list[Message]) -> str:
-        from jinja2 import TemplateError
-
-        if not self.is_own:
-            return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
-        try:
+        if self.is_own:
             return self._apply(messages)
-        except TemplateError as error:
-            raise GrammarError(f"the chat template of the model does not take these messages: {error}") from None
+        return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
 
     def _apply(self, messages: list[Message]) -> str:
         return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
