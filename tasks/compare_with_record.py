@@ -19,6 +19,7 @@ from everlearn.gate.record_of_line import (
     guarded_suites,
     item_key,
     letter_of,
+    record_after,
     record_answers,
     to_json,
     unrecorded,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from everlearn.data.suites import Suite
-    from everlearn.gate.record_of_line import Record
     from everlearn.problem import Problem
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
@@ -50,7 +50,7 @@ def complete_record(night: Night) -> None:
     with timed_step(night, "record parent") as work:
         if work.has("line record"):
             return
-        known = _record_before(night)
+        known = record_after(night.inputs.parent, night.registry)
         missing = unrecorded(_guarded(night), known)
         parent = night.inputs.parent or "base"
         if missing:
@@ -140,12 +140,6 @@ def guards_of(night: Night) -> list[Guard]:
 def stored_record(night: Night) -> ObjectRef | None:
     """Store the record for the nights after this one; None where the night had no guards."""
     return night.registry.put_object(night.work.get("line record after")) if has_guards(night) else None
-
-
-def _record_before(night: Night) -> Record:
-    parent = night.inputs.parent
-    ref = night.registry.manifest(parent).record if parent else None
-    return from_json(night.registry.get_object(ref)) if ref else {}
 
 
 def _guarded(night: Night) -> tuple[Suite, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from everlearn.canonical_json import digest_of
 from everlearn.data import rows
 from everlearn.data.acceptance import AcceptanceCriteria, decide
+from everlearn.data.bucket_inbox import inbox_prefix
 from everlearn.data.snapshot import Watermark, take
 from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapshot
 from everlearn.domains.mixture import domain_of_rows
@@ -85,7 +86,7 @@ def find_unseen(settings: Settings) -> list[str]:
 def sync_inbox(settings: Settings, store: Store) -> list[Path]:
     """Copy new shards from `<line>/inbox/` in the bucket to the local inbox, and return all shards there."""
     inbox, line = settings.inbox_directory, settings.store.line
-    for shard in store.list(f"{line}/inbox/"):
+    for shard in store.list(inbox_prefix(line)):
         local = inbox / f"{digest_of(f'{shard.key} {shard.etag}'.encode())[:16]}.jsonl"
         if shard.key.endswith(rows.SUFFIXES) and not local.exists():
             inbox.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from everlearn.data.suites import Suite
     from everlearn.gate.plan import PlannedGuard
     from everlearn.gate.record_of_line import RecordedItem
-    from everlearn.registry.versions import Registry
     from everlearn.settings import GateSettings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -49,17 +48,20 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     from everlearn.data import suites
     from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line
     from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
+    from everlearn.gate.record_of_line import record_after
 
     named: Installation = context.obj
-    settings = replace(named, profile=profile or named.profile).settings()
+    installation = replace(named, profile=profile or named.profile)
+    settings = installation.settings()
     gate = settings.gate
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
     by_line = "line" in (gate.improvement_error, gate.loss_error)
-    registry = named.registry() if by_line else None  # the only thing that needs it
-    history = registry.state().history if registry else ()
+    registry = installation.registry() if by_line else None  # the only thing that needs it
+    state = registry.state() if registry else None
+    history = state.history if state else ()
     level = level_of_line(history, settings=gate) or gate.alpha
     loss_level = loss_level_of_line(history, settings=gate)
-    record = _record_of(registry) if registry and loss_level else {}
+    record = record_after(state.champion, registry) if registry and state and loss_level else {}
     guards = (
         plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
         if loss_level
@@ -135,15 +137,6 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
     print_result(facts, as_json=json, text=text)
     if wrong:
         raise typer.Exit(1)
-
-
-def _record_of(registry: Registry) -> dict[str, RecordedItem]:
-    """Return the record of the champion; empty where it has none."""
-    from everlearn.gate.record_of_line import from_json
-
-    champion = registry.state().champion
-    ref = registry.manifest(champion).record if champion else None
-    return from_json(registry.get_object(ref)) if ref else {}
 
 
 def _answers_needed(suites: Sequence[Suite], record: dict[str, RecordedItem], gate: GateSettings) -> dict[str, int]:

@@ -207,15 +207,15 @@ def ingest(
 
 def upload_shards(installation: Installation, shards: tuple[Path, ...]) -> None:
     """Move shards from this machine into the bucket, and emit an event, which starts a night."""
+    from everlearn.data.bucket_inbox import add_shard
     from everlearn.orchestration.events_client import ARRIVED, emit
     from everlearn.registry.connect import open_store
-    from everlearn.storage.immutable_objects import write_once
 
     installation.connect()
     chosen = installation.settings().store
     store = open_store(chosen)
     for shard in shards:
-        write_once(store, f"{chosen.line}/inbox/{shard.name}", shard.read_bytes())
+        add_shard(store, chosen.line, shard.read_bytes())
         shard.unlink()
     was_sent = emit(ARRIVED, line=chosen.line, payload={"shards": len(shards)})
     print_note("a night starts, if nights are deployed" if was_sent else "no Prefect server: the next night reads them")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 KEYS = "EVERLEARN_API_KEYS"
+KEEP_ALIVE_S, SHUTDOWN_S = 5, 30
+"""Seconds that an idle connection stays open, and that requests in flight have when the command ends."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -79,7 +81,7 @@ def serve(
             interval=interval,
             consumer=consumer,
             keys=keys,
-            per_hour=per_hour * collect,
+            per_hour=per_hour if collect else 0,
         )
 
 
@@ -95,7 +97,8 @@ def _serve(
 ) -> None:
     """Load the version, and serve until the process is stopped. Problems are collected unless `per_hour` is 0."""
     from everlearn.cli import model
-    from everlearn.serving.endpoint import create_endpoint, run
+    from everlearn.reporting.site.http_server import create_server
+    from everlearn.serving.endpoint import create_endpoint
     from everlearn.serving.engine import Engine
 
     settings = model.pinned_settings(installation)
@@ -110,8 +113,9 @@ def _serve(
         host, port = listener.getsockname()[:2]
         print_note(f"{line}/{served.version} serves at http://{host}:{port}/v1")
         try:
+            app = create_endpoint(engine, line=line, keys=keys, unsolved=unsolved)
             with end_on_signal():
-                run(create_endpoint(engine, line=line, keys=keys, unsolved=unsolved), listener)
+                create_server(app, keep_alive_s=KEEP_ALIVE_S, shutdown_s=SHUTDOWN_S).run(sockets=[listener])
         finally:
             stopped.set()
             follower.join()

@@ -137,7 +137,7 @@ def _what_decides(settings: Settings, budget: Budget, base: Path, adapter: Path 
 
 def _offer(installation: Installation, settings: Settings, rows: Sequence[dict[str, Any]]) -> int:
     """Write the solved problems as one shard of the bucket's inbox, the same ones once. Return how many there are."""
-    from everlearn.storage.immutable_objects import write_once
+    from everlearn.data.bucket_inbox import add_shard
     from everlearn.training.test_time import By
 
     solved = [
@@ -145,10 +145,9 @@ def _offer(installation: Installation, settings: Settings, rows: Sequence[dict[s
         for row in rows
         if row["answer"] is not None and row["by"] != By.GREEDY
     ]
-    data = "".join(json_text.dumps(row, ensure_ascii=False) + "\n" for row in solved).encode()
     if solved:
-        key = f"{settings.store.line}/inbox/{digest_of(data)[:16]}.jsonl"
-        write_once(installation.registry().store, key, data)
+        data = "".join(json_text.dumps(row, ensure_ascii=False) + "\n" for row in solved).encode()
+        add_shard(installation.registry().store, settings.store.line, data)
     return len(solved)
 
 

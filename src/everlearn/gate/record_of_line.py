@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everlearn.data.memory_suite import memory_name
 from everlearn.data.suites import Suite, SuiteKind
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from everlearn.problem import Problem
+    from everlearn.registry.versions import Registry
 
 RIGHT, UNDECIDED, NOT_RIGHT = "1", "u", "0"
 """How an answer is stored. A look at a suite is a text with one of these for each item."""
@@ -35,6 +36,12 @@ class RecordedItem:
     undecided: int
     samples: int
     policy: str
+
+    @classmethod
+    def from_plain(cls, values: Sequence[Any]) -> RecordedItem:
+        """Inverse of `astuple`. Raises ValueError if these are not four values."""
+        right, undecided, samples, policy = values
+        return cls(right=right, undecided=undecided, samples=samples, policy=policy)
 
     @property
     def share(self) -> float:
@@ -89,6 +96,12 @@ def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem]) -> l
     return [problem for key, problem in items.items() if key not in record]
 
 
+def record_after(version: str | None, registry: Registry) -> Record:
+    """Return the record that the manifest of a version names; empty where it names none, and for the base model."""
+    ref = registry.manifest(version).record if version else None
+    return from_json(registry.get_object(ref)) if ref else {}
+
+
 def to_json(record: Mapping[str, RecordedItem]) -> bytes:
     """Return one JSON object with sorted keys: equal records give equal bytes."""
     items = {key: astuple(item) for key, item in record.items()}
@@ -99,9 +112,6 @@ def from_json(data: bytes) -> Record:
     """Inverse of `to_json`. Raises IntegrityError if this is no record."""
     try:
         items = json.loads(data)["items"].items()
-        return {
-            key: RecordedItem(right=right, undecided=undecided, samples=samples, policy=policy)
-            for key, (right, undecided, samples, policy) in items
-        }
+        return {key: RecordedItem.from_plain(values) for key, values in items}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"not the record of a line: {error}; was it written by a newer Everlearn?") from None

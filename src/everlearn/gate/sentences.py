@@ -63,10 +63,9 @@ def no_worse(row: SuiteRow, margin: Margin, *, items: float) -> str:
 
 def inconclusive(row: SuiteRow, margin: Margin) -> str:
     """Return the sentence of a suite whose loss may exceed the margin."""
-    widened = f" ({_points(margin.wanted)} were wanted)" if margin.allowed > margin.wanted else ""
     needed = f"; about {margin.items_needed} independent items would decide {_points(margin.wanted)}"
     return (
-        f"inconclusive: {_changes(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{widened}"
+        f"inconclusive: {_changes(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{_widened(margin)}"
         f"{needed if margin.items_needed else ''}"
     )
 
@@ -93,8 +92,7 @@ def within_record(row: SuiteRow, margin: Margin) -> str:
     said = f"no worse than the record: {_against_record(row)}; {_bound(row)}"
     if row.bound <= 0:
         return said
-    widened = "" if margin.allowed <= margin.wanted else f" ({_points(margin.wanted)} were wanted)"
-    return f"{said}, and {_points(margin.allowed)} are allowed{widened}"
+    return f"{said}, and {_points(margin.allowed)} are allowed{_widened(margin)}"
 
 
 def worse_than_record(row: SuiteRow) -> str:
@@ -104,10 +102,7 @@ def worse_than_record(row: SuiteRow) -> str:
 
 def undecided_at_record(row: SuiteRow, margin: Margin) -> str:
     """Return the sentence of a suite whose answers decide nothing."""
-    widened = f" ({_points(margin.wanted)} were wanted)" if margin.allowed > margin.wanted else ""
-    return (
-        f"inconclusive: {_against_record(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{widened}"
-    )
+    return f"inconclusive: {_against_record(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{_widened(margin)}"
 
 
 def drifted(row: SuiteRow) -> str:
@@ -140,6 +135,11 @@ def _shown(e: Comparison, row: SuiteRow) -> str:
 def _counted(row: SuiteRow, *, won: int, lost: int) -> str:
     undecided = f" ({row.undecided} undecided, counted against this claim)" if row.undecided else ""
     return f"{won} won and {lost} lost of {row.n}{undecided}"
+
+
+def _widened(margin: Margin) -> str:
+    """Return which margin was wanted, where another one applies."""
+    return f" ({_points(margin.wanted)} were wanted)" if margin.allowed > margin.wanted else ""
 
 
 def _against_record(row: SuiteRow) -> str:

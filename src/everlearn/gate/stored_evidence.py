@@ -107,14 +107,10 @@ def _letter(measurement: Measurement) -> str:
 
 
 def _guard_from_plain(plain: dict[str, Any], settings: GateSettings, *, of: int) -> Guard:
-    recorded = (
-        RecordedItem(right=right, undecided=undecided, samples=samples, policy=policy)
-        for right, undecided, samples, policy in plain["recorded"]
-    )
     return Guard(
         suite=plain["suite"],
         kind=SuiteKind(plain["kind"]),
-        recorded=tuple(recorded),
+        recorded=tuple(map(RecordedItem.from_plain, plain["recorded"])),
         settings=settings,
         level=settings.alpha,
         guards=of,

@@ -115,3 +115,17 @@ def rollback_target(to: str | None, state: State, *, left: str | None, line: str
     if entry.version == left:
         raise RegistryError(f"{left} is the champion already; name an earlier version, or none for the last good one")
     return entry
+
+
+def require_waiting(entry: VersionEntry, state: State) -> None:
+    """Raise RegistryError unless the version awaits approval."""
+    if entry.version not in state.waiting:
+        raise RegistryError(
+            f"{entry.version} does not await approval; use `everlearn rollback` to take back a champion"
+        )
+
+
+def require_not_champion(entry: VersionEntry, state: State) -> None:
+    """Raise RegistryError if the version is the champion."""
+    if entry.version == state.champion:
+        raise RegistryError(f"{entry.version} is the champion; `everlearn rollback` takes it back and bars it")

@@ -49,10 +49,10 @@ class Manifest:
     report, provenance, bom  documents about the version (SLSA, CycloneDX), kept with it but never delivered
     policy                   which forward pass trained it and why, in one line; None in manifests of older revisions
     memory                   problems that guard what its line has learned (`data.memory_suite`), kept in the same way
+    certificate              what an attack on the domain's verifier found, kept in the same way; None if there was none
     record                   answers of the best version on each guarded item (`gate.record_of_line`); None without
                              `gate.loss_error: line`
     evidence                 what the decision was made from (`gate.stored_evidence`)
-    certificate              what an attack on the domain's verifier found, kept in the same way; None if there was none
 
     Raises:
         BadInputError: A file name is a path, or of a type that can hold code.

@@ -27,8 +27,10 @@ from everlearn.registry.eligibility import (
     ended,
     require_candidate,
     require_files,
+    require_not_champion,
     require_parent,
     require_unbarred,
+    require_waiting,
     resolve,
     rollback_target,
 )
@@ -210,37 +212,11 @@ class Registry:
 
     def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Bar a version that awaits approval: it becomes neither champion nor parent. Idempotent."""
-
-        def propose(state: State) -> Draft | Event:
-            entry = resolve(version, state, line=self.line)
-            if entry.barred:
-                return state.history[-1]
-            if entry.version not in state.waiting:
-                raise RegistryError(
-                    f"{entry.version} does not await approval; use `everlearn rollback` to take back a champion"
-                )
-            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
-
-        self._log.append(propose)
-        return self.cached_state.versions[version]
+        return self._bar(version, reason=reason, actor=actor, check=require_waiting)
 
     def bar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
-        """Bar a version that is not the champion: it becomes neither champion nor parent. Idempotent.
-
-        Raises:
-            RegistryError: it is the champion, or unknown.
-        """
-
-        def propose(state: State) -> Draft | Event:
-            entry = resolve(version, state, line=self.line)
-            if entry.barred:
-                return state.history[-1]
-            if entry.version == state.champion:
-                raise RegistryError(f"{entry.version} is the champion; `everlearn rollback` takes it back and bars it")
-            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
-
-        self._log.append(propose)
-        return self.cached_state.versions[version]
+        """Bar a version: it becomes neither champion nor parent. Idempotent. Raises RegistryError for the champion."""
+        return self._bar(version, reason=reason, actor=actor, check=require_not_champion)
 
     def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Let a barred version be champion and parent again. The champion does not change. Idempotent."""
@@ -318,6 +294,21 @@ class Registry:
             self._content.download(ref, path, progress=progress)
 
         return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=fetch, check=check_directory)
+
+    def _bar(
+        self, version: str, *, reason: str, actor: str, check: Callable[[VersionEntry, State], None]
+    ) -> VersionEntry:
+        """Bar a version, unless it is barred or `check` raises."""
+
+        def propose(state: State) -> Draft | Event:
+            entry = resolve(version, state, line=self.line)
+            if entry.barred:
+                return state.history[-1]
+            check(entry, state)
+            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+
+        self._log.append(propose)
+        return self.cached_state.versions[version]
 
     def _check_age(self, state: State, *, at_least: int, seen: delivery.Receipt | None) -> None:
         """Raise IntegrityError if HEAD is older than a history that was seen before."""

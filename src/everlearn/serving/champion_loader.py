@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.errors import IntegrityError
 from everlearn.registry.acknowledgements import acknowledge, check_consumer_name
 from everlearn.registry.line_state import BASE
+from everlearn.serving.follow import check_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +45,7 @@ class ChampionLoader:
             ModelError: the version cannot be loaded. What was loaded before stays.
         """
         state = self._registry.state()
-        if state.sequence < self._sequence:
-            raise IntegrityError(
-                f"{self._registry.line}/HEAD has {state.sequence} events, but {self._sequence} were seen before: an older HEAD "
-                "was restored; run `everlearn fsck`"
-            )
+        check_sequence(state, line=self._registry.line, seen=self._sequence)
         self._sequence = state.sequence
         version = state.champion or BASE
         manifest = state.versions[version].manifest if state.champion else None

@@ -20,7 +20,6 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -30,7 +29,6 @@ from everlearn.errors import GrammarError
 from everlearn.serving.engine import Generation
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator, Sequence
 
     from everlearn.problem import Problem
@@ -42,7 +40,6 @@ CHAMPION = "champion"
 """The model name that always means the version that serves."""
 REMEMBERED = 10_000
 """Answers that feedback can name, the newest ones."""
-SHUTDOWN_TIMEOUT_S = 30
 MOST_CHOICES, MOST_CHARACTERS = 16, 20_000
 
 
@@ -120,20 +117,6 @@ def create_endpoint(
     if unsolved is not None:
         app.add_api_route("/v1/feedback", routes.feedback, methods=["POST"])
     return app
-
-
-def run(app: FastAPI, listener: socket.socket) -> None:
-    """Serve the app until SIGTERM or Ctrl-C; requests in flight are answered before it returns."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
 
 
 class _Routes:

@@ -115,7 +115,7 @@ class Follower:
     def step(self) -> ChampionChange | None:
         """Read the champion once and follow it; return the change, if any. After an error it can be called again."""
         state = self._registry.state()
-        self._check_sequence(state)
+        check_sequence(state, line=self._registry.line, seen=self._state.sequence if self._state else 0)
         target = self._target(state)
         is_new = self._state is None or self._state.manifest != target.manifest
         if is_new or not self._is_verified:
@@ -142,15 +142,6 @@ class Follower:
             sequence=state.sequence,
             is_announced=is_base or was_announced,
         )
-
-    def _check_sequence(self, state: State) -> None:
-        """Raise IntegrityError if HEAD is older than the one that was followed before."""
-        expected = self._state.sequence if self._state else 0
-        if state.sequence < expected:
-            raise IntegrityError(
-                f"{self._registry.line}/HEAD has {state.sequence} events, but {expected} were seen before: "
-                "an older HEAD was restored; run `everlearn fsck`"
-            )
 
     def _deliver(self, target: FollowedState) -> None:
         """Deliver the whole folder first, then switch the link atomically."""
@@ -191,6 +182,15 @@ class Follower:
         at = self._now()
         acknowledge(self._registry, consumer=self._consumer, version=state.version, sequence=state.sequence, at=at)
         self._acknowledged = (state.manifest, state.sequence)
+
+
+def check_sequence(state: State, *, line: str, seen: int) -> None:
+    """Raise IntegrityError if HEAD is older than the one with `seen` events that was followed before."""
+    if state.sequence < seen:
+        raise IntegrityError(
+            f"{line}/HEAD has {state.sequence} events, but {seen} were seen before: "
+            "an older HEAD was restored; run `everlearn fsck`"
+        )
 
 
 def prune(directory: Path, *, keep: int, serving: str | None) -> None:

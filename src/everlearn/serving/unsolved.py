@@ -16,9 +16,8 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
-from everlearn.canonical_json import digest_of
+from everlearn.data.bucket_inbox import add_shard
 from everlearn.problem import Ruling
-from everlearn.storage.immutable_objects import write_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,7 +100,7 @@ class UnsolvedProblems:
         with self._lock:
             data = self._waiting.read_bytes() if self._waiting.exists() else b""
             if data:
-                write_once(self._store, f"{self._line}/inbox/{digest_of(data)[:16]}.jsonl", data)
+                add_shard(self._store, self._line, data)
                 self._waiting.unlink()
                 LOG.info("%d unsolved problems are in the inbox of line %s", self._rows, self._line)
             self._rows, self._since = 0, self._clock()

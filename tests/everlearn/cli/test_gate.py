@@ -87,6 +87,17 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     assert "48000 answers for the record" in " ".join(everlearn("gate", "plan").out.split())
 
 
+def test_the_plan_is_about_the_line_of_the_profile(
+    everlearn: Callable[..., Ended], params: Path, publish: Callable[..., str]
+) -> None:
+    publish()
+    params.write_text(
+        params.read_text() + "gate: {improvement_error: line}\nprofiles: {other: {store: {line: another}}}\n"
+    )
+    assert everlearn("gate", "plan", "--json").facts["tests"] == 1
+    assert everlearn("gate", "plan", "--profile", "other", "--json").facts["tests"] == 0
+
+
 def test_the_plan_reads_the_record_of_the_champion(
     everlearn: Callable[..., Ended], params: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -180,8 +180,10 @@ def change_since(night: NightView | None, suite: str, against: Against) -> float
 def row_of(night: NightView | None, suite: str, against: Against) -> SuiteRow | None:
     """Return the gate's row of a suite against one baseline, or None. The record of the line stands for the parent."""
     rows = night.decision.rows if night and night.decision else ()
-    wanted = (Against.PARENT, Against.RECORD) if against is Against.PARENT else (against,)
-    return next((row for row in rows if row.suite == suite and row.against in wanted), None)
+    own = [row for row in rows if row.suite == suite]
+    return next(
+        (row for row in own if row.against is against or (against is Against.PARENT and row.stands_for_suite)), None
+    )
 
 
 def suites_of(nights: Sequence[NightView], *, wanted: Callable[[SuiteKind], bool]) -> list[str]:

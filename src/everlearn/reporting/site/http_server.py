@@ -106,8 +106,13 @@ def bind(port: int) -> socket.socket:
         raise ServiceError(f"the site cannot listen on port {port} ({error}); choose another with --port") from None
 
 
-def create_server(app: Starlette) -> uvicorn.Server:
-    """Return a server for the app. It logs errors only and does not reveal versions in its headers."""
+def create_server(
+    app: Starlette, *, keep_alive_s: int = IDLE_TIMEOUT_S, shutdown_s: int = SHUTDOWN_TIMEOUT_S
+) -> uvicorn.Server:
+    """Return a server for the app. It logs errors only and does not reveal versions in its headers.
+
+    An idle connection is closed after `keep_alive_s`; requests in flight have `shutdown_s` at the end.
+    """
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -115,8 +120,8 @@ def create_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         lifespan="off",
         ws="none",
-        timeout_keep_alive=IDLE_TIMEOUT_S,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=shutdown_s,
     )
     return uvicorn.Server(config)
 
