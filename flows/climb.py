@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
+from tasks.compare_with_context import measure_contexts
 from tasks.compare_with_record import complete_record, look_at_candidate, renew_record
 from tasks.decide import name_baselines
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
@@ -59,6 +60,7 @@ def train_candidate(night: Night) -> None:
     baselines = [(baseline.policy, baseline.suites) for baseline in name_baselines(night)]
     for policy, only in [("parent", None), (CANDIDATE, None), *baselines]:
         measure_suites(night, policy, only)
+    measure_contexts(night)
     complete_record(night)
     look_at_candidate(night)
     renew_record(night)

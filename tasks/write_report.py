@@ -32,6 +32,7 @@ from everlearn.reporting.night_record import (
 from everlearn.reporting.own_items import own_items
 from everlearn.reporting.report import render
 from tasks.certificate import certificate_notes
+from tasks.compare_with_context import notes_about_context
 from tasks.decide import decision_of
 from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
@@ -81,6 +82,7 @@ def record_of(night: Night) -> NightRecord:
             *schooling_notes(night),
             *ladder_notes(ladder),
             *training_notes(curve),
+            *notes_about_context(night),
             *cost_notes(times_of(work), decision, prices=night.settings.prices),
         ),
         rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import sys
 import time
@@ -59,8 +60,13 @@ class Options:
     cpu_seconds: int = 0
 
 
-def run_arm(arm: str, *, seed: int, options: Options, subject: Subject = SUMS) -> dict[str, Any]:
-    """Return the results of one arm and seed: for each size, a string with 1 for a right and 0 for another answer."""
+def run_arm(
+    arm: str, *, seed: int, options: Options, subject: Subject = SUMS, keep: Path | None = None
+) -> dict[str, Any]:
+    """Return the results of one arm and seed: for each size, a string with 1 for a right and 0 for another answer.
+
+    The adapter of a trained arm and what was rewarded are kept in the folder `keep`.
+    """
     torch.set_num_threads(subject.threads)
     bench = Bench(subject=subject, options=options, seed=seed)
     tables = {size: bench.problems(size=size, count=options.items, stream="table") for size in subject.table}
@@ -71,6 +77,8 @@ def run_arm(arm: str, *, seed: int, options: Options, subject: Subject = SUMS) -
     before = {size: bench.solve_greedily(skills[size]) for size in subject.skills}
     forbidden = [statement for group in (*tables.values(), *skills.values()) for statement in group]
     trained = bench.train(arm, forbidden=forbidden, watched=tables[subject.hard])
+    if keep is not None:
+        bench.keep(keep, cpu_seconds=trained["cpu_seconds"])
     return trained | {
         "table": {size: bench.solve_greedily(items) for size, items in tables.items()},
         "skills_before": before,
@@ -87,6 +95,7 @@ class Bench:
         self.policy = load_policy(Path(options.base), rank=subject.learn.rank, alpha=subject.learn.alpha, seed=seed)
         self.form = choose_format(self.policy, self.domain, subject.form)
         self.meter = Meter()
+        self.rewarded: list[dict[str, str]] = []
 
     def problems(self, *, size: int, count: int, stream: str) -> list[str]:
         """Return fresh problems of that size; `stream` separates roots, courses, evaluation and skills."""
@@ -109,6 +118,8 @@ class Bench:
 
     def solve_in_pieces(self, statements: Sequence[str]) -> str:
         """Let the subject ask for parts of each problem, greedily, and verify the joined answers."""
+        if self.subject.solve_in_pieces is None:
+            raise SystemExit(f"problems of {self.subject.domain} have no pieces: leave the arm out with --arms")
 
         def ask(parts: Sequence[str]) -> list[str]:
             return [group.answers[0] for group in self.attempt(parts, greedy=True)]
@@ -149,6 +160,7 @@ class Bench:
                 curve.append((self.meter.completions(), self._pause(watched)))
                 print(f"{arm}, seed {self.seed}: {curve[-1]}", file=sys.stderr, flush=True)
         curve.append((self.meter.completions(), self._pause(watched)))
+        self.rewarded = run.rewarded
         return {
             "curve": curve,
             "rollouts": self.meter.completions(),
@@ -159,6 +171,14 @@ class Bench:
             "stopped": run.stopped,
             **_recheck(run, honest=arm != "random"),
         }
+
+    def keep(self, folder: Path, *, cpu_seconds: float) -> None:
+        """Save the adapter, the rewarded answers and the CPU seconds that they took, for `bench.context`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.policy.save(folder / "adapter")
+        rows = "".join(json.dumps(row) + "\n" for row in self.rewarded)
+        (folder / "rewarded.jsonl").write_text(rows, encoding="utf-8")
+        (folder / "cost.json").write_text(json.dumps({"cpu_seconds": cpu_seconds}), encoding="utf-8")
 
     def _used(self, *, after: int = 0) -> float:
         """Return the used share of the budget: of CPU seconds, or of completions with `after` more."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Command:
     """`python -m module`. `defaults` are the options, `summarize` makes the object that `--json` prints.
 
-    With `direct_seconds`, the arm `direct` gets the CPU seconds that the arm `ladder` of its seed has used.
+    `arms` are those that the subject can run. With `direct_seconds`, the arm `direct` gets the CPU seconds that the arm `ladder` of its seed has used.
     """
 
     module: str
@@ -31,6 +31,7 @@ class Command:
     defaults: Options
     summarize: Callable[[Rows, Subject], dict[str, Any]] = summarize
     direct_seconds: bool = False
+    arms: tuple[str, ...] = ARMS
 
     def run(self, arguments: list[str] | None = None) -> None:
         """Run the missing rows one after the other, write the page, and print the summary last."""
@@ -38,7 +39,7 @@ class Command:
         options = Options(**{name: getattr(chosen, name) for name in asdict(self.defaults)})
         if chosen.run:
             arm, seed = chosen.run
-            print(json.dumps(run_arm(arm, seed=seed, options=options, subject=self.subject)))
+            print(json.dumps(run_arm(arm, seed=seed, options=options, subject=self.subject, keep=chosen.keep)))
             return
         file = RowFile(chosen.out / f"{self._stem}.json", options)
         if chosen.rerun:
@@ -46,7 +47,7 @@ class Command:
         for seed in range(chosen.seeds):
             for arm in chosen.arms:
                 if not chosen.rerun and file.find(arm, seed) is None:
-                    file.put(self._row(file, arm, seed, options=options))
+                    file.put(self._row(file, arm, seed, options=options, keep=chosen.keep))
                     self._write(file, options, chosen.out)
         self._write(file, options, chosen.out)
         print((chosen.out / f"{self._stem}.md").read_text())
@@ -71,22 +72,27 @@ class Command:
         parser.add_argument("--skill-items", type=int, default=defaults.skill_items)
         parser.add_argument("--base", default=defaults.base)
         parser.add_argument("--seeds", type=int, default=3)
-        parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+        parser.add_argument("--arms", nargs="+", choices=self.arms, default=self.arms)
         parser.add_argument("--out", type=Path, default=Path("docs"))
         parser.add_argument(
             "--rerun", type=_row, metavar="ARM,SEED", help="repeat this row and compare it item by item"
         )
         parser.add_argument("--run", type=_row, metavar="ARM,SEED", help="run only this row, and print its raw results")
+        parser.add_argument(
+            "--keep", type=Path, help="keep adapter and rewarded answers of trained arms below this folder"
+        )
         parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
         return parser.parse_args(arguments)
 
-    def _row(self, file: RowFile, arm: str, seed: int, *, options: Options) -> dict[str, Any]:
+    def _row(self, file: RowFile, arm: str, seed: int, *, options: Options, keep: Path | None = None) -> dict[str, Any]:
         ladder = file.find("ladder", seed)
         if self.direct_seconds and arm == "direct" and ladder:
             options = replace(options, cpu_seconds=ladder["cpu_seconds"])
         given = [
             part for name, value in asdict(options).items() for part in (f"--{name.replace('_', '-')}", str(value))
         ]
+        if keep is not None:
+            given += ["--keep", str(keep / f"{self._stem},{arm},{seed}")]
         return run_row(arm, seed, module=self.module, threads=self.subject.threads, arguments=given)
 
     def _rerun(self, file: RowFile, arm: str, seed: int, *, options: Options) -> None:

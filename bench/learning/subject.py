@@ -23,7 +23,7 @@ class Subject:
     """The problems of a comparison. Roots have the size `hard`; `longer` is larger than any root.
 
     `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks the base for parts of each problem and
-    joins its answers. `draw` draws a problem of a size, where the domain's own generator has others.
+    joins its answers; without it, there is no arm `pieces`. `draw` draws a problem of a size, where the domain's own generator has others.
     """
 
     domain: str
@@ -34,7 +34,7 @@ class Subject:
     table: tuple[int, ...]
     skills: tuple[int, ...]
     courses: Mapping[str, Sequence[int]]
-    solve_in_pieces: Callable[[Ask, Sequence[str]], list[str]]
+    solve_in_pieces: Callable[[Ask, Sequence[str]], list[str]] | None = None
     draw: Callable[[random.Random, int], str] | None = None
     roots: int = 120
     course_problems: int = 600

@@ -150,6 +150,7 @@ ADDED_LATER: dict[str, Any] = {
     "base": {"model", "revision", "commit"},
     "certification": True,
     "compute": True,
+    "context": True,
     "format": True,
     "learn": {"checkpoint_minutes"},
     "prices": True,

@@ -20,6 +20,7 @@ import typer
 from everlearn.cli import (
     approve,
     collect,
+    compare,
     consumers,
     domain,
     exit_codes,
@@ -63,6 +64,7 @@ for part in (
     new_project,
     servers,
     nights,
+    compare,
     solve,
     history,
     consumers,

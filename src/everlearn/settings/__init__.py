@@ -26,6 +26,7 @@ from everlearn.settings.sections import (
 )
 from everlearn.settings.training_sections import (
     ComputeSettings,
+    ContextSettings,
     FormatSettings,
     LadderSettings,
     LearnSettings,
@@ -36,6 +37,7 @@ from everlearn.settings.training_sections import (
 __all__ = [
     "CertificationSettings",
     "ComputeSettings",
+    "ContextSettings",
     "DataSettings",
     "FormatSettings",
     "GateSettings",

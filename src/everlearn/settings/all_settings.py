@@ -23,6 +23,7 @@ from everlearn.settings.sections import (
 )
 from everlearn.settings.training_sections import (
     ComputeSettings,
+    ContextSettings,
     FormatSettings,
     LadderSettings,
     LearnSettings,
@@ -64,6 +65,7 @@ class Settings(Section):
     learn: LearnSettings = LearnSettings()
     rollouts: RolloutSettings = RolloutSettings()
     gate: GateSettings = GateSettings()
+    context: ContextSettings = ContextSettings()
     # Not a field: the frozen settings of a night may be read in another directory than they were written in.
     _root: Path = PrivateAttr(default_factory=Path.cwd)
 

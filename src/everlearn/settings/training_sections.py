@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -86,6 +86,18 @@ class LadderSettings(Section):
     temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of proposed variants.")
     rollouts: int = Field(default=4, ge=1, description="Answers per rung from which its pass rate is measured.")
     answer_temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of those answers.")
+
+
+class ContextSettings(Section):
+    """In-context learning as a baseline: the parent answers the target with solved examples in its prompt. Decides no weights."""
+
+    examples: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(),
+        description=(
+            "Numbers of examples in a prompt, each measured twice, with random examples and with similar ones: what the "
+            "night's ladder solved. The report shows them beside the adapter. None: nothing is measured."
+        ),
+    )
 
 
 class SupervisedSettings(Section):

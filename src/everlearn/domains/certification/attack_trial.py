@@ -45,6 +45,8 @@ RIGHT_ANSWERS, CONSTANT_ANSWERS = 0.2, 0.55
 """Shares of the time by which the right answers, and the constants, end."""
 MOST_FAULTS = 3
 """Crashes, or judgements without an end, after which no more answers are tried."""
+WORKERS = 2
+"""Processes that judge: a verifier that starts a sandbox for each answer would not get through its answers with one."""
 AT_ONCE = 8
 """Answers that are judged before the time and the faults are looked at."""
 NOT_ASKED = Verdict(ruling=Ruling.UNDECIDED, reason="the trial was over")
@@ -170,7 +172,7 @@ class AttackTrial:
 
     def run(self) -> TrialResult:
         """Judge right answers, constants and attacks until the time is over. Return what was counted."""
-        with VerifierPool(self._domain.name, workers=1, timeout_s=JUDGED_S) as self._pool:
+        with VerifierPool(self._domain.name, workers=WORKERS, timeout_s=JUDGED_S) as self._pool:
             started = time.monotonic()  # libraries that the workers load may take seconds
             for stage, until in (
                 (self._judge_right_answers, RIGHT_ANSWERS),
@@ -268,7 +270,7 @@ class AttackTrial:
                 verdicts += [NOT_ASKED] * len(asked)
                 continue
             given = self._pool.verify_many(asked)
-            self.result.judging_s += time.monotonic() - started
+            self.result.judging_s += WORKERS * (time.monotonic() - started)
             self.result.judged += len(asked)
             failed = [verdict for verdict in given if is_fault(verdict)]
             if failed:

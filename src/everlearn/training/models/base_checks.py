@@ -36,14 +36,20 @@ def check_base(base: Path) -> WeightFiles:
 
 def require_context(base: Path, settings: FormatSettings) -> None:
     """Raise ModelError if an answer of the length in the settings cannot fit into the model's context."""
-    config = read_config(base)
-    context = config.get("max_position_embeddings") or config.get("n_positions")
+    config, context = read_config(base), context_of(base)
     is_chat = settings.name == "chat" or (settings.name == "auto" and config.get("model_type") != MARKED_ARCHITECTURE)
     if context and is_chat and settings.max_tokens > context:
         raise ModelError(
             f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "
             "the question and the answer together; lower it"
         )
+
+
+def context_of(base: Path) -> int | None:
+    """Return how many tokens question and answer may have together, None where the model does not say."""
+    config = read_config(base)
+    found: int | None = config.get("max_position_embeddings") or config.get("n_positions")
+    return found
 
 
 def read_config(base: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Problem
+    from everlearn.problem import Answer, Problem
     from everlearn.settings import FormatSettings
     from everlearn.training.engines.decode import Completion
 
@@ -47,10 +47,10 @@ class ChatFormat:
         # Templates of some models open the reasoning themselves.
         self._starts_in_reasoning = bool(self._opening) and self._template.render("?").rstrip().endswith(self._opening)
 
-    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:  # noqa: ARG002
+    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:  # noqa: ARG002
         """Return the question of the domain in the template, after the examples, and the beginning of the answer."""
-        begun = self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
-        return self._request(self._template.render(self._domain.question(problem)) + begun)
+        shown = [(self._domain.question(each.problem), self._begun(each.problem) + each.text) for each in solved]
+        return self._request(self._template.render(self._domain.question(problem), solved=shown) + self._begun(problem))
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
         """Return the messages in the template."""
@@ -95,6 +95,9 @@ class ChatFormat:
     def read_variant(self, statement: str, move: str, *, asked: str, written: str) -> str | None:  # noqa: ARG002
         """Return the variant that the domain reads in the text, or None."""
         return self._domain.read_variant(statement, move, written) if written else None
+
+    def _begun(self, problem: Problem) -> str:
+        return self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
 
     def _split(self, text: str) -> tuple[str, str | None]:
         """Return the reasoning and what follows it, None if it does not end."""

@@ -37,9 +37,9 @@ class ChatTemplate:
             LOG.info("format chat: the tokenizer has no chat template; asked as Question and Answer")
         self._system_in_turn = bool(system) and self.is_own and not self._takes_system()
 
-    def render(self, question: str, *, with_examples: bool = True) -> str:
-        """Return the text up to where the model answers."""
-        return self._rendered(self._messages(question, with_examples=with_examples))
+    def render(self, question: str, *, with_examples: bool = True, solved: Sequence[tuple[str, str]] = ()) -> str:
+        """Return the text up to where the model answers; `solved` are more examples, after those that are set."""
+        return self._rendered(self._messages(question, [*(self._examples if with_examples else ()), *solved]))
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Return messages with `role` and `content` up to where the model answers.
@@ -90,10 +90,9 @@ class ChatTemplate:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
-    def _messages(self, question: str, *, with_examples: bool) -> list[Message]:
-        pairs = [*(self._examples if with_examples else ()), (question, None)]
+    def _messages(self, question: str, examples: Sequence[tuple[str, str]]) -> list[Message]:
         messages: list[Message] = []
-        for asked, answer in pairs:
+        for asked, answer in [*examples, (question, None)]:
             messages.append({"role": "user", "content": self.broken_up(asked)})
             if answer is not None:
                 messages.append({"role": "assistant", "content": self.broken_up(answer)})

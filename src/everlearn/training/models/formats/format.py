@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
 
-    from everlearn.problem import Problem
+    from everlearn.problem import Answer, Problem
     from everlearn.training.engines.decode import Completion
 
 
@@ -65,7 +65,11 @@ class Format(Protocol):
 
 
 class ServedFormat(Format, Protocol):
-    """A format that the endpoint can serve as well."""
+    """A format that the endpoint can serve as well, and that shows solved examples."""
+
+    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:
+        """Return the prompt that asks for a solution, after `solved` examples with their right answers."""
+        ...
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
         """Return the prompt for an answer to messages with `role` and `content`. Raises GrammarError if it has none."""

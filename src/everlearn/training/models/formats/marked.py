@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Problem
+    from everlearn.problem import Answer, Problem
     from everlearn.training.engines.decode import Completion
 
 
@@ -33,9 +33,15 @@ class MarkedFormat:
     copies_markers: bool = True
     asks_in_words: bool = False
 
-    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:
+    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:
         """Return the prompt, with markers drawn from `rng`. Raises GrammarError for more terms than markers."""
-        return self._request(problem.statement, verb=marked_notation.SOLVE, rng=rng)
+        shown = [
+            marked_notation.solved_request(
+                self.domain.split(each.problem.statement), self._answer_terms(each.text), rng=rng
+            )
+            for each in solved
+        ]
+        return self._request(problem.statement, verb=marked_notation.SOLVE, rng=rng, shown=shown)
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:  # noqa: ARG002
         """Raise GrammarError: the notation knows problems alone."""
@@ -48,8 +54,10 @@ class MarkedFormat:
         return self._request(statement, verb=move, rng=rng)
 
     def max_tokens(self, prompt: Sequence[int]) -> int:
-        """Return half as many tokens again as the prompt has, and 16 more."""
-        return 16 + len(prompt) * 3 // 2
+        """Return half as many tokens again as the prompt has, without examples before it, and 16 more."""
+        verb = self.tokenizer.convert_tokens_to_ids(marked_notation.SOLVE)
+        asked = max((at for at, token in enumerate(prompt) if token == verb), default=1)
+        return 16 + (len(prompt) - asked + 1) * 3 // 2
 
     def written(self, completion: Completion) -> str:
         """Return the text, without special tokens."""
@@ -68,6 +76,12 @@ class MarkedFormat:
         terms = marked_notation.moved_terms(move, asked, written)
         return None if terms is None else self.domain.join(terms)
 
-    def _request(self, statement: str, *, verb: str, rng: random.Random) -> Request:
-        text = marked_notation.request(self.domain.split(statement), rng=rng, verb=verb)
+    def _answer_terms(self, text: str) -> list[str]:
+        try:
+            return self.domain.split(text)
+        except GrammarError:  # a right answer in a notation that problems do not have
+            return [text]
+
+    def _request(self, statement: str, *, verb: str, rng: random.Random, shown: Sequence[str] = ()) -> Request:
+        text = " ".join([*shown, marked_notation.request(self.domain.split(statement), rng=rng, verb=verb)])
         return Request(text=text, ids=list(self.tokenizer(text).input_ids))

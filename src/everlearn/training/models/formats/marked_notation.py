@@ -54,6 +54,13 @@ def request(terms: Sequence[str], *, rng: random.Random, verb: str = SOLVE) -> s
     return f"{verb} {mark(terms, draw_markers(rng, count=len(terms)))} ="
 
 
+def solved_request(terms: Sequence[str], answer: Sequence[str], *, rng: random.Random) -> str:
+    """Return a prompt with its answer, whose terms repeat the markers where there are as many of them."""
+    markers = draw_markers(rng, count=len(terms))
+    said = mark(answer, markers) if len(answer) == len(terms) else " ".join(answer)
+    return f"{SOLVE} {mark(terms, markers)} = {said}"
+
+
 def moved_terms(verb: str, asked: str, completion: str) -> list[str] | None:
     """Return the terms of the variant, or None if the completion is not a valid move on the prompt `asked`."""
     before = {int(number): text.removesuffix("=").strip() for number, text in _MARKED.findall(asked)}

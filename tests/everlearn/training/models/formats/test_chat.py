@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from everlearn.domains.arithmetic.domain import Arithmetic
 from everlearn.domains.contract import Domain
 from everlearn.errors import GrammarError
+from everlearn.problem import Answer
 from everlearn.settings import FormatSettings
 from everlearn.training.engines.decode import Completion
 from everlearn.training.models.formats.chat import ChatFormat
@@ -175,3 +176,18 @@ def test_a_conversation_without_a_system_text_gets_that_of_the_settings() -> Non
     assert form(None).conversation(SAID[2:]).text == "Question: 3 + 4?\nAnswer:"
     with pytest.raises(GrammarError, match="does not take these messages"):
         form(NO_SYSTEM).conversation([{"role": "system", "content": "x"}])
+
+
+def test_solved_examples_are_turns_after_those_that_are_set_and_begin_as_answers_do() -> None:
+    solved = [Answer(problem=DOMAIN.problem("1 + 2"), text="3")]
+    shown = form(examples=[["What is 1 + 1?", "1 + 1 = 2"]], answer_prefix="{statement} = ")
+    asked = shown.prompt(PROBLEM, rng=RNG, solved=solved).text
+    turns = [turn.split("<|end|>")[0] for turn in asked.split("<|turn|>")[1:]]
+    assert [turn.partition("\n")[2] for turn in turns] == [
+        "What is 1 + 1?",
+        "1 + 1 = 2",
+        "What is 1 + 2?",
+        "1 + 2 = 3",
+        "What is 3 + 4?",
+        "3 + 4 = ",
+    ]

@@ -1,0 +1,63 @@
+"""What in-context learning was measured to do, beside an adapter: accuracy, prompt tokens and seconds a request."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Choice(StrEnum):
+    """How the examples of a prompt are chosen. `NONE`: the prompt has none."""
+
+    NONE = "none"
+    RANDOM = "random"
+    SIMILAR = "similar"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextResult:
+    """One policy on one suite, with so many examples in each prompt.
+
+    `right` says which problems were answered right, in their order. `prompt_tokens`, `answer_tokens`, `seconds` (by the clock, of a batch
+    shared by its requests) and `cpu_seconds` are means of a request.
+    """
+
+    policy: str
+    examples: int
+    choice: Choice
+    right: tuple[bool, ...]
+    prompt_tokens: float
+    answer_tokens: float
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return sum(self.right) / len(self.right)
+
+    def to_content(self) -> dict[str, Any]:
+        """Return the result as JSON values, with the share of right answers."""
+        return asdict(self) | {"right": "".join("01"[each] for each in self.right), "accuracy": self.accuracy}
+
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> ContextResult:
+        """Invert `to_content`."""
+        kept = {name: content[name] for name in cls.__dataclass_fields__}
+        right = tuple(mark == "1" for mark in content["right"])
+        return cls(**kept | {"right": right, "choice": Choice(content["choice"])})
+
+
+def requests_until_cheaper(results: Sequence[ContextResult], adapter: ContextResult, *, paid: float) -> float | None:
+    """Return after how many requests `paid` CPU seconds of training are earned back by shorter prompts.
+
+    Compared is the cheapest context whose accuracy is at least the adapter's. None where no context does as well, or where the one
+    that does is not dearer than the adapter.
+    """
+    as_good = [each.cpu_seconds for each in results if each.accuracy >= adapter.accuracy]
+    saved = min(as_good, default=0.0) - adapter.cpu_seconds
+    return paid / saved if saved > 0 else None

@@ -1,0 +1,219 @@
+"""In-context learning as a baseline: solved examples in the prompt, where training would change the weights.
+
+The examples are what a night knows as solved: answers that its ladder rewarded, and references. They are chosen for each problem,
+at random or by similarity, and the most similar one stands last. Similarity is the cosine of counts of character trigrams: it
+needs no model, and any retrieval that a user has is at least as good.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from everlearn import counters
+from everlearn.settings import FormatSettings
+from everlearn.training.context_results import Choice, ContextResult
+from everlearn.training.evaluation import CHUNK, examining
+from everlearn.training.models.base_checks import context_of
+from everlearn.training.models.formats.format_choice import choose_format
+from everlearn.training.rollouts import attempt, seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from everlearn.problem import Answer, Problem
+    from everlearn.settings import ComputeSettings, RolloutSettings
+    from everlearn.training.engines.decode import Completion
+    from everlearn.training.models.formats.format import Request, ServedFormat
+    from everlearn.training.rollouts import Group, Solver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatWithExamples:
+    """A format whose prompts for solutions begin with examples that are chosen for the problem."""
+
+    form: ServedFormat
+    choose: Callable[[Problem], Sequence[Answer]]
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """See `Format`."""
+        return self.form.stops
+
+    @property
+    def copies_markers(self) -> bool:
+        """See `Format`."""
+        return self.form.copies_markers
+
+    @property
+    def asks_in_words(self) -> bool:
+        """See `Format`."""
+        return self.form.asks_in_words
+
+    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:
+        """See `Format`."""
+        return self.form.prompt(problem, rng=rng, solved=self.choose(problem))
+
+    def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
+        """See `Format`."""
+        return self.form.propose(statement, move, rng=rng)
+
+    def max_tokens(self, prompt: Sequence[int]) -> int:
+        """See `Format`."""
+        return self.form.max_tokens(prompt)
+
+    def written(self, completion: Completion) -> str:
+        """See `Format`."""
+        return self.form.written(completion)
+
+    def answer(self, completion: Completion) -> str:
+        """See `Format`."""
+        return self.form.answer(completion)
+
+    def read_variant(self, statement: str, move: str, *, asked: str, written: str) -> str | None:
+        """See `Format`."""
+        return self.form.read_variant(statement, move, asked=asked, written=written)
+
+
+class ExampleIndex:
+    """Solved problems of one domain, of which each prompt gets some: never the problem itself."""
+
+    def __init__(self, solved: Sequence[Answer]) -> None:
+        self._solved = list({each.problem.statement: each for each in solved}.values())
+        self._trigrams = [_trigrams(each.problem.statement) for each in self._solved]
+
+    def __len__(self) -> int:
+        """The number of different problems."""
+        return len(self._solved)
+
+    def choose(self, problem: Problem, *, count: int, choice: Choice, seed: int) -> list[Answer]:
+        """Return `count` examples (or all there are), at random by the seed and the problem, or the most similar ones, that one last."""
+        others = [at for at, each in enumerate(self._solved) if each.problem.statement != problem.statement]
+        if choice is Choice.RANDOM:
+            rng = random.Random(seed_of(seed, "examples", problem.key))
+            return [self._solved[at] for at in rng.sample(others, min(count, len(others)))]
+        own = _trigrams(problem.statement)
+        nearest = sorted(others, key=lambda at: (-_cosine(own, self._trigrams[at]), at))[:count]
+        return [self._solved[at] for at in reversed(nearest)]
+
+
+def measure_in_context(
+    base: Path,
+    adapter: Path | None,
+    problems: Sequence[Problem],
+    solved: Sequence[Answer],
+    *,
+    policy: str,
+    counts: Sequence[int],
+    seed: int,
+    threads: int,
+    verifiers: int = 0,
+    compute: ComputeSettings | None = None,
+    form: FormatSettings | None = None,
+    rollouts: RolloutSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[ContextResult]:
+    """Answer the problems greedily without examples (a count of 0), and with each other count, chosen at random and by similarity.
+
+    The same `seed` gives the prompts of `evaluation.measure`. Counts that no prompt has examples for, or with which the longest
+    prompt and answer exceed the model's window, are left out.
+
+    Yields:
+        The results, in the order of `counts`.
+
+    Raises:
+        ModelError: as `evaluation.examining`.
+    """
+    names = sorted({problem.domain for problem in problems})
+    indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
+    settings = form or FormatSettings()
+    plan = [(count, choice) for count in counts for choice in _choices(count)]
+    with examining(
+        base,
+        adapter,
+        domains=names,
+        threads=threads,
+        verifiers=verifiers,
+        compute=compute,
+        form=settings,
+        rollouts=rollouts,
+    ) as examination:
+        for done, (count, choice) in enumerate(plan):
+            solvers = {
+                name: _with_examples(solver, indexes[name], settings, count=count, choice=choice, seed=seed)
+                for name, solver in examination.solvers.items()
+            }
+            if progress is not None:
+                progress(done, len(plan))
+            if count > min(map(len, indexes.values())) or not _fits(
+                solvers, problems, window=context_of(base), seed=seed
+            ):
+                continue
+            yield _measured(solvers, problems, policy=policy, count=count, choice=choice, seed=seed)
+
+
+def _choices(count: int) -> tuple[Choice, ...]:
+    return (Choice.RANDOM, Choice.SIMILAR) if count else (Choice.NONE,)
+
+
+def _with_examples(
+    solver: Solver, index: ExampleIndex, settings: FormatSettings, *, count: int, choice: Choice, seed: int
+) -> Solver:
+    if not count:
+        return solver
+
+    def choose(problem: Problem) -> list[Answer]:
+        return index.choose(problem, count=count, choice=choice, seed=seed)
+
+    form = choose_format(solver.policy, solver.domain, settings)
+    return replace(solver, form=FormatWithExamples(form=form, choose=choose))
+
+
+def _fits(solvers: Mapping[str, Solver], problems: Sequence[Problem], *, window: int | None, seed: int) -> bool:
+    """Return whether every prompt and its longest answer are within the model's window, where it has one."""
+    for problem in problems if window else ():
+        form = solvers[problem.domain].form
+        prompt = form.prompt(problem, rng=random.Random(seed_of(seed, "prompt", problem.statement))).ids
+        if len(prompt) + form.max_tokens(prompt) > (window or 0):
+            return False
+    return True
+
+
+def _measured(
+    solvers: Mapping[str, Solver], problems: Sequence[Problem], *, policy: str, count: int, choice: Choice, seed: int
+) -> ContextResult:
+    started, cpu_started = time.monotonic(), counters.cpu_seconds()
+    groups: dict[int, Group] = {}
+    order = sorted(range(len(problems)), key=lambda at: (problems[at].domain, len(problems[at].statement)))
+    for start in range(0, len(order), CHUNK):
+        chunk = order[start : start + CHUNK]
+        for name in sorted({problems[at].domain for at in chunk}):
+            own = [at for at in chunk if problems[at].domain == name]
+            asked = [problems[at] for at in own]
+            groups |= dict(zip(own, attempt(solvers[name], asked, group=1, seed=seed, greedy=True), strict=True))
+    each = 1 / len(problems)
+    return ContextResult(
+        policy=policy,
+        examples=count,
+        choice=choice,
+        right=tuple(groups[at].verdicts[0].is_correct for at in range(len(problems))),
+        prompt_tokens=round(each * sum(len(group.prompt) for group in groups.values()), 1),
+        answer_tokens=round(each * sum(len(group.completions[0].ids) for group in groups.values()), 1),
+        seconds=round(each * (time.monotonic() - started), 5),
+        cpu_seconds=round(each * (counters.cpu_seconds() - cpu_started), 5),
+    )
+
+
+def _trigrams(text: str) -> Counter[str]:
+    padded = f"  {text} "
+    return Counter(padded[at : at + 3] for at in range(len(padded) - 2))
+
+
+def _cosine(one: Counter[str], other: Counter[str]) -> float:
+    shared = sum(count * other[gram] for gram, count in one.items())
+    return shared / sqrt(sum(n * n for n in one.values()) * sum(n * n for n in other.values()))

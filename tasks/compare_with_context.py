@@ -1,0 +1,81 @@
+"""Measure in-context learning beside the candidate, where `context.examples` asks for it: solved problems in the parent's prompt."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from everlearn.data.suites import SuiteKind
+from everlearn.domains.contract import load_domain
+from everlearn.problem import Answer
+from everlearn.reporting.context_comparison import context_notes
+from everlearn.training.context_results import ContextResult
+from tasks.freeze_suites import load_suites
+from tasks.measure import CANDIDATE, adapter_of
+from tasks.night import as_json, step_task, timed_step, times_of
+from tasks.open_base import base_folder
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.night import Night
+
+RESULT = "in context"
+
+
+@step_task
+def measure_contexts(night: Night) -> None:
+    """Answer the target with the parent and examples that the night has solved, and with the candidate and none."""
+    counts = night.settings.context.examples
+    if not counts:
+        return
+    with timed_step(night, "in context") as work:
+        if work.has(RESULT):
+            return
+        results = _measured(night, "parent", counts)
+        if results:
+            results += _measured(night, CANDIDATE, (0,))
+        work.put(RESULT, as_json([each.to_content() for each in results]))
+
+
+def notes_about_context(night: Night) -> tuple[str, ...]:
+    """Return the report's sentence about context and weights; none where nothing was measured."""
+    if not night.work.has(RESULT):
+        return ()
+    results = [ContextResult.from_content(each) for each in json.loads(night.work.get(RESULT))]
+    if not results:
+        return (
+            "Context or weights: not measured, since the night solved fewer problems than context.examples asks for.",
+        )
+    paid = sum(step.cpu_seconds for step in times_of(night.work))
+    return context_notes(results[:-1], results[-1], paid=paid)
+
+
+def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextResult]:
+    from everlearn.training.in_context import measure_in_context  # imports torch
+
+    settings, domain = night.settings, load_domain(night.settings.domain)
+    problems = [item for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for item in suite.problems]
+    rows = map(json.loads, night.work.get("rewarded").splitlines())
+    solved = [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
+    with tempfile.TemporaryDirectory() as folder, progress(f"{policy} in context") as report_progress:
+        return list(
+            measure_in_context(
+                base_folder(settings),
+                adapter_of(night, policy, Path(folder) / "adapter"),
+                problems,
+                solved,
+                policy=policy,
+                counts=counts,
+                seed=settings.learn.seed,
+                threads=settings.threads,
+                verifiers=settings.verifiers,
+                compute=settings.compute,
+                form=settings.format,
+                rollouts=settings.rollout_backend,
+                progress=report_progress,
+            )
+        )

@@ -1,0 +1,87 @@
+"""`compare`: an adapter beside examples in the prompt of its parent, from what the night of the version has left in the bucket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.cycle.workspace import Workspace
+from everlearn.data.suites import Suite, SuiteKind
+from everlearn.domains.contract import load_domain
+from everlearn.registry.manifest import Manifest
+from everlearn.training.models.policy import load_policy
+from tests.support.night import LONG, ROOT, SHORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from everlearn.registry.versions import Registry
+    from tests.everlearn.cli.conftest import Ended
+
+DOMAIN = load_domain("integration")
+
+
+@pytest.fixture
+def version(registry: Registry, params: Path, tmp_path: Path) -> str:
+    """A published version with a real adapter; its night solved a dozen problems and had a target of four."""
+    base = ROOT / "data" / "base"
+    params.write_text(params.read_text().replace(str(tmp_path / "base"), str(base)))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    load_policy(base).save(adapter)
+    manifest = Manifest(
+        files={path.name: registry.put_file(path) for path in adapter.iterdir()},
+        base_fingerprint="f" * 64,
+        parent=None,
+        cycle_key="a" * 64,
+        data_digest="a" * 64,
+        config={},
+        code_version="0.1.0",
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        metrics={"cpu_seconds/train": 120.0, "seconds/train": 60.0},
+    )
+    name = registry.publish(manifest, make_champion=True, actor="night", reason="improved").version
+    work = Workspace(registry.store, registry.line, "a" * 64, token=1)
+    rows = [{"statement": text, "answer": DOMAIN.solve(DOMAIN.stated(text))} for text in SHORT]
+    work.put("rewarded", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    problems = tuple(replace(DOMAIN.stated(text), id=f"t{at}") for at, text in enumerate(LONG[:4]))
+    (tmp_path / "suites").mkdir()
+    Suite(name="target", kind=SuiteKind.TARGET, problems=problems).save(tmp_path / "suites" / "target.jsonl")
+    work.put_tree("suites", tmp_path / "suites")
+    return name
+
+
+def test_weights_stand_beside_each_number_of_examples(everlearn: Callable[..., Ended], version: str) -> None:
+    ended = everlearn("compare", version, "--examples", "3", "--examples", "40", "--json")
+    assert ended.code == 0, ended.err
+    facts = ended.facts
+    rows = [(row["policy"], row["examples"], row["choice"]) for row in facts["rows"]]
+    assert rows == [("base", 0, "none"), ("base", 3, "random"), ("base", 3, "similar"), (version, 0, "none")]
+    assert facts["rows"][0]["right"] == facts["rows"][-1]["right"], "a fresh adapter changes nothing"
+    assert facts["night_cpu_seconds"] == 120
+    assert "not measured: 40 examples" in ended.err
+    assert f"{version} without examples" in facts["notes"][0]
+    shown = everlearn("compare", "champion", "--examples", "3").out
+    assert "prompt tokens" in shown
+    assert "Context or weights" in shown
+
+
+def test_a_suite_may_be_a_file(everlearn: Callable[..., Ended], version: str, tmp_path: Path) -> None:
+    suite = tmp_path / "mine.jsonl"
+    suite.write_text('{"id": "one", "statement": "2*x"}\n')
+    facts = everlearn("compare", version, "--suite", str(suite), "--examples", "1", "--json").facts
+    assert all(len(row["right"]) == 1 for row in facts["rows"])
+    assert everlearn("compare", version, "--suite", "nothing").code == 2
+
+
+def test_a_version_whose_workspace_is_gone_is_refused_with_the_reason(
+    everlearn: Callable[..., Ended], publish: Callable[..., str]
+) -> None:
+    ended = everlearn("compare", publish())
+    assert ended.code == 2
+    assert "garbage collection removed its workspace" in ended.err
