@@ -36,7 +36,7 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     rollouts = run.prefetched or sample_rollouts(run)
     groups = collectives.gather(rollouts.groups)
     if not run.is_checked:  # on the answers of all processes: the share of one may be empty
-        check_sampler(run, groups, model=rollouts.model)
+        check_sampler(run, groups)
         run.is_checked = True
     check_rewards(groups, domain=run.domain.name)
     outcomes = _record_outcomes(run, groups)

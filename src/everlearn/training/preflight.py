@@ -103,8 +103,8 @@ def _check_prompts(run: TrainingRun, problems: Sequence[Problem]) -> None:
 
 
 @torch.no_grad()
-def check_sampler(run: TrainingRun, groups: Sequence[Group], *, model: Model) -> None:
-    """Score the sampled answers again with `model`, which should have sampled them.
+def check_sampler(run: TrainingRun, groups: Sequence[Group]) -> None:
+    """Score the sampled answers again, unrounded, with the policy as it is, which should have sampled them.
 
     Raises:
         ModelError: they were sampled by the bare base or at another temperature, or their log-probabilities differ.
@@ -117,7 +117,7 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group], *, model: Model) ->
         prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
         return answer_logprobs(other, prompts, ids, temperature=temperature)
 
-    trained = run.policy.trained(model)
+    trained = run.policy.trained(run.policy.snapshot())
     ours = scored(trained, at)
     others = {
         f"at temperature {other:g} instead of {at:g}": scored(trained, other) for other in TEMPERATURES if other != at

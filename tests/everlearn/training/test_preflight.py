@@ -67,7 +67,7 @@ def test_a_fresh_adapter_is_never_taken_for_the_base(tmp_path: Path, monkeypatch
     run = begin(chat_models.write_model(tmp_path / "base"), seed=1, size=0.0)
     monkeypatch.setattr(preflight, "answer_logprobs", rounded)
     rollouts = sampled(run, run.policy.base_model)
-    check_sampler(run, rollouts.groups, model=rollouts.model)
+    check_sampler(run, rollouts.groups)
     shake(run.policy, seed=2, size=0.1)
     with pytest.raises(ModelError, match="by the base model without its adapter"):
-        check_sampler(run, rollouts.groups, model=run.policy.snapshot())
+        check_sampler(run, rollouts.groups)

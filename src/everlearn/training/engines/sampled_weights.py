@@ -2,10 +2,8 @@
 
 A server that rounds to bfloat16 differs from our float32 forward pass by 0.05 nats a token, and so do two adapters one step
 apart: the size of the difference tells nothing. Its direction does. Rounding is independent of how other weights differ
-from ours; a server that answers with them differs from us exactly as they do.
-
-There is one exception. Merged weights that are rounded to bfloat16 lose an update that is smaller than their rounding, so that they are in
-part the base's. Weights that differ by less than `ALIKE` make no difference that matters, and are not told apart.
+from ours; a server that answers with them differs from us exactly as they do. That holds only where ours and the other
+weights are scored in the same precision: else the direction would be that of our own rounding, which the difference has, too.
 """
 
 from __future__ import annotations
@@ -17,8 +15,10 @@ if TYPE_CHECKING:
 
     import torch
 
-ALIKE = 0.02
-"""Root of the mean squared difference of two weights' log-probabilities, in nats a token, up to which they count as equal."""
+ALIKE = 1e-3
+"""Root of the mean squared difference of two weights' log-probabilities, in nats a token, up to which they count as equal: a fresh adapter
+differs from its base by rounding in float32, at most.
+"""
 HALF, ERRORS = 0.5, 6.0
 """Least slope of the server's difference along that of the other weights, alone and in its standard errors.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.training.models.adapter import save_adapter
+from everlearn.training.models.precision import round_merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,13 +101,17 @@ class FastPolicy(Policy):
 
     @torch.no_grad()
     def snapshot(self, *, bf16: bool = False) -> Llama:
-        """Return base plus adapter as a copy, in float32 or rounded to bfloat16."""
+        """Return base plus adapter as a copy, in float32 or rounded to bfloat16 (`round_merged`)."""
         scale = self.alpha / self.rank
-        weights = dict(self.base_weights)
-        for name, (a, b) in self.lora.items():
-            weights[f"{name}.weight"] = torch.addmm(self.base_weights[f"{name}.weight"], b, a, alpha=scale)
-        if bf16:
-            weights = {name: tensor.bfloat16() for name, tensor in weights.items()}
+        merged = {f"{name}.weight": pair for name, pair in self.lora.items()}
+        weights = {
+            name: tensor.bfloat16() if bf16 else tensor
+            for name, tensor in self.base_weights.items()
+            if name not in merged
+        }
+        for name, (a, b) in merged.items():
+            weight = torch.addmm(self.base_weights[name], b, a, alpha=scale)
+            weights[name] = round_merged(weight) if bf16 else weight
         return replace(self.base_model, weights=weights)
 
     def trained(self, snapshot: Model, *, checkpointing: bool = False) -> Model:

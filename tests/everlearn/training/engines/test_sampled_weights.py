@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from everlearn.training.engines.sampled_weights import other_weights
 
 TOKENS = 256
-sizes, differences = st.floats(1e-3, 1.0), st.floats(0.03, 1.0)
+sizes, differences = st.floats(1e-3, 1.0), st.floats(0.01, 1.0)
 
 
 def draw(seed: int, *, size: float) -> torch.Tensor:
@@ -35,10 +35,3 @@ def test_other_weights_are_named_through_rounding_of_the_same_size(seed: int, di
 def test_weights_that_make_no_difference_are_not_named(difference: float) -> None:
     ours = draw(1, size=3.0)
     assert other_weights(ours + draw(2, size=0.05), ours, {"before": ours + draw(3, size=difference)}) is None
-
-
-@given(st.integers(0, 10**9), st.floats(0, 0.015))
-def test_an_update_that_rounding_swallows_is_not_mistaken_for_a_missing_adapter(seed: int, update: float) -> None:
-    ours = draw(seed, size=3.0)
-    base = ours + draw(seed + 1, size=update)
-    assert other_weights(base + draw(seed + 2, size=1e-4), ours, {"base": base}) is None

@@ -1,0 +1,216 @@
+"""The command `python -m bench.thirty_nights`: see the docstring of the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import bench.thirty_nights
+from bench.learning.page import draw_lines
+from bench.learning.rows import origin, write_json
+from bench.thirty_nights.line import ARMS, NightLine
+from bench.thirty_nights.stream import MEASURED, NIGHTS, SCHEDULE, SKILLS, arrival_of
+
+Rows = dict[str, dict[str, Any]]
+LEARNED = 0.1
+"""A skill counts as learned in the night after which this much more of it is right than at its arrival, or nine tenths."""
+
+
+def share(marks: str) -> float:
+    """Return the share of ones."""
+    return marks.count("1") / len(marks)
+
+
+def average(night: dict[str, Any]) -> float:
+    """Return the mean accuracy over all skills after a night."""
+    return mean(map(share, night["accuracy"].values()))
+
+
+def facts_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a row of at least one night shows.
+
+    `backward_transfer` is the mean change of a skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which
+    the last version is below the first version, `nights_to_learn` the most nights that a new skill took; None: one was not learned.
+    """
+    nights = row["nights"]
+    last, done = nights[-1]["accuracy"], nights[-1]["night"]
+    versions = [night for night in nights if night["version"]]
+    first = versions[0]["accuracy"] if versions else nights[0]["accuracy"]
+    had = [skill for skill in SKILLS if arrival_of(skill) <= done]
+    ended = {skill: min(SCHEDULE[skill][0].stop - 1, done) for skill in had}
+    return {
+        "nights": done,
+        "published": len(versions),
+        "backward_transfer": round(mean(share(last[s]) - share(nights[ended[s]]["accuracy"][s]) for s in had), 4),
+        "skills_below_first": sum(share(last[skill]) < share(first[skill]) for skill in had),
+        "accuracy_before": round(average(nights[0]), 4),
+        "accuracy_after": round(average(nights[-1]), 4),
+        "accuracy_gain": round(average(nights[-1]) - average(nights[0]), 4),
+        "nights_to_learn": _slowest(nights, had),
+        "minutes": round(sum(night["seconds"] for night in nights[1:]) / 60, 1),
+        "time_ratio": _ratio([night["seconds"] for night in nights[1:]]),
+        "megabytes": round(nights[-1]["bytes"] / 1e6, 1),
+    }
+
+
+def _slowest(nights: list[dict[str, Any]], skills: list[str]) -> int | None:
+    """Return the most nights that a skill took to be learned, of those that had the time for it."""
+    taken = [
+        _nights_to_learn(nights, skill)
+        for skill in skills
+        if len(nights) - arrival_of(skill) >= len(SCHEDULE[skill][0])
+    ]
+    return None if None in taken else max(filter(None, taken), default=None)
+
+
+def _nights_to_learn(nights: list[dict[str, Any]], skill: str) -> int | None:
+    arrival = arrival_of(skill)
+    before = share(nights[arrival - 1]["accuracy"][skill])
+    for night in nights[arrival:]:
+        now = share(night["accuracy"][skill])
+        if now >= min(0.9, before + LEARNED):
+            return int(night["night"]) - arrival + 1
+    return None
+
+
+def _ratio(seconds: list[float]) -> float | None:
+    """Return how much longer the last ten nights took than the second ten."""
+    return round(median(seconds[-10:]) / median(seconds[10:20]), 2) if len(seconds) >= NIGHTS else None
+
+
+def summarize(rows: Rows) -> dict[str, Any]:
+    """Return the figures of the arm with everything over whole rows (the worst seed where there is a limit), and the gain of the others."""
+    whole = {key: facts_of(row) for key, row in rows.items() if len(row["nights"]) > NIGHTS}
+    own = [facts for key, facts in whole.items() if key.startswith("everything,")]
+    if not own:
+        return {"nights": 0, "seeds": 0}
+    learned = [facts["nights_to_learn"] for facts in own]
+    contrast = {
+        arm: {
+            name: median(facts[name] for key, facts in whole.items() if key.startswith(f"{arm},"))
+            for name in ("accuracy_gain", "backward_transfer", "skills_below_first")
+        }
+        for arm in ARMS[1:]
+        if any(key.startswith(f"{arm},") for key in whole)
+    }
+    return {
+        "nights": NIGHTS,
+        "seeds": len(own),
+        "backward_transfer": min(facts["backward_transfer"] for facts in own),
+        "skills_below_first": max(facts["skills_below_first"] for facts in own),
+        "published": min(facts["published"] for facts in own),
+        "accuracy_gain": min(facts["accuracy_gain"] for facts in own),
+        "nights_to_learn": None if None in learned else max(learned),
+        "minutes": max(facts["minutes"] for facts in own),
+        "time_ratio": max(facts["time_ratio"] for facts in own),
+        "others": contrast,
+    }
+
+
+def page(rows: Rows) -> str:
+    """Return the Markdown page."""
+    origins = sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows.values()})
+    lines = [
+        "# Thirty nights",
+        "",
+        f"`python -m bench.thirty_nights`: {'; '.join(origins)}. bench/thirty_nights/__init__.py describes nights and arms,",
+        "docs/thirty_nights.json has the raw results by night.",
+        "",
+        "![average accuracy over all skills, by night](thirty_nights.svg)",
+        "",
+        (
+            "| arm | seed | nights | published | average accuracy | backward transfer | skills below the first version | nights to learn a skill "
+            "| minutes | time of late nights | bucket |"
+        ),
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for key, row in _ordered(rows):
+        arm, _, seed = key.rpartition(",")
+        facts = facts_of(row)
+        dash = {name: "-" if facts[name] is None else facts[name] for name in ("nights_to_learn", "time_ratio")}
+        lines.append(
+            f"| {arm} | {seed} | {facts['nights']} | {facts['published']} | {facts['accuracy_before']:.1%} to "
+            f"{facts['accuracy_after']:.1%} | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
+            f"{dash['nights_to_learn']} | {facts['minutes']:.0f} | x {dash['time_ratio']} | {facts['megabytes']:.0f} MB |"
+        )
+    lines += [
+        "",
+        f"Pass rate on {MEASURED} fresh problems of each skill, greedy, before the first night and after the last one:",
+        "",
+    ]
+    lines += ["| arm | seed | " + " | ".join(SKILLS) + " |", "| --- | ---: |" + " --- |" * len(SKILLS)]
+    for key, row in _ordered(rows):
+        arm, _, seed = key.rpartition(",")
+        first, last = row["nights"][0]["accuracy"], row["nights"][-1]["accuracy"]
+        cells = [f"{share(first[skill]):.0%} to {share(last[skill]):.0%}" for skill in SKILLS]
+        lines.append(f"| {arm} | {seed} | " + " | ".join(cells) + " |")
+    spans = "; ".join(
+        f"{skill}: {', '.join(f'{phase.start} to {phase.stop - 1}' for phase in phases)}"
+        for skill, phases in SCHEDULE.items()
+    )
+    return "\n".join([*lines, "", f"Nights with new problems of a skill: {spans}."]) + "\n"
+
+
+def picture(rows: Rows) -> str:
+    """Return a standalone SVG of the average accuracy by night, one line a row."""
+    drawn = [
+        (key.rpartition(",")[0], [(night["night"], average(night)) for night in row["nights"]])
+        for key, row in _ordered(rows)
+    ]
+    caption = "night; mean greedy pass rate over all skills, those that have not arrived included"
+    return draw_lines(drawn, names=ARMS, longest=NIGHTS, caption=caption)
+
+
+def _ordered(rows: Rows) -> list[tuple[str, dict[str, Any]]]:
+    return sorted(rows.items(), key=lambda item: (ARMS.index(item[0].rpartition(",")[0]), item[0]))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=bench.thirty_nights.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--nights", type=int, default=NIGHTS, help="fewer for a trial")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".everlearn/thirty_nights"), help="buckets of unfinished rows"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    parser.add_argument("--rerun", metavar="ARM,SEED", help="repeat this row and compare it night by night")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object, last")
+    given = parser.parse_args(arguments)
+    path: Path = given.out / "thirty_nights.json"
+    rows: Rows = json.loads(path.read_text()) if path.exists() else {}
+    wanted = [given.rerun] if given.rerun else [f"{arm},{seed}" for seed in range(given.seeds) for arm in given.arms]
+    for key in wanted:
+        before = rows.get(key)
+        if before and len(before["nights"]) > given.nights and not given.rerun:
+            continue
+        arm, _, seed = key.rpartition(",")
+        if arm not in ARMS or not seed.isdigit():
+            sys.exit(f"{key!r} is not ARM,SEED with an arm of {', '.join(ARMS)}")
+        with tempfile.TemporaryDirectory() as fresh:
+            folder = Path(fresh) if given.rerun else (given.folder / key.replace(",", "-").replace(" ", "-")).absolute()
+            folder.mkdir(parents=True, exist_ok=True)
+            nights = NightLine(arm, seed=int(seed), folder=folder).run(given.nights)
+        rows[key] = origin(["-m", "bench.thirty_nights", "--rerun", key]) | {"nights": nights}
+        write_json(path, rows)
+        if before:
+            pairs = zip(before["nights"], nights, strict=False)
+            differing = sum(one["accuracy"] != other["accuracy"] for one, other in pairs)
+            print(f"{key}: {differing} of {len(nights)} nights differ from the stored row")
+    (given.out / "thirty_nights.md").write_text(page(rows))
+    (given.out / "thirty_nights.svg").write_text(picture(rows))
+    print((given.out / "thirty_nights.md").read_text())
+    if given.json:
+        print(json.dumps(summarize(rows)))
+
+
+if __name__ == "__main__":
+    main()
