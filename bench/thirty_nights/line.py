@@ -9,7 +9,7 @@ import random
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from bench.learning.rows import write_json
 from bench.thirty_nights.stream import measured_problems, problems_of, skills_of
 from everlearn import counters
 from everlearn.data.generated_problems import generate_problems
+from everlearn.data.snapshot import RowCounts
+from everlearn.data.snapshot_store import folder_of
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.gate.decision_record import Outcome
 from everlearn.local.seaweedfs import LocalS3
-from everlearn.registry.connect import open_registry
+from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
 from everlearn.training.evaluation import measure
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
@@ -38,12 +40,13 @@ from tasks.write_report import write_report
 from tests.support.night import stored_snapshot
 
 if TYPE_CHECKING:
+    from tasks.ingest import ClaimedSnapshot
     from tasks.night import Night
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("everything", "gate without replay", "replay without gate", "naive")
 LINE = "thirty-nights"
-MOST_PENDING = 210
+MOST_PENDING = 100
 """Problems of unpublished nights that are offered again, the newest ones."""
 SKILL_ITEMS = 150
 
@@ -82,8 +85,7 @@ class NightLine:
         with hold_line(settings) as token:
             night = resume_night.fn(settings, token)
             if night is None:
-                claim = stored_snapshot(settings, [*problems_of(number, seed=self.seed), *self._pending()])
-                night = open_night.fn(settings, token, claim)
+                night = open_night.fn(settings, token, self._claim(number, settings))
             ended = self._learn(night)
             close_night.fn(night, str(ended["end"]))
         seconds = {
@@ -101,6 +103,15 @@ class NightLine:
             "bytes": sum(each.size for each in store.list("")),
             "accuracy": self._measure(settings) if ended["version"] else self.nights[-1]["accuracy"],
         }
+
+    def _claim(self, number: int, settings: Settings) -> ClaimedSnapshot:
+        """Store the new problems of a night, and those that no published night has had, as a snapshot."""
+        problems = [*problems_of(number, seed=self.seed), *self._pending()]
+        claim = stored_snapshot(settings, problems)
+        counts = RowCounts(accepted=claim.problems, duplicates=len(problems) - claim.problems, seen=0, quarantined={})
+        key = f"{folder_of(LINE, claim.data_digest)}/counts.json"
+        open_store(settings.store).put(key, json.dumps(asdict(counts)).encode())
+        return claim
 
     def _learn(self, night: Night) -> dict[str, Any]:
         """Run the steps of a night. Without a gate, every candidate is published."""
@@ -150,9 +161,9 @@ class NightLine:
             "store": {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "line": LINE},
             "signing": {"unsigned": True},
             "base": {"path": ROOT / "data" / "base"},
-            "ingest": {"min_target_items": 60, "holdout_share": 0.35},
-            "ladder": {"rungs": 200, "depth": 3, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 14, "seed": self.seed, "checkpoint_minutes": 10}
+            "ingest": {"min_target_items": 5, "holdout_share": 0.5},
+            "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
+            "learn": {"steps": 5, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
             | ({} if has_replay else {"replay": 0.0}),
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }

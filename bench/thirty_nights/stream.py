@@ -6,42 +6,40 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration.compositions import draw_product
-from everlearn.domains.integration.term_sums import EASIEST, FAMILIES, draw_sum, join_sum
+from everlearn.domains.integration.compositions import draw_by_parts, draw_product, join_parts
+from everlearn.domains.integration.term_sums import draw_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NIGHTS = 30
-PROBLEMS = 70
+PROBLEMS = 100
 """New problems of each skill that a night has."""
-MEASURED = 60
+MEASURED = 40
 """Fresh problems by which a skill is measured after each night."""
-_HARDER = tuple(family for family in FAMILIES if family not in EASIEST)
 
 
-def _draw_of(rng: random.Random, *, families: tuple[Callable[..., object], ...], size: int) -> str:
-    """Draw a sum whose terms all come from some families."""
-    return join_sum([rng.choice(families)(rng)[0] for _ in range(size)])  # type: ignore[index]
+def _draw_by_parts(rng: random.Random) -> str:
+    return join_parts(draw_by_parts(rng, depth=3)[0])
 
 
 SKILLS: dict[str, Callable[[random.Random], str]] = {
     "sums of 9": partial(draw_sum, size=9),
     "4 functions": partial(draw_product, depth=4),
-    "7 hard terms": partial(_draw_of, families=_HARDER, size=7),
-    "sums of 11": partial(draw_sum, size=11),
+    "sums of 16": partial(draw_sum, size=16),
     "5 functions": partial(draw_product, depth=5),
-    "12 easy terms": partial(_draw_of, families=EASIEST, size=12),
-    "sums of 13": partial(draw_sum, size=13),
+    "by parts": _draw_by_parts,
+    "sums of 20": partial(draw_sum, size=20),
+    "6 functions": partial(draw_product, depth=6),
 }
 SCHEDULE: dict[str, tuple[range, ...]] = {
     "sums of 9": (range(1, 6), range(26, 31)),
-    "4 functions": (range(4, 10),),
-    "7 hard terms": (range(8, 14),),
-    "sums of 11": (range(12, 18),),
-    "5 functions": (range(16, 22),),
-    "12 easy terms": (range(20, 26),),
-    "sums of 13": (range(24, 31),),
+    "4 functions": (range(5, 10),),
+    "sums of 16": (range(9, 14),),
+    "5 functions": (range(13, 18),),
+    "by parts": (range(17, 22),),
+    "sums of 20": (range(21, 26),),
+    "6 functions": (range(24, 31),),
 }
 """The nights, from 1, in which a skill has new problems. The first one returns after twenty nights without it."""
 
