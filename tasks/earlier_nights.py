@@ -86,7 +86,8 @@ def _measured_before(night: Night, state: State, nights: set[str]) -> Iterator[s
     for work in _works(night, nights, having="suites"):
         with tempfile.TemporaryDirectory() as folder:
             for path in sorted(work.get_tree("suites", Path(folder)).glob("*.jsonl")):
-                yield from (item.statement for item in suites.load(path).problems)
+                of_line = suites.of_domain([suites.load(path)], night.settings.domain)
+                yield from (item.statement for suite in of_line for item in suite.problems)
     for parts in _old_splits(night, state).values():
         yield from (problem.statement for problem in parts.held_out)
 

@@ -20,8 +20,10 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.reporting.own_items import count_items
+from everlearn.training.models.formats.format_choice import is_asked_in_words
 from tasks.earlier_nights import earlier_use, level_of, record_measured
 from tasks.night import LOG, as_json, step_task, timed_step
+from tasks.open_base import base_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -54,8 +56,8 @@ def freeze_suites(night: Night) -> bool:
                 record_measured(night, [], earlier=earlier)
                 return False
             own = freeze_own(night, parts, items=items, earlier=earlier)
-            frozen = [*own, *memory, *shipped]
-            record_measured(night, _statements(frozen), earlier=earlier)
+            frozen = [*own, *memory, *shipped, *load_general(night)]
+            record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
             _keep_forbidden(work, earlier.measured | keys_of(frozen, domain=domain))
@@ -75,6 +77,21 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
     for suite in shipped:
         require_problems(suite, domain=domain)
     return shipped
+
+
+def load_general(night: Night) -> tuple[Suite, ...]:
+    """Return the general suites of `data.general`, where the line's model is addressed in words."""
+    settings, domain = night.settings, load_domain(night.settings.domain)
+    if settings.data.general is None:
+        return ()
+    if not is_asked_in_words(base_folder(settings), settings.format, domain):
+        LOG.warning("data.general: the model is not addressed in words, so general suites say nothing about it")
+        return ()
+    general = suites.load_general(settings.resolve(settings.data.general))
+    for suite in general:
+        for name in {problem.domain for problem in suite.problems}:
+            require_problems(suite, domain=load_domain(name))
+    return general
 
 
 def require_problems(suite: Suite, *, domain: Domain) -> None:
@@ -206,8 +223,8 @@ def forbidden_keys(night: Night) -> frozenset[str]:
 
 
 def keys_of(frozen: Iterable[Suite], *, domain: Domain) -> frozenset[str]:
-    """Return the equivalence keys of all items of these suites."""
-    return equivalence_keys(_statements(frozen), domain=domain)
+    """Return the equivalence keys of all items of that domain."""
+    return equivalence_keys(_statements(suites.of_domain(frozen, domain.name)), domain=domain)
 
 
 def _statements(frozen: Iterable[Suite]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from everlearn.data.suites import of_domain
 from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError
 from everlearn.gate.decision_record import Against
@@ -162,8 +163,9 @@ def _write_probes(night: Night, folder: Path) -> Path:
 
     settings = night.settings
     trained = night.work.get_tree("trained", folder / "trained")
-    problems = [problem for suite in load_suites(night) for problem in suite.problems[:PROBES_PER_SUITE]]
     domain, seed = load_domain(settings.domain), settings.learn.seed
+    own = of_domain(load_suites(night), domain.name)
+    problems = [problem for suite in own for problem in suite.problems[:PROBES_PER_SUITE]]
     probes = probe(
         base_folder(settings),
         trained,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.cycle.record import End
 from everlearn.data.snapshot_store import load_counts
-from everlearn.data.suites import SuiteKind
+from everlearn.data.suites import SuiteKind, of_domain
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
 from everlearn.gate.consequences import END_OF
@@ -85,7 +85,10 @@ def record_of(night: Night) -> NightRecord:
             *notes_about_context(night),
             *cost_notes(times_of(work), decision, prices=night.settings.prices),
         ),
-        rates=rates_by_size(pairs_of(night, "parent", "parent"), sizes=item_sizes(load_suites(night), domain=domain)),
+        rates=rates_by_size(
+            pairs_of(night, "parent", "parent"),
+            sizes=item_sizes(of_domain(load_suites(night), domain.name), domain=domain),
+        ),
         steps=times_of(work),
         ingest=_ingest_counts(night),
         solved=_solved_items(night),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RESOLVED: dict[str, Callable[[Settings], Path | None]] = {
     "base.path": lambda settings: settings.base_directory,
     "data.suites": lambda settings: settings.suites_directory,
+    "data.general": lambda settings: settings.data.general and settings.resolve(settings.data.general),
     "data.inbox": lambda settings: settings.inbox_directory.parent,
     "signing.key_file": lambda settings: settings.key_file,
     "rollouts.adapters": lambda settings: settings.rollout_backend.adapters,

@@ -55,6 +55,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     settings = installation.settings()
     gate = settings.gate
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
+    if settings.data.general is not None:
+        shipped += suites.load_general(settings.resolve(settings.data.general))
     by_line = "line" in (gate.improvement_error, gate.loss_error)
     registry = installation.registry() if by_line else None  # the only thing that needs it
     state = registry.state() if registry else None

@@ -22,7 +22,7 @@ from everlearn.errors import BadInputError
 from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -86,6 +86,26 @@ def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:
         if domains & of_line and len(domains) > 1:
             raise BadInputError(f"suite {path} mixes the domains {', '.join(sorted(domains))}: write one file for each")
     return tuple(_of_line(suite, domain) for suite in read.values() if suite.problems[0].domain in of_line)
+
+
+def load_general(folder: Path) -> tuple[Suite, ...]:
+    """Return the general suites in a folder, whatever their domains, by file name.
+
+    Raises:
+        BadInputError: as `load`, there is none, or one is of another kind.
+    """
+    read = [load(path, kind=SuiteKind.GENERAL) for path in sorted(folder.glob("*.jsonl"))]
+    if not read:
+        raise BadInputError(f"no suite in {folder}: data.general names a folder of suites, or is null")
+    for suite in read:
+        if suite.kind is not SuiteKind.GENERAL:
+            raise BadInputError(f"suite {suite.name} in {folder} is of the kind {suite.kind}: there, all are general")
+    return tuple(read)
+
+
+def of_domain(suites: Iterable[Suite], domain: str) -> tuple[Suite, ...]:
+    """Return the suites whose problems are of that domain: general ones may be of another, which its keys are not about."""
+    return tuple(suite for suite in suites if suite.problems and suite.problems[0].domain == domain)
 
 
 def _of_line(suite: Suite, domain: str) -> Suite:

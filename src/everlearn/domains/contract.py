@@ -257,6 +257,12 @@ class Domain:
         return variant
 
     @property
+    def request_tokens(self) -> int | None:
+        """Most tokens of an answer, where problems are whole requests; None: the line's format says how they are asked."""
+        found = getattr(self._plugin, "request_tokens", None)
+        return None if found is None else int(found)
+
+    @property
     def has_terms(self) -> bool:
         """Whether problems are sums of terms, which a notation may mark."""
         return self._has("split") and self._has("join")

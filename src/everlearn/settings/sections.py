@@ -103,6 +103,13 @@ class DataSettings(Section):
         default=Path("data/suites"),
         description="Folder of the suites (*.jsonl) that every candidate is measured on, besides the night's target.",
     )
+    general: Path | None = Field(
+        default=None,
+        description=(
+            "Folder of general suites (*.jsonl of the kind `general`), requests in words of any domain, for models that are addressed "
+            "in words: what a line does not train, and may destroy. `data/general` ships one. None: there are none."
+        ),
+    )
     inbox: Path = Field(
         default=Path(".everlearn/inbox"),
         description="Folder with one folder per line, where `everlearn ingest` puts problems for the next night.",

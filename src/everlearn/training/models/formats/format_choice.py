@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from everlearn.errors import SettingsError
+from everlearn.settings import FormatSettings
 from everlearn.training.models.formats import marked_notation
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.marked import MarkedFormat
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
-    from everlearn.settings import FormatSettings
     from everlearn.training.models.adapted_base import Policy
     from everlearn.training.models.formats.format import ServedFormat
 
@@ -24,11 +24,13 @@ MARKED_ARCHITECTURE = "marked_llama"
 
 
 def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> ServedFormat:
-    """Return the format for the policy's model.
+    """Return the format for the policy's model. Requests that are whole as they are get no system text, examples or begun answer.
 
     Raises:
         SettingsError: `marked` is set for a domain whose problems are not sums of terms.
     """
+    if domain.request_tokens is not None:
+        settings = FormatSettings(name="chat", max_tokens=domain.request_tokens, reasoning=settings.reasoning)
     if _is_marked(settings, domain=domain, is_marked_model=policy.is_marked):
         return MarkedFormat(tokenizer=policy.tokenizer, domain=domain, stops=policy.stops)
     return ChatFormat(policy.tokenizer, domain=domain, settings=settings, stops=policy.stops)
@@ -48,6 +50,11 @@ def checker(base: Path | None, settings: FormatSettings) -> Callable[[Domain, Pr
             domain.question(problem)
 
     return check
+
+
+def is_asked_in_words(base: Path, settings: FormatSettings, domain: Domain) -> bool:
+    """Return whether a line of that domain addresses the model in that folder in words, without loading it."""
+    return not _is_marked(settings, domain=domain, is_marked_model=_architecture(base) == MARKED_ARCHITECTURE)
 
 
 def _is_marked(settings: FormatSettings, *, domain: Domain, is_marked_model: bool) -> bool:

@@ -1,0 +1,105 @@
+"""General suites in a night: requests of another domain than the line's, for models that are addressed in words."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from everlearn.data.suites import SuiteKind, load_general, of_domain
+from everlearn.domains.contract import load_domain
+from everlearn.errors import BadInputError
+from everlearn.gate.decision_record import Against
+from everlearn.training.models.policy import load_policy
+from tasks.compare_with_record import guards_of
+from tasks.decide import decide, decision_of, recheck_rewards
+from tasks.freeze_suites import freeze_suites, load_suites
+from tasks.measure import check_bytes, measure_suites, measured, upload_candidate
+from tasks.night import hold_line
+from tasks.open_night import open_night
+from tests.support import chat_models
+from tests.support.night import LONG, stored_snapshot
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
+    from tasks.night import Night
+
+SHIPPED = Path(__file__).parents[2] / "data" / "general"
+
+
+def with_general(settings: Settings, folder: Path, **changes: object) -> Settings:
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"general": folder}), **changes})
+
+
+def opened(settings: Settings) -> Night:
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, stored_snapshot(settings, LONG))
+        assert freeze_suites.fn(night)
+    return night
+
+
+def test_the_shipped_suite_has_requests_of_four_kinds_that_can_be_judged() -> None:
+    [suite] = load_general(SHIPPED)
+    domain = load_domain("instructions")
+    kinds = [problem.id.partition("-")[0] for problem in suite.problems]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"text": 16, "format": 16, "length": 14, "refusal": 14}
+    for problem in suite.problems:
+        row = {"statement": problem.statement, "reference": problem.reference}
+        assert domain.problem(row).statement == problem.statement
+        assert not domain.verify(problem, "banana " * 80).is_correct
+        assert len({each.statement for each in suite.problems}) == len(suite.problems)
+
+
+def test_a_night_measures_and_judges_what_its_line_does_not_train(settings: Settings, tmp_path: Path) -> None:
+    base = chat_models.write_model(tmp_path / "base")
+    asked = {
+        "base": settings.base.model_copy(update={"path": base}),
+        "format": settings.format.model_copy(update={"name": "chat", "system": "Integrate.", "max_tokens": 8}),
+    }
+    night = opened(with_general(settings, SHIPPED, **asked))
+    suites = {suite.name: suite for suite in load_suites(night)}
+    assert suites["requests"].kind is SuiteKind.GENERAL
+    assert {suite.name for suite in of_domain(suites.values(), "instructions")} == {"requests"}
+    (tmp_path / "adapter").mkdir()
+    load_policy(base).save(tmp_path / "adapter")
+    night.work.put_tree("trained", tmp_path / "adapter")
+    night.work.put("rewarded", b"")
+    upload_candidate.fn(night)
+    for policy in ("parent", "candidate"):
+        measure_suites.fn(night, policy)
+    answers = measured(night, "candidate")["requests"]
+    assert len(answers) == 60
+    assert max(len(each.answer) for each in answers) <= load_domain("instructions").request_tokens  # type: ignore[operator]
+    check_bytes.fn(night)
+    assert "failed" not in json.loads(night.work.get("check/bytes"))
+    recheck_rewards.fn(night)
+    decide.fn(night, ())
+    rows = {row.suite: row for row in decision_of(night).rows if row.against is Against.PARENT}
+    assert rows["requests"].kind is SuiteKind.GENERAL
+    assert guards_of(night) == []
+
+
+def test_a_model_that_is_not_addressed_in_words_gets_none_with_a_warning(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="everlearn.night"):
+        night = opened(with_general(settings, SHIPPED))
+    assert "requests" not in {suite.name for suite in load_suites(night)}
+    assert "not addressed in words" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "no suite in"),
+        (['{"suite": "mine", "kind": "skill"}', '{"id": "1", "statement": "x"}'], "there, all are general"),
+    ],
+)
+def test_a_folder_without_general_suites_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+    if lines:
+        (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(BadInputError, match=message):
+        load_general(tmp_path)
