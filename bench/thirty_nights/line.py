@@ -163,7 +163,7 @@ class NightLine:
             "base": {"path": ROOT / "data" / "base"},
             "ingest": {"min_target_items": 5, "holdout_share": 0.5},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 2, "warmup": 0, "seed": self.seed, "checkpoint_minutes": 10}
+            "learn": {"steps": 2, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
             | ({} if has_replay else {"replay": 0.0}),
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }
