@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from everlearn.gate.decision_record import Outcome
@@ -24,14 +23,11 @@ from everlearn.gate.record_of_line import (
     to_json,
     unrecorded,
 )
-from everlearn.training.journal import Journal
 from tasks.earlier_nights import loss_level_of
 from tasks.freeze_suites import load_suites
-from tasks.measure import CANDIDATE, adapter_of, has_guards
+from tasks.measure import CANDIDATE, examination_of, has_guards
 from tasks.night import LOG, as_json, step_task, timed_step
-from tasks.open_base import base_folder
 from tasks.progress import progress
-from tasks.train import segment_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -152,35 +148,18 @@ def _looking(night: Night, policy: str, *, name: str, most: int) -> Iterator[Cal
 
     `most` is the largest number of answers that can be needed, for the progress.
     """
-    from everlearn.training.evaluation import examining  # imports torch
-    from everlearn.training.rollouts import seed_of
+    from everlearn.training.rollouts import seed_of  # imports torch
 
-    settings, work, segments = night.settings, night.work, f"looking/{name}"
-    journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
-    answered = 0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        progress(name) as report_progress,
-        examining(
-            base_folder(settings),
-            adapter_of(night, policy, Path(folder) / "adapter"),
-            domains={problem.domain for suite in _guarded(night) for problem in suite.problems},
-            threads=settings.threads,
-            verifiers=settings.verifiers,
-            progress=lambda done, _: report_progress(answered + done, most),
-            journal=journal,
-            compute=settings.compute,
-            form=settings.format,
-            rollouts=settings.rollout_backend,
-        ) as examination,
-    ):
+    segments, temperature, answered = f"looking/{name}", night.settings.gate.look_temperature, 0
+    with progress(name) as report, examination_of(night, policy, _guarded(night), segments=segments) as loaded:
+        examination = replace(loaded, progress=lambda done, _: report(answered + done, most))
 
         def look(problems: Sequence[Problem], number: int) -> str:
             nonlocal answered
             seed = seed_of(night.key, "look", policy, number)
-            rows = examination.measure(problems, seed=seed, temperature=settings.gate.look_temperature)
+            rows = examination.measure(problems, seed=seed, temperature=temperature)
             answered += len(rows)
             return "".join(letter_of(row.verdict.ruling) for row in rows)
 
         yield look
-    work.drop(segments)
+    night.work.drop(segments)

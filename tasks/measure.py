@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,10 @@ from tasks.progress import progress
 from tasks.train import segment_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from everlearn.data.suites import Suite
+    from everlearn.training.evaluation import Examination
     from tasks.night import Night
 
 PROBES_PER_SUITE = 12
@@ -55,16 +59,14 @@ def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = Non
     with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:
         if work.has(name):
             return
-        adapter = adapter_of(night, policy, Path(folder) / "adapter")
-        out = Path(folder) / "out"
-        out.mkdir()
-        segments = f"measuring/{policy}"
-        journal = Journal(kept=work.parts(segments), keep=segment_writer(night, segments))
-        for suite in _suites_of(night, only):
-            rows = _measure(night, policy, adapter, suite, journal)
-            text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-            (out / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
-        work.put_tree(name, out)
+        segments, suites = f"measuring/{policy}", _suites_of(night, only)
+        with examination_of(night, policy, suites, segments=segments) as examination:
+            for suite in suites:
+                with progress(f"{policy} on {suite.name}") as report:
+                    rows = replace(examination, progress=report).measure(suite.problems, seed=night.settings.learn.seed)
+                text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+                (Path(folder) / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
+        work.put_tree(name, Path(folder))
         work.drop(segments)
 
 
@@ -86,6 +88,30 @@ def check_bytes(night: Night) -> None:
             raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
         report = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-2000:]}
         work.put("check/bytes", as_json(report))
+
+
+@contextlib.contextmanager
+def examination_of(night: Night, policy: str, suites: Collection[Suite], *, segments: str) -> Iterator[Examination]:
+    """Load a policy and verifiers once for all these suites. What is decoded is kept in the workspace as `segments`."""
+    from everlearn.training.evaluation import examining  # imports torch
+
+    settings = night.settings
+    journal = Journal(kept=night.work.parts(segments), keep=segment_writer(night, segments))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        examining(
+            base_folder(settings),
+            adapter_of(night, policy, Path(folder) / "adapter"),
+            domains={problem.domain for suite in suites for problem in suite.problems},
+            threads=settings.threads,
+            verifiers=settings.verifiers,
+            journal=journal,
+            compute=settings.compute,
+            form=settings.format,
+            rollouts=settings.rollout_backend,
+        ) as examination,
+    ):
+        yield examination
 
 
 def files_of(night: Night) -> dict[str, ObjectRef]:
@@ -135,26 +161,6 @@ def _suites_of(night: Night, only: tuple[str, ...] | None) -> list[Suite]:
     """Return the night's suites with the names `only` (None: all that are compared answer by answer)."""
     suites = [suite for suite in load_suites(night) if suite.kind.is_of_tonight or not has_guards(night)]
     return [suite for suite in suites if only is None or suite.name in only]
-
-
-def _measure(night: Night, policy: str, adapter: Path | None, suite: Suite, journal: Journal) -> list[Measurement]:
-    from everlearn.training.evaluation import measure  # imports torch
-
-    settings = night.settings
-    with progress(f"{policy} on {suite.name}") as report_progress:
-        return measure(
-            base_folder(settings),
-            adapter,
-            suite.problems,
-            seed=settings.learn.seed,
-            threads=settings.threads,
-            verifiers=settings.verifiers,
-            progress=report_progress,
-            journal=journal,
-            compute=settings.compute,
-            form=settings.format,
-            rollouts=settings.rollout_backend,
-        )
 
 
 def _write_probes(night: Night, folder: Path) -> Path:
