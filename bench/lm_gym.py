@@ -5,8 +5,8 @@
     python -m bench.lm_gym --json                     # continues where it was stopped
     python -m bench.lm_gym --rerun ladder,1           # repeat one row and compare it item by item
 
-Roots are sums and differences of six numbers of one digit, in the library's own words; a rung down has a number less. Problems have
-no pieces that could be asked alone, so there is no such arm. Writes docs/lm_gym.json, .md and .svg.
+Roots are sums and differences of six numbers of one digit, in the library's own words; a rung down has a number less, so that the
+ladder is five layers deep. The library's score is the only judgement: no reward is judged again. Problems have no pieces that could be asked alone, so there is no such arm. Writes docs/lm_gym.json, .md and .svg.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.learning.command import Command
 from bench.learning.subject import Subject
 from everlearn.domains.contract import load_domain
 from everlearn.domains.gym.dials import SEEDS, DialSetting
-from everlearn.settings import FormatSettings, load
+from everlearn.settings import FormatSettings, LadderSettings, load
 
 if TYPE_CHECKING:
     import random
@@ -48,7 +48,7 @@ CHAINS = Subject(
     threads=PROFILE.threads,
     form=FormatSettings(name="chat", system="Calculate.", answer_prefix="The answer is ", max_tokens=8),
     learn=PROFILE.learn,
-    growth=PROFILE.ladder,
+    growth=LadderSettings(rungs=720, depth=5, breadth=120, rollouts=2),
 )
 
 COMMAND = Command(

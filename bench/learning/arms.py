@@ -169,7 +169,7 @@ class Bench:
             "tokens": round(sum((point.length or 0) * point.groups_sampled for point in run.curve) * settings.group),
             "steps": run.step,
             "stopped": run.stopped,
-            **_recheck(run, honest=arm != "random"),
+            **_recheck(run, honest=arm != "random" and run.domain.has_recheck),
         }
 
     def keep(self, folder: Path, *, cpu_seconds: float) -> None:
@@ -249,9 +249,10 @@ class Meter:
 
 
 def _recheck(run: TrainingRun, *, honest: bool) -> dict[str, int]:
-    """Return the number of distinct rewarded answers, and of those that are false at 50 digits."""
-    distinct = sorted({(row["statement"], row["answer"]) for row in run.rewarded}) if honest else []
-    return {"rewarded": len(distinct), "false_rewards": sum(_is_false(run.domain, *pair) for pair in distinct)}
+    """Return the number of distinct rewarded answers, and of those that are false when judged again; none is, unless `honest`."""
+    distinct = sorted({(row["statement"], row["answer"]) for row in run.rewarded})
+    false = sum(_is_false(run.domain, *pair) for pair in distinct) if honest else 0
+    return {"rewarded": len(distinct), "false_rewards": false}
 
 
 def _is_false(domain: Domain, statement: str, answer: str) -> bool:
