@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import deployment, flow_run
 
-from everlearn import counters
+from everlearn import counters, energy
 from everlearn.cycle.lease import Lease
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import EverlearnError
@@ -97,6 +97,7 @@ def timed_step(night: Night, name: str) -> Iterator[Workspace]:
     """
     work = night.work
     wall, cpu, before = time.monotonic(), counters.cpu_seconds(), counters.snapshot()
+    joules = energy.joules()
     with logs.log_context(cycle=night.key):
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
@@ -109,6 +110,7 @@ def timed_step(night: Night, name: str) -> Iterator[Workspace]:
             gpu_seconds=counts["gpu_milliseconds"] / 1000,
             tokens=counts["tokens"],
             peak_bytes=counters.peak_memory(),
+            joules=energy.joules() - joules,
         )
         work.put(f"time/{name}", json.dumps(counts | asdict(spent) | {"ended": time.time()}).encode())
 

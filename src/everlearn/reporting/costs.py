@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from everlearn.settings import PriceSettings
 
 HOUR = 3600.0
+KILOWATT_HOUR = 3.6e6  # joules
 
 
 def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSettings) -> tuple[str, ...]:
-    """Return a sentence about CPU and GPU time, tokens, and money where there are prices; none without a measured step.
+    """Return a sentence about CPU and GPU time, tokens, energy, and money where there are prices; none without a measured step.
 
     Steps that have not ended, such as publishing, are not in it. The problems are the night's own held-out ones, so those that
     users bring later cost less: the night is paid once.
@@ -26,12 +27,14 @@ def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSe
     cpu, gpu = (sum(getattr(step, field) for step in steps) for field in ("cpu_seconds", "gpu_seconds"))
     if not cpu:
         return ()
-    money = (cpu * prices.cpu_hour + gpu * prices.gpu_hour) / HOUR
+    energy = sum(step.joules for step in steps) / KILOWATT_HOUR
+    money = (cpu * prices.cpu_hour + gpu * prices.gpu_hour) / HOUR + energy * prices.kilowatt_hour
     solved = sum(row.won for row in decision.rows if row.kind is SuiteKind.TARGET and row.against is Against.PARENT)
     used = [f"{cpu / HOUR:.2f} CPU hours"]
     used += [f"{gpu / HOUR:.2f} GPU hours"] if gpu else []
     tokens = sum(step.tokens for step in steps)
     used += [f"{tokens:,} sampled tokens"] if tokens else []
+    used += [f"{energy:.3g} kWh of the processors"] if energy else []
     said = f"The night cost {_listed(used)}{_amount(money, prices, before=': ')}"
     if solved:
         each = [f"{cpu / solved:.0f} CPU s"] + ([f"{gpu / solved:.0f} GPU s"] if gpu else [])

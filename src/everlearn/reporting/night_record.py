@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from everlearn.ladder.tree import Ladder
     from everlearn.problem import Measurement
 
-USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes")
+USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes", "joules")
 """Fields of `StepTime` that are metrics of a manifest or an event, as `field/step`; the last three only where they are not 0."""
 
 
@@ -34,7 +34,8 @@ USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes")
 class StepTime:
     """Wall-clock, CPU and GPU seconds of one step of the cycle, child processes included, and the tokens that it sampled.
 
-    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one.
+    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one. `joules` is what the processors of the
+    machine used meanwhile, other work included; 0 where the machine does not tell it (`energy.py`).
     """
 
     name: str
@@ -43,6 +44,7 @@ class StepTime:
     gpu_seconds: float = 0.0
     tokens: int = 0
     peak_bytes: int = 0
+    joules: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -261,6 +261,9 @@ class PriceSettings(Section):
     currency: str = Field(default="USD", description="Currency of the prices, as it is printed.")
     cpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one CPU core.")
     gpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one GPU.")
+    kilowatt_hour: float = Field(
+        default=0.0, ge=0.0, description="Price of a kilowatt-hour that the processors use, where the machine tells it."
+    )
 
 
 class RetentionSettings(Section):

@@ -46,6 +46,7 @@ class StepUsage:
     tokens: int = 0
     gpu_seconds: float = 0.0
     peak_bytes: int = 0
+    joules: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,7 @@ class HealthReader:
                 tokens=step.get("tokens", 0),
                 gpu_seconds=step.get("gpu_seconds", 0.0),
                 peak_bytes=step.get("peak_bytes", 0),
+                joules=step.get("joules", 0.0),
             )
             for step in sorted(steps, key=lambda step: float(step["ended"]))
         )

@@ -153,6 +153,11 @@ class LineCollector:
             ("step_verdicts", "Answers judged in each step.", [step.verdicts for step in night.steps]),
             ("step_tokens", "Tokens sampled in each step.", [step.tokens for step in night.steps]),
             ("step_gpu_seconds", "Seconds for which each step held a GPU.", [step.gpu_seconds for step in night.steps]),
+            (
+                "step_joules",
+                "Energy of the machine's processors in each step, where it tells it.",
+                [step.joules for step in night.steps],
+            ),
             ("step_peak_bytes", "Most memory of a step's process.", [step.peak_bytes for step in night.steps]),
         ):
             family = GaugeMetricFamily(f"everlearn_{name}", text, labels=["line", "step"])

@@ -31,6 +31,14 @@ def test_prices_turn_it_into_money() -> None:
     assert said.endswith("newly solved held-out problems 36 CPU s and 14 GPU s, 0.009 EUR.")
 
 
+def test_energy_is_said_where_the_machine_tells_it_and_may_have_a_price() -> None:
+    measured = replace(TRAIN, joules=1.8e6)
+    [said] = cost_notes([measured], DECISION, prices=PriceSettings(kilowatt_hour=0.3))
+    assert said.startswith(
+        "The night cost 0.50 CPU hours, 12,000 sampled tokens and 0.5 kWh of the processors: 0.15 USD;"
+    )
+
+
 def test_nothing_is_said_per_problem_or_at_all_where_there_is_nothing() -> None:
     nothing = replace(DECISION, rows=())
     assert cost_notes([replace(TRAIN, tokens=0)], nothing, prices=PriceSettings()) == (
