@@ -34,6 +34,7 @@ from flows.evaluate import EvaluateConfig, evaluate
 from flows.housekeeping import HousekeepingConfig, housekeeping
 from flows.promote import PromoteConfig, promote
 from flows.roll_back import RollBackConfig, roll_back
+from flows.solve import SolveConfig, solve
 from tasks.housekeeping import forget_runs
 from tasks.ingest import ClaimedSnapshot
 from tasks.night import hold_line
@@ -259,6 +260,19 @@ def test_the_base_model_is_measured_on_a_suite(settings: Settings, nights: Night
     found = evaluate(EvaluateConfig(version="base", suite=suite, settings=settings))
     assert found["n"] == found["correct"] + found["wrong"] + found["unreadable"] + found["undecided"] == 12
     assert found["share"] > 0.5
+
+
+def test_problems_are_solved_once_and_what_took_effort_is_offered(settings: Settings, nights: Nights) -> None:
+    file = nights.folder / "unsolved.jsonl"
+    file.write_text('{"problem": "2*x + cos(x)"}\n{"problem": "tan(x)"}\n{"problem": "2*x + cos(x)"}\n')
+    config = SolveConfig(
+        problems=file, version="base", rollouts=4, samples=2, trains=False, offer=True, settings=settings
+    )
+    found = solve(config)
+    assert (found["problems"], found["solved"], found["by greedy answer"], found["offered"]) == (2, 1, 1, 0)
+    assert solve(config) == found, "a second run takes the results of the first from the bucket"
+    store = open_registry(settings).store
+    assert len(list(store.list(f"{settings.store.line}/solved/"))) == 2
 
 
 def test_a_misspelt_flow_parameter_is_refused() -> None:

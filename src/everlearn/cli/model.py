@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from everlearn.cli.output import stderr_console
-from everlearn.data import rows, suites
+from everlearn.data import suites
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
-from everlearn.problem import Problem, Ruling
+from everlearn.problem import Ruling
 from everlearn.training.models.base_source import base_directory, pin_base
-from everlearn.training.models.formats.format_choice import checker
+from everlearn.training.problem_file import problems_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,20 +78,6 @@ def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
     counts = Counter(each.verdict.ruling for each in measurements)
     by_ruling = {str(ruling).lower(): counts[ruling] for ruling in Ruling}
     return {"n": len(measurements), **by_ruling, "share": counts[Ruling.CORRECT] / len(measurements)}
-
-
-def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
-    """Return the problems of the domain in a file. BadInputError if it holds none that the model can be asked."""
-    check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
-    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
-    problems = [
-        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
-        for row in read
-        if row.statement is not None and row.fault is None
-    ]
-    if not problems:
-        raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
-    return problems
 
 
 def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladder:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import os
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.canonical_json import canonical, digest_of
 from everlearn.cli.nights import Version
 from everlearn.cli.output import Json, print_note, print_result, table
 from everlearn.errors import BadInputError, InvalidLineError
@@ -68,16 +65,18 @@ def solve(
     """
     from everlearn.cli import model
     from everlearn.training.models.base_source import base_directory
+    from everlearn.training.problem_file import problems_in
+    from everlearn.training.solved_problems import keys_of, row_of, summary
+    from everlearn.training.solved_problems import offer as offer_solved
     from everlearn.training.test_time import Budget
 
     installation: Installation = context.obj
     settings = model.pinned_settings(installation)
-    problems = {problem.statement: problem for problem in model.problems_in(file, settings=settings)}
+    problems = {problem.statement: problem for problem in problems_in(file, settings=settings)}
     base, adapter = base_directory(settings), model.adapter_of(installation, version=version)
     budget = Budget(cpu_seconds=seconds, rollouts=rollouts, samples=samples, trains=training)
     name = version if adapter is None else adapter.name
-    what = _what_decides(settings, budget, base, adapter)
-    keys = {text: digest_of(canonical({"statement": text, **what}))[:16] for text in problems}
+    keys = keys_of(list(problems.values()), settings, budget, base=base, adapter=adapter)
     kept = _read(out)
     results = {text: kept[key] for text, key in keys.items() if key in kept}
     left = [problem for text, problem in problems.items() if text not in results]
@@ -87,15 +86,15 @@ def solve(
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {name}") as progress:
         for solution in _solutions(left, work, processes=processes):
-            row = {"domain": settings.domain, "problem": solution.statement, "version": name}
-            row |= {field: value for field, value in solution.to_content().items() if field != "statement"}
-            results[solution.statement] = row | {"key": keys[solution.statement]}
-            lines.write(json_text.dumps(results[solution.statement], ensure_ascii=False) + "\n")
+            row = row_of(solution, domain=settings.domain, version=name, key=keys[solution.statement])
+            results[solution.statement] = row
+            lines.write(json_text.dumps(row, ensure_ascii=False) + "\n")
             lines.flush()
             progress(len(results), len(problems))
-    facts = _summary([results[text] for text in problems]) | {"version": name, "out": str(out)}
+    rows = [results[text] for text in problems]
+    facts = summary(rows) | {"version": name, "out": str(out)}
     if offer:
-        facts["offered"] = _offer(installation, settings, [results[text] for text in problems])
+        facts["offered"] = offer_solved(installation.registry().store, settings.store.line, rows)
     print_result(facts, as_json=json, text=table("", "", rows=[(each, str(value)) for each, value in facts.items()]))
     if facts["solved"] < facts["problems"]:
         raise typer.Exit(1)
@@ -123,34 +122,6 @@ def _solve(problem: Problem, *, base: Path, adapter: Path | None, settings: Sett
     return test_time.solve(problem, base=base, adapter=adapter, settings=settings, budget=budget, verifiers=1)
 
 
-def _what_decides(settings: Settings, budget: Budget, base: Path, adapter: Path | None) -> dict[str, Any]:
-    """Return what a result depends on, besides the problem."""
-    from everlearn.training.models.fingerprint import fingerprint
-
-    return {
-        "base": fingerprint(base),
-        "adapter": adapter and digest_of((adapter / "adapter_model.safetensors").read_bytes()),
-        "budget": asdict(budget),
-        **{name: getattr(settings, name).model_dump(mode="json") for name in ("learn", "ladder", "format", "compute")},
-    }
-
-
-def _offer(installation: Installation, settings: Settings, rows: Sequence[dict[str, Any]]) -> int:
-    """Write the solved problems as one shard of the bucket's inbox, the same ones once. Return how many there are."""
-    from everlearn.data.bucket_inbox import add_shard
-    from everlearn.training.test_time import By
-
-    solved = [
-        {"problem": row["problem"], "domain": row["domain"], "reference": row["answer"]}
-        for row in rows
-        if row["answer"] is not None and row["by"] != By.GREEDY
-    ]
-    if solved:
-        data = "".join(json_text.dumps(row, ensure_ascii=False) + "\n" for row in solved).encode()
-        add_shard(installation.registry().store, settings.store.line, data)
-    return len(solved)
-
-
 def _read(out: Path) -> dict[str, dict[str, Any]]:
     """Return the results in a file by their keys, after removing a last line that a kill cut short.
 
@@ -175,15 +146,3 @@ def _read(out: Path) -> dict[str, dict[str, Any]]:
     elif whole and not whole.endswith(b"\n"):
         out.write_bytes(whole + b"\n")
     return rows
-
-
-def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    by = Counter(row["by"] for row in rows if row["answer"] is not None)
-    return {
-        "problems": len(rows),
-        "solved": sum(by.values()),
-        **{f"by {name}": count for name, count in sorted(by.items())},
-        "rollouts": sum(row["rollouts"] for row in rows),
-        "cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 1),
-        "contradicted": sum(row["contradicted"] for row in rows),
-    }

@@ -1,0 +1,30 @@
+"""Read the problems in a file that a line's model can be asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everlearn.data import rows
+from everlearn.domains.contract import load_domain
+from everlearn.errors import BadInputError
+from everlearn.problem import Problem
+from everlearn.training.models.formats.format_choice import checker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everlearn.settings import Settings
+
+
+def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
+    """Return the problems of the domain in a file. BadInputError if it holds none that the model can be asked."""
+    check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
+    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
+    problems = [
+        Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
+        for row in read
+        if row.statement is not None and row.fault is None
+    ]
+    if not problems:
+        raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
+    return problems

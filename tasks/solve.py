@@ -1,0 +1,84 @@
+"""Solve problems one by one with a version that is not changed; each result is kept in the bucket as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect.artifacts import create_table_artifact
+
+from everlearn.errors import NotFoundError
+from everlearn.orchestration.artifact_keys import artifact_key
+from everlearn.registry.connect import open_registry
+from everlearn.training.models.base_source import pin_base
+from everlearn.training.problem_file import problems_in
+from everlearn.training.solved_problems import keys_of, offer, row_of, summary
+from tasks.night import LOG, step_task
+from tasks.open_base import base_folder
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from everlearn.settings import Settings
+    from everlearn.storage.protocol import Store
+
+
+@step_task
+def solve_problems(settings: Settings, problems: Path, version: str, **budget: Any) -> list[dict[str, Any]]:
+    """Return a row for each problem of a file, of those that a run of the same budget has kept in the bucket as well.
+
+    `budget` are fields of `Budget`. A relative path starts from the root directory of the settings.
+    """
+    from everlearn.training.test_time import Budget, solve  # imports torch
+
+    registry = open_registry(settings)
+    pinned = pin_base(settings, registry)
+    base, store = base_folder(pinned), registry.store
+    asked = list({each.statement: each for each in problems_in(settings.resolve(problems), settings=settings)}.values())
+    name = version if version == "base" else registry.resolve(version).version
+    limit = Budget(**budget)
+    with tempfile.TemporaryDirectory() as folder, progress(f"solving with {name}") as report:
+        adapter = None if name == "base" else registry.pull(name, to=Path(folder) / "adapter")
+        keys = keys_of(asked, pinned, limit, base=base, adapter=adapter)
+        found: list[dict[str, Any]] = []
+        for problem in asked:
+            key = f"{settings.store.line}/solved/{keys[problem.statement]}.json"
+            row = _kept(store, key)
+            if row is None:
+                solution = solve(
+                    problem, base=base, adapter=adapter, settings=pinned, budget=limit, verifiers=settings.verifiers
+                )
+                row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.statement])
+                store.put(key, json.dumps(row, ensure_ascii=False).encode())
+            found.append(row)
+            report(len(found), len(asked))
+    return found
+
+
+@step_task
+def offer_solved(settings: Settings, found: list[dict[str, Any]]) -> int:
+    """Put what was not solved at once into the inbox of the next night. Return how many problems these are."""
+    offered = offer(open_registry(settings).store, settings.store.line, found)
+    LOG.info("solve: %d solved problems are offered to the next night", offered)
+    return offered
+
+
+@step_task
+def show_solutions(settings: Settings, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Show the results as a table in the dashboard, and return their summary."""
+    columns = ("problem", "answer", "by", "rollouts", "cpu_seconds", "version")
+    create_table_artifact(
+        key=artifact_key("solved", line=settings.store.line),
+        table=[{name: row[name] for name in columns} for row in found],
+        description="Problems solved one by one: a verified answer, or none",
+    )
+    return summary(found)
+
+
+def _kept(store: Store, key: str) -> dict[str, Any] | None:
+    try:
+        row: dict[str, Any] = json.loads(store.get(key).data)
+    except NotFoundError:
+        return None
+    return row
