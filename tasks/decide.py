@@ -14,7 +14,7 @@ from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Ruling
 from tasks.compare_with_record import guards_of
-from tasks.earlier_nights import level_of, loss_level_of
+from tasks.earlier_nights import headline_level_of, level_of, loss_level_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, has_guards, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -75,9 +75,12 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
                 guards=tuple(guards_of(night)),
                 checks=tuple(checks),
                 settings=night.settings.gate,
+                base=_base_of(night, baselines),
             )
             work.put("evidence", evidence.to_json())
-            decision = evidence.judge(level=level_of(night), loss_level=loss_level_of(night))
+            decision = evidence.judge(
+                level=level_of(night), loss_level=loss_level_of(night), headline_level=headline_level_of(night)
+            )
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
         log_decision(decision)
@@ -92,6 +95,13 @@ def decision_of(night: Night) -> Decision:
 def evidence_of(night: Night) -> ObjectRef | None:
     """Store what the decision was made from; None where an older revision decided."""
     return night.registry.put_object(night.work.get("evidence")) if night.work.has("evidence") else None
+
+
+def _base_of(night: Night, baselines: tuple[Baseline, ...]) -> Against | None:
+    """Return as what the base model was measured on the target; None where it was not."""
+    if night.inputs.parent is None:
+        return Against.PARENT
+    return Against.BASE if any(each.against is Against.BASE for each in baselines) else None
 
 
 def _choose_baselines(night: Night) -> tuple[Baseline, ...]:

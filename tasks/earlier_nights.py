@@ -17,7 +17,7 @@ from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot, snapshots_of
 from everlearn.data.used_problems import Use, UsedProblems, load_earlier_use, load_records, save_record, tips_of
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import TESTS, level_of_line, loss_level_of_line
+from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 
@@ -140,3 +140,8 @@ def level_of(night: Night) -> float | None:
 def loss_level_of(night: Night) -> float | None:
     """Return the level at which this night has to exclude losses; None where it is `gate.alpha` for each comparison."""
     return loss_level_of_line(night.registry.state().history, settings=night.settings.gate)
+
+
+def headline_level_of(night: Night) -> float | None:
+    """Return the level at which this night may say that it beats the base model; None where its line makes no such claims."""
+    return headline_level_of_line(night.registry.state().history, settings=night.settings.gate)

@@ -39,7 +39,7 @@ def _promises(found: dict[str, Any]) -> dict[str, float]:
     promises: dict[str, float] = {}
     if "improvements" in found:
         lines = [modes["line"] for modes in found["improvements"].values()]
-        promises["false_improved_share"] = max(row["false_improved_share"] for row in lines)
+        promises |= {name: max(row[name] for row in lines) for name in ("false_improved_share", "any_false_headline")}
     if "losses" in found:
         promises["any_skill_lost"] = max(row["any_skill_lost"] for row in found["losses"]["scenarios"].values())
         [ten] = [row for row in found["losses"]["unchanged"] if row["suites"] == 10]

@@ -10,7 +10,8 @@ candidate and parent. The test is the gate's exact McNemar test, the level `gate
     many small gains    half of the candidates are better by 15 points
 
 `false_improved_share` is the expected share of a line's labels that are false, with 0 for a line without labels;
-`any_false` the share of lines with at least one.
+`any_false` the share of lines with at least one. `any_false_headline` is the share of lines that ever say "beats the base model" of a
+candidate that does not, by the level of headlines, or by `alpha` each night.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from scipy.special import bdtrc
 from scipy.stats import beta
 
-from everlearn.gate.lifetime_error import improvement_level
+from everlearn.gate.lifetime_error import improvement_level, loss_level
 
 SCENARIOS = {
     "no gain": (0.0, 0.0, 0.2),
@@ -50,6 +51,11 @@ def labels_of(p: np.ndarray, *, by_line: bool) -> list[bool]:
     return labels
 
 
+def headline_levels(nights: int) -> np.ndarray:
+    """Return the level of each night's headline: float (nights,)."""
+    return np.array([loss_level(attempt, alpha=ALPHA) for attempt in range(1, nights + 1)])
+
+
 def simulate(
     scenario: tuple[float, float, float], *, lines: int, nights: int, items: int, by_line: bool
 ) -> dict[str, Any]:
@@ -58,12 +64,15 @@ def simulate(
     better = rng.random((lines, nights)) < share
     p = p_values(rng, better, items=items, gain=gain, changed=changed)
     labels = np.array([labels_of(row, by_line=by_line) for row in p])
+    headlines = p <= (headline_levels(nights) if by_line else ALPHA)
     false, given = (labels & ~better).sum(axis=1), labels.sum(axis=1)
     any_false = int((false > 0).sum())
     return {
         "false_improved_share": round(float((false / np.maximum(given, 1)).mean()), 4),
         "any_false": round(any_false / lines, 4),
         "any_false_interval": [round(each, 4) for each in interval(any_false, lines)],
+        "any_false_headline": round(float((headlines & ~better).any(axis=1).mean()), 4),
+        "headlines_found": round(float((headlines & better).sum() / max(1, better.sum())), 3) if share else None,
         "labels": round(float(given.mean()), 2),
         "gains": round(float(better.sum(axis=1).mean()), 2),
         "gains_found": round(float((labels & better).sum() / max(1, better.sum())), 3) if share else None,
@@ -88,8 +97,8 @@ def simulate_all(*, lines: int, nights: int, items: int) -> dict[str, dict[str, 
 def table_of(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Return the scenarios as a table in markdown."""
     shown = [
-        "| scenario | level by | false share of labels | lines with a false one | labels a line | gains found |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| scenario | level by | false share of labels | lines with a false one | labels a line | gains found | lines with a false headline |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for scenario, modes in found.items():
         for mode, row in modes.items():
@@ -97,6 +106,6 @@ def table_of(found: dict[str, dict[str, dict[str, Any]]]) -> str:
             gains = "" if row["gains_found"] is None else f"{row['gains_found']:.0%}"
             shown.append(
                 f"| {scenario} | {mode} | {row['false_improved_share']:.3f} | {row['any_false']:.3f} ({low:.3f} to {high:.3f}) | "
-                f"{row['labels']} | {gains} |"
+                f"{row['labels']} | {gains} | {row['any_false_headline']:.3f} |"
             )
     return "\n".join(shown)

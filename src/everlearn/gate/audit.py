@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from everlearn.gate.lifetime_error import TESTS, level_of_line, loss_level_of_line
+from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
 from everlearn.registry.manifest import ObjectRef
@@ -54,7 +54,9 @@ def audit(registry: Registry) -> Iterator[AuditedDecision]:
         before = state.history[:number]
         level = level_of_line(before, settings=evidence.settings)
         loss_level = loss_level_of_line(before, settings=evidence.settings)
-        again = json.loads(evidence.judge(level=level, loss_level=loss_level).to_json())
+        headline_level = headline_level_of_line(before, settings=evidence.settings)
+        judged = evidence.judge(level=level, loss_level=loss_level, headline_level=headline_level)
+        again = json.loads(judged.to_json())
         differences = tuple(_differences(stored, again))
         yield replace(audited, level=level, loss_level=loss_level, differences=differences)
 

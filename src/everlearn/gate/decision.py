@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import Suite, SuiteKind
@@ -36,6 +36,7 @@ __all__ = [
     "Check",
     "Comparison",
     "Decision",
+    "Headline",
     "Outcome",
     "PairedSuite",
     "Suite",
@@ -57,10 +58,19 @@ def judge(
     checks: Sequence[Check] = (),
     level: float | None = None,
     guards: Sequence[Guard] = (),
+    headline: Headline | None = None,
 ) -> Decision:
     """Count the changes in all pairs, and decide. See `decide`."""
     comparisons = [compare(pair) for pair in pairs]
-    return decide(comparisons, settings=settings, checks=checks, level=level, guards=guards)
+    return decide(comparisons, settings=settings, checks=checks, level=level, guards=guards, headline=headline)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The claim "beats the base model": against which baseline the base was measured, and at what level it may be made."""
+
+    against: Against
+    level: float
 
 
 def decide(
@@ -70,10 +80,12 @@ def decide(
     checks: Sequence[Check] = (),
     level: float | None = None,
     guards: Sequence[Guard] = (),
+    headline: Headline | None = None,
 ) -> Decision:
     """Combine all suites and checks into one decision. `level` is that of the improvement test, by default `alpha`.
 
     `guards` are the suites that were compared with the record instead (`gate.loss_error: line`), in a night of their own level.
+    A `headline` decides nothing: it is said where it is proved on a target, at its level divided by the number of targets.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
     INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
@@ -100,6 +112,9 @@ def decide(
     loss_level = guards[0].level if guards else None
     if loss_level is not None:
         reasons = (*reasons, sentences.loss_level_of_line(loss_level))
+    beaten = None if headline is None else _beaten(comparisons, headline)
+    if headline is not None and beaten:
+        reasons = (*reasons, sentences.beats_base(beaten, headline.level))
     return Decision(
         outcome=outcome,
         reasons=reasons,
@@ -109,7 +124,14 @@ def decide(
         warnings=warnings,
         level=level,
         loss_level=loss_level,
+        beats_base=beaten,
     )
+
+
+def _beaten(comparisons: Sequence[Comparison], headline: Headline) -> tuple[str, ...]:
+    """Return the targets on which the candidate is proved to beat the base model."""
+    targets = [each for each in comparisons if each.kind is SuiteKind.TARGET and each.against is headline.against]
+    return tuple(each.suite for each in targets if each.p_better() <= headline.level / len(targets))
 
 
 def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings) -> str:

@@ -91,6 +91,8 @@ class Decision:
     `pools` holds one row per kind with several suites and baseline: these suites together. `warnings` says what the
     decision does not cover. Both are also among the reasons, and older decisions have neither. `level` is that of the
     improvement test, `loss_level` that of the comparisons with the record, where they are not `gate.alpha` (`lifetime_error`).
+    `beats_base` names the targets on which the candidate is proved to beat the base model at a level that holds for the line's whole
+    life; None where no such claim is made.
     """
 
     outcome: Outcome
@@ -101,6 +103,7 @@ class Decision:
     warnings: tuple[str, ...] = ()
     level: float | None = None
     loss_level: float | None = None
+    beats_base: tuple[str, ...] | None = None
 
     @property
     def passed(self) -> bool:
@@ -118,7 +121,15 @@ class Decision:
         for row in (*plain["rows"], *plain["pools"]):
             if row["looks"] is None:
                 del row["looks"]
-        return plain | {name: list(plain[name]) for name in ("reasons", "rows", "checks", "pools", "warnings")}
+        lists = (
+            "reasons",
+            "rows",
+            "checks",
+            "pools",
+            "warnings",
+            *(("beats_base",) if self.beats_base is not None else ()),
+        )
+        return plain | {name: list(plain[name]) for name in lists}
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal decisions give equal bytes."""
@@ -135,7 +146,9 @@ class Decision:
                 checks=tuple(Check(**check) for check in plain["checks"]),
                 pools=tuple(_row(row) for row in plain.get("pools", ())),
                 warnings=tuple(plain.get("warnings", ())),
-                **{name: plain.get(name) for name in _OF_LINE},
+                level=plain.get("level"),
+                loss_level=plain.get("loss_level"),
+                beats_base=None if (beaten := plain.get("beats_base")) is None else tuple(beaten),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None
@@ -150,7 +163,7 @@ class Decision:
         return cls.from_dict(plain)
 
 
-_OF_LINE = ("level", "loss_level")
+_OF_LINE = ("level", "loss_level", "beats_base")
 """Fields that only decisions with an error budget of the line have."""
 
 

@@ -10,6 +10,9 @@ retry on the same items (`cycle --again`) is charged, but its p-value depends on
 
 Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt spends
 a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`).
+
+Headlines, "beats the base model", so that with probability 1 - `alpha` a line never makes a false one: they spend an `alpha` of their own
+in the same way, where improvements have an error budget. The held-out problems of each night are fresh.
 """
 
 from __future__ import annotations
@@ -62,6 +65,13 @@ def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
 def loss_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
     """Return the level at which the next attempt of the line has to exclude a loss; None where it is `alpha` each night."""
     if settings.loss_error == "night":
+        return None
+    return loss_level(len(labels_of(history)) + 1, alpha=settings.alpha)
+
+
+def headline_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+    """Return the level of the line's next headline, "beats the base model"; None where the line makes no such claims."""
+    if settings.improvement_error == "night":
         return None
     return loss_level(len(labels_of(history)) + 1, alpha=settings.alpha)
 

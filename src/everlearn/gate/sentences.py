@@ -87,6 +87,11 @@ def loss_level_of_line(level: float) -> str:
     return f"losses since the record had to be excluded at the level {level:.2g}, this attempt's share of the line's budget"
 
 
+def beats_base(targets: Sequence[str], level: float) -> str:
+    """Return the headline, and that it holds for the whole life of the line."""
+    return f"beats the base model on {' and '.join(targets)}, at the level {level:.2g}: this attempt's share of one false such claim"
+
+
 def within_record(row: SuiteRow, margin: Margin) -> str:
     """Return the sentence of a suite whose loss since the record is within the margin."""
     said = f"no worse than the record: {_against_record(row)}; {_bound(row)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from everlearn.data.suites import SuiteKind
 from everlearn.errors import IntegrityError
-from everlearn.gate.decision import judge
+from everlearn.gate.decision import Headline, judge
 from everlearn.gate.decision_record import Against, Check, Decision
 from everlearn.gate.evidence import PairedSuite
 from everlearn.gate.guard import Guard
@@ -31,20 +31,29 @@ class StoredEvidence:
     guards: tuple[Guard, ...]
     checks: tuple[Check, ...]
     settings: GateSettings
+    base: Against | None = None
+    """As what the base model was measured; None where it was not, or by an older revision, which made no headlines."""
 
-    def judge(self, *, level: float | None, loss_level: float | None) -> Decision:
+    def judge(self, *, level: float | None, loss_level: float | None, headline_level: float | None = None) -> Decision:
         """Make the decision again, at these levels of the line."""
         guards = [guard.at(loss_level) for guard in self.guards] if loss_level is not None else []
-        return judge(self.pairs, settings=self.settings, checks=self.checks, level=level, guards=guards)
+        headline = None
+        if self.base is not None and headline_level is not None:
+            headline = Headline(against=self.base, level=headline_level)
+        return judge(
+            self.pairs, settings=self.settings, checks=self.checks, level=level, guards=guards, headline=headline
+        )
 
     def to_json(self) -> bytes:
         """Return one JSON object with sorted keys: equal evidence gives equal bytes."""
-        plain = {
+        plain: dict[str, Any] = {
             "pairs": [_pair_to_plain(pair) for pair in self.pairs],
             "guards": [guard.to_plain() for guard in self.guards],
             "checks": [asdict(check) for check in self.checks],
             "settings": self.settings.model_dump(mode="json"),
         }
+        if self.base is not None:
+            plain["base"] = str(self.base)
         return json.dumps(plain, ensure_ascii=False, sort_keys=True).encode()
 
     @classmethod
@@ -58,6 +67,7 @@ class StoredEvidence:
                 guards=tuple(_guard_from_plain(row, settings, of=len(plain["guards"])) for row in plain["guards"]),
                 checks=tuple(Check(**check) for check in plain["checks"]),
                 settings=settings,
+                base=Against(plain["base"]) if "base" in plain else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(

@@ -85,7 +85,8 @@ def headline(night: NightRecord) -> str:
         held = sum(not row.kind.is_of_tonight and row.stands_for_suite for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""
         limits = "".join(f" {warning[0].upper()}{warning[1:]}." for warning in decision.warnings)
-        return f"{night.version or 'The candidate'} passed: {_gains(night, decision)}.{skills}{limits}"
+        beats = " It beats the base model." if decision.beats_base else ""
+        return f"{night.version or 'The candidate'} passed: {_gains(night, decision)}.{beats}{skills}{limits}"
     verb = "was rejected" if decision.outcome is Outcome.FAIL else "could not be decided"
     why = f": {decision.reasons[0]}" if decision.reasons else ""
     yours = describe_items(night.own_items)
