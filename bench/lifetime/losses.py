@@ -12,6 +12,9 @@ samples an item, and starts with those of the first champion.
     0.9 margins     every candidate is 0.9 margins below the record, whatever was published before
     1.01 margins    every candidate is 1.01 margins below the record, whatever was published before
 
+    1.01 margins, half repeated; all repeated     the same, but that share of the answers of every later look are copies of the first look's:
+                    looks that are not independent, which the promise does not cover
+
 `any_skill_lost` is the share of lines on which some champion was more than the margin below the record; `any_lost_of_true_best` the
 same against the best true score that ever served, which nobody knows and nothing promises. `unchanged_passes` is for nights
 with several suites at once.
@@ -53,6 +56,8 @@ SCENARIOS: dict[str, Candidate] = {
     "1.01 margins": lambda _, champion: np.full_like(champion, -1.01 * MARGIN),
 }
 """The score of a candidate, as its distance from the record, by that of the champion."""
+REPEATED = {"1.01 margins, half repeated": ("1.01 margins", 0.5), "1.01 margins, all repeated": ("1.01 margins", 1.0)}
+"""Scenarios whose later looks repeat that share of the answers of the first one."""
 
 
 class Suite:
@@ -74,27 +79,38 @@ class Suite:
         """Return the evidence before the first look."""
         return LossEvidence(self.recorded, sizes=self.sizes.astype(float), margin=MARGIN, variance=self.variance)
 
-    def answers(self, rng: np.random.Generator, score: Floats) -> Floats:
-        """Return a look at candidates with this distance from the record: right answers, (lines, groups)."""
+    def answers(
+        self, rng: np.random.Generator, score: Floats, *, first: Floats | None = None, repeated: float = 0.0
+    ) -> Floats:
+        """Return a look at candidates with this distance from the record: right answers, (lines, groups).
+
+        The share `repeated` of the answers are those of the look `first`.
+        """
         change = (score - self.holder)[:, None] * ITEMS
         shares = SHARES[self.classes] + np.where(
             change < 0,
             change * LOSES[self.classes] / SIZES[LOSES].sum(),
             change * GAINS[self.classes] / SIZES[GAINS].sum(),
         )
-        return np.asarray(rng.binomial(self.sizes, np.clip(shares, 0, 1)), dtype=float)
+        shares = np.clip(shares, 0, 1)
+        if first is None or not repeated:
+            return np.asarray(rng.binomial(self.sizes, shares), dtype=float)
+        kept, wrong = (rng.binomial(count.astype(int), repeated) for count in (first, self.sizes - first))
+        return np.asarray(kept + rng.binomial(self.sizes - kept - wrong, shares), dtype=float)
 
 
 def judge(
-    rng: np.random.Generator, suite: Suite, score: Floats, *, level: float, guards: int = 1
+    rng: np.random.Generator, suite: Suite, score: Floats, *, level: float, guards: int = 1, repeated: float = 0.0
 ) -> tuple[NDArray[np.bool_], Floats, NDArray[np.bool_]]:
     """Look at candidates until they are decided. Return which pass, after how many looks, and which are shown to be better."""
     evidence = suite.evidence()
     gain = LossEvidence(1 - suite.recorded, sizes=suite.sizes.astype(float), margin=MARGIN, variance=suite.variance)
     open_lines = np.ones(score.shape, dtype=bool)
     passed, better, looks = ~open_lines, ~open_lines, np.zeros(score.shape)
+    first: Floats | None = None
     for _ in range(SETTINGS.most_looks):
-        right = suite.answers(rng, score)
+        right = suite.answers(rng, score, first=first, repeated=repeated)
+        first = right if first is None else first
         evidence.add(right)
         gain.add(suite.sizes - right)
         looks += open_lines
@@ -107,7 +123,7 @@ def judge(
     return passed, looks, better
 
 
-def simulate(candidate: Candidate, *, lines: int, nights: int, seed: int = 11) -> dict[str, Any]:
+def simulate(candidate: Candidate, *, lines: int, nights: int, seed: int = 11, repeated: float = 0.0) -> dict[str, Any]:
     """Return what happens in one scenario."""
     lost = lost_of_best = 0
     published = looks = 0.0
@@ -122,7 +138,8 @@ def simulate(candidate: Candidate, *, lines: int, nights: int, seed: int = 11) -
         lost_best = np.zeros(size, dtype=bool)
         for night in range(1, nights + 1):
             score = candidate(rng, champion)
-            passed, looked, better = judge(rng, suite, score, level=loss_level(night, alpha=SETTINGS.alpha))
+            level = loss_level(night, alpha=SETTINGS.alpha)
+            passed, looked, better = judge(rng, suite, score, level=level, repeated=repeated)
             champion = np.where(passed, score, champion)
             published, looks = published + float(passed.sum()), looks + float(looked.sum())
             best = np.maximum(best, record + champion)
@@ -162,6 +179,10 @@ def simulate_all(*, lines: int, nights: int) -> dict[str, Any]:
     """Return what happens in each scenario, and how often an unchanged model passes."""
     return {
         "scenarios": {name: simulate(candidate, lines=lines, nights=nights) for name, candidate in SCENARIOS.items()},
+        "dependent": {
+            name: simulate(SCENARIOS[like], lines=lines, nights=nights, repeated=repeated)
+            for name, (like, repeated) in REPEATED.items()
+        },
         "unchanged": [unchanged(suites=suites, night=300, tries=lines) for suites in (1, 3, 6, 10, 30)],
     }
 
@@ -172,7 +193,7 @@ def table_of(found: dict[str, Any]) -> str:
         "| candidates | lines that lost the margin | … of the true best | nights that publish | answers an item |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for name, row in found["scenarios"].items():
+    for name, row in (found["scenarios"] | found["dependent"]).items():
         low, high = row["any_skill_lost_interval"]
         shown.append(
             f"| {name} | {row['any_skill_lost']:.4f} ({low:.4f} to {high:.4f}) | {row['any_lost_of_true_best']:.3f} | "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from bench.lifetime import __main__ as command
@@ -27,6 +28,16 @@ def test_a_line_whose_candidates_gain_renews_its_record() -> None:
     gained = losses.simulate(lambda _, champion: champion + 0.02, lines=50, nights=4)
     assert gained["published"] > 0.9
     assert gained["looks"] < losses.simulate(losses.SCENARIOS["no change"], lines=50, nights=4)["looks"]
+
+
+def test_a_look_that_repeats_all_answers_is_the_first_one_again() -> None:
+    rng = np.random.default_rng(1)
+    suite, score = losses.Suite(rng), np.zeros(3)
+    first = suite.answers(rng, score)
+    assert (suite.answers(rng, score, first=first, repeated=1.0) == first).all()
+    half = suite.answers(rng, score, first=first, repeated=0.5)
+    assert (half <= suite.sizes).all()
+    assert (half != first).any()
 
 
 def test_fewer_labels_are_false_at_the_level_of_the_line() -> None:
