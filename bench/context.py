@@ -60,8 +60,13 @@ POLICIES = ("context, random", "context, similar", "weights", "best of n", "ttrl
 COLOURS = dict(zip(POLICIES, ("#2563eb", "#0891b2", "#059669", "#d97706", "#7c3aed"), strict=True))
 
 
-def measure_row(subject: Subject, options: Options, *, seed: int, ttrl: int, adapter: Path | None) -> dict[str, Any]:
-    """Train an adapter unless one is given, and return the results of all policies on the same fresh problems."""
+def measure_row(
+    subject: Subject, options: Options, *, seed: int, ttrl: int, adapter: Path | None, most: int = COUNTS[-1]
+) -> dict[str, Any]:
+    """Train an adapter unless one is given, and return the results of all policies on the same fresh problems.
+
+    A prompt has at most `most` examples, `ttrl` the first so many problems.
+    """
     bench = Bench(subject=subject, options=options, seed=seed)
     statements = bench.problems(size=subject.hard, count=options.items, stream="table")
     problems = [bench.domain.stated(text) for text in dict.fromkeys(statements)]
@@ -80,7 +85,7 @@ def measure_row(subject: Subject, options: Options, *, seed: int, ttrl: int, ada
             threads=subject.threads,
             form=subject.form,
         )
-        results = list(_told(measure(adapter=None, policy="base", counts=COUNTS)))
+        results = list(_told(measure(adapter=None, policy="base", counts=[k for k in COUNTS if k <= most])))
         results += _told(measure(adapter=kept / "adapter", policy="adapter", counts=(0,)))
         paid = json.loads((kept / "cost.json").read_text())["cpu_seconds"]
     results.append(_best_of_n(bench, problems))
@@ -215,7 +220,7 @@ def _table(rows: dict[str, Any], subject: str) -> list[str]:
     lines = [
         f"## {subject}: {about.domain}, {about.hard} {about.unit}",
         "",
-        f"{summary['seeds']} seeds. Training took {summary['training_cpu_seconds']:.0f} CPU seconds. "
+        f"{summary['seeds']} seed{'s' if summary['seeds'] > 1 else ''}. Training took {summary['training_cpu_seconds']:.0f} CPU seconds. "
         + (
             "No context did what the adapter does."
             if summary["requests_until_weights_are_cheaper"] is None
@@ -287,6 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rollouts", type=int, help="completions that the adapter is trained on")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--ttrl", type=int, default=20, help="problems for ttrl; 0: none")
+    parser.add_argument("--most", type=int, default=COUNTS[-1], help="examples in a prompt, at most")
     parser.add_argument("--base", help="another base model than the subject's")
     parser.add_argument("--adapter", type=Path, help="what --keep of another bench has kept, instead of training")
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -300,7 +306,7 @@ def main(arguments: list[str] | None = None) -> None:
         options = Options(
             rollouts=given.rollouts or rollouts, items=given.items, skill_items=0, base=given.base or subject.base
         )
-        row = measure_row(subject, options, seed=int(seed), ttrl=given.ttrl, adapter=given.adapter)
+        row = measure_row(subject, options, seed=int(seed), ttrl=given.ttrl, adapter=given.adapter, most=given.most)
         print(json.dumps(row))
         return
     path: Path = given.out / "context.json"
@@ -311,7 +317,7 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(given, name)
         for part in (f"--{name}", str(getattr(given, name)))
     ]
-    passed += ["--items", str(given.items), "--ttrl", str(given.ttrl)]
+    passed += [part for name in ("items", "ttrl", "most") for part in (f"--{name}", str(getattr(given, name)))]
     wanted = [given.rerun] if given.rerun else [f"{given.subject},{seed}" for seed in range(given.seeds)]
     for key in wanted:
         name, _, seed = key.partition(",")
