@@ -11,6 +11,7 @@ from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.problem import Answer
 from everlearn.reporting.context_comparison import context_notes
+from everlearn.training.asking import asking_of
 from everlearn.training.context_results import ContextResult
 from tasks.freeze_suites import load_suites
 from tasks.measure import CANDIDATE, adapter_of
@@ -71,11 +72,7 @@ def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextR
                 policy=policy,
                 counts=counts,
                 seed=settings.learn.seed,
-                threads=settings.threads,
-                verifiers=settings.verifiers,
-                compute=settings.compute,
-                form=settings.format,
-                rollouts=settings.rollout_backend,
+                **asking_of(settings),
                 progress=report_progress,
             )
         )

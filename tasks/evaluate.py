@@ -13,6 +13,7 @@ from everlearn.data import suites
 from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.problem import Ruling
 from everlearn.registry.connect import open_registry
+from everlearn.training.asking import asking_of
 from everlearn.training.models.base_source import pin_base
 from tasks.night import step_task
 from tasks.open_base import base_folder
@@ -38,11 +39,8 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
             adapter,
             problems,
             seed=settings.learn.seed,
-            threads=settings.threads,
             progress=report_progress,
-            compute=settings.compute,
-            form=settings.format,
-            rollouts=settings.rollout_backend,
+            **asking_of(settings),
         )
     counts = Counter(row.verdict.ruling for row in rows)
     by_ruling = {str(ruling).lower(): float(counts[ruling]) for ruling in Ruling}

@@ -19,6 +19,7 @@ from everlearn.gate.evidence import PairedSuite
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
+from everlearn.training.asking import asking_of
 from everlearn.training.journal import Journal
 from tasks.freeze_suites import load_suites
 from tasks.night import as_json, step_task, timed_step
@@ -103,12 +104,8 @@ def examination_of(night: Night, policy: str, suites: Collection[Suite], *, segm
             base_folder(settings),
             adapter_of(night, policy, Path(folder) / "adapter"),
             domains={problem.domain for suite in suites for problem in suite.problems},
-            threads=settings.threads,
-            verifiers=settings.verifiers,
             journal=journal,
-            compute=settings.compute,
-            form=settings.format,
-            rollouts=settings.rollout_backend,
+            **asking_of(settings),
         ) as examination,
     ):
         yield examination

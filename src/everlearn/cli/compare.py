@@ -16,6 +16,7 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.data import suites
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, NotFoundError
+from everlearn.training.asking import asking_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,11 +98,7 @@ def _measured(
                 policy=policy,
                 counts=asked,
                 seed=settings.learn.seed,
-                threads=settings.threads,
-                verifiers=settings.verifiers,
-                compute=settings.compute,
-                form=settings.format,
-                rollouts=settings.rollout_backend,
+                **asking_of(settings),
                 progress=progress,
             )
     return results

@@ -15,6 +15,7 @@ from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Ruling
+from everlearn.training.asking import asking_of
 from everlearn.training.models.base_source import base_directory, pin_base
 from everlearn.training.problem_file import problems_in
 
@@ -65,11 +66,8 @@ def evaluate(installation: Installation, *, version: str, suite: Suite) -> list[
             adapter,
             suite.problems,
             seed=settings.learn.seed,
-            threads=settings.threads,
             progress=progress,
-            compute=settings.compute,
-            form=settings.format,
-            rollouts=settings.rollout_backend,
+            **asking_of(settings),
         )
 
 

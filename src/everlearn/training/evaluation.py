@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Problem
-    from everlearn.settings import ComputeSettings
+    from everlearn.training.asking import Asking
 
 __all__ = ["Examination", "examining", "measure"]
 
@@ -90,29 +90,31 @@ def examining(
     adapter: Path | None,
     *,
     domains: Collection[str],
-    threads: int,
-    verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     journal: Journal | None = None,
-    compute: ComputeSettings | None = None,
-    form: FormatSettings | None = None,
-    rollouts: RolloutSettings | None = None,
+    **asking: Unpack[Asking],
 ) -> Iterator[Examination]:
     """Load a policy for problems of these domains, and yield what asks it.
 
     `progress` is called with the number of problems measured and of all problems. Finished chunks are kept in `journal`.
-    `rollouts` says who decodes.
 
     Raises:
         ModelError: the base or the adapter cannot be used, or not with vLLM.
         ServiceError: vLLM failed.
     """
+    threads, form = asking["threads"], asking.get("form") or FormatSettings()
     torch.set_num_threads(threads)
-    policy = load_policy(base, adapter, compute=compute)
+    policy = load_policy(base, adapter, compute=asking.get("compute"))
     model = policy.snapshot()
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(
-            sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="measured")
+            sampling(
+                asking.get("rollouts") or RolloutSettings(),
+                base=base,
+                policy=policy,
+                threads=threads,
+                version="measured",
+            )
         )
         stack.enter_context(device_time(model.device))
         solvers = {}
@@ -122,9 +124,9 @@ def examining(
                 policy=policy,
                 model=model,
                 domain=domain,
-                form=choose_format(policy, domain, form or FormatSettings()),
+                form=choose_format(policy, domain, form),
                 sampler=sampler,
-                judge=stack.enter_context(judging(name, verifiers=verifiers)).judge,
+                judge=stack.enter_context(judging(name, verifiers=asking.get("verifiers", 0))).judge,
             )
         yield Examination(solvers=solvers, journal=journal or Journal(), progress=progress)
 
@@ -135,29 +137,14 @@ def measure(
     problems: Sequence[Problem],
     *,
     seed: int,
-    threads: int,
-    verifiers: int = 0,
     progress: Callable[[int, int], None] | None = None,
     journal: Journal | None = None,
-    compute: ComputeSettings | None = None,
-    form: FormatSettings | None = None,
-    rollouts: RolloutSettings | None = None,
+    **asking: Unpack[Asking],
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order. See `examining`.
 
     Two policies measured with the same `seed` get the same prompts, so that their answers are paired.
     """
     domains = {problem.domain for problem in problems}
-    with examining(
-        base,
-        adapter,
-        domains=domains,
-        threads=threads,
-        verifiers=verifiers,
-        progress=progress,
-        journal=journal,
-        compute=compute,
-        form=form,
-        rollouts=rollouts,
-    ) as examination:
+    with examining(base, adapter, domains=domains, progress=progress, journal=journal, **asking) as examination:
         return examination.measure(problems, seed=seed)

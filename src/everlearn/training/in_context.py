@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from everlearn import counters
 from everlearn.settings import FormatSettings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Answer, Problem
-    from everlearn.settings import ComputeSettings, RolloutSettings
+    from everlearn.training.asking import Asking
     from everlearn.training.engines.decode import Completion
     from everlearn.training.models.formats.format import Request, ServedFormat
     from everlearn.training.rollouts import Group, Solver
@@ -111,12 +111,8 @@ def measure_in_context(
     policy: str,
     counts: Sequence[int],
     seed: int,
-    threads: int,
-    verifiers: int = 0,
-    compute: ComputeSettings | None = None,
-    form: FormatSettings | None = None,
-    rollouts: RolloutSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **asking: Unpack[Asking],
 ) -> Iterator[ContextResult]:
     """Answer the problems greedily without examples (a count of 0), and with each other count, chosen at random and by similarity.
 
@@ -131,18 +127,9 @@ def measure_in_context(
     """
     names = sorted({problem.domain for problem in problems})
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
-    settings = form or FormatSettings()
+    settings = asking.get("form") or FormatSettings()
     plan = [(count, choice) for count in counts for choice in _choices(count)]
-    with examining(
-        base,
-        adapter,
-        domains=names,
-        threads=threads,
-        verifiers=verifiers,
-        compute=compute,
-        form=settings,
-        rollouts=rollouts,
-    ) as examination:
+    with examining(base, adapter, domains=names, **asking) as examination:
         for done, (count, choice) in enumerate(plan):
             solvers = {
                 name: _with_examples(solver, indexes[name], settings, count=count, choice=choice, seed=seed)
