@@ -55,7 +55,7 @@ COMMAND = Command(
     module="bench.lm_gym",
     description=__doc__ or "",
     subject=CHAINS,
-    defaults=Options(rollouts=20_000, items=100, skill_items=50, base=CHAINS.base),
+    defaults=Options(rollouts=12_000, items=100, skill_items=50, base=CHAINS.base),
     arms=tuple(arm for arm in ARMS if arm != "pieces"),
 )
 

@@ -56,7 +56,7 @@ COMMAND = Command(
     module="bench.lm_night",
     description=bench.lm_night.__doc__ or "",
     subject=ADDITIONS,
-    defaults=Options(rollouts=55_000, skill_items=50, base=ADDITIONS.base),
+    defaults=Options(rollouts=15_000, items=100, skill_items=50, base=ADDITIONS.base),
     summarize=summarize,
     direct_seconds=True,
 )
