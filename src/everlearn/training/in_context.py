@@ -125,6 +125,8 @@ def measure_in_context(
     Raises:
         ModelError: as `evaluation.examining`.
     """
+    if not problems:
+        return
     names = sorted({problem.domain for problem in problems})
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
     settings = asking.get("form") or FormatSettings()

@@ -71,6 +71,10 @@ def test_without_examples_the_answers_are_those_of_a_measurement(shipped: Path) 
     assert result.cpu_seconds > 0
 
 
+def test_nothing_is_measured_on_no_problems(tiny: Path) -> None:
+    assert list(measure_in_context(tiny, None, [], SOLVED, policy="base", counts=[0, 2], seed=3, threads=1)) == []
+
+
 def test_more_examples_make_longer_prompts_and_what_does_not_fit_is_left_out(tiny: Path) -> None:
     problems = [DOMAIN.stated(text) for text in ("2*x", "4*x + 1")]
     many = [
