@@ -49,8 +49,10 @@ def notes_about_context(night: Night) -> tuple[str, ...]:
     results = [ContextResult.from_content(each) for each in json.loads(night.work.get(RESULT))]
     if not results:
         return (
-            "Context or weights: not measured, since the night has no own target, solved fewer problems than context.examples "
-            "asks for, or the model's window is too small for them.",
+            (
+                "Context or weights: not measured, since the night has no own target, solved fewer problems than context.examples "
+                "asks for, or the model's window is too small for them."
+            ),
         )
     paid = sum(step.cpu_seconds for step in times_of(night.work))
     return context_notes(results[:-1], results[-1], paid=paid)
