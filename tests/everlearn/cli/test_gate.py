@@ -98,6 +98,16 @@ def test_the_plan_is_about_the_line_of_the_profile(
     assert everlearn("gate", "plan", "--profile", "other", "--json").facts["tests"] == 0
 
 
+def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params: Path, tmp_path: Path) -> None:
+    write(tmp_path, "skilled", 400)
+    (tmp_path / "general").mkdir()
+    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
+    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    params.write_text(params.read_text() + "data: {general: general}\n")
+    facts = everlearn("gate", "plan", "--json").facts
+    assert {guard["items"] for guard in facts["guards"]} >= {300, 400}
+
+
 def test_the_plan_reads_the_record_of_the_champion(
     everlearn: Callable[..., Ended], params: Path, registry: Registry, tmp_path: Path
 ) -> None:

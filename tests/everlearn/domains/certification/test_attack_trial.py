@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,15 @@ REASONS = {
     "refuses another notation": "in other notation",
     "is slow": "a judgement takes",
 }
+
+
+def test_where_the_problems_are_few_each_is_attacked_again_with_other_answers() -> None:
+    domain = load_domain("arithmetic")
+    problem = domain.problem("3 + 4")
+    samples = [ContractSample(problem=problem, answer="7")]
+    first, second = islice(AttackTrial(domain, samples, seconds=9)._rounds(), 2)
+    assert first
+    assert not {attack.answer for attack in first} & {attack.answer for attack in second}
 
 
 def certified(source: str, folder: Path, patch: pytest.MonkeyPatch, *, seconds: float = 60) -> Certificate:

@@ -59,7 +59,9 @@ def test_a_request_is_asked_as_it_is_and_all_requirements_have_to_be_met() -> No
     }
     assert list(rulings.values()) == [Ruling.CORRECT, Ruling.WRONG, Ruling.WRONG, Ruling.UNREADABLE]
     assert "case" in DOMAIN.verify(problem, "red").reason
-    assert DOMAIN.verify(DOMAIN.stated("Name a colour."), "red").ruling is Ruling.UNDECIDED
+    bare = DOMAIN.problem("Name a colour.")
+    assert bare.reference is None
+    assert DOMAIN.verify(bare, "red").ruling is Ruling.UNDECIDED
     assert DOMAIN.extract(" two\nlines ") == "two\nlines"
 
 
