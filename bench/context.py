@@ -34,9 +34,8 @@ from bench.learning.arms import Bench, Options
 from bench.learning.rows import run_row, write_json
 from bench.learning.subject import COMPOSITIONS, SUMS
 from everlearn import counters
-from everlearn.problem import Answer
 from everlearn.settings import Settings
-from everlearn.training.context_results import Choice, ContextResult, requests_until_cheaper
+from everlearn.training.context_results import Choice, ContextResult, read_solved, requests_until_cheaper
 from everlearn.training.in_context import measure_in_context
 from everlearn.training.rollouts import attempt
 from everlearn.training.test_time import Budget, solve
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 SUBJECTS: dict[str, tuple[Subject, int]] = {
     "sums": (SUMS, 6000),
     "compositions": (COMPOSITIONS, 6000),
-    "additions": (lm_night.ADDITIONS, 20_000),
+    "additions": (lm_night.ADDITIONS, 15_000),
 }
 """Subjects with the completions that an adapter is trained on."""
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -72,10 +71,7 @@ def measure_row(
     problems = [bench.domain.stated(text) for text in dict.fromkeys(statements)]
     with tempfile.TemporaryDirectory() as folder:
         kept = adapter or _train(bench, statements, Path(folder))
-        solved = [
-            Answer(problem=bench.domain.stated(row["statement"]), text=row["answer"])
-            for row in map(json.loads, (kept / "rewarded.jsonl").read_text(encoding="utf-8").splitlines())
-        ]
+        solved = read_solved((kept / "rewarded.jsonl").read_bytes(), domain=bench.domain)
         measure = partial(
             measure_in_context,
             Path(options.base),
@@ -221,11 +217,7 @@ def _table(rows: dict[str, Any], subject: str) -> list[str]:
         f"## {subject}: {about.domain}, {about.hard} {about.unit}",
         "",
         f"{summary['seeds']} seed{'s' if summary['seeds'] > 1 else ''}. Training took {summary['training_cpu_seconds']:.0f} CPU seconds. "
-        + (
-            "No context did what the adapter does."
-            if summary["requests_until_weights_are_cheaper"] is None
-            else f"The adapter has paid for itself after {summary['requests_until_weights_are_cheaper']:,.0f} requests."
-        ),
+        + _conclusion(summary),
         "",
         "| policy | examples | right (lowest to highest) | prompt tokens | sampled tokens | CPU s a request |",
         "| --- | ---: | --- | ---: | ---: | ---: |",
@@ -242,6 +234,15 @@ def _table(rows: dict[str, Any], subject: str) -> list[str]:
             f"{cells[0]:.0f} | {cells[1]:.0f} | {median(each.cpu_seconds for each in found):.3f} |"
         )
     return lines
+
+
+def _conclusion(summary: dict[str, Any]) -> str:
+    if summary["best_context"] < summary["weights"]:
+        return "No context did what the adapter does."
+    requests = summary["requests_until_weights_are_cheaper"]
+    if requests is None:
+        return "A context did as well, and not in every seed at a higher price."
+    return f"The adapter has paid for itself after {requests:,.0f} requests."
 
 
 def picture(rows: dict[str, Any]) -> str:

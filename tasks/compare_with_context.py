@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
-from everlearn.problem import Answer
 from everlearn.reporting.context_comparison import context_notes
 from everlearn.training.asking import asking_of
-from everlearn.training.context_results import ContextResult
+from everlearn.training.context_results import ContextResult, read_solved
 from tasks.freeze_suites import load_suites
 from tasks.measure import CANDIDATE, adapter_of
 from tasks.night import as_json, step_task, timed_step, times_of
@@ -63,8 +62,7 @@ def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextR
 
     settings, domain = night.settings, load_domain(night.settings.domain)
     problems = [item for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for item in suite.problems]
-    rows = map(json.loads, night.work.get("rewarded").splitlines())
-    solved = [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
+    solved = read_solved(night.work.get("rewarded"), domain=domain)
     with tempfile.TemporaryDirectory() as folder, progress(f"{policy} in context") as report_progress:
         return list(
             measure_in_context(

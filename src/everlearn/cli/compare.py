@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +16,7 @@ from everlearn.data import suites
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.training.asking import asking_of
+from everlearn.training.context_results import read_solved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,17 +106,13 @@ def _measured(
 
 def _solved(work: Workspace, settings: Settings, *, version: str) -> list[Answer]:
     """Return what the night of a version has solved. Raises BadInputError where its workspace is gone."""
-    from everlearn.problem import Answer
-
-    domain = load_domain(settings.domain)
     try:
-        rows = map(json_text.loads, work.get("rewarded").splitlines())
+        return read_solved(work.get("rewarded"), domain=load_domain(settings.domain))
     except NotFoundError:
         raise BadInputError(
             f"what the night of {version} solved is no longer in the bucket: garbage collection removed its workspace "
             "(retention.work_days); compare a newer version"
         ) from None
-    return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
 
 
 def _suite(work: Workspace, name: str, *, settings: Settings) -> Suite:

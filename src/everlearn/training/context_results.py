@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from everlearn.problem import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from everlearn.domains.contract import Domain
 
 
 class Choice(StrEnum):
@@ -50,6 +55,12 @@ class ContextResult:
         kept = {name: content[name] for name in cls.__dataclass_fields__}
         right = tuple(mark == "1" for mark in content["right"])
         return cls(**kept | {"right": right, "choice": Choice(content["choice"])})
+
+
+def read_solved(rewarded: bytes, *, domain: Domain) -> list[Answer]:
+    """Return the answers that a night has rewarded, of JSON Lines with `statement` and `answer`, as examples for a prompt."""
+    rows = map(json.loads, rewarded.splitlines())
+    return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
 
 
 def requests_until_cheaper(results: Sequence[ContextResult], adapter: ContextResult, *, paid: float) -> float | None:
