@@ -19,10 +19,11 @@ from everlearn.domains.contamination import equivalence_keys, without_contaminat
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
+from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.reporting.own_items import count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
 from tasks.earlier_nights import earlier_use, level_of, record_measured
-from tasks.night import LOG, as_json, step_task, timed_step
+from tasks.night import ACTOR, LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 
 if TYPE_CHECKING:
@@ -61,8 +62,18 @@ def freeze_suites(night: Night) -> bool:
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
             _keep_forbidden(work, earlier.measured | keys_of(frozen, domain=domain))
+            night.registry.guard_suites(_guarded(frozen), actor=ACTOR)
             _keep_suites(work, frozen)  # last: a resumed night freezes again unless all of the above is there
     return True
+
+
+def _guarded(frozen: Iterable[Suite]) -> dict[str, SuiteContent]:
+    """Return the suites that guard the line, without those about tonight's problems."""
+    return {
+        suite.name: SuiteContent(kind=str(suite.kind), items=len(suite.problems), data=suite.to_jsonl().encode())
+        for suite in frozen
+        if not suite.kind.is_of_tonight
+    }
 
 
 def load_shipped(night: Night) -> tuple[Suite, ...]:

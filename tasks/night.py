@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
 
 LOG = logging.getLogger("everlearn.night")
+ACTOR = "night"
+"""Who did it, in the events of nights."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

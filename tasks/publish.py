@@ -30,7 +30,7 @@ from tasks.decide import decision_of, evidence_of
 from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
-from tasks.night import Night, step_task, times_of
+from tasks.night import ACTOR, Night, step_task, times_of
 from tasks.open_base import base_folder
 from tasks.open_night import end_night, inputs_of
 from tasks.write_report import policy_of, report_of
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from everlearn.registry.manifest import ObjectRef
     from everlearn.settings import Settings
     from tasks.ingest import ClaimedSnapshot
-
-ACTOR = "night"
 
 
 @step_task

@@ -123,10 +123,15 @@ def ladder_of(work: Workspace, name: str) -> Ladder:
         return load_ladder(path)
 
 
+def first_adapter(night: Night, to: Path) -> Path | None:
+    """Fetch the parent's adapter, unless each night of the line begins with the base (`learn.start`)."""
+    return parent_adapter(night, to) if night.settings.learn.start == "parent" else None
+
+
 def starting_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the adapter that the ladder and the training begin with: the parent's, or what it was schooled to be."""
+    """Fetch the adapter that the ladder and the training begin with: as `first_adapter`, or what it was schooled to be."""
     if not night.work.has("schooled"):
-        return parent_adapter(night, to)
+        return first_adapter(night, to)
     night.work.get_tree("schooled", to)
     return to
 
@@ -165,7 +170,7 @@ def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> School
     settings = night.settings
     job = SupervisedJob(
         base=base_folder(settings),
-        adapter=parent_adapter(night, folder / "parent"),
+        adapter=first_adapter(night, folder / "parent"),
         problems=roots_of(night)[0],
         settings=settings.supervised,
         learn=settings.learn,

@@ -48,7 +48,7 @@ ARMS = ("everything", "gate without replay", "replay without gate", "naive")
 LINE = "thirty-nights"
 MOST_PENDING = 100
 """Problems of unpublished nights that are offered again, the newest ones."""
-SKILL_ITEMS = 150
+SKILL_ITEMS = 300
 
 
 class NightLine:
@@ -163,7 +163,7 @@ class NightLine:
             "base": {"path": ROOT / "data" / "base"},
             "ingest": {"min_target_items": 5, "holdout_share": 0.5},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 2, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
+            "learn": {"steps": 3, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
             | ({} if has_replay else {"replay": 0.0}),
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }

@@ -152,7 +152,7 @@ ADDED_LATER: dict[str, Any] = {
     "compute": True,
     "context": True,
     "format": True,
-    "learn": {"checkpoint_minutes"},
+    "learn": {"checkpoint_minutes", "start", "grow_rank"},
     "prices": True,
     "rollouts": {"engine", "servers", "program", "gpu_share"},
     "supervised": True,

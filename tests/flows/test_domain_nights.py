@@ -16,7 +16,7 @@ from everlearn.registry.signing import signer_and_verifier
 from everlearn.registry.versions import Registry
 from tasks.train import ladder_of
 from tests.support.chat_models import write_model
-from tests.support.line import Clock
+from tests.support.line import Clock, ends_of
 from tests.support.sandbox import why_not
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def test_a_night_on_it_ends_with_a_verdict_of_the_gate(domain: Domain, nights: N
     store = nights.server.store(nights.bucket)
     signer, verifier = signer_and_verifier(key_file=nights.folder / "none.pem", trusted=(), unsigned=True)
     registry = Registry(store, line, clock=Clock(), signer=signer, verifier=verifier)
-    assert [event.kind for event in registry.state().history] in [[end] for end in ENDS]
+    assert ends_of(registry) in [[end] for end in ENDS]
     work = Workspace(store, line, str(ran.ended["cycle_key"]))
     rungs = [rung for rung in ladder_of(work, "ladder after").rungs.values() if rung.parent]
     assert {rung.move for rung in rungs} <= set(domain.moves)

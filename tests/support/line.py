@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from everlearn.canonical_json import digest_of
 from everlearn.errors import StoreDownError
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier
-from everlearn.registry.versions import Manifest, Registry
+from everlearn.registry.versions import EventKind, Manifest, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +97,11 @@ def publish(registry: Registry, name: str, *, champion: bool = True, base: str =
     """Publish a candidate whose parent is the champion, and return its version."""
     manifest = candidate(registry, name, parent=registry.state().champion, base=base)
     return registry.publish(manifest, make_champion=champion, actor="night", reason=f"{name} is better").version
+
+
+def ends_of(registry: Registry) -> list[EventKind]:
+    """Return how the nights of a line ended, in order: its history without what they changed about its suites."""
+    return [event.kind for event in registry.state().history if event.kind is not EventKind.SUITE_CHANGED]
 
 
 class Killed(BaseException):

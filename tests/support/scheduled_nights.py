@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.registry.connect import open_registry, open_store
+from tests.support.line import ends_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +47,8 @@ def run_workers_until(condition: Callable[[], bool], *, nights: Nights) -> None:
 
 
 def history(nights: Nights, night: ScheduledNight) -> list[str]:
-    """Return the kinds of the events of the night's line."""
-    state = open_registry(nights.settings(line=night.line)).state()
-    return [str(event.kind) for event in state.history]
+    """Return how the nights of the night's line ended."""
+    return [str(kind) for kind in ends_of(open_registry(nights.settings(line=night.line)))]
 
 
 def finished_steps(nights: Nights, night: ScheduledNight) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from everlearn.gate.baselines import Baseline
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
+from everlearn.registry.events import EventKind
 from tasks.decide import decide, decision_of, name_baselines
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.measure import measured, pairs_of
@@ -135,6 +136,22 @@ def test_a_published_night_adds_its_held_out_problems(settings: Settings, tmp_pa
     lines = [json.loads(line) for line in registry.get_object(memory).decode().splitlines()[1:]]
     assert len(lines) == len(TAUGHT) + len(own.problems)
     assert {line["statement"] for line in lines} == {*TAUGHT, *(item.statement for item in own.problems)}
+
+
+def test_the_history_says_what_guards_the_line(settings: Settings, tmp_path: Path) -> None:
+    night = frozen(settings)
+    freeze_suites.fn(night)
+    registry = open_registry(settings)
+    [event] = [event for event in registry.state().history if event.kind is EventKind.SUITE_CHANGED]
+    assert event.actor == "night"
+    assert f"memory-v0001 added ({len(TAUGHT)} items)" in event.reason
+    guarding = {suite.name: suite for suite in load_suites(night) if not suite.kind.is_of_tonight}
+    assert {name: suite.digest for name, suite in registry.state().suites.items()} == {
+        name: suite.digest for name, suite in guarding.items()
+    }
+    assert (
+        registry.get_object(registry.state().suites["memory-v0001"].ref).decode() == guarding["memory-v0001"].to_jsonl()
+    )
 
 
 def test_no_memory_is_kept_where_it_is_switched_off(settings: Settings, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from everlearn.storage.immutable_objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from everlearn.registry.publisher_heartbeat import PublisherHeartbeat
@@ -53,6 +53,16 @@ class ContentStore:
         self._heartbeat.keep_alive()
         write_once(self._store, self._key(ref), data, fresh_after=self._heartbeat.fresh_after)
         return ref
+
+    def put_objects(self, datas: Iterable[bytes]) -> None:
+        """Store all of `datas` for an event that is about to name them.
+
+        Raises:
+            RegistryError: The heartbeat has expired, or a collection is removing one of the objects.
+        """
+        keys = [self._key(self.put_object(data)) for data in datas]
+        self._heartbeat.keep_alive()
+        self._heartbeat.confirm(keys)
 
     def put_file(self, path: Path, *, progress: Callable[[int], None]) -> ObjectRef:
         """Store a file's bytes as `put_object` does, large ones in parts. `progress` gets the bytes sent since its last call."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everlearn.errors import RegistryError, StaleParentError
+from everlearn.errors import IntegrityError, RegistryError, StaleParentError
 from everlearn.registry.base_identity import is_same_base, newest_digest
 from everlearn.registry.line_state import BASE
 
 if TYPE_CHECKING:
+    from everlearn.registry.delivery import Receipt
     from everlearn.registry.events import Event, EventKind
     from everlearn.registry.line_state import State, VersionEntry
     from everlearn.registry.manifest import Manifest
@@ -31,6 +32,17 @@ def resolve(ref: str, state: State, *, line: str) -> VersionEntry:
         known = ", ".join(list(state.versions)[-5:]) or "none yet"
         raise RegistryError(f"line {line} has no version {version!r}; the latest are: {known}")
     return state.versions[version]
+
+
+def require_age(state: State, *, at_least: int, seen: Receipt | None, line: str) -> None:
+    """Raise IntegrityError if HEAD is older than a history that was seen before: `at_least` events, or those of a delivery."""
+    if seen is not None and seen.line == line:
+        at_least = max(at_least, seen.sequence)
+    if state.sequence < at_least:
+        raise IntegrityError(
+            f"{line}/HEAD is older than it must be: {state.sequence} events, but {at_least} were seen before; "
+            "an old HEAD was put back: run `everlearn fsck`"
+        )
 
 
 def require_files(entry: VersionEntry) -> None:

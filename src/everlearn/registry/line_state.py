@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 
 from everlearn.errors import IntegrityError
 from everlearn.registry.events import Event, EventKind
+from everlearn.registry.guarded_suites import after_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+
+    from everlearn.registry.guarded_suites import GuardedSuite
 
 BASE = "base"  # reference to the base model without an adapter: no champion
 
@@ -52,6 +55,7 @@ class State:
     ever_champion  versions that were champion at any time, in the order of their first time
     flagged        data digests of nights that were rolled back, for review; until their version is unbarred
     cycles         the event that ended each cycle, by cycle key
+    suites         the guarded suites by name
     """
 
     sequence: int = 0
@@ -62,6 +66,7 @@ class State:
     ever_champion: tuple[str, ...] = ()
     flagged: tuple[str, ...] = ()
     cycles: Mapping[str, Event] = field(default_factory=dict)
+    suites: Mapping[str, GuardedSuite] = field(default_factory=dict)
     history: tuple[Event, ...] = ()
 
     @property
@@ -144,6 +149,7 @@ class _Folding:
         self.ever_champion = dict.fromkeys(start.ever_champion)  # dicts as ordered sets
         self.flagged = dict.fromkeys(start.flagged)
         self.cycles = dict(start.cycles)
+        self.suites = start.suites
         self.added: list[Event] = []
         self.sequence, self.tip = start.sequence, start.tip
 
@@ -157,6 +163,7 @@ class _Folding:
             ever_champion=tuple(self.ever_champion),
             flagged=tuple(self.flagged),
             cycles=self.cycles,
+            suites=self.suites,
             history=self._start.history + tuple(self.added),
         )
 
@@ -171,9 +178,7 @@ class _Folding:
         self.sequence, self.tip = event.sequence, event.digest
 
     def _apply(self, event: Event) -> None:
-        if event.cycle_key is not None:
-            _require(event.cycle_key not in self.cycles, event, "its cycle ended before")
-            self.cycles[event.cycle_key] = event
+        self._end_cycle(event)
         match event.kind:
             case EventKind.PUBLISHED:
                 self._publish(event)
@@ -189,10 +194,17 @@ class _Folding:
                 self._put(replace(self._entry(event), approved=True))
             case EventKind.RETIRED:
                 self._retire(event)
-            case EventKind.REJECTED | EventKind.INSUFFICIENT | EventKind.NO_NEW_DATA | EventKind.SUITE_CHANGED:
+            case EventKind.SUITE_CHANGED:
+                self.suites = after_event(self.suites, event.detail)
+            case EventKind.REJECTED | EventKind.INSUFFICIENT | EventKind.NO_NEW_DATA:
                 pass  # recorded in the history, without effect on versions
             case _:
                 raise IntegrityError(f"event {event.sequence} is of the unknown kind {event.kind!r}")
+
+    def _end_cycle(self, event: Event) -> None:
+        if event.cycle_key is not None:
+            _require(event.cycle_key not in self.cycles, event, "its cycle ended before")
+            self.cycles[event.cycle_key] = event
 
     def _publish(self, event: Event) -> None:
         detail = event.detail

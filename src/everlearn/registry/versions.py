@@ -25,6 +25,7 @@ from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.content_store import ContentStore
 from everlearn.registry.eligibility import (
     ended,
+    require_age,
     require_candidate,
     require_files,
     require_not_champion,
@@ -36,15 +37,17 @@ from everlearn.registry.eligibility import (
 )
 from everlearn.registry.event_log import EventLog
 from everlearn.registry.events import Draft, Event, EventKind
+from everlearn.registry.guarded_suites import describe_change, detail_of
 from everlearn.registry.line_state import BASE, State, VersionEntry
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.publisher_heartbeat import LIFETIME, PublisherHeartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from everlearn.registry.guarded_suites import SuiteContent
     from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.storage.protocol import Store
 
@@ -195,6 +198,20 @@ class Registry:
         draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
         return self._log.append(lambda state: ended(state, cycle_key, kind) or draft)
 
+    def guard_suites(self, suites: Mapping[str, SuiteContent], *, actor: str) -> None:
+        """Record which suites the line guards from now on, and store their items. No event if it guards just these."""
+        guarded = {name: content.describe() for name, content in suites.items()}
+
+        def propose(state: State) -> Draft | Event:
+            detail = detail_of(state.suites, guarded)
+            self._content.put_objects([suites[name].data for name in detail["suites"]])
+            reason = describe_change(state.suites, guarded)
+            return Draft(kind=EventKind.SUITE_CHANGED, actor=actor, reason=reason, detail=detail)
+
+        if guarded != self.state().suites:
+            self._log.append(propose)
+            self._heartbeat.end()
+
     def approve(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Approve a version that awaits approval, and promote it. Idempotent."""
 
@@ -212,24 +229,15 @@ class Registry:
 
     def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Bar a version that awaits approval: it becomes neither champion nor parent. Idempotent."""
-        return self._bar(version, reason=reason, actor=actor, check=require_waiting)
+        return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_waiting)
 
     def bar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Bar a version: it becomes neither champion nor parent. Idempotent. Raises RegistryError for the champion."""
-        return self._bar(version, reason=reason, actor=actor, check=require_not_champion)
+        return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_not_champion)
 
     def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Let a barred version be champion and parent again. The champion does not change. Idempotent."""
-
-        def propose(state: State) -> Draft | Event:
-            entry = resolve(version, state, line=self.line)
-            if not entry.barred:
-                return state.history[-1]
-            require_files(entry)
-            return Draft(kind=EventKind.UNBARRED, actor=actor, reason=reason, detail={"version": entry.version})
-
-        self._log.append(propose)
-        return self.cached_state.versions[version]
+        return self._set_bar(version, to=False, reason=reason, actor=actor, check=lambda entry, _: require_files(entry))
 
     def rollback(
         self, to: str | None = None, *, reason: str, actor: str, keep: bool = False, verify: Verify = "quick"
@@ -281,7 +289,7 @@ class Registry:
             RegistryError: The version is unknown or retired, or there is no champion.
         """
         state = self.state()
-        self._check_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to))
+        require_age(state, at_least=at_least or 0, seen=delivery.Receipt.of(to), line=self.line)
         entry = resolve(ref, state, line=self.line)
         require_files(entry)
         manifest = self._content.manifest(entry.manifest)
@@ -295,30 +303,21 @@ class Registry:
 
         return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=fetch, check=check_directory)
 
-    def _bar(
-        self, version: str, *, reason: str, actor: str, check: Callable[[VersionEntry, State], None]
+    def _set_bar(
+        self, version: str, *, to: bool, reason: str, actor: str, check: Callable[[VersionEntry, State], None]
     ) -> VersionEntry:
-        """Bar a version, unless it is barred or `check` raises."""
+        """Bar a version or lift its bar, unless that is done or `check` raises."""
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
-            if entry.barred:
+            if entry.barred == to:
                 return state.history[-1]
             check(entry, state)
-            return Draft(kind=EventKind.BARRED, actor=actor, reason=reason, detail={"version": entry.version})
+            kind = EventKind.BARRED if to else EventKind.UNBARRED
+            return Draft(kind=kind, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._log.append(propose)
         return self.cached_state.versions[version]
-
-    def _check_age(self, state: State, *, at_least: int, seen: delivery.Receipt | None) -> None:
-        """Raise IntegrityError if HEAD is older than a history that was seen before."""
-        if seen is not None and seen.line == self.line:
-            at_least = max(at_least, seen.sequence)
-        if state.sequence < at_least:
-            raise IntegrityError(
-                f"{self.line}/HEAD is older than it must be: {state.sequence} events, but {at_least} were seen before; "
-                "an old HEAD was put back: run `everlearn fsck`"
-            )
 
     def _rollback_target(self, to: str | None, state: State, *, left: str | None, verify: Verify) -> str | None:
         entry = rollback_target(to, state, left=left, line=self.line)

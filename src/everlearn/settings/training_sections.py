@@ -145,7 +145,17 @@ class LearnSettings(Section):
     regrow: int = Field(
         default=0, ge=0, description="Steps after which the current policy extends the ladder again; 0: never."
     )
+    start: Literal["parent", "base"] = Field(
+        default="parent",
+        description=(
+            "What a night's adapter begins as: `parent`, the adapter of the night before, or `base`, a new one that learns "
+            "the earlier nights from replay again. It is compared with its parent in any case."
+        ),
+    )
     rank: int = Field(default=16, ge=1, description="Rank of a new LoRA adapter.")
+    grow_rank: int = Field(
+        default=0, ge=0, description="Rank that each night adds to its parent's adapter, for what is new; 0: none."
+    )
     alpha: int = Field(
         default=32, ge=1, description="LoRA scaling of a new adapter; updates are scaled by alpha / rank."
     )
@@ -179,7 +189,7 @@ class LearnSettings(Section):
         ge=1.0,
         description="Upper limit of the weight that corrects sampler against trainer probabilities.",
     )
-    kl: float = Field(default=0.0, ge=0.0, description="Weight of the divergence from the parent in the loss; 0: none.")
+    kl: float = Field(default=0.0, ge=0.0, description="Weight of the divergence from the start in the loss; 0: none.")
     max_norm: float = Field(default=1.0, gt=0.0, description="Norm to which gradients are clipped.")
     tokens: int = Field(default=16_384, ge=1, description="Largest number of answer tokens per batch of an update.")
     memory_gib: float = Field(

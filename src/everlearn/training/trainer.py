@@ -102,7 +102,8 @@ def _prepare(job: TrainingJob) -> TrainingRun:
     domain = load_domain(job.domain)
     given = job.settings
     check_identity(job.base, job.base_identity)
-    policy = load_policy(job.base, job.adapter, rank=given.rank, alpha=given.alpha, seed=job.seed, compute=job.compute)
+    new = {"rank": given.rank, "alpha": given.alpha, "grow": given.grow_rank}
+    policy = load_policy(job.base, job.adapter, seed=job.seed, compute=job.compute, **new)
     run = start_run(
         policy,
         job.ladder.copy(),

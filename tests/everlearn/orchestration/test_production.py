@@ -150,11 +150,11 @@ def test_a_line_survives_the_loss_of_the_database(ran: Production) -> None:
         night = find_night(client, line=LINE)
         assert (night.cron, night.paused) == ("0 2 * * *", False), "the schedule of a first deployment"
         start_night(client, night)
-        run_workers_until(lambda: len(history(ran.nights, night)) > len(before.history), nights=ran.nights)
+        run_workers_until(lambda: len(history(ran.nights, night)) > len(before.cycles), nights=ran.nights)
         set_paused(client, night, paused=True)
     after = open_registry(ran.nights.settings(line=LINE)).state()
     assert after.history[: len(before.history)] == before.history
-    assert len({event.cycle_key for event in after.history}) == len(after.history)
+    assert len(after.cycles) == len(history(ran.nights, night)), "a night ends once"
     assert [event.sequence for event in after.history] == list(range(1, len(after.history) + 1))
     assert after.next_version == f"v{len(after.versions) + 1:04d}"
 

@@ -100,3 +100,12 @@ def test_a_forbidden_problem_is_never_replayed(tiny: Path, tmp_path: Path) -> No
     forbidden = frozenset({DOMAIN.equivalence("5*x^2")})
     [point] = train(replace(job, replay=replay, forbidden=forbidden)).curve
     assert point.groups_sampled == 2
+
+
+def test_a_line_can_grow_the_rank_of_its_adapter_each_night(tiny: Path, tmp_path: Path) -> None:
+    ladder = plant(["3*x^2", "sin(x)"], domain=DOMAIN, forbidden=frozenset())
+    settings = LearnSettings(steps=1, prompts=1, group=2, rank=2, grow_rank=3, max_unended=2.0)
+    first = train(job_of(tiny, ladder, tmp_path / "first", settings=settings)).adapter
+    second = train(replace(job_of(tiny, ladder, tmp_path / "second", settings=settings), adapter=first)).adapter
+    ranks = [json.loads((adapter / "adapter_config.json").read_text())["r"] for adapter in (first, second)]
+    assert ranks == [2, 5]

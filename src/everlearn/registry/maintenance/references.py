@@ -61,6 +61,8 @@ class References:
         if is_digest(report):
             why = f"event {event.sequence} ({event.kind}) names it as its report"
             self.reports.setdefault(object_key(self._line, str(report)), why)
+        for name, suite in _suites_of(event).items():
+            self._need(suite["digest"], f"event {event.sequence} ({event.kind}) names it as the suite {name}")
         for record in event.detail.get("records", ()):
             why = f"event {event.sequence} ({event.kind}) names it as a record of what its night used"
             self.needed.setdefault(f"{self._line}/problems/{record}", why)
@@ -88,6 +90,10 @@ class References:
     def _name(self, document: Any) -> None:
         for digest in digests_in(document):
             self.named.update((object_key(self._line, digest), manifest_key(self._line, digest)))
+
+
+def _suites_of(event: Event) -> dict[str, Any]:
+    return event.detail.get("suites", {}) if event.kind is EventKind.SUITE_CHANGED else {}
 
 
 def published_versions(events: Iterable[Event]) -> list[tuple[Event, bool]]:

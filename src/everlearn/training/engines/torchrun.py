@@ -44,7 +44,7 @@ def run_processes(
         EverlearnError: a process failed; its message is on standard error.
     """
     folder, count = job.workdir / "job", job.settings.processes
-    rank = job.settings.rank if job.adapter is None else load_adapter(job.adapter)[0].r
+    rank = job.settings.rank if job.adapter is None else load_adapter(job.adapter)[0].r + job.settings.grow_rank
     device = device_of(job.compute)
     with serving(job.rollouts, base=job.base, device=device, rank=rank, threads=job.threads, learners=count) as (
         rollouts,

@@ -60,8 +60,12 @@ class LoadedBase:
     chosen: str
     stops: frozenset[int] = frozenset()
 
-    def policy(self, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0) -> Policy:
+    def policy(
+        self, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0, grow: int = 0
+    ) -> Policy:
         """Return the base with the adapter at `adapter`, or with a fresh one of that rank that changes nothing yet.
+
+        The rank of a given adapter is raised by `grow`, which changes nothing yet either.
 
         Raises:
             ModelError: the adapter does not fit the base.
@@ -69,15 +73,17 @@ class LoadedBase:
         tensors: dict[str, torch.Tensor] = {}
         if adapter is not None:
             config, tensors = load_adapter(adapter)
-            rank, alpha = config.r, config.lora_alpha
+            rank, alpha, seed = config.r, config.lora_alpha, seed + config.r
         generator = torch.Generator().manual_seed(seed)
         lora = {}
         for name, (out, into) in self.targets.items():
             if adapter is None:
                 a, b = _fresh_pair(out, into, rank=rank, generator=generator)
             else:
-                a, b = pair_of(tensors, name, shape=(out, into), rank=rank, adapter=adapter)
+                pair = pair_of(tensors, name, shape=(out, into), rank=rank, adapter=adapter)
+                a, b = _grown(pair, by=grow, generator=generator)
             lora[name] = (a.to(self.model.device).requires_grad_(), b.to(self.model.device).requires_grad_())
+        rank += grow if adapter is not None else 0
         given: dict[str, Any] = {"lora": lora, "rank": rank, "alpha": alpha, "chosen": self.chosen}
         given["stops"] = self.stops
         if isinstance(self.model, Llama):
@@ -91,6 +97,15 @@ def _fresh_pair(out: int, into: int, *, rank: int, generator: torch.Generator) -
     return torch.empty(rank, into).uniform_(-bound, bound, generator=generator), torch.zeros(out, rank)
 
 
+def _grown(pair: LoraPair, *, by: int, generator: torch.Generator) -> LoraPair:
+    """Return the pair with its rank raised: new rows of A, zeros in B, and B scaled so that alpha / rank · B·A is as before."""
+    a, b = pair
+    if not by:
+        return pair
+    new_a, new_b = _fresh_pair(len(b), a.shape[1], rank=by, generator=generator)
+    return torch.cat([a, new_a]), torch.cat([b * ((len(a) + by) / len(a)), new_b], dim=1)
+
+
 def load_policy(
     base: Path,
     adapter: Path | None = None,
@@ -98,10 +113,11 @@ def load_policy(
     rank: int = 16,
     alpha: int = 32,
     seed: int = 0,
+    grow: int = 0,
     compute: ComputeSettings | None = None,
 ) -> Policy:
     """Return `load_base(base).policy(adapter, …)`. Raises ModelError as both do."""
-    return load_base(base, compute=compute).policy(adapter, rank=rank, alpha=alpha, seed=seed)
+    return load_base(base, compute=compute).policy(adapter, rank=rank, alpha=alpha, seed=seed, grow=grow)
 
 
 def load_base(base: Path, *, compute: ComputeSettings | None = None) -> LoadedBase:

@@ -145,3 +145,24 @@ def test_a_gpu_gives_the_rollouts_and_gradients_of_a_cpu(family: str, tmp_path: 
         results.append((scores.detach(), [each.cpu() for each in gradients], [r.ids for rows in drawn for r in rows]))
     torch.testing.assert_close(results[0][:2], results[1][:2], atol=1e-4, rtol=1e-3)
     assert results[0][2] == results[1][2]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2, transposed weights"])
+def test_a_grown_adapter_computes_what_it_did_before(family: str, tmp_path: Path) -> None:
+    base = load_base(write_model(family, tmp_path / "base"))
+    before = base.policy(rank=3, alpha=8)
+    with torch.no_grad():
+        for parameter in before.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1))
+    saved = before.save(tmp_path / "adapter")
+    grown = base.policy(saved, grow=2)
+    again = base.policy(grown.save(tmp_path / "grown"))
+    assert (grown.rank, again.rank, again.alpha) == (5, 5, 8)
+    for name, (a, b) in before.lora.items():
+        wide_a, wide_b = again.lora[name]
+        assert torch.allclose(wide_b @ wide_a * (8 / 5), b @ a * (8 / 3), atol=1e-5)
+        assert torch.equal(wide_a[:3], a), "what was learned stays in its rows"
+        assert wide_a[3:].any(), "new rows can learn"
+    with torch.no_grad():
+        twice = base.policy(grown.save(tmp_path / "again"), grow=2)
+    assert not torch.equal(next(iter(twice.lora.values()))[0][5:], next(iter(grown.lora.values()))[0][3:]), "new ones"
