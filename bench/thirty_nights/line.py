@@ -48,7 +48,8 @@ ARMS = ("everything", "gate without replay", "replay without gate", "naive")
 LINE = "thirty-nights"
 MOST_PENDING = 100
 """Problems of unpublished nights that are offered again, the newest ones."""
-SKILL_ITEMS = 300
+SKILL_ITEMS = {1: 60, 2: 120, 3: 120}
+"""Items of the skill suite by number of terms."""
 
 
 class NightLine:
@@ -175,8 +176,8 @@ class NightLine:
         if not path.exists():
             problems = [
                 replace(problem, id=f"{size}-{problem.id}")
-                for size in (1, 2, 3)
-                for problem in generate_problems(self.domain, count=SKILL_ITEMS // 3, size=size, seed=7)
+                for size, count in SKILL_ITEMS.items()
+                for problem in generate_problems(self.domain, count=count, size=size, seed=7)
             ]
             random.Random(0).shuffle(problems)
             Suite(name="short", kind=SuiteKind.SKILL, problems=tuple(problems)).save(path)
