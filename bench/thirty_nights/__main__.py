@@ -163,7 +163,8 @@ def picture(rows: Rows) -> str:
         for key, row in _ordered(rows)
     ]
     caption = "night; mean greedy pass rate over all skills, those that have not arrived included"
-    return draw_lines(drawn, names=ARMS, longest=NIGHTS, caption=caption)
+    names = [arm for arm in ARMS if any(arm == name for name, _ in drawn)]
+    return draw_lines(drawn, names=names, longest=NIGHTS, caption=caption)
 
 
 def _ordered(rows: Rows) -> list[tuple[str, dict[str, Any]]]:

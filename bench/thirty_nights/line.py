@@ -44,7 +44,18 @@ if TYPE_CHECKING:
     from tasks.night import Night
 
 ROOT = Path(__file__).parents[2]
-ARMS = ("everything", "gate without replay", "replay without gate", "naive")
+LEARN: dict[str, dict[str, Any]] = {
+    "everything": {},
+    "gate without replay": {"replay": 0.0},
+    "replay without gate": {},
+    "naive": {"replay": 0.0},
+    "from the base": {"start": "base"},
+    "growing rank": {"grow_rank": 4},
+    "divergence": {"kl": 0.02},
+}
+"""Settings of the training by which an arm differs from the first one."""
+ARMS = tuple(LEARN)
+WITHOUT_GATE = ("replay without gate", "naive")
 LINE = "thirty-nights"
 MOST_PENDING = 100
 """Problems of unpublished nights that are offered again, the newest ones."""
@@ -136,7 +147,7 @@ class NightLine:
     @property
     def is_gated(self) -> bool:
         """Whether a gate decides what is published."""
-        return self.arm in ("everything", "gate without replay")
+        return self.arm not in WITHOUT_GATE
 
     def _pending(self) -> list[str]:
         """Return the newest problems that no published night has had."""
@@ -156,7 +167,6 @@ class NightLine:
         return {skill: to_marks(next(rows).verdict.is_correct for _ in texts) for skill, texts in self.measured.items()}
 
     def _settings(self, server: LocalS3) -> Settings:
-        has_replay = self.arm in ("everything", "replay without gate")
         plain: dict[str, Any] = {
             "verifiers": 0,
             "store": {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "line": LINE},
@@ -164,8 +174,7 @@ class NightLine:
             "base": {"path": ROOT / "data" / "base"},
             "ingest": {"min_target_items": 5, "holdout_share": 0.5},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 3, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
-            | ({} if has_replay else {"replay": 0.0}),
+            "learn": {"steps": 3, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10} | LEARN[self.arm],
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }
         return Settings.model_validate(plain, context={"root": self.folder})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NIGHTS = 30
-PROBLEMS = 120
+PROBLEMS = 200
 """New problems of each skill that a night has."""
 MEASURED = 40
 """Fresh problems by which a skill is measured after each night."""
@@ -24,24 +24,22 @@ def _draw_by_parts(rng: random.Random) -> str:
 
 
 SKILLS: dict[str, Callable[[random.Random], str]] = {
-    "sums of 9": partial(draw_sum, size=9),
+    "sums of 10": partial(draw_sum, size=10),
     "4 functions": partial(draw_product, depth=4),
     "sums of 16": partial(draw_sum, size=16),
     "5 functions": partial(draw_product, depth=5),
-    "sums of 20": partial(draw_sum, size=20),
     "by parts": _draw_by_parts,
-    "sums of 24": partial(draw_sum, size=24),
+    "sums of 22": partial(draw_sum, size=22),
     "6 functions": partial(draw_product, depth=6),
 }
 SCHEDULE: dict[str, tuple[range, ...]] = {
-    "sums of 9": (range(1, 6), range(26, 31)),
-    "4 functions": (range(1, 9),),
-    "sums of 16": (range(6, 13),),
-    "5 functions": (range(9, 17),),
-    "sums of 20": (range(13, 20),),
-    "by parts": (range(17, 25),),
-    "sums of 24": (range(20, 27),),
-    "6 functions": (range(23, 31),),
+    "sums of 10": (range(1, 5), range(25, 27)),
+    "4 functions": (range(5, 9),),
+    "sums of 16": (range(9, 13),),
+    "5 functions": (range(13, 17),),
+    "by parts": (range(17, 21),),
+    "sums of 22": (range(21, 25),),
+    "6 functions": (range(25, 31),),
 }
 """The nights, from 1, in which a skill has new problems. The first one returns after twenty nights without it."""
 

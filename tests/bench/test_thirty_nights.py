@@ -40,14 +40,14 @@ def row(*, forgets: bool = False, learns: bool = True) -> dict[str, Any]:
     for number in range(1, NIGHTS + 1):
         right = {skill: 9 if learns and arrival_of(skill) <= number else 2 for skill in SKILLS}
         if forgets and number > 10:
-            right["sums of 9"] = 1
+            right["sums of 10"] = 1
         nights.append(night(number, right=right, version=f"v{number:04}" if learns else None))
     return ORIGIN | {"nights": nights}
 
 
 def test_every_night_has_problems_and_the_first_skill_returns_after_twenty_nights() -> None:
     assert all(skills_of(number) for number in range(1, NIGHTS + 1))
-    first, second = SCHEDULE["sums of 9"]
+    first, second = SCHEDULE["sums of 10"]
     assert second.start - first.stop == 20
     assert all(arrival_of(skill) + 5 <= NIGHTS for skill in SKILLS), (
         "a skill that comes too late cannot be learned in five nights"
@@ -90,6 +90,6 @@ def test_the_summary_takes_the_worst_seed_and_names_the_other_arms() -> None:
     assert summarize({}) == {"nights": 0, "seeds": 0}
     text = page(rows)
     assert "| everything | 1 | 30 | 30 | 20.0% to" in text
-    assert "sums of 9: 1 to 5, 26 to 30" in text
+    assert "sums of 10: 1 to 5, 26 to 30" in text
     assert picture(rows).count("<polyline") == len(rows)
     assert {key.rpartition(",")[0] for key in rows} <= set(ARMS)
