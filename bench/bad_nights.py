@@ -1,10 +1,12 @@
 """Bad and harmless candidates through the real gate: which of them would be published?
 
-    python -m bench.bad_nights [--each 20] [--json]     # continues where it was stopped; docs/bad_nights.json has every candidate
+    python -m bench.bad_nights [--each 17] [--json]     # continues where it was stopped; docs/bad_nights.json has every candidate
 
 Good adapters are trained from the demo's base on generated sums, one for each seed. Every other candidate is one of them, damaged:
 
-    zeroed, scaled        no effect at all; the update three to six times as large
+    zeroed, doubled, scaled   no effect at all; the update twice, or three to six times as large
+    slow decline          the update a tenth smaller in each of one to four nights
+    truncated training    one GRPO step from the base
     noise, shuffled       normal numbers added to B; the layers' updates exchanged
     wrong labels          GRPO steps whose rewards are inverted
     loose verifier        GRPO steps whose verifier accepts every answer with an exponential function
@@ -157,9 +159,16 @@ def damage(shop: Workshop, kind: str, number: int) -> None:
     def climb(judge_by: Judge | None, *, steps: int = 2 + size, rate: float = 1.0) -> None:
         shop.climb(judge_by, steps=steps, rate=rate)
 
+    def truncate() -> None:
+        _change_b(shop, torch.zeros_like)
+        climb(None, steps=1)
+
     damages: dict[str, Callable[[], None]] = {
         "zeroed": lambda: _change_b(shop, torch.zeros_like),
+        "doubled": lambda: _change_b(shop, lambda b: b * 2 + noise(torch.zeros_like(b), 1e-4 * size)),
         "scaled": lambda: _change_b(shop, lambda b: b * (2 + size)),
+        "slow decline": lambda: _change_b(shop, lambda b: b * 0.9**size),
+        "truncated training": truncate,
         "noise": lambda: _change_b(shop, lambda b: noise(b, 0.03 * size)),
         "shuffled": lambda: _shuffle(shop, generator),
         "wrong labels": lambda: climb(shop.inverted),
@@ -179,7 +188,7 @@ def damage(shop: Workshop, kind: str, number: int) -> None:
 
 BAD = (
     *("zeroed", "scaled", "noise", "shuffled", "wrong labels", "loose verifier", "rate x30", "skill destroyed"),
-    "endless answers",
+    *("endless answers", "doubled", "slow decline", "truncated training"),
 )
 HARMLESS = ("tiny noise", "3 % more or less", "rounded to bfloat16", "one honest step")
 
@@ -248,7 +257,9 @@ def page(rows: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=20, help="candidates of each kind; harmless ones are twice as many")
+    parser.add_argument(
+        "--each", type=int, default=17, help="candidates of each kind; of the harmless ones three times as many"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/bad_nights.json"))
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
@@ -258,7 +269,7 @@ def main() -> None:
     for seed in range(SEEDS):
         numbers = range(seed, given.each, SEEDS)
         wanted = [(kind, number) for number in numbers for kind in BAD]
-        wanted += [(kind, number) for number in range(seed, 2 * given.each, SEEDS) for kind in HARMLESS]
+        wanted += [(kind, number) for number in range(seed, 3 * given.each, SEEDS) for kind in HARMLESS]
         missing = [each for each in wanted if each not in known]
         shop = Workshop(seed) if missing else None
         for kind, number in missing:
