@@ -37,7 +37,7 @@ def test_only_what_is_truly_bad_counts_as_bad() -> None:
 def test_a_finished_run_is_read_and_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kinds = [(kind, 1) for kind in bad_nights.BAD] + [(kind, 2) for kind in bad_nights.HARMLESS]
+    kinds = [(kind, 1) for kind in bad_nights.BAD] + [(kind, 3) for kind in bad_nights.HARMLESS]
     rows = [row(kind, "FAIL", bad=True, number=n) for kind, count in kinds for n in range(count)]
     (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
     monkeypatch.setattr(bad_nights, "Workshop", None)
