@@ -174,7 +174,8 @@ class NightLine:
             "base": {"path": ROOT / "data" / "base"},
             "ingest": {"min_target_items": 5, "holdout_share": 0.5},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 3, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10} | LEARN[self.arm],
+            "learn": {"steps": 2, "rate": 7.5e-4, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
+            | LEARN[self.arm],
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }
         return Settings.model_validate(plain, context={"root": self.folder})
