@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
     from tasks.night import Night
 
+FORBIDDEN = "forbidden keys"
+
 
 @step_task
 def freeze_suites(night: Night) -> bool:
@@ -58,6 +60,7 @@ def freeze_suites(night: Night) -> bool:
                 return False
             own = freeze_own(night, parts, items=items, earlier=earlier)
             frozen = [*own, *memory, *shipped, *load_general(night)]
+            suites.require_distinct(frozen)
             record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
@@ -228,7 +231,9 @@ def item_metrics(night: Night) -> dict[str, float]:
 
 def forbidden_keys(night: Night) -> frozenset[str]:
     """Return the equivalence keys that nothing trained tonight may have: of suite items of this and all earlier nights."""
-    if night.work.has("forbidden"):
+    if night.work.has(FORBIDDEN):
+        return frozenset(json.loads(night.work.get(FORBIDDEN)))
+    if night.work.has("forbidden"):  # one key a line, of earlier revisions
         return frozenset(night.work.get("forbidden").decode().split("\n"))
     return keys_of(load_suites(night), domain=load_domain(night.settings.domain))
 
@@ -249,7 +254,7 @@ def _keep_split(work: Workspace, parts: Split) -> None:
 
 
 def _keep_forbidden(work: Workspace, keys: Collection[str]) -> None:
-    work.put("forbidden", "\n".join(sorted(keys)).encode())
+    work.put(FORBIDDEN, as_json(sorted(keys)))
 
 
 def _keep_suites(work: Workspace, frozen: list[Suite]) -> None:

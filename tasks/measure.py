@@ -73,22 +73,32 @@ def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = Non
 
 @step_task
 def check_bytes(night: Night) -> None:
-    """Load the uploaded bytes in a fresh process, as a consumer does, and compare its answers with the trainer's."""
+    """Load the uploaded bytes in a fresh process, as a consumer does, and compare its answers with the trainer's.
+
+    Raises ModelError if the process ended for a reason that says nothing about the adapter.
+    """
+    from everlearn.training.models.policy import release_bases  # imports torch
+
     with timed_step(night, "fresh process") as work:
         if work.has("check/bytes"):
             return
         with tempfile.TemporaryDirectory() as folder:
             probes = _write_probes(night, Path(folder))
+            release_bases()  # the fresh process reads a base of its own
             adapter = adapter_of(night, CANDIDATE, Path(folder) / "published")
             base = base_folder(night.settings)
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
             compute = night.settings.compute
             command += [compute.device, str(night.settings.threads), compute.quantization]
             done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode < 0:  # out of memory, or stopped with its parent: says nothing about the adapter
-            raise ModelError(f"the fresh process was killed (signal {-done.returncode}); run the same command again")
-        report = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"failed": done.stderr[-2000:]}
-        work.put("check/bytes", as_json(report))
+        if done.returncode:  # such as too little memory: says nothing about the adapter
+            raise ModelError(f"the fresh process failed: {_why(done)}; run the same command again")
+        work.put("check/bytes", as_json(json.loads(done.stdout.splitlines()[-1])))
+
+
+def _why(ended: subprocess.CompletedProcess[str]) -> str:
+    lines = ended.stderr.strip().splitlines()
+    return f"killed by signal {-ended.returncode}" if ended.returncode < 0 else lines[-1] if lines else "no message"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from everlearn.domains.integration.term_templates import summands_of
 from everlearn.errors import BadInputError
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
-from tasks.freeze_suites import freeze_suites, item_metrics, load_suites, require_problems, roots_of
+from tasks.freeze_suites import forbidden_keys, freeze_suites, item_metrics, load_suites, require_problems, roots_of
 from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.publish import record_nothing_to_learn
@@ -108,3 +108,18 @@ def test_problems_equivalent_to_suite_items_leave_nothing_to_learn(settings: Set
         ended = record_nothing_to_learn.fn(night)
     assert ended["end"] == "INSUFFICIENT"
     assert [event.kind for event in open_registry(settings).state().history] == [EventKind.INSUFFICIENT]
+
+
+def test_suites_of_one_name_end_the_night_before_anything_is_recorded(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "data" / "suites" / "again.jsonl").write_text('{"suite": "short", "kind": "skill"}\n{"problem": "x"}\n')
+    with pytest.raises(BadInputError, match="two suites are named 'short'"):
+        opened(settings, UNKNOWN)
+    assert open_registry(settings).state().history == ()
+
+
+def test_a_night_reads_forbidden_keys_of_an_earlier_revision(settings: Settings, tmp_path: Path) -> None:
+    night = opened(settings, UNKNOWN)
+    keys = forbidden_keys(night)
+    night.work.drop("forbidden keys")
+    night.work.put("forbidden", "\n".join(sorted(keys)).encode())
+    assert forbidden_keys(night) == keys

@@ -49,10 +49,16 @@ def approve(
     if is_interactive(yes=yes):
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
-    event = registry.cached_state.history[-1]
-    announce(registry, event)
-    facts = formatting.event_facts(event) | {"version": chosen}
-    print_change(registry, facts, sentences=[event.sentence], wait=None, as_json=json)
+    events = registry.cached_state.history[state.sequence :]
+    for event in events[-1:]:
+        announce(registry, event)
+    sentence = (
+        events[-1].sentence
+        if events
+        else f"{chosen} is {'barred' if refuse else 'approved'} already: nothing was changed"
+    )
+    facts = (formatting.event_facts(events[-1]) if events else {}) | {"version": chosen, "changed": bool(events)}
+    print_change(registry, facts, sentences=[sentence], wait=None, as_json=json)
     close_forms(installation, line=registry.line, version=chosen)
 
 

@@ -41,7 +41,7 @@ def leaks(
     was trained on, so those that descend from it are named too. Exit code 1: there are leaks, and they are not barred.
 
     `--bar` bars all of these versions, so that no later night begins from them or is compared with them. If one of them
-    serves, the newest version without a leak becomes the champion first. Without it, nothing is changed.
+    serves, the newest former champion without a leak becomes the champion. Without it, nothing is changed.
 
         everlearn leaks
         everlearn leaks --bar
@@ -57,10 +57,11 @@ def leaks(
     cycles = {entry.cycle_key: entry.version for entry in state.versions.values()}
     found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain)
     tainted = _with_descendants(state, {leak.version for leak in found})
-    clean = [entry.version for entry in state.versions.values() if entry.version not in tainted and not entry.barred]
+    left = {*tainted, *state.barred}
+    clean = next((version for version in reversed(state.champions) if version not in left), None)
     facts = {
         "versions": tainted,
-        "newest_without": clean[-1] if clean else None,
+        "newest_without": clean,
         "leaks": [asdict(leak) for leak in found],
     }
     if not found:
@@ -77,7 +78,7 @@ def leaks(
         if is_interactive(yes=yes):
             stderr_console().print(listed)
             confirm(f"Bar {', '.join(open_versions) or 'no version: all are barred'}?")
-        _bar(registry, open_versions, to=clean[-1] if clean else "base")
+        _bar(registry, open_versions)
         champion = registry.cached_state.champion or "the base model"
         done = Text(f"{', '.join(open_versions) or 'no other version'} barred; {champion} serves")
         print_result(
@@ -91,15 +92,15 @@ def leaks(
         raise typer.Exit(1)
 
 
-def _bar(registry: Registry, versions: list[str], *, to: str) -> None:
-    """Bar these versions. If one of them is the champion, roll back to the version `to`, which bars it as well."""
+def _bar(registry: Registry, versions: list[str]) -> None:
+    """Bar these versions. If one of them is the champion, roll back to the last one that is not barred then."""
     actor = getpass.getuser()
     for version in versions:
         if version != registry.state().champion:
             registry.bar(version, reason=REASON, actor=actor)
             announce(registry, registry.cached_state.history[-1])
     if registry.state().champion in versions:
-        announce(registry, registry.rollback(to, reason=REASON, actor=actor).event)
+        announce(registry, registry.rollback(reason=REASON, actor=actor).event)
 
 
 def _with_descendants(state: State, versions: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import traceback
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -201,10 +202,14 @@ def _try(what: str, act: Callable[[], ServedVersion | None], shown: dict[str, st
     """Return the result of an action, or None after reporting its error."""
     try:
         result = act()
-    except EverlearnError as error:
+    except Exception as error:  # noqa: BLE001 - also one that is not foreseen must not end the thread
         if shown.get(what) != str(error):
-            print_note(f"{what}: {error} (tried again; what serves stays)")
+            print_note(f"{what}: {_said(error)} (tried again; what serves stays)")
         shown[what] = str(error)
         return None
     shown.pop(what, None)
     return result
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, EverlearnError) else "".join(traceback.format_exception(error))

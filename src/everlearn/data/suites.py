@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+
+_NAME = re.compile(r"\w[^/\\\x00-\x1f]{0,99}")
 
 
 class SuiteKind(StrEnum):
@@ -103,6 +107,14 @@ def load_general(folder: Path) -> tuple[Suite, ...]:
     return tuple(read)
 
 
+def require_distinct(suites: Iterable[Suite]) -> None:
+    """Raise BadInputError if two suites have the same name: one of them would not be measured."""
+    names = [suite.name for suite in suites]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f"two suites are named {name!r}: give each its own name, in the first line of its file")
+
+
 def of_domain(suites: Iterable[Suite], domain: str) -> tuple[Suite, ...]:
     """Return the suites whose problems are of that domain: general ones may be of another, which its keys are not about."""
     return tuple(suite for suite in suites if suite.problems and suite.problems[0].domain == domain)
@@ -137,7 +149,7 @@ def parse(
     lines = [(number, _object(line, where, number)) for number, line in _lines(text)]
     if lines and "suite" in lines[0][1]:
         number, header = lines.pop(0)
-        name = str(header["suite"])
+        name = _name(header["suite"], f"{where}, line {number}")
         kind = _kind(header.get("kind", kind), f"{where}, line {number}")
     if not lines:
         raise BadInputError(f"suite {where} holds no problems: write one JSON object a line")
@@ -172,6 +184,15 @@ def _object(line: str, where: str, number: int) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise BadInputError(f"{where}, line {number}: a JSON object is needed, not {type(fields).__name__}")
     return fields
+
+
+def _name(value: object, where: str) -> str:
+    """Return the name, which is also that of a file: the suite could not be found again, or would be written elsewhere."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise BadInputError(
+            f"{where}: {value!r} is no name of a suite: begin with a letter or digit, use no slashes, and at most 100 characters"
+        )
+    return value
 
 
 def _kind(value: object, where: str) -> SuiteKind:

@@ -28,7 +28,7 @@ def run_checks(bytes_report: Mapping[str, Any], rewards_report: Mapping[str, Any
 
 def _check_bytes(report: Mapping[str, Any]) -> list[Check]:
     if "failed" in report:
-        why = f"the uploaded bytes cannot be loaded in a fresh process: {report['failed'].strip().splitlines()[-1]}"
+        why = f"the uploaded bytes cannot be loaded in a fresh process: {(report['failed'].strip() or 'no message').splitlines()[-1]}"
         return [Check(name="same bytes, same answers", passed=False, sentence=why)]
     return [_check_answers(report), _check_effect(report), _check_finite(report), _check_length(report)]
 

@@ -51,6 +51,12 @@ def require_files(entry: VersionEntry) -> None:
         raise RegistryError(f"{entry.version} is retired: its files were removed; choose another version")
 
 
+def is_flagged(entry: VersionEntry, state: State) -> bool:
+    """Return whether the version's data is flagged for review, and no barred version was trained on it."""
+    of_data = [each for each in state.versions.values() if each.data_digest == entry.data_digest]
+    return entry.data_digest in state.flagged and not any(each.barred for each in of_data)
+
+
 def require_unbarred(entry: VersionEntry, state: State) -> None:
     """Raise RegistryError if the version was rolled back or refused."""
     if entry.barred:

@@ -25,6 +25,7 @@ from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.content_store import ContentStore
 from everlearn.registry.eligibility import (
     ended,
+    is_flagged,
     require_age,
     require_candidate,
     require_files,
@@ -203,6 +204,8 @@ class Registry:
         guarded = {name: content.describe() for name, content in suites.items()}
 
         def propose(state: State) -> Draft | Event:
+            if state.suites == guarded:  # another run of this night was faster
+                return state.history[-1]
             detail = detail_of(state.suites, guarded)
             self._content.put_objects([suites[name].data for name in detail["suites"]])
             reason = describe_change(state.suites, guarded)
@@ -213,18 +216,20 @@ class Registry:
             self._heartbeat.end()
 
     def approve(self, version: str, *, reason: str, actor: str) -> VersionEntry:
-        """Approve a version that awaits approval, and promote it. Idempotent."""
+        """Approve a version that awaits approval, and promote it. Idempotent. Raises RegistryError if it does not wait."""
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
             if entry.approved:
                 return state.history[-1]
             self._preflight(entry, state, verify="quick")
+            require_waiting(entry, state)
             return Draft(kind=EventKind.APPROVED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._log.append(propose)
-        if version in self.cached_state.ever_champion:
-            return self.cached_state.versions[version]
+        entry = resolve(version, self.cached_state, line=self.line)
+        if entry.version in self.cached_state.ever_champion:
+            return entry
         return self.promote(version, reason=f"approved: {reason}", actor=actor)
 
     def refuse(self, version: str, *, reason: str, actor: str) -> VersionEntry:
@@ -236,7 +241,7 @@ class Registry:
         return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_not_champion)
 
     def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
-        """Let a barred version be champion and parent again. The champion does not change. Idempotent."""
+        """Let a barred version be champion and parent again, and lift the flag of its data. The champion stays. Idempotent."""
         return self._set_bar(version, to=False, reason=reason, actor=actor, check=lambda entry, _: require_files(entry))
 
     def rollback(
@@ -273,7 +278,7 @@ class Registry:
             return Draft(kind=EventKind.PROMOTED, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._log.append(propose)
-        return self.cached_state.versions[version]
+        return resolve(version, self.cached_state, line=self.line)
 
     def pull(
         self, ref: str, *, to: Path, at_least: int | None = None, progress: Callable[[int], None] | None = None
@@ -310,14 +315,14 @@ class Registry:
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
-            if entry.barred == to:
+            if entry.barred == to and (to or not is_flagged(entry, state)):
                 return state.history[-1]
             check(entry, state)
             kind = EventKind.BARRED if to else EventKind.UNBARRED
             return Draft(kind=kind, actor=actor, reason=reason, detail={"version": entry.version})
 
         self._log.append(propose)
-        return self.cached_state.versions[version]
+        return resolve(version, self.cached_state, line=self.line)
 
     def _rollback_target(self, to: str | None, state: State, *, left: str | None, verify: Verify) -> str | None:
         entry = rollback_target(to, state, left=left, line=self.line)

@@ -25,7 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.errors import GrammarError
+from everlearn.errors import EverlearnError, GrammarError
 from everlearn.serving.engine import Generation
 
 if TYPE_CHECKING:
@@ -153,7 +153,11 @@ class _Routes:
         if generation.problem and self._unsolved is not None:
             self._remember(content["id"], generation.problem)
             answers = [each.answer for each in reply.completions]
-            done = await asyncio.to_thread(self._unsolved.judge, generation.problem, answers, caller=caller)
+            try:
+                done = await asyncio.to_thread(self._unsolved.judge, generation.problem, answers, caller=caller)
+            except (EverlearnError, OSError):
+                LOG.exception("an unsolved problem was not collected")
+                done = "no: failed"
             headers["x-everlearn-collected"] = done
         if not body.stream:
             return JSONResponse(content, headers=headers)

@@ -149,7 +149,8 @@ class Engine:
                 if another is None:
                     self._waiting.put(None)  # after this batch
                     break
-                if another.decoded_alike != first.decoded_alike:
+                rows = sum(each.request.count for each in batch) + another.request.count
+                if another.decoded_alike != first.decoded_alike or rows > MOST_ROWS:
                     held = another
                     break
                 batch.append(another)
@@ -158,6 +159,8 @@ class Engine:
     def _answer(self, batch: list[_Waiting]) -> None:
         served, ready = self._served, list[tuple[_Waiting, list[int]]]()
         for waiting in batch:
+            if not waiting.reply.set_running_or_notify_cancel():
+                continue  # its caller is gone
             try:
                 ready.append((waiting, _prompt(served, waiting.request)))
             except Exception as error:  # noqa: BLE001 - it belongs to the caller of this request, not to the others

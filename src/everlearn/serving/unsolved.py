@@ -57,6 +57,8 @@ class UnsolvedProblems:
         self._waiting, self._per_hour, self._clock = waiting, per_hour, clock
         self._lock, self._judging = threading.Lock(), threading.Lock()
         self._known: set[str] = set()
+        self._sending = waiting.with_suffix(".sending")
+        self._flushing = threading.Lock()
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
         self._rows = len(waiting.read_text(encoding="utf-8").splitlines()) if waiting.exists() else 0
         self._since = clock()
@@ -84,26 +86,36 @@ class UnsolvedProblems:
                 return "no: known"
             if not self._has_room(caller):
                 return f"no: more than {self._per_hour} an hour"
-            self._known.add(problem.id)
             with self._waiting.open("a", encoding="utf-8") as rows:
                 rows.write(json.dumps({"problem": problem.statement, "domain": self._domain.name}) + "\n")
+            self._known.add(problem.id)
             self._rows += 1
         return "yes"
 
     def flush_if_due(self) -> None:
-        """Write a shard if there are rows enough, or old enough."""
-        if self._rows and (self._rows >= SHARD_ROWS or self._clock() - self._since >= SHARD_SECONDS):
+        """Write a shard if there are rows enough, or old enough, or if the store did not take the last one."""
+        is_due = self._rows >= SHARD_ROWS or self._clock() - self._since >= SHARD_SECONDS
+        if self._sending.exists() or (self._rows and is_due):
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as one shard. Raises StoreError if the store does not take it; then it goes on waiting."""
+        """Write what waits as one shard. Raises StoreError if the store does not take it; then it goes on waiting.
+
+        Rows can be added meanwhile: they belong to the next shard.
+        """
+        with self._flushing:
+            while self._has_shard():
+                add_shard(self._store, self._line, self._sending.read_bytes())
+                self._sending.unlink()
+                LOG.info("a shard of unsolved problems is in the inbox of line %s", self._line)
+
+    def _has_shard(self) -> bool:
+        """Set apart what waits, unless a shard is set apart already. Return whether there is one."""
         with self._lock:
-            data = self._waiting.read_bytes() if self._waiting.exists() else b""
-            if data:
-                add_shard(self._store, self._line, data)
-                self._waiting.unlink()
-                LOG.info("%d unsolved problems are in the inbox of line %s", self._rows, self._line)
-            self._rows, self._since = 0, self._clock()
+            if not self._sending.exists() and self._rows:
+                self._waiting.rename(self._sending)
+                self._rows, self._since = 0, self._clock()
+            return self._sending.exists()
 
     def _has_room(self, caller: str) -> bool:
         times, now = self._times[caller], self._clock()

@@ -4,8 +4,9 @@
 
 A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
 adapter onto the base from `AutoModelForCausalLM`, in float32 on that device, quantized as in training (`compute`): the
-registry's bytes, peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, and exits
-with 0 whatever it says; `everlearn.gate.checks` judges it.
+registry's bytes, peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, or
+`{"failed": why}` where peft cannot read the adapter, and exits with 0 whatever it says; `everlearn.gate.checks` judges it.
+Any other failure, such as too little memory, says nothing about the adapter and is an error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from everlearn.settings import ComputeSettings, FormatSettings, RolloutSettings
 from everlearn.training.engines.samplers import sampling
@@ -60,6 +62,10 @@ class FreshProcessReport:
     finite: bool
     length_before: float
     length_after: float
+
+
+class UnreadableAdapterError(Exception):
+    """peft cannot read the adapter's files."""
 
 
 def probe(
@@ -115,6 +121,8 @@ def check(
 ) -> FreshProcessReport:
     """Compare the trainer's answers with what transformers and peft compute from the files.
 
+    Raises UnreadableAdapterError if peft cannot read the adapter.
+
     Greedy decoding gives an answer if and only if each of its tokens is the most probable one after those before it. So
     one forward pass over prompt and answer shows both the log-probability and whether the answer is the same. Only
     answers that differ are decoded, for their length.
@@ -134,7 +142,12 @@ def check(
         eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id or 0
     )
     before = _answers(plain, probes, _scored(plain, probes))  # first, since peft changes `plain` in place
-    model = PeftModel.from_pretrained(plain, adapter).eval()
+    try:
+        model = PeftModel.from_pretrained(plain, adapter).eval()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        if "memory" in str(error):
+            raise
+        raise UnreadableAdapterError(f"{type(error).__name__}: {error}") from error
     scored = _scored(model, probes)
     after = _answers(model, probes, scored)
     gaps = [abs(each.logprob - item.logprob) / len(item.answer) for each, item in zip(scored, probes, strict=True)]
@@ -221,7 +234,11 @@ def main(arguments: Sequence[str]) -> None:
     compute = ComputeSettings.model_validate({"device": device, "quantization": quantization})
     torch.set_num_threads(int(threads))
     rows = [Probe(**json.loads(line)) for line in probes.read_text().splitlines()]
-    print(json.dumps(asdict(check(base, adapter, rows, compute=compute))))  # noqa: T201 (the result of this command)
+    try:
+        report = asdict(check(base, adapter, rows, compute=compute))
+    except UnreadableAdapterError as error:
+        report = {"failed": str(error)}
+    print(json.dumps(report))  # noqa: T201 (the result of this command)
 
 
 if __name__ == "__main__":

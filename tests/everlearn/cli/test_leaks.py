@@ -11,6 +11,7 @@ import typer
 from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.domains.contract import load_domain
 from everlearn.errors import RegistryError
+from tests.support.line import candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,16 @@ def test_versions_that_leak_are_barred_and_the_newest_without_serves(
     again = everlearn("leaks", "--bar")
     assert "no other version barred" in " ".join(again.out.split())
     assert registry.state().tip == state.tip
+
+
+def test_a_version_that_waits_for_approval_never_serves_because_others_leak(
+    everlearn: Callable[..., Ended], registry: Registry, versions: list[str]
+) -> None:
+    waiting = candidate(registry, "waiting", base="f" * 64)
+    registry.publish(waiting, make_champion=False, actor="night", reason="better")
+    record(registry, Use.MEASURED, "9" * 64, "x^4 + sin(x)")
+    assert everlearn("leaks", "--bar", "--json").facts["champion"] == versions[1]
+    assert registry.state().waiting == ("v0004",)
 
 
 def test_a_version_that_leaks_and_does_not_serve_is_barred_alone(

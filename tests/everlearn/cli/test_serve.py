@@ -154,8 +154,9 @@ def test_what_it_did_not_solve_is_in_the_inbox_when_it_ends(
     assert json.loads(registry.store.get(shard.key).data) == {"problem": HARD, "domain": "integration"}
 
 
-def test_a_store_that_is_away_is_reported_once_and_the_endpoint_goes_on(
-    serving: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [StoreDownError("the store is away"), RuntimeError("out of memory")])
+def test_an_error_while_following_is_reported_once_and_the_endpoint_goes_on(
+    error: Exception, serving: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from everlearn.serving.champion_loader import ChampionLoader
 
@@ -165,7 +166,7 @@ def test_a_store_that_is_away_is_reported_once_and_the_endpoint_goes_on(
     def fails(self: ChampionLoader, use: Any) -> Any:
         steps.append(1)
         if 1 < len(steps) < 5:
-            raise StoreDownError("the store is away")
+            raise error
         return step(self, use)
 
     monkeypatch.setattr(ChampionLoader, "step", fails)
@@ -175,7 +176,9 @@ def test_a_store_that_is_away_is_reported_once_and_the_endpoint_goes_on(
         ask(client, "2*x").raise_for_status()
 
     ended = serving(use)
-    assert ended.err.count("the store is away (tried again; what serves stays)") == 1
+    said = " ".join(ended.err.split())
+    assert said.count(f"{error} (tried again; what serves stays)") == 1
+    assert ("Traceback" in said) == isinstance(error, RuntimeError)
 
 
 @pytest.mark.parametrize("words", [("--collect",), ("--host", "0.0.0.0")])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.data.suites import Suite, SuiteKind, load, load_directory, parse
+from everlearn.data.suites import Suite, SuiteKind, load, load_directory, parse, require_distinct
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem
 
@@ -126,3 +128,17 @@ def test_a_reference_is_kept_in_a_suite_and_absent_without_one() -> None:
     assert [problem.reference for problem in suite.problems] == ["42", None]
     assert parse(suite.to_jsonl(), name="s", where="s") == suite
     assert suite.to_jsonl().count("reference") == 1
+
+
+@pytest.mark.parametrize("name", ["math/deep", "../x", "", ".hidden", 7, "a" * 101])
+def test_a_name_that_is_no_file_name_is_refused(name: object) -> None:
+    text = json.dumps({"suite": name, "kind": "skill"}) + '\n{"problem": "x"}\n'
+    with pytest.raises(BadInputError, match=r"line 1: .* is no name of a suite"):
+        parse(text, name="short", where="short.jsonl")
+
+
+def test_two_suites_of_one_name_are_refused() -> None:
+    suite = parse('{"problem": "x"}\n', name="short", where="short.jsonl")
+    require_distinct([suite, replace(suite, name="long")])
+    with pytest.raises(BadInputError, match="two suites are named 'short'"):
+        require_distinct([suite, suite])

@@ -53,3 +53,14 @@ def test_unbar_is_idempotent_and_refuses_retired_versions() -> None:
     EventLog(store, LINE, clock=Clock(), signer=SIGNER, verifier=VERIFIER).append(lambda _: retired)
     with pytest.raises(RegistryError, match="v0001 is retired"):
         open_line(store).unbar("v0001", reason="r", actor="ada")
+
+
+def test_unbarring_lifts_the_flag_of_a_version_that_was_kept() -> None:
+    line = open_line(MemoryStore())
+    publish(line, "one")
+    line.rollback(reason="slow", actor="ada", keep=True)
+    assert line.state().flagged
+    line.unbar("v0001", reason="the data is fine", actor="ada")
+    assert line.state().flagged == ()
+    line.unbar("v0001", reason="again", actor="ada")
+    assert line.state().sequence == 3

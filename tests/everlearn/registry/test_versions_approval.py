@@ -67,3 +67,17 @@ def test_refused_version_never_becomes_champion(registry: Registry) -> None:
 def test_champion_cannot_be_refused(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="v0001 does not await approval; use `everlearn rollback`"):
         registry.refuse("v0001", reason="no", actor="Ada")
+
+
+def test_only_a_version_that_waits_is_approved_and_champion_names_it_everywhere() -> None:
+    line = open_line(MemoryStore())
+    publish(line, "one")
+    publish(line, "two")
+    line.rollback(reason="slow", actor="ada", keep=True)
+    before = line.state().sequence
+    for version in ("v0002", "champion"):
+        with pytest.raises(RegistryError, match="does not await approval"):
+            line.approve(version, reason="r", actor="ada")
+    assert line.promote("champion", reason="r", actor="ada").version == "v0001"
+    assert line.unbar("champion", reason="r", actor="ada").version == "v0001"
+    assert line.state().sequence == before

@@ -209,6 +209,20 @@ def test_what_is_not_solved_or_not_helpful_is_collected(
     assert len((tmp_path / "waiting.jsonl").read_text().splitlines()) == 2
 
 
+def test_an_answer_is_given_although_it_cannot_be_collected(
+    engine: Engine, unsolved: UnsolvedProblems, tmp_path: Path
+) -> None:
+    (tmp_path / "waiting.jsonl").mkdir()
+    with running(create_endpoint(engine, line=LINE, unsolved=unsolved)) as url, client_of(url) as client:
+        raw = client.chat.completions.with_raw_response
+        answer = raw.create(model="champion", messages=[{"role": "user", "content": HARD}])
+        assert answer.headers["x-everlearn-collected"] == "no: failed"
+        assert answer.parse().choices
+        (tmp_path / "waiting.jsonl").rmdir()
+        answer = raw.create(model="champion", messages=[{"role": "user", "content": HARD}])
+        assert answer.headers["x-everlearn-collected"] == "yes", "it was not taken for known"
+
+
 def test_feedback_can_name_the_newest_answers_alone(
     engine: Engine, unsolved: UnsolvedProblems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +245,16 @@ def test_requests_of_one_batch_are_decoded_alike_and_all_are_answered_before_the
     engine.close()
     texts = [reply.result(timeout=0).completions[0].text for reply in replies]
     assert texts[0] == texts[1] == texts[3]
+
+
+def test_a_request_whose_caller_is_gone_disturbs_no_other(base: ServedVersion) -> None:
+    engine = Engine(base)
+    problem = base.domain.problem(EASY)
+    engine.submit(Generation(problem=problem, count=16))  # the others wait for it
+    gone, kept = (engine.submit(Generation(problem=problem)) for _ in range(2))
+    assert gone.cancel()
+    engine.close()
+    assert kept.result(timeout=0).completions
 
 
 def test_without_a_collection_there_is_no_feedback(client: OpenAI) -> None:

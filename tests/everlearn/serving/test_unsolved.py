@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -121,6 +121,40 @@ def test_what_waits_survives_the_process_and_a_store_that_is_down(
     again.flush()
     again.flush()
     assert shards(store) == [["x^2"]]
+
+
+def test_rows_are_collected_while_a_shard_is_on_its_way(
+    store: MemoryStore, tmp_path: Path, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsolved = collection(store, tmp_path, clock)
+    create = store.create
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        unsolved.add(DOMAIN.problem("x^3"), caller="a")
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(store, "create", slowly)
+    unsolved.add(DOMAIN.problem("x^2"), caller="a")
+    unsolved.flush()
+    assert sorted(shards(store)) == [["x^2"], ["x^3"]]
+
+
+def test_a_shard_that_the_store_did_not_take_goes_first(
+    store: MemoryStore, tmp_path: Path, clock: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsolved = collection(store, tmp_path, clock)
+    unsolved.add(DOMAIN.problem("x^2"), caller="a")
+    clock.now += SHARD_SECONDS
+
+    def down(*_: object) -> None:
+        raise StoreDownError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "create", down)
+        with pytest.raises(StoreDownError):
+            unsolved.flush_if_due()
+    unsolved.flush_if_due()
+    assert shards(store) == [["x^2"]], "at once, and not after another minute"
 
 
 def test_a_shard_is_read_by_a_night_like_any_other(store: MemoryStore, tmp_path: Path, clock: Seconds) -> None:

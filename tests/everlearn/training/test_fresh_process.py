@@ -127,3 +127,15 @@ def test_the_command_uses_the_threads_that_it_is_given(
     for more in ([], ["cpu"], ["cpu", "3"]):
         main([*paths, *more])
     assert used == [1, 1, 3]
+
+
+def test_an_adapter_that_cannot_be_read_is_reported_and_other_failures_are_not_taken_for_one(
+    shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_probes(tmp_path / "probes.jsonl", probes)
+    cut = shutil.copytree(adapter, tmp_path / "cut")
+    (cut / "adapter_model.safetensors").write_bytes(b"\x00" * 20)
+    main([str(shipped), str(cut), str(path)])
+    assert "failed" in json.loads(capsys.readouterr().out)
+    with pytest.raises(OSError, match="nowhere"):
+        main([str(tmp_path / "nowhere"), str(adapter), str(path)])

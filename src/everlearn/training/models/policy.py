@@ -120,6 +120,13 @@ def load_policy(
     return load_base(base, compute=compute).policy(adapter, rank=rank, alpha=alpha, seed=seed, grow=grow)
 
 
+def release_bases() -> None:
+    """Forget the base that is kept in memory; the next `load_base` reads it again."""
+    _KEPT.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def load_base(base: Path, *, compute: ComputeSettings | None = None) -> LoadedBase:
     """Return the base model, by the forward pass that the settings and the architecture allow.
 
