@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from everlearn.cli.output import Json, log_to_stderr, print_note, print_result, table
-from everlearn.errors import SettingsError, StoreError
+from everlearn.errors import IntegrityError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,15 +69,24 @@ def certify(
         certificate = attack(
             domain, samples, seconds=seconds, learning_s=learning, enough=answers, limits=limits, progress=_progress()
         )
-        if kept is not None:
-            kept.put(certificate.to_content())
+        is_stored = kept is not None and _store(kept, certificate)
     else:
-        certificate = Certificate.from_content(found)
+        certificate, is_stored = Certificate.from_content(found), True
     reasons = certificate.refusals(limits)
-    facts = certificate.to_content() | {"allowed": not reasons, "reasons": reasons, "stored": kept is not None}
+    facts = certificate.to_content() | {"allowed": not reasons, "reasons": reasons, "stored": is_stored}
     print_result(facts, as_json=json, text=_shown(certificate, reasons))
     if reasons:
         raise typer.Exit(1)
+
+
+def _store(kept: CertificateStore, certificate: Certificate) -> bool:
+    """Store a certificate. Return whether that was possible; the reason why not is said."""
+    try:
+        kept.put(certificate.to_content())
+    except IntegrityError as error:
+        print_note(f"the certificate is not stored: {error}")
+        return False
+    return True
 
 
 def _certificates(installation: Installation) -> CertificateStore | None:

@@ -125,7 +125,8 @@ class Workspace:
             try:
                 self._write(after, etag)
             except ConflictError:
-                continue  # another step of this run was first: apply the change to its index
+                if self._read()[0] != after:  # as it is where the write was carried out and its answer lost
+                    continue  # another step of this run was first: apply the change to its index
             for digest in index.digests() - after.digests():
                 self._store.delete(self._key(digest))
             return

@@ -33,9 +33,15 @@ class CertificateStore:
         self.find("", code="", procedure=0)
 
     def put(self, content: Mapping[str, Any]) -> str:
-        """Store a certificate, which names its `domain`, `code` and `procedure`. Return its key."""
+        """Store a certificate, which names its `domain`, `code` and `procedure`. Return its key.
+
+        Raises:
+            IntegrityError: nobody would trust it, as it is not signed with a trusted key. Nothing was stored.
+        """
         key = self.key(str(content["domain"]), code=str(content["code"]), procedure=int(content["procedure"]))
-        self._store.put(key, seal(content, purpose=PURPOSE, line=self._line, signer=self._signer))
+        sealed = seal(content, purpose=PURPOSE, line=self._line, signer=self._signer)
+        unseal(sealed, purpose=PURPOSE, line=self._line, verifier=self._verifier, name=key)
+        self._store.put(key, sealed)
         return key
 
     def find(self, domain: str, *, code: str, procedure: int) -> dict[str, Any] | None:

@@ -91,3 +91,19 @@ def test_without_a_registry_the_certificate_is_printed_and_not_stored(
     ended = everlearn("domain", "certify", "doubles", *QUICK, "--json")
     assert ended.facts["stored"] is False
     assert "will not be stored" in ended.err
+
+
+def test_without_a_private_key_the_certificate_is_printed_and_not_stored(
+    everlearn: Callable[..., Ended], params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_doubles(tmp_path, monkeypatch)
+    params.write_text(params.read_text().replace("signing: {", f"signing: {{trusted: ['{'a' * 64}'], "))
+    text = params.read_text()
+    start = text.index("key_file: ")
+    params.write_text(text[:start] + text[text.index("}", start) :])
+    for _ in range(2):
+        ended = everlearn("domain", "certify", "doubles", *QUICK, "--json")
+        assert ended.code == 0, "nothing unsigned was stored that the second run would refuse"
+        assert ended.facts["stored"] is False
+        assert "the certificate is not stored: " in ended.err
+        assert "is not signed" in ended.err

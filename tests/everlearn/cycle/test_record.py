@@ -100,6 +100,17 @@ def test_one_of_two_simultaneous_closers_is_refused() -> None:
         close_cycle(store, opened, end=End.PUBLISHED)
 
 
+def test_a_cycle_whose_closing_was_not_answered_is_closed() -> None:
+    class Lossy(MemoryStore):
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            super().replace(key, data, etag=etag)
+            raise ConflictError("there are other bytes")
+
+    store = Lossy()
+    close_cycle(store, open_cycle(store, LINE, INPUTS), end=End.PUBLISHED)
+    assert current_cycle(store, LINE) is None
+
+
 def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
     opened = open_cycle(s3_store, LINE, INPUTS)
     assert open_cycle(s3_store, LINE, OTHER).resumed

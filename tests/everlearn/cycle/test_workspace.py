@@ -162,6 +162,25 @@ def test_writes_stop_after_too_many_conflicts(work: Workspace, monkeypatch: pyte
         work.put("ladder", b"rungs")
 
 
+def test_a_write_whose_answer_was_lost_is_not_repeated() -> None:
+    class Lossy(MemoryStore):
+        """Carries out every conditional write, and then says what a second attempt would find."""
+
+        def replace(self, key: str, data: bytes, *, etag: str) -> str:
+            super().replace(key, data, etag=etag)
+            raise ConflictError("there are other bytes")
+
+    store = Lossy()
+    work = Workspace(store, LINE, KEY, token=1)
+    for part in (b"1", b"2", b"3"):
+        work.append("journal", part)
+        work.put("checkpoint", part)
+    assert work.parts("journal") == [b"1", b"2", b"3"]
+    work.drop("checkpoint")
+    work.put("ladder", b"rungs")
+    assert sum("/sha256/" in info.key for info in store.list()) == 4, "no checkpoint fills the bucket"
+
+
 def test_a_damaged_result_is_an_integrity_error(store: MemoryStore, work: Workspace) -> None:
     work.put("ladder", b"rungs")
     key = next(info.key for info in store.list() if "/sha256/" in info.key)

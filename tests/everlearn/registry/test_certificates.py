@@ -44,6 +44,13 @@ def test_a_changed_certificate_is_refused(kept: CertificateStore) -> None:
         kept.find("gym/chain_sum", code="ab" * 32, procedure=1)
 
 
+def test_a_certificate_that_nobody_would_trust_is_not_stored(kept: CertificateStore) -> None:
+    without_key = CertificateStore(kept._store, "line", signer=None, verifier=kept._verifier)
+    with pytest.raises(IntegrityError, match="is not signed"):
+        without_key.put(CONTENT)
+    assert kept.find("gym/chain_sum", code="ab" * 32, procedure=1) is None
+
+
 def test_a_newer_certificate_of_the_same_code_replaces_the_older(kept: CertificateStore) -> None:
     kept.put(CONTENT)
     kept.put(CONTENT | {"guess_rate": 0.5})
