@@ -22,6 +22,7 @@ from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapsho
 from everlearn.domains.mixture import domain_of_rows
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.immutable_objects import fetch, write_once
+from everlearn.storage.local_file import write_whole
 from everlearn.training.models.formats.format_choice import checker
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
@@ -30,7 +31,6 @@ from tasks.night import LOG, as_json, step_task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.domains.contract import Domain
     from everlearn.settings import Settings
     from everlearn.storage.protocol import Store
 
@@ -63,7 +63,7 @@ def read_problems(settings: Settings, data: Path | None, *, again: bool = False)
         intake = rows.read(
             settings.resolve(data or inbox),
             domain=settings.domain,
-            load=partial(_domain_of_line, settings),
+            load=partial(domain_of_rows, line_domain=settings.domain),
             seen=seen,
             check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
         )
@@ -89,10 +89,7 @@ def sync_inbox(settings: Settings, store: Store) -> list[Path]:
     for shard in store.list(inbox_prefix(line)):
         local = inbox / f"{digest_of(f'{shard.key} {shard.etag}'.encode())[:16]}.jsonl"
         if shard.key.endswith(rows.SUFFIXES) and not local.exists():
-            inbox.mkdir(parents=True, exist_ok=True)
-            temporary = local.with_suffix(".partial")
-            temporary.write_bytes(store.get(shard.key).data)
-            temporary.replace(local)
+            write_whole(local, store.get(shard.key).data)
     return sorted(path for path in inbox.glob("*") if path.name.endswith(rows.SUFFIXES))
 
 
@@ -145,11 +142,6 @@ def claim_problems(settings: Settings, intake: str, *, again: bool = False) -> C
 
 def _load_intake(store: Store, line: str, digest: str) -> rows.Intake:
     return rows.Intake.from_bytes(fetch(store, f"{line}/intake/{digest}", digest=digest))
-
-
-def _domain_of_line(settings: Settings, name: str) -> Domain:
-    """Return the domain that reads rows of that name. Raises UnknownDomainError unless it is the line's, or in its mixture."""
-    return domain_of_rows(name, line_domain=settings.domain)
 
 
 def _watermark(settings: Settings, store: Store, *, again: bool = False) -> Watermark:

@@ -21,6 +21,7 @@ from everlearn.registry.line_summary import summarize
 from everlearn.registry.manifest import ObjectRef
 from everlearn.registry.night_lookup import SHOWN, find_night
 from everlearn.serving.rollout_status import read_rollout_status
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -301,10 +302,7 @@ def report(
     night = find_night(version, registry.state(), line=registry.line)
     name, page = report_of(registry, night)
     path = to or installation.home / "reports" / f"{name}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(registry.get_object(page))
-    partial.replace(path)
+    write_whole(path, registry.get_object(page))
     made = None if isinstance(night, Event) else night.version
     facts = {"version": made, "cycle_key": night.cycle_key, "report": str(path)}
     print_result(facts, as_json=json, text=str(path))

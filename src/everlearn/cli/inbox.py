@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from everlearn.data import rows
 from everlearn.data.acceptance import has_acceptable_share
 from everlearn.errors import BadDataError
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +78,4 @@ def misplaced_shards(inbox: Path) -> str | None:
 def _copy_shard(shard: Path, *, inbox: Path) -> Path:
     """Copy a shard under the name of its digest, so that equal bytes are stored once."""
     data = shard.read_bytes()
-    inbox.mkdir(parents=True, exist_ok=True)
-    copy = inbox / f"{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
-    partial = copy.with_suffix(".partial")
-    partial.write_bytes(data)
-    return partial.replace(copy)
+    return write_whole(inbox / f"{hashlib.sha256(data).hexdigest()[:16]}.jsonl", data)

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -182,7 +183,7 @@ def ingest(
         everlearn ingest problems.jsonl --bucket    # to <line>/inbox/ in the bucket instead of this machine
     """
     from everlearn.cli.inbox import add_to_inbox
-    from everlearn.domains.contract import load_domain
+    from everlearn.domains.mixture import domain_of_rows
     from everlearn.training.models.formats.format_choice import checker
 
     installation: Installation = context.obj
@@ -191,7 +192,7 @@ def ingest(
         path,
         inbox=installation.inbox,
         domain=settings.domain,
-        load=load_domain,
+        load=partial(domain_of_rows, line_domain=settings.domain),
         max_bad_share=settings.ingest.max_bad_share,
         check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
     )
@@ -240,6 +241,8 @@ def ladder(
     from everlearn.cli import ladder_tree, model
     from everlearn.ladder.tree import load_ladder
 
+    if out is not None and (out.is_dir() or any(each.is_file() for each in out.parents)):
+        raise BadInputError(f"{out} cannot be a file: name another one")  # before minutes of growing
     tree = load_ladder(file) if model.is_ladder(file) else model.grow_ladder(context.obj, file, version=version)
     if out is not None:
         tree.save(out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import BadInputError
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -75,5 +76,4 @@ def write_problems(problems: tuple[Problem, ...], path: Path, *, suite: str | No
         Suite(name=suite, kind=SuiteKind.SKILL, problems=problems).save(path)
         return
     rows = [{"id": each.id, "domain": each.domain, "problem": each.statement} for each in problems]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,6 +20,7 @@ from everlearn.domains.hidden_reference import reference_in
 from everlearn.domains.mixture import in_mixture
 from everlearn.errors import BadInputError
 from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,10 +69,7 @@ class Suite:
 
     def save(self, path: Path) -> None:
         """Write the suite atomically: a reader sees the new file or the previous one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(self.to_jsonl(), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, self.to_jsonl().encode())
 
 
 def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:

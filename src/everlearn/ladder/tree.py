@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.domains.contamination import is_contaminated
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import Problem
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -162,7 +163,7 @@ class Ladder:
         """Write JSONL: the counts, then one rung per line."""
         lines = [json.dumps({"counts": dict(sorted(self.counts.items()))})]
         lines += [json.dumps(asdict(rung)) for rung in self.rungs.values()]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
 def load_ladder(path: Path) -> Ladder:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from everlearn.data import rows
-from everlearn.domains.contract import load_domain
+from everlearn.domains.mixture import domain_of_rows
 from everlearn.errors import BadInputError
 from everlearn.problem import Problem
 from everlearn.training.models.formats.format_choice import checker
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
     """Return the problems of the domain in a file. BadInputError if it holds none that the model can be asked."""
     check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
-    read = rows.read(file, domain=settings.domain, load=load_domain, check=check).rows
+    load = partial(domain_of_rows, line_domain=settings.domain)
+    read = rows.read(file, domain=settings.domain, load=load, check=check).rows
     problems = [
         Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
         for row in read

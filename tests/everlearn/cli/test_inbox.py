@@ -54,6 +54,16 @@ def test_ingest_refuses_too_many_bad_rows(everlearn: Callable[..., Ended], fresh
     assert not list(fresh.glob("*"))
 
 
+def test_ingest_judges_rows_of_other_domains_as_a_night_does(
+    everlearn: Callable[..., Ended], fresh: Path, tmp_path: Path
+) -> None:
+    rows = [{"problem": "2*x"}] * 9 + [{"domain": "arithmetic", "problem": "12 + 5"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    ended = everlearn("ingest", str(tmp_path / "a.jsonl"), "--json")
+    assert (ended.facts["good"], sum(ended.facts["faults"].values())) == (9, 1)
+    assert "is not that of the line" in ended.err
+
+
 @pytest.mark.parametrize(("name", "content"), [("missing.jsonl", None), ("empty.jsonl", b""), ("folder", b"")])
 def test_ingest_names_an_unreadable_path(
     name: str, content: bytes | None, everlearn: Callable[..., Ended], tmp_path: Path

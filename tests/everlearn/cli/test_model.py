@@ -111,6 +111,19 @@ def test_ladder_grows_saves_and_prints(
     assert everlearn("ladder", str(kept), "--json").facts["rungs"][0]["digest"] == "d"
 
 
+def test_ladder_refuses_an_output_that_is_no_file_before_it_grows(
+    everlearn: Callable[..., Ended], calls: list[dict[str, Any]], in_project: Path
+) -> None:
+    problems = in_project / "new.jsonl"
+    problems.write_text('{"problem": "sin(x) + x"}\n', encoding="utf-8")
+    for out in (in_project, problems / "ladder.jsonl"):
+        ended = everlearn("ladder", str(problems), "--out", str(out))
+        assert ended.code == BadInputError.exit_code
+        assert f"{out} cannot be a file" in ended.err
+    assert calls == []
+    assert everlearn("ladder", str(problems), "--out", str(in_project / "new" / "ladder.jsonl")).code == 0
+
+
 def test_ladder_refuses_a_missing_file(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     ended = everlearn("ladder", str(tmp_path / "none.jsonl"))
     assert ended.code == BadInputError.exit_code
