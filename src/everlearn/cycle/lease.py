@@ -70,8 +70,13 @@ class _Record:
     @classmethod
     def from_bytes(cls, data: bytes) -> _Record:
         record = parse(data, name="the lease of the line")
-        holder = Holder(**record["holder"]) if record["holder"] else None
-        return cls(holder=holder, token=record["token"], expires=datetime.fromisoformat(record["expires"]))
+        try:
+            holder = Holder(**record["holder"]) if record["holder"] else None
+            return cls(holder=holder, token=int(record["token"]), expires=datetime.fromisoformat(record["expires"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"the lease of the line, work/lease.json, is damaged ({error}); delete it while no night runs"
+            ) from None
 
 
 def is_held(store: Store, line: str, *, at: datetime) -> bool:

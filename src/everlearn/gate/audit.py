@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from everlearn.errors import IntegrityError
 from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
@@ -45,12 +46,16 @@ def audit(registry: Registry) -> Iterator[AuditedDecision]:
             continue
         version = event.detail.get("version") if event.kind is EventKind.PUBLISHED else None
         is_retired = version is not None and state.versions[version].retired
-        stored, digest = (None, None) if is_retired else _stored(event, version, registry)
         audited = AuditedDecision(cycle_key=str(event.cycle_key), version=version, end=str(event.kind))
-        if digest is None or not stored:
-            yield audited
+        try:
+            stored, digest = (None, None) if is_retired else _stored(event, version, registry)
+            if digest is None or not stored:
+                yield audited
+                continue
+            evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
+        except IntegrityError as error:  # the other decisions can still be repeated
+            yield replace(audited, differences=(str(error),))
             continue
-        evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
         before = state.history[:number]
         level = level_of_line(before, settings=evidence.settings)
         loss_level = loss_level_of_line(before, settings=evidence.settings)

@@ -48,8 +48,9 @@ class Receipt:
     def of(cls, directory: Path) -> Self | None:
         """Return the receipt in `directory`; None if there is none or it cannot be read."""
         try:
-            data = (directory / RECEIPT).read_bytes()
-            return cls(**parse(data, name=RECEIPT))
+            held = parse((directory / RECEIPT).read_bytes(), name=RECEIPT)
+            is_sound = all(isinstance(each, int if name == "sequence" else str) for name, each in held.items())
+            return cls(**held) if is_sound else None
         except (OSError, IntegrityError, TypeError):
             return None
 

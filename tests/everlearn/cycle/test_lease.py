@@ -5,10 +5,11 @@ import sys
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.canonical_json import canonical
 from everlearn.cycle.lease import Holder, Lease, is_held, last_renewal
 from everlearn.errors import CycleBusyError, IntegrityError, StoreDownError
 from everlearn.local.process import wait_until
@@ -204,6 +205,20 @@ def test_a_damaged_lease_is_an_integrity_error(store: MemoryStore) -> None:
     store.put(f"{LINE}/work/lease.json", b"{")
     with pytest.raises(IntegrityError, match="the lease of the line is damaged"):
         Lease(store, LINE).acquire()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"holder": None, "token": "x", "expires": "2026-01-01"},
+        {"holder": {"pid": 1}, "token": 1, "expires": "never"},
+    ],
+)
+def test_a_lease_with_other_fields_is_damaged_and_says_what_to_do(store: MemoryStore, record: dict[str, Any]) -> None:
+    store.put(f"{LINE}/work/lease.json", canonical(record))
+    with pytest.raises(IntegrityError, match=r"is damaged .*delete it while no night runs"), Lease(store, LINE):
+        pass
 
 
 def test_an_unattended_run_waits_for_a_lease_to_expire(store: MemoryStore) -> None:

@@ -11,6 +11,7 @@ from everlearn.gate.audit import audit
 from everlearn.gate.lifetime_error import improvement_level, loss_level
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
+from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
 from tests.everlearn.gate.test_guard import SETTINGS, guard, looked
 from tests.support.line import candidate, open_line
@@ -64,6 +65,18 @@ def test_an_honest_history_repeats_with_the_levels_of_its_events(registry: Regis
     assert [decision.differences for decision in decisions] == [(), (), ()]
     assert [decision.end for decision in decisions] == ["published", "rejected", "published"]
     assert [decision.loss_level for decision in decisions] == [loss_level(n, alpha=0.05) for n in (1, 2, 3)]
+
+
+def test_lost_evidence_is_named_and_the_other_decisions_are_repeated(registry: Registry) -> None:
+    publish(registry, "one")
+    reject(registry, key="8")
+    lost = registry.state().history[-1].detail["evidence"]
+    registry.store.delete(object_key(registry.line, lost))
+    publish(registry, "two")
+    one, rejected, two = audit(registry)
+    assert (one.differences, two.differences) == ((), ())
+    assert rejected.differences is not None
+    assert lost[:12] in rejected.differences[0]
 
 
 def test_a_changed_decision_is_named(registry: Registry) -> None:

@@ -207,7 +207,10 @@ def test_receipt_keeps_the_highest_sequence(tmp_path: Path) -> None:
     assert to.stat().st_ino == inode
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"a":1}', b"[]"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b'{"a":1}', b"[]", b'{"line":"l","manifest":"m","sequence":"7","version":"v0001"}'],
+)
 def test_unreadable_receipt_is_ignored(tmp_path: Path, data: bytes) -> None:
     (tmp_path / RECEIPT).write_bytes(data)
     assert Receipt.of(tmp_path) is None

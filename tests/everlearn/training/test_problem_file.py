@@ -28,7 +28,7 @@ def read(file: Path, *, domain: str) -> list[tuple[str, str]]:
 
 
 def test_a_row_of_another_domain_is_no_problem_of_the_line(file: Path) -> None:
-    with pytest.raises(BadInputError, match="holds no problem of the domain; .* not that of the line"):
+    with pytest.raises(BadInputError, match=r"holds no problem of the domain; .* not that of the line"):
         read(file, domain="integration")
 
 

@@ -104,7 +104,7 @@ def _unchanged(marked: tuple[Garbage, ...], again: tuple[Garbage, ...]) -> tuple
 def _remove(store: Store, line: str, items: tuple[Garbage, ...], *, mark: _MarkWriter) -> Iterator[Garbage]:
     """Remove the items and yield them, working files of cycles only if no cycle is running."""
     work = [item for item in items if item.key.startswith(f"{line}/work/")]
-    others = [item for item in items if item not in set(work)]
+    others = [item for item in items if not item.key.startswith(f"{line}/work/")]
     yield from _remove_all(store, others, mark=mark, marked=items)
     if work:
         try:
