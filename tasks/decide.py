@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from everlearn import counters
 from everlearn.domains.contract import load_domain
+from everlearn.domains.pool import VerifierPool
 from everlearn.gate.baselines import Baseline, choose_baselines, eligible_versions, shares_of
 from everlearn.gate.checks import run_checks
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
@@ -22,10 +24,16 @@ from tasks.progress import progress
 from tasks.train import reservoir_before
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from everlearn.cycle.workspace import Workspace
     from everlearn.domains.contract import Domain
+    from everlearn.problem import Problem, Verdict
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
+
+AT_ONCE, RECHECK_S = 64, 60.0
+"""Answers that are judged a second time between two reports of progress, and CPU seconds that each may take."""
 
 
 @step_task
@@ -129,15 +137,26 @@ def _recheck(night: Night, answers: list[tuple[str, str]], *, domain: Domain) ->
     """Return the answers that the independent check does not find correct, with its verdict."""
     trained = (*roots_of(night)[0], *reservoir_before(night).allowed(domain=domain, forbidden=()))
     known, doubted = {problem.statement: problem for problem in trained}, []
-    with progress("re-checking rewards") as report_progress:
-        for done, (statement, answer) in enumerate(answers, start=1):
-            problem = known.get(statement) or domain.stated(statement)
-            verdict = domain.recheck(problem, answer)
-            counters.increment("verdicts")
-            if not verdict.is_correct:
-                doubted.append({"statement": statement, "answer": answer, **asdict(verdict)})
-            report_progress(done, len(answers))
+    pairs = [(known.get(statement) or domain.stated(statement), answer) for statement, answer in answers]
+    with progress("re-checking rewards") as report_progress, _second_judge(night, domain) as judge:
+        for done in range(0, len(pairs), AT_ONCE):
+            batch = pairs[done : done + AT_ONCE]
+            for (problem, answer), verdict in zip(batch, judge(batch), strict=True):
+                if not verdict.is_correct:
+                    doubted.append({"statement": problem.statement, "answer": answer, **asdict(verdict)})
+            counters.increment("verdicts", by=len(batch))
+            report_progress(done + len(batch), len(pairs))
     return doubted
+
+
+@contextlib.contextmanager
+def _second_judge(night: Night, domain: Domain) -> Iterator[Callable[[Sequence[tuple[Problem, str]]], list[Verdict]]]:
+    """Yield what judges answers a second time: processes with limits, unless the settings have the night's own judge."""
+    if not night.settings.verifiers:
+        yield lambda pairs: [domain.recheck(problem, answer) for problem, answer in pairs]
+        return
+    with VerifierPool(domain.name, workers=night.settings.verifiers, timeout_s=RECHECK_S, recheck=True) as pool:
+        yield pool.verify_many
 
 
 def log_decision(decision: Decision) -> None:

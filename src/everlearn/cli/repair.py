@@ -57,7 +57,7 @@ def fsck(
     done: list[RepairPlan] = []
     while not done or repair:
         plan = _plan(store, findings, verifier, repair=repair, adopt=None if done else adopt)
-        if plan is None or plan.is_empty:
+        if plan is None or plan.is_empty or plan in done:  # the same again would change nothing
             break
         _require_confirmation(plan, yes=yes)
         carry_out(store, plan)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
@@ -35,7 +36,10 @@ _SHORTEST_WAIT = 0.001
 
 
 class VerifierPool:
-    """Worker processes of one domain, as a context manager: `with VerifierPool("integration") as pool: …`."""
+    """Worker processes of one domain, as a context manager: `with VerifierPool("integration") as pool: …`.
+
+    With `recheck` they give the domain's second judgement (`Domain.recheck`) instead of its verdict.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,11 @@ class VerifierPool:
         timeout_s: float = 5.0,
         memory_bytes: int = 2 * 1024**3,
         recorded: Mapping[str, Mapping[str, str]] | None = None,
+        recheck: bool = False,
     ) -> None:
-        self._spec = (find_domain(domain), memory_bytes)  # raises UnknownDomainError here, not in the worker
+        entry = find_domain(domain)  # raises UnknownDomainError here, not in the worker
+        self._start = partial(Worker, entry, memory_bytes, recheck=recheck)
+        self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._count = workers
         self._workers: list[Worker] = []  # the last one is the spare
@@ -55,7 +62,7 @@ class VerifierPool:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             for _ in range(self._count + 1):  # started together, so that they load in parallel
-                self._workers.append(Worker(*self._spec))
+                self._workers.append(self._start())
                 stack.callback(self._workers[-1].kill)
             for worker in self._workers[: self._count]:
                 worker.ready()
@@ -103,7 +110,7 @@ class VerifierPool:
                 else:
                     suspects.add(culprit)
                     self._send(number, busy, [culprit], seed=seed)
-                self._workers.append(Worker(*self._spec))
+                self._workers.append(self._start())
         return [known[pair] for pair in pairs]
 
     def _send(self, number: int, busy: dict[int, list[Pair]], batch: list[Pair], *, seed: int) -> None:
@@ -132,7 +139,7 @@ class VerifierPool:
         self._workers[number] = self._workers.pop()
         self._workers[number].ready()
         if not fault and code == OUT_OF_MEMORY:
-            return f"the verifier needs more than the {self._spec[1] / 2**20:.0f} MiB it is allowed"
+            return f"the verifier needs more than the {self._memory_bytes / 2**20:.0f} MiB it is allowed"
         return fault or "the verifier died of it"
 
     def _replayed(self, pair: Pair, *, seed: int) -> Verdict | None:

@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from everlearn.domains.contract import open_domain
@@ -22,11 +23,9 @@ from everlearn.errors import EverlearnError, GrammarError
 from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence, Sequence
+    from collections.abc import Callable, MutableSequence, Sequence
     from importlib.metadata import EntryPoint
     from multiprocessing.connection import Connection
-
-    from everlearn.domains.contract import Domain
 
 Pair: TypeAlias = tuple[Problem, str]  # (problem, answer)
 
@@ -37,7 +36,7 @@ _START_SECONDS = 120.0
 class Worker:
     """A worker process and the pipe to it. It loads its domain in the background."""
 
-    def __init__(self, entry: EntryPoint, memory_bytes: int) -> None:
+    def __init__(self, entry: EntryPoint, memory_bytes: int, *, recheck: bool = False) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["everlearn.domains.verifier_process", entry.module])
         self.pipe, theirs = context.Pipe()
@@ -47,7 +46,8 @@ class Worker:
         )  # index of the pair, CPU time and clock at its start
         self._domain = entry.name
         self._ready = False
-        self.process = context.Process(target=serve, args=(theirs, life, self._begun, entry, memory_bytes), daemon=True)
+        given = (theirs, life, self._begun, entry, memory_bytes)
+        self.process = context.Process(target=serve, args=given, kwargs={"recheck": recheck}, daemon=True)
         self.process.start()
         theirs.close()
         life.close()
@@ -112,8 +112,13 @@ def cpu_seconds_of(pid: int | None) -> float:
         return 0.0
 
 
-def serve(pipe: Connection, life: Connection, begun: Any, entry: EntryPoint, memory_bytes: int) -> None:
-    """Verify batches until the other end of `pipe` is closed; exit at once when that of `life` is. The worker's entry point."""
+def serve(
+    pipe: Connection, life: Connection, begun: Any, entry: EntryPoint, memory_bytes: int, *, recheck: bool = False
+) -> None:
+    """Verify batches until the other end of `pipe` is closed; exit at once when that of `life` is. The worker's entry point.
+
+    `recheck` gives second judgements instead.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     exit_with_owner(life)
     domain = open_domain(entry)
@@ -123,7 +128,8 @@ def serve(pipe: Connection, life: Connection, begun: Any, entry: EntryPoint, mem
         while True:
             pipe.send_bytes(json.dumps(verdicts).encode())
             seed, batch = json.loads(pipe.recv_bytes())
-            verdicts = [_verify(domain, _pair(plain), index, begun, seed=seed) for index, plain in enumerate(batch)]
+            judge = domain.recheck if recheck else partial(domain.verify, seed=seed)
+            verdicts = [_verify(judge, _pair(plain), index, begun) for index, plain in enumerate(batch)]
     except (EOFError, ConnectionError):
         return
 
@@ -138,10 +144,10 @@ def _pair(plain: list[str]) -> Pair:
     return Problem(id=name, domain=domain, statement=statement, reference=reference), answer
 
 
-def _verify(domain: Domain, pair: Pair, index: int, begun: Any, *, seed: int) -> list[str]:
+def _verify(judge: Callable[[Problem, str], Verdict], pair: Pair, index: int, begun: Any) -> list[str]:
     begun[1], begun[2], begun[0] = time.process_time(), time.monotonic(), index
     try:
-        verdict = domain.verify(*pair, seed=seed)
+        verdict = judge(*pair)
     except GrammarError as error:
         return [Ruling.UNDECIDED, f"the problem cannot be read: {error}"]
     except MemoryError:

@@ -208,7 +208,7 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) 
             manifest=served.manifest,
             prompt_tokens=len(prompt),
             completions=tuple(
-                _generated(served.form, _cut(next(completions), limit)) for _ in range(waiting.request.count)
+                _generated(served.form, next(completions).cut(limit)) for _ in range(waiting.request.count)
             ),
         )
         for (waiting, prompt), limit in zip(batch, limits, strict=True)
@@ -221,12 +221,6 @@ def _limit(form: ServedFormat, request: Generation, prompt: list[int]) -> int:
         return min(request.max_tokens or CONVERSATION_TOKENS, MOST_TOKENS)
     most = form.max_tokens(prompt)
     return min(request.max_tokens or most, most)
-
-
-def _cut(completion: Completion, limit: int) -> Completion:
-    if len(completion.ids) <= limit:
-        return completion
-    return Completion(ids=completion.ids[:limit], logprobs=completion.logprobs[:limit], finished=False)
 
 
 def _generated(form: ServedFormat, completion: Completion) -> Generated:

@@ -161,6 +161,7 @@ def _decode_here(
 ) -> list[list[Completion]]:
     """Decode in this process, in batches of similar length; return the completions in the order of the prompts."""
     done: list[list[Completion]] = [[] for _ in prompts]
+    limits = [solver.form.max_tokens(prompt) for prompt in prompts]
     for batch in batches([len(prompt) * group for prompt in prompts], budget=BATCH_TOKENS):
         completions = decode(
             solver.model,
@@ -168,12 +169,12 @@ def _decode_here(
             group=group,
             seeds=None if seeds is None else [seeds[i * group + k] for i in batch for k in range(group)],
             stops=solver.form.stops,
-            limit=max(solver.form.max_tokens(prompts[index]) for index in batch),
+            limit=max(limits[index] for index in batch),
             temperature=temperature,
             copying=copying,
         )
         for index, rows in zip(batch, completions, strict=True):
-            done[index] = rows
+            done[index] = [row.cut(limits[index]) for row in rows]
     return done
 
 

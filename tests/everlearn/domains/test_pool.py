@@ -61,6 +61,12 @@ class Traps:
                 os.kill(os.getpid(), 9)
         return Verdict(ruling=Ruling.CORRECT, reason=f"{problem.statement} {seed}")
 
+    def recheck(self, problem, answer):
+        if answer == "hang":
+            while True:
+                pass
+        return Verdict(ruling=Ruling.WRONG, reason="judged again")
+
 
 class Broken:
     """A domain that loads in this process only."""
@@ -184,6 +190,13 @@ def test_a_failed_pair_is_retried_once(traps: str, tmp_path: Path) -> None:
 
     assert [verdict.reason for verdict in verdicts] == ["a 0", "b 0", "c 0"]
     assert pool.recorded == {}
+
+
+def test_second_judgements_have_the_same_limits(traps: str) -> None:
+    with VerifierPool(traps, timeout_s=0.2, recheck=True) as pool:
+        verdicts = pool.verify_many([(asked("a"), "x"), (asked("b"), "hang")])
+    assert [verdict.reason for verdict in verdicts] == ["judged again", "no verdict within 0.2 seconds"]
+    assert [verdict.ruling for verdict in verdicts] == ["WRONG", "UNDECIDED"]
 
 
 def test_recorded_verdicts_are_replayed(traps: str) -> None:

@@ -36,6 +36,12 @@ class Completion:
     logprobs: list[float]
     finished: bool
 
+    def cut(self, limit: int) -> Completion:
+        """Return the completion as it would be with at most `limit` tokens: others of its batch may have had more."""
+        if len(self.ids) <= limit:
+            return self
+        return Completion(ids=self.ids[:limit], logprobs=self.logprobs[:limit], finished=False)
+
 
 @torch.inference_mode()
 def decode(
