@@ -24,7 +24,9 @@ def test_the_service_runs_a_command_that_exists() -> None:
     assert program.endswith("/.venv/bin/everlearn")
     worker = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
     with worker.make_context(command, options) as context:
-        assert context.params == {"pool": ["%i"], "limit": 1}
+        assert context.params == {"pool": ["%i"], "limit": None}, (
+            "the pool limits how many climbs run, and a night waits for its own"
+        )
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")

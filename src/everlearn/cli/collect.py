@@ -31,7 +31,7 @@ def gc(
 ) -> None:
     """List what no version and no running publisher needs, and remove it after confirmation.
 
-    Kept are the whole history, all versions that were champion, and the newest of the others; the settings under
+    Kept are the whole history, all versions that were champion, and the newest versions; the settings under
     `retention` define how many and for how long. Without a terminal, `--yes` is required. Removing takes as long as a
     publisher's lease (15 minutes), so that a publisher can still claim an object.
 

@@ -158,7 +158,7 @@ def replicas(
 ) -> None:
     """Show the version that each consumer acknowledged last, and whether it is behind the champion.
 
-    `watch`, and `pull --consumer`, acknowledge a version after they have delivered it. The exit code is 0 even if a
+    `serve`, `watch`, and `pull --consumer`, acknowledge a version after they have delivered it. The exit code is 0 even if a
     consumer is behind.
 
         everlearn replicas

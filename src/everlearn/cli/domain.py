@@ -91,7 +91,7 @@ def new(
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="New folder of the package; by default NAME.")] = None,
     json: Json = False,
 ) -> None:
-    """Write a package with a domain that works, its entry point, three rows and tests, to be changed to what you need.
+    """Write a package with a domain that works, its entry point, rows and tests, to be changed to what you need.
 
     An existing folder is refused.
 
@@ -129,7 +129,7 @@ def check(
     It does not attack the verifier, as `certify` does. Exit code 1: a law is broken.
 
         everlearn domain check arithmetic
-        everlearn domain check capitals --problems capitals.jsonl
+        everlearn domain check capitals --problems capitals/problems.jsonl
     """
     from everlearn.domains.contract import load_domain
     from everlearn.domains.contract_laws import LAWS, check_domain, read_samples, samples_of

@@ -48,7 +48,9 @@ def solve(
     processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
     offer: Annotated[
         bool,
-        typer.Option("--offer", help="Put what the version did not solve at once into the inbox of the next night."),
+        typer.Option(
+            "--offer", help="Offer what samples or training solved to the next night, with its verified answers."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Write the package of a new domain: a class that works, its entry point, a few rows, and tests that keep the contract."""
+"""Write the package of a new domain: a class that works, its entry point, rows enough for a certificate, and tests that keep the contract."""
 
 from __future__ import annotations
 
@@ -71,6 +71,27 @@ def plain(text):
 ROWS = """{"problem": "What is the capital of France?", "reference": "Paris", "answer": "Paris."}
 {"problem": "Which planet is closest to the sun?", "reference": "Mercury", "answer": "mercury"}
 {"problem": "How many legs has a spider?", "reference": "8", "answer": "8"}
+{"problem": "What is the capital of Japan?", "reference": "Tokyo"}
+{"problem": "What is the capital of Kenya?", "reference": "Nairobi"}
+{"problem": "What is the capital of Peru?", "reference": "Lima"}
+{"problem": "What is the capital of Norway?", "reference": "Oslo"}
+{"problem": "What is the capital of Egypt?", "reference": "Cairo"}
+{"problem": "What is the capital of Canada?", "reference": "Ottawa"}
+{"problem": "What is the capital of Cuba?", "reference": "Havana"}
+{"problem": "Which planet has the largest rings?", "reference": "Saturn"}
+{"problem": "Which planet is the largest?", "reference": "Jupiter"}
+{"problem": "How many sides has a hexagon?", "reference": "6"}
+{"problem": "How many days has a leap year?", "reference": "366"}
+{"problem": "How many strings has a violin?", "reference": "4"}
+{"problem": "How many minutes has an hour?", "reference": "60"}
+{"problem": "Which gas do plants take from the air?", "reference": "carbon dioxide"}
+{"problem": "Which metal is liquid at room temperature?", "reference": "quicksilver"}
+{"problem": "Which animal is the largest?", "reference": "the blue whale"}
+{"problem": "Which ocean is the largest?", "reference": "the Pacific"}
+{"problem": "Who wrote Hamlet?", "reference": "Shakespeare"}
+{"problem": "Who painted the Mona Lisa?", "reference": "Leonardo da Vinci"}
+{"problem": "What is frozen water called?", "reference": "ice"}
+{"problem": "What is the opposite of north?", "reference": "south"}
 """
 TESTS = """from pathlib import Path
 

@@ -25,7 +25,7 @@ Settings come from four layers. A later one wins, setting by setting:
 
 1. the defaults below,
 2. `params.yaml` in the working directory, or the file named by `everlearn --params FILE`,
-3. the profile, `quick` or `nightly`: the part of that file below `profiles`,
+3. the profile, `quick`, `nightly`, `laptop-lm` or one of your own: the part of that file below `profiles`,
 4. the environment: `EVERLEARN_LEARN__SEED=7` is `learn: {seed: 7}`. Values are YAML: `true`, `[a, b]`, `null`.
 
 An unknown name is refused in every layer, with the name that was probably meant. Relative paths start at the directory
