@@ -24,6 +24,7 @@ from tasks.night import LOG, step_task
 from tasks.open_night import watch_parent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
@@ -39,6 +40,8 @@ LAST_RESULT = "check/bytes"
 """The last result that the flow `climb` keeps in the workspace."""
 UNFINISHED = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=sorted(TERMINAL_STATES)))
 UNREACHABLE = (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError)
+REFUSED = frozenset({401, 403})
+"""Statuses of a server that answers: waiting changes nothing."""
 
 
 @step_task
@@ -89,22 +92,39 @@ def _start(night: Night, deployment: str) -> FlowRun:
 
 
 def _await_final_state(run: FlowRun) -> State[Any]:
-    """Return the final state of a run. An unreachable server is polled again: the training goes on without it."""
-    logged = time.monotonic()
+    """Return the final state of a run. An unreachable server is polled again: the training goes on without it.
+
+    Raises PrefectHTTPStatusError if the server refuses to tell.
+    """
+    warn = _warn_at_times()
     with get_client(sync_client=True) as client:
         while True:
             try:
                 state = client.read_flow_run(run.id).state
             except UNREACHABLE as error:
-                LOG.warning("the Prefect server does not answer (%s); still waiting for %r", error, run.name)
+                if isinstance(error, PrefectHTTPStatusError) and error.response.status_code in REFUSED:
+                    raise
+                warn(f"the Prefect server does not answer ({error}); still waiting for {run.name!r}")
             else:
                 if state is not None and state.is_final():
                     return state
                 is_waiting = state is not None and state.type is not StateType.RUNNING
-                if is_waiting and time.monotonic() - logged > LOG_INTERVAL_S:
-                    logged = time.monotonic()
-                    LOG.warning("the run %r waits for a worker; check that one serves its work pool", run.name)
+                if is_waiting:
+                    warn(f"the run {run.name!r} waits for a worker; check that one serves its work pool")
             time.sleep(POLL_S)
+
+
+def _warn_at_times() -> Callable[[str], None]:
+    """Return a function that logs a warning at most every `LOG_INTERVAL_S`, the first one after that time."""
+    logged = time.monotonic()
+
+    def warn(message: str) -> None:
+        nonlocal logged
+        if time.monotonic() - logged > LOG_INTERVAL_S:
+            logged = time.monotonic()
+            LOG.warning("%s", message)
+
+    return warn
 
 
 def _cancel(which: FlowRunFilter) -> None:

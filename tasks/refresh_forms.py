@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from everlearn.settings import Settings
 
-LOG = logging.getLogger("everlearn.offer")
+LOG = logging.getLogger("everlearn.forms")
 LINE_VARIABLE = "EVERLEARN_STORE__LINE"
 
 

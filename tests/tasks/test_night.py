@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ from prefect.runtime import deployment
 
 from everlearn import counters
 from everlearn.cycle.workspace import Workspace
-from everlearn.errors import BadInputError, CycleBusyError, LineBusyError, StaleParentError
+from everlearn.errors import BadInputError, CycleBusyError, LineBusyError, ModelError, StaleParentError
 from everlearn.gate.baselines import Baseline
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.base_identity import newest_digest
@@ -22,6 +24,7 @@ from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from everlearn.training import journal, ladder_growth, rollouts
 from everlearn.training.models.fingerprint import fingerprint
+from tasks import measure
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.freeze_suites import freeze_suites, load_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
@@ -38,8 +41,6 @@ from tests.support.night import LONG, stored_snapshot, write_shard
 from tests.support.schemas import checked_provenance, faults_of_bom
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from everlearn.settings import Settings
     from everlearn.training.engines.decode import Completion
     from everlearn.training.rollouts import Solver
@@ -327,3 +328,23 @@ def test_a_published_night_has_provenance_and_materials(night: Night, settings: 
     assert provenance.run_details.metadata.invocation_id == night.key
     subjects = {each["name"]: each["digest"]["sha256"] for each in json.loads(stored["provenance"])["subject"]}
     assert subjects == {name: ref.digest for name, ref in made.files.items()}
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "says"),
+    [
+        (1, "Traceback\nRuntimeError: CUDA out of memory\n", "RuntimeError: CUDA out of memory"),
+        (1, "", "no message"),
+        (-9, "", "killed by signal 9"),
+    ],
+)
+def test_a_fresh_process_that_fails_for_another_reason_rejects_no_adapter(
+    night: Night, monkeypatch: pytest.MonkeyPatch, code: int, errors: str, says: str
+) -> None:
+    monkeypatch.setattr(measure, "_write_probes", lambda *_: Path("probes.jsonl"))
+    monkeypatch.setattr(measure, "adapter_of", lambda *_: Path("adapter"))
+    ended = subprocess.CompletedProcess([], code, stdout="", stderr=errors)
+    monkeypatch.setattr("tasks.measure.subprocess.run", lambda *_, **__: ended)
+    with pytest.raises(ModelError, match=f"the fresh process failed: {says}; run the same command again"):
+        check_bytes.fn(night)
+    assert not night.work.has("check/bytes")

@@ -48,7 +48,7 @@ class SuiteRow:
 
     before, after   share of items answered correctly
     won, lost       changed items, with an `UNDECIDED` answer counted against the candidate
-    undecided       items where either answer was `UNDECIDED`
+    undecided       items where either answer was `UNDECIDED`; against the record, undecided answers of all looks
     low, high       confidence bounds of the true gain, each at 1 - alpha; `UNDECIDED` widens both
     bound           upper bound of the loss, -low; must not exceed `margin`
     margin          largest loss that counts as none; `wanted`: the one of the settings, None in older decisions
@@ -121,15 +121,7 @@ class Decision:
         for row in (*plain["rows"], *plain["pools"]):
             if row["looks"] is None:
                 del row["looks"]
-        lists = (
-            "reasons",
-            "rows",
-            "checks",
-            "pools",
-            "warnings",
-            *(("beats_base",) if self.beats_base is not None else ()),
-        )
-        return plain | {name: list(plain[name]) for name in lists}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal decisions give equal bytes."""

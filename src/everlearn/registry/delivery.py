@@ -122,10 +122,12 @@ def _replace(
     arriving = partial / receipt.manifest
     try:
         for other in partial.iterdir():
-            _remove(other, unless=other == arriving)
+            if other != arriving:
+                _remove(other)
         arriving.mkdir(exist_ok=True)
         for other in arriving.iterdir():
-            _remove(other, unless=other.name in files)
+            if other.name not in files:
+                _remove(other)
         for name, ref in files.items():
             fetch(ref, arriving / name)
             _sync(arriving / name)
@@ -192,9 +194,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove(path: Path, *, unless: bool) -> None:
-    if unless:
-        return
+def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
