@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,7 +53,7 @@ def test_a_server_that_is_away_is_waited_for_and_said_from_time_to_time(
     answering: Callable[[list[Any]], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter([0.0, *(30.0 * number for number in range(1, 100))])
-    monkeypatch.setattr("tasks.climb.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     answering([httpx.ConnectError("away")] * 12 + [status(503)] + [Pending()] * 3 + [Completed()])
     assert climb._await_final_state(RUN).is_completed()
     said = [record.getMessage() for record in caplog.records]

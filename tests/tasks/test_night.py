@@ -344,7 +344,7 @@ def test_a_fresh_process_that_fails_for_another_reason_rejects_no_adapter(
     monkeypatch.setattr(measure, "_write_probes", lambda *_: Path("probes.jsonl"))
     monkeypatch.setattr(measure, "adapter_of", lambda *_: Path("adapter"))
     ended = subprocess.CompletedProcess([], code, stdout="", stderr=errors)
-    monkeypatch.setattr("tasks.measure.subprocess.run", lambda *_, **__: ended)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
     with pytest.raises(ModelError, match=f"the fresh process failed: {says}; run the same command again"):
         check_bytes.fn(night)
     assert not night.work.has("check/bytes")

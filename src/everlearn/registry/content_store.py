@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
+from everlearn.registry.line_keys import manifest_key
 from everlearn.registry.manifest import Manifest, ObjectRef
 from everlearn.registry.sealed_document import seal, unseal
 from everlearn.storage.immutable_objects import (
@@ -99,14 +100,14 @@ class ContentStore:
             IntegrityError: One of the objects is missing or different.
         """
         self._heartbeat.keep_alive()
-        write_once(self._store, self._manifest_key(digest), data)
+        write_once(self._store, manifest_key(self._line, digest), data)
         self._heartbeat.confirm([self._key(ref) for ref in manifest.references()])
         self.check_objects(manifest, refresh=True)
 
     def manifest(self, digest: str) -> Manifest:
         """Return the manifest with that digest, verified. Raises IntegrityError if it is missing or damaged."""
         if digest not in self._manifests:
-            name = self._manifest_key(digest)
+            name = manifest_key(self._line, digest)
             data = fetch(self._store, name, digest=digest)
             content = unseal(data, purpose="manifest", line=self._line, verifier=self._verifier, name=name)
             self._manifests[digest] = Manifest.from_content(content)
@@ -136,6 +137,3 @@ class ContentStore:
 
     def _key(self, ref: ObjectRef) -> str:
         return object_key(self._line, ref.digest)
-
-    def _manifest_key(self, digest: str) -> str:
-        return f"{self._line}/manifests/{digest}.json"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.errors import ConflictError, IntegrityError, NotFoundError, StoreDownError
 from everlearn.registry.events import Draft, Event
+from everlearn.registry.line_keys import event_key
 from everlearn.registry.line_state import State, fold
 from everlearn.registry.sealed_document import FORMAT, seal, unseal
 from everlearn.storage.immutable_objects import fetch, object_key, write_once
@@ -107,13 +108,9 @@ class EventLog:
 
     def event(self, digest: str) -> Event:
         """Return one event, verified. Raises IntegrityError if it is missing or damaged."""
-        name = self.event_key(digest)
+        name = event_key(self._line, digest)
         data = fetch(self._store, name, digest=digest)
         return Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
-
-    def event_key(self, digest: str) -> str:
-        """Return the key of the event with that digest."""
-        return f"{self._line}/events/{digest}.json"
 
     def snapshot(self, digest: str) -> tuple[list[Event], list[str]]:
         """Return the events of a snapshot, oldest first, and the digests of the snapshots before it, newest first."""
@@ -192,7 +189,7 @@ class EventLog:
         if held := snapshot_span(event.sequence):
             event = replace(event, snapshot=self._write_snapshot(state, held))
         data = seal(event.to_content(), purpose="event", line=self._line, signer=self._signer)
-        name = self.event_key(digest_of(data))
+        name = event_key(self._line, digest_of(data))
         # Read back and fold before writing: an event that readers would refuse must not reach the store.
         event = Event.from_content(self._unseal(data, "event", name), digest=digest_of(data))
         after = fold([event], start=state)

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Self
 
 from everlearn.errors import BadInputError, IntegrityError
+from everlearn.registry.line_keys import is_digest
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 SUFFIXES = (".safetensors", ".json", ".md", ".txt", ".html", ".jsonl", ".model", ".jinja")
 ADDED_LATER = ("provenance", "bom", "memory", "certificate", "record", "evidence")
 """Documents that manifests of the first versions of Everlearn do not have."""
@@ -34,7 +34,7 @@ class ObjectRef:
 
     def __post_init__(self) -> None:
         """Check the digest."""
-        if not _DIGEST.fullmatch(str(self.digest)):
+        if not is_digest(self.digest):
             raise IntegrityError(f"{self.digest!r} is not a SHA-256 digest: expected 64 lower-case hexadecimal digits")
 
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError, NotFoundError
+from everlearn.registry.line_keys import event_key, is_digest, manifest_key
 from everlearn.registry.line_state import fold
 from everlearn.registry.maintenance.head_evidence import HeadEvidence, collect_evidence
 from everlearn.registry.maintenance.inventory import Inventory
-from everlearn.registry.maintenance.references import References, is_digest, published_versions
+from everlearn.registry.maintenance.references import References, published_versions
 from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class _Walk:
         self._held.read_rest()
         orphans = self._orphans(trail, {each.event for each in evidence})
         surplus = self._held.sizes.keys() - self._references.keys
-        surplus -= {self._log.event_key(each.digest) for each in orphans}
+        surplus -= {event_key(self._line, each.digest) for each in orphans}
         return Findings(
             line=self._line,
             checked=len(self._held.sizes),
@@ -187,7 +188,7 @@ class _Walk:
         """Compare HEAD with the fold of the history, then read the history as readers do, through the snapshots."""
         if not is_whole or not trail:
             return
-        key = self._log.event_key(trail[0].digest)
+        key = event_key(self._line, trail[0].digest)
         state = self._held.attempt(key, lambda: fold(reversed(trail)))
         if state is None or self.head is None or self._head_faults:
             return
@@ -221,7 +222,7 @@ class _Walk:
         """Check the manifest of a published event, and add what it needs. A retired version needs nothing."""
         event, is_retired = published
         version = event.detail["version"]
-        key = self._held.manifest_key(event.detail["manifest"])
+        key = manifest_key(self._line, event.detail["manifest"])
         if is_retired:
             return
         self._references.add_version(version, manifest=event.detail["manifest"])

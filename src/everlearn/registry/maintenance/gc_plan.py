@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from everlearn.cycle.record import current_cycle
 from everlearn.errors import IntegrityError, NotFoundError
+from everlearn.registry.line_keys import is_digest, manifest_key
 from everlearn.registry.maintenance.head_evidence import collect_evidence
-from everlearn.registry.maintenance.references import References, is_digest
+from everlearn.registry.maintenance.references import References
 from everlearn.registry.publisher_heartbeat import read_heartbeats
 from everlearn.storage.immutable_objects import object_key
 
@@ -105,7 +106,7 @@ def retirable(registry: Registry, state: State, *, keep: int, before: datetime) 
     return tuple(
         entry.version
         for entry in fit
-        if registry.store.head(f"{registry.line}/manifests/{entry.manifest}.json").modified < before
+        if registry.store.head(manifest_key(registry.line, entry.manifest)).modified < before
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from everlearn.data.used_problems import UsedProblems
 from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.registry.event_log import READERS, EventLog
+from everlearn.registry.line_keys import manifest_key
 from everlearn.registry.manifest import Manifest
 from everlearn.registry.sealed_document import unseal
 from everlearn.storage.immutable_objects import fetch, object_key
@@ -74,12 +75,8 @@ class Inventory:
 
     def manifest(self, digest: str) -> Manifest | None:
         """Return the manifest with that digest; None if it is missing or damaged."""
-        key = self.manifest_key(digest)
+        key = manifest_key(self._line, digest)
         return self.attempt(key, lambda: self._manifest(key, digest))
-
-    def manifest_key(self, digest: str) -> str:
-        """Return the key of the manifest with that digest."""
-        return f"{self._line}/manifests/{digest}.json"
 
     def has_wrong_bytes(self, key: str) -> bool:
         """Whether the bytes under `key` differ from the digest in its name."""

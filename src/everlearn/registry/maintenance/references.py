@@ -11,18 +11,16 @@ Suites are named by events and manifests, and name nothing themselves.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from everlearn.registry.events import Event, EventKind
+from everlearn.registry.line_keys import event_key, is_digest, manifest_key
 from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from everlearn.registry.manifest import Manifest
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class References:
@@ -118,18 +116,3 @@ def digests_in(document: Any) -> Iterator[str]:
     elif isinstance(document, list | tuple):
         for value in document:
             yield from digests_in(value)
-
-
-def is_digest(value: object) -> bool:
-    """Whether a value is a SHA-256 in hexadecimal digits."""
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
-
-
-def event_key(line: str, digest: str) -> str:
-    """Return the key of the event with that digest."""
-    return f"{line}/events/{digest}.json"
-
-
-def manifest_key(line: str, digest: str) -> str:
-    """Return the key of the manifest with that digest."""
-    return f"{line}/manifests/{digest}.json"

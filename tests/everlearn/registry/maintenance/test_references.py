@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from everlearn.canonical_json import digest_of
 from everlearn.registry.event_log import EventLog
 from everlearn.registry.events import Draft, Event, EventKind
+from everlearn.registry.line_keys import event_key, manifest_key
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
-from everlearn.registry.maintenance.references import References, digests_in, event_key, manifest_key
+from everlearn.registry.maintenance.references import References, digests_in
 from everlearn.registry.maintenance.restore import carry_out, plan_repair
 from everlearn.settings import RetentionSettings
 from everlearn.storage.immutable_objects import object_key
