@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from everlearn.domains.domain_names import members_of
 from everlearn.domains.hidden_reference import reference_in
 from everlearn.domains.mixture import in_mixture
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, InvalidLineError
+from everlearn.json_lines import parse_object
 from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 from everlearn.storage.local_file import write_whole
 
@@ -175,12 +176,9 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _object(line: str, where: str, number: int) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{where}, line {number}: no JSON ({error}); write one object a line") from None
-    if not isinstance(fields, dict):
-        raise BadInputError(f"{where}, line {number}: a JSON object is needed, not {type(fields).__name__}")
-    return fields
+        return parse_object(line.encode())
+    except InvalidLineError as error:
+        raise BadInputError(f"{where}, line {number}: {error}") from None
 
 
 def _name(value: object, where: str) -> str:

@@ -74,12 +74,13 @@ def test_a_file_without_header_gets_name_kind_and_ids(tmp_path: Path) -> None:
         ("", "holds no problems"),
         ('{"suite": "s", "kind": "skill"}\n', "holds no problems"),
         ('{"suite": "s", "kind": "other"}\n{"statement": "x"}', "line 1: kind 'other' is none of"),
-        ('{"statement": "x"}\nnot json\n', "line 2: no JSON"),
-        ("[1]", "line 1: a JSON object is needed, not list"),
+        ('{"statement": "x"}\nnot json\n', "line 2: the line is no JSON object"),
+        ("[1]", "line 1: the line is JSON, but a list and not an object"),
+        ('{"statement": "x", "statement": "y"}', "line 1: the key 'statement' occurs twice"),
         ('{"statement": "  "}', "line 1: a problem needs a `problem`"),
         ('{"statement": 3}', "line 1: a problem needs a `problem`"),
         ('{"statement": "x", "id": "a"}\n{"statement": "y", "id": "a"}', "line 2: the id 'a' was used before"),
-        ("[" * 100_000, "line 1: no JSON"),
+        ("[" * 60_000, "line 1: the line is no JSON object"),
     ],
 )
 def test_an_invalid_line_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against
 from everlearn.registry.line_state import champion_after_each
 from everlearn.registry.line_summary import summarize
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 MAX_SLOTS = 60  # events on the x axis
 MAX_STEPS = 5  # steps with their own colour
 NARROW, BROAD = 400, 860
-OF_ONE_NIGHT = frozenset({SuiteKind.TARGET, SuiteKind.GENERATED})
-"""Kinds of suites that have other items in every night."""
 DRAWN = NIGHT_EVENTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
@@ -99,7 +96,7 @@ def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:
     served = {version: champion_night(state, version, reader) for version in {slot.champion for slot in slots}}
     rates = {
         version: {
-            row.suite: row.after for row in night.decision.rows if row.stands_for_suite and row.kind not in OF_ONE_NIGHT
+            row.suite: row.after for row in night.decision.rows if row.stands_for_suite and not row.kind.is_of_tonight
         }
         for version, night in served.items()
         if version and night and night.decision
