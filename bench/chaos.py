@@ -50,6 +50,7 @@ class Row:
     number: int
     fault: str
     verdict: str | None
+    verdicts: int
     seconds: float
     struck: bool
     recovery_s: float | None
@@ -117,6 +118,7 @@ def night(line: LocalLine, number: int, fault: Fault, *, timeout_s: float) -> Ro
         number=number,
         fault=fault.name,
         verdict=str(fresh[0].kind) if fresh else None,
+        verdicts=len(fresh),
         seconds=round(time.monotonic() - began, 1),
         struck=struck is not None,
         recovery_s=round(recovered - struck, 1) if struck and recovered and fault.name != "nothing" else None,
@@ -131,7 +133,7 @@ def verdicts(history: tuple[Event, ...]) -> list[Event]:
 
 def summary(rows: list[Row], history: tuple[Event, ...]) -> dict[str, Any]:
     """Return the totals, and the recovery times of each fault."""
-    ends = Counter(event.cycle_key for event in verdicts(history))
+    published = Counter(event.detail["data_digest"] for event in history if event.kind == "published")
     took = defaultdict(list)
     for row in rows:
         if row.recovery_s is not None:
@@ -142,7 +144,7 @@ def summary(rows: list[Row], history: tuple[Event, ...]) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} x {platform.processor() or platform.machine()}",
         "nights": len(rows),
         "lost": sum(row.verdict is None for row in rows),
-        "twice": sum(count > 1 for count in ends.values()),
+        "twice": sum(row.verdicts > 1 for row in rows) + sum(count > 1 for count in published.values()),
         "stuck": sum(row.stuck for row in rows),
         "struck": sum(row.struck and row.fault != "nothing" for row in rows),
         "recovery_seconds_max": max((s for each in took.values() for s in each), default=None),

@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from everlearn.cycle.record import current_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
-from everlearn.errors import EverlearnError
+from everlearn.errors import EverlearnError, StoreError
 from everlearn.local import laptop
 from everlearn.orchestration.deployments import apply, read_plan
 from everlearn.orchestration.run_records import find_run_processes
@@ -107,7 +107,7 @@ class LocalLine:
 
     def history(self) -> tuple[Event, ...]:
         """Return the line's events; the last known ones while S3 is away."""
-        with contextlib.suppress(EverlearnError):
+        with contextlib.suppress(StoreError):
             self._last = tuple(open_registry(self.settings).state().history)
         return self._last
 

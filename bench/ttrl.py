@@ -203,24 +203,24 @@ def main(arguments: list[str] | None = None) -> None:
         put()
     if len(content["problems"]) != given.problems:
         sys.exit(f"{path} has {len(content['problems'])} problems: remove it, or name another --out")
-    before = content["rows"].pop(given.rerun, None) if given.rerun else None
-    wanted = (
-        [tuple(given.rerun.rsplit(",", 1))]
-        if given.rerun
-        else [(arm, seed) for seed in range(given.seeds) for arm in given.arms]
-    )
-    for arm, seed in wanted:
-        row = content["rows"].setdefault(
-            f"{arm},{seed}", origin(["-m", "bench.ttrl", "--problems", str(given.problems)]) | {"results": []}
-        )
-        run_row(arm, int(seed), content["problems"], row, rows=content["rows"], put=put)
-    if before is not None:
-        new = content["rows"][given.rerun]["results"]
+    new = origin(["-m", "bench.ttrl", "--problems", str(given.problems)])
+    if given.rerun:
+        arm, _, seed = given.rerun.rpartition(",")
+        if arm not in ARMS or not seed.isdigit():
+            parser.error(f"{given.rerun!r} is not ARM,SEED with an arm of {', '.join(ARMS)}")
+        row: dict[str, Any] = new | {"results": []}
+        run_row(arm, int(seed), content["problems"], row, rows=content["rows"], put=lambda: None)
+        before = content["rows"].get(given.rerun, {}).get("results", [])
         differing = sum(
             (one["answer"] is None) != (other["answer"] is None)
-            for one, other in zip(before["results"], new, strict=True)
+            for one, other in zip(before, row["results"], strict=False)
         )
-        print(f"{given.rerun}: {differing} of {len(new)} problems differ from the stored row")
+        print(f"{given.rerun}: {differing} of {len(before)} problems differ from the stored row")
+        content["rows"][given.rerun] = row  # only now: an interruption keeps the stored one
+        put()
+    for arm, seed in [] if given.rerun else [(arm, seed) for seed in range(given.seeds) for arm in given.arms]:
+        row = content["rows"].setdefault(f"{arm},{seed}", new | {"results": []})
+        run_row(arm, seed, content["problems"], row, rows=content["rows"], put=put)
     (given.out / "ttrl.md").write_text(page(content))
     (given.out / "ttrl.svg").write_text(picture(content))
     print((given.out / "ttrl.md").read_text())
