@@ -36,12 +36,13 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
         ModelError: it is damaged or incomplete, no causal language model, too large for the memory that there is, its
             context is too short for an answer, or vLLM is to serve it and cannot.
     """
+    from everlearn.domains.contract import load_domain
     from everlearn.training.engines.vllm_server import require_vllm
     from everlearn.training.models.base_checks import check_base, require_context
 
     folder = base_folder(settings)
     weights = check_base(folder)
-    require_context(folder, settings.format)
+    require_context(folder, settings.format, load_domain(settings.domain))
     needed, free = estimate_folder(folder, weights, settings)
     name = settings.base.model or str(folder)
     commit = f" at commit {settings.base.commit}" if settings.base.commit else ""

@@ -106,6 +106,7 @@ def check_domain(installation: Installation) -> str:
 
 def check_base(installation: Installation) -> str:
     """Check that the base model is here, can be used and fits into memory. Downloads nothing."""
+    from everlearn.domains.contract import load_domain
     from everlearn.training.memory_estimate import estimate_folder, require_memory
     from everlearn.training.models.base_checks import check_base as check_files
     from everlearn.training.models.base_checks import require_context
@@ -115,7 +116,7 @@ def check_base(installation: Installation) -> str:
     if folder is None:
         return f"{name} at commit {settings.base.commit}: not downloaded yet; the next night does it"
     weights = check_files(folder)
-    require_context(folder, settings.format)
+    require_context(folder, settings.format, load_domain(settings.domain))
     needed, free = estimate_folder(folder, weights, settings)
     require_memory(needed, available=free, base=name or str(folder))
     facts = f"{weights.parameters / 1e6:.1f} M parameters in {', '.join(weights.dtypes)}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from everlearn.cli.output import Json, print_result
-from everlearn.errors import BadInputError, ModelError
+from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,6 @@ COPIED = {
 """Files and folders of a new project: from where, to where."""
 
 IGNORED = "# State, keys and downloads of this machine.\n.everlearn/\n"
-BASE_FILES = ("config.json", "tokenizer_config.json")
 LINE = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -97,7 +96,9 @@ def make_project(directory: Path, *, base: Path | None, line: str, force: bool) 
     if not LINE.fullmatch(line):
         raise BadInputError(f"{line!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores")
     if base is not None:
-        require_base(base)
+        from everlearn.training.models.base_checks import check_base  # imports transformers
+
+        check_base(base)  # as each night does
     source = starter_files()
     contents = {
         "params.yaml": params_text((source / "params.yaml").read_text(encoding="utf-8"), base=base, line=line).encode(),
@@ -145,12 +146,3 @@ def params_text(text: str, *, base: Path | None, line: str) -> str:
     if base is not None:
         text = text.replace("  path: data/base\n", f"  path: {json_of(str(base.absolute()))}\n")
     return text
-
-
-def require_base(base: Path) -> None:
-    """Raise ModelError if a folder cannot be a base model: it lacks a configuration, a tokenizer or weights."""
-    lacks = [name for name in BASE_FILES if not (base / name).is_file()]
-    if not lacks and not [*base.glob("*.safetensors"), *base.glob("*.bin")]:
-        lacks = ["weights (*.safetensors)"]
-    if lacks:
-        raise ModelError(f"{base} has no {lacks[0]}: name the folder of a model that transformers can load")

@@ -16,6 +16,7 @@ from everlearn.cli import new_project
 from everlearn.cli.new_project import make_project, starter_files
 from everlearn.errors import BadInputError, ModelError
 from everlearn.settings import load
+from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,16 +68,12 @@ def test_a_directory_with_files_is_refused_unless_forced(everlearn: Callable[...
 
 def test_a_project_can_use_a_base_model_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    base = Path('a "base": 1')
-    base.mkdir()
-    with pytest.raises(ModelError, match=r"has no config\.json: name the folder"):
+    base = write_model("llama", Path('a "base": 1'))
+    weights = (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
         make_project(Path("p"), base=base, line="x", force=False)
-    for name in new_project.BASE_FILES:
-        (base / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(ModelError, match="has no weights"):
-        make_project(Path("p"), base=base, line="x", force=False)
-    assert not Path("p").exists()
-    (base / "model.safetensors").touch()
+    assert not Path("p").exists(), "what each night would refuse is refused at once"
+    weights.rename(base / "model.safetensors")
     made = make_project(Path("p"), base=base, line="x", force=False)
     assert not [name for name in made.written if name.startswith("data/base")]
     assert load(Path("p/params.yaml"), environ={}).base_directory == base.absolute()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.errors import ModelError
 from everlearn.training.models.fingerprint import model_directory
-from everlearn.training.models.formats.format_choice import MARKED_ARCHITECTURE
+from everlearn.training.models.formats.format_choice import is_asked_in_words
 from everlearn.training.models.weight_files import WeightFiles, damaged, read_weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from everlearn.domains.contract import Domain
     from everlearn.settings import FormatSettings
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
@@ -34,11 +35,10 @@ def check_base(base: Path) -> WeightFiles:
     return weights
 
 
-def require_context(base: Path, settings: FormatSettings) -> None:
+def require_context(base: Path, settings: FormatSettings, domain: Domain) -> None:
     """Raise ModelError if an answer of the length in the settings cannot fit into the model's context."""
-    config, context = read_config(base), context_of(base)
-    is_chat = settings.name == "chat" or (settings.name == "auto" and config.get("model_type") != MARKED_ARCHITECTURE)
-    if context and is_chat and settings.max_tokens > context:
+    context = context_of(base)
+    if context and is_asked_in_words(base, settings, domain) and settings.max_tokens > context:
         raise ModelError(
             f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "
             "the question and the answer together; lower it"
