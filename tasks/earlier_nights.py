@@ -20,6 +20,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
+from tasks.starting_point import begins_after
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -37,7 +38,7 @@ def earlier_use(night: Night) -> EarlierUse:
     state = night.registry.state()
     _record_older_nights(night, state)
     domain = load_domain(night.settings.domain)
-    published = _published(state)
+    published = _published(state) | set(begins_after(night))
     return load_earlier_use(night.store, night.line, night=night.key, published=published, domain=domain)
 
 
@@ -47,8 +48,11 @@ def record_measured(night: Night, statements: Iterable[str], *, earlier: Earlier
 
 
 def record_trained(night: Night, statements: Iterable[str]) -> None:
-    """Record what this night trained on, for the nights after it if it is published."""
-    _save(night, Use.TRAINED, statements, nights=[night.key])
+    """Record what this night trained on, for the nights after it if it is published, with what its adapter began with."""
+    before = set(begins_after(night))
+    records = load_records(night.store, night.line, Use.TRAINED).values() if before else ()
+    carried = (text for record in records if before.intersection(record.nights) for text in record.problems)
+    _save(night, Use.TRAINED, [*statements, *carried], nights=[night.key])
 
 
 def records_of(night: Night) -> list[str]:

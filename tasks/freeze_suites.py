@@ -25,6 +25,7 @@ from everlearn.training.models.formats.format_choice import is_asked_in_words
 from tasks.earlier_nights import earlier_use, level_of, record_measured
 from tasks.night import ACTOR, LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
+from tasks.starting_point import choose_start
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -49,6 +50,7 @@ def freeze_suites(night: Night) -> bool:
     with timed_step(night, "suites") as work:
         if not work.has("suites"):
             domain = load_domain(night.settings.domain)
+            choose_start(night)
             earlier = earlier_use(night)
             shipped = without_trained(load_shipped(night), domain=domain, trained=earlier.trained)
             memory = split_memory(load_memory(night), versions=versions_of(night))

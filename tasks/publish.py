@@ -113,6 +113,7 @@ def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
     metrics = step_metrics(times_of(night.work)) | item_metrics(night)
     about = {"report": report_of(night).digest, "parent": night.inputs.parent, "records": records_of(night)}
+    about["base_fingerprint"] = night.inputs.base_fingerprint
     evidence = evidence_of(night)
     if evidence:
         about["evidence"] = evidence.digest

@@ -18,6 +18,7 @@ from tasks.night import LOG, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.open_night import watch_parent
 from tasks.progress import progress
+from tasks.starting_point import first_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,22 +111,12 @@ def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
     return keep
 
 
-def parent_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the parent's adapter into `to`, verified. Return None where the parent is the base model."""
-    return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
-
-
 def ladder_of(work: Workspace, name: str) -> Ladder:
     """Return a ladder that is kept in a workspace."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ladder.jsonl"
         path.write_bytes(work.get(name))
         return load_ladder(path)
-
-
-def first_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the parent's adapter, unless each night of the line begins with the base (`learn.start`)."""
-    return parent_adapter(night, to) if night.settings.learn.start == "parent" else None
 
 
 def starting_adapter(night: Night, to: Path) -> Path | None:

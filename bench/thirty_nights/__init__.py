@@ -13,6 +13,7 @@ published is offered to the next night again. Arms:
     gate without replay   `learn.replay: 0`
     replay without gate   every candidate is published
     naive                 sequential LoRA: neither
+    from undecided        everything; a night goes on from the candidate of an INSUFFICIENT one (`learn.start: undecided`)
     from the base         everything; each night begins with a new adapter (`learn.start: base`)
     growing rank          everything; each night adds rank 4 to its parent's adapter (`learn.grow_rank`)
     divergence            everything; `learn.kl: 0.02`

@@ -49,6 +49,7 @@ LEARN: dict[str, dict[str, Any]] = {
     "gate without replay": {"replay": 0.0},
     "replay without gate": {},
     "naive": {"replay": 0.0},
+    "from undecided": {"start": "undecided"},
     "from the base": {"start": "base"},
     "growing rank": {"grow_rank": 4},
     "divergence": {"kl": 0.02},

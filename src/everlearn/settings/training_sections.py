@@ -145,11 +145,12 @@ class LearnSettings(Section):
     regrow: int = Field(
         default=0, ge=0, description="Steps after which the current policy extends the ladder again; 0: never."
     )
-    start: Literal["parent", "base"] = Field(
+    start: Literal["parent", "undecided", "base"] = Field(
         default="parent",
         description=(
-            "What a night's adapter begins as: `parent`, the adapter of the night before, or `base`, a new one that learns "
-            "the earlier nights from replay again. It is compared with its parent in any case."
+            "What a night's adapter begins as: `parent`, that of the champion; `undecided`, the candidate of the night before where "
+            "that was INSUFFICIENT; `base`, a new one that learns the earlier nights from replay again. It is compared with the "
+            "parent in any case."
         ),
     )
     rank: int = Field(default=16, ge=1, description="Rank of a new LoRA adapter.")

@@ -1,0 +1,76 @@
+"""What the adapter of a night begins as: its parent's, the base without one, or a candidate that was left undecided.
+
+With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from it, and
+the gate compares the result with the parent as ever. It goes on from the nights directly before that ended INSUFFICIENT with the
+parent and base of tonight. What they trained on is in the adapter, so it counts as trained on, and is never measured.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from everlearn.cycle.workspace import Workspace
+from everlearn.registry.base_identity import is_same_base
+from everlearn.registry.events import EventKind
+from tasks.night import LOG, as_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tasks.night import Night
+
+BEGINS_AFTER = "begins after"
+WITHOUT_CANDIDATE = frozenset({EventKind.SUITE_CHANGED, EventKind.NO_NEW_DATA})
+
+
+def choose_start(night: Night) -> None:
+    """Decide which undecided nights tonight goes on from, once, before anything depends on it."""
+    if night.settings.learn.start != "undecided" or night.work.has(BEGINS_AFTER):
+        return
+    nights = list(_undecided_nights(night))
+    if nights and not Workspace(night.store, night.line, nights[0]).has("trained"):
+        LOG.warning(
+            "the undecided candidate of %s was removed (retention.work_days): tonight begins with its parent", nights[0]
+        )
+        nights = []
+    night.work.put(BEGINS_AFTER, as_json(nights))
+    if nights:
+        LOG.info(
+            "the adapter begins as the undecided candidate of cycle %s, the last of %d", nights[0][:12], len(nights)
+        )
+
+
+def begins_after(night: Night) -> tuple[str, ...]:
+    """Return the cycle keys of the undecided nights that tonight goes on from, the newest first."""
+    return tuple(json.loads(night.work.get(BEGINS_AFTER))) if night.work.has(BEGINS_AFTER) else ()
+
+
+def first_adapter(night: Night, to: Path) -> Path | None:
+    """Fetch the adapter that the night begins with into `to`. None for a new one on the base."""
+    undecided = begins_after(night)
+    if undecided:
+        Workspace(night.store, night.line, undecided[0]).get_tree("trained", to)
+        return to
+    return None if night.settings.learn.start == "base" else parent_adapter(night, to)
+
+
+def parent_adapter(night: Night, to: Path) -> Path | None:
+    """Fetch the parent's adapter into `to`, verified. Return None where the parent is the base model."""
+    return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
+
+
+def _undecided_nights(night: Night) -> Iterator[str]:
+    for event in reversed(night.registry.state().history):
+        if event.kind in WITHOUT_CANDIDATE or (event.kind is EventKind.INSUFFICIENT and "decision" not in event.detail):
+            continue
+        stated, inputs = event.detail.get("base_fingerprint"), night.inputs
+        is_of_parent = event.detail.get("parent") == inputs.parent and stated is not None
+        if (
+            event.kind is not EventKind.INSUFFICIENT
+            or not is_of_parent
+            or not is_same_base(str(stated), inputs.base_fingerprint)
+        ):
+            return
+        yield str(event.cycle_key)
