@@ -53,6 +53,7 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
         "accuracy_gain": round(average(nights[-1]) - average(nights[0]), 4),
         "nights_to_learn": _slowest(nights, had),
         "minutes": round(sum(night["seconds"] for night in nights[1:]) / 60, 1),
+        "cpu_minutes": round(sum(night["cpu_seconds"] for night in nights[1:]) / 60, 1),
         "time_ratio": _ratio([night["seconds"] for night in nights[1:]]),
         "megabytes": round(nights[-1]["bytes"] / 1e6, 1),
     }
@@ -107,6 +108,7 @@ def summarize(rows: Rows) -> dict[str, Any]:
         "accuracy_gain": min(facts["accuracy_gain"] for facts in own),
         "nights_to_learn": None if None in learned else max(learned),
         "minutes": max(facts["minutes"] for facts in own),
+        "cpu_minutes": max(facts["cpu_minutes"] for facts in own),
         "time_ratio": max(facts["time_ratio"] for facts in own),
         "others": contrast,
     }
@@ -125,7 +127,7 @@ def page(rows: Rows) -> str:
         "",
         (
             "| arm | seed | nights | published | average accuracy | backward transfer | skills below the first version | nights to learn a skill "
-            "| minutes | time of late nights | bucket |"
+            "| minutes (of CPU) | time of late nights | bucket |"
         ),
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -136,7 +138,7 @@ def page(rows: Rows) -> str:
         lines.append(
             f"| {arm} | {seed} | {facts['nights']} | {facts['published']} | {facts['accuracy_before']:.1%} to "
             f"{facts['accuracy_after']:.1%} | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
-            f"{dash['nights_to_learn']} | {facts['minutes']:.0f} | x {dash['time_ratio']} | {facts['megabytes']:.0f} MB |"
+            f"{dash['nights_to_learn']} | {facts['minutes']:.0f} ({facts['cpu_minutes']:.0f}) | x {dash['time_ratio']} | {facts['megabytes']:.0f} MB |"
         )
     lines += [
         "",
