@@ -19,7 +19,11 @@ from tests.support.line import LINE, VERIFIER, open_line, publish
 from tests.support.versioned_store import erase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from everlearn.registry.events import Event
     from everlearn.registry.guarded_suites import Suites
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
 SHORT = SuiteContent(kind="skill", items=2, data=b"one\ntwo\n")
@@ -73,6 +77,21 @@ def test_a_night_with_the_suites_of_the_night_before_adds_no_event(line: Registr
     publish(line, "one")
     line.guard_suites({"short": SHORT}, actor="night")
     assert [event.kind for event in line.state().history] == [EventKind.SUITE_CHANGED, EventKind.PUBLISHED]
+
+
+def test_of_two_runs_that_guard_the_same_suites_the_slower_one_adds_no_event(
+    line: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(line, "one")
+    append = line._log.append
+
+    def after_another_run(propose: Callable[[State], Draft | Event]) -> Event:
+        open_line(line.store).guard_suites({"short": SHORT}, actor="night")
+        return append(propose)
+
+    monkeypatch.setattr(line._log, "append", after_another_run)
+    line.guard_suites({"short": SHORT}, actor="night")
+    assert [event.kind for event in line.state().history] == [EventKind.PUBLISHED, EventKind.SUITE_CHANGED]
 
 
 def test_the_items_of_every_suite_ever_guarded_are_kept_and_checked(store: MemoryStore, line: Registry) -> None:

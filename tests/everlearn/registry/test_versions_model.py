@@ -45,6 +45,7 @@ class Version:
     barred: bool = False
     retired: bool = False
     was_champion: bool = False
+    flagged: bool = False
 
 
 @dataclass
@@ -106,6 +107,7 @@ class Model:
         left = self.champions.pop()
         assert left is not None
         self.versions[left].barred = not keep
+        self.versions[left].flagged = True
         if to in self.champions:
             last = len(self.champions) - 1 - self.champions[::-1].index(to)
             del self.champions[last:]
@@ -224,8 +226,9 @@ class Line(RuleBasedStateMachine):
                 self.open(anew=anew).unbar(name, reason="r", actor="ada")
             return
         assert not self.open(anew=anew).unbar(name, reason="r", actor="ada").barred
-        if self.model.versions[name].barred:
-            self.model.versions[name].barred = False
+        version = self.model.versions[name]
+        if version.barred or version.flagged:
+            version.barred = version.flagged = False
             self.model.history.append(EventKind.UNBARRED)
 
     @rule(to=st.one_of(st.sampled_from([None, BASE]), CHOICES), keep=st.booleans(), anew=st.booleans())
