@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
@@ -68,7 +69,7 @@ def origin(command: list[str]) -> dict[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "revision": _revision(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "command": " ".join(["python", *command]),
+        "command": shlex.join(["python", *command]),
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -34,7 +36,7 @@ def average(night: dict[str, Any]) -> float:
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return what a row of at least one night shows.
 
-    `backward_transfer` is the mean change of a skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which
+    `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which
     the last version is below the first version, `nights_to_learn` the most nights that a new skill took; None: one was not learned.
     """
     nights = row["nights"]
@@ -42,6 +44,7 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     versions = [night for night in nights if night["version"]]
     first = versions[0]["accuracy"] if versions else nights[0]["accuracy"]
     had = [skill for skill in SKILLS if arrival_of(skill) <= done]
+    curve = [average(night) for night in nights]
     ended = {skill: min(SCHEDULE[skill][0].stop - 1, done) for skill in had}
     return {
         "nights": done,
@@ -51,6 +54,7 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
         "accuracy_before": round(average(nights[0]), 4),
         "accuracy_after": round(average(nights[-1]), 4),
         "accuracy_gain": round(average(nights[-1]) - average(nights[0]), 4),
+        "largest_fall": round(max(map(operator.sub, accumulate(curve, max), curve)), 4),
         "nights_to_learn": _slowest(nights, had),
         "minutes": round(sum(night["seconds"] for night in nights[1:]) / 60, 1),
         "cpu_minutes": round(sum(night["cpu_seconds"] for night in nights[1:]) / 60, 1),
@@ -126,10 +130,10 @@ def page(rows: Rows) -> str:
         "![average accuracy over all skills, by night](thirty_nights.svg)",
         "",
         (
-            "| arm | seed | nights | published | average accuracy | backward transfer | skills below the first version | nights to learn a skill "
+            "| arm | seed | nights | published | average accuracy | after 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
             "| minutes (of CPU) | time of late nights | bucket |"
         ),
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for key, row in _ordered(rows):
         arm, _, seed = key.rpartition(",")
@@ -137,7 +141,7 @@ def page(rows: Rows) -> str:
         dash = {name: "-" if facts[name] is None else facts[name] for name in ("nights_to_learn", "time_ratio")}
         lines.append(
             f"| {arm} | {seed} | {facts['nights']} | {facts['published']} | {facts['accuracy_before']:.1%} to "
-            f"{facts['accuracy_after']:.1%} | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
+            f"{facts['accuracy_after']:.1%} | {_after(20, row)} | {100 * facts['largest_fall']:.1f} points | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
             f"{dash['nights_to_learn']} | {facts['minutes']:.0f} ({facts['cpu_minutes']:.0f}) | x {dash['time_ratio']} | {facts['megabytes']:.0f} MB |"
         )
     lines += [
@@ -158,6 +162,11 @@ def page(rows: Rows) -> str:
     return "\n".join([*lines, "", f"Nights with new problems of a skill: {spans}."]) + "\n"
 
 
+def _after(night: int, row: dict[str, Any]) -> str:
+    """Return the average accuracy after a night; a dash where the row has not come that far."""
+    return f"{average(row['nights'][night]):.1%}" if len(row["nights"]) > night else "-"
+
+
 def picture(rows: Rows) -> str:
     """Return a standalone SVG of the average accuracy by night, one line a row."""
     drawn = [
@@ -165,8 +174,7 @@ def picture(rows: Rows) -> str:
         for key, row in _ordered(rows)
     ]
     caption = "night; mean greedy pass rate over all skills, those that have not arrived included"
-    names = [arm for arm in ARMS if any(arm == name for name, _ in drawn)]
-    return draw_lines(drawn, names=names, longest=NIGHTS, caption=caption)
+    return draw_lines(drawn, names=list(dict(drawn)), longest=NIGHTS, caption=caption)
 
 
 def _ordered(rows: Rows) -> list[tuple[str, dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,15 +49,13 @@ def approve(
     if is_interactive(yes=yes):
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
     (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
-    events = registry.cached_state.history[state.sequence :]
-    for event in events[-1:]:
-        announce(registry, event)
-    sentence = (
-        events[-1].sentence
-        if events
-        else f"{chosen} is {'barred' if refuse else 'approved'} already: nothing was changed"
-    )
-    facts = (formatting.event_facts(events[-1]) if events else {}) | {"version": chosen, "changed": bool(events)}
+    new_events = registry.cached_state.history[state.sequence :]
+    facts: dict[str, Any] = formatting.event_facts(new_events[-1]) if new_events else {}
+    sentence = f"{chosen} is {'barred' if refuse else 'approved'} already: nothing was changed"
+    if new_events:
+        announce(registry, new_events[-1])
+        sentence = new_events[-1].sentence
+    facts |= {"version": chosen, "changed": bool(new_events)}
     print_change(registry, facts, sentences=[sentence], wait=None, as_json=json)
     close_forms(installation, line=registry.line, version=chosen)
 

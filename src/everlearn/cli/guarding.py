@@ -11,6 +11,7 @@ import typer
 from everlearn.cli import formatting
 from everlearn.cli.output import Json, print_result, table
 from everlearn.errors import BadInputError
+from everlearn.registry.guarded_suites import changed_by
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -65,5 +66,4 @@ def _items_of(name: str, state: State, registry: Registry) -> str:
 
 def _last_change(suite: str, state: State) -> Event:
     """Return the event that gave a suite its present items."""
-    changes = (event for event in reversed(state.history) if str(event.kind) == "suite_changed")
-    return next(event for event in changes if suite in event.detail["suites"])
+    return next(event for event in reversed(state.history) if suite in changed_by(event))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import BadInputError, IntegrityError
+from everlearn.storage.immutable_objects import digest_of_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,12 +186,7 @@ def _is_delivered(to: Path, files: dict[str, ObjectRef], receipt: Receipt) -> bo
         return False
     if {path.name for path in to.iterdir()} != {*files, RECEIPT}:
         return False
-    return all(_digest(to / name) == ref.digest for name, ref in files.items())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return all(digest_of_file(to / name) == ref.digest for name, ref in files.items())
 
 
 def _remove(path: Path) -> None:

@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from everlearn.canonical_json import digest_of
+from everlearn.registry.events import EventKind
 from everlearn.registry.manifest import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from everlearn.registry.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +60,18 @@ def detail_of(before: Mapping[str, GuardedSuite], after: Mapping[str, GuardedSui
     return {"suites": changed, "retired": sorted(before.keys() - after.keys())}
 
 
-def after_event(before: Mapping[str, GuardedSuite], detail: Mapping[str, Any]) -> Suites:
-    """Return the suites after an event with this detail. Raises KeyError if it retires one that is not there."""
+def changed_by(event: Event) -> Suites:
+    """Return the suites that an event added, or gave other items. None for an event of another kind."""
+    named = event.detail.get("suites", {}) if event.kind is EventKind.SUITE_CHANGED else {}
+    return {name: GuardedSuite(**facts) for name, facts in named.items()}
+
+
+def after_event(before: Mapping[str, GuardedSuite], event: Event) -> Suites:
+    """Return the suites after an event `suite_changed`. Raises KeyError if it retires one that is not there."""
     suites = dict(before)
-    for name in detail.get("retired", ()):
+    for name in event.detail.get("retired", ()):
         del suites[name]
-    return suites | {name: GuardedSuite(**facts) for name, facts in detail.get("suites", {}).items()}
+    return suites | changed_by(event)
 
 
 def describe_change(before: Mapping[str, GuardedSuite], after: Mapping[str, GuardedSuite]) -> str:

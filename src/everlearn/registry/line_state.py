@@ -195,7 +195,7 @@ class _Folding:
             case EventKind.RETIRED:
                 self._retire(event)
             case EventKind.SUITE_CHANGED:
-                self.suites = after_event(self.suites, event.detail)
+                self.suites = after_event(self.suites, event)
             case EventKind.REJECTED | EventKind.INSUFFICIENT | EventKind.NO_NEW_DATA:
                 pass  # recorded in the history, without effect on versions
             case _:

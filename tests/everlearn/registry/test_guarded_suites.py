@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.errors import IntegrityError
-from everlearn.registry.events import Draft, EventKind
+from everlearn.registry.events import Draft, Event, EventKind
 from everlearn.registry.guarded_suites import GuardedSuite, SuiteContent, after_event, describe_change, detail_of
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
-from tests.support.line import LINE, VERIFIER, open_line, publish
+from tests.support.line import LINE, VERIFIER, WHEN, open_line, publish
 from tests.support.versioned_store import erase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from everlearn.registry.events import Event
     from everlearn.registry.guarded_suites import Suites
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
@@ -48,11 +47,16 @@ def guarded(contents: dict[str, SuiteContent]) -> Suites:
     return {name: content.describe() for name, content in contents.items()}
 
 
+def changing(**detail: Any) -> Event:
+    kind = EventKind.SUITE_CHANGED
+    return Event(sequence=1, previous=None, kind=kind, actor="ada", reason="r", at=WHEN, detail=detail)
+
+
 @given(SUITES, SUITES)
 def test_an_event_leads_from_the_suites_before_it_to_those_after_it(
     before: dict[str, SuiteContent], after: dict[str, SuiteContent]
 ) -> None:
-    assert after_event(guarded(before), detail_of(guarded(before), guarded(after))) == guarded(after)
+    assert after_event(guarded(before), changing(**detail_of(guarded(before), guarded(after)))) == guarded(after)
 
 
 def test_adding_thinning_and_retiring_a_suite_is_an_event_each_night_that_does_it(line: Registry) -> None:
@@ -108,7 +112,7 @@ def test_the_items_of_every_suite_ever_guarded_are_kept_and_checked(store: Memor
 def test_a_history_that_retires_an_unknown_suite_is_damaged(line: Registry) -> None:
     known = {"short": GuardedSuite(kind="skill", items=1, digest="a" * 64, size=1)}
     with pytest.raises(KeyError):
-        after_event(known, {"retired": ["long"]})
+        after_event(known, changing(retired=["long"]))
     assert describe_change(known, {}) == "short retired"
     with pytest.raises(IntegrityError, match="lacks 'long'"):
         line._log.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from everlearn.serving.unsolved import HOUR, SHARD_ROWS, SHARD_SECONDS, Unsolved
 from everlearn.storage.in_memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from everlearn.problem import Problem, Verdict
@@ -50,6 +51,18 @@ def collection(store: MemoryStore, folder: Path, clock: Seconds, *, per_hour: in
 
 def judge(pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
     return [DOMAIN.verify(problem, answer) for problem, answer in pairs]
+
+
+@contextlib.contextmanager
+def away(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the store take nothing during the block."""
+
+    def down(*_: object) -> None:
+        raise StoreDownError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "create", down)
+        yield
 
 
 def shards(store: MemoryStore) -> list[list[str]]:
@@ -111,13 +124,8 @@ def test_what_waits_survives_the_process_and_a_store_that_is_down(
     collection(store, tmp_path, clock).add(DOMAIN.problem("x^2"), caller="a")
     again = collection(store, tmp_path, clock)
 
-    def down(*_: object) -> None:
-        raise StoreDownError("away")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "create", down)
-        with pytest.raises(StoreDownError):
-            again.flush()
+    with away(store, monkeypatch), pytest.raises(StoreDownError):
+        again.flush()
     again.flush()
     again.flush()
     assert shards(store) == [["x^2"]]
@@ -146,13 +154,8 @@ def test_a_shard_that_the_store_did_not_take_goes_first(
     unsolved.add(DOMAIN.problem("x^2"), caller="a")
     clock.now += SHARD_SECONDS
 
-    def down(*_: object) -> None:
-        raise StoreDownError("away")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(store, "create", down)
-        with pytest.raises(StoreDownError):
-            unsolved.flush_if_due()
+    with away(store, monkeypatch), pytest.raises(StoreDownError):
+        unsolved.flush_if_due()
     unsolved.flush_if_due()
     assert shards(store) == [["x^2"]], "at once, and not after another minute"
 

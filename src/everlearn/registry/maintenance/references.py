@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from everlearn.registry.events import Event, EventKind
+from everlearn.registry.guarded_suites import changed_by
 from everlearn.registry.line_keys import event_key, is_digest, manifest_key
 from everlearn.storage.immutable_objects import object_key
 
@@ -59,8 +60,8 @@ class References:
         if is_digest(report):
             why = f"event {event.sequence} ({event.kind}) names it as its report"
             self.reports.setdefault(object_key(self._line, str(report)), why)
-        for name, suite in _suites_of(event).items():
-            self._need(suite["digest"], f"event {event.sequence} ({event.kind}) names it as the suite {name}")
+        for name, suite in changed_by(event).items():
+            self._need(suite.digest, f"event {event.sequence} ({event.kind}) names it as the suite {name}")
         for record in event.detail.get("records", ()):
             why = f"event {event.sequence} ({event.kind}) names it as a record of what its night used"
             self.needed.setdefault(f"{self._line}/problems/{record}", why)
@@ -88,10 +89,6 @@ class References:
     def _name(self, document: Any) -> None:
         for digest in digests_in(document):
             self.named.update((object_key(self._line, digest), manifest_key(self._line, digest)))
-
-
-def _suites_of(event: Event) -> dict[str, Any]:
-    return event.detail.get("suites", {}) if event.kind is EventKind.SUITE_CHANGED else {}
 
 
 def published_versions(events: Iterable[Event]) -> list[tuple[Event, bool]]:
