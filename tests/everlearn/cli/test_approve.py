@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.line import publish as put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
@@ -27,6 +27,19 @@ def test_approve_chooses_the_newest_waiting_version(
     assert (facts["version"], facts["consumers_get"]["version"]) == ("v0001", "v0001")
     assert questions == ["Refuse v0002?", "Approve v0001?"]
     assert everlearn("status", "--json").facts["champion"] == "v0001"
+
+
+@pytest.mark.parametrize(("flags", "done"), [((), "approved"), (("--refuse",), "barred")])
+def test_a_decision_that_was_made_already_changes_nothing(
+    everlearn: Callable[..., Ended], registry: Registry, flags: tuple[str, ...], done: str
+) -> None:
+    put(registry, "first", champion=False)
+    first = everlearn("approve", "v0001", *flags, "--reason", "I have read its report")
+    assert first.code == 0
+    events = everlearn("history", "--json").facts
+    again = everlearn("approve", "v0001", *flags, "--reason", "once more")
+    assert f"v0001 is {done} already: nothing was changed" in again.out
+    assert everlearn("history", "--json").facts == events
 
 
 def test_approve_without_a_waiting_version_is_refused(everlearn: Callable[..., Ended], registry: Registry) -> None:
