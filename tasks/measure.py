@@ -22,19 +22,22 @@ from everlearn.registry.manifest import ObjectRef
 from everlearn.training.asking import asking_of
 from everlearn.training.journal import Journal
 from tasks.freeze_suites import load_suites
-from tasks.night import as_json, step_task, timed_step
+from tasks.known_answers import keep_answers, known_answers
+from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.progress import progress
 from tasks.train import segment_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from everlearn.data.suites import Suite
+    from everlearn.problem import Problem
     from everlearn.training.evaluation import Examination
     from tasks.night import Night
 
-PROBES_PER_SUITE = 12
+PROBES, MOST_PER_SUITE, LEAST_PER_SUITE = 72, 12, 2
+"""Items that the fresh process answers: of all suites together, and of each."""
 CANDIDATE = "candidate"
 
 
@@ -54,21 +57,41 @@ def upload_candidate(night: Night) -> dict[str, str]:
 def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = None) -> None:
     """Answer every item of the suites `only` (None: of all that are compared so) with one policy: "candidate", "parent", "base" or a version.
 
-    A resumed run repeats only the answers of the last seconds before the interruption.
+    Answers that an earlier night has are taken from there. A resumed run repeats only those of the last seconds before the interruption.
     """
     name = f"measured/{policy}"
     with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:
         if work.has(name):
             return
         segments, suites = f"measuring/{policy}", _suites_of(night, only)
-        with examination_of(night, policy, suites, segments=segments) as examination:
-            for suite in suites:
-                with progress(f"{policy} on {suite.name}") as report:
-                    rows = replace(examination, progress=report).measure(suite.problems, seed=night.settings.learn.seed)
-                text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-                (Path(folder) / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
+        known = known_answers(night, _digests_of(night, policy), _domains_of(suites))
+        unknown = [suite for each in suites if (suite := known.without(each)).problems]
+        count = sum(len(each.problems) for each in suites) - sum(len(each.problems) for each in unknown)
+        if count:
+            LOG.info("%s: %d answers are known from earlier nights", policy, count)
+        if unknown:
+            known = known.plus(_ask(night, policy, unknown, segments=segments))
+        for suite in suites:
+            text = "".join(json.dumps(asdict(known.of(problem))) + "\n" for problem in suite.problems)
+            (Path(folder) / f"{suite.name}.jsonl").write_text(text, encoding="utf-8")
+        keep_answers(night, known, (problem for suite in suites for problem in suite.problems))
         work.put_tree(name, Path(folder))
         work.drop(segments)
+
+
+def _ask(night: Night, policy: str, suites: Sequence[Suite], *, segments: str) -> dict[Problem, Measurement]:
+    answers: dict[Problem, Measurement] = {}
+    with examination_of(night, policy, suites, segments=segments) as examination:
+        for suite in suites:
+            with progress(f"{policy} on {suite.name}") as report:
+                asked = replace(examination, progress=report)
+                rows = asked.measure(suite.problems, seed=night.settings.learn.seed)
+            answers |= dict(zip(suite.problems, rows, strict=True))
+    return answers
+
+
+def _domains_of(suites: Collection[Suite]) -> set[str]:
+    return {problem.domain for suite in suites for problem in suite.problems}
 
 
 @step_task
@@ -113,7 +136,7 @@ def examination_of(night: Night, policy: str, suites: Collection[Suite], *, segm
         examining(
             base_folder(settings),
             adapter_of(night, policy, Path(folder) / "adapter"),
-            domains={problem.domain for suite in suites for problem in suite.problems},
+            domains=_domains_of(suites),
             journal=journal,
             **asking_of(settings),
         ) as examination,
@@ -133,8 +156,19 @@ def adapter_of(night: Night, policy: str, to: Path) -> Path | None:
         for name, ref in files_of(night).items():
             (to / name).write_bytes(night.registry.get_object(ref))
         return to
-    version = {"parent": night.inputs.parent, "base": None}.get(policy, policy)
+    version = _version_of(night, policy)
     return night.registry.pull(version, to=to) if version else None
+
+
+def _version_of(night: Night, policy: str) -> str | None:
+    return {"parent": night.inputs.parent, "base": None}.get(policy, policy)
+
+
+def _digests_of(night: Night, policy: str) -> dict[str, str]:
+    """Return the digests of a policy's adapter files by name; none for the base model."""
+    version = _version_of(night, policy)
+    refs = files_of(night) if policy == CANDIDATE else night.registry.manifest(version).files if version else {}
+    return {name: ref.digest for name, ref in refs.items()}
 
 
 def measured(night: Night, policy: str) -> dict[str, tuple[Measurement, ...]]:
@@ -178,7 +212,8 @@ def _write_probes(night: Night, folder: Path) -> Path:
     trained = night.work.get_tree("trained", folder / "trained")
     domain, seed = load_domain(settings.domain), settings.learn.seed
     own = of_domain(load_suites(night), domain.name)
-    problems = [problem for suite in own for problem in suite.problems[:PROBES_PER_SUITE]]
+    each = max(LEAST_PER_SUITE, min(MOST_PER_SUITE, PROBES // max(1, len(own))))
+    problems = [problem for suite in own for problem in suite.problems[:each]]
     probes = probe(
         base_folder(settings),
         trained,

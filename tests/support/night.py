@@ -13,11 +13,15 @@ from everlearn.data.snapshot_store import folder_of
 from everlearn.domains.contract import load_domain
 from everlearn.registry.connect import open_store
 from everlearn.settings import Settings
+from tasks.freeze_suites import freeze_suites
 from tasks.ingest import ClaimedSnapshot
+from tasks.night import hold_line
+from tasks.open_night import open_night
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tasks.night import Night
     from tests.conftest import S3Server
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +63,14 @@ def stored_snapshot(settings: Settings, statements: Iterable[str]) -> ClaimedSna
     store.put(object_key(pointer), snapshot.to_bytes())
     store.put(f"{folder_of(settings.store.line, snapshot.digest)}/snapshot.dvc", pointer)
     return ClaimedSnapshot(data_digest=snapshot.digest, problems=len(entries))
+
+
+def opened(settings: Settings, *problems: str) -> Night:
+    """Return an open night on these problems, with its suites frozen."""
+    with hold_line(settings) as token:
+        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
+        assert freeze_suites.fn(night)
+    return night
 
 
 def write_suite(folder: Path) -> None:

@@ -12,12 +12,11 @@ from everlearn.domains.contract import load_domain
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from tasks.earlier_nights import earlier_use, record_trained
-from tasks.freeze_suites import freeze_suites, load_suites, roots_of
-from tasks.night import hold_line
-from tasks.open_night import end_night, inputs_of, open_night
+from tasks.freeze_suites import load_suites, roots_of
+from tasks.open_night import end_night, inputs_of
 from tasks.starting_point import begins_after, first_adapter
 from tests.support.line import candidate
-from tests.support.night import LONG, stored_snapshot
+from tests.support.night import LONG, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +31,6 @@ VARIANT = "5*tan(3*x) + x^4"
 @pytest.fixture
 def going_on(settings: Settings) -> Settings:
     return settings.model_copy(update={"learn": settings.learn.model_copy(update={"start": "undecided"})})
-
-
-def opened(settings: Settings, *problems: str) -> Night:
-    with hold_line(settings) as token:
-        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
-        assert freeze_suites.fn(night)
-    return night
 
 
 def ended(night: Night, folder: Path, *, kind: EventKind = EventKind.INSUFFICIENT, **detail: Any) -> None:

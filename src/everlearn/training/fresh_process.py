@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = 1024
 """Tokens of a batch: its logits, over a vocabulary of 150,000, take 0.6 GB."""
+DECODED_TOKENS = 4096
+"""Tokens of a batch that is decoded, which has logits of one token an answer; keys and values of a 7B take 0.5 to 4 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +202,7 @@ def _answers(model: Any, probes: Sequence[Probe], scored: Sequence[_Scored]) -> 
     answers = [item.answer for item in probes]
     others = [index for index, each in enumerate(scored) if not each.is_greedy]
     for batch in batches(
-        [len(probes[index].prompt) + len(probes[index].answer) for index in others], budget=BATCH_TOKENS
+        [len(probes[index].prompt) + len(probes[index].answer) for index in others], budget=DECODED_TOKENS
     ):
         chosen = [others[place] for place in batch]
         for index, answer in zip(chosen, _decode(model, [probes[index] for index in chosen]), strict=True):

@@ -12,6 +12,8 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from everlearn.domains.contract import Domain
 
 
@@ -23,8 +25,17 @@ def code_version(domain: Domain) -> str:
     """
     if len(domain.parts) > 1:
         return digest_of(canonical({name: code_version(load_domain(name)) for name in domain.parts}))
-    files = {path.as_posix(): digest_of(data) for path, data in _sources(domain.module).items()}
-    return digest_of(canonical({"files": files, "libraries": {name: _version(name) for name in domain.libraries}}))
+    return package_digest(domain.module, libraries=domain.libraries)
+
+
+def package_digest(module: str, *, libraries: Iterable[str]) -> str:
+    """Return a SHA-256 digest of the source files of a module's package and of the versions of these libraries.
+
+    Raises:
+        BadInputError: there are no source files.
+    """
+    files = {path.as_posix(): digest_of(data) for path, data in _sources(module).items()}
+    return digest_of(canonical({"files": files, "libraries": {name: _version(name) for name in libraries}}))
 
 
 def _sources(module: str) -> dict[Path, bytes]:
