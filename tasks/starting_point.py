@@ -2,7 +2,8 @@
 
 With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from it, and
 the gate compares the result with the parent as ever. It goes on from the nights directly before that ended INSUFFICIENT with the
-parent and base of tonight. What they trained on is in the adapter, so it counts as trained on, and is never measured.
+parent and base of tonight, without those that may have lost something: only the improvement was undecided. What they trained on is in
+the adapter, so it counts as trained on, and is never measured.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
+from everlearn.gate.decision_record import Decision, Outcome
 from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.events import EventKind
 from tasks.night import LOG, as_json
@@ -73,4 +75,12 @@ def _undecided_nights(night: Night) -> Iterator[str]:
             or not is_same_base(str(stated), inputs.base_fingerprint)
         ):
             return
-        yield str(event.cycle_key)
+        if lost_nothing(Decision.from_dict(event.detail["decision"])):
+            yield str(event.cycle_key)
+
+
+def lost_nothing(decision: Decision) -> bool:
+    """Whether every suite that guards has passed, every check too, and tonight's target shows no fewer right answers."""
+    return all(check.passed for check in decision.checks) and all(
+        row.won >= row.lost if row.kind.is_of_tonight else row.outcome is Outcome.PASS for row in decision.all_rows
+    )

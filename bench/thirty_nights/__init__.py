@@ -4,7 +4,7 @@
     python -m bench.thirty_nights --arms everything --seeds 1
     python -m bench.thirty_nights --rerun everything,0     # repeat one row and compare it night by night
 
-Each night has new problems of one or two skills, sums of many terms, compositions of several functions, or products by parts; skills appear, stop, and the
+Each night has new problems of one or two skills, sums of many terms or compositions of several functions; skills appear, stop, and the
 first one returns after twenty nights (`stream.SCHEDULE`). The nights are those of a line: the steps of `flows/run_cycle.py` one after
 another, without Prefect, on a real S3 server, with ladder, training, gate, memory suites, registry and fresh process. What was not
 published is offered to the next night again. Arms:

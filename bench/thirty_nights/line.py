@@ -173,9 +173,15 @@ class NightLine:
             "store": {"bucket": server.bucket, "endpoint_url": server.endpoint_url, "line": LINE},
             "signing": {"unsigned": True},
             "base": {"path": ROOT / "data" / "base"},
-            "ingest": {"min_target_items": 5, "holdout_share": 0.5},
+            "ingest": {"min_target_items": 5, "holdout_share": 0.6},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
-            "learn": {"steps": 2, "rate": 7.5e-4, "warmup": 1, "seed": self.seed, "checkpoint_minutes": 10}
+            "learn": {
+                "steps": int(os.environ.get("TN_STEPS", "2")),
+                "rate": 7.5e-4,
+                "warmup": 1,
+                "seed": self.seed,
+                "checkpoint_minutes": 10,
+            }
             | LEARN[self.arm],
             "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
         }

@@ -6,40 +6,40 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from everlearn.domains.integration.compositions import draw_by_parts, draw_product, join_parts
+from everlearn.domains.integration.compositions import draw_product
 from everlearn.domains.integration.term_sums import draw_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 NIGHTS = 30
-PROBLEMS = 200
+PROBLEMS = 240
 """New problems of each skill that a night has."""
 MEASURED = 40
 """Fresh problems by which a skill is measured after each night."""
 
 
-def _draw_by_parts(rng: random.Random) -> str:
-    return join_parts(draw_by_parts(rng, depth=3)[0])
-
-
 SKILLS: dict[str, Callable[[random.Random], str]] = {
     "sums of 10": partial(draw_sum, size=10),
     "4 functions": partial(draw_product, depth=4),
-    "sums of 16": partial(draw_sum, size=16),
+    "sums of 13": partial(draw_sum, size=13),
     "5 functions": partial(draw_product, depth=5),
-    "by parts": _draw_by_parts,
-    "sums of 22": partial(draw_sum, size=22),
+    "sums of 16": partial(draw_sum, size=16),
     "6 functions": partial(draw_product, depth=6),
+    "sums of 19": partial(draw_sum, size=19),
+    "7 functions": partial(draw_product, depth=7),
+    "sums of 22": partial(draw_sum, size=22),
 }
 SCHEDULE: dict[str, tuple[range, ...]] = {
-    "sums of 10": (range(1, 5), range(25, 27)),
-    "4 functions": (range(5, 9),),
-    "sums of 16": (range(9, 13),),
-    "5 functions": (range(13, 17),),
-    "by parts": (range(17, 21),),
-    "sums of 22": (range(21, 25),),
-    "6 functions": (range(25, 31),),
+    "sums of 10": (range(1, 4), range(25, 27)),
+    "4 functions": (range(4, 7),),
+    "sums of 13": (range(7, 10),),
+    "5 functions": (range(10, 13),),
+    "sums of 16": (range(13, 16),),
+    "6 functions": (range(16, 19),),
+    "sums of 19": (range(19, 22),),
+    "7 functions": (range(22, 25), range(28, 31)),
+    "sums of 22": (range(25, 28),),
 }
 """The nights, from 1, in which a skill has new problems. The first one returns after twenty nights without it."""
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.data.suites import SuiteKind
 from everlearn.data.used_problems import load_earlier_use
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
+from everlearn.gate.decision_record import Against, Check, Outcome
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from tasks.earlier_nights import earlier_use, record_trained
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.open_night import end_night, inputs_of
-from tasks.starting_point import begins_after, first_adapter
+from tasks.starting_point import begins_after, first_adapter, lost_nothing
 from tests.support.line import candidate
+from tests.support.manifests import DECISION, row
 from tests.support.night import LONG, opened
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ def ended(night: Night, folder: Path, *, kind: EventKind = EventKind.INSUFFICIEN
     about: dict[str, Any] = {
         "parent": night.inputs.parent,
         "base_fingerprint": night.inputs.base_fingerprint,
-        "decision": {},
+        "decision": DECISION.to_dict(),
     }
     night.registry.record(kind, cycle_key=night.key, reason="r", actor="night", detail=about | detail)
     end_night(night, None)
@@ -94,6 +98,32 @@ def test_a_rejected_candidate_or_one_of_another_parent_or_base_is_left(
 ) -> None:
     ended(opened(going_on, *LONG[:12]), tmp_path / "one", kind=kind, **detail)
     assert begins_after(opened(going_on, *LONG)) == ()
+
+
+def test_a_candidate_that_may_have_lost_something_is_passed_over(going_on: Settings, tmp_path: Path) -> None:
+    one = opened(going_on, *LONG[:12])
+    ended(one, tmp_path / "one")
+    two = opened(going_on, *LONG[:18])
+    doubtful = replace(row(Against.PARENT), suite="short", kind=SuiteKind.SKILL, outcome=Outcome.INSUFFICIENT)
+    ended(two, tmp_path / "two", decision=replace(DECISION, rows=(*DECISION.rows, doubtful)).to_dict())
+    three = opened(going_on, *LONG)
+    assert begins_after(three) == (one.key,)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ({"outcome": Outcome.INSUFFICIENT, "won": 4, "lost": 2}, "lost nothing"),
+        ({"outcome": Outcome.INSUFFICIENT, "won": 0, "lost": 3}, "may have lost"),
+        ({"kind": SuiteKind.MEMORY, "outcome": Outcome.INSUFFICIENT}, "may have lost"),
+        ({"kind": SuiteKind.MEMORY, "won": 0, "lost": 3}, "lost nothing"),
+    ],
+)
+def test_only_the_improvement_may_be_undecided(change: dict[str, Any], verdict: str) -> None:
+    decision = replace(DECISION, rows=(replace(row(Against.PARENT), **change),))
+    assert lost_nothing(decision) == (verdict == "lost nothing")
+    failed = Check(name="bytes", passed=False, sentence="not the trained bytes")
+    assert not lost_nothing(replace(decision, checks=(failed,)))
 
 
 def test_a_night_without_a_candidate_is_passed_over(going_on: Settings, tmp_path: Path) -> None:

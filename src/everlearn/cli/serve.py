@@ -6,9 +6,10 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import traceback
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from everlearn.settings import Settings
 
 app = typer.Typer()
+T = TypeVar("T")
 KEYS = "EVERLEARN_API_KEYS"
 KEEP_ALIVE_S, SHUTDOWN_S = 5, 30
 """Seconds that an idle connection stays open, and that requests in flight have when the command ends."""
+RECONNECT_S = 60.0
+"""Seconds between two attempts to use a vLLM server again that was lost. Without any server they follow at each look."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -61,7 +65,8 @@ def serve(
 
     A message that is a problem of the line's domain is asked as in training; a chat model takes any conversation. Each answer
     names version and manifest. A promotion or rollback takes over between two batches of requests, and none is dropped.
-    The model is the one of the settings, on their device; for vLLM, see `everlearn watch`.
+    The model is the one of the settings, on their device. With `rollouts.engine: vllm` it is decoded by vLLM: by
+    `rollouts.servers`, or by a server that this command starts.
 
     EVERLEARN_API_KEYS holds the API keys, separated by commas. They are needed for --collect, and to listen on another address
     than loopback. Collected is what the verifier does not accept, and what a caller says was no help (`POST
@@ -189,16 +194,26 @@ def _follow(
 ) -> None:
     """Follow the champion, and write what was collected, until `stopped`. Each error is reported once until it is gone."""
     shown: dict[str, str] = {}
+    tried = time.monotonic()
     while not stopped.wait(interval):
         if loader is not None:
             served = _try("following", partial(loader.step, engine.use), shown)
             if served is not None:
                 print_note(f"{served.version} serves now")
+        is_time = not engine.served.can_answer or time.monotonic() - tried >= RECONNECT_S
+        if engine.served.servers_lost and is_time:
+            _try("reconnecting", partial(_reconnect, engine), shown)
+            tried = time.monotonic()
         if unsolved is not None:
             _try("collecting", unsolved.flush_if_due, shown)
 
 
-def _try(what: str, act: Callable[[], ServedVersion | None], shown: dict[str, str]) -> ServedVersion | None:
+def _reconnect(engine: Engine) -> None:
+    """Load the version into every vLLM server that is there again."""
+    engine.use(engine.served.reload())
+
+
+def _try(what: str, act: Callable[[], T | None], shown: dict[str, str]) -> T | None:
     """Return the result of an action, or None after reporting its error."""
     try:
         result = act()

@@ -25,7 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.errors import EverlearnError, GrammarError
+from everlearn.errors import EverlearnError, GrammarError, ServiceError
 from everlearn.serving.engine import Generation
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ class _Routes:
             reply = await asyncio.wrap_future(self._engine.submit(generation))
         except GrammarError as error:
             raise _RefusedError(400, str(error), code="not_a_problem") from None
+        except ServiceError as error:
+            raise _RefusedError(503, str(error), code="no_server") from None
         except Exception as error:
             LOG.exception("a request failed")
             message = (
@@ -277,5 +279,5 @@ def _events(content: dict[str, Any], *, with_usage: bool) -> Iterator[str]:
 
 
 def _error(status: int, message: str, *, code: str) -> JSONResponse:
-    kind = {401: "authentication_error", 500: "server_error"}.get(status, "invalid_request_error")
+    kind = {401: "authentication_error", 500: "server_error", 503: "server_error"}.get(status, "invalid_request_error")
     return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": code}}, status_code=status)

@@ -1,63 +1,115 @@
-"""Answer prompts with one version at a time, in one thread: requests that wait together are decoded together.
+"""Answer prompts with one version at a time: requests that wait together are decoded together.
 
 A request is decoded by the version that serves when its decoding begins. A new version takes over between two batches, so that
-no request is dropped or answered by two versions.
+no request is dropped or answered by two versions. One thread decodes here; with `rollouts.engine: vllm` several hand
+requests to the servers, which batch them, and an adapter is unloaded there after its last request.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
 import random
+import secrets
 import threading
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import load_domain
 from everlearn.training.engines.decode import Completion, decode
+from everlearn.training.engines.samplers import sampling
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
     from everlearn.settings import Settings
+    from everlearn.training.engines.vllm import Replicas
     from everlearn.training.models.formats.format import ServedFormat
     from everlearn.training.models.llama import Model
 
 MOST_ROWS = 32
 """Completions that are decoded at once."""
+SENDERS = 8
+"""Threads that hand requests to vLLM."""
 CONVERSATION_TOKENS, MOST_TOKENS = 512, 4096
 """Tokens of an answer in a conversation, unless the request says otherwise, and the most that it may ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ServedVersion:
-    """A version in memory, its adapter merged. `manifest` is the digest of its manifest; None: the base model alone."""
+    """A version that can answer. `manifest` is the digest of its manifest; None: the base model alone.
+
+    `sampler` are the vLLM servers that have loaded it; without them `model`, with its adapter merged, decodes here.
+    `reload` loads it once more, into every server that is there then.
+    """
 
     version: str
     manifest: str | None
     model: Model
     form: ServedFormat
     domain: Domain
+    reload: Callable[[], ServedVersion]
+    sampler: Replicas | None
+    resources: contextlib.ExitStack
+
+    @property
+    def servers_lost(self) -> int:
+        """How many of its servers were dropped since it was loaded."""
+        return self.sampler.lost if self.sampler else 0
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a server is left, where servers decode."""
+        return self.sampler is None or bool(self.sampler.alive)
+
+    def close(self) -> None:
+        """Unload its adapter from the servers."""
+        self.resources.close()
 
 
 def load_version(
     base: Path, adapter: Path | None, *, version: str, manifest: str | None, settings: Settings
 ) -> ServedVersion:
-    """Load a version. Raises ModelError if the base or the adapter cannot be used."""
+    """Load a version: into this process, and into the vLLM servers of the settings, which must prove to answer with it.
+
+    Raises:
+        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ServiceError: no server answers with the adapter.
+    """
     policy, domain = load_policy(base, adapter, compute=settings.compute), load_domain(settings.domain)
-    return ServedVersion(
-        version=version,
-        manifest=manifest,
-        model=policy.snapshot(),
-        form=choose_format(policy, domain, settings.format),
-        domain=domain,
-    )
+    form = choose_format(policy, domain, settings.format)
+    with contextlib.ExitStack() as stack:
+        sampler = stack.enter_context(
+            sampling(
+                settings.rollout_backend,
+                base=base,
+                policy=policy,
+                threads=settings.threads,
+                version=f"serving-{secrets.token_hex(4)}-{version}",  # other processes may serve it on the same servers
+                least_rank=settings.learn.rank,
+            )
+        )
+        return ServedVersion(
+            version=version,
+            manifest=manifest,
+            model=policy.snapshot(),
+            form=form,
+            domain=domain,
+            reload=functools.partial(
+                load_version, base, adapter, version=version, manifest=manifest, settings=settings
+            ),
+            sampler=sampler,
+            resources=stack.pop_all(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +160,17 @@ class _Waiting:
 
 
 class Engine:
-    """Decode requests in a thread of its own, until `close`."""
+    """Decode requests in threads of its own, until `close`."""
 
     def __init__(self, served: ServedVersion) -> None:
         self._served = served
+        self._lock = threading.Lock()
+        self._batches: Counter[ServedVersion] = Counter()
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="decode", daemon=True)
-        self._thread.start()
+        senders = SENDERS if served.sampler else 1
+        self._threads = [threading.Thread(target=self._work, name="decode", daemon=True) for _ in range(senders)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def served(self) -> ServedVersion:
@@ -122,8 +178,12 @@ class Engine:
         return self._served
 
     def use(self, served: ServedVersion) -> None:
-        """Let another version take over after the batch that is being decoded."""
-        self._served = served
+        """Let another version take over. The one before is closed after the batches that it decodes now."""
+        with self._lock:
+            before, self._served = self._served, served
+            is_idle = not self._batches[before]
+        if is_idle:
+            before.close()
 
     def submit(self, request: Generation) -> Future[Reply]:
         """Queue a request. The future raises GrammarError if the format cannot state the problem."""
@@ -132,9 +192,26 @@ class Engine:
         return waiting.reply
 
     def close(self) -> None:
-        """Answer what was queued, and end the thread."""
+        """Answer what was queued, end the threads, and close the version."""
         self._waiting.put(None)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        self._served.close()
+
+    @contextlib.contextmanager
+    def _decoding(self) -> Iterator[ServedVersion]:
+        """Yield the version that serves now, and close it after its last batch if another one has taken over."""
+        with self._lock:
+            served = self._served
+            self._batches[served] += 1
+        try:
+            yield served
+        finally:
+            with self._lock:
+                self._batches[served] -= 1
+                is_over = served is not self._served and not self._batches[served]
+            if is_over:
+                served.close()
 
     def _work(self) -> None:
         held: _Waiting | None = None
@@ -142,10 +219,14 @@ class Engine:
             first = held or self._waiting.get()
             held = None
             if first is None:
+                self._waiting.put(None)  # for the other threads
                 return
             batch = [first]
-            while sum(each.request.count for each in batch) < MOST_ROWS and not self._waiting.empty():
-                another = self._waiting.get()
+            while sum(each.request.count for each in batch) < MOST_ROWS:
+                try:
+                    another = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
                 if another is None:
                     self._waiting.put(None)  # after this batch
                     break
@@ -154,10 +235,11 @@ class Engine:
                     held = another
                     break
                 batch.append(another)
-            self._answer(batch)
+            with self._decoding() as served:
+                self._answer(batch, served=served)
 
-    def _answer(self, batch: list[_Waiting]) -> None:
-        served, ready = self._served, list[tuple[_Waiting, list[int]]]()
+    def _answer(self, batch: list[_Waiting], *, served: ServedVersion) -> None:
+        ready = list[tuple[_Waiting, list[int]]]()
         for waiting in batch:
             if not waiting.reply.set_running_or_notify_cancel():
                 continue  # its caller is gone
@@ -188,17 +270,18 @@ def _prompt(served: ServedVersion, request: Generation) -> list[int]:
 def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) -> list[Reply]:
     """Decode a batch; each completion is cut at the limit of its own request."""
     limits = [_limit(served.form, waiting.request, prompt) for waiting, prompt in batch]
-    rows = [(waiting.request, prompt) for waiting, prompt in batch for _ in range(waiting.request.count)]
+    rows = [
+        (waiting.request, prompt, limit, number)
+        for (waiting, prompt), limit in zip(batch, limits, strict=True)
+        for number in range(waiting.request.count)
+    ]
     temperature = batch[0][0].request.temperature
-    numbers = [number for waiting, _ in batch for number in range(waiting.request.count)]
-    seeds = [seed_of(request.seed, "answer", number) for (request, _), number in zip(rows, numbers, strict=True)]
-    decoded = decode(
-        served.model,
-        [prompt for _, prompt in rows],
-        group=1,
+    seeds = [seed_of(request.seed, "answer", number) for request, _, _, number in rows]
+    decoded = _complete(
+        served,
+        [prompt for _, prompt, _, _ in rows],
         seeds=seeds if temperature else None,
-        stops=served.form.stops,
-        limit=max(limits),
+        limits=[limit for _, _, limit, _ in rows],
         temperature=temperature or 1.0,
     )
     completions = iter(completion for group in decoded for completion in group)
@@ -213,6 +296,20 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) 
         )
         for (waiting, prompt), limit in zip(batch, limits, strict=True)
     ]
+
+
+def _complete(
+    served: ServedVersion,
+    prompts: Sequence[list[int]],
+    *,
+    seeds: Sequence[int] | None,
+    limits: Sequence[int],
+    temperature: float,
+) -> list[list[Completion]]:
+    if served.sampler is not None:
+        return served.sampler.complete(prompts, group=1, seeds=seeds, limits=limits, temperature=temperature)
+    stops = served.form.stops
+    return decode(served.model, prompts, group=1, seeds=seeds, stops=stops, limit=max(limits), temperature=temperature)
 
 
 def _limit(form: ServedFormat, request: Generation, prompt: list[int]) -> int:

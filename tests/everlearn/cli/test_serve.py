@@ -21,6 +21,7 @@ from everlearn.registry.acknowledgements import acknowledgements
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
+from tests.support.fake_vllm import FakeVllm
 from tests.support.line import candidate
 
 if TYPE_CHECKING:
@@ -152,6 +153,25 @@ def test_what_it_did_not_solve_is_in_the_inbox_when_it_ends(
     assert said == [401, "yes"]
     [shard] = registry.store.list(f"{registry.line}/inbox/")
     assert json.loads(registry.store.get(shard.key).data) == {"problem": HARD, "domain": "integration"}
+
+
+def test_with_vllm_a_server_that_was_away_answers_again(
+    serving: Callable[..., Ended], params: Path, version: str, tmp_path: Path
+) -> None:
+    with FakeVllm(load_policy(BASE, None)) as server:
+        rollouts = {"engine": "vllm", "servers": [server.url], "adapters": str(tmp_path / "shared")}
+        params.write_text(f"{params.read_text()}rollouts: {json.dumps(rollouts)}\n")
+
+        def use(client: httpx.Client) -> None:
+            assert ask(client, "2*x").headers["x-everlearn-version"] == version
+            server.break_down("breaks")
+            assert ask(client, "2*x").status_code == 503
+            server.fault = None
+            wait_for(lambda: ask(client, "2*x").status_code == 200)
+
+        ended = serving(use)
+        assert ended.code == 0
+        assert server.models == {}
 
 
 @pytest.mark.parametrize("error", [StoreDownError("the store is away"), RuntimeError("out of memory")])

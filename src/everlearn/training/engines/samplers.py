@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def sampling(
-    settings: RolloutSettings, *, base: Path, policy: Policy, threads: int, version: str | None = None
+    settings: RolloutSettings,
+    *,
+    base: Path,
+    policy: Policy,
+    threads: int,
+    version: str | None = None,
+    least_rank: int = 0,
 ) -> Iterator[Replicas | None]:
     """Yield the sampler of every answer inside the block, or None for the local one.
 
-    It has loaded the policy's adapter as `version`; without one, it has none yet.
+    It has loaded the policy's adapter as `version`; without one, it has none yet. Servers of our own take adapters up to
+    `least_rank`, or the policy's rank if that is higher.
 
     Raises:
         ModelError: vLLM is not installed, or cannot serve this model.
@@ -34,10 +41,8 @@ def sampling(
     if settings.engine == "local":
         yield None
         return
-    with serving(settings, base=base, device=policy.base_model.device, rank=policy.rank, threads=threads) as (
-        served,
-        can_sleep,
-    ):
+    rank, device = max(policy.rank, least_rank), policy.base_model.device
+    with serving(settings, base=base, device=device, rank=rank, threads=threads) as (served, can_sleep):
         assert served.adapters is not None  # noqa: S101 (the settings demand it where there are servers)
         replicas = Replicas(
             served.servers, stops=policy.stops, folder=served.adapters, dtype=served.dtype, can_sleep=can_sleep

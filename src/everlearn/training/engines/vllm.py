@@ -10,7 +10,7 @@
 Requests and answers are token ids, so that both sides cannot tokenize differently. After each load, a replica answers a
 few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the
 adapter before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line
-in the log, and is not used again; its requests go to the others. The servers read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
+in the log, and is not used again; its requests go to the others. Several threads may ask at once. The servers read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import logging
 import math
 import random
 import shutil
+import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Replicas:
         if dtype not in TOLERANCE:
             raise BadInputError(f"unknown dtype of replicas: {dtype!r}; choose one of {', '.join(TOLERANCE)}")
         self._alive = list(dict.fromkeys(url.rstrip("/") for url in urls))
+        self._all = tuple(self._alive)
         self._stops = sorted(stops)
         self._folder = folder.resolve()
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
@@ -88,11 +90,17 @@ class Replicas:
         self._model, self._path = "", self._folder
         self._before: Model | None = None
         self._can_sleep, self._is_asleep = can_sleep, False
+        self._lock = threading.Lock()
 
     @property
     def alive(self) -> list[str]:
         """The addresses still in use."""
         return list(self._alive)
+
+    @property
+    def lost(self) -> int:
+        """How many servers were dropped."""
+        return len(self._all) - len(self._alive)
 
     def load(self, policy: Policy, *, version: str) -> None:
         """Load the adapter into every replica, check that it answers with it, and unload the one before.
@@ -147,10 +155,11 @@ class Replicas:
             self._is_asleep = False
 
     def unload(self) -> None:
-        """Unload the newest adapter and remove its file; servers that are gone do not matter any more."""
+        """Unload the newest adapter, also from servers that were dropped, and remove its file. Those that are gone do not matter."""
         collectives.wait_for_all()
         if not self._model or collectives.rank():
             return
+        self._alive = list(self._all)
         with contextlib.suppress(ServiceError):
             self._wake_up()
             self._post_to_all("/v1/unload_lora_adapter", {"lora_name": self._model})
@@ -213,7 +222,7 @@ class Replicas:
 
         width = 0
         while todo:  # another round if a replica failed after the others had emptied the queue
-            width = min(MAX_IN_FLIGHT, math.ceil(len(todo) / len(self._alive)))
+            width = min(MAX_IN_FLIGHT, math.ceil(len(todo) / max(1, len(self._alive))))
             await self._on_all(serve)
         return [done[index] for index in range(len(requests))]
 
@@ -244,7 +253,10 @@ class Replicas:
         anyio.run(self._on_all, request)
 
     def _drop(self, url: str, error: Exception) -> None:
-        self._alive.remove(url)
+        with self._lock:
+            if url not in self._alive:
+                return  # another thread was first
+            self._alive.remove(url)
         reason = f"{type(error).__name__} {error}".strip() if isinstance(error, httpx.HTTPError) else str(error)
         LOG.warning("replica %s is dropped, %d left: %s", url, len(self._alive), reason)
 
