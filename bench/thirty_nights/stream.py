@@ -31,7 +31,7 @@ SKILLS: dict[str, Callable[[random.Random], str]] = {
     "sums of 22": partial(draw_sum, size=22),
 }
 SCHEDULE: dict[str, tuple[range, ...]] = {
-    "sums of 10": (range(1, 4), range(25, 27)),
+    "sums of 10": (range(1, 4), range(24, 26)),
     "4 functions": (range(4, 7),),
     "sums of 13": (range(7, 10),),
     "5 functions": (range(10, 13),),

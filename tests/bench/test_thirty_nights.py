@@ -90,6 +90,6 @@ def test_the_summary_takes_the_worst_seed_and_names_the_other_arms() -> None:
     assert summarize({}) == {"nights": 0, "seeds": 0}
     text = page(rows)
     assert "| everything | 1 | 30 | 30 | 20.0% to" in text
-    assert "sums of 10: 1 to 4, 25 to 26" in text
+    assert "sums of 10: 1 to 3, 24 to 25" in text
     assert picture(rows).count("<polyline") == len(rows)
     assert {key.rpartition(",")[0] for key in rows} <= set(ARMS)

@@ -92,7 +92,7 @@ def test_a_promotion_drops_no_request_and_unloads_the_version_before(
     engine, stop = Engine(load(None, tmp_path, server)), threading.Event()
 
     def ask() -> list[tuple[int, Reply]]:
-        said = []
+        said: list[tuple[int, Reply]] = []
         while not stop.is_set():
             index = len(said) % len(PROBLEMS)
             said.append((index, engine.submit(Generation(problem=PROBLEMS[index])).result(60)))
