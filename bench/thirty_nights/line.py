@@ -176,7 +176,7 @@ class NightLine:
             "ingest": {"min_target_items": 5, "holdout_share": 0.6},
             "ladder": {"rungs": 150, "depth": 2, "breadth": 40, "rollouts": 2},
             "learn": {
-                "steps": int(os.environ.get("TN_STEPS", "2")),
+                "steps": 4,
                 "rate": 7.5e-4,
                 "warmup": 1,
                 "seed": self.seed,
