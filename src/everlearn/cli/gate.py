@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from everlearn.data.suites import Suite
     from everlearn.gate.plan import PlannedGuard
     from everlearn.gate.record_of_line import RecordedItem
-    from everlearn.settings import GateSettings
+    from everlearn.registry.versions import Registry
+    from everlearn.settings import GateSettings, Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 OWN = (6, 20, 30, 50, 100, 200, 500)
@@ -39,8 +40,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     """Show which losses the suites can exclude, how many items the wanted margins need, and which gains a night can show.
 
     A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and best version, or
-    with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item. With an error budget of the line the
-    levels are those of its next night. Nothing is changed.
+    with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item, the memory of earlier nights included. With
+    an error budget of the line the levels are those of its next night. Nothing is changed.
 
         everlearn gate plan
         everlearn gate plan --json | jq .guards
@@ -54,9 +55,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     installation = replace(named, profile=profile or named.profile)
     settings = installation.settings()
     gate = settings.gate
-    shipped = suites.load_directory(settings.suites_directory, domain=settings.domain)
-    if settings.data.general is not None:
-        shipped += suites.load_general(settings.resolve(settings.data.general))
+    shipped = suites.load_directory(settings.suites_directory, domain=settings.domain) + _general(settings)
     by_line = "line" in (gate.improvement_error, gate.loss_error)
     registry = installation.registry() if by_line else None  # the only thing that needs it
     state = registry.state() if registry else None
@@ -64,6 +63,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     level = level_of_line(history, settings=gate) or gate.alpha
     loss_level = loss_level_of_line(history, settings=gate)
     record = record_after(state.champion, registry) if registry and state and loss_level else {}
+    if registry and state and loss_level:
+        shipped += _memory(registry, state.champion, gate)
     guards = (
         plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
         if loss_level
@@ -139,6 +140,29 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
     print_result(facts, as_json=json, text=text)
     if wrong:
         raise typer.Exit(1)
+
+
+def _general(settings: Settings) -> tuple[Suite, ...]:
+    """Return the general suites that a night of these settings measures."""
+    if settings.data.general is None:
+        return ()
+    from everlearn.data import suites
+    from everlearn.domains.contract import load_domain
+    from everlearn.training.models.formats.format_choice import is_asked_in_words
+
+    general = suites.load_general(settings.resolve(settings.data.general))
+    in_words = is_asked_in_words(settings.base_directory, settings.format, load_domain(settings.domain))
+    return general if in_words else ()
+
+
+def _memory(registry: Registry, champion: str | None, gate: GateSettings) -> tuple[Suite, ...]:
+    """Return the problems of earlier nights that guard the champion, as one suite."""
+    from everlearn.data import suites
+
+    memory = registry.manifest(champion).memory if champion else None
+    if memory is None or not gate.memory_items:
+        return ()
+    return (suites.parse(registry.get_object(memory).decode(), name="memory", where=f"memory of {champion}"),)
 
 
 def _answers_needed(suites: Sequence[Suite], record: dict[str, RecordedItem], gate: GateSettings) -> dict[str, int]:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.data.memory_suite import remember
 from everlearn.data.suites import Suite, SuiteKind, load_directory
+from everlearn.domains.contract import load_domain
 from everlearn.gate.lifetime_error import improvement_level, loss_level
 from everlearn.gate.record_of_line import record_answers, to_json
 from everlearn.gate.stored_evidence import StoredEvidence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
+
+
+DOMAIN = load_domain("integration")
 
 
 def write(folder: Path, name: str, count: int, *, kind: SuiteKind = SuiteKind.SKILL) -> None:
@@ -106,6 +111,32 @@ def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params:
     params.write_text(params.read_text() + "data: {general: general}\n")
     facts = everlearn("gate", "plan", "--json").facts
     assert {guard["items"] for guard in facts["guards"]} >= {300, 400}
+
+
+def test_general_suites_do_not_count_for_a_model_that_is_not_addressed_in_words(
+    everlearn: Callable[..., Ended], params: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "general").mkdir()
+    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
+    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    params.write_text(params.read_text() + "data: {general: general}\nformat: {name: marked}\n")
+    assert everlearn("gate", "plan", "--json").facts["guards"] == []
+
+
+@pytest.mark.parametrize(("kept", "sizes"), [(500, [40]), (0, [])])
+def test_the_plan_counts_what_earlier_nights_taught(
+    everlearn: Callable[..., Ended], params: Path, registry: Registry, kept: int, sizes: list[int]
+) -> None:
+    own = [DOMAIN.problem(f"{n}*x^2 + sin({n}*x)") for n in range(2, 42)]
+    memory = remember((), own, cycle_key="c" * 64, domain=DOMAIN, per_night=100, total=500)
+    assert memory
+    manifest = candidate(registry, "one", base=BASE_MODEL)
+    manifest = replace(manifest, memory=registry.put_object(memory.to_jsonl().encode()))
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    params.write_text(params.read_text() + f"gate: {{loss_error: line, memory_items: {kept}}}\n")
+    facts = everlearn("gate", "plan", "--json").facts
+    assert [guard["items"] for guard in facts["guards"]] == sizes
+    assert facts["answers"]["record"] == 16 * sum(sizes)
 
 
 def test_the_plan_reads_the_record_of_the_champion(
