@@ -149,7 +149,8 @@ def page(content: dict[str, Any]) -> str:
         "docs/ttrl.json has the raw results.",
         "",
         f"{len(problems)} problems that the demo's base solves neither greedily nor by 16 samples, chosen on separate rollouts. Each gets",
-        "at most 20 CPU seconds of `ttrl`; the other arms get what `ttrl` used for the same problem and seed.",
+        "at most 20 CPU seconds of `ttrl`; the other arms get what `ttrl` used for the same problem and seed. A row with fewer problems",
+        "is not finished.",
         "",
         "![problems solved over rollouts](ttrl.svg)",
         "",
@@ -218,9 +219,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{given.rerun}: {differing} of {len(before)} problems differ from the stored row")
         content["rows"][given.rerun] = row  # only now: an interruption keeps the stored one
         put()
-    for arm, seed in [] if given.rerun else [(arm, seed) for seed in range(given.seeds) for arm in given.arms]:
-        row = content["rows"].setdefault(f"{arm},{seed}", new | {"results": []})
-        run_row(arm, seed, content["problems"], row, rows=content["rows"], put=put)
+    for seed in range(0 if given.rerun else given.seeds):
+        for count in range(
+            1, given.problems + 1
+        ):  # all arms of a problem together, so that an unfinished seed compares them
+            for arm in given.arms:
+                row = content["rows"].setdefault(f"{arm},{seed}", new | {"results": []})
+                run_row(arm, seed, content["problems"][:count], row, rows=content["rows"], put=put)
     (given.out / "ttrl.md").write_text(page(content))
     (given.out / "ttrl.svg").write_text(picture(content))
     print((given.out / "ttrl.md").read_text())
