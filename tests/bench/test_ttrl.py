@@ -51,9 +51,9 @@ def test_rows_resume_and_the_page_states_them(
     ttrl.main([*WORDS, "--out", str(tmp_path), "--json"])
     budgets = [budget for _, budget in asked]
     assert len(budgets) == 12, "only the missing rows are run"
-    assert [budget.rollouts for budget in budgets] == [400] * 4 + [0] * 4 + [400] * 4
-    assert [budget.cpu_seconds for budget in budgets[4:8]] == [7.0] * 4
-    assert budgets[8].samples == 200
+    assert [budget.rollouts for budget in budgets] == [400, 0, 400] * 4, "all arms of a problem together"
+    assert [budget.cpu_seconds for budget in budgets[1::3]] == [7.0] * 4
+    assert budgets[2].samples == 200
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary == {
         "problems": 4,
