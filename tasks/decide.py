@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from everlearn import counters
 from everlearn.domains.contract import load_domain
-from everlearn.domains.pool import VerifierPool
+from everlearn.domains.pool import second_judgement
 from everlearn.gate.baselines import Baseline, choose_baselines, eligible_versions, shares_of
 from everlearn.gate.checks import run_checks
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
@@ -24,16 +23,13 @@ from tasks.progress import progress
 from tasks.train import reservoir_before
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from everlearn.cycle.workspace import Workspace
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Problem, Verdict
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
 
-AT_ONCE, RECHECK_S = 64, 60.0
-"""Answers that are judged a second time between two reports of progress, and CPU seconds that each may take."""
+AT_ONCE = 64
+"""Answers that are judged a second time between two reports of progress."""
 
 
 @step_task
@@ -138,7 +134,8 @@ def _recheck(night: Night, answers: list[tuple[str, str]], *, domain: Domain) ->
     trained = (*roots_of(night)[0], *reservoir_before(night).allowed(domain=domain, forbidden=()))
     known, doubted = {problem.statement: problem for problem in trained}, []
     pairs = [(known.get(statement) or domain.stated(statement), answer) for statement, answer in answers]
-    with progress("re-checking rewards") as report_progress, _second_judge(night, domain) as judge:
+    judging = second_judgement(domain.name, workers=night.settings.verifiers)
+    with progress("re-checking rewards") as report_progress, judging as judge:
         for done in range(0, len(pairs), AT_ONCE):
             batch = pairs[done : done + AT_ONCE]
             for (problem, answer), verdict in zip(batch, judge(batch), strict=True):
@@ -147,16 +144,6 @@ def _recheck(night: Night, answers: list[tuple[str, str]], *, domain: Domain) ->
             counters.increment("verdicts", by=len(batch))
             report_progress(done + len(batch), len(pairs))
     return doubted
-
-
-@contextlib.contextmanager
-def _second_judge(night: Night, domain: Domain) -> Iterator[Callable[[Sequence[tuple[Problem, str]]], list[Verdict]]]:
-    """Yield what judges answers a second time: processes with limits, unless the settings have the night's own judge."""
-    if not night.settings.verifiers:
-        yield lambda pairs: [domain.recheck(problem, answer) for problem, answer in pairs]
-        return
-    with VerifierPool(domain.name, workers=night.settings.verifiers, timeout_s=RECHECK_S, recheck=True) as pool:
-        yield pool.verify_many
 
 
 def log_decision(decision: Decision) -> None:

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
-from everlearn.domains.contract import find_domain
+from everlearn.domains.contract import find_domain, load_domain
 from everlearn.domains.verifier_process import OUT_OF_MEMORY, Worker
 from everlearn.problem import Ruling, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from everlearn.domains.verifier_process import Pair
@@ -33,6 +33,8 @@ BATCH = 256  # pairs: about 20 ms of work, much more than the cost of a message
 _CHARACTERS = 60_000  # of a batch: less than the buffer of a pipe, so that a write never blocks
 _CLOCK = 4.0  # seconds of wall-clock time allowed per second of CPU time
 _SHORTEST_WAIT = 0.001
+RECHECK_S = 60.0
+"""CPU seconds that a second judgement may take."""
 
 
 class VerifierPool:
@@ -170,3 +172,20 @@ def _batches(pairs: list[Pair], *, workers: int) -> Iterator[list[Pair]]:
         characters += size
     if batch:
         yield batch
+
+
+@contextmanager
+def second_judgement(domain: str, *, workers: int) -> Iterator[Callable[[Sequence[Pair]], list[Verdict]]]:
+    """Yield what judges answers by `Domain.recheck`: in processes with limits, started by the first answers; with 0, here."""
+    pools: list[VerifierPool] = []
+    with ExitStack() as stack:
+
+        def judge(pairs: Sequence[Pair]) -> list[Verdict]:
+            if not workers:
+                return [load_domain(domain).recheck(*pair) for pair in pairs]
+            if not pools:
+                pool = VerifierPool(domain, workers=workers, timeout_s=RECHECK_S, recheck=True)
+                pools.append(stack.enter_context(pool))
+            return pools[0].verify_many(pairs)
+
+        yield judge

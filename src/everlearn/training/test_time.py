@@ -16,6 +16,7 @@ import torch
 
 from everlearn import counters
 from everlearn.domains.contract import load_domain
+from everlearn.domains.pool import second_judgement
 from everlearn.ladder.tree import Ladder, references_of
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.loop import current_model, solver_of, train_step
@@ -95,8 +96,19 @@ def solve(
         ModelError: the base or the adapter cannot be used.
     """
     torch.set_num_threads(settings.threads)
-    with judging(problem.domain, verifiers=verifiers) as judges:
-        search = _Search(problem, base=base, adapter=adapter, settings=settings, budget=budget, judge=judges.judge)
+    with (
+        judging(problem.domain, verifiers=verifiers) as judges,
+        second_judgement(problem.domain, workers=min(1, verifiers)) as recheck,
+    ):
+        search = _Search(
+            problem,
+            base=base,
+            adapter=adapter,
+            settings=settings,
+            budget=budget,
+            judge=judges.judge,
+            recheck=recheck,
+        )
         search.answer()
         return search.solution()
 
@@ -113,8 +125,9 @@ class _Search:
         settings: Settings,
         budget: Budget,
         judge: Judge | None,
+        recheck: Judge,
     ) -> None:
-        self._problem, self._budget, self._judge = problem, budget, judge
+        self._problem, self._budget, self._judge, self._recheck = problem, budget, judge, recheck
         self._began, self._counted = counters.cpu_seconds(), counters.snapshot()["rollouts"]
         self._seed = seed_of(settings.learn.seed, "solve", problem.statement)
         self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
@@ -204,7 +217,7 @@ class _Search:
         for answer, verdict in zip(group.answers, group.verdicts, strict=True):
             if not verdict.is_correct or answer in self._contradicted:
                 continue
-            if self._domain.has_recheck and not self._domain.recheck(self._problem, answer).is_correct:
+            if self._domain.has_recheck and not self._recheck([(self._problem, answer)])[0].is_correct:
                 self._contradicted.add(answer)
             elif self._found is None:
                 self._found = answer, by

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.domains.contract import find_domain
-from everlearn.domains.pool import BATCH, VerifierPool
+from everlearn.domains.pool import BATCH, VerifierPool, second_judgement
 from everlearn.domains.verifier_process import OUT_OF_MEMORY, cpu_seconds_of, serve
 from everlearn.errors import EverlearnError, UnknownDomainError
 from everlearn.problem import Problem, Ruling
@@ -197,6 +197,19 @@ def test_second_judgements_have_the_same_limits(traps: str) -> None:
         verdicts = pool.verify_many([(asked("a"), "x"), (asked("b"), "hang")])
     assert [verdict.reason for verdict in verdicts] == ["judged again", "no verdict within 0.2 seconds"]
     assert [verdict.ruling for verdict in verdicts] == ["WRONG", "UNDECIDED"]
+
+
+def test_second_judgements_start_their_process_only_when_they_are_asked(
+    traps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everlearn.domains.pool.RECHECK_S", 0.2)
+    before = set(multiprocessing.active_children())
+    with second_judgement(traps, workers=1) as judge:
+        assert set(multiprocessing.active_children()) == before
+        reasons = [judge([(asked("a"), text)])[0].reason for text in ("x", "hang")]
+    assert reasons == ["judged again", "no verdict within 0.2 seconds"]
+    with second_judgement("integration", workers=0) as judge:
+        assert judge([(Problem(id="p", domain="integration", statement="2*x"), "x^2")])[0].is_correct
 
 
 def test_recorded_verdicts_are_replayed(traps: str) -> None:
