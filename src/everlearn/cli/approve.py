@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn.cli import formatting
-from everlearn.cli.history import Reason, Yes, announce, print_change
+from everlearn.cli.history import Reason, Yes, print_decision
 from everlearn.cli.output import Json, confirm, is_interactive, print_note
 from everlearn.cli.schedule import prefect_client
 from everlearn.errors import RegistryError, ServiceError
+from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -48,15 +48,15 @@ def approve(
         raise RegistryError(f"no version of line {registry.line} waits for approval")
     if is_interactive(yes=yes):
         confirm(f"{'Refuse' if refuse else 'Approve'} {chosen}?")
-    (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
-    new_events = registry.cached_state.history[state.sequence :]
-    facts: dict[str, Any] = formatting.event_facts(new_events[-1]) if new_events else {}
-    sentence = f"{chosen} is {'barred' if refuse else 'approved'} already: nothing was changed"
-    if new_events:
-        announce(registry, new_events[-1])
-        sentence = new_events[-1].sentence
-    facts |= {"version": chosen, "changed": bool(new_events)}
-    print_change(registry, facts, sentences=[sentence], wait=None, as_json=json)
+    entry = (registry.refuse if refuse else registry.approve)(chosen, reason=reason, actor=getpass.getuser())
+    print_decision(
+        registry,
+        EventKind.BARRED if refuse else EventKind.PROMOTED,
+        version=entry.version,
+        since=state,
+        otherwise=f"{entry.version} is {'barred' if refuse else 'approved'} already: nothing was changed",
+        as_json=json,
+    )
     close_forms(installation, line=registry.line, version=chosen)
 
 

@@ -24,8 +24,10 @@ from everlearn.serving.rollout_status import read_rollout_status
 from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from everlearn.cli.context import Installation
-    from everlearn.registry.line_state import VersionEntry
+    from everlearn.registry.line_state import State, VersionEntry
     from everlearn.registry.versions import Registry
 
 app = typer.Typer()
@@ -231,18 +233,37 @@ def promote(
     if is_interactive(yes=yes):
         confirm(f"Make {version} the champion instead of {before.champion or 'the base model'}?")
     entry = registry.promote(version, reason=reason, actor=getpass.getuser(), verify=verify)
-    new_events = registry.cached_state.history[before.sequence :]
-    promoted = [event for event in new_events if _is_promotion(event, version=entry.version)]
-    facts: dict[str, Any] = formatting.event_facts(promoted[-1]) if promoted else {}
-    if promoted:
-        announce(registry, promoted[-1])
-    sentence = promoted[-1].sentence if promoted else f"{entry.version} is the champion already: nothing was changed"
-    facts |= {"version": entry.version, "changed": bool(promoted)}
-    print_change(registry, facts, sentences=[sentence], wait=wait, as_json=json)
+    print_decision(
+        registry,
+        EventKind.PROMOTED,
+        version=entry.version,
+        since=before,
+        otherwise=f"{entry.version} is the champion already: nothing was changed",
+        wait=wait,
+        as_json=json,
+    )
 
 
-def _is_promotion(event: Event, *, version: str) -> bool:
-    return event.kind is EventKind.PROMOTED and event.detail["version"] == version
+def print_decision(
+    registry: Registry,
+    kind: EventKind,
+    *,
+    version: str,
+    since: State,
+    otherwise: str,
+    more: Sequence[str] = (),
+    wait: float | None = None,
+    as_json: bool,
+) -> None:
+    """Announce and print the event of that kind about a version since then, with `more` sentences; `otherwise` without one."""
+    events = registry.cached_state.history[since.sequence :]
+    new = next((each for each in reversed(events) if each.kind is kind and each.detail["version"] == version), None)
+    facts: dict[str, Any] = {}
+    if new is not None:
+        announce(registry, new)
+        facts = formatting.event_facts(new)
+    facts |= {"version": version, "changed": new is not None}
+    print_change(registry, facts, sentences=[new.sentence, *more] if new else [otherwise], wait=wait, as_json=as_json)
 
 
 def announce(registry: Registry, event: Event) -> None:

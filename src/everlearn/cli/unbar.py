@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn.cli import formatting
-from everlearn.cli.history import Reason, Yes, announce, print_change
+from everlearn.cli.history import Reason, Yes, print_decision
 from everlearn.cli.output import Json, confirm, is_interactive
-from everlearn.registry.events import Event, EventKind
+from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -42,17 +41,13 @@ def unbar(
     if is_interactive(yes=yes):
         confirm(f"Unbar {version}, so that it can be champion and parent again?")
     entry = registry.unbar(version, reason=reason, actor=getpass.getuser())
-    lifted = [each for each in registry.cached_state.history[before.sequence :] if _lifts(each, version=entry.version)]
-    facts: dict[str, Any] = formatting.event_facts(lifted[-1]) if lifted else {}
-    sentences = [f"{entry.version} is not barred: nothing was changed"]
-    if lifted:
-        announce(registry, lifted[-1])
-        command = "approve" if entry.version in registry.cached_state.waiting else "promote"
-        sentences = [lifted[-1].sentence, f'to let it serve: everlearn {command} {entry.version} --reason "…"']
-    print_change(
-        registry, facts | {"version": entry.version, "changed": bool(lifted)}, sentences=sentences, as_json=json
+    command = "approve" if entry.version in registry.cached_state.waiting else "promote"
+    print_decision(
+        registry,
+        EventKind.UNBARRED,
+        version=entry.version,
+        since=before,
+        otherwise=f"{entry.version} is not barred: nothing was changed",
+        more=[f'to let it serve: everlearn {command} {entry.version} --reason "…"'],
+        as_json=json,
     )
-
-
-def _lifts(event: Event, *, version: str) -> bool:
-    return event.kind is EventKind.UNBARRED and event.detail["version"] == version
