@@ -57,6 +57,8 @@ TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """Mean difference from our own float32 forward pass, in nats a token, that a server of that dtype may have."""
 MAX_IN_FLIGHT = 64
 """Concurrent requests to one replica; it batches them itself."""
+UNLOAD_S = 10.0
+"""Seconds that a server has to unload an adapter; one that hangs keeps it."""
 IDLE_S = 2.0
 """Seconds that an idle connection is kept: vLLM closes it after 5, and a request sent at that moment would be lost."""
 PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 16, 16, 0.5
@@ -162,7 +164,7 @@ class Replicas:
         self._alive = list(self._all)
         with contextlib.suppress(ServiceError):
             self._wake_up()
-            self._post_to_all("/v1/unload_lora_adapter", {"lora_name": self._model})
+            self._post_to_all("/v1/unload_lora_adapter", {"lora_name": self._model}, timeout_s=UNLOAD_S)
         shutil.rmtree(self._path, ignore_errors=True)
         self._model, self._path, self._before = "", self._folder, None
 
@@ -226,7 +228,9 @@ class Replicas:
             await self._on_all(serve)
         return [done[index] for index in range(len(requests))]
 
-    async def _on_all(self, action: Callable[[httpx.AsyncClient, str], Awaitable[None]]) -> None:
+    async def _on_all(
+        self, action: Callable[[httpx.AsyncClient, str], Awaitable[None]], timeout_s: float | None = None
+    ) -> None:
         """Run the action on every replica at once, and drop those on which it fails."""
 
         async def attempt(client: httpx.AsyncClient, url: str) -> None:
@@ -238,7 +242,7 @@ class Replicas:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
         # Task groups of anyio, which httpx uses, too: asyncio's cancellation would leave connections half-closed.
         async with (
-            httpx.AsyncClient(timeout=self._timeout, limits=limits, trust_env=False) as client,
+            httpx.AsyncClient(timeout=timeout_s or self._timeout, limits=limits, trust_env=False) as client,
             anyio.create_task_group() as attempts,
         ):
             for url in self._alive:
@@ -246,11 +250,11 @@ class Replicas:
         if not self._alive:
             raise ServiceError("no vLLM server is left: see in the log why each was dropped, fix them and start again")
 
-    def _post_to_all(self, path: str, body: dict[str, Any]) -> None:
+    def _post_to_all(self, path: str, body: dict[str, Any], *, timeout_s: float | None = None) -> None:
         async def request(client: httpx.AsyncClient, url: str) -> None:
             await post(client, f"{url}{path}", body)
 
-        anyio.run(self._on_all, request)
+        anyio.run(self._on_all, request, timeout_s)
 
     def _drop(self, url: str, error: Exception) -> None:
         with self._lock:
