@@ -38,8 +38,8 @@ def earlier_use(night: Night) -> EarlierUse:
     state = night.registry.state()
     _record_older_nights(night, state)
     domain = load_domain(night.settings.domain)
-    published = _published(state) | set(begins_after(night))
-    return load_earlier_use(night.store, night.line, night=night.key, published=published, domain=domain)
+    published, begun = _published(state), begins_after(night)
+    return load_earlier_use(night.store, night.line, night=night.key, published=published, domain=domain, begun=begun)
 
 
 def record_measured(night: Night, statements: Iterable[str], *, earlier: EarlierUse) -> None:

@@ -213,7 +213,11 @@ def _split(night: Night, *, domain: Domain, items: frozenset[str], earlier: Earl
     entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
     parts = split(entries, domain=domain, share=night.settings.ingest.holdout_share, items=items, earlier=earlier)
     if parts.left_out:
-        LOG.info("%d new problems left out: equivalent to suite items or to problems of both uses", len(parts.left_out))
+        LOG.info(
+            "%d new problems left out: equivalent to suite items, to problems of both uses, or to those that the undecided "
+            "candidate was measured on with which tonight begins",
+            len(parts.left_out),
+        )
     return parts
 
 

@@ -3,7 +3,8 @@
 With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from it, and
 the gate compares the result with the parent as ever. It goes on from the nights directly before that ended INSUFFICIENT with the
 parent and base of tonight, without those that may have lost something: only the improvement was undecided. What they trained on is in
-the adapter, so it counts as trained on, and is never measured.
+the adapter, so it counts as trained on, and is never measured. The problems that they were measured on have chosen the candidate, so
+they are left out of tonight's target: its test is about fresh ones (`data.holdout`).
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ def _undecided_nights(night: Night) -> Iterator[str]:
             return
         if lost_nothing(Decision.from_dict(event.detail["decision"])):
             yield str(event.cycle_key)
+        else:
+            LOG.info("the undecided candidate of %s is passed over: it may have lost something", event.cycle_key)
 
 
 def lost_nothing(decision: Decision) -> bool:

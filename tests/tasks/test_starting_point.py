@@ -84,6 +84,22 @@ def test_what_undecided_nights_trained_on_is_never_measured_and_named_by_the_ver
     assert trained <= use.trained, "its own record has what its adapter began with"
 
 
+@pytest.mark.parametrize("start", ["undecided", "parent"])
+def test_problems_that_chose_the_candidate_do_not_test_the_one_that_goes_on_from_it(
+    settings: Settings, tmp_path: Path, start: str
+) -> None:
+    settings = settings.model_copy(update={"learn": settings.learn.model_copy(update={"start": start})})
+    one = opened(settings, *LONG[:18])
+    held_out = {problem.statement for problem in roots_of(one)[1]}
+    assert held_out
+    ended(one, tmp_path / "one")
+    two = opened(settings, *LONG)
+    target = {item.statement for suite in load_suites(two) if suite.name == "target" for item in suite.problems}
+    assert target
+    assert target.isdisjoint(held_out) if start == "undecided" else held_out <= target
+    assert held_out.isdisjoint(root.statement for root in roots_of(two)[0])
+
+
 @pytest.mark.parametrize(
     ("kind", "detail"),
     [
