@@ -1,16 +1,17 @@
 """Answers that earlier nights measured: what the same policy was asked in the same way is not decoded and judged again.
 
 Greedy answers depend on the policy's bytes, the problem, how it is asked, and the code. An answer is used again only where all of
-these are the same. A new target is always measured; what a line compares with besides it (the base, the best version of each suite, the
+these are the same, and vLLM's never: which release of it a server runs is not known here. A new target is always measured; what a line compares with besides it (the base, the best version of each suite, the
 parent on guarded suites) stays the same for many nights. An `UNDECIDED` verdict is not kept: it may have been the time limit of a busy machine.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, digest_of
 from everlearn.cycle.workspace import Workspace
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
 NIGHTS = 8
 """Nights that are searched, the newest ones. Every night keeps what it used, so that the last one usually has all."""
-LIBRARIES = ("torch", "transformers")
-ASKED: dict[str, Any] = {"threads": True, "compute": True, "format": True, "rollouts": {"engine", "dtype"}}
-"""Settings on which a greedy answer depends. Who serves, how many verify: not."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "bitsandbytes", "liger-kernel")
+CODE = package_digest("everlearn.problem", libraries=LIBRARIES)
+"""The code of this process: read when it starts, since the files may be another release's when a night measures."""
+ASKED = {"threads", "compute", "format"}
+"""Settings on which a greedy answer depends, besides the seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,7 @@ def known_answers(night: Night, files: Mapping[str, str], domains: Collection[st
     """Return what earlier nights measured of the policy with these adapter files (digests by name; none for the base)."""
     name = f"answers/{_identity(night, files, domains)}"
     found: dict[str, Measurement] = {}
-    for work in _earlier_workspaces(night):
+    for work in _earlier_workspaces(night) if night.settings.rollouts.engine == "local" else ():
         found = (_parse(work.get(name)) if work.has(name) else {}) | found
     return KnownAnswers(name=name, found=found)
 
@@ -75,6 +78,8 @@ def keep_answers(night: Night, known: KnownAnswers, problems: Iterable[Problem])
 
 def _identity(night: Night, files: Mapping[str, str], domains: Collection[str]) -> str:
     """Return a digest of all that the greedy answers to these domains depend on, except the problems."""
+    from everlearn.training.gpu import card_of  # imports torch
+
     settings = night.settings
     return digest_of(
         canonical(
@@ -82,7 +87,8 @@ def _identity(night: Night, files: Mapping[str, str], domains: Collection[str]) 
                 "base": night.inputs.base_fingerprint,
                 "adapter": dict(files),
                 "asked": settings.model_dump(mode="json", include=ASKED) | {"seed": settings.learn.seed},
-                "code": package_digest("everlearn.problem", libraries=LIBRARIES),
+                "on": [platform.machine(), platform.python_version(), card_of(settings.compute)],
+                "code": CODE,
                 "domains": {name: code_version(load_domain(name)) for name in sorted(domains)},
             }
         )

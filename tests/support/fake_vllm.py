@@ -47,7 +47,8 @@ class FakeVllm:
     """One replica on a free port, with a `fault` after `sound` completed requests.
 
     `shift` is added to every log-probability, and noise of the standard deviation `rounding`; `raw` reports them before the
-    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model. The names of loaded adapters
+    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model. `context` is what it says of its context, and
+    with `refuses` it calls every request wrong. The names of loaded adapters
     are added to `log`.
     """
 
@@ -60,6 +61,8 @@ class FakeVllm:
     rounding: float = 0.0
     stale: bool = False
     bare: bool = False
+    context: int | None = None
+    refuses: bool = False
     log: Path | None = None
     newest: Model | None = None
     models: dict[str, Model] = field(default_factory=dict)
@@ -127,6 +130,8 @@ class FakeVllm:
 
     def complete(self, body: dict[str, Any], *, fault: str | None) -> tuple[int, object]:
         self.requests.append(body)
+        if self.refuses:
+            return 400, {"error": {"message": "This model's maximum context length is 10 tokens."}}
         model = self.models.get(body["model"])
         if model is None:
             return 404, {"error": {"message": f"The model `{body['model']}` does not exist."}}
@@ -160,7 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.fake
 
     def do_GET(self) -> None:
-        self._answer(200, {"data": [{"id": name} for name in ["base", *self.fake.models]]})
+        own = {"max_model_len": self.fake.context}
+        self._answer(200, {"data": [{"id": name} | own for name in ["base", *self.fake.models]]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

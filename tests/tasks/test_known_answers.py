@@ -12,6 +12,7 @@ from everlearn import counters
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
+from everlearn.settings import RolloutSettings
 from everlearn.training.models.policy import load_policy
 from tasks.freeze_suites import load_suites
 from tasks.known_answers import keep_answers, known_answers
@@ -95,9 +96,25 @@ def test_other_code_is_asked_anew(settings: Settings, monkeypatch: pytest.Monkey
     first = opened(settings, *LONG[:12])
     measuring(first, "base")
     end(first)
-    monkeypatch.setattr("tasks.known_answers.LIBRARIES", ("torch", "transformers", "numpy"))
+    monkeypatch.setattr("tasks.known_answers.CODE", "of another release")
     second = opened(settings, *LONG[12:])
     assert measuring(second, "base") == items_of(second)
+
+
+def test_another_machine_is_asked_anew_and_a_server_of_unknown_release_always(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = opened(settings, *LONG[:12])
+    here = known_answers(first, {}, {"integration"})
+    with monkeypatch.context() as patched:
+        patched.setattr("everlearn.training.gpu.card_of", lambda _: "NVIDIA H200")
+        assert known_answers(first, {}, {"integration"}).name != here.name
+    measuring(first, "base")
+    end(first)
+    second = opened(settings, *LONG[12:])
+    assert known_answers(second, {}, {"integration"}).found
+    served = second.settings.model_copy(update={"rollouts": RolloutSettings.model_validate({"engine": "vllm"})})
+    assert not known_answers(replace(second, settings=served), {}, {"integration"}).found
 
 
 def test_an_undecided_answer_is_not_kept(settings: Settings) -> None:

@@ -151,7 +151,8 @@ def _general(settings: Settings) -> tuple[Suite, ...]:
     from everlearn.training.models.formats.format_choice import is_asked_in_words
 
     general = suites.load_general(settings.resolve(settings.data.general))
-    in_words = is_asked_in_words(settings.base_directory, settings.format, load_domain(settings.domain))
+    folder = settings.base_directory if settings.base.path else None  # of a model of a hub it may not be here yet
+    in_words = is_asked_in_words(folder, settings.format, load_domain(settings.domain))
     return general if in_words else ()
 
 

@@ -113,7 +113,10 @@ def _serve(
     with _collecting(installation, settings, per_hour=per_hour) as unsolved:
         engine, stopped = Engine(served), threading.Event()
         follower = threading.Thread(
-            target=_follow, args=(engine, loader, unsolved), kwargs={"stopped": stopped, "interval": interval}
+            target=_follow,
+            args=(engine, loader, unsolved),
+            kwargs={"stopped": stopped, "interval": interval},
+            daemon=True,
         )
         follower.start()
         host, port = listener.getsockname()[:2]
@@ -124,7 +127,7 @@ def _serve(
                 create_server(app, keep_alive_s=KEEP_ALIVE_S, shutdown_s=SHUTDOWN_S).run(sockets=[listener])
         finally:
             stopped.set()
-            follower.join()
+            follower.join(SHUTDOWN_S)  # it may be waiting for a server that hangs
             engine.close()
 
 
@@ -156,7 +159,12 @@ def _first(
     folder = installation.home / "versions"
     loader = ChampionLoader(installation.registry(), folder=folder, load=load, now=now, consumer=consumer)
     first: list[ServedVersion] = []
-    loader.step(first.append)
+    try:
+        loader.step(first.append)
+    except BaseException:
+        for served in first:  # it was loaded, and could not be acknowledged
+            served.close()
+        raise
     return first[0], loader
 
 
@@ -209,8 +217,12 @@ def _follow(
 
 
 def _reconnect(engine: Engine) -> None:
-    """Load the version into every vLLM server that is there again."""
-    engine.use(engine.served.reload())
+    """Load the version once more, if a vLLM server that was lost is there again, or one of our own has to be started."""
+    from everlearn.training.engines.vllm_server import is_healthy
+
+    served = engine.served
+    if not served.can_answer or any(map(is_healthy, served.servers_lost)):
+        engine.use(served.reload())
 
 
 def _try(what: str, act: Callable[[], T | None], shown: dict[str, str]) -> T | None:

@@ -178,11 +178,12 @@ def _batches(pairs: list[Pair], *, workers: int) -> Iterator[list[Pair]]:
 def second_judgement(domain: str, *, workers: int) -> Iterator[Callable[[Sequence[Pair]], list[Verdict]]]:
     """Yield what judges answers by `Domain.recheck`: in processes with limits, started by the first answers; with 0, here."""
     pools: list[VerifierPool] = []
+    here = None if workers else load_domain(domain)
     with ExitStack() as stack:
 
         def judge(pairs: Sequence[Pair]) -> list[Verdict]:
-            if not workers:
-                return [load_domain(domain).recheck(*pair) for pair in pairs]
+            if here is not None:
+                return [here.recheck(*pair) for pair in pairs]
             if not pools:
                 pool = VerifierPool(domain, workers=workers, timeout_s=RECHECK_S, recheck=True)
                 pools.append(stack.enter_context(pool))

@@ -25,7 +25,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from everlearn.errors import EverlearnError, GrammarError, ServiceError
+from everlearn.errors import BadInputError, EverlearnError, GrammarError, ServiceError
 from everlearn.serving.engine import Generation
 
 if TYPE_CHECKING:
@@ -126,8 +126,11 @@ class _Routes:
         self._engine, self._line, self._keys, self._unsolved = engine, line, keys, unsolved
         self._asked: OrderedDict[str, Problem] = OrderedDict()
 
-    def health(self) -> dict[str, str]:
-        return {"status": "ok", "version": self._engine.served.version}
+    def health(self) -> JSONResponse:
+        served = self._engine.served
+        if not served.can_answer:
+            return JSONResponse({"status": "no server", "version": served.version}, status_code=503)
+        return JSONResponse({"status": "ok", "version": served.version})
 
     def models(self, request: Request) -> dict[str, Any]:
         _authenticate(request, self._keys)
@@ -142,8 +145,12 @@ class _Routes:
             reply = await asyncio.wrap_future(self._engine.submit(generation))
         except GrammarError as error:
             raise _RefusedError(400, str(error), code="not_a_problem") from None
-        except ServiceError as error:
-            raise _RefusedError(503, str(error), code="no_server") from None
+        except BadInputError as error:
+            raise _RefusedError(400, str(error), code="too_long") from None
+        except ServiceError:
+            LOG.warning("a request found no server")
+            message = "no vLLM server answers at the moment: ask again in a minute"
+            raise _RefusedError(503, message, code="no_server") from None
         except Exception as error:
             LOG.exception("a request failed")
             message = (

@@ -1,14 +1,14 @@
 """Answer prompts with one version at a time: requests that wait together are decoded together.
 
 A request is decoded by the version that serves when its decoding begins. A new version takes over between two batches, so that
-no request is dropped or answered by two versions. One thread decodes here; with `rollouts.engine: vllm` several hand
-requests to the servers, which batch them, and an adapter is unloaded there after its last request.
+no request is dropped or answered by two versions. One thread decodes here; with `rollouts.engine: vllm` many hand one
+request each to the servers, which batch them, and an adapter is unloaded there after its last request.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import logging
 import queue
 import random
 import secrets
@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from everlearn.domains.contract import load_domain
+from everlearn.errors import BadInputError
 from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.engines.samplers import sampling
+from everlearn.training.engines.vllm_server import require_rank
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import seed_of
@@ -36,10 +38,13 @@ if TYPE_CHECKING:
     from everlearn.training.models.formats.format import ServedFormat
     from everlearn.training.models.llama import Model
 
+LOG = logging.getLogger("everlearn.serve")
 MOST_ROWS = 32
 """Completions that are decoded at once."""
-SENDERS = 8
+SENDERS = 32
 """Threads that hand requests to vLLM."""
+LOAD_S = 120.0
+"""Seconds that a server may take to load an adapter and to prove that it answers with it."""
 CONVERSATION_TOKENS, MOST_TOKENS = 512, 4096
 """Tokens of an answer in a conversation, unless the request says otherwise, and the most that it may ask for."""
 
@@ -62,9 +67,9 @@ class ServedVersion:
     resources: contextlib.ExitStack
 
     @property
-    def servers_lost(self) -> int:
-        """How many of its servers were dropped since it was loaded."""
-        return self.sampler.lost if self.sampler else 0
+    def servers_lost(self) -> list[str]:
+        """The addresses of its servers that were dropped since it was loaded."""
+        return self.sampler.lost if self.sampler else []
 
     @property
     def can_answer(self) -> bool:
@@ -72,8 +77,11 @@ class ServedVersion:
         return self.sampler is None or bool(self.sampler.alive)
 
     def close(self) -> None:
-        """Unload its adapter from the servers."""
-        self.resources.close()
+        """Unload its adapter from the servers. An error is logged: it must not end the thread of other requests."""
+        try:
+            self.resources.close()
+        except Exception:
+            LOG.exception("version %s was not unloaded", self.version)
 
 
 def load_version(
@@ -87,6 +95,7 @@ def load_version(
     """
     policy, domain = load_policy(base, adapter, compute=settings.compute), load_domain(settings.domain)
     form = choose_format(policy, domain, settings.format)
+    require_rank(policy.rank)
     with contextlib.ExitStack() as stack:
         sampler = stack.enter_context(
             sampling(
@@ -96,6 +105,7 @@ def load_version(
                 threads=settings.threads,
                 version=f"serving-{secrets.token_hex(4)}-{version}",  # other processes may serve it on the same servers
                 least_rank=settings.learn.rank,
+                load_timeout_s=LOAD_S,
             )
         )
         return ServedVersion(
@@ -104,9 +114,7 @@ def load_version(
             model=policy.snapshot(),
             form=form,
             domain=domain,
-            reload=functools.partial(
-                load_version, base, adapter, version=version, manifest=manifest, settings=settings
-            ),
+            reload=lambda: load_version(base, adapter, version=version, manifest=manifest, settings=settings),
             sampler=sampler,
             resources=stack.pop_all(),
         )
@@ -186,7 +194,7 @@ class Engine:
             before.close()
 
     def submit(self, request: Generation) -> Future[Reply]:
-        """Queue a request. The future raises GrammarError if the format cannot state the problem."""
+        """Queue a request. The future raises BadInputError if it cannot be stated to the model, or is too long for the servers."""
         waiting = _Waiting(request=request)
         self._waiting.put(waiting)
         return waiting.reply
@@ -210,6 +218,7 @@ class Engine:
             with self._lock:
                 self._batches[served] -= 1
                 is_over = served is not self._served and not self._batches[served]
+                self._batches += Counter()  # keeps only what is above 0: a version that is over takes no memory
             if is_over:
                 served.close()
 
@@ -222,7 +231,7 @@ class Engine:
                 self._waiting.put(None)  # for the other threads
                 return
             batch = [first]
-            while sum(each.request.count for each in batch) < MOST_ROWS:
+            while self._served.sampler is None and sum(each.request.count for each in batch) < MOST_ROWS:
                 try:
                     another = self._waiting.get_nowait()
                 except queue.Empty:
@@ -239,12 +248,13 @@ class Engine:
                 self._answer(batch, served=served)
 
     def _answer(self, batch: list[_Waiting], *, served: ServedVersion) -> None:
-        ready = list[tuple[_Waiting, list[int]]]()
+        ready = list[tuple[_Waiting, list[int], int]]()
         for waiting in batch:
             if not waiting.reply.set_running_or_notify_cancel():
                 continue  # its caller is gone
             try:
-                ready.append((waiting, _prompt(served, waiting.request)))
+                prompt = _prompt(served, waiting.request)
+                ready.append((waiting, prompt, _limit(served, waiting.request, prompt)))
             except Exception as error:  # noqa: BLE001 - it belongs to the caller of this request, not to the others
                 waiting.reply.set_exception(error)
         if not ready:
@@ -252,10 +262,10 @@ class Engine:
         try:
             replies = _decode(served, ready)
         except Exception as error:  # noqa: BLE001 - the thread goes on, and every caller gets the error
-            for waiting, _ in ready:
+            for waiting, _, _ in ready:
                 waiting.reply.set_exception(error)
             return
-        for (waiting, _), reply in zip(ready, replies, strict=True):
+        for (waiting, _, _), reply in zip(ready, replies, strict=True):
             waiting.reply.set_result(reply)
 
 
@@ -267,12 +277,11 @@ def _prompt(served: ServedVersion, request: Generation) -> list[int]:
     return served.form.prompt(request.problem, rng=rng).ids
 
 
-def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) -> list[Reply]:
+def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int], int]]) -> list[Reply]:
     """Decode a batch; each completion is cut at the limit of its own request."""
-    limits = [_limit(served.form, waiting.request, prompt) for waiting, prompt in batch]
     rows = [
         (waiting.request, prompt, limit, number)
-        for (waiting, prompt), limit in zip(batch, limits, strict=True)
+        for waiting, prompt, limit in batch
         for number in range(waiting.request.count)
     ]
     temperature = batch[0][0].request.temperature
@@ -294,7 +303,7 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int]]]) 
                 _generated(served.form, next(completions).cut(limit)) for _ in range(waiting.request.count)
             ),
         )
-        for (waiting, prompt), limit in zip(batch, limits, strict=True)
+        for waiting, prompt, limit in batch
     ]
 
 
@@ -312,12 +321,19 @@ def _complete(
     return decode(served.model, prompts, group=1, seeds=seeds, stops=stops, limit=max(limits), temperature=temperature)
 
 
-def _limit(form: ServedFormat, request: Generation, prompt: list[int]) -> int:
-    """Return the most tokens of a completion: of an answer to a problem never more than in training."""
-    if request.problem is None:
-        return min(request.max_tokens or CONVERSATION_TOKENS, MOST_TOKENS)
-    most = form.max_tokens(prompt)
-    return min(request.max_tokens or most, most)
+def _limit(served: ServedVersion, request: Generation, prompt: list[int]) -> int:
+    """Return the most tokens of a completion: of an answer to a problem never more than in training.
+
+    Raises BadInputError where the servers have no room for any.
+    """
+    most = MOST_TOKENS if request.problem is None else served.form.max_tokens(prompt)
+    limit = min(request.max_tokens or (CONVERSATION_TOKENS if request.problem is None else most), most)
+    context = served.sampler.context if served.sampler else None
+    if context is None:
+        return limit
+    if len(prompt) >= context:
+        raise BadInputError(f"the prompt has {len(prompt)} tokens, and the servers take {context} with the answer")
+    return min(limit, context - len(prompt))
 
 
 def _generated(form: ServedFormat, completion: Completion) -> Generated:

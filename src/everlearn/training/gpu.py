@@ -43,6 +43,12 @@ def describe_gpu(compute: ComputeSettings) -> str:
     return f"{name} as {device}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, {build}, CUDA {torch.version.cuda}"
 
 
+def card_of(compute: ComputeSettings) -> str:
+    """Return the name of the card that the settings choose on this machine, or "cpu". Raises ModelError as `device_of`."""
+    device = device_of(compute)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
     """Return the GPUs of this process that no learner has; none where the only learner has the only one, or on a CPU.
 

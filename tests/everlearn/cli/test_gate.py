@@ -113,6 +113,17 @@ def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params:
     assert {guard["items"] for guard in facts["guards"]} >= {300, 400}
 
 
+def test_general_suites_count_for_a_model_of_a_hub_that_is_not_here_yet(
+    everlearn: Callable[..., Ended], params: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "general").mkdir()
+    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
+    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    lines = [line for line in params.read_text().splitlines() if not line.startswith("base:")]
+    params.write_text("\n".join([*lines, "base: {model: Qwen/Qwen3-0.6B}", "data: {general: general}", ""]))
+    assert [guard["items"] for guard in everlearn("gate", "plan", "--json").facts["guards"]] == [300]
+
+
 def test_general_suites_do_not_count_for_a_model_that_is_not_addressed_in_words(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ import httpx
 import pytest
 
 from everlearn.domains.contract import load_domain
-from everlearn.errors import ServiceError
+from everlearn.errors import BadInputError, ServiceError
 from everlearn.serving.endpoint import create_endpoint
 from everlearn.serving.engine import Engine, Generation, load_version
 from everlearn.settings import Settings
@@ -118,15 +120,71 @@ def test_a_lost_server_is_replaced_by_the_other_one_and_used_again_later(
         engine = Engine(load(adapter, tmp_path, server, second))
         second.break_down("breaks")
         expected = answers(engine)
-        while not engine.served.servers_lost:
-            assert answers(engine) == expected
+        assert engine.served.servers_lost == [second.url], "both are asked"
+        assert answers(engine) == expected
         assert engine.served.can_answer
         second.fault = None
         engine.use(engine.served.reload())
-        assert engine.served.servers_lost == 0
+        assert engine.served.servers_lost == []
         assert answers(engine) == expected
         engine.close()
         assert server.models == second.models == {}
+
+
+def test_a_request_that_is_too_long_is_refused_and_the_servers_stay(
+    server: FakeVllm, adapter: Path, tmp_path: Path
+) -> None:
+    server.context = 40
+    engine = Engine(load(adapter, tmp_path, server))
+    long = DOMAIN.problem(" + ".join(f"{n}*x^{n}" for n in range(2, 12)))
+    with pytest.raises(BadInputError, match="the servers take 40 with the answer"):
+        engine.submit(Generation(problem=long)).result(60)
+    [cut] = engine.submit(Generation(problem=PROBLEMS[0], temperature=3.0, seed=1)).result(60).completions
+    assert cut.tokens < 40
+    server.context = None
+    server.refuses = True
+    with pytest.raises(BadInputError, match="vLLM refused 1 of 1 requests"):
+        engine.submit(Generation(problem=PROBLEMS[0])).result(60)
+    server.refuses = False
+    assert engine.served.servers_lost == []
+    assert answers(engine)
+    engine.close()
+
+
+def test_a_load_that_fails_leaves_nothing_behind(server: FakeVllm, adapter: Path, tmp_path: Path) -> None:
+    engine = Engine(load(adapter, tmp_path, server))
+    server.break_down("breaks")
+    for _ in range(2):
+        with pytest.raises(ServiceError):
+            engine.served.reload()
+    assert len(list(tmp_path.iterdir())) == len(server.models) == 1
+    engine.close()
+    assert (server.models, list(tmp_path.iterdir())) == ({}, [])
+
+
+def test_versions_that_are_over_take_no_memory(adapter: Path) -> None:
+    engine, gone = Engine(load(None)), []
+    for path in (adapter, None, adapter):
+        answers(engine)
+        gone.append(weakref.ref(engine.served.resources))
+        engine.use(load(path))
+    answers(engine)
+    gc.collect()
+    assert [each() for each in gone] == [None] * 3
+    engine.close()
+
+
+def test_an_error_while_unloading_ends_no_thread(server: FakeVllm, adapter: Path, tmp_path: Path) -> None:
+    served = load(adapter, tmp_path, server)
+    served.resources.callback(_fail)
+    engine = Engine(served)
+    engine.use(load(None, tmp_path, server))
+    assert answers(engine)
+    engine.close()
+
+
+def _fail() -> None:
+    raise OSError("the folder is away")
 
 
 def test_without_any_server_the_endpoint_says_so(server: FakeVllm, tmp_path: Path) -> None:
@@ -137,6 +195,7 @@ def test_without_any_server_the_endpoint_says_so(server: FakeVllm, tmp_path: Pat
         for _ in range(2):
             refused = httpx.post(f"{url}/chat/completions", json=body, trust_env=False, timeout=60)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_server")
+        assert httpx.get(f"{url.removesuffix('/v1')}/health", trust_env=False).status_code == 503
     assert not engine.served.can_answer
     with pytest.raises(ServiceError, match="no vLLM server is left"):
         engine.served.reload()

@@ -28,6 +28,7 @@ def sampling(
     threads: int,
     version: str | None = None,
     least_rank: int = 0,
+    load_timeout_s: float = 600.0,
 ) -> Iterator[Replicas | None]:
     """Yield the sampler of every answer inside the block, or None for the local one.
 
@@ -45,7 +46,12 @@ def sampling(
     with serving(settings, base=base, device=device, rank=rank, threads=threads) as (served, can_sleep):
         assert served.adapters is not None  # noqa: S101 (the settings demand it where there are servers)
         replicas = Replicas(
-            served.servers, stops=policy.stops, folder=served.adapters, dtype=served.dtype, can_sleep=can_sleep
+            served.servers,
+            stops=policy.stops,
+            folder=served.adapters,
+            load_timeout_s=load_timeout_s,
+            dtype=served.dtype,
+            can_sleep=can_sleep,
         )
         try:
             if version is not None:

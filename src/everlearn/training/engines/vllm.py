@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import math
-import random
 import shutil
 import threading
 from collections import deque
@@ -27,26 +27,25 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
-import torch
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.registry.adapter_settings import CONFIG, WEIGHTS
 from everlearn.training.engines import collectives
 from everlearn.training.engines.decode import Completion
-from everlearn.training.engines.sampled_weights import other_weights
+from everlearn.training.engines.replica_probes import check_logprobs, probes_of
 from everlearn.training.engines.vllm_api import (
     CompletionRequest,
-    CompletionResponse,
     ModelList,
+    RefusedRequestError,
     ReplicaError,
     get,
     post,
+    post_completion,
 )
-from everlearn.training.models.llama import answer_logprobs
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from everlearn.training.models.llama import Model
@@ -61,7 +60,6 @@ UNLOAD_S = 10.0
 """Seconds that a server has to unload an adapter; one that hangs keeps it."""
 IDLE_S = 2.0
 """Seconds that an idle connection is kept: vLLM closes it after 5, and a request sent at that moment would be lost."""
-PROBES, PROBE_TOKENS, PROBE_TEMPERATURE = 16, 16, 0.5
 BARE = "the base model without an adapter"
 
 
@@ -75,6 +73,7 @@ class Replicas:
         stops: Collection[int],
         folder: Path,
         timeout_s: float = 600.0,
+        load_timeout_s: float = 600.0,
         dtype: str = "float32",
         can_sleep: bool = False,
     ) -> None:
@@ -88,11 +87,12 @@ class Replicas:
         self._stops = sorted(stops)
         self._folder = folder.resolve()
         self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
-        self._tolerance = TOLERANCE[dtype]
+        self._load_timeout_s, self._tolerance = load_timeout_s, TOLERANCE[dtype]
+        self._contexts: list[int] = []
         self._model, self._path = "", self._folder
         self._before: Model | None = None
         self._can_sleep, self._is_asleep = can_sleep, False
-        self._lock = threading.Lock()
+        self._lock, self._turns = threading.Lock(), itertools.count()
 
     @property
     def alive(self) -> list[str]:
@@ -100,9 +100,15 @@ class Replicas:
         return list(self._alive)
 
     @property
-    def lost(self) -> int:
-        """How many servers were dropped."""
-        return len(self._all) - len(self._alive)
+    def lost(self) -> list[str]:
+        """The addresses that were dropped."""
+        alive = self.alive
+        return [url for url in self._all if url not in alive]
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt with its answer, as far as the servers say it."""
+        return min(self._contexts, default=None)
 
     def load(self, policy: Policy, *, version: str) -> None:
         """Load the adapter into every replica, check that it answers with it, and unload the one before.
@@ -121,29 +127,32 @@ class Replicas:
         path = self._folder / version
         digest = hashlib.sha256((path / WEIGHTS).read_bytes() + (path / CONFIG).read_bytes()).hexdigest()
         model = f"{version}-{digest[:12]}"
-        ours = policy.snapshot()
+        ours, before = policy.snapshot(), (self._model, self._path)
+        self._model, self._path = model, path  # from here on `unload` removes it, whatever happens
         if collectives.rank() == 0:
-            self._replace(policy, path=path, model=model, ours=ours)
+            self._replace(policy, *before, ours=ours)
         collectives.wait_for_all()
-        self._model, self._path, self._before = model, path, ours
+        self._before = ours
 
-    def _replace(self, policy: Policy, *, path: Path, model: str, ours: Model) -> None:
-        """Load the adapter under the name `model`, check the answers with it, and unload and remove the one before."""
-        before, probes = self._model, _probes(policy)
+    def _replace(self, policy: Policy, before: str, before_path: Path, *, ours: Model) -> None:
+        """Load the newest adapter, check the answers with it, and unload and remove the one before."""
+        path, model, probes = self._path, self._model, probes_of(policy)
         others = {BARE: policy.base_model} | ({f"the adapter {before}": self._before} if self._before else {})
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
-            loaded = {card.id for card in ModelList.model_validate_json(await get(client, f"{url}/v1/models")).data}
+            models = ModelList.model_validate_json(await get(client, f"{url}/v1/models"))
+            loaded = {card.id for card in models.data}
+            self._contexts += [] if models.context is None else [models.context]
             if model not in loaded:
                 await post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
             answers = await self._complete_all(client, url, probes, model=model)
-            _check_logprobs(ours, probes, answers, tolerance=self._tolerance, others=others)
+            check_logprobs(ours, probes, answers, tolerance=self._tolerance, others=others)
             if before in loaded - {model}:
                 await post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 
-        anyio.run(self._on_all, replace_adapter)
-        if self._path not in {self._folder, path}:
-            shutil.rmtree(self._path, ignore_errors=True)
+        anyio.run(self._on_all, replace_adapter, self._load_timeout_s)
+        if before_path not in {self._folder, path}:
+            shutil.rmtree(before_path, ignore_errors=True)
 
     def sleep(self) -> None:
         """Let the servers give the memory of their device back until the next load, where they can."""
@@ -183,7 +192,7 @@ class Replicas:
         log-probabilities are those at temperature 1.
 
         Raises:
-            BadInputError: no adapter was loaded yet.
+            BadInputError: no adapter was loaded yet, or a replica calls a request wrong, such as a prompt that is too long.
             ServiceError: all replicas failed.
         """
         if not self._model:
@@ -205,6 +214,7 @@ class Replicas:
         """Return one completion a request. All replicas take from one queue; a dropped one returns what it held."""
         todo = deque(range(len(requests)))
         done: dict[int, Completion] = {}
+        refused: list[RefusedRequestError] = []
 
         async def serve(client: httpx.AsyncClient, url: str) -> None:
             held: set[int] = set()
@@ -212,7 +222,10 @@ class Replicas:
             async def work() -> None:
                 while todo:
                     held.add(index := todo.popleft())
-                    done[index] = await self._complete_one(client, url, requests[index], model=self._model)
+                    try:
+                        done[index] = await self._complete_one(client, url, requests[index], model=self._model)
+                    except RefusedRequestError as error:
+                        refused.append(error)
                     held.remove(index)
 
             try:
@@ -226,6 +239,8 @@ class Replicas:
         while todo:  # another round if a replica failed after the others had emptied the queue
             width = min(MAX_IN_FLIGHT, math.ceil(len(todo) / max(1, len(self._alive))))
             await self._on_all(serve)
+        if refused:
+            raise BadInputError(f"vLLM refused {len(refused)} of {len(requests)} requests: {refused[0]}")
         return [done[index] for index in range(len(requests))]
 
     async def _on_all(
@@ -236,7 +251,7 @@ class Replicas:
         async def attempt(client: httpx.AsyncClient, url: str) -> None:
             try:
                 await action(client, url)
-            except* (ReplicaError, httpx.HTTPError, ValidationError) as errors:
+            except* (ReplicaError, RefusedRequestError, httpx.HTTPError, ValidationError) as errors:
                 self._drop(url, _first(errors))
 
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
@@ -245,10 +260,15 @@ class Replicas:
             httpx.AsyncClient(timeout=timeout_s or self._timeout, limits=limits, trust_env=False) as client,
             anyio.create_task_group() as attempts,
         ):
-            for url in self._alive:
+            for url in self._in_turn():
                 attempts.start_soon(attempt, client, url)
         if not self._alive:
             raise ServiceError("no vLLM server is left: see in the log why each was dropped, fix them and start again")
+
+    def _in_turn(self) -> list[str]:
+        """Return the replicas in use, another one first each time: the first one takes a single request."""
+        alive, turn = self.alive, next(self._turns)
+        return [alive[(turn + place) % len(alive)] for place in range(len(alive))]
 
     def _post_to_all(self, path: str, body: dict[str, Any], *, timeout_s: float | None = None) -> None:
         async def request(client: httpx.AsyncClient, url: str) -> None:
@@ -281,8 +301,7 @@ class Replicas:
     async def _complete_one(
         self, client: httpx.AsyncClient, url: str, request: CompletionRequest, *, model: str
     ) -> Completion:
-        content = await post(client, f"{url}/v1/completions", request.body(model, stops=self._stops))
-        choice = CompletionResponse.model_validate_json(content).choices[0]
+        choice = (await post_completion(client, url, request.body(model, stops=self._stops))).choices[0]
         ids, logprobs = choice.token_ids, choice.logprobs.token_logprobs
         if not 0 < len(ids) == len(logprobs) <= request.limit or not all(map(math.isfinite, logprobs)):
             raise ReplicaError(f"at most {request.limit} tokens requested, got {ids} with log-probabilities {logprobs}")
@@ -297,50 +316,3 @@ def _first(error: BaseException) -> Exception:
         error = error.exceptions[0]
     assert isinstance(error, Exception)  # noqa: S101 (only Exceptions are caught)
     return error
-
-
-def _probes(policy: Policy) -> list[CompletionRequest]:
-    """Return requests for prompts of random tokens, always the same ones: adapters differ most clearly on these."""
-    rng = random.Random(0)
-    return [
-        CompletionRequest(
-            prompt=[rng.randrange(policy.base_model.vocabulary) for _ in range(8)],
-            seed=seed,
-            limit=PROBE_TOKENS,
-            temperature=PROBE_TEMPERATURE,
-        )
-        for seed in range(PROBES)
-    ]
-
-
-def _check_logprobs(
-    model: Model,
-    probes: Sequence[CompletionRequest],
-    answers: Sequence[Completion],
-    *,
-    tolerance: float,
-    others: Mapping[str, Model],
-) -> None:
-    """Raise ReplicaError unless the log-probabilities of the answers are our own, and not those of `others`."""
-    theirs = torch.cat([torch.tensor(answer.logprobs) for answer in answers])
-    ours = _scores(model, probes, answers, temperature=PROBE_TEMPERATURE)
-    scores = {name: _scores(other, probes, answers, temperature=PROBE_TEMPERATURE) for name, other in others.items()}
-    other = other_weights(theirs, ours, scores)
-    if other is not None:
-        raise ReplicaError(f"it answers with {other} instead of the adapter that it just loaded; restart it")
-    gap = float((ours - theirs).abs().mean())
-    if gap <= tolerance:
-        return
-    message = f"its log-probabilities differ from ours by {gap:.3g} nats a token, more than {tolerance:g}"
-    if float((_scores(model, probes, answers, temperature=1.0) - theirs).abs().mean()) <= tolerance:
-        message = f"{message}; they are those before the temperature: start it with --logprobs-mode processed_logprobs"
-    raise ReplicaError(message)
-
-
-@torch.no_grad()
-def _scores(
-    model: Model, probes: Sequence[CompletionRequest], answers: Sequence[Completion], *, temperature: float
-) -> torch.Tensor:
-    """Return our log-probability of each token of the answers, in one row."""
-    prompts, ids = [probe.prompt for probe in probes], [answer.ids for answer in answers]
-    return answer_logprobs(model, prompts, ids, temperature=temperature)

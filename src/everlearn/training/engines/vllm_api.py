@@ -8,9 +8,15 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, Field
 
+REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE, httpx.codes.UNPROCESSABLE_ENTITY)
+
 
 class ReplicaError(Exception):
     """A fault of one replica, which drops it."""
+
+
+class RefusedRequestError(Exception):
+    """A fault of the request, which every other replica would refuse too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +72,18 @@ class CompletionResponse(BaseModel):
 
 class _Card(BaseModel):
     id: str
+    max_model_len: int | None = None
 
 
 class ModelList(BaseModel):
     """The models that a server has loaded, adapters included."""
 
     data: list[_Card]
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt with its answer, where the server says it."""
+        return min((card.max_model_len for card in self.data if card.max_model_len is not None), default=None)
 
 
 async def get(client: httpx.AsyncClient, url: str) -> bytes:
@@ -82,6 +94,14 @@ async def get(client: httpx.AsyncClient, url: str) -> bytes:
 async def post(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> bytes:
     """Post JSON and return the content of a response with status 200. Raises ReplicaError on any other."""
     return _content(await client.post(url, json=body))
+
+
+async def post_completion(client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> CompletionResponse:
+    """Ask a server for a completion. Raises RefusedRequestError if it calls the request wrong, else as `post`."""
+    response = await client.post(f"{url}/v1/completions", json=body)
+    if response.status_code in REFUSALS:
+        raise RefusedRequestError(response.text[:500])
+    return CompletionResponse.model_validate_json(_content(response))
 
 
 def _content(response: httpx.Response) -> bytes:

@@ -42,7 +42,7 @@ ALONE = 0.9
 """Share of a GPU's memory of a server that has it for itself."""
 START_S = 600.0
 """Seconds that a start may take: large models are read and compiled."""
-POLL_S = 0.5
+POLL_S, HEALTH_S = 0.5, 30.0
 LOG_LINES = 20
 WITHHELD = "EVERLEARN_", "PYTHON", "AWS_"
 """Beginnings of the variables that a server does not get: its Python is another one, and it needs no keys."""
@@ -209,6 +209,13 @@ _RUNNING: list[OwnServer] = []
 """The servers that this process has started."""
 
 
+def require_rank(rank: int) -> None:
+    """Raise ModelError if this process's servers run and take only adapters of lower ranks: they would be stopped for others."""
+    most = min((server.plan.rank for server in _RUNNING if server.is_alive), default=rank)
+    if rank > most:
+        raise ModelError(f"the running vLLM takes adapters up to rank {most}, this one has {rank}: start it again")
+
+
 def running_servers(plans: Sequence[ServerPlan]) -> list[OwnServer]:
     """Return this process's servers, started where there are none that fit or one is gone.
 
@@ -234,9 +241,9 @@ atexit.register(stop_servers)
 
 
 def is_healthy(url: str) -> bool:
-    """Return whether a vLLM server answers at `url` that its engine runs."""
+    """Return whether a vLLM server answers at `url` that its engine runs. One that computes may be slow to say so."""
     try:
-        return httpx.get(f"{url}/health", timeout=10, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(f"{url}/health", timeout=HEALTH_S, trust_env=False).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
 

@@ -52,8 +52,8 @@ def checker(base: Path | None, settings: FormatSettings) -> Callable[[Domain, Pr
     return check
 
 
-def is_asked_in_words(base: Path, settings: FormatSettings, domain: Domain) -> bool:
-    """Return whether a line of that domain addresses the model in that folder in words, without loading it."""
+def is_asked_in_words(base: Path | None, settings: FormatSettings, domain: Domain) -> bool:
+    """Return whether a line of that domain addresses the model in that folder in words, without loading it; None: one of a hub."""
     return not _is_marked(settings, domain=domain, is_marked_model=_architecture(base) == MARKED_ARCHITECTURE)
 
 
