@@ -18,7 +18,13 @@ from everlearn.errors import ModelError, ServiceError
 from everlearn.problem import Problem
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings, RolloutSettings
 from everlearn.training import rollouts
-from everlearn.training.engines.vllm_server import ServerPlan, plan_servers, running_servers, stop_servers
+from everlearn.training.engines.vllm_server import (
+    ServerPlan,
+    plan_servers,
+    require_rank,
+    running_servers,
+    stop_servers,
+)
 from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import probe
 from everlearn.training.job import GrowthJob, TrainingJob
@@ -130,6 +136,16 @@ def test_a_server_that_died_is_replaced_and_its_log_is_kept(
     stop_servers()
     assert [log.exists() for log in logs] == [True, False]
     logs[0].unlink()
+
+
+@pytest.mark.slow
+def test_a_running_server_is_not_stopped_for_an_adapter_of_a_higher_rank(base: Path, settings: RolloutSettings) -> None:
+    require_rank(64)  # nothing runs yet
+    [server] = running_servers(plan_servers(base, settings=settings, device=CPU, rank=12, threads=1))
+    require_rank(16)
+    with pytest.raises(ModelError, match="takes adapters up to rank 16, this one has 20"):
+        require_rank(20)
+    assert server.is_alive
 
 
 def test_a_server_that_does_not_start_says_why(base: Path, settings: RolloutSettings) -> None:
