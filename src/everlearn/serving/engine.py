@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from everlearn.training.models.formats.format import ServedFormat
     from everlearn.training.models.llama import Model
 
-LOG = logging.getLogger("everlearn.serve")
+LOG = logging.getLogger("everlearn.serving")
 MOST_ROWS = 32
 """Completions that are decoded at once."""
 SENDERS = 32

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -172,6 +173,36 @@ def test_with_vllm_a_server_that_was_away_answers_again(
         ended = serving(use)
         assert ended.code == 0
         assert server.models == {}
+
+
+@pytest.mark.parametrize(("left", "back", "loads"), [([], [], 1), (["one"], [], 0), (["one"], ["two"], 1)], ids=str)
+def test_a_version_is_loaded_again_where_no_server_is_left_or_a_lost_one_is_back(
+    left: list[str], back: list[str], loads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everlearn.training.engines.vllm_server.is_healthy", back.__contains__)
+    monkeypatch.setattr(command, "RECONNECT_S", 0.0)
+    looks = iter([False, False, True])
+    stopped = SimpleNamespace(wait=lambda _: next(looks))
+    used: list[str] = []
+    served = SimpleNamespace(servers_lost=["two"], can_answer=bool(left), reload=lambda: "again")
+    engine = SimpleNamespace(served=served, use=used.append)
+    command._follow(engine, None, None, stopped=stopped, interval=0.0)  # type: ignore[arg-type]
+    assert used == ["again"] * 2 * loads, "at each of two looks"
+
+
+def test_what_was_loaded_is_closed_where_the_start_fails(
+    everlearn: Callable[..., Ended], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise StoreDownError("the store is away")
+
+    closed: list[str] = []
+    monkeypatch.setattr("everlearn.serving.champion_loader.acknowledge", fails)
+    monkeypatch.setattr("everlearn.serving.engine.ServedVersion.close", lambda served: closed.append(served.version))
+    ended = everlearn("serve", "--port", "0", "--consumer", "web-1")
+    assert ended.code != 0
+    assert "the store is away" in ended.err
+    assert closed == [version]
 
 
 @pytest.mark.parametrize("error", [StoreDownError("the store is away"), RuntimeError("out of memory")])

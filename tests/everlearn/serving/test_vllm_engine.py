@@ -139,6 +139,10 @@ def test_a_request_that_is_too_long_is_refused_and_the_servers_stay(
     long = DOMAIN.problem(" + ".join(f"{n}*x^{n}" for n in range(2, 12)))
     with pytest.raises(BadInputError, match="the servers take 40 with the answer"):
         engine.submit(Generation(problem=long)).result(60)
+    with running(create_endpoint(engine, line="integration")) as url:
+        body = {"model": "champion", "messages": [{"role": "user", "content": long.statement}]}
+        refused = httpx.post(f"{url}/chat/completions", json=body, trust_env=False, timeout=60)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_long")
     [cut] = engine.submit(Generation(problem=PROBLEMS[0], temperature=3.0, seed=1)).result(60).completions
     assert cut.tokens < 40
     server.context = None
@@ -174,12 +178,13 @@ def test_versions_that_are_over_take_no_memory(adapter: Path) -> None:
     engine.close()
 
 
-def test_an_error_while_unloading_ends_no_thread(server: FakeVllm, adapter: Path, tmp_path: Path) -> None:
-    served = load(adapter, tmp_path, server)
+def test_an_error_while_unloading_ends_no_thread(adapter: Path, caplog: pytest.LogCaptureFixture) -> None:
+    served = load(adapter)
     served.resources.callback(_fail)
     engine = Engine(served)
-    engine.use(load(None, tmp_path, server))
+    engine.use(load(None))
     assert answers(engine)
+    assert "version v0001 was not unloaded" in caplog.text
     engine.close()
 
 
