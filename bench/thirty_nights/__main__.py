@@ -58,7 +58,7 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
         "nights_to_learn": _slowest(nights, had),
         "minutes": round(sum(night["seconds"] for night in nights[1:]) / 60, 1),
         "cpu_minutes": round(sum(night["cpu_seconds"] for night in nights[1:]) / 60, 1),
-        "time_ratio": _ratio([night["seconds"] for night in nights[1:]]),
+        "time_ratio": _ratio([night["cpu_seconds"] for night in nights[1:]]),
         "megabytes": round(nights[-1]["bytes"] / 1e6, 1),
     }
 
@@ -131,7 +131,7 @@ def page(rows: Rows) -> str:
         "",
         (
             "| arm | seed | nights | published | average accuracy | after 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
-            "| minutes (of CPU) | time of late nights | bucket |"
+            "| minutes (of CPU) | CPU time of late nights | bucket |"
         ),
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]

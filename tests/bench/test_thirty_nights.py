@@ -25,7 +25,7 @@ ORIGIN = {"date": "2026-01-01", "machine": "a laptop", "revision": "abc", "comma
 
 def night(number: int, *, right: dict[str, int], version: str | None) -> dict[str, Any]:
     marks = {skill: "1" * right.get(skill, 2) + "0" * (10 - right.get(skill, 2)) for skill in SKILLS}
-    facts = {"seconds": 60.0 + number, "cpu_seconds": 50.0, "bytes": 10**6 * number, "why": ""}
+    facts = {"seconds": 50.0, "cpu_seconds": 60.0 + number, "bytes": 10**6 * number, "why": ""}
     return {
         "night": number,
         "end": "PUBLISHED" if version else "REJECTED",
