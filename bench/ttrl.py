@@ -220,9 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
         content["rows"][given.rerun] = row  # only now: an interruption keeps the stored one
         put()
     for seed in range(0 if given.rerun else given.seeds):
-        for count in range(
-            1, given.problems + 1
-        ):  # all arms of a problem together, so that an unfinished seed compares them
+        # All arms of a problem together, so that an unfinished seed compares them.
+        for count in range(1, given.problems + 1):
             for arm in given.arms:
                 row = content["rows"].setdefault(f"{arm},{seed}", new | {"results": []})
                 run_row(arm, seed, content["problems"][:count], row, rows=content["rows"], put=put)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.data import suites
 from everlearn.data.holdout import split, split_by_canonical_form
-from everlearn.data.memory_suite import PREFIX, memory_name, split_memory
+from everlearn.data.memory_suite import memory_name, split_memory
 from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.suites import SuiteKind
 from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers, suite_name
@@ -19,6 +19,7 @@ from everlearn.domains.contamination import equivalence_keys, without_contaminat
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
+from everlearn.gate.record_of_line import memory_after
 from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.reporting.own_items import count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
@@ -141,12 +142,8 @@ def without_trained(shipped: Iterable[Suite], *, domain: Domain, trained: Collec
 
 def load_memory(night: Night) -> tuple[Problem, ...]:
     """Return the problems of earlier nights that the parent's manifest names; none before the first night that left any."""
-    parent = night.inputs.parent
-    memory = night.registry.manifest(parent).memory if parent else None
-    if memory is None or not night.settings.gate.memory_items:
-        return ()
-    text = night.registry.get_object(memory).decode()
-    return suites.parse(text, name=PREFIX, where=f"memory of {parent}").problems
+    memory = memory_after(night.inputs.parent, night.registry) if night.settings.gate.memory_items else None
+    return memory.problems if memory else ()
 
 
 def versions_of(night: Night) -> dict[str, str]:

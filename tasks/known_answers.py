@@ -7,6 +7,7 @@ parent on guarded suites) stays the same for many nights. An `UNDECIDED` verdict
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from everlearn.canonical_json import canonical, digest_of
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.certification.code_version import code_version, package_digest
 from everlearn.domains.contract import load_domain
+from everlearn.errors import NotFoundError
 from everlearn.problem import Measurement, Ruling, Verdict
 from tasks.night import as_json
 
@@ -61,7 +63,8 @@ def known_answers(night: Night, files: Mapping[str, str], domains: Collection[st
     name = f"answers/{_identity(night, files, domains)}"
     found: dict[str, Measurement] = {}
     for work in _earlier_workspaces(night) if night.settings.rollouts.engine == "local" else ():
-        found = (_parse(work.get(name)) if work.has(name) else {}) | found
+        with contextlib.suppress(NotFoundError):
+            found = _parse(work.get(name)) | found
     return KnownAnswers(name=name, found=found)
 
 

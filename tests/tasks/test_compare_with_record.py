@@ -17,14 +17,12 @@ from everlearn.training.models.policy import load_policy
 from tasks import compare_with_record
 from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, renew_record
 from tasks.decide import name_baselines
-from tasks.freeze_suites import freeze_suites, load_suites
+from tasks.freeze_suites import load_suites
 from tasks.measure import measure_suites, measured, upload_candidate
-from tasks.night import hold_line
-from tasks.open_night import open_night
 from tasks.publish import close_night, publish_night
 from tests.support.adapters import shake
 from tests.support.line import candidate
-from tests.support.night import LONG, stored_snapshot
+from tests.support.night import LONG, opened
 from tests.support.paired_suites import IMPROVED
 
 if TYPE_CHECKING:
@@ -39,14 +37,6 @@ def guarded(settings: Settings) -> Settings:
     """Settings with an error budget of the line for losses, and few samples."""
     gate = {"loss_error": "line", "skill_margin": 0.4, "record_samples": 4, "most_looks": 6}
     return settings.model_copy(update={"gate": settings.gate.model_copy(update=gate)})
-
-
-def opened(settings: Settings, *, problems: list[str] = LONG) -> Night:
-    """Return a night with its suites frozen."""
-    with hold_line(settings) as token:
-        night = open_night.fn(settings, token, stored_snapshot(settings, problems))
-        assert freeze_suites.fn(night)
-    return night
 
 
 def train(night: Night, folder: Path, *, size: float) -> None:
@@ -67,7 +57,7 @@ def look(night: Night) -> None:
 def test_a_candidate_that_changes_little_passes_and_its_looks_are_not_repeated(
     guarded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    night = opened(guarded)
+    night = opened(guarded, *LONG)
     train(night, tmp_path / "adapter", size=1e-6)
     look(night)
     [short] = guards_of(night)
@@ -79,7 +69,7 @@ def test_a_candidate_that_changes_little_passes_and_its_looks_are_not_repeated(
 
 
 def test_a_candidate_that_destroys_a_skill_fails_at_the_first_look(guarded: Settings, tmp_path: Path) -> None:
-    night = opened(guarded)
+    night = opened(guarded, *LONG)
     train(night, tmp_path / "adapter", size=0.3)
     look(night)
     [short] = guards_of(night)
@@ -90,7 +80,7 @@ def test_a_candidate_that_destroys_a_skill_fails_at_the_first_look(guarded: Sett
 
 
 def test_only_tonights_suites_are_answered_by_parent_and_candidate(guarded: Settings, tmp_path: Path) -> None:
-    night = opened(guarded)
+    night = opened(guarded, *LONG)
     assert name_baselines.fn(night) == ()
     measure_suites.fn(night, "parent")
     assert set(measured(night, "parent")) == {suite.name for suite in load_suites(night) if suite.kind.is_of_tonight}
@@ -98,7 +88,7 @@ def test_only_tonights_suites_are_answered_by_parent_and_candidate(guarded: Sett
 
 
 def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings, tmp_path: Path) -> None:
-    night = opened(guarded)
+    night = opened(guarded, *LONG)
     train(night, tmp_path / "adapter", size=1e-6)
     look(night)
     guards = guards_of(night)
@@ -119,7 +109,7 @@ def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings,
     [row] = [row for row in manifest.decision["rows"] if row["against"] == Against.RECORD]
     assert row["looks"] == len(guards[0].looks)
 
-    later = opened(guarded, problems=[f"{a}*x^7 - sin({a}*x)" for a in range(2, 30)])
+    later = opened(guarded, *[f"{a}*x^7 - sin({a}*x)" for a in range(2, 30)])
     assert later.inputs.parent == version
     train(later, tmp_path / "later", size=1e-6)
     look(later)
@@ -130,7 +120,7 @@ def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings,
 
 
 def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settings, tmp_path: Path) -> None:
-    night = opened(guarded)
+    night = opened(guarded, *LONG)
     train(night, tmp_path / "adapter", size=1e-6)
     complete_record.fn(night)
     record = json.loads(night.work.get("line record"))
@@ -144,7 +134,7 @@ def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settin
 
 
 def test_nothing_of_this_happens_by_default(settings: Settings) -> None:
-    night = opened(settings)
+    night = opened(settings, *LONG)
     look(night)
     assert guards_of(night) == []
     assert compare_with_record.stored_record(night) is None

@@ -16,29 +16,19 @@ from everlearn.gate.decision_record import Against
 from everlearn.training.models.policy import load_policy
 from tasks.compare_with_record import guards_of
 from tasks.decide import decide, decision_of, recheck_rewards
-from tasks.freeze_suites import freeze_suites, load_suites
+from tasks.freeze_suites import load_suites
 from tasks.measure import check_bytes, measure_suites, measured, upload_candidate
-from tasks.night import hold_line
-from tasks.open_night import open_night
 from tests.support import chat_models
-from tests.support.night import LONG, stored_snapshot
+from tests.support.night import LONG, opened
 
 if TYPE_CHECKING:
     from everlearn.settings import Settings
-    from tasks.night import Night
 
 SHIPPED = Path(__file__).parents[2] / "data" / "general"
 
 
 def with_general(settings: Settings, folder: Path, **changes: object) -> Settings:
     return settings.model_copy(update={"data": settings.data.model_copy(update={"general": folder}), **changes})
-
-
-def opened(settings: Settings) -> Night:
-    with hold_line(settings) as token:
-        night = open_night.fn(settings, token, stored_snapshot(settings, LONG))
-        assert freeze_suites.fn(night)
-    return night
 
 
 def test_the_shipped_suite_has_requests_of_four_kinds_that_can_be_judged() -> None:
@@ -59,7 +49,7 @@ def test_a_night_measures_and_judges_what_its_line_does_not_train(settings: Sett
         "base": settings.base.model_copy(update={"path": base}),
         "format": settings.format.model_copy(update={"name": "chat", "system": "Integrate.", "max_tokens": 8}),
     }
-    night = opened(with_general(settings, SHIPPED, **asked))
+    night = opened(with_general(settings, SHIPPED, **asked), *LONG)
     suites = {suite.name: suite for suite in load_suites(night)}
     assert suites["requests"].kind is SuiteKind.GENERAL
     assert {suite.name for suite in of_domain(suites.values(), "instructions")} == {"requests"}
@@ -86,7 +76,7 @@ def test_a_model_that_is_not_addressed_in_words_gets_none_with_a_warning(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, logger="everlearn.night"):
-        night = opened(with_general(settings, SHIPPED))
+        night = opened(with_general(settings, SHIPPED), *LONG)
     assert "requests" not in {suite.name for suite in load_suites(night)}
     assert "not addressed in words" in caplog.text
 

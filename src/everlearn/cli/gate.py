@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from everlearn.data.suites import Suite
     from everlearn.gate.plan import PlannedGuard
     from everlearn.gate.record_of_line import RecordedItem
-    from everlearn.registry.versions import Registry
     from everlearn.settings import GateSettings, Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -49,7 +48,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     from everlearn.data import suites
     from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line
     from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
-    from everlearn.gate.record_of_line import record_after
+    from everlearn.gate.record_of_line import memory_after, record_after
 
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
@@ -63,8 +62,9 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     level = level_of_line(history, settings=gate) or gate.alpha
     loss_level = loss_level_of_line(history, settings=gate)
     record = record_after(state.champion, registry) if registry and state and loss_level else {}
-    if registry and state and loss_level:
-        shipped += _memory(registry, state.champion, gate)
+    if registry and state and loss_level and gate.memory_items:
+        memory = memory_after(state.champion, registry)
+        shipped += (memory,) if memory else ()
     guards = (
         plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
         if loss_level
@@ -154,16 +154,6 @@ def _general(settings: Settings) -> tuple[Suite, ...]:
     folder = settings.base_directory if settings.base.path else None  # of a model of a hub it may not be here yet
     in_words = is_asked_in_words(folder, settings.format, load_domain(settings.domain))
     return general if in_words else ()
-
-
-def _memory(registry: Registry, champion: str | None, gate: GateSettings) -> tuple[Suite, ...]:
-    """Return the problems of earlier nights that guard the champion, as one suite."""
-    from everlearn.data import suites
-
-    memory = registry.manifest(champion).memory if champion else None
-    if memory is None or not gate.memory_items:
-        return ()
-    return (suites.parse(registry.get_object(memory).decode(), name="memory", where=f"memory of {champion}"),)
 
 
 def _answers_needed(suites: Sequence[Suite], record: dict[str, RecordedItem], gate: GateSettings) -> dict[str, int]:

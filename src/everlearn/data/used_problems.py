@@ -116,14 +116,18 @@ def load_earlier_use(
     measured, trained = (load_records(store, line, use) for use in (Use.MEASURED, Use.TRAINED))
     # A resumed night finds its own record: it must not forbid itself its own items.
     others = {digest: record for digest, record in measured.items() if record.nights != (night,)}
-    learnt = [record for record in trained.values() if not {*published, *begun}.isdisjoint(record.nights)]
-    chosen_by = [record for record in others.values() if not set(begun).isdisjoint(record.nights)]
+    learnt = _of_nights(trained.values(), {*published, *begun})
+    chosen_by = _of_nights(others.values(), set(begun))
     return EarlierUse(
         measured=frozenset[str]().union(*(record.keys(domain) for record in others.values())),
         trained=frozenset[str]().union(*(record.keys(domain) for record in learnt)),
         chosen_by=frozenset[str]().union(*(record.keys(domain) for record in chosen_by)),
         tips=frozenset(tips_of(others)),
     )
+
+
+def _of_nights(records: Iterable[UsedProblems], nights: set[str]) -> list[UsedProblems]:
+    return [record for record in records if not nights.isdisjoint(record.nights)]
 
 
 def scheme_of(domain: Domain) -> str:

@@ -12,8 +12,8 @@ import json
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.memory_suite import memory_name
-from everlearn.data.suites import Suite, SuiteKind
+from everlearn.data.memory_suite import PREFIX, memory_name
+from everlearn.data.suites import Suite, SuiteKind, parse
 from everlearn.errors import IntegrityError
 from everlearn.problem import Ruling
 
@@ -100,6 +100,12 @@ def record_after(version: str | None, registry: Registry) -> Record:
     """Return the record that the manifest of a version names; empty where it names none, and for the base model."""
     ref = registry.manifest(version).record if version else None
     return from_json(registry.get_object(ref)) if ref else {}
+
+
+def memory_after(version: str | None, registry: Registry) -> Suite | None:
+    """Return the problems of earlier nights that the manifest of a version names; None where it names none, and for the base model."""
+    ref = registry.manifest(version).memory if version else None
+    return parse(registry.get_object(ref).decode(), name=PREFIX, where=f"memory of {version}") if ref else None
 
 
 def to_json(record: Mapping[str, RecordedItem]) -> bytes:

@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.cli import consumers
 from everlearn.errors import BadInputError, IntegrityError, StoreDownError
+from everlearn.local.process import wait_until
 from everlearn.serving.follow import Follower
 from tests.support.line import adapter
 
@@ -165,13 +165,6 @@ def test_watch_prints_changes_and_outages(
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def logged_versions(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
@@ -186,13 +179,13 @@ def test_watch_follows_changes_until_sigterm(
     command = [sys.executable, "-c", "from everlearn.cli import main; main()", *words]
     publish()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(lambda: logged_versions(log) == ["v0001"])
+        assert wait_until(lambda: logged_versions(log) == ["v0001"], timeout_s=60)
         publish()
-        wait_for(lambda: logged_versions(log) == ["v0001", "v0002"])
+        assert wait_until(lambda: logged_versions(log) == ["v0001", "v0002"], timeout_s=60)
         registry.rollback(reason="x", actor="ada")
-        wait_for(lambda: logged_versions(log) == ["v0001", "v0002", "v0001"])
+        assert wait_until(lambda: logged_versions(log) == ["v0001", "v0002", "v0001"], timeout_s=60)
         key = f"{registry.line}/consumers/web-1.json"
-        wait_for(lambda: b'"sequence":3' in registry.store.get(key).data)
+        assert wait_until(lambda: b'"sequence":3' in registry.store.get(key).data, timeout_s=60)
         assert process.stdout is not None
         told = [process.stdout.readline().split(" ")[0] for _ in range(3)]  # the last one after its acknowledgement
         process.send_signal(signal.SIGTERM)

@@ -35,10 +35,16 @@ def write(folder: Path, name: str, count: int, *, kind: SuiteKind = SuiteKind.SK
     Suite(name=name, kind=kind, problems=items).save(folder / "data" / "suites" / f"{name}.jsonl")
 
 
+def write_general(folder: Path, name: str, count: int) -> None:
+    write(folder, name, count, kind=SuiteKind.GENERAL)
+    (folder / "data" / "suites" / f"{name}.jsonl").rename(folder / "general" / f"{name}.jsonl")
+
+
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "suites").mkdir(parents=True)
+    (tmp_path / "general").mkdir()
 
 
 def test_suites_are_planned_together_and_alone(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
@@ -105,9 +111,7 @@ def test_the_plan_is_about_the_line_of_the_profile(
 
 def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params: Path, tmp_path: Path) -> None:
     write(tmp_path, "skilled", 400)
-    (tmp_path / "general").mkdir()
-    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
-    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    write_general(tmp_path, "asked", 300)
     params.write_text(params.read_text() + "data: {general: general}\n")
     facts = everlearn("gate", "plan", "--json").facts
     assert {guard["items"] for guard in facts["guards"]} >= {300, 400}
@@ -116,9 +120,7 @@ def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params:
 def test_general_suites_count_for_a_model_of_a_hub_that_is_not_here_yet(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "general").mkdir()
-    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
-    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    write_general(tmp_path, "asked", 300)
     lines = [line for line in params.read_text().splitlines() if not line.startswith("base:")]
     params.write_text("\n".join([*lines, "base: {model: Qwen/Qwen3-0.6B}", "data: {general: general}", ""]))
     assert [guard["items"] for guard in everlearn("gate", "plan", "--json").facts["guards"]] == [300]
@@ -127,9 +129,7 @@ def test_general_suites_count_for_a_model_of_a_hub_that_is_not_here_yet(
 def test_general_suites_do_not_count_for_a_model_that_is_not_addressed_in_words(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "general").mkdir()
-    write(tmp_path, "asked", 300, kind=SuiteKind.GENERAL)
-    (tmp_path / "data" / "suites" / "asked.jsonl").rename(tmp_path / "general" / "asked.jsonl")
+    write_general(tmp_path, "asked", 300)
     params.write_text(params.read_text() + "data: {general: general}\nformat: {name: marked}\n")
     assert everlearn("gate", "plan", "--json").facts["guards"] == []
 

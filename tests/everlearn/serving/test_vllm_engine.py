@@ -14,6 +14,7 @@ import pytest
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, ServiceError
+from everlearn.local.process import wait_until
 from everlearn.serving.endpoint import create_endpoint
 from everlearn.serving.engine import Engine, Generation, load_version
 from everlearn.settings import Settings
@@ -23,7 +24,7 @@ from tests.support.endpoint import running
 from tests.support.fake_vllm import FakeVllm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from everlearn.serving.engine import Reply, ServedVersion
 
@@ -54,14 +55,6 @@ def load(adapter: Path | None, folder: Path | None = None, *servers: FakeVllm) -
 def answers(engine: Engine, **options: Any) -> list[tuple[str, ...]]:
     futures = [engine.submit(Generation(problem=problem, **options)) for problem in PROBLEMS]
     return [tuple(each.text for each in future.result(60).completions) for future in futures]
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if is_true():
-            return
-        threading.Event().wait(0.05)
-    raise TimeoutError("it did not get there")
 
 
 @pytest.mark.parametrize("options", [{}, {"max_tokens": 3}])
@@ -106,7 +99,7 @@ def test_a_promotion_drops_no_request_and_unloads_the_version_before(
             engine.use(load(path, tmp_path, server))
         stop.set()
         replies = [each for future in asking for each in future.result()]
-    wait_until(lambda: len(server.models) == 1)
+    assert wait_until(lambda: len(server.models) == 1, timeout_s=20)
     assert {reply.version for _, reply in replies} == {"base", "v0001"}
     for index, reply in replies:
         assert (reply.completions[0].text,) == expected[reply.version][index]

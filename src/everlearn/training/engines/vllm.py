@@ -56,8 +56,8 @@ TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
 """Mean difference from our own float32 forward pass, in nats a token, that a server of that dtype may have."""
 MAX_IN_FLIGHT = 64
 """Concurrent requests to one replica; it batches them itself."""
-UNLOAD_S = 10.0
-"""Seconds that a server has to unload an adapter; one that hangs keeps it."""
+CONNECT_S, UNLOAD_S = 10.0, 10.0
+"""Seconds that a server has to accept a connection, and to unload an adapter; one that hangs keeps it."""
 IDLE_S = 2.0
 """Seconds that an idle connection is kept: vLLM closes it after 5, and a request sent at that moment would be lost."""
 BARE = "the base model without an adapter"
@@ -86,8 +86,7 @@ class Replicas:
         self._all = tuple(self._alive)
         self._stops = sorted(stops)
         self._folder = folder.resolve()
-        self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0))
-        self._load_timeout_s, self._tolerance = load_timeout_s, TOLERANCE[dtype]
+        self._timeout_s, self._load_timeout_s, self._tolerance = timeout_s, load_timeout_s, TOLERANCE[dtype]
         self._contexts: list[int] = []
         self._model, self._path = "", self._folder
         self._before: Model | None = None
@@ -254,10 +253,12 @@ class Replicas:
             except* (ReplicaError, RefusedRequestError, httpx.HTTPError, ValidationError) as errors:
                 self._drop(url, _first(errors))
 
+        allowed = timeout_s or self._timeout_s
+        timeout = httpx.Timeout(allowed, connect=min(allowed, CONNECT_S))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
         # Task groups of anyio, which httpx uses, too: asyncio's cancellation would leave connections half-closed.
         async with (
-            httpx.AsyncClient(timeout=timeout_s or self._timeout, limits=limits, trust_env=False) as client,
+            httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as client,
             anyio.create_task_group() as attempts,
         ):
             for url in self._in_turn():
