@@ -45,9 +45,10 @@ def test_the_tour_has_its_stations() -> None:
 
 
 def test_the_tour_without_its_nights_leads_back_to_the_champion(
-    everlearn: Callable[..., Ended], publish: Callable[..., str]
+    everlearn: Callable[..., Ended], publish: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
+    monkeypatch.chdir(tmp_path)  # `pull --to adapter` writes there
     for line in COMMANDS:
         words = words_of(line)
         if words[0] not in NEEDS_A_NIGHT:
