@@ -1,4 +1,4 @@
-"""`init`: make a new project, with the demonstration's base model, suite and example problems.
+"""`init`: make a new project, for the demonstration or for a model and a domain of the user's own.
 
 A project is a directory of its own: settings, base model, suites, problems and the deployments of scheduled nights. The
 files come from the checkout that Everlearn was installed from, or from the installed wheel, which has the same ones.
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 
 from everlearn.cli.output import Json, print_result
 from everlearn.errors import BadInputError
+from everlearn.settings.sections import ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,18 +28,27 @@ CHECKOUT = Path(__file__).parents[3]
 INSTALLED = Path("share/everlearn")
 """Below the data directory of the environment; see `shared-data` in pyproject.toml."""
 
+DEMO = {"data/base": "data/base", "data/suites": "data/suites", "data/example": "examples"}
+"""Files of the demonstration, which has a domain and a model of its own: from where, to where."""
+
 COPIED = {
-    "data/base": "data/base",
-    "data/suites": "data/suites",
-    "data/example": "examples",
-    "infra/prefect.yaml": "infra/prefect.yaml",
-    "infra/automations.yaml": "infra/automations.yaml",
-    "infra/notifications.yaml": "infra/notifications.yaml",
+    name: name
+    for name in ("data/general", *(f"infra/{each}.yaml" for each in ("prefect", "automations", "notifications")))
 }
-"""Files and folders of a new project: from where, to where."""
+"""Files and folders of every new project: from where, to where."""
 
 IGNORED = "# State, keys and downloads of this machine.\n.everlearn/\n"
 LINE = re.compile(r"[a-z0-9][a-z0-9._-]*")
+DEMO_DOMAIN = "integration"
+IN_WORDS = """
+# For a model that answers in words; docs/formats.md says how it can be addressed.
+format: {name: chat}
+learn: {rate: 4.0e-4, max_kl: 20}
+
+# Measure what the line does not train, and may destroy (60 requests; docs/gate.md). It makes each night longer.
+# data: {general: data/general}
+"""
+"""Settings of a line with a language model, after those of the demonstration's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,62 +60,134 @@ class NewProject:
     kept: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectChoices:
+    """What a project is about: by default the demonstration. `base` is a folder, `model` a name on the Hugging Face hub.
+
+    Raises:
+        BadInputError: two models, a domain without a model for it, or a name that cannot be one.
+    """
+
+    domain: str = DEMO_DOMAIN
+    base: Path | None = None
+    model: str | None = None
+    line: str = DEMO_DOMAIN
+
+    def __post_init__(self) -> None:
+        if self.base is not None and self.model is not None:
+            raise BadInputError("--base is a folder, --model a name on the Hugging Face hub: give one of them")
+        if self.has_demo_model and not self.is_demo_domain:
+            raise BadInputError(
+                f"the demonstration's model answers no problems of {self.domain}: name one with --model or --base"
+            )
+        if not LINE.fullmatch(self.line):
+            raise BadInputError(
+                f"{self.line!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores"
+            )
+        try:
+            ModelSettings(model=self.model) if self.model is not None else None
+        except ValidationError:
+            raise BadInputError(
+                f"{self.model!r} is no name on the Hugging Face hub, such as Qwen/Qwen2.5-1.5B-Instruct; a folder is --base"
+            ) from None
+
+    @property
+    def is_demo_domain(self) -> bool:
+        """Whether the demonstration's suites and examples are of the domain."""
+        return self.domain == DEMO_DOMAIN
+
+    @property
+    def has_demo_model(self) -> bool:
+        """Whether the base is the demonstration's."""
+        return self.base is None and self.model is None
+
+
 @app.command()
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the project; made if there is none.")],
     *,
-    base: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Base model of your own, used where it is; by default a copy of the demo's."),
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Base model on the Hugging Face hub; by default the demo's.")
     ] = None,
-    line: Annotated[str, typer.Option(metavar="NAME", help="Name of the line.")] = "integration",
+    base: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Base model in a folder, used where it is, instead of --model.")
+    ] = None,
+    domain: Annotated[
+        str, typer.Option(metavar="NAME", help="Domain of the problems; `everlearn domain list` shows all.")
+    ] = DEMO_DOMAIN,
+    line: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the line; by default that of the domain.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Accept a directory that has files. None of them is changed.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Make a new project: settings, .gitignore, the demonstration's base model, suite and example problems.
+    """Make a new project: settings, .gitignore, deployments; by default with the demonstration's model and examples.
 
     The project is self-contained: it needs this repository no more. A directory with files is refused without `--force`.
 
         everlearn init demo
         cd demo && everlearn cycle --data examples
+        everlearn init mine --model Qwen/Qwen2.5-1.5B-Instruct --domain arithmetic
         everlearn init mine --base /models/Qwen2.5-0.5B-Instruct --line mine
     """
-    made = make_project(directory, base=base, line=line, force=force)
+    choices = ProjectChoices(
+        domain=domain, base=base, model=model, line=line or domain.replace("/", "-").replace("+", "-")
+    )
+    made = make_project(directory, choices, force=force)
     facts = {"project": str(made.directory), "written": made.written, "kept": made.kept}
     lines = [
         f"{len(made.written)} files in {directory}",
         *(f"  kept as it was: {name}" for name in made.kept),
-        "one night on its example problems, in minutes:",
-        f"  cd {directory} && everlearn cycle --data examples",
+        *next_steps(directory, choices),
     ]
     print_result(facts, as_json=json, text="\n".join(lines))
 
 
-def make_project(directory: Path, *, base: Path | None, line: str, force: bool) -> NewProject:
+def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
+    """Return what to type next."""
+    if choices.is_demo_domain:
+        return [
+            "one night on its example problems, in minutes:",
+            f"  cd {directory} && everlearn cycle --data examples",
+        ]
+    return [
+        "put problems into a folder, a few hundred, one a line such as",
+        '  {"problem": "…"}',
+        f"or, where {choices.domain} has a generator, write some: everlearn domain generate {choices.domain} --to new/problems.jsonl",
+        "look at the settings and the machine, then run one night:",
+        f"  cd {directory} && everlearn doctor && everlearn cycle --profile nightly --data new",
+    ]
+
+
+def make_project(directory: Path, choices: ProjectChoices, *, force: bool) -> NewProject:
     """Write a project into a directory. Existing files are never changed.
 
     Raises:
-        BadInputError: the directory has files and `force` is not set, or is a file; the line cannot be a name.
+        BadInputError: the directory has files and `force` is not set, or is a file; there is no such domain.
         ModelError: `base` is no base model.
     """
     if directory.exists() and not directory.is_dir():
         raise BadInputError(f"{directory} is a file; name a directory")
     if not force and directory.is_dir() and any(directory.iterdir()):
         raise BadInputError(f"{directory} is not empty; name another directory, or add --force to keep what it has")
-    if not LINE.fullmatch(line):
-        raise BadInputError(f"{line!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores")
-    if base is not None:
-        from everlearn.training.models.base_checks import check_base  # imports transformers
+    in_words = choices.model is not None
+    if not choices.has_demo_model:
+        from everlearn.domains.contract import load_domain  # imports sympy
 
-        check_base(base)  # as each night does
+        domain = load_domain(choices.domain)
+        if choices.base is not None:
+            from everlearn.settings import FormatSettings
+            from everlearn.training.models.base_checks import check_base  # imports transformers
+            from everlearn.training.models.formats.format_choice import is_asked_in_words
+
+            check_base(choices.base)  # as each night does
+            in_words = is_asked_in_words(choices.base, FormatSettings(), domain)
     source = starter_files()
-    contents = {
-        "params.yaml": params_text((source / "params.yaml").read_text(encoding="utf-8"), base=base, line=line).encode(),
-        ".gitignore": IGNORED.encode(),
-    }
-    contents |= {name: path.read_bytes() for path, name in copies(source, with_base=base is None)}
+    settings = params_text((source / "params.yaml").read_text(encoding="utf-8"), choices, in_words=in_words)
+    contents = {"params.yaml": settings.encode(), ".gitignore": IGNORED.encode()}
+    contents |= {name: path.read_bytes() for path, name in copies(source, choices)}
     kept = sorted(name for name in contents if (directory / name).exists())
     for name in sorted(contents.keys() - {*kept}):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,18 +204,21 @@ def starter_files() -> Path:
     """
     places = [CHECKOUT, Path(sysconfig.get_path("data")) / INSTALLED]
     for place in places:
-        if all((place / each).exists() for each in ("params.yaml", *COPIED)):
+        if all((place / each).exists() for each in ("params.yaml", *DEMO, *COPIED)):
             return place
     raise BadInputError(
         f"the files of a new project are neither in {places[0]} nor in {places[1]}; install Everlearn from a wheel or a checkout"
     )
 
 
-def copies(source: Path, *, with_base: bool) -> Iterator[tuple[Path, str]]:
+def copies(source: Path, choices: ProjectChoices) -> Iterator[tuple[Path, str]]:
     """Yield every file to copy, and its name in the project."""
-    for start, name in COPIED.items():
-        if name == "data/base" and not with_base:
-            continue
+    demo = {
+        start: name
+        for start, name in DEMO.items()
+        if (choices.has_demo_model if start == "data/base" else choices.is_demo_domain)
+    }
+    for start, name in {**demo, **COPIED}.items():
         if (source / start).is_file():
             yield source / start, name
             continue
@@ -140,9 +226,11 @@ def copies(source: Path, *, with_base: bool) -> Iterator[tuple[Path, str]]:
             yield path, f"{name}/{path.relative_to(source / start)}"
 
 
-def params_text(text: str, *, base: Path | None, line: str) -> str:
-    """Return the shipped settings with the name of the line, and with the path of the user's own base model."""
-    text = re.sub(r"(?m)^  line: .*$", f"  line: {line}", text, count=1)
-    if base is not None:
-        text = text.replace("  path: data/base\n", f"  path: {json_of(str(base.absolute()))}\n")
+def params_text(text: str, choices: ProjectChoices, *, in_words: bool) -> str:
+    """Return the shipped settings with the domain, the name of the line and the base model; with `in_words`, for a language model."""
+    text = re.sub(r"(?m)^domain: .*$", f"domain: {choices.domain}", text, count=1)
+    text = re.sub(r"(?m)^  line: .*$", f"  line: {choices.line}", text, count=1)
+    if not choices.has_demo_model:
+        model = f"model: {choices.model}" if choices.base is None else f"path: {json_of(str(choices.base.absolute()))}"
+        text = text.replace("  path: data/base\n", f"  {model}\n" + (IN_WORDS if in_words else ""), 1)
     return text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cli import new_project
-from everlearn.cli.new_project import make_project, starter_files
+from everlearn.cli.new_project import ProjectChoices, make_project, starter_files
 from everlearn.errors import BadInputError, ModelError
 from everlearn.settings import load
 from tests.support.tiny_models import write_model
@@ -71,21 +71,62 @@ def test_a_project_can_use_a_base_model_of_its_own(tmp_path: Path, monkeypatch: 
     base = write_model("llama", Path('a "base": 1'))
     weights = (base / "model.safetensors").rename(base / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
-        make_project(Path("p"), base=base, line="x", force=False)
+        make_project(Path("p"), ProjectChoices(base=base), force=False)
     assert not Path("p").exists(), "what each night would refuse is refused at once"
     weights.rename(base / "model.safetensors")
-    made = make_project(Path("p"), base=base, line="x", force=False)
+    made = make_project(Path("p"), ProjectChoices(base=base), force=False)
     assert not [name for name in made.written if name.startswith("data/base")]
     assert load(Path("p/params.yaml"), environ={}).base_directory == base.absolute()
 
 
+def test_a_project_for_a_language_model_and_another_domain_has_their_settings_and_nothing_of_the_demo(
+    everlearn: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = everlearn("init", str(tmp_path / "mine"), "--model", "Qwen/Qwen2.5-1.5B-Instruct", "--domain", "arithmetic")
+    assert (ended.code, "everlearn domain generate arithmetic" in ended.out) == (0, True)
+    settings = load(tmp_path / "mine/params.yaml", environ={})
+    assert (settings.base.model, settings.domain, settings.store.line) == (
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        "arithmetic",
+        "arithmetic",
+    )
+    assert (settings.format.name, settings.learn.rate, settings.learn.max_kl) == ("chat", 4e-4, 20)
+    there = {str(path.relative_to(tmp_path / "mine")) for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert there == {
+        ".gitignore",
+        "params.yaml",
+        "data/general/requests.jsonl",
+        *(f"infra/{name}.yaml" for name in ("prefect", "automations", "notifications")),
+    }
+
+
 @pytest.mark.parametrize(
-    ("directory", "line", "why"), [("file", "x", "is a file"), ("p", "My Line", "cannot name a line")]
+    ("choices", "why"),
+    [
+        ({"line": "My Line"}, "cannot name a line"),
+        ({"model": "https://hub/of/models"}, "is no name on the Hugging Face hub"),
+        ({"model": "a/b", "base": Path("c")}, "give one of them"),
+        ({"domain": "arithmetic"}, "answers no problems of arithmetic: name one with --model"),
+    ],
 )
-def test_a_project_that_cannot_be_made_changes_nothing(tmp_path: Path, directory: str, line: str, why: str) -> None:
+def test_choices_that_cannot_be_are_refused_with_the_remedy(choices: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadInputError, match=why):
+        ProjectChoices(**choices)
+
+
+@pytest.mark.parametrize(
+    ("directory", "choices", "why"),
+    [
+        ("file", ProjectChoices(), "is a file"),
+        ("p", ProjectChoices(model="a/b", domain="arithmetics"), "arithmetic"),
+    ],
+)
+def test_a_project_that_cannot_be_made_changes_nothing(
+    tmp_path: Path, directory: str, choices: ProjectChoices, why: str
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadInputError, match=why):
-        make_project(tmp_path / directory, base=None, line=line, force=False)
+        make_project(tmp_path / directory, choices, force=False)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
@@ -97,7 +138,7 @@ def test_an_installed_wheel_has_the_files_of_a_project(tmp_path: Path, monkeypat
         starter_files()
     build(tmp_path)
     assert starter_files() == tmp_path / "share" / "everlearn"
-    assert make_project(tmp_path / "p", base=None, line="x", force=False).kept == ()
+    assert make_project(tmp_path / "p", ProjectChoices(), force=False).kept == ()
 
 
 def build(prefix: Path) -> None:
