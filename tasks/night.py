@@ -64,9 +64,9 @@ class Night:
         """The bucket, with retries while the server is down for minutes."""
         return open_retrying_store(self.settings.store)
 
-    @property
+    @functools.cached_property
     def registry(self) -> Registry:
-        """The registry of the line."""
+        """The registry of the line: one for the night, since each that writes has a heartbeat of its own."""
         return open_registry(self.settings, store=self.store)
 
     @property

@@ -20,6 +20,7 @@ from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.base_identity import newest_digest
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.events import EventKind
+from everlearn.registry.publisher_heartbeat import read_heartbeats
 from everlearn.reporting.night_record import NightRecord
 from everlearn.telemetry import logs
 from everlearn.training import journal, ladder_growth, rollouts
@@ -270,6 +271,16 @@ def test_a_rejected_night_keeps_its_step_times_in_its_event(night: Night, settin
     [event] = open_registry(settings).state().history
     assert event.kind is EventKind.REJECTED
     assert {"cpu_seconds/ladder", "seconds/ladder"} <= set(event.detail["metrics"])
+
+
+def test_a_night_that_has_ended_keeps_no_garbage_collection_waiting(night: Night) -> None:
+    night.registry.put_object(b"evidence of a step")
+    night.registry.put_object(b"evidence of another one")
+    assert len(read_heartbeats(night.store, night.line)) == 1
+    night.work.put("report", json.dumps({"digest": "0" * 64, "size": 1}).encode())
+    night.work.put("decision", replace(DECISION, outcome=Outcome.FAIL).to_json().encode())
+    publish_night.fn(night, "FAIL")
+    assert not read_heartbeats(night.store, night.line)
 
 
 def test_a_timed_step_keeps_counters_and_logs_the_cycle(night: Night) -> None:

@@ -100,6 +100,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             settings=settings.ladder,
             seed=settings.learn.seed,
             threads=settings.threads,
+            verifiers=settings.verifiers,
             bf16=settings.learn.bf16,
             compute=settings.compute,
             form=settings.format,

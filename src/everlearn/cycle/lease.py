@@ -81,20 +81,28 @@ class _Record:
 
 def is_held(store: Store, line: str, *, at: datetime) -> bool:
     """Return whether a run that may be alive holds the lease of a line."""
-    try:
-        record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
-    except NotFoundError:
+    record = _read(store, line)
+    if record is None or record.holder is None:
         return False
-    return record.holder is not None and not record.holder.is_known_dead() and record.expires > at
+    return not record.holder.is_known_dead() and record.expires > at
 
 
 def last_renewal(store: Store, line: str, *, ttl_s: float = TTL_S) -> datetime | None:
     """Return when the holder last renewed the lease of a line; None where it is not held."""
+    record = _read(store, line)
+    return record.expires - timedelta(seconds=ttl_s) if record and record.holder else None
+
+
+def _read(store: Store, line: str) -> _Record | None:
+    """Return the record of the lease; None where the line never had one."""
     try:
-        record = _Record.from_bytes(store.get(f"{line}/work/lease.json").data)
+        return _Record.from_bytes(store.get(_key(line)).data)
     except NotFoundError:
         return None
-    return record.expires - timedelta(seconds=ttl_s) if record.holder else None
+
+
+def _key(line: str) -> str:
+    return f"{line}/work/lease.json"
 
 
 class Lease:
@@ -118,7 +126,7 @@ class Lease:
         self.token = 0
         self._waits = waits
         self._store = store
-        self._key = f"{line}/work/lease.json"
+        self._key = _key(line)
         self._ttl_s = ttl_s
         self._clock = clock
         self._etag = ""
@@ -182,11 +190,8 @@ class Lease:
 
     def _held_by_other(self) -> tuple[datetime, int] | None:
         """Return the expiry time and token of another holder that may be alive; None where there is none."""
-        try:
-            record = _Record.from_bytes(self._store.get(self._key).data)
-        except NotFoundError:
-            return None
-        return None if self._is_free(record) else (record.expires, record.token)
+        record = _read(self._store, self.line)
+        return None if record is None or self._is_free(record) else (record.expires, record.token)
 
     def _take(self, token: int, write: Callable[[bytes], str]) -> int:
         record = _Record(holder=self.holder, token=token, expires=self._expiry())

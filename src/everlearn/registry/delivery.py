@@ -161,7 +161,10 @@ def _locked(directory: Path) -> Iterator[Path]:
     """Create `directory` and lock it for one delivery at a time. The kernel releases the lock of a dead process."""
     while True:
         directory.mkdir(exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # the previous holder removed it in between
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if not directory.exists() or not os.path.samestat(os.fstat(descriptor), directory.stat()):

@@ -197,7 +197,9 @@ class Registry:
                 f"a night without a version cannot end as {kind}; use one of {', '.join(sorted(ENDINGS))}"
             )
         draft = Draft(kind=kind, actor=actor, reason=reason, cycle_key=cycle_key, detail=detail)
-        return self._log.append(lambda state: ended(state, cycle_key, kind) or draft)
+        event = self._log.append(lambda state: ended(state, cycle_key, kind) or draft)
+        self._heartbeat.end()
+        return event
 
     def guard_suites(self, suites: Mapping[str, SuiteContent], *, actor: str) -> None:
         """Record which suites the line guards from now on, and store their items. No event if it guards just these."""

@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from everlearn.counters import cpu_seconds, snapshot
 from everlearn.domains.certification.certificate import LearnedAttack
 from everlearn.domains.hidden_reference import hide_reference
+from everlearn.domains.pool import second_judgement
 from everlearn.errors import ModelError
 from everlearn.ladder.tree import references_of
 from everlearn.settings import LearnSettings
@@ -178,11 +179,12 @@ def _contradicted(
     if not domain.has_recheck:
         return None
     refused = []
-    for problem, answer in rng.sample(found, min(RECHECKED, len(found))):
-        if time.monotonic() > until:
-            break
-        if not domain.recheck(problem, answer).is_correct:
-            refused.append((problem, answer))
+    with second_judgement(domain.name, workers=1) as judge:  # in a process with limits, as the first judgement
+        for pair in rng.sample(found, min(RECHECKED, len(found))):
+            if time.monotonic() > until:
+                break
+            if not judge([pair])[0].is_correct:
+                refused.append(pair)
     return refused
 
 

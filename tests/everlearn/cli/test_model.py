@@ -37,7 +37,12 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def grow(job: GrowthJob, **options: Any) -> Ladder:
         recorded.append(
-            {"adapter": job.adapter, "roots": [each.statement for each in job.roots], "forbidden": job.forbidden}
+            {
+                "adapter": job.adapter,
+                "roots": [each.statement for each in job.roots],
+                "forbidden": job.forbidden,
+                "verifiers": job.verifiers,
+            }
         )
         options["progress"](1, 2)
         rung = Rung(digest="d", statement=job.roots[0].statement, parent=None, depth=0, move=None, rollouts=4, passed=1)
@@ -106,6 +111,7 @@ def test_ladder_grows_saves_and_prints(
     assert "1/4  sin(x) + x" in ended.out
     assert calls[0]["roots"] == ["sin(x) + x"]
     assert calls[0]["forbidden"]
+    assert calls[0]["verifiers"] == 1, "what a model writes is judged in a process with limits"
     assert everlearn("ladder", str(kept)).out == ended.out
     assert len(calls) == 1
     assert everlearn("ladder", str(kept), "--json").facts["rungs"][0]["digest"] == "d"

@@ -5,7 +5,7 @@ import fcntl
 import os
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -221,3 +221,20 @@ def test_unreadable_receipt_is_ignored(tmp_path: Path, data: bytes) -> None:
 def test_receipt_format_is_stable() -> None:
     assert RECEIPT_1.to_bytes() == b'{"line":"integration","manifest":"m","sequence":0,"version":"v0001"}'
     assert delivery.RECEIPT == "everlearn.json"
+
+
+def test_a_lock_directory_that_another_delivery_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+    removed: list[Path] = []
+
+    def remove_first(path: Path, *given: Any, **named: Any) -> int:
+        if not removed:
+            path.rmdir()
+            removed.append(path)
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(os, "open", remove_first)
+    to = deliver(files(b"one"), receipt=RECEIPT_1, to=tmp_path / "adapter", fetch=fetch)
+    assert (len(content(to)), len(removed)) == (3, 1)
