@@ -10,6 +10,7 @@ from prefect.runtime import deployment
 
 from everlearn.errors import RegistryError
 from everlearn.gate.decision_record import Decision
+from everlearn.orchestration.schedules import line_tag
 from everlearn.registry.connect import open_registry
 from everlearn.reporting.report import gate_markdown
 from tasks.night import LOG, Night, step_task
@@ -65,7 +66,7 @@ def _open_form(line: str, version: str) -> None:
             name,
             parameters={"config": {"version": version}},
             timeout=0,
-            tags=[f"line:{line}", version],
+            tags=[line_tag(line), version],
             as_subflow=False,
             idempotency_key=f"{line} {version}",
         )

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
 
-from everlearn.errors import LateError
 from everlearn.orchestration.artifact_keys import artifact_key
-from everlearn.registry.acknowledgements import wait_until_followed
+from everlearn.registry.acknowledgements import require_followed
 from everlearn.registry.connect import open_registry
 from everlearn.serving.rollout_status import read_rollout_status
 from tasks.night import step_task
@@ -57,7 +56,5 @@ def await_consumers(settings: Settings, *, timeout_s: float) -> None:
     Raises:
         LateError: some consumers have not followed in time. The message names them.
     """
-    late = wait_until_followed(open_registry(settings), timeout_s=timeout_s) if timeout_s else ()
-    if late:
-        names = ", ".join(each.consumer for each in late)
-        raise LateError(f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check them")
+    if timeout_s:
+        require_followed(open_registry(settings), timeout_s=timeout_s)

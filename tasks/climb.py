@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelled, Cancelling
 
 from everlearn.errors import BadInputError, CycleError
+from everlearn.orchestration.schedules import line_tag
 from tasks.night import LOG, step_task
 from tasks.open_night import watch_parent
 
@@ -82,7 +83,7 @@ def tag_of(cycle_key: str) -> str:
 
 def _start(night: Night, deployment: str) -> FlowRun:
     parameters = {"config": {"cycle_key": night.key, "token": night.token}}
-    tags = [tag_of(night.key), f"line:{night.line}"]
+    tags = [tag_of(night.key), line_tag(night.line)]
     try:
         return cast("FlowRun", run_deployment(deployment, parameters=parameters, timeout=0, tags=tags))
     except ObjectNotFound:

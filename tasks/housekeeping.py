@@ -22,6 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from everlearn.errors import IntegrityError
 from everlearn.orchestration.artifact_keys import artifact_key
+from everlearn.orchestration.schedules import line_tag
 from everlearn.registry.connect import open_registry, open_store, open_verifier
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
@@ -72,7 +73,7 @@ def collect_garbage(settings: Settings) -> int:
 def forget_runs(settings: Settings, *, at: datetime) -> int:
     """Delete the line's old runs in Prefect, with their tasks and logs. Return how many."""
     before = at - timedelta(days=settings.retention.run_days)
-    own = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"line:{settings.store.line}"]))
+    own = DeploymentFilter(tags=DeploymentFilterTags(all_=[line_tag(settings.store.line)]))
     with get_client(sync_client=True) as client:
         deployments = client.read_deployments(deployment_filter=own)
         return sum(_delete_runs(client, deployment.id, before=before) for deployment in deployments)

@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from everlearn.cycle.lease import is_held
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.run_queue import WAITING
+from everlearn.orchestration.schedules import nightly_name
 from everlearn.registry.connect import open_store
 from tasks.night import LOG, step_task
 
@@ -54,7 +55,7 @@ def start_night(settings: Settings, shards: list[str]) -> int:
         return 0
     with get_client(sync_client=True) as client:
         try:
-            nightly = client.read_deployment_by_name(f"run-cycle/nightly-{line}")
+            nightly = client.read_deployment_by_name(nightly_name(line))
         except ObjectNotFound:
             raise BadInputError(f"no nights of line {line} are deployed; run `everlearn deploy`") from None
         waiting = _due_soon(client, nightly.id)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn.cli.history import Reason, Yes, print_decision
-from everlearn.cli.output import Json, confirm, is_interactive, print_note
+from everlearn.cli.history import Reason, print_decision
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note
 from everlearn.cli.schedule import prefect_client
 from everlearn.errors import RegistryError, ServiceError
 from everlearn.registry.events import EventKind

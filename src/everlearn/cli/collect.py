@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def gc(
     context: typer.Context,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """List what no version and no running publisher needs, and remove it after confirmation.

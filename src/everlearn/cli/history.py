@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from everlearn.cli import formatting, waiting
-from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, table
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, table
 from everlearn.errors import BadInputError, NotFoundError
 from everlearn.orchestration.artifacts_client import show_markdown
 from everlearn.orchestration.events_client import CHANGED, emit, is_configured
@@ -57,7 +57,6 @@ Wait = Annotated[
     ),
 ]
 Reason = Annotated[str, typer.Option(callback=check_reason, help="Why, for the history.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")]
 
 
 @app.command()

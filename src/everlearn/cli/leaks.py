@@ -10,8 +10,8 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from everlearn.cli.history import Yes, announce
-from everlearn.cli.output import Json, confirm, is_interactive, print_result, stderr_console, table
+from everlearn.cli.history import announce
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_result, stderr_console, table
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation

@@ -28,6 +28,7 @@ Profile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")]
 
 
 def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:

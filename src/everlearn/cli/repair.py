@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.history import Yes
-from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, stderr_console
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, stderr_console
 from everlearn.errors import IntegrityError
 
 if TYPE_CHECKING:

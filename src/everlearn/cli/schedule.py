@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.output import Json, confirm, is_interactive, print_note, print_result, table
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def deploy(
         bool, typer.Option("--no-notify", help="Remove all notification targets, except those named by --notify.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Create or update the deployments of a line on the Prefect server: show the changes, then apply them.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from everlearn.cli.output import print_note
+from everlearn.cli.signals import stop_on_signal
 from everlearn.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -46,14 +45,11 @@ def metrics(
         server, _ = start_http_server(port, addr=host, registry=registry)
     except (OSError, OverflowError) as error:
         raise BadInputError(f"cannot listen on {host}, port {port} ({error}); choose another with --port") from None
-    stopped = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        print_note(f"metrics are at http://{host}:{server.server_port}/metrics")
-        stopped.wait()
+        with stop_on_signal() as stop:
+            print_note(f"metrics are at http://{host}:{server.server_port}/metrics")
+            stop.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         server.shutdown()
         server.server_close()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everlearn.cli.history import Reason, Yes, print_decision
-from everlearn.cli.output import Json, confirm, is_interactive
+from everlearn.cli.history import Reason, print_decision
+from everlearn.cli.output import Json, Yes, confirm, is_interactive
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:

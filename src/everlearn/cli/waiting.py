@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from everlearn.cli.output import print_note
-from everlearn.errors import LateError
-from everlearn.registry.acknowledgements import wait_until_followed
+from everlearn.registry.acknowledgements import require_followed
 
 if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
@@ -29,11 +28,5 @@ def parse_duration(text: str) -> float:
 def wait_for_consumers(registry: Registry, *, timeout_s: float) -> None:
     """Wait until every consumer has acknowledged the champion. LateError names those that have not."""
     print_note(f"waiting up to {timeout_s:g} s until all consumers have followed")
-    late = wait_until_followed(registry, timeout_s=timeout_s)
-    if late:
-        names = ", ".join(replica.consumer for replica in late)
-        raise LateError(
-            f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check the log there, or, if "
-            f"the consumer is gone, run `everlearn replicas --forget {late[0].consumer}`"
-        )
+    require_followed(registry, timeout_s=timeout_s)
     print_note("all consumers have followed")

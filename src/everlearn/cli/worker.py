@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +11,12 @@ import typer
 
 from everlearn.cli.output import print_note
 from everlearn.cli.schedule import prefect_client
+from everlearn.cli.signals import stop_on_signal
 from everlearn.errors import ServiceError
 from everlearn.orchestration.run_records import RunRecords
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping
 
     from everlearn.cli.context import Installation
@@ -94,19 +94,6 @@ def child_process(command: list[str], *, timeout_s: float = STOP_TIMEOUT_S) -> I
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set while the block runs."""
-    stop = threading.Event()
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, lambda *_: stop.set()) for kind in kinds]
-    try:
-        yield stop
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
 
 
 def mark_crashed(installation: Installation, runs: RunRecords, *, pending: bool) -> None:

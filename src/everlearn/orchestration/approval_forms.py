@@ -14,11 +14,13 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled
 
+from everlearn.orchestration.schedules import line_tag
+
 
 def close_forms(*, line: str, version: str) -> int:
     """Cancel the forms of a version that was decided elsewhere. Return how many there were."""
     waiting = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED, StateType.SCHEDULED]))
-    tags = FlowRunFilterTags(all_=[f"line:{line}", version])
+    tags = FlowRunFilterTags(all_=[line_tag(line), version])
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["approve"])),

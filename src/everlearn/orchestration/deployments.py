@@ -37,7 +37,7 @@ from everlearn.orchestration.automations import (
 )
 from everlearn.orchestration.cron_times import parse_schedule
 from everlearn.orchestration.notifications import PLACEHOLDER
-from everlearn.orchestration.schedules import PROFILE, TAG, emit_awaited, line_tag
+from everlearn.orchestration.schedules import PROFILE, TAG, emit_awaited, line_tag, nightly_name
 from everlearn.orchestration.server_changes import ServerChange
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class DeploymentPlan:
     @property
     def profile(self) -> str:
         """Profile of the settings that scheduled nights use; by default that of the worker's own settings."""
-        night = self.deployments.get(f"run-cycle/nightly-{self.line}", {})
+        night = self.deployments.get(nightly_name(self.line), {})
         environ = night.get("work_pool", {}).get("job_variables", {}).get("env", {})
         return str(environ.get(PROFILE, "of the worker"))
 

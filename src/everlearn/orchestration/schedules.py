@@ -71,6 +71,11 @@ def line_tag(line: str) -> str:
     return f"line:{line}"
 
 
+def nightly_name(line: str) -> str:
+    """Return the full name of the deployment that runs the nights of a line, `flow/deployment`."""
+    return f"run-cycle/{SLUG}-{line}"
+
+
 def find_night(client: ApiClient, *, line: str) -> ScheduledNight:
     """Return the nightly deployment of a line. BadInputError if the line was never deployed."""
     deployment = _read_deployment(client, line)
@@ -159,7 +164,7 @@ def start_night(client: ApiClient, night: ScheduledNight) -> UUID:
 
 def _read_deployment(client: ApiClient, line: str) -> dict[str, Any]:
     try:
-        return dict(send(client, "GET", f"/deployments/name/run-cycle/nightly-{line}"))
+        return dict(send(client, "GET", f"/deployments/name/{nightly_name(line)}"))
     except httpx.HTTPStatusError as error:
         if error.response.status_code != HTTPStatus.NOT_FOUND:
             raise

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from everlearn.canonical_json import canonical, parse
-from everlearn.errors import BadInputError, IntegrityError, NotFoundError, StoreDownError
+from everlearn.errors import BadInputError, IntegrityError, LateError, NotFoundError, StoreDownError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +121,17 @@ def forget_consumer(registry: Registry, consumer: str) -> None:
     if _read(registry.store, key) is None and consumer not in acknowledgements(registry.store, registry.line):
         raise BadInputError(f"no consumer of line {registry.line} is called {consumer!r}; see `everlearn replicas`")
     registry.store.delete(key)
+
+
+def require_followed(registry: Registry, *, timeout_s: float) -> None:
+    """Wait until every consumer serves the champion. Raises LateError, which names those that do not at the timeout."""
+    late = wait_until_followed(registry, timeout_s=timeout_s)
+    if late:
+        names = ", ".join(replica.consumer for replica in late)
+        raise LateError(
+            f"the champion has changed, but {names} did not follow within {timeout_s:g} s; check the log there, or, if "
+            f"the consumer is gone, run `everlearn replicas --forget {late[0].consumer}`"
+        )
 
 
 def wait_until_followed(
