@@ -152,12 +152,14 @@ def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
             "one night on its example problems, in minutes:",
             f"  cd {directory} && everlearn cycle --data examples",
         ]
+    generate = f"  cd {directory} && everlearn domain generate {choices.domain}"
     return [
-        "put problems into a folder, a few hundred, one a line such as",
-        '  {"problem": "…"}',
-        f"or, where {choices.domain} has a generator, write some: everlearn domain generate {choices.domain} --to new/problems.jsonl",
-        "look at the settings and the machine, then run one night:",
-        f"  cd {directory} && everlearn doctor && everlearn cycle --profile nightly --data new",
+        f'put a few hundred problems into {directory}/rows/*.jsonl, one a line such as {{"problem": "…"}}',
+        "or write some, and a suite that guards what the model can do already, where the domain has a generator:",
+        f"{generate} --count 500 --size 6 --to rows/problems.jsonl",
+        f"{generate} --suite kept --count 400 --size 1 --to data/suites/kept.jsonl",
+        "then look at settings and machine, and run one night:",
+        f"  cd {directory} && everlearn up && everlearn doctor && everlearn cycle --profile nightly --data rows",
     ]
 
 

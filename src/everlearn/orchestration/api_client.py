@@ -1,4 +1,4 @@
-"""Connect to the Prefect server, for the commands `deploy`, `schedule`, `worker` and `metrics`."""
+"""Connect to the Prefect server by its own client, for the commands `deploy`, `worker`, `metrics` and `approve`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 ENDED, AWAITED = "everlearn.night.ended", "everlearn.night.awaited"
 CHANGED, ARRIVED = "everlearn.champion.changed", "everlearn.data.arrived"
 TIMEOUT_S = 2.0
-logger = logging.getLogger("everlearn.bell")
+logger = logging.getLogger("everlearn.events")
 
 
 def line_resource(line: str) -> dict[str, str]:
