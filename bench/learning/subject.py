@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from everlearn.domains.arithmetic.grammar import Operation, read_calculation
@@ -85,6 +85,9 @@ SUMS = Subject(
     solve_in_pieces=solve_by_pairs_of_terms,
 )
 """Integrals of sums, and the default base, pretrained on sums of one to three terms."""
+
+PLAIN_POSITIONS = replace(SUMS, base=".everlearn/models/plain-positions", form=FormatSettings(name="marked"))
+"""The same sums in the same notation, and a base that was pretrained in the same way, but whose positions count tokens."""
 
 COMPOSITIONS = Subject(
     domain="integration",

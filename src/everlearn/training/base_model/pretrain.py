@@ -3,6 +3,9 @@
 `python -m everlearn.training.base_model.pretrain --out data/base`: a tokenizer, a Llama of 1 M parameters at marked positions,
 pretrained on integrals of one to three terms, on compositions of one to three functions, and on the moves that make
 longer ones easier. It never sees the solution of a longer sum or of a deeper composition: training has to learn those.
+
+With `--positions plain` it is an ordinary Llama, whose positions count tokens: a control for what the marked positions do
+(`bench/plain_positions.py`). It gets no model card.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import argparse
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from everlearn.domains.integration.moves import MOVES
 from everlearn.training.base_model.demonstrations import (
@@ -39,26 +43,27 @@ LONGEST_MOVE, DEEPEST_MOVE = 18, 8
 
 
 def build_model(
-    tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4
-) -> MarkedLlamaForCausalLM:
-    """Return an untrained base model for that tokenizer."""
+    tokenizer: PreTrainedTokenizerFast, *, seed: int, width: int = 128, layers: int = 4, positions: str = "marked"
+) -> LlamaForCausalLM:
+    """Return an untrained base model for that tokenizer, at `marked` or `plain` positions."""
     torch.manual_seed(seed)
-    config = MarkedLlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=4 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        first_marker=tokenizer.vocab["<0>"],
-        markers=MARKERS,
-    )
-    return MarkedLlamaForCausalLM(config)
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    if positions == "plain":
+        return LlamaForCausalLM(LlamaConfig(**shape))
+    marked = MarkedLlamaConfig(**shape, first_marker=tokenizer.vocab["<0>"], markers=MARKERS)
+    return MarkedLlamaForCausalLM(marked)
 
 
 def draw_batch(rng: random.Random, *, rows: int, moves: float, compositions: float) -> list[tuple[str, str]]:
@@ -79,11 +84,21 @@ def draw_batch(rng: random.Random, *, rows: int, moves: float, compositions: flo
     return batch
 
 
-def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves: float, compositions: float) -> None:
+def pretrain(
+    *,
+    out: Path,
+    seed: int,
+    steps: int,
+    rows: int,
+    rate: float,
+    moves: float,
+    compositions: float,
+    positions: str = "marked",
+) -> None:
     """Train, save model, tokenizer and card, and print the loss every 50 steps."""
     rng = random.Random(seed)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer, seed=seed)
+    model = build_model(tokenizer, seed=seed, positions=positions)
     weights = dict(model.named_parameters())
     llama = Llama(weights, geometry(model.config))
     optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -116,7 +131,8 @@ def pretrain(*, out: Path, seed: int, steps: int, rows: int, rate: float, moves:
             )
     model.bfloat16().save_pretrained(out)
     tokenizer.save_pretrained(out)
-    write_card(out, parameters=sum(tensor.numel() for tensor in weights.values()))
+    if positions == "marked":
+        write_card(out, parameters=sum(tensor.numel() for tensor in weights.values()))
 
 
 if __name__ == "__main__":
@@ -128,6 +144,7 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--moves", type=float, default=0.2)
     parser.add_argument("--compositions", type=float, default=0.4)
+    parser.add_argument("--positions", choices=("marked", "plain"), default="marked")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pretrain(**vars(arguments))

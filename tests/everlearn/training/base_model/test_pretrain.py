@@ -33,6 +33,12 @@ def test_pretraining_is_reproducible_and_our_forward_pass_runs_it(base: Path) ->
     assert isinstance(load_policy(base / "first").base_model, Llama)
 
 
+def test_the_control_at_plain_positions_is_an_ordinary_llama_without_a_card(tmp_path: Path) -> None:
+    pretrain(out=tmp_path, seed=0, steps=2, rows=8, rate=3e-3, moves=0.25, compositions=0.5, positions="plain")
+    policy = load_policy(tmp_path)
+    assert (policy.is_marked, (tmp_path / "README.md").exists()) == (False, False)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_batch_holds_the_shares_of_moves_and_compositions(share: float) -> None:
     draw = partial(draw_batch, random.Random(1), rows=20)
