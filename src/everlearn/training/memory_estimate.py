@@ -1,8 +1,9 @@
 """Memory that a night needs for its model, estimated from the headers of the weights, and the memory that there is.
 
-Counted: the base, copies of its linear layers with the adapter added (fast policy), the adapter with gradients and the
-states of AdamW, and keys and values while a step is sampled. The activations of an update are not: `learn.memory_gib`
-limits them, and smaller batches are always possible.
+Counted for the training: the base, copies of its linear layers with the adapter added (fast policy), the adapter with
+gradients and the states of AdamW, and keys and values while a step is sampled. The activations of an update are not:
+`learn.memory_gib` limits them, and smaller batches are always possible. Counted for the proof at the end of the night: the base in
+float32, as `fresh_process` loads it, the adapter twice, and keys and values of the probes. The night needs the larger of both.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
 """Parts of the names of matrices that get no adapter: embeddings and heads."""
 ANSWER_TOKENS = 128
 """Tokens of a prompt and its answer for which keys and values are counted."""
+PROBES = 72
+"""Answers of the proof."""
 VLLM_CPU_CACHE = GIB
 """Bytes of keys and values that vLLM keeps on a CPU."""
 CGROUP = Path("/sys/fs/cgroup")
@@ -39,27 +42,38 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes for the base, copies of its linear layers, the adapter and its training, and keys and values."""
+    """Bytes of a training for the base, copies of its linear layers, the adapter and keys and values; and of the proof after it."""
 
     base: int
     copies: int
     adapter: int
     cache: int
+    proof: int = 0
+
+    @property
+    def training(self) -> int:
+        """Bytes while the adapter is trained."""
+        return self.base + self.copies + self.adapter + self.cache
 
     @property
     def total(self) -> int:
-        """All of it, in bytes."""
-        return self.base + self.copies + self.adapter + self.cache
+        """The most bytes at one time."""
+        return max(self.training, self.proof)
 
     def __str__(self) -> str:
-        """Return the sum and its parts in GiB."""
+        """Return what is needed in GiB, with the parts of the training, and with the proof where that needs more."""
         parts = {
             "base": self.base,
             "merged copies": self.copies,
             "adapter": self.adapter,
             "keys and values": self.cache,
         }
-        return f"{self.total / GIB:.1f} GiB ({', '.join(f'{name} {size / GIB:.1f}' for name, size in parts.items())})"
+        training = (
+            f"{self.training / GIB:.1f} GiB ({', '.join(f'{name} {size / GIB:.1f}' for name, size in parts.items())})"
+        )
+        if self.proof <= self.training:
+            return training
+        return f"{self.proof / GIB:.1f} GiB to prove the adapter with the base in float32, and {training} to train it"
 
 
 def estimate(
@@ -68,7 +82,8 @@ def estimate(
     """Return the memory for a model with these weights and this `config.json`.
 
     The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored, or
-    in `compute.dtype`, or quantized, once. Each of several processes on one device has all of it but its share of the cache.
+    in `compute.dtype`, or quantized, once. Each of several processes on one device has all of it but its share of the cache;
+    one of them makes the proof.
     """
     linear = [
         tensor.shape
@@ -80,14 +95,19 @@ def estimate(
     head_dim = config.get("head_dim") or (config.get("hidden_size") or config.get("n_embd") or 0) // heads
     layers = config.get("num_hidden_layers") or config.get("n_layer") or 1
     learn, each = settings.learn, 4 if in_fast_policy else BYTES.get(settings.compute.dtype)
-    base = weights.size if each is None else each * weights.parameters
+    exact, base = 4 * weights.parameters, weights.size if each is None else each * weights.parameters
     if settings.compute.quantization != "none":
-        base -= round((base / max(1, weights.parameters) - NF4_BYTES) * sum(map(math.prod, linear)))
+        base, exact = (
+            size - round((size / max(1, weights.parameters) - NF4_BYTES) * sum(map(math.prod, linear)))
+            for size in (base, exact)
+        )
+    factors, position = learn.rank * sum(map(sum, linear)), 2 * layers * kv_heads * head_dim
     return MemoryEstimate(
         base=processes * base,
         copies=processes * COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
-        adapter=processes * ADAPTER_BYTES * learn.rank * sum(map(sum, linear)),
-        cache=2 * (each or 2) * layers * kv_heads * head_dim * learn.prompts * learn.group * ANSWER_TOKENS,
+        adapter=processes * ADAPTER_BYTES * factors,
+        cache=(each or 2) * position * learn.prompts * learn.group * ANSWER_TOKENS,
+        proof=exact + 2 * 4 * factors + 4 * position * PROBES * ANSWER_TOKENS,
     )
 
 
@@ -147,7 +167,7 @@ def require_memory(needed: MemoryEstimate, *, available: int, base: str) -> None
     if needed.total > available:
         raise ModelError(
             f"base model {base} needs about {needed}, and {available / GIB:.1f} GiB are free; use a smaller base or a "
-            "machine with more memory, or stop what uses it (docs/models.md has the estimate)"
+            "machine with more memory, stop what uses it, or set compute.quantization (docs/models.md has the estimate)"
         )
 
 

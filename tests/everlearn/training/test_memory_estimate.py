@@ -83,6 +83,43 @@ def test_the_hub_policy_keeps_one_base_in_its_type(dtype: Any, base: int, cache:
     assert counted.cache == 2 * cache * 8 * 2 * 128
 
 
+@pytest.mark.parametrize(
+    ("compute", "proof"),
+    [
+        ({"policy": "hub"}, 4 * (12 * 7 + 10 * 4)),
+        ({"dtype": "float32", "policy": "hub"}, 4 * (12 * 7 + 10 * 4)),
+        ({"quantization": "nf4"}, round(0.52 * 12 * 7) + 4 * 10 * 4),
+    ],
+)
+def test_the_proof_has_the_base_in_float32(compute: Any, proof: int) -> None:
+    """The linear layers of a quantized base stay in 4 bits there, and its embeddings are in float32."""
+    weights = weights_of(**{"up.weight": (12, 7), "embed_tokens.weight": (10, 4)})
+    settings = Settings(compute=compute, learn=LearnSettings(rank=2))
+    without_heads = estimate(weights, {}, settings, in_fast_policy=False)
+    assert without_heads.proof == pytest.approx(proof + 2 * 4 * 2 * (12 + 7), abs=1)
+    with_heads = estimate(weights, {"n_layer": 1, "n_embd": 8, "n_head": 2}, settings, in_fast_policy=False)
+    assert with_heads.proof - without_heads.proof == 2 * 4 * 8 * 72 * 128
+
+
+def test_a_bfloat16_7b_is_counted_as_the_proof_loads_it() -> None:
+    parameters = 7_600_000_000
+    size = {"up.weight": TensorHeader(dtype="BF16", shape=(1000, parameters // 1000), size=2 * parameters)}
+    hub = Settings(compute=ComputeSettings(policy="hub"), learn=LearnSettings(rank=1, prompts=1, group=2))
+    needed = estimate(WeightFiles(files=(), tensors=size), CONFIG, hub, in_fast_policy=False)
+    assert needed.training < 16 * GIB < 28 * GIB < needed.total < 30 * GIB
+    assert "GiB to prove the adapter with the base in float32, and " in str(needed)
+    require_memory(needed, available=30 * GIB, base="b")
+    with pytest.raises(
+        ModelError, match=r"needs about 28\.\d GiB to prove .*, and 24\.0 GiB are free; use a smaller base"
+    ):
+        require_memory(needed, available=24 * GIB, base="b")
+
+
+def test_the_fast_policy_trains_in_more_than_the_proof_needs(shipped: Path) -> None:
+    counted = estimate(check_base(shipped), read_config(shipped), Settings(), in_fast_policy=True)
+    assert counted.proof < counted.training == counted.total
+
+
 @pytest.mark.parametrize(("kind", "fast"), [(LlamaConfig, True), (Qwen2Config, False)])
 def test_the_policy_of_the_architecture_decides(kind: Any, *, fast: bool, tmp_path: Path) -> None:
     base = write_base(tmp_path, kind=kind)
