@@ -100,7 +100,8 @@ def check_bytes(night: Night) -> None:
 
     Raises ModelError if the process ended for a reason that says nothing about the adapter.
     """
-    from everlearn.training.models.policy import release_bases  # imports torch
+    from everlearn.training.gpu import device_time  # imports torch
+    from everlearn.training.models.policy import device_of, release_bases
 
     with timed_step(night, "fresh process") as work:
         if work.has("check/bytes"):
@@ -113,7 +114,8 @@ def check_bytes(night: Night) -> None:
             command = [sys.executable, "-m", "everlearn.training.fresh_process", str(base), str(adapter), str(probes)]
             compute = night.settings.compute
             command += [compute.device, str(night.settings.threads), compute.quantization]
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            with device_time(device_of(compute)):
+                done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:  # such as too little memory: says nothing about the adapter
             raise ModelError(f"the fresh process failed: {_why(done)}; run the same command again")
         work.put("check/bytes", as_json(json.loads(done.stdout.splitlines()[-1])))

@@ -169,6 +169,7 @@ def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> School
         out=folder / "schooled",
         compute=settings.compute,
         form=settings.format,
+        base_identity=night.inputs.base_fingerprint,
     )
     return learn_answers(job, on_step=report)
 

@@ -23,7 +23,7 @@ from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, 
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
+from everlearn.training.loop import solver_of, train_step
 from everlearn.training.models import hub
 from everlearn.training.models.adapter import save_adapter
 from everlearn.training.models.fingerprint import fingerprint
@@ -74,6 +74,11 @@ def begin(
     return start_run(
         policy, ladder, domain=domain, settings=LEARN.model_copy(update={"seed": seed}), seed=seed, form=form
     )
+
+
+def prepared(run: TrainingRun) -> tuple[Solver, list[Problem]]:
+    """Return what is checked of a run before its first step."""
+    return solver_of(run, run.start), list(map(run.problem, run.ladder.rungs))
 
 
 def sampled(run: TrainingRun, model: Model, *, temperature: float = 1.0) -> StepRollouts:
@@ -183,7 +188,7 @@ class Templated(Arithmetic):
 
 def template_applied_twice(folder: Path) -> str:
     run = begin(chat_models.write_model(folder / "base"), domain=Domain(Templated()))
-    return refused(lambda: check_policy(run, list(map(run.problem, run.ladder.rungs))))
+    return refused(lambda: check_policy(*prepared(run)))
 
 
 def sampled_at_another_temperature(folder: Path) -> str:
@@ -218,7 +223,7 @@ def dropout_left_on(folder: Path) -> str:
     assert isinstance(run.policy.base_model, HubModel)
     run.policy.base_model.module.train()
     try:
-        return refused(lambda: check_policy(run, []))
+        return refused(lambda: check_policy(*prepared(run)))
     finally:
         run.policy.base_model.module.eval()
 
@@ -254,5 +259,5 @@ FAULTS: dict[str, Callable[[Path], str]] = {
 def healthy(base: Path, *, seed: int, compute: ComputeSettings | None, size: float, rank: int = 4) -> None:
     """Prepare a training and take its first step, with every check. Raises EverlearnError on a false alarm."""
     run = begin(base, compute=compute, seed=seed, size=size, rank=rank)
-    check_policy(run, list(map(run.problem, run.ladder.rungs)))
+    check_policy(*prepared(run))
     train_step(run, budget_used=0.0)

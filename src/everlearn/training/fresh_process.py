@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from everlearn.settings import ComputeSettings, FormatSettings, RolloutSettings
 from everlearn.training.engines.samplers import sampling
+from everlearn.training.gpu import device_time
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_policy
@@ -93,13 +94,14 @@ def probe(
     policy = load_policy(base, adapter, compute=exact)
     model = policy.snapshot()
     chosen = choose_format(policy, domain, form or FormatSettings())
-    with sampling(
-        rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="probed"
-    ) as sampler:
+    with (
+        device_time(policy.base_model.device),
+        sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="probed") as sampler,
+    ):
         solver = Solver(policy=policy, model=model, domain=domain, form=chosen, sampler=sampler)
         groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
-    answers = [group.completions[0].ids for group in groups]
-    logprobs = _sums(model, [group.prompt for group in groups], answers)
+        answers = [group.completions[0].ids for group in groups]
+        logprobs = _sums(model, [group.prompt for group in groups], answers)
     return [
         Probe(prompt=group.prompt, answer=answer, logprob=logprob)
         for group, answer, logprob in zip(groups, answers, logprobs, strict=True)

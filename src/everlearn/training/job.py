@@ -49,7 +49,8 @@ class GrowthJob:
 class SupervisedJob:
     """Input of supervised fine-tuning: the parent policy, and problems whose references are right answers.
 
-    `learn` gives rank, memory and seed. The adapter is written to `out`.
+    `learn` gives rank, memory and seed. The adapter is written to `out`. `base_identity` is that of the base's files when the
+    night was opened.
     """
 
     base: Path
@@ -61,6 +62,7 @@ class SupervisedJob:
     out: Path
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)
+    base_identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

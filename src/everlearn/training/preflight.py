@@ -1,6 +1,6 @@
 """Checks before the first gradient: faults that raise no error and show in no loss, only in a model that learns nothing.
 
-`check_identity` and `check_policy` run when a training is prepared, `check_sampler` on the answers of its first step,
+`check_identity` and `check_policy` run when a training is prepared, with GRPO or supervised, `check_sampler` on the answers of its first step,
 `check_rewards` in each step, and `check_saved` on the adapter that was written. Each fault is named in one sentence.
 Adapters of vLLM servers are checked at each load (`engines.vllm`).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from everlearn.problem import Problem
     from everlearn.training.models.policy import Policy
-    from everlearn.training.rollouts import Group
+    from everlearn.training.rollouts import Group, Solver
     from everlearn.training.training_run import TrainingRun
 
 REPEATED, ALONE, ALIKE = 0.01, {torch.float32: 1e-3, torch.bfloat16: 0.5}, 0.1
@@ -35,6 +35,8 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
 """Temperatures that a sampler may have been left at."""
 NEVER = -100.0
 """Log-probability, in nats, of a token that is as good as masked."""
+CHECKED = 8
+"""Problems whose prompts are looked at."""
 GROUPS = 4
 """Groups of the first step whose answers are scored again."""
 
@@ -49,25 +51,24 @@ def check_identity(base: Path, identity: str | None) -> None:
 
 
 @torch.no_grad()
-def check_policy(run: TrainingRun, problems: Sequence[Problem]) -> None:
-    """Check the forward pass of the update, the end tokens and the prompts of some problems.
+def check_policy(solver: Solver, problems: Sequence[Problem]) -> None:
+    """Check the forward pass of an update from the solver's weights, the end tokens, and the prompts of the first problems.
 
     Raises:
         ModelError: dropout is on, padding changes an answer, no end token can be sampled, or a prompt is malformed.
     """
-    policy = run.policy
-    model = policy.trained(run.start)
-    _check_passes(model, run)
-    _check_ends(model, policy)
-    _check_prompts(run, problems)
+    model = solver.policy.trained(solver.model)
+    _check_passes(model)
+    _check_ends(model, solver.policy)
+    _check_prompts(solver, problems[:CHECKED])
 
 
-def _check_passes(model: Model, run: TrainingRun) -> None:
+def _check_passes(model: Model) -> None:
     """Score two answers twice and alone, behind prompts of different lengths."""
     rng = random.Random(0)
     tokens = [[rng.randrange(model.vocabulary) for _ in range(count)] for count in (3, 9, 6, 4)]
     prompts, answers = tokens[:2], tokens[2:]
-    allowed = ALONE[torch.bfloat16 if run.bf16 or model.head.dtype != torch.float32 else torch.float32]
+    allowed = ALONE[torch.float32 if model.head.dtype == torch.float32 else torch.bfloat16]
     together, mask = token_logprobs(model, prompts, answers)
     again, _ = token_logprobs(model, prompts, answers)
     if float((together - again).abs().max()) > REPEATED:
@@ -87,17 +88,17 @@ def _check_ends(model: Model, policy: Policy) -> None:
             raise ModelError(f"end token {end} is masked: the model can never end an answer, or would not learn to")
 
 
-def _check_prompts(run: TrainingRun, problems: Sequence[Problem]) -> None:
-    tokenizer, form = run.policy.tokenizer, run.form
+def _check_prompts(solver: Solver, problems: Sequence[Problem]) -> None:
+    tokenizer, form = solver.policy.tokenizer, solver.form
     specials = [token for token in tokenizer.all_special_tokens if len(token) > 1]
     begin = tokenizer.bos_token_id
     for problem in problems:
         if begin is not None and form.prompt(problem, rng=random.Random(0)).ids[:2] == [begin, begin]:
             raise ModelError("prompts begin with two BOS tokens: the tokenizer adds one to that of the chat template")
-    questions = [run.domain.question(problem) for problem in problems] if form.asks_in_words else []
+    questions = [solver.domain.question(problem) for problem in problems] if form.asks_in_words else []
     if questions and all(any(token in question for token in specials) for question in questions):
         raise ModelError(
-            f"each question of domain {run.domain.name} contains a special token of the model: the chat template is applied "
+            f"each question of domain {solver.domain.name} contains a special token of the model: the chat template is applied "
             "twice, since a domain asks in plain words and the format adds the template"
         )
 

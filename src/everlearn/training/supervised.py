@@ -16,14 +16,15 @@ import torch
 from everlearn.domains.contract import load_domain
 from everlearn.errors import SettingsError
 from everlearn.training.engines.decode import Completion
+from everlearn.training.gpu import device_time
 from everlearn.training.job import Schooled
 from everlearn.training.memory_plan import keep_freed_memory, plan
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
-from everlearn.training.preflight import check_saved
-from everlearn.training.rollouts import batches, seed_of
+from everlearn.training.preflight import check_identity, check_policy, check_saved
+from everlearn.training.rollouts import Solver, batches, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,10 +53,11 @@ def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None
 
     Raises:
         SettingsError: the model is addressed in the format `marked`, which has no answers in words.
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or a check finds a silent fault (`preflight`).
     """
     keep_freed_memory()
     torch.set_num_threads(job.threads)
+    check_identity(job.base, job.base_identity)
     seed, domain = job.learn.seed, load_domain(job.problems[0].domain)
     policy = load_policy(
         job.base, job.adapter, rank=job.learn.rank, alpha=job.learn.alpha, seed=seed, compute=job.compute
@@ -68,10 +70,13 @@ def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None
     pairs = demonstrations(form, domain, job.problems)
     refused = sum(problem.reference is not None for problem in job.problems) - len(pairs)
     LOG.info("supervised: %d reference answers, %d others not judged right or too long", len(pairs), refused)
-    losses = _learn(policy, pairs, job, on_step=on_step) if pairs else []
-    if pairs:
-        check_saved(policy, policy.save(job.out))
-    return Schooled(adapter=job.out if pairs else None, used=len(pairs), refused=refused, losses=tuple(losses))
+    if not pairs:
+        return Schooled(adapter=None, used=0, refused=refused, losses=())
+    with device_time(policy.base_model.device):
+        check_policy(Solver(policy=policy, model=policy.snapshot(), domain=domain, form=form), job.problems)
+        losses = _learn(policy, pairs, job, on_step=on_step)
+    check_saved(policy, policy.save(job.out))
+    return Schooled(adapter=job.out, used=len(pairs), refused=refused, losses=tuple(losses))
 
 
 def demonstrations(form: ChatFormat, domain: Domain, problems: Sequence[Problem]) -> list[Pair]:

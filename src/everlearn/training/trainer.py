@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 
 LOG = logging.getLogger("everlearn.learn")
-CHECKED = 8
-"""Problems whose prompts are looked at before a training."""
 
 
 def train(
@@ -121,7 +119,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         collectives.rank() + 1,
         collectives.count(),
     )
-    check_policy(run, list(map(run.problem, list(run.ladder.rungs)[:CHECKED])))
+    check_policy(solver_of(run, run.start), list(map(run.problem, run.ladder.rungs)))
     restore_checkpoint(run, job.workdir)
     collectives.wait_for_all()  # the first process must not replace the checkpoint while another one still reads it
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from everlearn.domains.contract import load_domain
-from everlearn.errors import SettingsError
+from everlearn.errors import ModelError, SettingsError
 from everlearn.settings import FormatSettings, LearnSettings, SupervisedSettings
 from everlearn.training.engines.decode import Completion
 from everlearn.training.job import SupervisedJob
+from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.format_choice import choose_format
+from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.supervised import demonstrations, learn_answers
 from tests.support.chat_models import END, EOS, write_model
+from tests.support.silent_faults import HUB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +114,30 @@ def test_a_model_without_a_template_ends_with_its_end_token(tmp_path: Path) -> N
     [(_, answer)] = demonstrations(form, DOMAIN, [problem("4 + 4", "8")])
     assert answer[-1] == EOS
     assert form.answer(Completion(ids=answer, logprobs=[], finished=True)) == "8"
+
+
+def test_a_base_that_has_changed_is_refused_before_the_first_gradient(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    given = replace(job(tmp_path / "base", tmp_path / "a", epochs=1), base_identity=fingerprint(base))
+    assert learn_answers(given).used == 4
+    weights = load_file(base / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"] * 1.01
+    save_file(weights, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="are not those that the night was opened with"):
+        learn_answers(replace(given, out=tmp_path / "b"))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_silent_fault_is_refused_before_the_first_gradient(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base")
+    given = replace(job(folder, tmp_path / "a", epochs=1), compute=HUB)
+    kept = load_policy(folder, compute=HUB).base_model
+    assert isinstance(kept, HubModel)
+    kept.module.model.layers[0].mlp.register_forward_hook(lambda _, __, out: torch.dropout(out, 0.5, train=True))
+    steps: list[int] = []
+    with pytest.raises(ModelError, match="dropout is on"):
+        learn_answers(given, on_step=lambda step, *_: steps.append(step))
+    assert not steps
 
 
 def test_a_notation_without_words_is_refused(tiny: Path, tmp_path: Path) -> None:
