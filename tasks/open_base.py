@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.registry.connect import open_registry
-from everlearn.training.memory_estimate import estimate_folder, require_memory
+from everlearn.training.memory_estimate import GIB, estimate_folder, require_memory
 from everlearn.training.models.base_source import base_directory, pin_base
 from tasks.night import LOG, step_task
 from tasks.progress import progress
@@ -33,8 +33,8 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     """Check that the base model can be used, on this machine if `trains_here`, before a night is opened for it.
 
     Raises:
-        ModelError: it is damaged or incomplete, no causal language model, too large for the memory that there is, its
-            context is too short for an answer, or vLLM is to serve it and cannot.
+        ModelError: it is damaged or incomplete, no causal language model, or its context is too short for an answer; where it
+            trains, it is too large for the memory that there is, GPUs are missing, or vLLM is to serve it and cannot.
     """
     from everlearn.domains.contract import load_domain
     from everlearn.training.engines.vllm_server import require_vllm
@@ -43,19 +43,19 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     folder = base_folder(settings)
     weights = check_base(folder)
     require_context(folder, settings.format, load_domain(settings.domain))
-    needed, free = estimate_folder(folder, weights, settings)
     name = settings.base.model or str(folder)
     commit = f" at commit {settings.base.commit}" if settings.base.commit else ""
     LOG.info(
-        "base model %s%s: %.1f M parameters (%s) in %d files, needs about %s",
+        "base model %s%s: %.1f M parameters (%s) in %d files",
         name,
         commit,
         weights.parameters / 1e6,
         ", ".join(weights.dtypes),
         len(weights.files),
-        needed,
     )
     if trains_here:
+        needed, free = estimate_folder(folder, weights, settings)
+        LOG.info("a night needs about %s, and %.1f GiB are free", needed, free / GIB)
         require_memory(needed, available=free, base=name)
         require_vllm(folder, settings)
 

@@ -93,6 +93,10 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path
         (b"learn: {importance: sequence}", "it needs loss: grpo"),
         (b"rollouts: {engine: vllm, servers: ['http://one']}", "set adapters"),
         (b"rollouts: {servers: ['http://one'], adapters: /a}", "set engine: vllm"),
+        (
+            b"{compute: {quantization: nf4}, rollouts: {engine: vllm}}",
+            "settings: Value error, compute.quantization: nf4 trains on",
+        ),
         (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
         (b"a: [", "is not readable as YAML"),
         (b"\xff\xfe\x00", "is not readable as YAML"),

@@ -11,7 +11,7 @@ import pytest
 from everlearn.canonical_json import digest_of
 from everlearn.errors import ModelError
 from everlearn.registry.connect import open_registry
-from everlearn.settings import FormatSettings, RolloutSettings
+from everlearn.settings import ComputeSettings, FormatSettings, RolloutSettings
 from everlearn.training import memory_estimate
 from everlearn.training.models import file_digests
 from tasks.ingest import ClaimedSnapshot
@@ -64,7 +64,8 @@ def test_a_night_is_frozen_with_the_commit_of_its_base(
     assert resumed is not None
     assert night.settings.base.commit == resumed.settings.base.commit == commit
     assert base_folder(resumed.settings).name == commit
-    assert f"base model {MODEL} at commit {commit}: 0.0 M parameters (F32) in 1 files, needs about " in logged.text
+    assert f"base model {MODEL} at commit {commit}: 0.0 M parameters (F32) in 1 files" in logged.text
+    assert "a night needs about " in logged.text
 
 
 def test_a_version_names_the_commit_for_the_next_nights(named: Settings, hub: FakeHub, tmp_path: Path) -> None:
@@ -86,6 +87,13 @@ def test_a_base_larger_than_memory_is_refused_only_where_it_trains(
     check_base_model.fn(settings, trains_here=False)
     with pytest.raises(ModelError, match=r"needs about .* GiB are free; use a smaller base"):
         check_base_model.fn(settings, trains_here=True)
+
+
+def test_a_gpu_is_demanded_only_where_it_trains(settings: Settings) -> None:
+    changed = settings.model_copy(update={"compute": ComputeSettings(device="cuda:7")})
+    check_base_model.fn(changed, trains_here=False)
+    with pytest.raises(ModelError, match=r"compute\.device is cuda:7, but torch sees \d+ GPUs here"):
+        check_base_model.fn(changed, trains_here=True)
 
 
 def test_a_missing_vllm_is_refused_before_the_night_where_it_decodes(settings: Settings, tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from everlearn.errors import SettingsError
 from everlearn.settings.sections import (
@@ -68,6 +68,15 @@ class Settings(Section):
     context: ContextSettings = ContextSettings()
     # Not a field: the frozen settings of a night may be read in another directory than they were written in.
     _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @model_validator(mode="after")
+    def _vllm_has_no_quantized_base(self) -> Self:
+        if self.compute.quantization != "none" and self.rollouts.engine == "vllm":
+            raise ValueError(
+                f"compute.quantization: {self.compute.quantization} trains on a base in 4 bits, but rollouts.engine: vllm serves it as it "
+                "is stored: unset one of them"
+            )
+        return self
 
     def model_post_init(self, context: Any, /) -> None:
         """Take the root directory from the validation context, `{"root": path}`, if there is one."""

@@ -126,6 +126,8 @@ def _explain(error: ValidationError) -> str:
 
     first = error.errors(include_url=False)[0]
     dotted = ".".join(str(part) for part in first["loc"])
+    if not dotted:
+        return f"settings: {first['msg']}"  # about several of them
     if first["type"] != "extra_forbidden":
         return f"setting {dotted}: {first['msg']} (got {first['input']!r})"
     names = setting_names()

@@ -49,6 +49,20 @@ def card_of(compute: ComputeSettings) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def require_gpus(compute: ComputeSettings, *, processes: int) -> None:
+    """Raise ModelError unless each process of a training has a GPU of its own, where they train on GPUs."""
+    there = torch.cuda.device_count()
+    if processes == 1 or device_of(compute).type != "cuda":
+        return
+    if compute.device not in {"auto", "cuda"}:
+        raise ModelError(
+            f"learn.processes is {processes}, and compute.device is {compute.device}: each process needs a GPU of its own, "
+            "set compute.device to cuda or learn.processes to 1"
+        )
+    if processes > there:
+        raise ModelError(f"learn.processes is {processes}, but torch sees {there} GPUs here: lower it to {there}")
+
+
 def spare_gpus(device: torch.device, *, learners: int) -> list[str]:
     """Return the GPUs of this process that no learner has; none where the only learner has the only one, or on a CPU.
 

@@ -117,13 +117,15 @@ def estimate_folder(base: Path, weights: WeightFiles, settings: Settings) -> tup
     What a vLLM server of the worker's own will take there is not free.
 
     Raises:
-        ModelError: `config.json` is damaged, the device or the quantizer is not there, or no GPU is left for vLLM.
+        ModelError: `config.json` is damaged, the device or the quantizer is not there, or too few GPUs are.
     """
+    from everlearn.training.gpu import require_gpus
     from everlearn.training.models.base_checks import read_config
     from everlearn.training.models.policy import device_of, is_fast  # imports torch
     from everlearn.training.models.quantization import require_quantizer
 
     require_quantizer(settings.compute)
+    require_gpus(settings.compute, processes=settings.learn.processes)
     fast = is_fast(base, settings.compute)
     device = device_of(settings.compute)
     processes = settings.learn.processes if device.type == "cpu" else 1  # of several GPUs each process has its own

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
 from everlearn import counters
 from everlearn.errors import ModelError
-from everlearn.settings import ComputeSettings
-from everlearn.training.gpu import compared_with_plan, describe_gpu, device_time, spare_gpus
+from everlearn.settings import ComputeSettings, LearnSettings, Settings
+from everlearn.training.gpu import compared_with_plan, describe_gpu, device_time, require_gpus, spare_gpus
+from everlearn.training.memory_estimate import estimate_folder
+from everlearn.training.models.base_checks import check_base
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_block_on_a_gpu_counts_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +53,31 @@ def test_a_gpu_is_described_or_what_is_missing_is_named(monkeypatch: pytest.Monk
     assert describe_gpu(ComputeSettings()).startswith("NVIDIA H100 as cuda:0, 60.0 of 80.0 GiB free, torch ")
     with pytest.raises(ModelError, match=r"compute\.device is cpu: set it to auto or cuda"):
         describe_gpu(ComputeSettings(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "remedy"),
+    [
+        ("cuda:1", 1, None),
+        ("cpu", 5, None),
+        ("auto", 2, None),
+        ("cuda", 2, None),
+        ("cuda:1", 2, r"compute\.device is cuda:1: .* set compute\.device to cuda or learn\.processes to 1"),
+        ("auto", 3, r"learn\.processes is 3, but torch sees 2 GPUs here: lower it to 2"),
+    ],
+)
+def test_each_process_needs_a_gpu_of_its_own(
+    device: str, processes: int, remedy: str | None, shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    compute = ComputeSettings(device=device)
+    if remedy is None:
+        require_gpus(compute, processes=processes)
+        return
+    with pytest.raises(ModelError, match=remedy):
+        estimate_folder(
+            shipped, check_base(shipped), Settings(compute=compute, learn=LearnSettings(processes=processes))
+        )
 
 
 def test_the_first_update_is_compared_with_the_plan(

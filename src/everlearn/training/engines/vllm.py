@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import httpx
+import torch
 from pydantic import ValidationError
 
 from everlearn.errors import BadInputError, ServiceError
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("everlearn.learn")
 TOLERANCE = {"float32": 0.001, "bfloat16": 0.1}
-"""Mean difference from our own float32 forward pass, in nats a token, that a server of that dtype may have."""
+"""Mean difference from our own forward pass, in nats a token, that a server may have; dtype is the coarser one of the two."""
 MAX_IN_FLIGHT = 64
 """Concurrent requests to one replica; it batches them itself."""
 CONNECT_S, UNLOAD_S = 10.0, 10.0
@@ -136,6 +137,7 @@ class Replicas:
     def _replace(self, policy: Policy, before: str, before_path: Path, *, ours: Model) -> None:
         """Load the newest adapter, check the answers with it, and unload and remove the one before."""
         path, model, probes = self._path, self._model, probes_of(policy)
+        allowed = self._tolerance if ours.head.dtype == torch.float32 else TOLERANCE["bfloat16"]
         others = {BARE: policy.base_model} | ({f"the adapter {before}": self._before} if self._before else {})
 
         async def replace_adapter(client: httpx.AsyncClient, url: str) -> None:
@@ -145,7 +147,7 @@ class Replicas:
             if model not in loaded:
                 await post(client, f"{url}/v1/load_lora_adapter", {"lora_name": model, "lora_path": str(path)})
             answers = await self._complete_all(client, url, probes, model=model)
-            check_logprobs(ours, probes, answers, tolerance=self._tolerance, others=others)
+            check_logprobs(ours, probes, answers, tolerance=allowed, others=others)
             if before in loaded - {model}:
                 await post(client, f"{url}/v1/unload_lora_adapter", {"lora_name": before})
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.errors import BadInputError, ServiceError
+from everlearn.settings import ComputeSettings
 from everlearn.training.engines.decode import decode
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
 from tests.support.fake_vllm import FAULTS, FakeVllm
+from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,6 +178,19 @@ def test_a_replica_that_answers_with_other_weights_is_dropped(
     assert client.alive == [good.url]
     [line] = caplog.messages
     assert f"it answers with {named}" in line
+
+
+def test_a_float32_replica_is_kept_where_our_own_forward_pass_rounds(tmp_path: Path) -> None:
+    """A base that is stored in bfloat16 is computed in it by the hub policy."""
+    base = write_model("qwen2, biases", tmp_path / "base")
+    exact, rounded = (
+        load_policy(base, rank=4, alpha=8, compute=ComputeSettings.model_validate({"policy": "hub", "dtype": dtype}))
+        for dtype in ("float32", "bfloat16")
+    )
+    with FakeVllm(exact) as one:
+        client = Replicas([one.url], stops=exact.stops, folder=tmp_path / "adapters", dtype="float32")
+        client.load(shake(rounded, seed=3, size=0.3), version="v1")
+        assert client.alive == [one.url]
 
 
 @pytest.mark.slow
