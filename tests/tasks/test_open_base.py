@@ -108,13 +108,13 @@ def test_a_missing_vllm_is_refused_before_the_night_where_it_decodes(settings: S
 
 def test_answers_longer_than_the_context_are_refused(settings: Settings, tmp_path: Path) -> None:
     base = settings.base.model_copy(update={"path": write_base(tmp_path / "base")})
-    for name, tokens, fits in (("auto", 257, False), ("chat", 257, False), ("chat", 256, True), ("marked", 257, True)):
+    for name, tokens, fits in (("auto", 512, False), ("chat", 512, False), ("chat", 511, True), ("marked", 512, True)):
         form = FormatSettings.model_validate({"name": name, "max_tokens": tokens})
         changed = settings.model_copy(update={"base": base, "format": form})
         if fits:
             check_base_model.fn(changed, trains_here=True)
         else:
-            with pytest.raises(ModelError, match=r"format\.max_tokens is 257, but .* has a context of 256 tokens"):
+            with pytest.raises(ModelError, match=r"format\.max_tokens is 512, but .* has a context of 512 tokens"):
                 check_base_model.fn(changed, trains_here=True)
 
 

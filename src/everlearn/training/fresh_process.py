@@ -99,7 +99,8 @@ def probe(
         sampling(rollouts or RolloutSettings(), base=base, policy=policy, threads=threads, version="probed") as sampler,
     ):
         solver = Solver(policy=policy, model=model, domain=domain, form=chosen, sampler=sampler)
-        groups = attempt(solver, problems, group=1, seed=seed, greedy=True)
+        attempts = attempt(solver, problems, group=1, seed=seed, greedy=True)
+        groups = [group for group in attempts if group.is_asked]
         answers = [group.completions[0].ids for group in groups]
         logprobs = _sums(model, [group.prompt for group in groups], answers)
     return [

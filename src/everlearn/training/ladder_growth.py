@@ -30,6 +30,7 @@ from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import use_bf16
+from everlearn.training.preflight import check_room
 from everlearn.training.rollouts import Solver, attempt, complete, judging, seed_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def grow(
     result is the same, bit for bit on one machine: everything else is a function of the seed.
 
     Raises:
-        ModelError: the base or the adapter cannot be used, or not with vLLM.
+        ModelError: the base or the adapter cannot be used, or not with vLLM, or its context has no room for an answer.
         ServiceError: vLLM failed.
     """
     journal = journal or Journal()
@@ -79,6 +80,7 @@ def grow(
     ):
         form = choose_format(policy, domain, job.form)
         solver = Solver(policy=policy, model=model, domain=domain, form=form, sampler=sampler, judge=judges.judge)
+        check_room(solver, job.roots)
         extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
         digests = list(ladder.rungs)
         measure_rungs(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from everlearn.counters import cpu_seconds
+from everlearn.errors import ModelError
 from everlearn.ladder.tree import CurvePoint
 from everlearn.training.engines import collectives
 from everlearn.training.gpu import compared_with_plan
@@ -35,14 +36,19 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     started, settings = cpu_seconds(), run.settings
     rollouts = run.prefetched or sample_rollouts(run)
     groups = collectives.gather(rollouts.groups)
+    asked = [group for group in groups if group.is_asked]
+    if not asked:
+        raise ModelError(
+            "no prompt of this step leaves room for an answer in the model's context: lower format.max_tokens"
+        )
     if not run.is_checked:  # on the answers of all processes: the share of one may be empty
-        check_sampler(run, groups)
+        check_sampler(run, asked)
         run.is_checked = True
     check_rewards(groups, domain=run.domain.name)
     outcomes = _record_outcomes(run, groups)
     run.curriculum.learn(outcomes, {group.problem.id: (len(group.answers), group.passed) for group in groups})
     # All processes follow the statistics of the first: rounding must not let one of them stop alone.
-    statistics = collectives.broadcast(rollout_statistics(groups, start=run.start, settings=settings))
+    statistics = collectives.broadcast(rollout_statistics(asked, start=run.start, settings=settings))
     run.first = run.first or statistics
     run.stopped = triggered_guard(statistics, first=run.first, settings=settings)
     useful = [group for group in groups if 0 < group.passed < len(group.answers)]

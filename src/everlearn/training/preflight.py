@@ -1,12 +1,13 @@
 """Checks before the first gradient: faults that raise no error and show in no loss, only in a model that learns nothing.
 
-`check_identity` and `check_policy` run when a training is prepared, with GRPO or supervised, `check_sampler` on the answers of its first step,
+`check_room` runs before the ladder grows, `check_identity` and `check_policy` when a training is prepared, with GRPO or supervised, `check_sampler` on the answers of its first step,
 `check_rewards` in each step, and `check_saved` on the adapter that was written. Each fault is named in one sentence.
 Adapters of vLLM servers are checked at each load (`engines.vllm`).
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group, Solver
     from everlearn.training.training_run import TrainingRun
 
+LOG = logging.getLogger("everlearn.learn")
 REPEATED, ALONE, ALIKE = 0.01, {torch.float32: 1e-3, torch.bfloat16: 0.5}, 0.1
 """Nats a token by which log-probabilities may differ: of the same pass repeated, of an answer alone and in a batch (rounding
 depends on the shape), and on average between sampler and trainer."""
@@ -101,6 +103,35 @@ def _check_prompts(solver: Solver, problems: Sequence[Problem]) -> None:
             f"each question of domain {solver.domain.name} contains a special token of the model: the chat template is applied "
             "twice, since a domain asks in plain words and the format adds the template"
         )
+
+
+def check_room(solver: Solver, problems: Sequence[Problem]) -> None:
+    """Warn if prompts of new problems leave less room in the context than an answer may have.
+
+    Raises:
+        ModelError: all of them do.
+    """
+    if solver.context is None:
+        return
+    prompts = [solver.form.prompt(problem, rng=random.Random(0)).ids for problem in problems]
+    tight = [prompt for prompt in prompts if solver.limit(prompt) < solver.form.max_tokens(prompt)]
+    if not tight:
+        return
+    shortest = min(tight, key=len)
+    facts = (
+        f"the shortest has {len(shortest)} tokens, an answer may have {solver.form.max_tokens(shortest)} (format.max_tokens), and "
+        f"the context has {solver.context}"
+    )
+    if len(tight) == len(prompts):
+        raise ModelError(
+            f"no prompt leaves room for an answer: {facts}; lower format.max_tokens, or shorten format.system and format.examples"
+        )
+    LOG.warning(
+        "%d of %d prompts leave less room than an answer may have, so theirs are cut: %s",
+        len(tight),
+        len(prompts),
+        facts,
+    )
 
 
 @torch.no_grad()

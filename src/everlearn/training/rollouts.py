@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,22 +12,27 @@ from typing import TYPE_CHECKING, Protocol
 
 from everlearn import counters
 from everlearn.domains.pool import VerifierPool
-from everlearn.training.engines.decode import decode
+from everlearn.training.engines.decode import Completion, decode
 
 if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem, Verdict
-    from everlearn.training.engines.decode import Completion
     from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
 
+LOG = logging.getLogger("everlearn.learn")
 BATCH_TOKENS = 32_768
 """Prompt tokens, padding included, that are decoded at once."""
 
 
 class Sampler(Protocol):
     """A remote rollout backend, such as `engines.vllm.Replicas`."""
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt with its completion, None where the backend does not say."""
+        ...
 
     def complete(
         self,
@@ -67,16 +73,32 @@ class Solver:
     sampler: Sampler | None = None
     judge: Judge | None = None
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt with its completion, None where neither model nor sampler says."""
+        stated = (self.policy.context, self.sampler.context if self.sampler else None)
+        return min((each for each in stated if each is not None), default=None)
+
+    def limit(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens a completion may have: what the format allows, or what the context leaves, at least 0."""
+        most = self.form.max_tokens(prompt)
+        return most if self.context is None else max(0, min(most, self.context - len(prompt)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The answers sampled for one problem, with their verdicts."""
+    """The answers sampled for one problem, with their verdicts. They are empty where the context has no room for any."""
 
     problem: Problem
     prompt: list[int]
     completions: list[Completion]
     answers: list[str]
     verdicts: list[Verdict]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there was room for an answer."""
+        return bool(self.completions[0].ids)
 
     @property
     def statement(self) -> str:
@@ -139,13 +161,26 @@ def complete(
     """Decode completions by the solver's sampler, or in this process; return them in the order of the prompts.
 
     `seeds` are ordered by prompt; without them decoding is greedy. With `copying` an answer may use only the markers
-    of its prompt, which this process sees to.
+    of its prompt, which this process sees to. Where the context has no room for an answer, completions are empty.
     """
+    limits = [solver.limit(prompt) for prompt in prompts]
+    done = [[Completion(ids=[], logprobs=[], finished=False)] * group for _ in prompts]
+    fitting = [index for index, limit in enumerate(limits) if limit]
+    if len(fitting) < len(prompts):
+        LOG.warning(
+            "%d of %d prompts fill the model's context: not answered", len(prompts) - len(fitting), len(prompts)
+        )
+    asked, limits = [prompts[index] for index in fitting], [limits[index] for index in fitting]
+    if seeds is not None:
+        seeds = [seeds[index * group + k] for index in fitting for k in range(group)]
     if solver.sampler is not None and not copying:
-        limits = [solver.form.max_tokens(prompt) for prompt in prompts]
-        done = solver.sampler.complete(prompts, group=group, seeds=seeds, limits=limits, temperature=temperature)
+        drawn = solver.sampler.complete(asked, group=group, seeds=seeds, limits=limits, temperature=temperature)
     else:
-        done = _decode_here(solver, prompts, group=group, seeds=seeds, temperature=temperature, copying=copying)
+        drawn = _decode_here(
+            solver, asked, group=group, seeds=seeds, limits=limits, temperature=temperature, copying=copying
+        )
+    for index, rows in zip(fitting, drawn, strict=True):
+        done[index] = rows
     counters.increment("tokens", by=sum(len(row.ids) for rows in done for row in rows))
     return done
 
@@ -156,13 +191,17 @@ def _decode_here(
     *,
     group: int,
     seeds: Sequence[int] | None,
+    limits: Sequence[int],
     temperature: float,
     copying: bool,
 ) -> list[list[Completion]]:
     """Decode in this process, in batches of similar length; return the completions in the order of the prompts."""
     done: list[list[Completion]] = [[] for _ in prompts]
-    limits = [solver.form.max_tokens(prompt) for prompt in prompts]
-    for batch in batches([len(prompt) * group for prompt in prompts], budget=BATCH_TOKENS):
+    # A batch is decoded up to the largest limit in it: a prompt whose own one the context has cut stays alone.
+    cut = [index for index, prompt in enumerate(prompts) if limits[index] < solver.form.max_tokens(prompt)]
+    whole = sorted(set(range(len(prompts))) - set(cut))
+    shared = batches([len(prompts[index]) * group for index in whole], budget=BATCH_TOKENS)
+    for batch in [*([whole[place] for place in batch] for batch in shared), *([index] for index in cut)]:
         completions = decode(
             solver.model,
             [prompts[index] for index in batch],

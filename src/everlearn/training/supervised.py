@@ -29,7 +29,6 @@ from everlearn.training.rollouts import Solver, batches, seed_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
     from everlearn.training.job import SupervisedJob
     from everlearn.training.models.policy import Policy
@@ -63,28 +62,32 @@ def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None
         job.base, job.adapter, rank=job.learn.rank, alpha=job.learn.alpha, seed=seed, compute=job.compute
     )
     form = choose_format(policy, domain, job.form)
-    if not isinstance(form, ChatFormat):
-        raise SettingsError(
-            "supervised.epochs needs answers in words: set format.name to chat, or supervised.epochs to 0"
-        )
-    pairs = demonstrations(form, domain, job.problems)
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=domain, form=form)
+    pairs = demonstrations(solver, job.problems)
     refused = sum(problem.reference is not None for problem in job.problems) - len(pairs)
     LOG.info("supervised: %d reference answers, %d others not judged right or too long", len(pairs), refused)
     if not pairs:
         return Schooled(adapter=None, used=0, refused=refused, losses=())
     with device_time(policy.base_model.device):
-        check_policy(Solver(policy=policy, model=policy.snapshot(), domain=domain, form=form), job.problems)
+        check_policy(solver, job.problems)
         losses = _learn(policy, pairs, job, on_step=on_step)
     check_saved(policy, policy.save(job.out))
     return Schooled(adapter=job.out, used=len(pairs), refused=refused, losses=tuple(losses))
 
 
-def demonstrations(form: ChatFormat, domain: Domain, problems: Sequence[Problem]) -> list[Pair]:
+def demonstrations(solver: Solver, problems: Sequence[Problem]) -> list[Pair]:
     """Return prompts and answers of the problems whose reference is right as a completion.
 
     Of a long text that is not, a domain that takes references may give the answer in it (`solve`).
+
+    Raises:
+        SettingsError: the solver's format has no answers in words.
     """
-    pairs = []
+    form, domain, pairs = solver.form, solver.domain, []
+    if not isinstance(form, ChatFormat):
+        raise SettingsError(
+            "supervised.epochs needs answers in words: set format.name to chat, or supervised.epochs to 0"
+        )
     for problem in problems:
         if problem.reference is None:
             continue
@@ -93,7 +96,7 @@ def demonstrations(form: ChatFormat, domain: Domain, problems: Sequence[Problem]
         for text in dict.fromkeys((problem.reference, shorter)):
             ids = form.demonstration(text) if text else []
             said = form.answer(Completion(ids=ids, logprobs=[], finished=True)) if ids else ""
-            if ids and len(ids) <= form.max_tokens(prompt) and domain.verify(problem, said).is_correct:
+            if ids and len(ids) <= solver.limit(prompt) and domain.verify(problem, said).is_correct:
                 pairs.append((prompt, ids))
                 break
     return pairs

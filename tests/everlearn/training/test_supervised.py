@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Problem
+    from everlearn.training.models.adapted_base import Policy
 
 DOMAIN = load_domain("arithmetic")
 
@@ -61,6 +62,10 @@ def job(base: Path, out: Path, problems: tuple[Problem, ...] = PROBLEMS, *, epoc
         out=out,
         form=FormatSettings(name="chat", max_tokens=8),
     )
+
+
+def solver_of(policy: Policy, form: ChatFormat) -> Solver:
+    return Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)
 
 
 def test_answers_are_learned(base: Path, tmp_path: Path) -> None:
@@ -97,11 +102,21 @@ def test_only_right_answers_of_bounded_length_are_learned(base: Path, tmp_path: 
     assert (none.adapter, none.used, none.losses) == (None, 0, ())
 
 
+def test_an_answer_beyond_the_context_is_not_learned(base: Path) -> None:
+    policy = load_policy(base)
+    form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
+    assert isinstance(form, ChatFormat)
+    [(prompt, answer)] = demonstrations(solver_of(policy, form), [PROBLEMS[0]])
+    for room, used in ((len(answer), 1), (len(answer) - 1, 0)):
+        narrow = replace(policy, context=len(prompt) + room)
+        assert len(demonstrations(solver_of(narrow, form), [PROBLEMS[0]])) == used
+
+
 def test_a_demonstration_ends_as_the_template_ends_an_answer(base: Path) -> None:
     policy = load_policy(base)
     form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
     assert isinstance(form, ChatFormat)
-    [(prompt, answer)] = demonstrations(form, DOMAIN, [problem("4 + 4", "8")])
+    [(prompt, answer)] = demonstrations(solver_of(policy, form), [problem("4 + 4", "8")])
     assert prompt == form.prompt(problem("4 + 4", None), rng=None).ids  # type: ignore[arg-type]
     assert answer[-1] == END
     assert form.answer(Completion(ids=answer, logprobs=[], finished=True)) == "8"
@@ -111,7 +126,7 @@ def test_a_model_without_a_template_ends_with_its_end_token(tmp_path: Path) -> N
     policy = load_policy(write_model(tmp_path, template=None))
     form = choose_format(policy, DOMAIN, FormatSettings(name="chat", max_tokens=8))
     assert isinstance(form, ChatFormat)
-    [(_, answer)] = demonstrations(form, DOMAIN, [problem("4 + 4", "8")])
+    [(_, answer)] = demonstrations(solver_of(policy, form), [problem("4 + 4", "8")])
     assert answer[-1] == EOS
     assert form.answer(Completion(ids=answer, logprobs=[], finished=True)) == "8"
 

@@ -36,9 +36,9 @@ def check_base(base: Path) -> WeightFiles:
 
 
 def require_context(base: Path, settings: FormatSettings, domain: Domain) -> None:
-    """Raise ModelError if an answer of the length in the settings cannot fit into the model's context."""
+    """Raise ModelError if an answer of the length in the settings leaves no room for a question (`preflight.check_room` asks real ones)."""
     context = context_of(base)
-    if context and is_asked_in_words(base, settings, domain) and settings.max_tokens > context:
+    if context and is_asked_in_words(base, settings, domain) and settings.max_tokens >= context:
         raise ModelError(
             f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "
             "the question and the answer together; lower it"

@@ -51,7 +51,7 @@ class LoadedBase:
     """A base model in memory, without an adapter. It may carry several policies at once, since none changes it.
 
     `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason, `stops`
-    the tokens that end a completion.
+    the tokens that end a completion, `context` the most tokens of a prompt with its completion (`Policy`).
     """
 
     model: Model
@@ -59,6 +59,7 @@ class LoadedBase:
     targets: Mapping[str, tuple[int, int]]
     chosen: str
     stops: frozenset[int] = frozenset()
+    context: int | None = None
 
     def policy(
         self, adapter: Path | None = None, *, rank: int = 16, alpha: int = 32, seed: int = 0, grow: int = 0
@@ -85,7 +86,7 @@ class LoadedBase:
             lora[name] = (a.to(self.model.device).requires_grad_(), b.to(self.model.device).requires_grad_())
         rank += grow if adapter is not None else 0
         given: dict[str, Any] = {"lora": lora, "rank": rank, "alpha": alpha, "chosen": self.chosen}
-        given["stops"] = self.stops
+        given |= {"stops": self.stops, "context": self.context}
         if isinstance(self.model, Llama):
             return FastPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
         return HubPolicy(base_model=self.model, tokenizer=self.tokenizer, **given)
@@ -204,8 +205,14 @@ def _load_fast(base: Path) -> LoadedBase | str:
     if gap > PARITY_NATS:
         return f"ours differs by {gap:.2g} nats"
     chosen = f"fast policy: own forward pass, within {gap:.1e} nats of transformers"
-    stops = stop_tokens(base, tokenizer)
-    return LoadedBase(model=ours, tokenizer=tokenizer, targets=adapted_modules(module), chosen=chosen, stops=stops)
+    return LoadedBase(
+        model=ours,
+        tokenizer=tokenizer,
+        targets=adapted_modules(module),
+        chosen=chosen,
+        stops=stop_tokens(base, tokenizer),
+        context=_context(module),
+    )
 
 
 def _geometry_or_reason(base: Path) -> Geometry | str:
@@ -249,7 +256,13 @@ def adapt(module: Any, tokenizer: Any, *, stops: frozenset[int], reason: str) ->
     model = HubModel(module, chunked=chunked)
     kind = str(model.head.dtype).removeprefix("torch.")
     chosen = f"hub policy: transformers in {kind} on {model.device} ({reason})"
-    return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen, stops=stops)
+    context = _context(module)
+    return LoadedBase(model=model, tokenizer=tokenizer, targets=targets, chosen=chosen, stops=stops, context=context)
+
+
+def _context(module: Any) -> int | None:
+    """Return the number of positions that the module was built for, None where it has no such limit."""
+    return getattr(module.config.get_text_config(), "max_position_embeddings", None)
 
 
 def use_liger(module: Any) -> bool:
