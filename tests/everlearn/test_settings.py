@@ -97,6 +97,13 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path
             b"{compute: {quantization: nf4}, rollouts: {engine: vllm}}",
             "settings: Value error, compute.quantization: nf4 trains on",
         ),
+        (
+            b"format: {template: {tokenize: true}}",
+            "template: tokenize is no argument of a chat template but of the rendering",
+        ),
+        (b"format: {template: {enable thinking: false}}", "setting format.template"),
+        (b"format: {template: {effort: [low]}}", "setting format.template.effort"),
+        (b"format: {template: {effort: .inf}}", "setting format.template.effort"),
         (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
         (b"a: [", "is not readable as YAML"),
         (b"\xff\xfe\x00", "is not readable as YAML"),

@@ -86,6 +86,8 @@ def _words(kind: Any) -> str:
         return _words(arguments[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
+    if origin is dict:
+        return "mapping"
     if origin is tuple:
         return f"list of {_words(arguments[0])}"
     if NoneType in arguments:

@@ -46,6 +46,32 @@ class ComputeSettings(Section):
         return self
 
 
+RENDERED = frozenset(
+    {
+        *(
+            "conversation",
+            "messages",
+            "tools",
+            "documents",
+            "chat_template",
+            "add_generation_prompt",
+            "continue_final_message",
+        ),
+        *(
+            "tokenize",
+            "padding",
+            "truncation",
+            "max_length",
+            "return_tensors",
+            "return_dict",
+            "return_assistant_tokens_mask",
+        ),
+        *("tokenizer_kwargs", "sanitize_control_tokens", "is_batched"),
+    }
+)
+"""Arguments of transformers' `apply_chat_template` itself, which the format passes or leaves out."""
+
+
 class FormatSettings(Section):
     """How the model is addressed (docs/formats.md). Part of the cycle's key where not the default."""
 
@@ -74,6 +100,20 @@ class FormatSettings(Section):
         default=("<think>", "</think>"),
         description="Tags around reasoning in `chat`, which is not part of the answer. Two empty texts: no reasoning.",
     )
+    template: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")],
+        str | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None,
+    ] = Field(
+        default={},
+        description="Arguments of the tokenizer's chat template, such as `{enable_thinking: false}` for Qwen3.",
+    )
+
+    @model_validator(mode="after")
+    def _template_arguments_are_free(self) -> Self:
+        taken = ", ".join(sorted(RENDERED & self.template.keys()))
+        if taken:
+            raise ValueError(f"template: {taken} is no argument of a chat template but of the rendering: leave it out")
+        return self
 
 
 class LadderSettings(Section):

@@ -58,6 +58,7 @@ def test_digests_of_release_0_1_0_stay(changes: dict[str, Any], digest: str) -> 
         {"learn": {"kl": 0.1}},
         {"compute": {"device": "cuda"}},
         {"compute": {"policy": "hub", "dtype": "bfloat16", "attention": "eager"}},
+        {"format": {"template": {"enable_thinking": False}}},
     ],
     ids=str,
 )
@@ -73,6 +74,7 @@ def test_a_setting_that_changes_the_weights_changes_it(changes: dict[str, Any]) 
         {"store": {"line": "other"}},
         {"learn": {"checkpoint_minutes": 5}},
         {"rollouts": {"gpu_share": 0.6}},
+        {"format": {"template": {}}},
     ],
     ids=str,
 )

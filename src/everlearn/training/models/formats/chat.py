@@ -42,7 +42,9 @@ class ChatFormat:
     ) -> None:
         self._tokenizer, self._domain, self._settings = tokenizer, domain, settings
         self.stops = stops
-        self._template = ChatTemplate(tokenizer, system=settings.system, examples=settings.examples)
+        self._template = ChatTemplate(
+            tokenizer, system=settings.system, examples=settings.examples, arguments=settings.template
+        )
         self._opening, self._closing = settings.reasoning
         # Templates of some models open the reasoning themselves.
         self._starts_in_reasoning = bool(self._opening) and self._template.render("?").rstrip().endswith(self._opening)

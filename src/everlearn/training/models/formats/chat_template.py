@@ -26,10 +26,18 @@ Message = dict[str, str]
 
 
 class ChatTemplate:
-    """A tokenizer's template for a system text, examples and a question."""
+    """A tokenizer's template for a system text, examples and a question. `arguments` are what the template takes besides."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, system: str, examples: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        system: str,
+        examples: Sequence[tuple[str, str]],
+        arguments: Mapping[str, Any],
+    ) -> None:
         self._tokenizer: Any = tokenizer
+        self._arguments = dict(arguments)
         self._system = system
         self._examples = tuple(examples)
         self.is_own = getattr(tokenizer, "chat_template", None) is not None
@@ -73,7 +81,7 @@ class ChatTemplate:
         if not self.is_own:
             return end
         asked = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-        rest = self._tokenizer.apply_chat_template(asked, tokenize=False).rpartition("!")[2]
+        rest = self._apply(asked, is_open=False).rpartition("!")[2]
         after: list[int] = self._tokenizer(rest, add_special_tokens=False).input_ids
         return next((token for token in after if token in stops), end)
 
@@ -118,5 +126,10 @@ class ChatTemplate:
             return self._apply(messages)
         return "".join(_PLAIN[message["role"]].format(message["content"]) for message in messages) + "Answer:"
 
-    def _apply(self, messages: list[Message]) -> str:
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    def _apply(self, messages: list[Message], *, is_open: bool = True) -> str:
+        """Return the messages in the tokenizer's template, with `is_open` up to where the model answers."""
+        return str(
+            self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=is_open, **self._arguments
+            )
+        )

@@ -30,7 +30,9 @@ def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> S
         SettingsError: `marked` is set for a domain whose problems are not sums of terms.
     """
     if domain.request_tokens is not None:
-        settings = FormatSettings(name="chat", max_tokens=domain.request_tokens, reasoning=settings.reasoning)
+        settings = FormatSettings(
+            name="chat", max_tokens=domain.request_tokens, reasoning=settings.reasoning, template=settings.template
+        )
     if _is_marked(settings, domain=domain, is_marked_model=policy.is_marked):
         return MarkedFormat(tokenizer=policy.tokenizer, domain=domain, stops=policy.stops)
     return ChatFormat(policy.tokenizer, domain=domain, settings=settings, stops=policy.stops)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
 
 from everlearn.domains.arithmetic.domain import Arithmetic
 from everlearn.domains.contract import Domain
 from everlearn.errors import GrammarError
 from everlearn.problem import Answer
 from everlearn.settings import FormatSettings
+from everlearn.settings.training_sections import RENDERED
 from everlearn.training.engines.decode import Completion
 from everlearn.training.models.formats.chat import ChatFormat
 from tests.support import chat_models
@@ -24,7 +27,7 @@ PROBLEM = DOMAIN.problem("3 + 4")
 CHARACTERS = chat_models.tokenizer()
 
 
-def form(template: str | None = TEMPLATE, *, domain: Domain = DOMAIN, **settings: object) -> ChatFormat:
+def form(template: str | None = TEMPLATE, /, *, domain: Domain = DOMAIN, **settings: object) -> ChatFormat:
     return ChatFormat(
         chat_models.tokenizer(template),
         domain=domain,
@@ -56,6 +59,28 @@ def test_the_beginning_of_an_answer_is_given() -> None:
     assert CHARACTERS.decode(begun.ids) == begun.text
     proposal = form(answer_prefix="{statement} = ").propose(PROBLEM.statement, DOMAIN.moves[0], rng=RNG)
     assert proposal == form().propose(PROBLEM.statement, DOMAIN.moves[0], rng=RNG)
+
+
+def test_arguments_reach_the_template_in_every_rendering() -> None:
+    """As Qwen3's, the template closes the reasoning itself where it is told not to think."""
+    template = TEMPLATE.replace(
+        "assistant\n{% endif %}", "assistant\n{% if enable_thinking is false %}<think></think>\n{% endif %}{% endif %}"
+    ).replace("<|end|>", "{{ closing | default('<|end|>') }}")
+    usual, quiet = form(template), form(template, template={"enable_thinking": False, "closing": "</s>"})
+    asked = "<s><|turn|>user\nWhat is 3 + 4?{}\n<|turn|>assistant\n{}"
+    assert usual.prompt(PROBLEM, rng=RNG).text == asked.format("<|end|>", "")
+    assert quiet.prompt(PROBLEM, rng=RNG).text == asked.format("</s>", "<think></think>\n")
+    assert (
+        quiet.conversation([{"role": "user", "content": "What is 3 + 4?"}]).text == quiet.prompt(PROBLEM, rng=RNG).text
+    )
+    assert "<think></think>" in quiet.propose("3 + 4", DOMAIN.moves[0], rng=RNG).text
+    assert (usual.demonstration("7")[-1], quiet.demonstration("7")[-1]) == (END, EOS)
+    assert quiet.answer(completion("7")) == "7"
+
+
+def test_no_argument_of_the_rendering_itself_can_be_set() -> None:
+    taken = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters) - {"self", "kwargs"}
+    assert taken <= RENDERED
 
 
 def test_a_template_without_system_role_gets_it_in_the_first_turn(caplog: pytest.LogCaptureFixture) -> None:
