@@ -174,6 +174,7 @@ DIGEST = "f84231333ff2af0295d5733266e5257c87abf8711249c1d39416c0507104de65"
 def test_no_setting_of_an_earlier_release_has_changed() -> None:
     """The frozen settings of open nights and the keys of cycles rest on this."""
     dumped = Settings().model_dump(mode="json", exclude={"data": True, "gate": True, **ADDED_LATER})
+    dumped["learn"]["memory_gib"] = 4.0  # what null means on a CPU, and in the key of a cycle
     dumped["rollouts"]["replicas"] = []  # now called servers; the test below reads it
     assert digest_of(canonical(dumped)) == DIGEST
 

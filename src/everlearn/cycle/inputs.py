@@ -68,6 +68,8 @@ ALWAYS_INCLUDED: dict[str, Any] = {
 """The settings of release 0.1.0, which enter the digest even where they have their default. Never extend this table."""
 NEVER_INCLUDED: dict[str, Any] = {"learn": {"checkpoint_minutes"}, "rollouts": {"program", "gpu_share"}}
 """Settings of these sections that change no weights."""
+MEMORY_GIB = 4.0
+"""What `learn.memory_gib` counts as where it is not set: its default in release 0.1.0, and still that of a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ def freeze_inputs(settings: Settings, *, data_digest: str, parent: str | None, b
 def config_digest(settings: Settings) -> str:
     """Return the SHA-256 over the settings that change the weights."""
     always = settings.model_dump(mode="json", include=ALWAYS_INCLUDED)
+    always["learn"]["memory_gib"] = settings.learn.memory_gib or MEMORY_GIB
     changed = settings.model_dump(mode="json", include=set(SECTIONS), exclude=NEVER_INCLUDED, exclude_defaults=True)
     for name, value in changed.items():
         if value == {}:

@@ -233,8 +233,13 @@ class LearnSettings(Section):
     kl: float = Field(default=0.0, ge=0.0, description="Weight of the divergence from the start in the loss; 0: none.")
     max_norm: float = Field(default=1.0, gt=0.0, description="Norm to which gradients are clipped.")
     tokens: int = Field(default=16_384, ge=1, description="Largest number of answer tokens per batch of an update.")
-    memory_gib: float = Field(
-        default=4.0, gt=0.0, description="Memory of an update in GiB; batches are made smaller to stay below it."
+    memory_gib: float | None = Field(
+        default=None,
+        gt=0.0,
+        description=(
+            "Memory of an update in GiB; batches are made smaller to stay below it. By default 4 on a CPU, and 0.4 of what the base "
+            "leaves of a GPU."
+        ),
     )
     bf16: bool | None = Field(
         default=None,

@@ -109,6 +109,4 @@ def compared_with_plan(device: torch.device, *, limit: float) -> Iterator[None]:
     taken = (torch.cuda.max_memory_allocated(device) - before) / GIB
     LOG.info("the first update took %.1f GiB of the GPU, planned: %.1f at most", taken, limit)
     if taken > limit:
-        LOG.warning(
-            "lower learn.memory_gib to %.1f to stay below the %.1f GiB that were meant", limit**2 / taken, limit
-        )
+        LOG.warning("set learn.memory_gib to %.1f to stay below the %.1f GiB that were meant", limit**2 / taken, limit)

@@ -14,6 +14,7 @@ from everlearn.ladder.tree import CurvePoint
 from everlearn.training.engines import collectives
 from everlearn.training.gpu import compared_with_plan
 from everlearn.training.guards import rollout_statistics, triggered_guard
+from everlearn.training.memory_plan import update_memory
 from everlearn.training.preflight import check_rewards, check_sampler
 from everlearn.training.rollouts import Solver, attempt, seed_of
 from everlearn.training.training_run import StepRollouts
@@ -99,7 +100,8 @@ def _measured_update(run: TrainingRun, useful: list[Group], *, model: Model, bud
     if run.has_updated:
         return update(run, useful, model=model, budget_used=budget_used)
     run.has_updated = True
-    with compared_with_plan(run.policy.base_model.device, limit=run.settings.memory_gib):
+    limit = update_memory(model, run.settings)
+    with compared_with_plan(model.device, limit=limit):
         return update(run, useful, model=model, budget_used=budget_used)
 
 

@@ -1,8 +1,8 @@
 """Memory plan of an update: how many tokens a batch may have, and whether layers recompute their activations.
 
 Smaller batches come first, since they cost nothing; activation checkpointing only where one group does not fit. The
-limit is a setting and not the free memory of the machine: how a step is cut decides the last bits of its sums, and a
-training that is resumed elsewhere has to give the same result.
+limit is a setting or follows from the kind of device and the base, and not from what is free at the moment: how a step is cut decides
+the last bits of its sums, and a training that is resumed on another machine of that kind has to give the same result.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import ctypes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from everlearn.training.models.hub import HubModel
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from everlearn.training.models.llama import Model
 
 GIB = 1 << 30
+CPU_GIB, GPU_SHARE = 4.0, 0.4
+"""Memory of an update by default: GiB on a CPU, and the share of what the base leaves of a GPU."""
 _MALLOC_OPTIONS = {-3: 32 << 20, -1: (2 << 30) - 1, -2: 64 << 20}
 """M_MMAP_THRESHOLD (its maximum), M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h, in bytes."""
 
@@ -41,9 +45,19 @@ class MemoryPlan:
     checkpointing: bool
 
 
+def update_memory(model: Model, settings: LearnSettings) -> float:
+    """Return the GiB that an update may take on the model's device."""
+    if settings.memory_gib is not None:
+        return settings.memory_gib
+    if model.device.type != "cuda":
+        return CPU_GIB
+    base = sum(tensor.numel() * tensor.element_size() for tensor in model.weights.values())
+    return GPU_SHARE * (torch.cuda.mem_get_info(model.device)[1] - base) / GIB
+
+
 def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> MemoryPlan:
     """Return how to cut a step whose largest group has `longest` padded tokens below prompts of `prompt` tokens."""
-    room = int(settings.memory_gib * GIB)
+    room = int(update_memory(model, settings) * GIB)
     prompt_share = prompt * settings.group / longest
     fitting = room // bytes_per_token(model, prompt_share=prompt_share)
     if fitting >= longest:

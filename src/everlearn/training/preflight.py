@@ -124,7 +124,7 @@ def check_room(solver: Solver, problems: Sequence[Problem]) -> None:
     )
     if len(tight) == len(prompts):
         raise ModelError(
-            f"no prompt leaves room for an answer: {facts}; lower format.max_tokens, or shorten format.system and format.examples"
+            f"no prompt leaves room for an answer of full length: {facts}; lower format.max_tokens, or shorten format.system and format.examples"
         )
     LOG.warning(
         "%d of %d prompts leave less room than an answer may have, so theirs are cut: %s",

@@ -20,7 +20,7 @@ from everlearn.training.gpu import device_time
 from everlearn.training.job import Trained
 from everlearn.training.ladder_growth import extend, measure_rungs
 from everlearn.training.loop import current_model, solver_of, train_step
-from everlearn.training.memory_plan import keep_freed_memory
+from everlearn.training.memory_plan import keep_freed_memory, update_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_identity, check_policy, check_saved
@@ -113,11 +113,12 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         form=choose_format(policy, domain, job.form),
     )
     LOG.info(
-        "decoding in %s, %d threads, process %d of %d",
+        "decoding in %s, %d threads, process %d of %d, updates within %.1f GiB",
         str(run.start.head.dtype).removeprefix("torch."),
         job.threads,
         collectives.rank() + 1,
         collectives.count(),
+        update_memory(run.start, job.settings),
     )
     check_policy(solver_of(run, run.start), list(map(run.problem, run.ladder.rungs)))
     restore_checkpoint(run, job.workdir)

@@ -56,6 +56,7 @@ def test_digests_of_release_0_1_0_stay(changes: dict[str, Any], digest: str) -> 
         {"rollouts": {"dtype": "float32"}},
         {"ingest": {"holdout_share": 0.3}},
         {"learn": {"kl": 0.1}},
+        {"learn": {"memory_gib": 4.5}},
         {"compute": {"device": "cuda"}},
         {"compute": {"policy": "hub", "dtype": "bfloat16", "attention": "eager"}},
         {"format": {"template": {"enable_thinking": False}}},
@@ -75,6 +76,7 @@ def test_a_setting_that_changes_the_weights_changes_it(changes: dict[str, Any]) 
         {"learn": {"checkpoint_minutes": 5}},
         {"rollouts": {"gpu_share": 0.6}},
         {"format": {"template": {}}},
+        {"learn": {"memory_gib": 4.0}},
     ],
     ids=str,
 )

@@ -96,7 +96,7 @@ def test_the_first_update_is_compared_with_the_plan(
     assert caplog.messages == ["the first update took 5.0 GiB of the GPU, planned: 8.0 at most"]
     with compared_with_plan(torch.device("cuda"), limit=4.0):
         pass
-    assert caplog.messages[-1] == "lower learn.memory_gib to 3.2 to stay below the 4.0 GiB that were meant"
+    assert caplog.messages[-1] == "set learn.memory_gib to 3.2 to stay below the 4.0 GiB that were meant"
     with compared_with_plan(torch.device("cpu"), limit=4.0):
         pass
     assert len(caplog.messages) == 3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from everlearn.settings import ComputeSettings, LearnSettings
-from everlearn.training.memory_plan import GIB, bytes_per_token, plan
+from everlearn.training.memory_plan import GIB, bytes_per_token, plan, update_memory
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
@@ -85,6 +86,17 @@ def test_all_logits_are_counted_where_a_model_needs_them(tmp_path: Path) -> None
     assert isinstance(model, HubModel)
     more = bytes_per_token(model, prompt_share=0.0) - bytes_per_token(replace(model, chunked=True), prompt_share=0.0)
     assert more == 12 * model.vocabulary - 4 * model.head.shape[1]
+
+
+def test_an_update_has_a_share_of_what_the_base_leaves_of_a_gpu(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1, 24 * GIB))
+    base = {"weight": torch.empty(14 * GIB // 2, dtype=torch.bfloat16, device="meta")}
+    on_gpu: Any = SimpleNamespace(device=torch.device("cuda"), weights=base)
+    assert update_memory(on_gpu, LearnSettings()) == pytest.approx(4.0)
+    assert update_memory(on_gpu, LearnSettings(memory_gib=9.5)) == 9.5
+    assert update_memory(policy.base_model, LearnSettings()) == 4.0
 
 
 def test_batches_shrink_before_layers_are_checkpointed(policy: Policy) -> None:

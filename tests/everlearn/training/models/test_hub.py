@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings
+from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines.decode import decode
 from everlearn.training.evaluation import measure
@@ -208,7 +208,8 @@ def test_jobs_grow_train_and_measure_on_the_hub_policy(bases: dict[str, Path], t
     base, domain = bases["qwen2, biases"], load_domain("integration")
     roots = (domain.problem("x^2"), domain.problem("sin(x) + x"))
     few = LadderSettings(rungs=2, depth=1, breadth=1, rollouts=1)
-    growth = GrowthJob(base=base, adapter=None, roots=roots, settings=few, seed=1, threads=1, compute=HUB)
+    asking: Any = {"compute": HUB, "form": FormatSettings(max_tokens=32)}
+    growth = GrowthJob(base=base, adapter=None, roots=roots, settings=few, seed=1, threads=1, **asking)
     settings = LearnSettings(steps=2, prompts=2, group=2, staleness=1, kl=0.1)
     job = TrainingJob(
         base=base,
@@ -219,13 +220,13 @@ def test_jobs_grow_train_and_measure_on_the_hub_policy(bases: dict[str, Path], t
         ladder_settings=few,
         seed=1,
         threads=1,
-        compute=HUB,
+        **asking,
     )
     trained = train(job)
     assert trained.policy == "hub policy: transformers in float32 on cpu (as set)"
     assert [point.step for point in trained.curve] == [1, 2]
     PeftModel.from_pretrained(plain(base), trained.adapter)
-    assert len(measure(base, trained.adapter, roots, seed=1, threads=1, compute=HUB)) == 2
+    assert len(measure(base, trained.adapter, roots, seed=1, threads=1, **asking)) == 2
 
 
 def test_the_divergence_is_measured_from_the_start_without_a_second_base(bases: dict[str, Path]) -> None:
