@@ -1,7 +1,8 @@
 """Make every decision of a line again, from its events and the evidence that they name, and say where they differ.
 
 The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was judged
-at a level that was not its own, such as one whose attempts before it were left out.
+at a level that was not its own, such as one whose attempts before it were left out, one that ended otherwise than it was decided, and
+a record in the evidence of a night that is not the one that its parent left.
 """
 
 from __future__ import annotations
@@ -10,17 +11,31 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from everlearn.data.suites import parse
 from everlearn.errors import IntegrityError
+from everlearn.gate.decision_record import Outcome
 from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
+from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
+from everlearn.registry.guarded_suites import after_event
 from everlearn.registry.manifest import ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from everlearn.data.suites import Suite
     from everlearn.registry.events import Event
+    from everlearn.registry.guarded_suites import Suites
+    from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
+
+OUTCOME_OF = {
+    EventKind.PUBLISHED: Outcome.PASS,
+    EventKind.REJECTED: Outcome.FAIL,
+    EventKind.INSUFFICIENT: Outcome.INSUFFICIENT,
+}
+"""The outcome that a night has to have for each event that can end it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,29 +56,37 @@ class AuditedDecision:
 def audit(registry: Registry) -> Iterator[AuditedDecision]:
     """Yield every decision of the line, oldest first. Those of retired versions and of older revisions cannot be repeated."""
     state = registry.state()
+    suites: Suites = {}
     for number, event in enumerate(state.history):
-        if event.kind not in TESTS:
-            continue
-        version = event.detail.get("version") if event.kind is EventKind.PUBLISHED else None
-        is_retired = version is not None and state.versions[version].retired
-        audited = AuditedDecision(cycle_key=str(event.cycle_key), version=version, end=str(event.kind))
-        try:
-            stored, digest = (None, None) if is_retired else _stored(event, version, registry)
-            if digest is None or not stored:
-                yield audited
-                continue
-            evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
-        except IntegrityError as error:  # the other decisions can still be repeated
-            yield replace(audited, differences=(str(error),))
-            continue
-        before = state.history[:number]
-        level = level_of_line(before, settings=evidence.settings)
-        loss_level = loss_level_of_line(before, settings=evidence.settings)
-        headline_level = headline_level_of_line(before, settings=evidence.settings)
-        judged = evidence.judge(level=level, loss_level=loss_level, headline_level=headline_level)
-        again = json.loads(judged.to_json())
-        differences = tuple(_differences(stored, again))
-        yield replace(audited, level=level, loss_level=loss_level, differences=differences)
+        if event.kind is EventKind.SUITE_CHANGED:
+            suites = after_event(suites, event)
+        if event.kind in TESTS:
+            yield _audited(event, state.history[:number], state=state, suites=suites, registry=registry)
+
+
+def _audited(
+    event: Event, before: tuple[Event, ...], *, state: State, suites: Suites, registry: Registry
+) -> AuditedDecision:
+    """Make the decision of one event again. `suites` guarded the line then, `before` holds the events before it."""
+    version = event.detail.get("version") if event.kind is EventKind.PUBLISHED else None
+    is_retired = version is not None and state.versions[version].retired
+    audited = AuditedDecision(cycle_key=str(event.cycle_key), version=version, end=str(event.kind))
+    try:
+        stored, digest = (None, None) if is_retired else _stored(event, version, registry)
+        wrong_end = tuple(_wrong_end(event, stored or {}))
+        if digest is None or not stored:
+            return replace(audited, differences=wrong_end or None)
+        evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
+        other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
+    except IntegrityError as error:  # the other decisions can still be repeated
+        return replace(audited, differences=(str(error),))
+    level = level_of_line(before, settings=evidence.settings)
+    loss_level = loss_level_of_line(before, settings=evidence.settings)
+    headline_level = headline_level_of_line(before, settings=evidence.settings)
+    judged = evidence.judge(level=level, loss_level=loss_level, headline_level=headline_level)
+    again = json.loads(judged.to_json())
+    differences = (*wrong_end, *_differences(stored, again), *other_record)
+    return replace(audited, level=level, loss_level=loss_level, differences=differences)
 
 
 def _stored(event: Event, version: str | None, registry: Registry) -> tuple[dict[str, Any] | None, str | None]:
@@ -72,6 +95,42 @@ def _stored(event: Event, version: str | None, registry: Registry) -> tuple[dict
         return event.detail.get("decision"), event.detail.get("evidence")
     manifest = registry.manifest(version)
     return manifest.decision, manifest.evidence.digest if manifest.evidence else None
+
+
+def _wrong_end(event: Event, stored: dict[str, Any]) -> Iterator[str]:
+    """Yield how a night ended where that does not follow from its stored outcome."""
+    outcome = stored.get("outcome")
+    if outcome not in (None, OUTCOME_OF[event.kind]):
+        yield f"the night ended as {event.kind}, and its outcome is stored as {outcome!r}"
+
+
+def _other_record(
+    evidence: StoredEvidence, event: Event, *, state: State, suites: Suites, registry: Registry
+) -> Iterator[str]:
+    """Yield the guarded suites whose recorded answers are not those that the record of the parent holds.
+
+    Items that this record lacks were answered in the night itself, and those of a retired parent may be gone.
+    """
+    parent = state.versions.get(event.detail.get("parent", ""))
+    if not evidence.guards or parent is None or parent.retired:
+        return
+    record, guarded = record_after(parent.version, registry), _items_of(suites, registry)
+    for guard in evidence.guards:
+        items = guarded[guard.suite].problems if guard.suite in guarded else ()
+        others = sum(
+            known != used
+            for known, used in zip((record.get(item_key(item)) for item in items), guard.recorded, strict=False)
+            if known is not None
+        )
+        if others:
+            yield f"{guard.suite}: {others} of {len(items)} recorded items are not as in the record of {parent.version}"
+
+
+def _items_of(suites: Suites, registry: Registry) -> dict[str, Suite]:
+    """Return what was compared with the record, by name, in the order in which a night reads its suites."""
+    texts = {name: registry.get_object(suite.ref).decode() for name, suite in sorted(suites.items())}
+    items = [parse(text, name=name, where=f"the suite {name}") for name, text in texts.items()]
+    return {suite.name: suite for suite in guarded_suites(items)}
 
 
 def _differences(stored: dict[str, Any], again: dict[str, Any]) -> Iterator[str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from everlearn.registry.manifest import Manifest
 
 CHAMPION = "champion"
+PASSED = "PASS"
+"""The outcome in the decision of a manifest with which it may be published."""
 ANOTHER_CYCLE = (
     "run another cycle: it begins at the present champion, and the problems of this night are still available"
 )
@@ -72,8 +74,13 @@ def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, 
 
     Raises:
         StaleParentError: as `require_parent` does.
-        RegistryError: It was trained on another base model than the versions of this line.
+        RegistryError: Its decision says that it did not pass, or it was trained on another base model than the versions of this line.
     """
+    outcome = manifest.decision.get("outcome", PASSED)
+    if outcome != PASSED:
+        raise RegistryError(
+            f"the decision about the candidate of cycle {manifest.cycle_key[:12]} says {outcome}: only {PASSED} is published"
+        )
     require_parent(manifest.parent, state, make_champion=make_champion, line=line)
     require_base(manifest.base_fingerprint, state, line=line)
 

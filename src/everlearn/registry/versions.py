@@ -145,7 +145,7 @@ class Registry:
 
         Raises:
             StaleParentError: The parent was barred or retired since, or, with `make_champion`, is no longer champion.
-            RegistryError: The cycle ended otherwise, or the candidate's base model is not that of the line.
+            RegistryError: The cycle ended otherwise, the decision is not PASS, or the candidate's base model is not that of the line.
             IntegrityError: An object of the manifest is missing or different.
         """
         digest, data = self._content.seal_manifest(manifest)

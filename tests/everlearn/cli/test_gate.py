@@ -175,13 +175,13 @@ def test_an_audit_names_decisions_that_differ_and_those_that_cannot_be_repeated(
     evidence = StoredEvidence(pairs=(IMPROVED,), guards=(), checks=(), settings=GateSettings())
     made = replace(
         candidate(registry, "two", parent=registry.state().champion, base=base),
-        decision=evidence.judge(level=None, loss_level=None).to_dict() | {"outcome": "FAIL"},
+        decision=evidence.judge(level=None, loss_level=None).to_dict() | {"warnings": ["none"]},
         evidence=registry.put_object(evidence.to_json()),
     )
     version = registry.publish(made, make_champion=True, actor="night", reason="better").version
     ended = everlearn("gate", "audit")
     assert ended.code == 1
-    assert f"{version}: outcome is stored as 'FAIL', and repeated as 'PASS'" in " ".join(ended.out.split())
+    assert f"{version}: warnings is stored as ['none'], and repeated as" in " ".join(ended.out.split())
     assert everlearn("gate", "audit", "--json").facts["differ"] == 1
 
 

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.data.suites import Suite, SuiteKind
 from everlearn.gate.audit import audit
-from everlearn.gate.lifetime_error import improvement_level, loss_level
+from everlearn.gate.lifetime_error import TESTS, improvement_level, loss_level
+from everlearn.gate.record_of_line import RecordedItem, item_key, to_json
 from everlearn.gate.stored_evidence import StoredEvidence
+from everlearn.problem import Problem
+from everlearn.registry import eligibility
 from everlearn.registry.events import EventKind
+from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
 from tests.everlearn.gate.test_guard import SETTINGS, guard, looked
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 BY_LINE = SETTINGS.model_copy(update={"improvement_error": "line"})
-EVIDENCE = StoredEvidence(pairs=(IMPROVED,), guards=(looked(guard(), share=14 / 16),), checks=(), settings=BY_LINE)
+EVIDENCE = StoredEvidence(pairs=(IMPROVED,), guards=(looked(guard(), share=0.9),), checks=(), settings=BY_LINE)
 WORSE = replace(EVIDENCE, pairs=(pair("+" * 60 + "-" * 40, "-" * 60 + "-" * 40),))
 
 
@@ -35,25 +40,26 @@ def levels(attempts: int, labels: list[bool]) -> dict[str, float]:
     return {"level": level, "loss_level": loss_level(attempts + 1, alpha=0.05)}
 
 
-def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = None) -> str:
+def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = None, **documents: Any) -> str:
     """Publish a version that was judged by the evidence at the level of its attempt, or with another decision."""
-    history = registry.state().history
-    made = EVIDENCE.judge(**levels(len(history), [event.kind is EventKind.PUBLISHED for event in history]))
+    labels = [event.kind is EventKind.PUBLISHED for event in registry.state().history if event.kind in TESTS]
+    made = EVIDENCE.judge(**levels(len(labels), labels))
     manifest = candidate(registry, name, parent=registry.state().champion)
     manifest = replace(
         manifest,
         decision=made.to_dict() | (decision or {}),
         evidence=registry.put_object(EVIDENCE.to_json()),
+        **documents,
     )
     return registry.publish(manifest, make_champion=True, actor="night", reason="better").version
 
 
-def reject(registry: Registry, *, key: str) -> None:
+def reject(registry: Registry, *, key: str, kind: EventKind = EventKind.REJECTED) -> None:
     history = registry.state().history
     made = WORSE.judge(**levels(len(history), [event.kind is EventKind.PUBLISHED for event in history]))
     ref = registry.put_object(WORSE.to_json())
     detail = {"decision": made.to_dict(), "evidence": ref.digest}
-    registry.record(EventKind.REJECTED, cycle_key=key * 64, reason="worse", actor="night", detail=detail)
+    registry.record(kind, cycle_key=key * 64, reason="worse", actor="night", detail=detail)
 
 
 def test_an_honest_history_repeats_with_the_levels_of_its_events(registry: Registry) -> None:
@@ -80,9 +86,44 @@ def test_lost_evidence_is_named_and_the_other_decisions_are_repeated(registry: R
 
 
 def test_a_changed_decision_is_named(registry: Registry) -> None:
-    publish(registry, "one", decision={"outcome": "INSUFFICIENT"})
+    publish(registry, "one", decision={"warnings": ["none"]})
     [decision] = audit(registry)
-    assert decision.differences == ("outcome is stored as 'INSUFFICIENT', and repeated as 'PASS'",)
+    assert decision.differences == ("warnings is stored as ['none'], and repeated as []",)
+
+
+def test_a_night_that_ended_otherwise_than_it_was_decided_is_named(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reject(registry, key="8", kind=EventKind.INSUFFICIENT)
+    monkeypatch.setattr(eligibility, "PASSED", "FAIL")  # as a registry that checks nothing
+    made = replace(candidate(registry, "old"), decision={"outcome": "FAIL"})
+    registry.publish(made, make_champion=True, actor="night", reason="by an earlier release")
+    assert [decision.differences for decision in audit(registry)] == [
+        ("the night ended as insufficient, and its outcome is stored as 'FAIL'",),
+        ("the night ended as published, and its outcome is stored as 'FAIL'",),
+    ]
+
+
+def guard_suite(registry: Registry, name: str, problems: list[Problem]) -> None:
+    suite = Suite(name=name, kind=SuiteKind.SKILL, problems=tuple(problems))
+    content = SuiteContent(kind="skill", items=len(problems), data=suite.to_jsonl().encode())
+    registry.guard_suites({name: content}, actor="night")
+
+
+def test_a_record_that_is_not_the_parents_is_named(registry: Registry) -> None:
+    [compared] = EVIDENCE.guards
+    problems = [Problem(id=str(n), domain="integration", statement=f"{n}*x") for n in range(len(compared.recorded))]
+    recorded = dict(zip(map(item_key, problems), compared.recorded, strict=True))
+    del recorded[item_key(problems[-1])]  # such items are answered in the night itself
+    better = RecordedItem(right=16, undecided=0, samples=16, policy="v0001")
+    guard_suite(registry, "short", problems)
+    publish(registry, "one", record=registry.put_object(to_json(recorded)))
+    publish(registry, "two", record=registry.put_object(to_json(recorded | {item_key(problems[0]): better})))
+    publish(registry, "three", record=registry.put_object(to_json(recorded)))
+    guard_suite(registry, "new", problems[:1])
+    publish(registry, "four")
+    differ = ("short: 1 of 700 recorded items are not as in the record of v0002",)
+    assert [decision.differences for decision in audit(registry)] == [(), (), differ, ()]
 
 
 def test_a_decision_at_a_level_that_was_not_its_own_is_named(registry: Registry) -> None:

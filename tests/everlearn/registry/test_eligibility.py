@@ -52,6 +52,14 @@ def test_candidate_with_an_unusable_parent_is_refused(state: State, change: str,
         require_candidate(candidate, changed(state, "v0001", **{change: True}), make_champion=False, line=LINE)
 
 
+@pytest.mark.parametrize("outcome", ["FAIL", "INSUFFICIENT"])
+def test_a_candidate_that_did_not_pass_is_refused(state: State, outcome: str) -> None:
+    made = replace(MANIFEST, parent="v0002", base_fingerprint=state.versions["v0001"].base_fingerprint)
+    require_candidate(replace(made, decision={}), state, make_champion=True, line=LINE)
+    with pytest.raises(RegistryError, match=f"says {outcome}: only PASS is published"):
+        require_candidate(replace(made, decision={"outcome": outcome}), state, make_champion=True, line=LINE)
+
+
 def test_only_a_child_of_the_champion_becomes_champion(state: State) -> None:
     child = replace(MANIFEST, parent="v0002", base_fingerprint=state.versions["v0001"].base_fingerprint)
     require_candidate(child, state, make_champion=True, line=LINE)
