@@ -36,7 +36,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.compositions import draw_product
 from everlearn.domains.integration.term_sums import draw_sum
 from everlearn.settings import Settings
-from everlearn.training.test_time import Budget, Solution, solve
+from everlearn.training.test_time import Budget, Solution, equal_rollouts, solve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,12 +69,9 @@ def budget_of(arm: str, reference: dict[str, Any] | None) -> Budget:
     """Return the budget of an arm; `reference` is what `ttrl` did with the same problem and seed."""
     if reference is None or arm == "ttrl":
         return LIMIT
-    rollouts = reference["rollouts"]
-    return {
-        "samples": replace(LIMIT, cpu_seconds=600.0, rollouts=rollouts, trains=False),
-        "samples, seconds": replace(LIMIT, cpu_seconds=max(0.1, reference["cpu_seconds"]), trains=False),
-        "both": replace(LIMIT, cpu_seconds=600.0, rollouts=rollouts, samples=max(1, rollouts // 2)),
-    }[arm]
+    if arm == "samples, seconds":
+        return replace(LIMIT, cpu_seconds=max(0.1, reference["cpu_seconds"]), trains=False)
+    return equal_rollouts(LIMIT, reference["rollouts"])[arm]
 
 
 def _solve(statement: str, *, seed: int, budget: Budget) -> Solution:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
 from tasks.run_state import run_name
-from tasks.solve import offer_solved, show_solutions, solve_problems
+from tasks.solve import offer_solved, read_unsolved, show_solutions, solve_problems
 
 
 class SolveConfig(BaseModel):
@@ -24,10 +24,20 @@ class SolveConfig(BaseModel):
     version: str = "champion"
     cpu_seconds: float = Field(default=20.0, gt=0, description="CPU seconds for each problem.")
     rollouts: int = Field(default=0, ge=0, description="Sampled completions for each problem; 0: any number.")
+    tokens: int = Field(default=0, ge=0, description="Sampled tokens for each problem; 0: any number.")
     samples: int = Field(default=16, ge=1, description="Answers sampled before a ladder is grown.")
     trains: bool = Field(default=True, description="Grow a ladder and train, or only sample.")
+    compare: bool = Field(
+        default=False, description="Also try best of n, and samples with a ladder, at as many rollouts."
+    )
     offer: bool = Field(default=False, description="Put what was not solved at once into the inbox of the next night.")
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
+
+    @model_validator(mode="after")
+    def _trains_what_it_compares(self) -> Self:
+        if self.compare and not self.trains:
+            raise ValueError("compare: a ladder is compared with samples, so trains must be true")
+        return self
 
 
 def _name() -> str:
@@ -38,9 +48,10 @@ def _name() -> str:
 @flow(name="solve", flow_run_name=_name, persist_result=False)
 def solve(config: SolveConfig) -> dict[str, Any]:
     """Return how many problems were solved, by what, and what it cost."""
-    budget = config.model_dump(include={"cpu_seconds", "rollouts", "samples", "trains"})
-    found = solve_problems(config.settings, config.problems, config.version, **budget)
+    budget = config.model_dump(include={"cpu_seconds", "rollouts", "tokens", "samples", "trains"})
+    asked = read_unsolved(config.settings, config.problems)
+    found = solve_problems(config.settings, asked, config.version, compares=config.compare, **budget)
     facts = show_solutions(config.settings, found)
     if config.offer:
-        facts["offered"] = offer_solved(config.settings, found)
+        facts["offered"] = offer_solved(config.settings, asked, found)
     return facts

@@ -13,43 +13,57 @@ from everlearn.errors import NotFoundError
 from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.base_source import pin_base
-from everlearn.training.problem_file import problems_in
-from everlearn.training.solved_problems import keys_of, offer, row_of, summary
+from everlearn.training.problem_file import distinct, problems_in
+from everlearn.training.solved_problems import ARMS, keys_of, offer, row_of, summary
 from tasks.night import LOG, step_task
 from tasks.open_base import base_folder
 from tasks.progress import progress
 
 if TYPE_CHECKING:
+    from everlearn.problem import Problem
     from everlearn.settings import Settings
     from everlearn.storage.protocol import Store
 
 
 @step_task
-def solve_problems(settings: Settings, problems: Path, version: str, **budget: Any) -> list[dict[str, Any]]:
-    """Return a row for each problem of a file, of those that a run of the same budget has kept in the bucket as well.
+def read_unsolved(settings: Settings, problems: Path) -> list[Problem]:
+    """Return the problems of a file, each once. A relative path starts from the root directory of the settings."""
+    return distinct(problems_in(settings.resolve(problems), settings=settings))
 
-    `budget` are fields of `Budget`. A relative path starts from the root directory of the settings.
+
+@step_task
+def solve_problems(
+    settings: Settings, asked: list[Problem], version: str, *, compares: bool = False, **budget: Any
+) -> list[dict[str, Any]]:
+    """Return a row for each problem, of those that a run of the same budget has kept in the bucket as well.
+
+    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts.
     """
-    from everlearn.training.test_time import Budget, solve  # imports torch
+    from everlearn.training.test_time import Budget, solve, solve_beside  # imports torch
 
     registry = open_registry(settings)
     pinned = pin_base(settings, registry)
     base, store = base_folder(pinned), registry.store
-    asked = list({each.statement: each for each in problems_in(settings.resolve(problems), settings=settings)}.values())
     name = version if version == "base" else registry.resolve(version).version
-    limit = Budget(**budget)
+    identity = None if name == "base" else registry.manifest(name).base_fingerprint
+    limit, solve_one = Budget(**budget), solve_beside if compares else solve
     with tempfile.TemporaryDirectory() as folder, progress(f"solving with {name}") as report:
         adapter = None if name == "base" else registry.pull(name, to=Path(folder) / "adapter")
-        keys = keys_of(asked, pinned, limit, base=base, adapter=adapter)
+        keys = keys_of(asked, pinned, limit, base=base, adapter=adapter, compares=compares)
+        given: dict[str, Any] = {
+            "base": base,
+            "adapter": adapter,
+            "settings": pinned,
+            "budget": limit,
+            "identity": identity,
+        }
         found: list[dict[str, Any]] = []
         for problem in asked:
-            key = f"{settings.store.line}/solved/{keys[problem.statement]}.json"
+            key = f"{settings.store.line}/solved/{keys[problem.key]}.json"
             row = _kept(store, key)
             if row is None:
-                solution = solve(
-                    problem, base=base, adapter=adapter, settings=pinned, budget=limit, verifiers=settings.verifiers
-                )
-                row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.statement])
+                solution = solve_one(problem, verifiers=settings.verifiers, **given)
+                row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
                 store.put(key, json.dumps(row, ensure_ascii=False).encode())
             found.append(row)
             report(len(found), len(asked))
@@ -57,9 +71,9 @@ def solve_problems(settings: Settings, problems: Path, version: str, **budget: A
 
 
 @step_task
-def offer_solved(settings: Settings, found: list[dict[str, Any]]) -> int:
+def offer_solved(settings: Settings, asked: list[Problem], found: list[dict[str, Any]]) -> int:
     """Put what was not solved at once into the inbox of the next night. Return how many problems these are."""
-    offered = offer(open_registry(settings).store, settings.store.line, found)
+    offered = offer(open_registry(settings).store, settings.store.line, asked, found)
     LOG.info("solve: %d solved problems are offered to the next night", offered)
     return offered
 
@@ -67,10 +81,14 @@ def offer_solved(settings: Settings, found: list[dict[str, Any]]) -> int:
 @step_task
 def show_solutions(settings: Settings, found: list[dict[str, Any]]) -> dict[str, Any]:
     """Show the results as a table in the dashboard, and return their summary."""
-    columns = ("problem", "answer", "by", "rollouts", "cpu_seconds", "version")
+    columns = ("problem", "answer", "by", "rollouts", "tokens", "cpu_seconds", "version")
     create_table_artifact(
         key=artifact_key("solved", line=settings.store.line),
-        table=[{name: row[name] for name in columns} for row in found],
+        table=[
+            {name: row[name] for name in columns}
+            | {ARMS[arm]: each["answer"] for arm, each in row.get("beside", {}).items()}
+            for row in found
+        ],
         description="Problems solved one by one: a verified answer, or none",
     )
     return summary(found)

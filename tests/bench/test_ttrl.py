@@ -31,6 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Budget]]:
             answer=DOMAIN.solve(DOMAIN.stated(statement)) if is_right else None,
             by=By.TRAINING if is_right else None,
             rollouts=400,
+            tokens=9000,
             cpu_seconds=7.0,
             rungs=60,
             steps=3,

@@ -277,6 +277,11 @@ def test_problems_are_solved_once_and_what_took_effort_is_offered(settings: Sett
     assert len(list(store.list(f"{settings.store.line}/solved/"))) == 2
 
 
+def test_a_flow_compares_nothing_where_it_does_not_train() -> None:
+    with pytest.raises(ValidationError, match="trains must be true"):
+        SolveConfig(problems=ROOT, compare=True, trains=False)
+
+
 def test_a_misspelt_flow_parameter_is_refused() -> None:
     with pytest.raises(ValidationError, match="suit"):
         EvaluateConfig.model_validate({"suit": ROOT})

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from everlearn.cli.context import Installation
     from everlearn.problem import Problem
-    from everlearn.settings import Settings
-    from everlearn.training.test_time import Budget, Solution
+    from everlearn.training.test_time import Solution
+
+    Solved = tuple[Problem, Solution]
 
 app = typer.Typer()
 BEGIN = b'{"domain": "'
@@ -41,16 +42,20 @@ def solve(
     ] = Path("solved.jsonl"),
     seconds: Annotated[float, typer.Option(min=0.1, help="CPU seconds for each problem.")] = 20.0,
     rollouts: Annotated[int, typer.Option(min=0, help="Sampled completions for each problem; 0: any number.")] = 0,
+    tokens: Annotated[int, typer.Option(min=0, help="Sampled tokens for each problem; 0: any number.")] = 0,
     samples: Annotated[int, typer.Option(min=1, help="Answers sampled before a ladder is grown.")] = 16,
     training: Annotated[
         bool, typer.Option("--training/--no-training", help="Grow a ladder and train, or only sample.")
     ] = True,
-    processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
-    offer: Annotated[
+    compare: Annotated[
         bool,
         typer.Option(
-            "--offer", help="Offer what samples or training solved to the next night, with its verified answers."
+            "--compare", help="Also try best of n, and samples with a ladder, at as many rollouts as each problem took."
         ),
+    ] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
+    offer: Annotated[
+        bool, typer.Option("--offer", help="Offer what samples or training solved to the next night.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -59,53 +64,63 @@ def solve(
     The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
     an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
     the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
-    that `--out` holds. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the bucket,
-    with the verified answer as reference for `supervised.epochs`. Exit code 1: not all problems were solved.
+    that `--out` holds. `--compare` adds to each result what best of n on the untouched version, and both together, do with as
+    many rollouts. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the bucket,
+    with their own reference where they have one. Exit code 1: not all problems were solved.
 
         everlearn solve unsolved.jsonl --seconds 60 --processes 4
-        everlearn solve unsolved.jsonl --version base --no-training   # best of n, for comparison
+        everlearn solve unsolved.jsonl --tokens 200000 --compare
+        everlearn solve unsolved.jsonl --version base --no-training   # best of n
     """
     from everlearn.cli import model
     from everlearn.training.models.base_source import base_directory
-    from everlearn.training.problem_file import problems_in
+    from everlearn.training.problem_file import distinct, problems_in
     from everlearn.training.solved_problems import keys_of, row_of, summary
     from everlearn.training.solved_problems import offer as offer_solved
     from everlearn.training.test_time import Budget
 
+    if compare and not training:
+        raise BadInputError("--compare compares a ladder with samples: leave --no-training away")
     installation: Installation = context.obj
     settings = model.pinned_settings(installation)
-    problems = {problem.statement: problem for problem in problems_in(file, settings=settings)}
+    problems = distinct(problems_in(file, settings=settings))
     base, adapter = base_directory(settings), model.adapter_of(installation, version=version)
-    budget = Budget(cpu_seconds=seconds, rollouts=rollouts, samples=samples, trains=training)
+    budget = Budget(cpu_seconds=seconds, rollouts=rollouts, tokens=tokens, samples=samples, trains=training)
     name = version if adapter is None else adapter.name
-    keys = keys_of(list(problems.values()), settings, budget, base=base, adapter=adapter)
+    identity = None if adapter is None else installation.registry().manifest(name).base_fingerprint
+    keys = keys_of(problems, settings, budget, base=base, adapter=adapter, compares=compare)
     kept = _read(out)
     results = {text: kept[key] for text, key in keys.items() if key in kept}
-    left = [problem for text, problem in problems.items() if text not in results]
+    left = [problem for problem in problems if problem.key not in results]
     if results:
         print_note(f"{len(results)} of {len(problems)} problems are in {out}")
-    work = partial(_solve, base=base, adapter=adapter, settings=settings, budget=budget)
+    given: dict[str, Any] = {
+        "base": base,
+        "adapter": adapter,
+        "settings": settings,
+        "budget": budget,
+        "identity": identity,
+    }
+    work = partial(_solve, compares=compare, **given)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {name}") as progress:
-        for solution in _solutions(left, work, processes=processes):
-            row = row_of(solution, domain=settings.domain, version=name, key=keys[solution.statement])
-            results[solution.statement] = row
+        for problem, solution in _solutions(left, work, processes=processes):
+            row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
+            results[problem.key] = row
             lines.write(json_text.dumps(row, ensure_ascii=False) + "\n")
             lines.flush()
             progress(len(results), len(problems))
-    rows = [results[text] for text in problems]
+    rows = [results[problem.key] for problem in problems]
     facts = summary(rows) | {"version": name, "out": str(out)}
     if offer:
-        facts["offered"] = offer_solved(installation.registry().store, settings.store.line, rows)
+        facts["offered"] = offer_solved(installation.registry().store, settings.store.line, problems, rows)
     print_result(facts, as_json=json, text=table("", "", rows=[(each, str(value)) for each, value in facts.items()]))
     if facts["solved"] < facts["problems"]:
         raise typer.Exit(1)
 
 
-def _solutions(
-    problems: Sequence[Problem], work: Callable[[Problem], Solution], *, processes: int
-) -> Iterator[Solution]:
-    """Yield the solutions as they are found."""
+def _solutions(problems: Sequence[Problem], work: Callable[[Problem], Solved], *, processes: int) -> Iterator[Solved]:
+    """Yield the problems with their solutions as these are found."""
     if processes == 1:
         yield from map(work, problems)
         return
@@ -118,10 +133,11 @@ def _solutions(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _solve(problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget) -> Solution:
+def _solve(problem: Problem, *, compares: bool, **given: Any) -> Solved:
     from everlearn.training import test_time
 
-    return test_time.solve(problem, base=base, adapter=adapter, settings=settings, budget=budget, verifiers=1)
+    solve_one = test_time.solve_beside if compares else test_time.solve
+    return problem, solve_one(problem, verifiers=1, **given)
 
 
 def _read(out: Path) -> dict[str, dict[str, Any]]:

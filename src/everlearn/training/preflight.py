@@ -43,12 +43,21 @@ GROUPS = 4
 """Groups of the first step whose answers are scored again."""
 
 
-def check_identity(base: Path, identity: str | None) -> None:
-    """Raise ModelError if the base's files are not those with that identity; None: of no night, so nothing is known."""
+def check_identity(
+    base: Path,
+    identity: str | None,
+    *,
+    of: str = "the night was opened with",
+    otherwise: str = "give the night up with `everlearn cycle --abandon`",
+) -> None:
+    """Raise ModelError if the base's files are not those with that identity; None: nothing is known.
+
+    `of` says whose identity it is, `otherwise` what else there is to do than to restore the files.
+    """
     if identity is not None and not is_same_base(fingerprint(base), identity):
         raise ModelError(
-            f"the files of base model {base} (weights, tokenizer, chat template) are not those that the night was opened "
-            "with: restore them, or give the night up with `everlearn cycle --abandon`"
+            f"the files of base model {base} (weights, tokenizer, chat template) are not those that {of}: restore them, or "
+            f"{otherwise}"
         )
 
 

@@ -12,6 +12,7 @@ from everlearn.problem import Problem
 from everlearn.training.models.formats.format_choice import checker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from everlearn.settings import Settings
@@ -30,3 +31,8 @@ def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
     if not problems:
         raise BadInputError(f"{file} holds no problem of the domain; the first line: {read[0].why}")
     return problems
+
+
+def distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """Return the problems without those that are judged as an earlier one is."""
+    return list({problem.key: problem for problem in problems}.values())

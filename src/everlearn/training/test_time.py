@@ -8,7 +8,7 @@ is none. Nothing is written: the adapter that the policy came with stays as it i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.loop import current_model, solver_of, train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
+from everlearn.training.preflight import check_identity, check_policy
 from everlearn.training.rollouts import attempt, judging, seed_of
+from everlearn.training.trainer import CHECKED
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ RUNGS, BREADTH, TRIES = 60, 12, 3
 """Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
 PROMPTS = 16
 """Problems of a step, of which one is the problem itself."""
+PATIENCE = 30
+"""How many times its CPU seconds a comparison at equal rollouts may take, so that the rollouts end it."""
 
 
 class By(StrEnum):
@@ -54,11 +58,13 @@ class Budget:
     """What one problem may cost.
 
     `samples` are drawn before a ladder is grown; with `trains` false there is no ladder, and samples are drawn until
-    the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included; 0: any number.
+    the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included, and `tokens` what these
+    have sampled; 0: any number. The budget is looked at between the greedy answer, the samples, the ladder and the steps.
     """
 
     cpu_seconds: float = 20.0
     rollouts: int = 0
+    tokens: int = 0
     samples: int = 16
     trains: bool = True
 
@@ -67,34 +73,71 @@ class Budget:
 class Solution:
     """What came out for one problem: a verified answer and what found it, or None and what was spent.
 
-    `contradicted` counts answers that `verify` accepted and the second judgement did not.
+    `contradicted` counts answers that `verify` accepted and the second judgement did not. `beside` are what
+    `solve_beside` compares it with.
     """
 
     statement: str
     answer: str | None
     by: By | None
     rollouts: int
+    tokens: int
     cpu_seconds: float
     rungs: int
     steps: int
     contradicted: int
+    beside: dict[str, Solution] = field(default_factory=dict)
 
     def to_content(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self) | {"by": self.by and str(self.by)}
+        """Return it as JSON values, `beside` only where there is something."""
+        content = asdict(self) | {"by": self.by and str(self.by)}
+        del content["beside"]
+        return content | (
+            {"beside": {arm: each.to_content() for arm, each in self.beside.items()}} if self.beside else {}
+        )
+
+
+def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
+    """Return the budgets of what a solution with a ladder is compared with, at as many rollouts as it has used.
+
+    `samples`: best of n, the policy untouched. `both`: the first half of the rollouts are samples, then there is a ladder.
+    """
+    equal = replace(budget, cpu_seconds=PATIENCE * budget.cpu_seconds, rollouts=rollouts, tokens=0)
+    return {
+        "samples": replace(equal, trains=False),
+        "both": replace(equal, samples=max(1, rollouts // 2)),
+    }
+
+
+def solve_beside(problem: Problem, *, budget: Budget, **given: Any) -> Solution:
+    """Solve a problem as `solve` does, and compare it with best of n and with both together at equal rollouts."""
+    solution = solve(problem, budget=budget, **given)
+    budgets = equal_rollouts(budget, solution.rollouts)
+    return replace(solution, beside={arm: solve(problem, budget=each, **given) for arm, each in budgets.items()})
 
 
 def solve(
-    problem: Problem, *, base: Path, adapter: Path | None, settings: Settings, budget: Budget, verifiers: int = 0
+    problem: Problem,
+    *,
+    base: Path,
+    adapter: Path | None,
+    settings: Settings,
+    budget: Budget,
+    verifiers: int = 0,
+    identity: str | None = None,
 ) -> Solution:
     """Solve one problem within a budget, deterministically but for the limit of CPU seconds.
 
-    The sections `learn`, `ladder`, `format` and `compute` of the settings are those of a night.
+    The sections `learn`, `ladder`, `format` and `compute` of the settings are those of a night. `identity` is that of the base
+    that the adapter was trained on; None: not known.
 
     Raises:
         GrammarError: the problem cannot be stated to the model.
-        ModelError: the base or the adapter cannot be used.
+        ModelError: the base or the adapter cannot be used, or a check before the first gradient finds a silent fault (`preflight`).
     """
+    check_identity(
+        base, identity, of="the adapter was trained on", otherwise="solve with the base model (`--version base`)"
+    )
     torch.set_num_threads(settings.threads)
     with (
         judging(problem.domain, verifiers=verifiers) as judges,
@@ -128,7 +171,7 @@ class _Search:
         recheck: Judge,
     ) -> None:
         self._problem, self._budget, self._judge, self._recheck = problem, budget, judge, recheck
-        self._began, self._counted = counters.cpu_seconds(), counters.snapshot()["rollouts"]
+        self._began, self._counted = counters.cpu_seconds(), counters.snapshot()
         self._seed = seed_of(settings.learn.seed, "solve", problem.statement)
         self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
         self._learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
@@ -174,6 +217,7 @@ class _Search:
             answer=answer,
             by=by,
             rollouts=self._rollouts(),
+            tokens=self._tokens(),
             cpu_seconds=round(self._seconds(), 2),
             rungs=len(self._run.ladder.rungs),
             steps=self._run.step,
@@ -199,6 +243,7 @@ class _Search:
     def _climb(self) -> None:
         """Train on the ladder and try the problem after each step."""
         run = self._run
+        check_policy(run, list(map(run.problem, list(run.ladder.rungs)[:CHECKED])))
         while self._goes_on() and run.stopped is None:
             train_step(run, budget_used=self._used())
             if self._goes_on():
@@ -226,15 +271,20 @@ class _Search:
         return self._found is None and self._used() < 1
 
     def _used(self) -> float:
-        """Return the used share of the budget, of seconds or of rollouts."""
-        rollouts = self._rollouts() / self._budget.rollouts if self._budget.rollouts else 0.0
-        return max(self._seconds() / self._budget.cpu_seconds, rollouts)
+        """Return the used share of the budget: of seconds, rollouts or tokens, the largest."""
+        budget = self._budget
+        spent = (self._seconds(), self._rollouts(), self._tokens())
+        limits = (budget.cpu_seconds, budget.rollouts, budget.tokens)
+        return max(used / limit for used, limit in zip(spent, limits, strict=True) if limit)
 
     def _seconds(self) -> float:
         return counters.cpu_seconds() - self._began
 
     def _rollouts(self) -> int:
-        return counters.snapshot()["rollouts"] - self._counted + self._run.ladder.proposals
+        return counters.snapshot()["rollouts"] - self._counted["rollouts"] + self._run.ladder.proposals
+
+    def _tokens(self) -> int:
+        return counters.snapshot()["tokens"] - self._counted["tokens"]
 
     def _rollouts_left(self) -> int:
         left = self._budget.rollouts - self._rollouts() if self._budget.rollouts else self._budget.samples

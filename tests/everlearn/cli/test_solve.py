@@ -68,7 +68,20 @@ def test_what_was_solved_with_effort_is_offered_to_the_next_night_once(
     offered = json.loads(registry.store.get(shard.key).data)
     assert offered["problem"] == EASY
     domain = load_domain("integration")
-    assert domain.verify(domain.problem(EASY), offered["reference"]).is_correct
+    assert domain.verify(domain.problem(EASY), offered["answer"]).is_correct
+
+
+def test_a_comparison_stands_beside_each_result(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
+    file.write_text(json.dumps({"problem": EASY}) + "\n")
+    out = tmp_path / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--tokens", "9000", "--compare")
+    ended = everlearn(*words, "--json")
+    assert ended.facts["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
+    [row] = map(json.loads, out.read_text().splitlines())
+    assert row["beside"]["samples"]["answer"] == row["answer"]
+    refused = everlearn(*words, "--no-training")
+    assert refused.code == 2
+    assert "--compare compares a ladder with samples" in refused.err
 
 
 def test_solutions_come_from_several_processes_as_they_are_found() -> None:

@@ -6,13 +6,17 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_sums import draw_sum
+from everlearn.errors import ModelError
 from everlearn.problem import Ruling, Verdict
-from everlearn.settings import Settings
+from everlearn.settings import FormatSettings, Settings
 from everlearn.training.models.fingerprint import fingerprint
-from everlearn.training.test_time import Budget, By, Solution, solve
+from everlearn.training.models.policy import load_policy
+from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
+from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +72,56 @@ def test_an_answer_that_the_second_judgement_contradicts_is_no_answer(
     solution = solved("2*x", shipped, samples=3, rollouts=6, trains=False)
     assert solution.answer is None
     assert solution.contradicted >= 1
+
+
+def test_tokens_end_it_too(shipped: Path) -> None:
+    solution = solved("tan(x)", shipped, samples=2, tokens=1, trains=False)
+    assert solution.rollouts == 1, "the greedy answer alone has used them"
+    assert solution.tokens >= 1
+
+
+def test_a_comparison_has_as_many_rollouts(shipped: Path) -> None:
+    budget = Budget(cpu_seconds=600.0, rollouts=8, samples=2)
+    solution = solve_beside(DOMAIN.stated("2*x"), base=shipped, adapter=None, settings=Settings(), budget=budget)
+    assert {arm: (each.by, each.rollouts) for arm, each in solution.beside.items()} == {
+        "samples": (By.GREEDY, 1),
+        "both": (By.GREEDY, 1),
+    }
+    assert set(solution.to_content()["beside"]) == {"samples", "both"}
+    assert "beside" not in solved("2*x", shipped).to_content()
+
+
+def test_equal_rollouts_are_no_limit_of_seconds_or_tokens() -> None:
+    budgets = equal_rollouts(Budget(cpu_seconds=20.0, tokens=500, samples=16), 400)
+    assert budgets == {
+        "samples": Budget(cpu_seconds=600.0, rollouts=400, trains=False),
+        "both": Budget(cpu_seconds=600.0, rollouts=400, samples=200),
+    }
+
+
+def test_a_base_that_the_adapter_was_not_trained_on_is_refused(shipped: Path, tiny: Path) -> None:
+    with pytest.raises(
+        ModelError, match="not those that the adapter was trained on: restore them, or solve with the base"
+    ):
+        solve(
+            DOMAIN.stated("tan(x)"),
+            base=shipped,
+            adapter=None,
+            settings=Settings(),
+            budget=Budget(),
+            identity=fingerprint(tiny),
+        )
+
+
+def test_a_silent_fault_is_refused_before_the_first_gradient(tmp_path: Path) -> None:
+    base = write_model("phi, bias of the head", tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    weights["lm_head.bias"][load_policy(base).end] = -1e9
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    settings = Settings(domain="arithmetic", format=FormatSettings(name="chat", max_tokens=8))
+    problem = load_domain("arithmetic").stated("9 + 8")
+    with pytest.raises(ModelError, match="is masked: the model can never end an answer"):
+        solve(problem, base=base, adapter=None, settings=settings, budget=Budget(cpu_seconds=600.0, samples=1))
 
 
 @pytest.mark.slow
