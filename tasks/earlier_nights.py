@@ -38,8 +38,15 @@ def earlier_use(night: Night) -> EarlierUse:
     state = night.registry.state()
     _record_older_nights(night, state)
     domain = load_domain(night.settings.domain)
-    published, begun = _published(state), begins_after(night)
-    return load_earlier_use(night.store, night.line, night=night.key, published=published, domain=domain, begun=begun)
+    return load_earlier_use(
+        night.store,
+        night.line,
+        night=night.key,
+        published=_published(state),
+        domain=domain,
+        begun=begins_after(night),
+        tested=_tests_against_parent(night, state),
+    )
 
 
 def record_measured(night: Night, statements: Iterable[str], *, earlier: EarlierUse) -> None:
@@ -130,6 +137,19 @@ def _old_splits(night: Night, state: State) -> dict[str, Split]:
         )
         for digest in snapshots_of(night.store, night.line)
     }
+
+
+def _tests_against_parent(night: Night, state: State) -> set[str]:
+    """Return the nights that compared a candidate with tonight's parent, where the line has a budget for false improvements.
+
+    The parent's luck on their problems is known, so that a p-value from them is not valid given what happened before. A night that
+    does not say what its parent was counts as one of them.
+    """
+    if night.settings.gate.improvement_error == "night":
+        return set()
+    parent = night.inputs.parent
+    tests = {key: event for key, event in state.cycles.items() if event.kind in TESTS}
+    return {key for key, event in tests.items() if event.detail.get("parent", parent) == parent}
 
 
 def _published(state: State) -> set[str]:

@@ -186,7 +186,8 @@ def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: Ea
         frozen += [fillers] if fillers else []
     generated = sum(len(suite.problems) for suite in frozen) - len(own)
     gate = settings.gate.model_copy(update={"alpha": level_of(night) or settings.gate.alpha})
-    can_decide, sentence = describe_target(len(own), generated, settings=gate)
+    not_fresh = [each for each in parts.left_out if domain.equivalence(each.statement) in earlier.not_fresh]
+    can_decide, sentence = describe_target(len(own), generated, settings=gate, left_out=len(not_fresh))
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
     return frozen
 
@@ -211,8 +212,8 @@ def _split(night: Night, *, domain: Domain, items: frozenset[str], earlier: Earl
     parts = split(entries, domain=domain, share=night.settings.ingest.holdout_share, items=items, earlier=earlier)
     if parts.left_out:
         LOG.info(
-            "%d new problems left out: equivalent to suite items, to problems of both uses, or to those that the undecided "
-            "candidate was measured on with which tonight begins",
+            "%d new problems left out: equivalent to suite items, to problems of both uses, or to those that an earlier night "
+            "measured with the same parent or with the candidate that tonight begins as",
             len(parts.left_out),
         )
     return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -208,3 +208,39 @@ def test_the_level_of_a_line_follows_from_its_events(settings: Settings) -> None
             levels.append(level_of(night))
             reject(night)
     assert levels == [None, *(improvement_level([False] * tests, alpha=0.05) for tests in (1, 2))]
+
+
+@pytest.mark.parametrize(
+    ("error", "detail", "are_left_out"),
+    [
+        ("line", {"parent": None}, True),
+        ("line", {}, True),
+        ("line", {"parent": "v0009"}, False),
+        ("night", {"parent": None}, False),
+    ],
+)
+def test_with_a_budget_of_the_line_the_parent_is_not_tested_twice_on_one_problem(
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    error: str,
+    detail: dict[str, Any],
+    *,
+    are_left_out: bool,
+) -> None:
+    chosen = settings.model_copy(update={"gate": settings.gate.model_copy(update={"improvement_error": error})})
+    with hold_line(chosen) as token:
+        first = opened(chosen, token, LONG[:18])
+        freeze_suites.fn(first)
+        tested = {problem.statement for problem in roots_of(first)[1]}
+        assert tested
+        event = {"cycle_key": first.key, "reason": "few", "actor": "night", "detail": detail}
+        first.registry.record(EventKind.INSUFFICIENT, **event)
+        end_night(first, None)
+        retry = opened(chosen, token, LONG)
+        freeze_suites.fn(retry)
+    roots, held_out = ({problem.statement for problem in part} for part in roots_of(retry))
+    assert not tested & roots, "measured problems are never trained on"
+    assert tested.isdisjoint(held_out) if are_left_out else tested <= held_out
+    assert held_out - tested, "new problems are held out as ever"
+    said = f"({len(tested)} new problems are left out: an earlier night measured them, with the same parent"
+    assert (said in caplog.text) is are_left_out

@@ -3,7 +3,7 @@
 A class is on one side for the life of a line. The side is a hash of the equivalence key, unless an earlier night has
 decided: what was measured once is never trained on, and what a published night trained on is never held out, whatever
 the share or the rule of equivalence is now. A class of which earlier nights did both is left out: it fits neither use. So is one
-that was measured when the candidate was undecided that tonight goes on from: a test needs problems that did not choose it.
+that is not fresh (`EarlierUse.not_fresh`): a test needs problems whose results have not decided what is tested.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def split(
 
 
 def _side(key: str, *, share: float, earlier: EarlierUse, items: Collection[str]) -> str:
-    if key in items or key in earlier.chosen_by:
+    if key in items or key in earlier.not_fresh:
         return "left_out"
     if key in earlier.trained:
         return "left_out" if key in earlier.measured else "roots"

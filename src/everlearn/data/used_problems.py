@@ -96,32 +96,41 @@ class UsedProblems:
 class EarlierUse:
     """Equivalence keys of what earlier nights measured, however they ended, and of what the published ones trained on.
 
-    What an unpublished night trained on has left no trace in a model. `chosen_by` are those that were measured when the candidate
-    was undecided that tonight goes on from: it was chosen by them. `tips` are the newest records of measured problems, which the next record names.
+    What an unpublished night trained on has left no trace in a model. `not_fresh` are those that tonight's target must not hold: they
+    were measured when the candidate was undecided that tonight goes on from, which was chosen by them, or in a test against
+    tonight's parent, whose luck on them is known. `tips` are the newest records of measured problems, which the next record names.
     """
 
     measured: frozenset[str] = frozenset()
     trained: frozenset[str] = frozenset()
-    chosen_by: frozenset[str] = frozenset()
+    not_fresh: frozenset[str] = frozenset()
     tips: frozenset[str] = frozenset()
 
 
 def load_earlier_use(
-    store: Store, line: str, *, night: str, published: Collection[str], domain: Domain, begun: Collection[str] = ()
+    store: Store,
+    line: str,
+    *,
+    night: str,
+    published: Collection[str],
+    domain: Domain,
+    begun: Collection[str] = (),
+    tested: Collection[str] = (),
 ) -> EarlierUse:
     """Return what the nights other than `night` used.
 
-    `published` are the cycle keys of the published ones, `begun` those of the undecided ones that `night` goes on from.
+    `published` are the cycle keys of the published ones, `begun` those of the undecided ones that `night` goes on from, `tested`
+    those of which no problem may be in its target.
     """
     measured, trained = (load_records(store, line, use) for use in (Use.MEASURED, Use.TRAINED))
     # A resumed night finds its own record: it must not forbid itself its own items.
     others = {digest: record for digest, record in measured.items() if record.nights != (night,)}
     learnt = _of_nights(trained.values(), {*published, *begun})
-    chosen_by = _of_nights(others.values(), set(begun))
+    not_fresh = _of_nights(others.values(), {*begun, *tested})
     return EarlierUse(
         measured=frozenset[str]().union(*(record.keys(domain) for record in others.values())),
         trained=frozenset[str]().union(*(record.keys(domain) for record in learnt)),
-        chosen_by=frozenset[str]().union(*(record.keys(domain) for record in chosen_by)),
+        not_fresh=frozenset[str]().union(*(record.keys(domain) for record in not_fresh)),
         tips=frozenset(tips_of(others)),
     )
 

@@ -5,9 +5,8 @@ control of the false discovery rate with decaying memory", NeurIPS 2017, arXiv 1
 at any time, in expectation at most the share `alpha` is false. A test without a label spends from a budget, a label earns some of it back.
 
 A test counts as passed where its night was published: a night that a guard stopped gives no label, which is as if its
-p-value were 1. The guarantee needs p-values that are valid given the past. Held-out problems of a new night are; a
-retry on the same items (`cycle --again`) is charged, but its p-value depends on the earlier one. A night that goes on from an
-undecided candidate is tested without the items that this one was measured on.
+p-value were 1. The guarantee needs p-values that are valid given the past, so a night's target has no problem that an earlier night
+measured with the same parent, nor one that the undecided candidate was measured on that it goes on from (`EarlierUse.not_fresh`).
 
 Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt spends
 a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`).

@@ -212,7 +212,8 @@ class GateSettings(Section):
         default="night",
         description=(
             "What `alpha` limits for improvements: `night` the chance of a false one each night, `line` the expected share of "
-            "false ones among all versions that the line publishes, however many nights it tries (LORD++)."
+            "false ones among all versions that the line publishes, however many nights it tries (LORD++). With `line`, problems "
+            "that an earlier night measured with the same parent are not in a target again: a retry needs new problems."
         ),
     )
     loss_error: Literal["night", "line"] = Field(

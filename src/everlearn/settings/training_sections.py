@@ -47,27 +47,25 @@ class ComputeSettings(Section):
 
 
 RENDERED = frozenset(
-    {
-        *(
-            "conversation",
-            "messages",
-            "tools",
-            "documents",
-            "chat_template",
-            "add_generation_prompt",
-            "continue_final_message",
-        ),
-        *(
-            "tokenize",
-            "padding",
-            "truncation",
-            "max_length",
-            "return_tensors",
-            "return_dict",
-            "return_assistant_tokens_mask",
-        ),
-        *("tokenizer_kwargs", "sanitize_control_tokens", "is_batched"),
-    }
+    [
+        "conversation",
+        "messages",
+        "tools",
+        "documents",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+        "sanitize_control_tokens",
+        "is_batched",
+    ]
 )
 """Arguments of transformers' `apply_chat_template` itself, which the format passes or leaves out."""
 

@@ -24,7 +24,6 @@ from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_identity, check_policy
 from everlearn.training.rollouts import attempt, judging, seed_of
-from everlearn.training.trainer import CHECKED
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
@@ -243,7 +242,7 @@ class _Search:
     def _climb(self) -> None:
         """Train on the ladder and try the problem after each step."""
         run = self._run
-        check_policy(run, list(map(run.problem, list(run.ladder.rungs)[:CHECKED])))
+        check_policy(solver_of(run, run.start), list(map(run.problem, run.ladder.rungs)))
         while self._goes_on() and run.stopped is None:
             train_step(run, budget_used=self._used())
             if self._goes_on():
