@@ -233,8 +233,7 @@ def test_with_a_budget_of_the_line_the_parent_is_not_tested_twice_on_one_problem
         freeze_suites.fn(first)
         tested = {problem.statement for problem in roots_of(first)[1]}
         assert tested
-        event = {"cycle_key": first.key, "reason": "few", "actor": "night", "detail": detail}
-        first.registry.record(EventKind.INSUFFICIENT, **event)
+        first.registry.record(EventKind.INSUFFICIENT, cycle_key=first.key, reason="few", actor="night", detail=detail)
         end_night(first, None)
         retry = opened(chosen, token, LONG)
         freeze_suites.fn(retry)
