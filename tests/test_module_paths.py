@@ -20,7 +20,7 @@ FILE = re.compile(r"(?<![\w./])(?:src/everlearn|flows|tasks|bench|tests)(?:/\w+)
 # Dotted names of the same form that are no modules: events with their resources, host names, a file, and loggers.
 OTHER = re.compile(
     r"everlearn\.(?:night|champion|data\.arrived|line|end|svc|json)\b.*"
-    r"|everlearn\.(?:bell|learn|metrics|forms|site|store|test)"
+    r"|everlearn\.(?:events|learn|metrics|forms|site|store|test)"
 )
 
 

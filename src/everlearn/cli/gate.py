@@ -46,7 +46,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         everlearn gate plan --json | jq .guards
     """
     from everlearn.data import suites
-    from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line
+    from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line, spent_on_losses
     from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
     from everlearn.gate.record_of_line import memory_after, record_after
 
@@ -73,10 +73,12 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     labels = labels_of(history)
     gains = visible_gains(OWN, settings=gate, level=level)
     answers = _answers_needed(shipped, record, gate) if loss_level else {}
+    spent = spent_on_losses(history, settings=gate) if loss_level else None
     facts: dict[str, Any] = {
         "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in guards],
         "level": level,
         "loss_level": loss_level,
+        "loss_spent": spent,
         "tests": len(labels) if by_line else None,
         "labels": sum(labels) if by_line else None,
         "gains": {str(size): gain for size, gain in gains.items()},
@@ -84,7 +86,9 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     }
     said = [f"an improvement has to be shown at the level {level:.2g}"]
     if loss_level:
-        said.append(f"a loss since the record has to be excluded at the level {loss_level:.2g}")
+        said.append(
+            f"a loss since the record has to be excluded at the level {loss_level:.2g}, {spent:.2g} of {gate.alpha:g} are spent"
+        )
         said.append(f"{answers['record']} answers for the record, and at most {answers['candidate']} of the candidate")
     if by_line:
         said.append(f"the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version")

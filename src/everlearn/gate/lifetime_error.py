@@ -85,6 +85,11 @@ def loss_level(attempt: int, *, alpha: float) -> float:
     return alpha * log(_OFFSET) / (u * log(u) ** 2)
 
 
+def spent_on_losses(history: Iterable[Event], *, settings: GateSettings) -> float:
+    """Return the part of `alpha` that the attempts of the line so far have spent on losses; the rest is left for all later ones."""
+    return sum(loss_level(attempt, alpha=settings.alpha) for attempt in range(1, len(labels_of(history)) + 1))
+
+
 def _spending(after: int) -> float:
     """Return the share of a budget that is spent so many tests after it was earned; the shares sum to at most 1.
 

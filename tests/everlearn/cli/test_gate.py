@@ -89,7 +89,7 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     publish()
     params.write_text(params.read_text() + "gate: {loss_error: line}\n")
     facts = everlearn("gate", "plan", "--json").facts
-    assert facts["loss_level"] == loss_level(2, alpha=0.05)
+    assert (facts["loss_level"], facts["loss_spent"]) == (loss_level(2, alpha=0.05), loss_level(1, alpha=0.05))
     large, small = facts["guards"]
     assert large["is_decided"]
     assert not small["is_decided"]
