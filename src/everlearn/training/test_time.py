@@ -40,6 +40,8 @@ RUNGS, BREADTH, TRIES = 60, 12, 3
 """Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
 PROMPTS = 16
 """Problems of a step, of which one is the problem itself."""
+SAMPLED_TOGETHER = 16
+"""Answers sampled from one prompt: in the format `marked` each prompt has other markers, which decide whether any is right."""
 PATIENCE = 30
 """How many times its CPU seconds a comparison at equal rollouts may take, so that the rollouts end it."""
 
@@ -199,11 +201,11 @@ class _Search:
     def answer(self) -> None:
         """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
         self._ask(By.GREEDY, group=1)
-        while self._goes_on():
-            size = min(self._budget.samples, self._rollouts_left())
+        most = self._budget.samples
+        while self._goes_on() and (self._rollouts() <= most or not self._budget.trains):
+            left = 1 + most - self._rollouts() if self._budget.trains else most
+            size = min(SAMPLED_TOGETHER, left, self._rollouts_left())
             self._ask(By.SAMPLES, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
-            if self._budget.trains:
-                break
         if self._budget.trains and self._goes_on():
             self._grow()
             self._climb()
