@@ -3,10 +3,19 @@
     python -m bench.gpu --json                                  # on a GPU: Qwen3-0.6B and 4B geometry, random weights
     python -m bench.gpu --device cpu --geometries tiny          # the same code on a CPU, in a minute
 
+On a machine without network, from a checkout that is not installed, with torch, transformers, peft, pydantic, PyYAML, psutil and httpx:
+
+    cd everlearn
+    export HF_HUB_OFFLINE=1 PYTHONPATH=src
+    python -m bench.gpu --json --out gpu.json
+    python -m bench.gpu --json --out gpu-4gib.json --memory-gib 4 --parts speed     # batches as on a CPU
+
 A step samples 8 answers to each of 8 prompts of 64 tokens and takes one GRPO update on them, LoRA of rank 16 at every linear
 layer, the base in bfloat16. Tokens of an update are those of the answers and, once a group, of the prompts, as they are computed.
 `matmul_share` is 4 x parameters x tokens / seconds (forward, and backward through the base; LoRA's own products are below
-2 %), as a share of the fastest square product of the same type measured here. Writes docs/gpu.json.
+2 %), as a share of the fastest square product of the same type measured here. `estimate_gib` is what the estimates of a night count
+for such a step: the weights, the adapter with its optimizer, and the batch that the memory plan cuts; `peak_of_estimate` is the measured
+peak by their sum. Writes docs/gpu.json, anew after each part: a part that fails leaves its error there, and the others run.
 
 Where trl is installed, its GRPOTrainer takes the same step with the same model and sizes, prompts as text.
 
@@ -21,9 +30,13 @@ import multiprocessing
 import platform
 import random
 import signal
+import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -35,12 +48,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
 from bench.trainer import Size, Trl, matmul_peak, now
 from everlearn.domains.contract import load_domain
+from everlearn.domains.domain_names import GROUP as DOMAINS
+from everlearn.domains.domain_names import find_domain
+from everlearn.errors import UnknownDomainError
 from everlearn.ladder.tree import Ladder
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, LearnSettings
 from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
+from everlearn.training.memory_estimate import ADAPTER_BYTES, GIB
+from everlearn.training.memory_plan import bytes_per_token, plan, update_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import adapt, device_of, load_policy
 from everlearn.training.rollouts import Group
@@ -49,6 +67,8 @@ from everlearn.training.training_run import start_run
 from everlearn.training.update import update
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from everlearn.training.models.policy import LoadedBase, Policy
     from everlearn.training.training_run import TrainingRun
 
@@ -72,16 +92,34 @@ SHAPES: dict[str, dict[str, Any]] = {
     )
 }
 PROMPTS, GROUP, PROMPT_TOKENS = 8, 8, 64
-DOMAIN = load_domain("integration")
+DOMAIN = "integration"
+PARTS = ("parity", "speed", "trl", "resume")
 WRONG, RIGHT = (Verdict(ruling=ruling, reason="") for ruling in (Ruling.WRONG, Ruling.CORRECT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Tokens of an answer, and timed steps."""
+    """Tokens of an answer, timed steps, and `learn.memory_gib`."""
 
     answer: int
     rounds: int
+    memory_gib: float | None = None
+
+
+def offer_domains(folder: Path) -> None:
+    """Offer the domains of this checkout where it is not installed: as entry points in `folder`, as pyproject.toml states them."""
+    try:
+        find_domain(DOMAIN)
+    except UnknownDomainError:
+        project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+        info = folder / f"{project['name']}-{project['version']}.dist-info"
+        info.mkdir()
+        lines = (f"{name} = {value}" for name, value in project["entry-points"][DOMAINS].items())
+        (info / "entry_points.txt").write_text("\n".join([f"[{DOMAINS}]", *lines]), encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+        )
+        sys.path.append(str(folder))  # that of spawned processes, too
 
 
 def random_model(geometry: str, *, device: torch.device, dtype: torch.dtype) -> Any:
@@ -100,13 +138,14 @@ def build(geometry: str, *, device: torch.device, dtype: torch.dtype) -> LoadedB
 def begin(policy: Policy, **given: Any) -> TrainingRun:
     """Return a run at step 0 that no problem is chosen for."""
     settings = LearnSettings(prompts=PROMPTS, group=GROUP, **given)
-    form = choose_format(load_policy(BASE), DOMAIN, FormatSettings(name="marked"))  # never asked for a prompt
-    return start_run(policy, Ladder(), domain=DOMAIN, settings=settings, seed=1, form=form)
+    domain = load_domain(DOMAIN)
+    form = choose_format(load_policy(BASE), domain, FormatSettings(name="marked"))  # never asked for a prompt
+    return start_run(policy, Ladder(), domain=domain, settings=settings, seed=1, form=form)
 
 
 def as_groups(prompts: list[list[int]], drawn: list[list[Completion]]) -> list[Group]:
     """Return groups in which every second answer is right."""
-    problem = Problem(id="", domain=DOMAIN.name, statement="")
+    problem = Problem(id="", domain=DOMAIN, statement="")
     return [
         Group(
             problem=problem,
@@ -161,7 +200,7 @@ def speed(geometry: str, device: torch.device, sizes: Sizes) -> dict[str, Any]:
     dtype = torch.bfloat16
     base = build(geometry, device=device, dtype=dtype)
     policy = base.policy(rank=16)
-    run, prompts = begin(policy), random_prompts(base.model, count=PROMPTS)
+    run, prompts = begin(policy, memory_gib=sizes.memory_gib), random_prompts(base.model, count=PROMPTS)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     decode_s, update_s, sampled, trained = list[float](), list[float](), 0, 0
@@ -180,16 +219,33 @@ def speed(geometry: str, device: torch.device, sizes: Sizes) -> dict[str, Any]:
         trained = sampled + sum(map(len, prompts))
     peak = matmul_peak(dtype, device=device, n=8192 if device.type == "cuda" else 1024)
     parameters = sum(tensor.numel() for tensor in base.model.weights.values())
-    found = {
+    estimate = estimated_gib(run, answer=sizes.answer)
+    found: dict[str, Any] = {
         "parameters": parameters,
+        "memory_gib": round(update_memory(base.model, run.settings), 3),
+        "estimate_gib": {name: round(size, 3) for name, size in estimate.items()},
         "decode_tokens_per_second": round(sampled / median(decode_s)),
         "update_tokens_per_second": round(trained / median(update_s)),
         "update_seconds": [round(seconds, 3) for seconds in update_s],
         "matmul_share": round(4 * parameters * trained / median(update_s) / peak, 3),
     }
     if device.type == "cuda":
-        found["peak_gib"] = round(torch.cuda.max_memory_allocated(device) / 2**30, 2)
+        peak = torch.cuda.max_memory_allocated(device) / GIB
+        found |= {"peak_gib": round(peak, 2), "peak_of_estimate": round(peak / sum(estimate.values()), 3)}
     return found
+
+
+def estimated_gib(run: TrainingRun, *, answer: int) -> dict[str, float]:
+    """Return the memory of a step in GiB as it is estimated: weights, adapter with optimizer, and the batch of the memory plan."""
+    model, each = run.policy.base_model, GROUP * answer
+    cut = plan(model, longest=each, prompt=PROMPT_TOKENS, settings=run.settings)
+    taken = each * max(1, min(PROMPTS, cut.tokens // each))
+    per_token = bytes_per_token(model, prompt_share=PROMPT_TOKENS / answer, checkpointing=cut.checkpointing)
+    return {
+        "weights": sum(tensor.numel() * tensor.element_size() for tensor in model.weights.values()) / GIB,
+        "adapter": ADAPTER_BYTES * sum(tensor.numel() for tensor in run.policy.parameters()) / GIB,
+        "update": taken * per_token / GIB,
+    }
 
 
 def trl_speed(geometry: str, device: torch.device, sizes: Sizes, folder: Path) -> dict[str, Any]:
@@ -218,7 +274,7 @@ def job_of(folder: Path, device: torch.device) -> TrainingJob:
     return TrainingJob(
         base=BASE,
         adapter=None,
-        ladder=plant(statements, domain=DOMAIN, forbidden=frozenset()),
+        ladder=plant(statements, domain=load_domain(DOMAIN), forbidden=frozenset()),
         workdir=folder,
         settings=LearnSettings(steps=4, prompts=4, group=8, temperature=1.3, warmup=1),
         ladder_settings=LadderSettings(rollouts=1),
@@ -248,34 +304,62 @@ def killed_and_resumed(device: torch.device, folder: Path) -> dict[str, float]:
     return {"killed_by": float(-(child.exitcode or 0)), "largest_difference": gap}
 
 
+class Report:
+    """The result, written after each part."""
+
+    def __init__(self, path: Path, **facts: Any) -> None:
+        self.path, self.result, self.failed = path, dict(facts), list[str]()
+
+    def part(self, name: str, action: Callable[[], dict[str, Any]]) -> None:
+        """Add what the action finds, or the error that it ends with, so that the other parts run all the same."""
+        try:
+            found = action()
+        except Exception as error:  # noqa: BLE001 (such as too little memory for the largest geometry)
+            found = {"failed": f"{name}: {type(error).__name__}: {error}"}
+            self.failed.append(name)
+        self.result[name] = self.result.get(name, {}) | found
+        self.path.write_text(json.dumps(self.result, indent=1) + "\n", encoding="utf-8")
+        print(name, found, file=sys.stderr, flush=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run all parts, write docs/gpu.json, and print them."""
+    """Run the parts, write docs/gpu.json, and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--geometries", nargs="+", choices=SHAPES, default=["qwen3-0.6b", "qwen3-4b"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--answer-tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory-gib", type=float, help="memory of an update; by default that of `learn.memory_gib`")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--json", action="store_true", help="print one line")
     options = parser.parse_args(arguments)
     device = device_of(ComputeSettings(device=options.device))
-    sizes = Sizes(answer=options.answer_tokens, rounds=options.rounds)
+    sizes = Sizes(answer=options.answer_tokens, rounds=options.rounds, memory_gib=options.memory_gib)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    result: dict[str, Any] = {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "device": f"{device.type}: {card}",
-        "torch": torch.__version__,
-        "parity": parity(device),
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        result["resume"] = killed_and_resumed(device, Path(folder))
-    for geometry in options.geometries:
-        result[geometry] = speed(geometry, device, sizes)
-        with tempfile.TemporaryDirectory() as folder:
-            result[geometry] |= trl_speed(geometry, device, sizes, Path(folder))
-        print(geometry, result[geometry], flush=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=None if options.json else 1))
+    report = Report(
+        options.out,
+        date=datetime.now(tz=UTC).date().isoformat(),
+        device=f"{device.type}: {card}",
+        versions={name: version(name) for name in ("torch", "transformers", "peft")},
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        offer_domains(folder)
+        if "parity" in options.parts:
+            report.part("parity", lambda: parity(device))
+        for geometry in options.geometries:
+            if "speed" in options.parts:
+                report.part(geometry, partial(speed, geometry, device, sizes))
+            if "trl" in options.parts:
+                report.part(geometry, partial(trl_speed, geometry, device, sizes, folder / geometry))
+        if "resume" in options.parts:
+            report.part("resume", lambda: killed_and_resumed(device, folder))
+    print(json.dumps(report.result, indent=None if options.json else 1))
+    if report.failed:
+        raise SystemExit(f"failed: {', '.join(report.failed)}; see {options.out}")
 
 
 if __name__ == "__main__":
