@@ -29,4 +29,4 @@ def test_packages_that_cannot_be_installed_are_named(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     ended = run("bash", "no-such-package", path=str(tmp_path))
     assert ended.returncode == 0
-    assert "not installed: no-such-package; the tests" in ended.stderr
+    assert "not installed: no-such-package; tests" in ended.stderr

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
     from everlearn.settings import ComputeSettings
 
 LOG = logging.getLogger("everlearn.learn")
+SMI_S = 10.0
+"""Seconds that nvidia-smi may take."""
 
 
 def describe_gpu(compute: ComputeSettings) -> str:
-    """Return name, memory and versions of the GPU that the settings choose.
+    """Return name, memory and versions of the GPU that the settings choose, and the C compiler.
 
     Raises:
         ModelError: PyTorch cannot use it, or the settings choose a CPU.
@@ -40,7 +45,27 @@ def describe_gpu(compute: ComputeSettings) -> str:
         raise ModelError("compute.device is cpu: set it to auto or cuda")
     free, total = torch.cuda.mem_get_info(device)
     name = torch.cuda.get_device_name(device)
-    return f"{name} as {device}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, {build}, CUDA {torch.version.cuda}"
+    compiler = _compiler()
+    return (
+        f"{name} as {device}, {free / GIB:.1f} of {total / GIB:.1f} GiB free, {build}, CUDA {torch.version.cuda}, "
+        f"driver {_driver()}, "
+        + (f"C compiler {compiler}" if compiler else "no C compiler: vLLM and liger-kernel need one, install gcc")
+    )
+
+
+def _driver() -> str:
+    """Return the version of NVIDIA's driver, as `nvidia-smi` says it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SMI_S).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown (no nvidia-smi)"
+    return lines[0] if lines else "unknown"
+
+
+def _compiler() -> str | None:
+    """Return the C compiler that Triton would run; None without one."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CC", "gcc"), "gcc", "clang"))), None)
 
 
 def card_of(compute: ComputeSettings) -> str:

@@ -36,7 +36,9 @@ def test_a_block_on_a_cpu_counts_none() -> None:
     assert counters.snapshot() == before
 
 
-def test_a_gpu_is_described_or_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_described_or_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(ModelError, match="is built without CUDA: install the build for CUDA"):
         describe_gpu(ComputeSettings())
@@ -50,7 +52,13 @@ def test_a_gpu_is_described_or_what_is_missing_is_named(monkeypatch: pytest.Monk
         "get_device_name": "NVIDIA H100",
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
-    assert describe_gpu(ComputeSettings()).startswith("NVIDIA H100 as cuda:0, 60.0 of 80.0 GiB free, torch ")
+    described = describe_gpu(ComputeSettings())
+    assert described.startswith("NVIDIA H100 as cuda:0, 60.0 of 80.0 GiB free, torch ")
+    assert "driver unknown (no nvidia-smi), no C compiler: vLLM and liger-kernel need one, install gcc" in described
+    for name, line in (("nvidia-smi", "echo 570.86.15"), ("clang", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    assert describe_gpu(ComputeSettings()).endswith(f"driver 570.86.15, C compiler {tmp_path / 'clang'}")
     with pytest.raises(ModelError, match=r"compute\.device is cpu: set it to auto or cuda"):
         describe_gpu(ComputeSettings(device="cpu"))
 
