@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -30,7 +32,7 @@ from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import load_policy
-from everlearn.training.preflight import check_policy
+from everlearn.training.preflight import check_identity, check_policy, check_saved
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
 from everlearn.training.training_run import StepRollouts, start_run
@@ -41,7 +43,6 @@ from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from everlearn.problem import Problem
     from everlearn.training.models.llama import Model
@@ -256,8 +257,19 @@ FAULTS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def healthy(base: Path, *, seed: int, compute: ComputeSettings | None, size: float, rank: int = 4) -> None:
-    """Prepare a training and take its first step, with every check. Raises EverlearnError on a false alarm."""
+def healthy(
+    base: Path,
+    *,
+    seed: int,
+    compute: ComputeSettings | None,
+    size: float,
+    rank: int = 4,
+    identity: str | None = None,
+) -> None:
+    """Prepare a training, take its first step and save it, with every check of the learner. Raises EverlearnError on a false alarm."""
+    check_identity(base, identity)
     run = begin(base, compute=compute, seed=seed, size=size, rank=rank)
     check_policy(*prepared(run))
     train_step(run, budget_used=0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        check_saved(run.policy, run.policy.save(Path(folder)))
