@@ -18,7 +18,7 @@ def require_quantizer(compute: ComputeSettings) -> None:
     if compute.quantization != "none" and find_spec("bitsandbytes") is None:
         raise ModelError(
             f"compute.quantization is {compute.quantization}, but bitsandbytes is not installed: "
-            "pip install 'everlearn[quantized]', or set compute.quantization to none"
+            "pip install -e '.[quantized]' in the checkout, or set compute.quantization to none"
         )
 
 
