@@ -15,7 +15,8 @@ import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError, ServiceError
-from everlearn.problem import Problem
+from everlearn.ladder.tree import PROPOSALS
+from everlearn.problem import Answer, Problem
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings, RolloutSettings
 from everlearn.training import rollouts
 from everlearn.training.engines.vllm_server import (
@@ -27,16 +28,20 @@ from everlearn.training.engines.vllm_server import (
 )
 from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import probe
+from everlearn.training.in_context import measure_in_context
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
+from everlearn.training.models.policy import load_policy
 from everlearn.training.trainer import train
 from tests.support.chat_models import write_model
+from tests.support.fake_vllm import FakeVllm
 from tests.support.fake_vllm_program import ROOT, write_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from everlearn.ladder.tree import Ladder
+    from everlearn.training.asking import Asking
 
 CPU = torch.device("cpu")
 DOMAIN = load_domain("arithmetic")
@@ -68,29 +73,55 @@ def settings(tmp_path: Path) -> Iterator[RolloutSettings]:
     stop_servers()
 
 
-@pytest.mark.slow
-def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
-    base: Path, settings: RolloutSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_: object, **__: object) -> None:
-        raise AssertionError("decoded in this process")
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("decoded in this process")
 
-    monkeypatch.setattr(rollouts, "decode", never)
+
+def decode_all(base: Path, settings: RolloutSettings, workdir: Path) -> None:
+    """Do all that decodes in a night: proposals, pass rates, a training, a suite in its context, and the probes."""
     growth = LadderSettings(rungs=4, depth=1, breadth=3, tries=1, rollouts=2)
     ladder = grow(
         GrowthJob(
             base=base, adapter=None, roots=PROBLEMS, settings=growth, seed=1, threads=1, form=FORM, rollouts=settings
         )
     )
+    assert ladder.counts[PROPOSALS]
     learn = LearnSettings(steps=2, prompts=2, group=2, rank=4, alpha=8, bf16=False)
-    job = job_of(base, ladder, tmp_path / "work", learn=learn, growth=growth, settings=settings)
-    trained = train(job)
-    answers = measure(base, trained.adapter, PROBLEMS, seed=1, threads=1, form=FORM, rollouts=settings)
-    probes = probe(base, trained.adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1, form=FORM, rollouts=settings)
-
+    trained = train(job_of(base, ladder, workdir, learn=learn, growth=growth, settings=settings))
     assert [point.stopped for point in trained.curve] == [None, None]
+    assert all(rung.rollouts for rung in trained.ladder.rungs.values())
+    asking: Asking = {"threads": 1, "form": FORM, "rollouts": settings}
+    answers = measure(base, trained.adapter, PROBLEMS, seed=1, **asking)
     assert [answer.item for answer in answers] == [problem.id for problem in PROBLEMS]
+    solved = [Answer(problem=problem, text="7") for problem in PROBLEMS]
+    shown = measure_in_context(base, trained.adapter, PROBLEMS, solved, policy="parent", counts=[1], seed=1, **asking)
+    assert len(list(shown)) == 2
+    probes = probe(base, trained.adapter, PROBLEMS, domain=DOMAIN, seed=1, threads=1, form=FORM, rollouts=settings)
     assert len(probes) == len(PROBLEMS)
+
+
+def test_with_vllm_nothing_is_decoded_here(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts, "decode", never)
+    with FakeVllm(load_policy(base, rank=4, alpha=8)) as server:
+        given = {"engine": "vllm", "servers": [server.url], "adapters": tmp_path / "adapters", "dtype": "float32"}
+        decode_all(base, RolloutSettings.model_validate(given), tmp_path / "work")
+    loaded = [call.removeprefix("load ").rpartition("-")[0] for call in server.calls if call.startswith("load ")]
+    assert loaded == ["parent", "step-0", "step-1", "step-2", "measured", "measured", "probed"]
+
+
+def test_without_vllm_all_of_it_is_decoded_here(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above would see one."""
+    monkeypatch.setattr(rollouts, "decode", never)
+    with pytest.raises(AssertionError, match="decoded in this process"):
+        decode_all(base, RolloutSettings(), tmp_path)
+
+
+@pytest.mark.slow
+def test_one_server_decodes_everything_from_the_ladder_to_the_probes(
+    base: Path, settings: RolloutSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts, "decode", never)
+    decode_all(base, settings, tmp_path / "work")
     names = [name.rpartition("-")[0] for name in (settings.program.parent / "loads").read_text().split()]
     assert {"parent", "step-0", "step-1", "measured", "probed"} <= set(names)
     assert len(starts(settings)) == 1, "one server for all steps"

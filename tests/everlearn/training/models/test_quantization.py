@@ -36,7 +36,7 @@ needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reaso
 def test_a_missing_quantizer_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "find_spec", lambda _: None)
     with pytest.raises(
-        ModelError, match=r"nf4, but bitsandbytes is not installed: pip install 'everlearn\[quantized\]'"
+        ModelError, match=r"nf4, but bitsandbytes is not installed: pip install -e '\.\[quantized\]' in the checkout"
     ):
         quantized(NF4, device=CPU)
     require_quantizer(ComputeSettings())
