@@ -21,6 +21,7 @@ from everlearn.registry.adapter_validation import check_directory
 from everlearn.registry.manifest import ObjectRef
 from everlearn.training.asking import asking_of
 from everlearn.training.journal import Journal
+from everlearn.training.memory_estimate import PROBES
 from tasks.freeze_suites import load_suites
 from tasks.known_answers import keep_answers, known_answers
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from everlearn.training.evaluation import Examination
     from tasks.night import Night
 
-PROBES, MOST_PER_SUITE, LEAST_PER_SUITE = 72, 12, 2
-"""Items that the fresh process answers: of all suites together, and of each."""
+MOST_PER_SUITE, LEAST_PER_SUITE = 12, 2
+"""Items of each suite that the fresh process answers; `PROBES` is about the number of all together."""
 CANDIDATE = "candidate"
 
 

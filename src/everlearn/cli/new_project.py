@@ -48,7 +48,7 @@ learn: {rate: 4.0e-4, max_kl: 20}
 # Measure what the line does not train, and may destroy (60 requests; docs/gate.md). It makes each night longer.
 # data: {general: data/general}
 """
-"""Settings of a line with a language model, after those of the demonstration's."""
+"""Settings for a language model, written after `base`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,13 @@ class ProjectChoices:
             raise BadInputError(
                 f"{self.line!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores"
             )
-        try:
-            ModelSettings(model=self.model) if self.model is not None else None
-        except ValidationError:
-            raise BadInputError(
-                f"{self.model!r} is no name on the Hugging Face hub, such as Qwen/Qwen2.5-1.5B-Instruct; a folder is --base"
-            ) from None
+        if self.model is not None:
+            try:
+                ModelSettings(model=self.model)
+            except ValidationError:
+                raise BadInputError(
+                    f"{self.model!r} is no name on the Hugging Face hub, such as Qwen/Qwen2.5-1.5B-Instruct; a folder is --base"
+                ) from None
 
     @property
     def is_demo_domain(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import parse
 from everlearn.errors import IntegrityError
-from everlearn.gate.decision_record import Outcome
+from everlearn.gate.consequences import END_OF, EVENT_OF
 from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
 
-OUTCOME_OF = {
-    EventKind.PUBLISHED: Outcome.PASS,
-    EventKind.REJECTED: Outcome.FAIL,
-    EventKind.INSUFFICIENT: Outcome.INSUFFICIENT,
-}
+OUTCOME_OF = {EVENT_OF.get(end, EventKind.PUBLISHED): outcome for outcome, end in END_OF.items()}
 """The outcome that a night has to have for each event that can end it."""
 
 

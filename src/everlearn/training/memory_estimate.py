@@ -34,7 +34,7 @@ NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
 ANSWER_TOKENS = 128
 """Tokens of a prompt and its answer for which keys and values are counted."""
 PROBES = 72
-"""Answers of the proof."""
+"""Most answers of the proof, unless there are many suites (`tasks.measure`)."""
 VLLM_CPU_CACHE = GIB
 """Bytes of keys and values that vLLM keeps on a CPU."""
 CGROUP = Path("/sys/fs/cgroup")

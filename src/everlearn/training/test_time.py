@@ -201,9 +201,7 @@ class _Search:
     def answer(self) -> None:
         """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
         self._ask(By.GREEDY, group=1)
-        most = self._budget.samples
-        while self._goes_on() and (self._rollouts() <= most or not self._budget.trains):
-            left = 1 + most - self._rollouts() if self._budget.trains else most
+        while self._goes_on() and (left := self._samples_left()) > 0:
             size = min(SAMPLED_TOGETHER, left, self._rollouts_left())
             self._ask(By.SAMPLES, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
         if self._budget.trains and self._goes_on():
@@ -286,6 +284,11 @@ class _Search:
 
     def _tokens(self) -> int:
         return counters.snapshot()["tokens"] - self._counted["tokens"]
+
+    def _samples_left(self) -> int:
+        """Return how many samples may still be drawn before a ladder is grown, or in each round without one."""
+        drawn = self._rollouts() - 1 if self._budget.trains else 0  # all but the greedy answer
+        return self._budget.samples - drawn
 
     def _rollouts_left(self) -> int:
         left = self._budget.rollouts - self._rollouts() if self._budget.rollouts else self._budget.samples
