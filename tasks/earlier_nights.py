@@ -15,7 +15,15 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.data import suites
 from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot, snapshots_of
-from everlearn.data.used_problems import Use, UsedProblems, load_earlier_use, load_records, save_record, tips_of
+from everlearn.data.used_problems import (
+    RECORDS,
+    Use,
+    UsedProblems,
+    load_earlier_use,
+    load_records,
+    save_record,
+    tips_of,
+)
 from everlearn.domains.contract import load_domain
 from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
 from everlearn.ladder.tree import parse_ladder
@@ -29,8 +37,6 @@ if TYPE_CHECKING:
     from everlearn.data.used_problems import EarlierUse
     from everlearn.registry.line_state import State
     from tasks.night import Night
-
-RECORDS = "records"
 
 
 def earlier_use(night: Night) -> EarlierUse:

@@ -17,12 +17,13 @@ from everlearn.cycle.record import End, close_cycle, current_cycle, open_cycle
 from everlearn.cycle.resume_limit import count_resume
 from everlearn.cycle.workspace import Workspace
 from everlearn.errors import CycleError, StaleParentError
+from everlearn.gate.abandonment import charge, is_abandoned
 from everlearn.gate.consequences import becomes_champion
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.registry.eligibility import require_base
 from everlearn.telemetry import logs
 from everlearn.training.models.fingerprint import fingerprint
-from tasks.night import LOG, Night, step_task
+from tasks.night import ACTOR, LOG, Night, step_task
 from tasks.open_base import base_folder
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def resume_night(settings: Settings, token: int) -> Night | None:
     with logs.log_context(cycle=opened.key):
         LOG.info("resuming the night that was opened %s, cycle %s", opened.opened, opened.key[:12])
     night = _fenced(opened, settings, token)
+    if is_abandoned(night.key, night.registry.state()):  # the run that gave it up was killed before it closed it
+        close_cycle(night.store, opened, end=None)
+        return None
     try:
         watch_parent(night)()
     except StaleParentError as error:
@@ -141,18 +145,26 @@ def watch_parent(night: Night) -> Callable[[], None]:
             registry.require_parent(
                 night.inputs.parent, cycle_key=night.key, make_champion=becomes_champion(night.settings.gate)
             )
-        except StaleParentError:
-            end_night(night, None)
+        except StaleParentError as error:
+            abandon_night(night, why=str(error))
             raise
 
     return look
 
 
-def end_night(night: Night, end: End | None) -> None:
-    """Close the night, so that the next one can start. `end` None abandons it."""
+def end_night(night: Night, end: End) -> None:
+    """Close the night, so that the next one can start."""
     opened = current_cycle(night.store, night.line)
     if opened is not None and opened.key == night.key:
         close_cycle(night.store, opened, end=end)
+
+
+def abandon_night(night: Night, *, why: str) -> None:
+    """Close the night without an end. If its candidate was measured, that is recorded as an attempt."""
+    opened = current_cycle(night.store, night.line)
+    if opened is not None and opened.key == night.key:
+        charge(night.registry, opened, actor=ACTOR, why=why)
+        close_cycle(night.store, opened, end=None)
 
 
 def _fenced(opened: OpenCycle, settings: Settings, token: int) -> Night:

@@ -32,7 +32,7 @@ from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
 from tasks.night import ACTOR, Night, step_task, times_of
 from tasks.open_base import base_folder
-from tasks.open_night import end_night, inputs_of
+from tasks.open_night import abandon_night, end_night, inputs_of
 from tasks.write_report import policy_of, report_of
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def _publish(night: Night, *, reason: str) -> str:
         entry = night.registry.publish(
             _manifest(night), make_champion=champion, actor=ACTOR, reason=reason, records=records_of(night)
         )
-    except StaleParentError:
-        end_night(night, None)
+    except StaleParentError as error:
+        abandon_night(night, why=str(error))
         raise
     return entry.version
 

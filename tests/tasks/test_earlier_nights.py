@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.cycle.record import End
 from everlearn.cycle.workspace import Workspace
 from everlearn.data.holdout import split_by_canonical_form
 from everlearn.data.snapshot_store import load_snapshot
@@ -41,7 +42,7 @@ def opened(settings: Settings, token: int, statements: list[str]) -> Night:
 
 def reject(night: Night) -> None:
     night.registry.record(EventKind.REJECTED, cycle_key=night.key, reason="worse", actor="night", detail={})
-    end_night(night, None)
+    end_night(night, End.INSUFFICIENT)
 
 
 def items_of(night: Night) -> frozenset[str]:
@@ -124,7 +125,7 @@ def test_a_new_suite_leaves_out_what_was_trained_on(
                 candidate(first.registry, "one", base=first.inputs.base_fingerprint), cycle_key=first.key
             )
             first.registry.publish(manifest, make_champion=False, actor="night", reason="better")
-            end_night(first, None)
+            end_night(first, End.INSUFFICIENT)
         else:
             reject(first)
         write_new_suites(tmp_path / "data" / "suites")
@@ -234,7 +235,7 @@ def test_with_a_budget_of_the_line_the_parent_is_not_tested_twice_on_one_problem
         tested = {problem.statement for problem in roots_of(first)[1]}
         assert tested
         first.registry.record(EventKind.INSUFFICIENT, cycle_key=first.key, reason="few", actor="night", detail=detail)
-        end_night(first, None)
+        end_night(first, End.INSUFFICIENT)
         retry = opened(chosen, token, LONG)
         freeze_suites.fn(retry)
     roots, held_out = ({problem.statement for problem in part} for part in roots_of(retry))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn import counters
+from everlearn.cycle.record import End
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
@@ -39,7 +40,7 @@ def measuring(night: Night, policy: str) -> int:
 
 def end(night: Night) -> None:
     night.registry.record(EventKind.INSUFFICIENT, cycle_key=night.key, reason="r", actor="night", detail={})
-    end_night(night, None)
+    end_night(night, End.INSUFFICIENT)
 
 
 def items_of(night: Night) -> int:
@@ -74,7 +75,7 @@ def test_what_a_candidate_answered_is_known_of_the_version_that_it_becomes(setti
     assert measuring(first, CANDIDATE) == items_of(first)
     made = replace(candidate(registry, "one", base=first.inputs.base_fingerprint), cycle_key=first.key, files=files)
     registry.publish(made, make_champion=True, actor="night", reason="better")
-    end_night(first, None)
+    end_night(first, End.INSUFFICIENT)
     second = opened(settings, *LONG[12:])
     assert second.inputs.parent == "v0001"
     assert measuring(second, "parent") == items_of(second) - len(SHORT)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.cycle.record import End
 from everlearn.data.suites import SuiteKind
 from everlearn.data.used_problems import load_earlier_use
 from everlearn.domains.contamination import equivalence_keys
@@ -49,7 +50,7 @@ def ended(night: Night, folder: Path, *, kind: EventKind = EventKind.INSUFFICIEN
         "decision": DECISION.to_dict(),
     }
     night.registry.record(kind, cycle_key=night.key, reason="r", actor="night", detail=about | detail)
-    end_night(night, None)
+    end_night(night, End.INSUFFICIENT)
 
 
 def test_a_night_goes_on_from_the_undecided_ones_before_it(going_on: Settings, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -57,6 +58,9 @@ def cycle(
         everlearn cycle --profile nightly --json
         everlearn cycle --data data/example --again  # problems that a published night has seen are offered again
         everlearn cycle --abandon                    # if it cannot resume; its data stays available
+
+    A night that is given up after its candidate was measured ends as one that could not decide: it was a test. With the same
+    data, parent and settings, `--again` begins another.
     """
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
@@ -126,11 +130,14 @@ def resumable(command: str) -> Iterator[None]:
 def abandon_night(installation: Installation) -> str | None:
     """Close the open night of the line without an end. Return its key; None if no night is open."""
     from everlearn.cycle.record import abandon_cycle
-    from everlearn.registry.connect import open_store
+    from everlearn.gate.abandonment import charge
 
-    installation.connect()
-    chosen = installation.settings().store
-    opened = abandon_cycle(open_store(chosen), chosen.line)
+    registry = installation.registry()
+    opened = abandon_cycle(
+        registry.store,
+        registry.line,
+        before_closing=lambda cycle: charge(registry, cycle, actor=getpass.getuser(), why="everlearn cycle --abandon"),
+    )
     return opened.key if opened else None
 
 

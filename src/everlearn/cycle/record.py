@@ -13,7 +13,7 @@
 Before a cycle is opened, `state.cycles.get(cycle_key(inputs))` of the registry shows whether that key has already ended
 (`End.SKIPPED`). After a crash between publishing and closing, the run that resumes finds the published event by its
 key. Where publishing raises StaleParentError, `close_cycle(…, end=None)` abandons the cycle, and the next one starts
-from the current champion.
+from the current champion. If its candidate was measured, an event says so before (`gate.abandonment`).
 
 The watermark is not kept here. It is `state.claimed` of the registry: the data digests of all *published* nights,
 which commit with the publishing event. A snapshot is thus claimed by an open cycle (its digest is in the inputs), and
@@ -134,11 +134,17 @@ def close_cycle(store: Store, cycle: OpenCycle, *, end: End | None) -> None:
             raise CycleBusyError(f"cycle {cycle.key[:12]} was closed by another run") from None
 
 
-def abandon_cycle(store: Store, line: str) -> OpenCycle | None:
-    """Abandon the open cycle and return it; None if there is none. CycleBusyError while a run holds the lease."""
+def abandon_cycle(
+    store: Store, line: str, *, before_closing: Callable[[OpenCycle], None] = lambda _: None
+) -> OpenCycle | None:
+    """Abandon the open cycle and return it; None if there is none. CycleBusyError while a run holds the lease.
+
+    `before_closing` can record that it is given up, while no other run can continue it.
+    """
     with Lease(store, line):
         opened = current_cycle(store, line)
         if opened is not None:
+            before_closing(opened)
             close_cycle(store, opened, end=None)
         return opened
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
 
 READERS = 16
+RECORDS = "records"
+"""Name of the result of a night that lists the records it wrote, as `measured/<digest>`."""
 
 
 class Use(StrEnum):

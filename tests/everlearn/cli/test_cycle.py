@@ -14,6 +14,7 @@ from everlearn.cli.context import Installation
 from everlearn.cli.nights import _with_inbox
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
+from everlearn.cycle.workspace import Workspace
 from everlearn.local import laptop
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.connect import open_store
@@ -134,6 +135,11 @@ def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Pat
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
     assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
+    opened = open_cycle(open_store(chosen), chosen.line, inputs)
+    Workspace(open_store(chosen), chosen.line, opened.key, token=1).put("decision", b"{}")
+    everlearn("cycle", "--abandon")
+    [event] = Installation(home=home, params=params).registry().state().history
+    assert (event.kind, event.cycle_key) == ("insufficient", opened.key)
 
 
 def test_a_profile_names_the_line_for_every_command(
