@@ -11,18 +11,23 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Outcome
 from everlearn.gate.guard import Guard
 from everlearn.gate.record_of_line import (
     from_json,
     guarded_suites,
+    holder_of,
     item_key,
     letter_of,
+    memory_parts,
+    policy_of_night,
     record_after,
     record_answers,
     to_json,
     unrecorded,
 )
+from everlearn.registry.line_state import BASE
 from tasks.earlier_nights import loss_level_of
 from tasks.freeze_suites import load_suites
 from tasks.measure import CANDIDATE, examination_of, has_guards
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
     from everlearn.data.suites import Suite
     from everlearn.problem import Problem
+    from everlearn.registry.line_state import State
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
 
@@ -48,7 +54,7 @@ def complete_record(night: Night) -> None:
             return
         known = record_after(night.inputs.parent, night.registry)
         missing = unrecorded(_guarded(night), known)
-        parent = night.inputs.parent or "base"
+        parent = night.inputs.parent or BASE
         if missing:
             samples = night.settings.gate.record_samples
             with _looking(night, "parent", name=f"{parent} for the record", most=samples * len(missing)) as look:
@@ -97,7 +103,7 @@ def renew_record(night: Night) -> None:
             with _looking(night, CANDIDATE, name="candidate for the record", most=most) as look:
                 for suite in better:
                     looks = [look(suite.problems, -1 - number) for number in range(samples)]
-                    fresh = record_answers(suite.problems, looks, policy=f"night {night.key[:12]}")
+                    fresh = record_answers(suite.problems, looks, policy=policy_of_night(night.key))
                     if sum(item.share for item in fresh.values()) > sum(record[key].share for key in fresh):
                         record |= fresh
         work.put("line record after", to_json(record))
@@ -106,16 +112,19 @@ def renew_record(night: Night) -> None:
 def new_guards(night: Night) -> list[Guard]:
     """Return the guards of the night before the first look."""
     record, suites = from_json(night.work.get("line record")), _guarded(night)
-    level = loss_level_of(night)
+    parts, state, level = memory_parts(load_suites(night)), night.registry.state(), loss_level_of(night)
     assert level is not None  # noqa: S101 (only nights with guards call this)
+    recorded = {suite.name: tuple(record[item_key(problem)] for problem in suite.problems) for suite in suites}
     return [
         Guard(
             suite=suite.name,
             kind=suite.kind,
-            recorded=tuple(record[item_key(problem)] for problem in suite.problems),
+            recorded=recorded[suite.name],
             settings=night.settings.gate,
             level=level,
             guards=len(suites),
+            parts=parts if suite.kind is SuiteKind.MEMORY else (),
+            holder=_able_to_serve(holder_of(recorded[suite.name]), state),
         )
         for suite in suites
     ]
@@ -136,6 +145,15 @@ def guards_of(night: Night) -> list[Guard]:
 def stored_record(night: Night) -> ObjectRef | None:
     """Store the record for the nights after this one; None where the night had no guards."""
     return night.registry.put_object(night.work.get("line record after")) if has_guards(night) else None
+
+
+def _able_to_serve(policy: str | None, state: State) -> str | None:
+    """Return what a rollback can go back to by the name that a record has for it; None where it is barred or retired."""
+    if policy == BASE:
+        return policy
+    names = {name: each for each in state.versions.values() for name in (each.version, policy_of_night(each.cycle_key))}
+    entry = names.get(policy or "")
+    return None if entry is None or entry.barred or entry.retired else entry.version
 
 
 def _guarded(night: Night) -> tuple[Suite, ...]:

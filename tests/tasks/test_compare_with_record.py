@@ -11,14 +11,15 @@ import pytest
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Outcome
-from everlearn.gate.record_of_line import from_json
+from everlearn.gate.record_of_line import from_json, policy_of_night, record_answers, to_json
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.policy import load_policy
 from tasks import compare_with_record
-from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, renew_record
+from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, new_guards, renew_record
 from tasks.decide import name_baselines
 from tasks.freeze_suites import load_suites
 from tasks.measure import measure_suites, measured, upload_candidate
+from tasks.open_night import inputs_of
 from tasks.publish import close_night, publish_night
 from tests.support.adapters import shake
 from tests.support.line import candidate
@@ -114,6 +115,9 @@ def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings,
     train(later, tmp_path / "later", size=1e-6)
     look(later)
     policies = {guard.suite: {item.policy for item in guard.recorded} for guard in guards_of(later)}
+    assert {guard.suite: guard.holder for guard in guards_of(later)} == {"short": "base", "memory-all": version}
+    [whole] = [guard for guard in guards_of(later) if guard.parts]
+    assert whole.parts == ((f"memory-{version}", len(whole.recorded)),)
     assert policies["short"] == {"base"}, "the skill was recorded before"
     assert policies["memory-all"] == {version}, "what the first night held out was not"
     assert guards_of(later)[0].level < guards[0].level, "every attempt is charged"
@@ -128,9 +132,25 @@ def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settin
     night.work.put("line record", json.dumps(record).encode())
     look_at_candidate.fn(night)
     renew_record.fn(night)
+    assert guards_of(night)[0].holder == "base"
     renewed = from_json(night.work.get("line record after"))
     assert {item.policy for item in renewed.values()} == {f"night {night.key[:12]}"}
     assert sum(item.share for item in renewed.values()) > 0
+
+
+@pytest.mark.parametrize("change", ["none", "rolled back", "renewed by its night"])
+def test_a_drift_names_the_version_that_holds_the_record_if_it_can_serve(guarded: Settings, change: str) -> None:
+    registry = open_registry(guarded)
+    first = candidate(registry, "one", base=inputs_of(guarded, data_digest="").base_fingerprint)
+    registry.publish(first, make_champion=True, actor="night", reason="better")
+    night = opened(guarded, *LONG)
+    problems = [problem for suite in load_suites(night) if suite.name == "short" for problem in suite.problems]
+    policy = policy_of_night(first.cycle_key) if change == "renewed by its night" else "v0001"
+    night.work.put("line record", to_json(record_answers(problems, ["1" * len(problems)], policy=policy)))
+    if change == "rolled back":
+        registry.rollback(reason="slow", actor="ada")
+    [short] = new_guards(night)
+    assert short.holder == (None if change == "rolled back" else "v0001")
 
 
 def test_nothing_of_this_happens_by_default(settings: Settings) -> None:

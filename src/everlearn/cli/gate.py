@@ -46,6 +46,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         everlearn gate plan --json | jq .guards
     """
     from everlearn.data import suites
+    from everlearn.data.memory_suite import split_memory
     from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line, spent_on_losses
     from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
     from everlearn.gate.record_of_line import memory_after, record_after
@@ -64,7 +65,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     record = record_after(state.champion, registry) if registry and state and loss_level else {}
     if registry and state and loss_level and gate.memory_items:
         memory = memory_after(state.champion, registry)
-        shipped += (memory,) if memory else ()
+        versions = {entry.cycle_key: entry.version for entry in state.versions.values()}
+        shipped += split_memory(memory.problems, versions=versions) if memory else ()
     guards = (
         plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
         if loss_level

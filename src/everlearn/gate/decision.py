@@ -105,7 +105,9 @@ def decide(
     if not claims.candidates:
         outcomes.add(Outcome.INSUFFICIENT)
     outcome = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
-    warnings = (*sentences.warnings(rows), *map(sentences.drifted, drifted_rows(rows)))
+    holders = {guard.suite: guard.holder for guard in guards}
+    drifted = [sentences.drifted(row, holders[row.suite]) for row in drifted_rows(rows)]
+    warnings = (*sentences.warnings(rows), *drifted)
     reasons = _reasons(outcome, claims, (*pools, *rows), checks, warnings)
     if level is not None:
         reasons = (*reasons, sentences.level_of_line(level))

@@ -3,7 +3,8 @@
 A look is one more answer to every item. After each look a suite is decided or not: its loss is within the margin, by
 evidence of 1 over the level of the line's attempt (`lifetime_error.loss_level`), or it got worse, or nothing is shown yet. Only
 undecided suites get another look, at most `gate.most_looks`. A version that lost the margin on some suite is published only if the
-evidence about that very suite is false, so the level needs no correction for the number of suites.
+evidence about that very suite is false, so the level needs no correction for the number of suites. The memory of all nights is one
+suite, in which each night has a veto (`memory_veto`).
 
 The margin is that of the suite's kind, or the smallest one that all looks decide; for skill and general suites up to
 `gate.widest_margin`. It depends on the record alone, so it is known before anything is measured.
@@ -21,7 +22,8 @@ import numpy as np
 from everlearn.gate import sentences
 from everlearn.gate.decision_record import Against, Outcome, SuiteRow
 from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin, items_needed
-from everlearn.gate.margins import SHIPPED, Margin, wanted_margin
+from everlearn.gate.margins import SHIPPED, Margin, veto_margin, wanted_margin
+from everlearn.gate.memory_veto import SUSPICION, VETO_SHARE, Parts, lost_in
 from everlearn.gate.record_of_line import RIGHT, UNDECIDED
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ _DRIFT = 1 / 3
 class Guard:
     """One suite: the record of its items, and the looks at the candidate so far, each with a letter for each item.
 
-    `guards` is the number of suites of the night that are compared with the record, `level` that of the line's attempt.
+    `guards` is the number of suites of the night that are compared with the record, `level` that of the line's attempt. `parts` are the
+    nights whose memory the suite holds, none for other kinds. `holder` is the version that most of the record is of, if it can
+    serve again.
     """
 
     suite: str
@@ -53,6 +57,8 @@ class Guard:
     level: float
     guards: int
     looks: tuple[str, ...] = ()
+    parts: Parts = ()
+    holder: str | None = None
 
     @cached_property
     def margin(self) -> Margin:
@@ -94,16 +100,29 @@ class Guard:
 
     @property
     def outcome(self) -> Outcome:
-        """What is shown so far; INSUFFICIENT while it is nothing."""
+        """What is shown so far; INSUFFICIENT while it is nothing.
+
+        A suite that would pass is not decided while a night is suspected to be forgotten and looks are left.
+        """
+        if self.vetoes:
+            return Outcome.FAIL
         if is_within(self.evidence, level=self.level)[0]:
-            return Outcome.PASS
+            is_suspect = max(self._lost_in.values(), default=0.0) >= SUSPICION
+            return Outcome.INSUFFICIENT if is_suspect and self._may_look else Outcome.PASS
         worse = is_worse(self.evidence, guards=self.guards, alpha=self.settings.alpha)[0]
         return Outcome.FAIL if worse else Outcome.INSUFFICIENT
 
     @property
     def needs_look(self) -> bool:
         """Whether the candidate has to answer the suite once more."""
-        return len(self.looks) < self.settings.most_looks and self.outcome is Outcome.INSUFFICIENT
+        return self._may_look and self.outcome is Outcome.INSUFFICIENT
+
+    @property
+    def vetoes(self) -> tuple[str, ...]:
+        """The nights on whose memory more than the margin of one suite is proved to be lost."""
+        chance = chance_of_each(self.guards, power=self.settings.power)
+        proof = log(len(self.parts) / (VETO_SHARE * (1 - chance))) if self.parts else 0.0
+        return tuple(name for name, lost in self._lost_in.items() if lost >= proof)
 
     @property
     def has_gained(self) -> bool:
@@ -128,7 +147,12 @@ class Guard:
     def to_plain(self) -> dict[str, Any]:
         """Return JSON values with which the suite can be judged again, besides the settings and the level."""
         recorded = [astuple(item) for item in self.recorded]
-        return {"suite": self.suite, "kind": str(self.kind), "recorded": recorded, "looks": list(self.looks)}
+        plain: dict[str, Any] = {"suite": self.suite, "kind": str(self.kind), "recorded": recorded}
+        if self.parts:
+            plain["parts"] = [list(part) for part in self.parts]
+        if self.holder is not None:
+            plain["holder"] = self.holder
+        return plain | {"looks": list(self.looks)}
 
     def row(self) -> SuiteRow:
         """Return the judged row of the suite."""
@@ -137,10 +161,15 @@ class Guard:
             return replace(measured, outcome=Outcome.INSUFFICIENT, sentence=sentences.nothing_right(measured))
         said = {
             Outcome.PASS: lambda: sentences.within_record(measured, self.margin),
-            Outcome.FAIL: lambda: sentences.worse_than_record(measured),
+            Outcome.FAIL: lambda: self._why_worse(measured),
             Outcome.INSUFFICIENT: lambda: sentences.undecided_at_record(measured, self.margin),
         }
         return replace(measured, outcome=outcome, sentence=said[outcome]())
+
+    def _why_worse(self, measured: SuiteRow) -> str:
+        if self.vetoes:
+            return sentences.night_forgotten(measured, self.vetoes, veto_margin(self.kind, self.settings))
+        return sentences.worse_than_record(measured)
 
     def _measured(self) -> SuiteRow:
         letters = np.array([list(look) for look in self.looks])
@@ -175,9 +204,20 @@ class Guard:
             looks=len(self.looks),
         )
 
+    @cached_property
+    def _lost_in(self) -> dict[str, float]:
+        margin = veto_margin(self.kind, self.settings) if self.parts else 0.0
+        return lost_in(self.parts, self.recorded, self.looks, margin=margin, variance=self.variance)
+
+    @property
+    def _may_look(self) -> bool:
+        return len(self.looks) < self.settings.most_looks
+
     @property
     def _plan(self) -> _Plan:
         chance = chance_of_each(self.guards, power=self.settings.power)
+        if self.parts:
+            chance = 1 - (1 - chance) * (1 - VETO_SHARE)
         return {"looks": self.settings.most_looks, "level": self.level, "chance": chance}
 
     def _decided(self, variance: float) -> float:
@@ -193,7 +233,8 @@ class _Plan(TypedDict):
 def chance_of_each(guards: int, *, power: float) -> float:
     """Return the probability with which an unchanged model passes each guard, so that it passes all with `power`.
 
-    Half of the probability of stopping it is left to the comparisons of tonight's suites with the parent.
+    Half of the probability of stopping it is left to the comparisons of tonight's suites with the parent. Of that of a guard with
+    several nights, the vetoes have a share.
     """
     return float((1 - (1 - power) / 2) ** (1 / guards))
 

@@ -10,7 +10,7 @@ from everlearn.data.suites import SuiteKind
 from everlearn.gate.guard import Guard
 from everlearn.gate.improvement_power import smallest_visible_gain
 from everlearn.gate.margins import veto_margin, wanted_margin
-from everlearn.gate.record_of_line import RecordedItem, guarded_suites, item_key
+from everlearn.gate.record_of_line import RecordedItem, guarded_suites, item_key, memory_parts
 from everlearn.gate.statistics import decidable_margin, independent_items, items_needed
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ def plan_guards_of_record(
     for suite in guarded:
         recorded = tuple(record.get(item_key(problem), always) for problem in suite.problems)
         guard = Guard(
-            suite=suite.name, kind=suite.kind, recorded=recorded, settings=settings, level=level, guards=len(guarded)
+            suite=suite.name,
+            kind=suite.kind,
+            recorded=recorded,
+            settings=settings,
+            level=level,
+            guards=len(guarded),
+            parts=memory_parts(suites) if suite.kind is SuiteKind.MEMORY else (),
         )
         planned.append(
             PlannedGuard(

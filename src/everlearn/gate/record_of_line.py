@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,22 @@ def guarded_suites(suites: Iterable[Suite]) -> tuple[Suite, ...]:
     memory = tuple(problem for suite in guarded if suite.kind is SuiteKind.MEMORY for problem in suite.problems)
     whole = [Suite(name=WHOLE_MEMORY, kind=SuiteKind.MEMORY, problems=memory)] if memory else []
     return (*whole, *shipped)
+
+
+def memory_parts(suites: Iterable[Suite]) -> tuple[tuple[str, int], ...]:
+    """Return the name and number of items of each night's memory, in the order of the items of all of it."""
+    return tuple((suite.name, len(suite.problems)) for suite in suites if suite.kind is SuiteKind.MEMORY)
+
+
+def policy_of_night(cycle_key: str) -> str:
+    """Return how a record names the candidate of a night, which has no version yet."""
+    return f"night {cycle_key[:12]}"
+
+
+def holder_of(recorded: Sequence[RecordedItem]) -> str | None:
+    """Return the policy that most of these items are recorded of; None where no policy has more than half."""
+    policy, items = Counter(item.policy for item in recorded).most_common(1)[0]
+    return policy if 2 * items > len(recorded) else None
 
 
 def item_key(problem: Problem) -> str:

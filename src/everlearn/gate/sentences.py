@@ -105,17 +105,29 @@ def worse_than_record(row: SuiteRow) -> str:
     return f"got worse than the record: {_against_record(row)}; {_bound(row)}, and {_points(row.margin)} are allowed"
 
 
+def night_forgotten(row: SuiteRow, nights: Sequence[str], margin: float) -> str:
+    """Return the sentence of the memory of all nights where a loss on that of some is proved."""
+    return (
+        f"got worse than the record on {' and '.join(nights)}: more than {_points(margin)} points are proved to be lost there; "
+        f"of all, {_against_record(row)}"
+    )
+
+
 def undecided_at_record(row: SuiteRow, margin: Margin) -> str:
     """Return the sentence of a suite whose answers decide nothing."""
     return f"inconclusive: {_against_record(row)}; {_bound(row)}, more than the {_points(margin.allowed)} allowed{_widened(margin)}"
 
 
-def drifted(row: SuiteRow) -> str:
-    """Return the warning about a suite that passed well below the record."""
-    return (
+def drifted(row: SuiteRow, holder: str | None) -> str:
+    """Return the warning about a suite that passed well below the record, with how to go back to the version that holds it."""
+    said = (
         f"{row.suite} has drifted to {row.after:.1%}, recorded {row.before:.1%}: replay problems like it, or roll back, before "
         "the line can no longer show that it is within the margin"
     )
+    if holder is None:
+        return said
+    back = f'everlearn rollback --to {holder} --reason "{row.suite} has drifted"'
+    return f"{said} (more replay: learn.replay; {holder} holds the record: {back})"
 
 
 def warnings(rows: Sequence[SuiteRow]) -> tuple[str, ...]:

@@ -125,4 +125,6 @@ def _guard_from_plain(plain: dict[str, Any], settings: GateSettings, *, of: int)
         level=settings.alpha,
         guards=of,
         looks=tuple(plain["looks"]),
+        parts=tuple((name, items) for name, items in plain.get("parts", ())),
+        holder=plain.get("holder"),
     )

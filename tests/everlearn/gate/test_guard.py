@@ -118,6 +118,12 @@ def test_a_suite_that_passed_far_below_the_record_is_a_warning() -> None:
     assert drifted.outcome is Outcome.PASS
     [warning] = judge([IMPROVED], settings=SETTINGS, guards=[drifted]).warnings
     assert warning.startswith("short has drifted to ")
+    assert warning.endswith("before the line can no longer show that it is within the margin")
+    [remedy] = judge([IMPROVED], settings=SETTINGS, guards=[replace(drifted, holder="v0003")]).warnings
+    assert remedy == (
+        f"{warning} (more replay: learn.replay; v0003 holds the record: everlearn rollback --to v0003 --reason "
+        '"short has drifted")'
+    )
 
 
 @pytest.mark.parametrize("years", [1, 10])

@@ -12,7 +12,10 @@ from everlearn.gate.record_of_line import (
     RecordedItem,
     from_json,
     guarded_suites,
+    holder_of,
     item_key,
+    memory_parts,
+    policy_of_night,
     record_answers,
     to_json,
     unrecorded,
@@ -35,6 +38,21 @@ def test_memory_is_guarded_as_one_suite_and_tonights_suites_not_at_all() -> None
     ]
     guarded = {each.name: each.problems for each in guarded_suites(suites)}
     assert guarded == {"memory-all": (A, B), "short": (A, B)}
+
+
+def test_the_nights_of_the_memory_are_known_in_their_order() -> None:
+    suites = [suite("memory-v0001", SuiteKind.MEMORY, A, B), suite("short", SuiteKind.SKILL, A)]
+    assert memory_parts([*suites, suite("memory-v0002", SuiteKind.MEMORY, B)]) == (
+        ("memory-v0001", 2),
+        ("memory-v0002", 1),
+    )
+
+
+def test_only_the_policy_of_most_items_holds_a_record() -> None:
+    record = record_answers([A], ["1"], policy="v0001") | record_answers([B], ["1"], policy=policy_of_night("c" * 64))
+    assert holder_of([record[item_key(A)]] * 2 + [record[item_key(B)]]) == "v0001"
+    assert holder_of([*record.values()]) is None
+    assert record[item_key(B)].policy == "night cccccccccccc"
 
 
 def test_answers_are_counted_by_item_and_undecided_ones_count_as_right() -> None:
