@@ -40,14 +40,16 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
 
     A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and best version, or
     with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item, the memory of earlier nights included. With
-    an error budget of the line the levels are those of its next night. Nothing is changed.
+    an error budget of the line the levels are those of its next night, and what is spent and left of the budget is said. Nothing is
+    changed.
 
         everlearn gate plan
         everlearn gate plan --json | jq .guards
+        everlearn gate plan --json | jq .budgets.losses.left
     """
     from everlearn.data import suites
     from everlearn.data.memory_suite import split_memory
-    from everlearn.gate.lifetime_error import labels_of, level_of_line, loss_level_of_line, spent_on_losses
+    from everlearn.gate.lifetime_error import budgets_of_line, labels_of, level_of_line, loss_level_of_line
     from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
     from everlearn.gate.record_of_line import memory_after, record_after
 
@@ -72,28 +74,29 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         if loss_level
         else plan_guards(shipped, settings=gate)
     )
-    labels = labels_of(history)
+    labels, budgets = labels_of(history), budgets_of_line(history, settings=gate)
     gains = visible_gains(OWN, settings=gate, level=level)
     answers = _answers_needed(shipped, record, gate) if loss_level else {}
-    spent = spent_on_losses(history, settings=gate) if loss_level else None
     facts: dict[str, Any] = {
         "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in guards],
         "level": level,
         "loss_level": loss_level,
-        "loss_spent": spent,
         "tests": len(labels) if by_line else None,
         "labels": sum(labels) if by_line else None,
         "gains": {str(size): gain for size, gain in gains.items()},
         "answers": answers or None,
+        "budgets": {error: asdict(budget) for error, budget in budgets.items()},
     }
     said = [f"an improvement has to be shown at the level {level:.2g}"]
     if loss_level:
-        said.append(
-            f"a loss since the record has to be excluded at the level {loss_level:.2g}, {spent:.2g} of {gate.alpha:g} are spent"
-        )
+        said.append(f"a loss since the record has to be excluded at the level {loss_level:.2g}")
         said.append(f"{answers['record']} answers for the record, and at most {answers['candidate']} of the candidate")
     if by_line:
         said.append(f"the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version")
+    said += [
+        f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
+        for error, budget in budgets.items()
+    ]
     names = ("must not get worse", "independent items", "margin wanted", "decided", "items for the wanted one")
     shown = [(size, "never" if gain is None else f"{_points(gain)} points") for size, gain in gains.items()]
     text = Group(

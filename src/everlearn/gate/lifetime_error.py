@@ -17,6 +17,7 @@ in the same way, where improvements have an error budget. The held-out problems 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,14 @@ _DECAY, _SUM = 1.6, 2.2858
 """Exponent of the decay, and at least the sum of j^-1.6 over all j >= 1."""
 _OFFSET = 100
 """Makes the levels of losses almost equal in the first hundred nights, and fall slowly after them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBudget:
+    """What the tests of a line so far have spent of an error budget, and what is left for all later ones."""
+
+    spent: float
+    left: float
 
 
 def labels_of(history: Iterable[Event]) -> list[bool]:
@@ -62,6 +71,32 @@ def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
     return level
 
 
+def improvement_budget(labels: Sequence[bool], *, alpha: float) -> ErrorBudget:
+    """Return what these tests have spent, and the wealth of LORD++ that is left: what was earned, less what was spent."""
+    spent = sum(improvement_level(labels[:test], alpha=alpha) for test in range(len(labels)))
+    given = sum(labels)
+    earned = alpha / 2 + (alpha - alpha / 2) * min(1, given) + alpha * max(0, given - 1)
+    return ErrorBudget(spent=spent, left=earned - spent)
+
+
+def lifetime_budget(attempts: int, *, alpha: float) -> ErrorBudget:
+    """Return what so many attempts have spent of `alpha`, which is for the whole life of a line."""
+    spent = sum(loss_level(attempt, alpha=alpha) for attempt in range(1, attempts + 1))
+    return ErrorBudget(spent=spent, left=alpha - spent)
+
+
+def budgets_of_line(history: Iterable[Event], *, settings: GateSettings) -> dict[str, ErrorBudget]:
+    """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`."""
+    labels, alpha = labels_of(history), settings.alpha
+    budgets = {}
+    if settings.improvement_error == "line":
+        budgets["improvements"] = improvement_budget(labels, alpha=alpha)
+        budgets["headlines"] = lifetime_budget(len(labels), alpha=alpha)
+    if settings.loss_error == "line":
+        budgets["losses"] = lifetime_budget(len(labels), alpha=alpha)
+    return budgets
+
+
 def loss_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
     """Return the level at which the next attempt of the line has to exclude a loss; None where it is `alpha` each night."""
     if settings.loss_error == "night":
@@ -83,11 +118,6 @@ def loss_level(attempt: int, *, alpha: float) -> float:
     """
     u = attempt + _OFFSET
     return alpha * log(_OFFSET) / (u * log(u) ** 2)
-
-
-def spent_on_losses(history: Iterable[Event], *, settings: GateSettings) -> float:
-    """Return the part of `alpha` that the attempts of the line so far have spent on losses; the rest is left for all later ones."""
-    return sum(loss_level(attempt, alpha=settings.alpha) for attempt in range(1, len(labels_of(history)) + 1))
 
 
 def _spending(after: int) -> float:

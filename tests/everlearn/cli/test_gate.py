@@ -76,9 +76,11 @@ def test_a_line_with_an_error_budget_names_its_next_level(
     assert facts["level"] == improvement_level([True, False], alpha=0.05)
     assert (facts["tests"], facts["labels"]) == (2, 1)
     assert facts["gains"]["6"] is None, "six items never show p = 0.01"
-    assert "the next test of the line is number 3, and 1 so far gave a version" in " ".join(
-        everlearn("gate", "plan").out.split()
-    )
+    assert facts["budgets"].keys() == {"improvements", "headlines"}
+    left = facts["budgets"]["improvements"]["left"]
+    said = " ".join(everlearn("gate", "plan").out.split())
+    assert "the next test of the line is number 3, and 1 so far gave a version" in said
+    assert f"of the error budget for improvements, {0.05 - left:.2g} is spent and {left:.2g} is left" in said
 
 
 def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
@@ -89,12 +91,15 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     publish()
     params.write_text(params.read_text() + "gate: {loss_error: line}\n")
     facts = everlearn("gate", "plan", "--json").facts
-    assert (facts["loss_level"], facts["loss_spent"]) == (loss_level(2, alpha=0.05), loss_level(1, alpha=0.05))
+    assert facts["loss_level"] == loss_level(2, alpha=0.05)
     large, small = facts["guards"]
     assert large["is_decided"]
     assert not small["is_decided"]
     assert small["items_needed"] == large["items_needed"] > 100
     assert facts["answers"] == {"record": 16 * 3000, "candidate": 8 * 3100}, "items of both are recorded once"
+    assert facts["budgets"] == {
+        "losses": {"spent": loss_level(1, alpha=0.05), "left": 0.05 - loss_level(1, alpha=0.05)}
+    }
     assert "48000 answers for the record" in " ".join(everlearn("gate", "plan").out.split())
 
 

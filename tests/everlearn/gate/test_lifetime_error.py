@@ -9,10 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.gate.decision import Decision, Outcome, judge
-from everlearn.gate.lifetime_error import improvement_level
+from everlearn.gate.lifetime_error import (
+    budgets_of_line,
+    improvement_budget,
+    improvement_level,
+    lifetime_budget,
+    loss_level,
+)
 from everlearn.settings import GateSettings
 from tests.support.paired_suites import IMPROVED
 
+BY_LINE = GateSettings(improvement_error="line", loss_error="line")
 pasts = st.lists(st.booleans(), max_size=60)
 
 
@@ -25,6 +32,26 @@ def test_a_level_is_positive_and_at_most_alpha(labels: list[bool], alpha: float)
 def test_the_levels_so_far_are_paid_for(labels: list[bool]) -> None:
     spent = sum(improvement_level(labels[:night], alpha=0.05) for night in range(len(labels) + 1))
     assert spent <= 0.05 * max(1, sum(labels) + 1), "LORD++: levels so far, over labels so far, are at most alpha"
+
+
+@given(pasts, st.floats(0.001, 0.4))
+def test_a_budget_always_pays_for_the_next_test(labels: list[bool], alpha: float) -> None:
+    budget = improvement_budget(labels, alpha=alpha)
+    assert improvement_level(labels, alpha=alpha) <= budget.left + 1e-12
+    assert budget.spent + budget.left == pytest.approx(alpha * max(0.5, sum(labels)))
+    lifetime = lifetime_budget(len(labels), alpha=alpha)
+    assert loss_level(len(labels) + 1, alpha=alpha) < lifetime.left
+    assert lifetime.spent + lifetime.left == pytest.approx(alpha)
+
+
+def test_a_line_has_a_budget_for_each_error_that_is_limited_over_its_life() -> None:
+    none, all_three = (budgets_of_line((), settings=settings) for settings in (GateSettings(), BY_LINE))
+    assert none == {}
+    assert {error: budget.spent for error, budget in all_three.items()} == {
+        "improvements": 0,
+        "headlines": 0,
+        "losses": 0,
+    }
 
 
 @given(pasts, st.integers(0, 59))
