@@ -188,7 +188,13 @@ class GateSettings(Section):
     skill_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of all skill suites together.")
     general_margin: float = Field(default=0.02, gt=0.0, lt=1.0, description="Margin of all general suites together.")
     suite_margin: float = Field(
-        default=0.05, gt=0.0, lt=1.0, description="Margin of each suite alone, where a kind has several suites."
+        default=0.05,
+        gt=0.0,
+        lt=1.0,
+        description=(
+            "Margin of each suite alone, where a kind has several suites. With `loss_error: line`, a candidate is rejected that "
+            "is proved to have lost more on the memory of one night."
+        ),
     )
     widest_margin: float = Field(
         default=0.06,
