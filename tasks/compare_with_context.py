@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.reporting.context_comparison import context_notes
+from everlearn.reporting.costs import cost_of
 from everlearn.training.asking import asking_of
 from everlearn.training.context_results import ContextResult, read_solved
 from tasks.freeze_suites import load_suites
@@ -41,11 +42,17 @@ def measure_contexts(night: Night) -> None:
         work.put(RESULT, as_json([each.to_content() for each in results]))
 
 
+def results_in_context(night: Night) -> list[ContextResult]:
+    """Return what was measured: the parent with examples, and the candidate without, last. Nothing where nothing was."""
+    kept = json.loads(night.work.get(RESULT)) if night.work.has(RESULT) else []
+    return [ContextResult.from_content(each) for each in kept]
+
+
 def notes_about_context(night: Night) -> tuple[str, ...]:
-    """Return the report's sentence about context and weights; none where nothing was measured."""
+    """Return the report's sentence about context and weights; none where nothing was to be measured."""
     if not night.work.has(RESULT):
         return ()
-    results = [ContextResult.from_content(each) for each in json.loads(night.work.get(RESULT))]
+    results = results_in_context(night)
     if not results:
         return (
             (
@@ -53,8 +60,8 @@ def notes_about_context(night: Night) -> tuple[str, ...]:
                 "asks for, or the model's window is too small for them."
             ),
         )
-    paid = sum(step.cpu_seconds for step in times_of(night.work))
-    return context_notes(results[:-1], results[-1], paid=paid)
+    prices = night.settings.prices
+    return context_notes(results[:-1], results[-1], paid=cost_of(times_of(night.work), prices), prices=prices)
 
 
 def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextResult]:

@@ -11,11 +11,13 @@ from everlearn.data.snapshot_store import load_counts
 from everlearn.data.suites import SuiteKind, of_domain
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
+from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.gate.consequences import END_OF
 from everlearn.ladder.tree import point_of
 from everlearn.registry.base_identity import describe_base
 from everlearn.registry.manifest import ObjectRef
-from everlearn.reporting.costs import cost_notes
+from everlearn.reporting.context_comparison import context_rows
+from everlearn.reporting.costs import cost_notes, retraining_notes, step_money
 from everlearn.reporting.night_record import (
     IngestCounts,
     NightRecord,
@@ -27,12 +29,13 @@ from everlearn.reporting.night_record import (
     rates_by_size,
     refused_proposals,
     rung_sizes,
+    steps_from_metrics,
     training_notes,
 )
 from everlearn.reporting.own_items import own_items
 from everlearn.reporting.report import render
 from tasks.certificate import certificate_notes
-from tasks.compare_with_context import notes_about_context
+from tasks.compare_with_context import notes_about_context, results_in_context
 from tasks.decide import decision_of
 from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
@@ -40,6 +43,9 @@ from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from everlearn.reporting.night_record import StepTime
     from tasks.night import Night
 
 
@@ -64,6 +70,7 @@ def record_of(night: Night) -> NightRecord:
     ladder, domain = ladder_of(work, "ladder after"), load_domain(night.settings.domain)
     curve = tuple(point_of(point) for point in json.loads(work.get("curve")))
     end = END_OF[decision.outcome]
+    steps, prices = times_of(work), night.settings.prices
     return NightRecord(
         line=night.line,
         end=str(end),
@@ -83,13 +90,17 @@ def record_of(night: Night) -> NightRecord:
             *ladder_notes(ladder),
             *training_notes(curve),
             *notes_about_context(night),
-            *cost_notes(times_of(work), decision, prices=night.settings.prices),
+            *cost_notes(steps, decision, prices=prices),
+            *retraining_notes(steps, list(ancestors_of(night)), prices=prices),
         ),
         rates=rates_by_size(
             pairs_of(night, "parent", "parent"),
             sizes=item_sizes(of_domain(load_suites(night), domain.name), domain=domain),
         ),
-        steps=times_of(work),
+        steps=steps,
+        money=step_money(steps, prices),
+        currency=prices.currency,
+        contexts=context_rows(results_in_context(night)),
         ingest=_ingest_counts(night),
         solved=_solved_items(night),
         own_items=own_items(item_metrics(night)),
@@ -108,6 +119,17 @@ def schooling_notes(night: Night) -> tuple[str, ...]:
     return (
         f"Supervised first: {used} reference answers were learned{fell}; {refused} were not judged right, or too long.",
     )
+
+
+def ancestors_of(night: Night) -> Iterator[tuple[StepTime, ...]]:
+    """Yield the steps of the night of each ancestor, the parent first. None of one whose manifest is damaged or lost."""
+    versions, version = night.registry.state().versions, night.inputs.parent
+    while version is not None:
+        try:
+            yield steps_from_metrics(night.registry.manifest(version).metrics)
+        except (IntegrityError, NotFoundError):
+            yield ()
+        version = versions[version].parent
 
 
 def report_of(night: Night) -> ObjectRef:

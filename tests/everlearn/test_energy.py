@@ -1,14 +1,16 @@
-"""Energy by the kernel's counters: nothing is lost when one begins again, and nothing is claimed where there is none."""
+"""Energy by the counters of kernel and driver: nothing is lost when one begins again, and nothing is claimed where there is none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn import energy
-from everlearn.energy import EnergyMeter
+from everlearn.energy import EnergyMeter, GpuEnergyMeter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,3 +47,45 @@ def test_nothing_is_claimed_where_nothing_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "intel-rapl:0").mkdir()
     assert EnergyMeter(tmp_path).joules() == 0
     assert energy.joules() >= 0
+
+
+class Driver:
+    """NVML's functions for cards with these counters in millijoules; None: a card that has no counter."""
+
+    def __init__(self, *counters: int | None, works: bool = True) -> None:
+        self.counters, self._works = list(counters), works
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802 (NVML's name)
+        return 0 if self._works else 9
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = len(self.counters)
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, number: Any, card: Any) -> int:  # noqa: N802
+        card._obj.value = number.value + 1
+        return 0
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, card: Any, value: Any) -> int:  # noqa: N802
+        counter = self.counters[card.value - 1]
+        if counter is None:
+            return 3
+        value._obj.value = counter
+        return 0
+
+
+def test_gpus_are_added_up_from_the_first_call_on() -> None:
+    driver = Driver(5_000, 1_000, None)
+    meter = GpuEnergyMeter(lambda: driver)
+    assert meter.joules() == 0
+    driver.counters[:2] = [7_500, 1_500]
+    assert meter.joules() == 3
+    driver.counters[0] = 100  # the driver was loaded again
+    assert meter.joules() == 3
+    driver.counters[0] = 1_100
+    assert meter.joules() == 4
+
+
+def test_without_a_driver_or_with_one_that_does_not_start_there_is_no_energy() -> None:
+    assert GpuEnergyMeter(partial(ctypes.CDLL, "libnone-at-all.so")).joules() == 0
+    assert GpuEnergyMeter(lambda: Driver(5, works=False)).joules() == 0

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.domains.contract import load_domain
+from everlearn.reporting.context_comparison import context_rows
 from everlearn.training.models.policy import load_policy
-from tasks.compare_with_context import measure_contexts, notes_about_context
+from tasks.compare_with_context import measure_contexts, notes_about_context, results_in_context
 from tasks.freeze_suites import freeze_suites
 from tasks.measure import upload_candidate
 from tasks.night import hold_line, times_of
@@ -53,8 +54,11 @@ def test_context_and_weights_stand_side_by_side_and_are_measured_once(settings: 
     assert rows[0]["prompt_tokens"] > rows[2]["prompt_tokens"]
     assert rows[2]["accuracy"] > 0, "the base solves sums of three terms"
     [note] = notes_about_context(night)
-    assert "with 2" in note
-    assert "candidate without examples " in note
+    assert note.startswith("Context or weights, on the target: ")
+    table = context_rows(results_in_context(night))
+    assert [(row.policy, row.examples, row.choice, row.n) for row in table] == [
+        (row["policy"], row["examples"], row["choice"], len(row["right"])) for row in rows
+    ]
     measure_contexts.fn(night)
     assert night.work.get("in context") == kept
     assert [step.name for step in times_of(night.work)].count("in context") == 1

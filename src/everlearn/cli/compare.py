@@ -56,6 +56,7 @@ def compare(
         everlearn compare champion --suite data/suites/short-sums.jsonl --examples 4 --examples 32
     """
     from everlearn.reporting.context_comparison import context_notes
+    from everlearn.reporting.costs import cost_of
     from everlearn.reporting.night_record import steps_from_metrics
 
     installation: Installation = context.obj
@@ -69,9 +70,11 @@ def compare(
         print_note(
             f"not measured: {', '.join(map(str, left_out))} examples (fewer are solved, or the window is smaller)"
         )
-    paid = sum(step.cpu_seconds for step in steps_from_metrics(manifest.metrics))
-    notes = context_notes([each for each in contexts if each.examples], adapter, paid=paid)
-    facts = {"version": entry.version, "suite": suite, "night_cpu_seconds": paid, "notes": notes}
+    prices = installation.settings().prices
+    paid = cost_of(steps_from_metrics(manifest.metrics), prices)
+    notes = context_notes([each for each in contexts if each.examples], adapter, paid=paid, prices=prices)
+    facts = {"version": entry.version, "suite": suite, "night_cpu_seconds": paid.cpu_seconds, "notes": notes}
+    facts |= {"night_gpu_seconds": paid.gpu_seconds, "night_money": paid.money, "currency": prices.currency}
     print_result(facts | {"rows": [each.to_content() for each in results]}, as_json=json, text=_shown(results, notes))
 
 

@@ -1,49 +1,69 @@
-"""Sentences about in-context learning beside the adapter: what each answers, and what a request costs."""
+"""In-context learning beside the adapter: what each answers, what a request costs, and when the adapter is cheaper."""
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from everlearn.training.context_results import Choice, requests_until_cheaper
+from everlearn.reporting.costs import money_of
+from everlearn.reporting.night_record import ContextRow
+from everlearn.training.context_results import requests_until_cheaper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from everlearn.reporting.costs import Cost
+    from everlearn.settings import PriceSettings
     from everlearn.training.context_results import ContextResult
 
 
-def context_notes(contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: float) -> tuple[str, ...]:
-    """Return what each context and the adapter answer, and when the adapter is cheaper.
-
-    `paid` are the CPU seconds that the adapter has cost; 0: they are not known. Nothing is said where no context was measured.
-    """
-    if not contexts:
-        return ()
-    best = max(contexts, key=lambda each: (each.accuracy, -each.prompt_tokens))
-    said = "; ".join(map(describe_result, (best, adapter)))
-    return (f"Context or weights, on the target: {said}. {_conclusion(contexts, adapter, paid=paid)}",)
-
-
-def describe_result(result: ContextResult) -> str:
-    """Return policy, examples, accuracy, and the prompt tokens and seconds of a request."""
-    shown = "without examples"
-    if result.choice is not Choice.NONE:
-        plural = "s" if result.examples > 1 else ""
-        shown = f"with {result.examples} {result.choice} solved example{plural} in the prompt"
-    return (
-        f"{result.policy} {shown} {result.accuracy:.1%} of {len(result.right)} "
-        f"({result.prompt_tokens:.0f} prompt tokens, {result.seconds:.3f} s a request)"
+def context_rows(results: Iterable[ContextResult]) -> tuple[ContextRow, ...]:
+    """Return the rows of a report's table of context and weights."""
+    return tuple(
+        ContextRow(
+            policy=each.policy,
+            examples=each.examples,
+            choice=str(each.choice),
+            n=len(each.right),
+            right=sum(each.right),
+            prompt_tokens=each.prompt_tokens,
+            seconds=each.seconds,
+        )
+        for each in results
     )
 
 
-def _conclusion(contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: float) -> str:
-    as_good = [each for each in contexts if each.accuracy >= adapter.accuracy]
-    if not as_good:
+def context_notes(
+    contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings
+) -> tuple[str, ...]:
+    """Return when the adapter is cheaper than the context that does as well.
+
+    `paid` is what the adapter has cost; 0: it is not known. Nothing is said where no context was measured.
+    """
+    if not contexts:
+        return ()
+    return (f"Context or weights, on the target: {_conclusion(contexts, adapter, paid=paid, prices=prices)}",)
+
+
+def _conclusion(contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings) -> str:
+    if not any(each.accuracy >= adapter.accuracy for each in contexts):
         most = max(each.examples for each in contexts)
-        return f"No context of up to {most} examples does what the adapter does."
-    requests = requests_until_cheaper(contexts, adapter, paid=paid)
-    if requests is None:
-        return "The context does as well, and costs no more a request."
-    if not paid:
-        return "The context does as well, and costs more a request; what the adapter has cost is not known."
-    return f"The context does as well and costs more: the adapter has paid for itself after {requests:,.0f} requests."
+        return f"no context of up to {most} example{'s' if most > 1 else ''} does what the adapter does."
+
+    def price(each: ContextResult) -> float:
+        return money_of(prices, cpu_seconds=each.cpu_seconds, gpu_seconds=each.gpu_seconds)
+
+    units: dict[str, tuple[float, Callable[[ContextResult], float]]] = {
+        "CPU seconds": (paid.cpu_seconds, attrgetter("cpu_seconds")),
+        "GPU seconds": (paid.gpu_seconds, attrgetter("gpu_seconds")),
+        prices.currency: (paid.money, price),
+    }
+    needed = {
+        unit: requests_until_cheaper(contexts, adapter, paid=spent, cost=cost) for unit, (spent, cost) in units.items()
+    }
+    if all(each is None for each in needed.values()):
+        return "the context does as well, and costs no more a request."
+    known = [f"{each:,.0f} requests by {unit}" for unit, each in needed.items() if each]
+    if not known:
+        return "the context does as well, and costs more a request; what the adapter has cost is not known."
+    return f"the context does as well and costs more: the adapter has paid for itself after {', '.join(known)}."

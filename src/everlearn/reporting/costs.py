@@ -1,14 +1,15 @@
-"""What a night cost, and what each problem cost that its candidate solves and its parent does not."""
+"""What a night cost, what each problem cost that its candidate solves and its parent does not, and what retraining would have cost."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from everlearn.gate.decision_record import Decision
     from everlearn.reporting.night_record import StepTime
@@ -16,6 +17,38 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 KILOWATT_HOUR = 3.6e6  # joules
+LEARNING = ("supervised", "ladder", "train")
+"""Steps of a night that decide its weights. The others measure and publish, which a night does however it has learned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """CPU and GPU seconds, joules where the machine tells them, and money where there are prices; 0 elsewhere."""
+
+    cpu_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    joules: float = 0.0
+    money: float = 0.0
+
+
+def cost_of(steps: Iterable[StepTime], prices: PriceSettings) -> Cost:
+    """Return what these steps cost together."""
+    kept = list(steps)
+    cpu, gpu, joules = (sum(getattr(step, name) for step in kept) for name in ("cpu_seconds", "gpu_seconds", "joules"))
+    money = money_of(prices, cpu_seconds=cpu, gpu_seconds=gpu, joules=joules)
+    return Cost(cpu_seconds=cpu, gpu_seconds=gpu, joules=joules, money=money)
+
+
+def money_of(prices: PriceSettings, *, cpu_seconds: float, gpu_seconds: float, joules: float = 0.0) -> float:
+    """Return what that costs by a price table."""
+    seconds = cpu_seconds * prices.cpu_hour + gpu_seconds * prices.gpu_hour
+    return seconds / HOUR + joules / KILOWATT_HOUR * prices.kilowatt_hour
+
+
+def step_money(steps: Iterable[StepTime], prices: PriceSettings) -> dict[str, float]:
+    """Return the money of each step by its name; nothing where there are no prices."""
+    money = {step.name: cost_of([step], prices).money for step in steps}
+    return money if any(money.values()) else {}
 
 
 def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSettings) -> tuple[str, ...]:
@@ -24,23 +57,55 @@ def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSe
     Steps that have not ended, such as publishing, are not in it. The problems are the night's own held-out ones, so those that
     users bring later cost less: the night is paid once.
     """
-    cpu, gpu = (sum(getattr(step, field) for step in steps) for field in ("cpu_seconds", "gpu_seconds"))
-    if not cpu:
+    cost = cost_of(steps, prices)
+    if not cost.cpu_seconds:
         return ()
-    energy = sum(step.joules for step in steps) / KILOWATT_HOUR
-    money = (cpu * prices.cpu_hour + gpu * prices.gpu_hour) / HOUR + energy * prices.kilowatt_hour
     solved = sum(row.won for row in decision.rows if row.kind is SuiteKind.TARGET and row.against is Against.PARENT)
-    used = [f"{cpu / HOUR:.2f} CPU hours"]
-    used += [f"{gpu / HOUR:.2f} GPU hours"] if gpu else []
+    used = _hours(cost)
     tokens = sum(step.tokens for step in steps)
     used += [f"{tokens:,} sampled tokens"] if tokens else []
-    used += [f"{energy:.3g} kWh of the processors"] if energy else []
-    said = f"The night cost {_listed(used)}{_amount(money, prices, before=': ')}"
+    used += [f"{cost.joules / KILOWATT_HOUR:.3g} kWh of processors and GPUs"] if cost.joules else []
+    said = f"The night cost {_listed(used)}{_amount(cost.money, prices, before=': ')}"
     if solved:
-        each = [f"{cpu / solved:.0f} CPU s"] + ([f"{gpu / solved:.0f} GPU s"] if gpu else [])
+        each = [f"{cost.cpu_seconds / solved:.0f} CPU s"]
+        each += [f"{cost.gpu_seconds / solved:.0f} GPU s"] if cost.gpu_seconds else []
         said += f"; each of the {solved} newly solved held-out problems {_listed(each)}"
-        said += _amount(money / solved, prices, before=", ")
+        said += _amount(cost.money / solved, prices, before=", ")
     return (f"{said}.",)
+
+
+def retraining_notes(
+    tonight: Sequence[StepTime], ancestors: Sequence[Sequence[StepTime]], *, prices: PriceSettings
+) -> tuple[str, ...]:
+    """Return a sentence about what the version would have cost if it had been trained from the base, beside what tonight cost.
+
+    `ancestors` are the steps of the nights of its ancestors. Nothing is said of a night without ancestors, which is such a
+    training itself, or where no step of one is known.
+    """
+    known = [steps for steps in map(_learning, ancestors) if steps]
+    own, before = cost_of(_learning(tonight), prices), cost_of((step for steps in known for step in steps), prices)
+    if not own.cpu_seconds or not before.cpu_seconds:
+        return ()
+    full = Cost(**{name: getattr(own, name) + getattr(before, name) for name in Cost.__dataclass_fields__})
+    of = "its ancestor" if len(ancestors) == 1 else f"its {len(ancestors)} ancestors"
+    if len(known) < len(ancestors):
+        of = f"{len(known)} of {of}, the others have no step times"
+    said = f"Learning cost {_spent(own, prices)} tonight; retraining in full would have cost {_spent(full, prices)}."
+    assumed = "it assumes the same steps from the base model, on all data so far"
+    return (f"{said} That is the sum of the steps {_listed(LEARNING)} of this night and of {of}: {assumed}.",)
+
+
+def _learning(steps: Iterable[StepTime]) -> list[StepTime]:
+    return [step for step in steps if step.name in LEARNING]
+
+
+def _spent(cost: Cost, prices: PriceSettings) -> str:
+    return _listed(_hours(cost)) + _amount(cost.money, prices, before=" or ")
+
+
+def _hours(cost: Cost) -> list[str]:
+    gpu = [f"{cost.gpu_seconds / HOUR:.2f} GPU hours"] if cost.gpu_seconds else []
+    return [f"{cost.cpu_seconds / HOUR:.2f} CPU hours", *gpu]
 
 
 def _amount(money: float, prices: PriceSettings, *, before: str) -> str:

@@ -34,8 +34,8 @@ USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes", "joule
 class StepTime:
     """Wall-clock, CPU and GPU seconds of one step of the cycle, child processes included, and the tokens that it sampled.
 
-    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one. `joules` is what the processors of the
-    machine used meanwhile, other work included; 0 where the machine does not tell it (`energy.py`).
+    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one. `joules` is what processors and GPUs of
+    the machine used meanwhile, other work included; 0 where the machine does not tell it (`energy.py`).
     """
 
     name: str
@@ -83,13 +83,30 @@ class SolvedItem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContextRow:
+    """A policy on the target with so many examples in its prompts: right answers of `n`, and prompt tokens and seconds of a request.
+
+    `choice` says how the examples were chosen, such as "random".
+    """
+
+    policy: str
+    examples: int
+    choice: str
+    n: int
+    right: int
+    prompt_tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NightRecord:
     """One night, from the arrived problems to its end.
 
     `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
     proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of the
     night's own and of all target items, `policy` which policy trained and why, `base` names the base model; None in
-    records of older revisions.
+    records of older revisions. `money` is what each step cost by its name, in `currency`; empty without prices. `contexts` are
+    the parent with examples in its prompt and the candidate without, where that was measured.
     """
 
     line: str
@@ -111,6 +128,9 @@ class NightRecord:
     own_items: tuple[int, int] | None = None
     policy: str | None = None
     base: str | None = None
+    money: dict[str, float] = field(default_factory=dict)
+    currency: str = ""
+    contexts: tuple[ContextRow, ...] = ()
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal nights give equal bytes."""
@@ -231,5 +251,6 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "ingest": IngestCounts(**plain["ingest"]),
         "notes": tuple(plain["notes"]),
         "solved": tuple(SolvedItem(**item) for item in plain.get("solved", ())),  # older records have none
+        "contexts": tuple(ContextRow(**row) for row in plain.get("contexts", ())),
         "own_items": tuple(plain["own_items"]) if plain.get("own_items") else None,
     }

@@ -70,6 +70,8 @@ def render(night: NightRecord, *, site: dict[str, Any] | None = None) -> str:
         cpu_seconds=sum(step.cpu_seconds for step in night.steps),
         gpu_seconds=sum(step.gpu_seconds for step in night.steps),
         tokens=sum(step.tokens for step in night.steps),
+        joules=sum(step.joules for step in night.steps),
+        contexts=context_table(night),
         refused=_by_count(night.refused),
         quarantined=_by_count(night.ingest.quarantined),
         strip=charts.forest_strip,
@@ -122,7 +124,7 @@ def summary_markdown(night: NightRecord) -> str:
         parts.append(gate_markdown(night.decision))
     if night.steps:
         parts.append(", ".join(f"{escape_markdown(step.name)} {step.seconds:.0f} s" for step in night.steps))
-    parts += [escape_markdown(note) for note in night.notes]
+    parts += [_markdown_table(context_table(night)), *map(escape_markdown, night.notes)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -158,6 +160,20 @@ def gate_rows(decision: Decision) -> list[dict[str, Any]]:
     outcomes = {True: str(Outcome.PASS), False: str(Outcome.FAIL)}
     checks = [{"suite": c.name, "kind": "check", "outcome": outcomes[c.passed]} for c in decision.checks]
     return rows + [blank | check for check in checks]
+
+
+def context_table(night: NightRecord) -> list[dict[str, Any]]:
+    """Return context and weights side by side, one flat row for each that was measured on the target."""
+    return [
+        {
+            "policy": row.policy,
+            "examples": f"{row.examples}, {row.choice}" if row.examples else "none",
+            "right": f"{row.right / row.n:.1%} of {row.n}",
+            "prompt tokens a request": f"{row.prompt_tokens:.0f}",
+            "seconds a request": f"{row.seconds:.3f}",
+        }
+        for row in night.contexts
+    ]
 
 
 def gate_groups(decision: Decision | None) -> Iterator[dict[str, Any]]:

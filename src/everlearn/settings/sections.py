@@ -263,13 +263,13 @@ class GateSettings(Section):
 
 
 class PriceSettings(Section):
-    """What computing costs, for the sentence about the cost of a night in its report. 0: that part has no price."""
+    """What computing costs, for the costs in the report of a night and in `compare`. 0: that part has no price."""
 
     currency: str = Field(default="USD", description="Currency of the prices, as it is printed.")
     cpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one CPU core.")
     gpu_hour: float = Field(default=0.0, ge=0.0, description="Price of an hour of one GPU.")
     kilowatt_hour: float = Field(
-        default=0.0, ge=0.0, description="Price of a kilowatt-hour that the processors use, where the machine tells it."
+        default=0.0, ge=0.0, description="Price of a kilowatt-hour of processors and GPUs, where the machine tells it."
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from everlearn.problem import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from everlearn.domains.contract import Domain
 
@@ -28,7 +29,7 @@ class ContextResult:
     """One policy on one suite, with so many examples in each prompt.
 
     `right` says which problems were answered right, in their order. `prompt_tokens`, `answer_tokens`, `seconds` (by the clock, of a batch
-    shared by its requests) and `cpu_seconds` are means of a request.
+    shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request.
     """
 
     policy: str
@@ -39,6 +40,7 @@ class ContextResult:
     answer_tokens: float
     seconds: float
     cpu_seconds: float
+    gpu_seconds: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -52,7 +54,9 @@ class ContextResult:
     @classmethod
     def from_content(cls, content: Mapping[str, Any]) -> ContextResult:
         """Invert `to_content`."""
-        kept = {name: content[name] for name in cls.__dataclass_fields__}
+        kept = {
+            name: content[name] for name in cls.__dataclass_fields__ if name in content
+        }  # older ones lack gpu_seconds
         right = tuple(mark == "1" for mark in content["right"])
         return cls(**kept | {"right": right, "choice": Choice(content["choice"])})
 
@@ -63,12 +67,18 @@ def read_solved(rewarded: bytes, *, domain: Domain) -> list[Answer]:
     return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
 
 
-def requests_until_cheaper(results: Sequence[ContextResult], adapter: ContextResult, *, paid: float) -> float | None:
-    """Return after how many requests `paid` CPU seconds of training are earned back by shorter prompts.
+def requests_until_cheaper(
+    results: Sequence[ContextResult],
+    adapter: ContextResult,
+    *,
+    paid: float,
+    cost: Callable[[ContextResult], float] = attrgetter("cpu_seconds"),
+) -> float | None:
+    """Return after how many requests what training has cost, `paid`, is earned back by shorter prompts.
 
-    Compared is the cheapest context whose accuracy is at least the adapter's. None where no context does as well, or where the one
-    that does is not dearer than the adapter.
+    `cost` is that of a request in the unit of `paid`; CPU seconds by default. Compared is the cheapest context whose accuracy is at least
+    the adapter's. None where no context does as well, or where the one that does is not dearer than the adapter.
     """
-    as_good = [each.cpu_seconds for each in results if each.accuracy >= adapter.accuracy]
-    saved = min(as_good, default=0.0) - adapter.cpu_seconds
+    as_good = [cost(each) for each in results if each.accuracy >= adapter.accuracy]
+    saved = min(as_good, default=0.0) - cost(adapter)
     return paid / saved if saved > 0 else None

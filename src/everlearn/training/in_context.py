@@ -185,7 +185,8 @@ def _measured(
             own = [at for at in chunk if problems[at].domain == name]
             asked = [problems[at] for at in own]
             groups |= dict(zip(own, attempt(solvers[name], asked, group=1, seed=seed, greedy=True), strict=True))
-    each = 1 / len(problems)
+    each, seconds = 1 / len(problems), time.monotonic() - started
+    on_gpu = any(solver.model.device.type == "cuda" for solver in solvers.values())
     return ContextResult(
         policy=policy,
         examples=count,
@@ -193,8 +194,9 @@ def _measured(
         right=tuple(groups[at].verdicts[0].is_correct for at in range(len(problems))),
         prompt_tokens=round(each * sum(len(group.prompt) for group in groups.values()), 1),
         answer_tokens=round(each * sum(len(group.completions[0].ids) for group in groups.values()), 1),
-        seconds=round(each * (time.monotonic() - started), 5),
+        seconds=round(each * seconds, 5),
         cpu_seconds=round(each * (counters.cpu_seconds() - cpu_started), 5),
+        gpu_seconds=round(each * seconds, 5) if on_gpu else 0.0,
     )
 
 

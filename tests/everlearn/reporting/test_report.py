@@ -15,7 +15,7 @@ from everlearn.ladder import rendering
 from everlearn.ladder.tree import CurvePoint, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.reporting import charts
-from everlearn.reporting.night_record import SolvedItem
+from everlearn.reporting.night_record import ContextRow, SolvedItem
 from everlearn.reporting.report import (
     IngestCounts,
     NightRecord,
@@ -92,7 +92,21 @@ FULL = replace(
     rates=(SizeRate(size=1, n=10, before=0.5, after=0.9), SizeRate(size=2, n=10, before=0.0, after=0.4)),
     steps=(
         StepTime(name="ingest", seconds=0.4, cpu_seconds=0.1),
-        StepTime(name="train", seconds=200, cpu_seconds=4000, gpu_seconds=180, tokens=1_234_567, peak_bytes=3 << 30),
+        StepTime(
+            name="train",
+            seconds=200,
+            cpu_seconds=4000,
+            gpu_seconds=180,
+            tokens=1_234_567,
+            peak_bytes=3 << 30,
+            joules=7200,
+        ),
+    ),
+    money={"train": 0.125},
+    currency=f"EUR {EVIL}",
+    contexts=(
+        ContextRow(policy="parent", examples=4, choice="similar", n=40, right=10, prompt_tokens=180, seconds=0.25),
+        ContextRow(policy="candidate", examples=0, choice="none", n=40, right=30, prompt_tokens=20, seconds=0.05),
     ),
     ingest=IngestCounts(accepted=150, duplicates=3, held_out=30, quarantined={EVIL: 4}),
     notes=(f"a | note {EVIL}",),
@@ -333,3 +347,20 @@ def test_gpu_seconds_tokens_and_memory_are_shown_where_there_are_any() -> None:
     assert "3.0 GiB" in full
     assert "GPU" not in bare
     assert "Tokens" not in bare
+
+
+def test_energy_and_money_of_a_step_are_shown_where_they_are_known() -> None:
+    page = render(replace(FULL, currency="EUR"))
+    assert '<th class="n">Energy</th><th class="n">EUR</th>' in page
+    assert '<td class="n">2 Wh</td><td class="n">0.125</td>' in page
+    bare = render(replace(FULL, money={}, steps=FULL.steps[:1]))
+    assert "Energy" not in bare
+    assert "EUR" not in bare
+
+
+def test_context_and_weights_stand_side_by_side() -> None:
+    page, text = render(FULL), summary_markdown(FULL)
+    assert '<td>parent</td><td>4, similar</td><td class="n">25.0% of 40</td>' in page
+    assert '<td>candidate</td><td>none</td><td class="n">75.0% of 40</td>' in page
+    assert "| parent | 4, similar | 25.0% of 40 | 180 | 0.250 |" in text
+    assert "Context or weights" not in render(BARE)
