@@ -2,6 +2,7 @@
 
     python -m bench.learning                          # every arm, three seeds; continues where it was stopped
     python -m bench.learning --rerun ladder,1         # repeat one row and compare it item by item
+    python -m bench.learning --page                   # write the page of the stored rows again
     python -m bench.learning --seeds 1 --rollouts 600 --out /tmp/try
 
 Roots are sums of 14 terms, of which the default base (pretrained on sums of one to three) solves about 2 %. Trained arms:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.learning.arms import ARMS, SPLITS, Options, run_arm
 from bench.learning.page import Rows, page, picture, summarize
-from bench.learning.rows import RowFile, run_row
+from bench.learning.rows import RowFile, run_row, stored_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,13 @@ class Command:
             arm, seed = chosen.run
             print(json.dumps(run_arm(arm, seed=seed, options=options, subject=self.subject, keep=chosen.keep)))
             return
-        file = RowFile(chosen.out / f"{self._stem}.json", options)
+        stored = chosen.out / f"{self._stem}.json"
+        if chosen.page:
+            options = stored_options(stored, options)
+        file = RowFile(stored, options)
         if chosen.rerun:
             self._rerun(file, *chosen.rerun, options=options)
-        for seed in range(chosen.seeds):
+        for seed in range(0 if chosen.page else chosen.seeds):
             for arm in chosen.arms:
                 if not chosen.rerun and file.find(arm, seed) is None:
                     file.put(self._row(file, arm, seed, options=options, keep=chosen.keep))
@@ -77,6 +80,7 @@ class Command:
         parser.add_argument(
             "--rerun", type=_row, metavar="ARM,SEED", help="repeat this row and compare it item by item"
         )
+        parser.add_argument("--page", action="store_true", help="write the page of the stored rows, and run nothing")
         parser.add_argument("--run", type=_row, metavar="ARM,SEED", help="run only this row, and print its raw results")
         parser.add_argument(
             "--keep", type=Path, help="keep adapter and rewarded answers of trained arms below this folder"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,19 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
 Rows = list[dict[str, Any]]
+ABOUT = {
+    "ladder": "variants that the model generates, sampled by their measured pass rate",
+    "posterior": "the same kind of ladder, sampled by the posterior of each rung's own pass rate",
+    "uniform": "the same kind of ladder, every rung sampled equally often",
+    "filtered": "the same kind of ladder, reward-filtered fine-tuning: right answers have weight 1, others none",
+    "random": "the same kind of ladder, rewards drawn by a coin",
+    "course": "problems of {sizes} {unit} from the domain's generator, without the roots and without proposals of the model",
+    "short course": "problems of {sizes} {unit} from the domain's generator",
+    "direct": "GRPO on the roots alone",
+    "pieces": "no training: the base is asked for parts of each problem, greedily, and its answers are joined",
+    "best of n": "no training: the base samples as many answers to each problem as the budget allows; one has to be right",
+}
+"""What each arm does, in a line."""
 
 
 def rates_of(rows: Rows, arm: str, size: int) -> list[float]:
@@ -31,6 +43,29 @@ def skill_losses(rows: Rows, arm: str) -> list[float]:
         for size in (own[0]["skills_before"] if own else ())
         if (items := len(own[0]["skills_before"][size]))
     ]
+
+
+def base_rates(rows: Rows) -> list[float]:
+    """Return the pass rates of the base on hard problems, measured before each training, sorted."""
+    return sorted(row["curve"][0][1] for row in rows if row["arm"] in TRAINED)
+
+
+def conclusion(rows: Rows, subject: Subject) -> str:
+    """Return in plain words whether the ladder is best on hard problems, by the medians over seeds; nothing without that arm."""
+    own = rates_of(rows, "ladder", subject.hard)
+    if not own:
+        return ""
+    base, rate = median(base_rates(rows)), median(own)
+    others = {arm: rates for arm in ARMS if arm != "ladder" and (rates := rates_of(rows, arm, subject.hard))}
+    better = sorted((arm for arm in others if median(others[arm]) > rate), key=lambda arm: -median(others[arm]))
+    gained = "" if rate > base else ", no more than before"
+    said = f"The ladder solves {rate:.1%} of the problems of {subject.hard} {subject.unit}, the base {base:.1%} before training{gained}."
+    if not others:
+        return f"{said} No other arm was run, so nothing is shown about what the ladder adds."
+    if not better:
+        return f"{said} **No other arm here solves more.**"
+    listed = ", ".join(f"`{arm}` with {median(others[arm]):.1%}{_caveat(others[arm], own)}" for arm in better)
+    return f"{said} **It is not the best here: more is solved by {listed}.**"
 
 
 def summarize(rows: Rows, subject: Subject) -> dict[str, Any]:
@@ -50,29 +85,34 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
     stem, unit = module.removeprefix("bench."), subject.unit
-    package = stem if Path("bench", stem).is_dir() else "learning"
-    skills = f"{subject.skills[0]} to {subject.skills[-1]}"
+    skills, sizes = _sizes(subject.skills), {arm: _sizes(course) for arm, course in subject.courses.items()}
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     lines = [
         f"# What the ladder adds: {subject.domain}, problems of many {unit}",
         "",
         f"`{command}`: {origin}; threads a row: {subject.threads}.",
-        f"bench/{package}/__init__.py describes the arms. docs/{stem}.json has the raw results per item.",
+        f"docs/{stem}.json has the raw results per item; `python -m {module} --page` writes this page from it.",
+        "",
+        conclusion(rows, subject),
         "",
         f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
-        f"{options['items']} fresh problems of each number of {unit}: median over seeds (lowest to highest).",
+        f"{options['items']} fresh problems of each size: median over seeds (lowest to highest). Skill change: the worst of the",
+        "medians of the skills, in points of their pass rate.",
         "",
         f"![pass rate over sampled completions]({stem}.svg)",
         "",
-        "| arm | seeds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | largest skill loss |",
+        "| arm | seeds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | skill change |",
         "| --- | ---: |" + " ---: |" * (len(subject.table) + 1),
     ]
+    before = ["" if size != subject.hard else _cell(base_rates(rows)) for size in subject.table]
+    lines.append(f"| base, before training | {_seeds(rows)} | " + " | ".join(before) + " |  |")
     for arm in present:
         cells = [_cell(rates_of(rows, arm, size)) for size in subject.table]
-        loss = f"{100 * max(skill_losses(rows, arm)):.1f} points" if arm in TRAINED else "none"
         seeds = sum(row["arm"] == arm for row in rows)
-        lines.append(f"| {arm} | {seeds} | " + " | ".join(cells) + f" | {loss} |")
+        lines.append(f"| {arm} | {seeds} | " + " | ".join(cells) + f" | {_skill_change(rows, arm)} |")
     lines += [
+        "",
+        *(f"- `{arm}`: {ABOUT[arm].format(sizes=sizes.get(arm), unit=unit)}." for arm in present),
         "",
         f"Roots have {subject.hard} {unit}. Skills are problems of {skills} {unit}, {options['skill_items']} items each.",
         "",
@@ -121,6 +161,28 @@ def draw_lines(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
         f'fill="#888">{"".join(parts)}</svg>\n'
     )
+
+
+def _caveat(better: list[float], ladder: list[float]) -> str:
+    """Return how weak it is that these seeds of an arm solve more than those of the ladder."""
+    if better[0] <= ladder[-1]:
+        return " (its seeds overlap)"
+    return " (one seed)" if len(better) == 1 else ""
+
+
+def _sizes(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
+def _seeds(rows: Rows) -> int:
+    return len({row["seed"] for row in rows if row["arm"] in TRAINED})
+
+
+def _skill_change(rows: Rows, arm: str) -> str:
+    if arm not in TRAINED:
+        return "none"
+    points = round(-100 * max(skill_losses(rows, arm)), 1)
+    return f"{points:+.1f} points" if points else "0.0 points"
 
 
 def _cell(rates: list[float]) -> str:

@@ -47,6 +47,13 @@ class RowFile:
         write_json(self.path, {"options": self._options, "rows": self.rows})
 
 
+def stored_options(path: Path, options: Options) -> Options:
+    """Return the options of the rows in a file, of the same type as `options`. Raises SystemExit if there is no such file."""
+    if not path.exists():
+        sys.exit(f"{path} does not exist: run the bench without --page first, or name another --out")
+    return type(options)(**json.loads(path.read_text())["options"])
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write the file atomically, so that a stopped bench finds the old rows or the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)

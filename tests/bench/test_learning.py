@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bench import compositions, lm_gym
 from bench.learning.__main__ import COMMAND
 from bench.learning.arms import ARMS, TRAINED, UNTRAINED, Options, run_arm
 from bench.learning.page import page, picture, summarize
@@ -21,6 +22,9 @@ from everlearn.settings import LadderSettings, LearnSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bench.learning.command import Command
+
+DOCS = Path(__file__).parents[2] / "docs"
 BASE = str(Path(__file__).parents[2] / "data/base")
 TINY = Options(rollouts=8, items=4, skill_items=2, base=BASE)
 
@@ -52,11 +56,57 @@ def test_the_page_shows_medians_with_the_range_of_seeds() -> None:
     text = page(ROWS, {"split": "dev", "rollouts": 8, "items": 4, "skill_items": 2}, SUMS, module="bench.learning")
     assert "| ladder | 3 | 50.0% (25.0% to 75.0%) |" in text
     assert "| pieces | 3 |  |  | 50.0% (25.0% to 75.0%) | 50.0% (25.0% to 75.0%) | none |" in text
-    assert "50.0 points" in text
+    assert "| base, before training | 3 |  |  | 0.0% (0.0% to 0.0%) |  |  |" in text
+    assert "| -50.0 points |" in text
+    assert "- `course`: problems of 4 to 13 terms from the domain's generator" in text
+    assert text.count("\n- `") == len(ARMS)
     assert picture(ROWS, SUMS).count("<polyline") == 3 * len(TRAINED)
     summary = summarize(ROWS, SUMS)
     assert summary["hard"]["direct"] == 0.5
     assert set(summary["largest_skill_loss"]) == set(TRAINED)
+
+
+def page_of(rows: list[dict[str, Any]]) -> str:
+    return page(rows, {"split": "dev", "rollouts": 8, "items": 4, "skill_items": 2}, SUMS, module="bench.learning")
+
+
+def test_the_page_says_which_arm_is_best() -> None:
+    ladder, course = row("ladder", 0, right=2), row("course", 0, right=3)
+    assert "the base 0.0% before training. No other arm was run, so nothing is shown" in page_of([ladder])
+    assert "more is solved by `course` with 75.0% (one seed).**" in page_of([ladder, course])
+    assert "`course` with 62.5% (its seeds overlap).**" in page_of([ladder, course, row("course", 1, right=2)])
+    assert "`course` with 75.0%.**" in page_of([ladder, course, row("course", 1, right=3)])
+    assert "**No other arm here solves more.**" in page_of([ladder, row("course", 0, right=2)])
+    assert "0.0% before training, no more than before." in page_of([row("ladder", 0, right=0), course])
+    assert "ladder solves" not in page_of([course])
+
+
+def test_a_gained_skill_is_a_gain_on_the_page() -> None:
+    better = row("ladder", 0, right=2) | {"skills_before": {"1": "10"}, "skills_after": {"1": "11"}}
+    same = row("ladder", 0, right=2) | {"skills_before": {"1": "10"}, "skills_after": {"1": "01"}}
+    assert "| +50.0 points |" in page_of([better])
+    assert "| 0.0 points |" in page_of([same])
+
+
+def test_a_page_is_written_again_and_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.learning.command.run_row", lambda *_, **__: pytest.fail("a row was run"))
+    with pytest.raises(SystemExit, match="run the bench without --page first"):
+        COMMAND.run(["--page", "--out", str(tmp_path)])
+    file = RowFile(tmp_path / "learning.json", TINY)
+    file.put(ROWS[0])
+    before = file.path.read_bytes()
+    COMMAND.run(["--page", "--out", str(tmp_path)])
+    assert "Every trained arm samples at most 8 completions" in (tmp_path / "learning.md").read_text()
+    assert file.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [COMMAND, compositions.COMMAND, lm_night.COMMAND, lm_gym.COMMAND])
+def test_the_stored_pages_are_those_of_the_stored_rows(command: Command, tmp_path: Path) -> None:
+    stem = command.module.removeprefix("bench.")
+    (tmp_path / f"{stem}.json").write_bytes((DOCS / f"{stem}.json").read_bytes())
+    command.run(["--page", "--out", str(tmp_path)])
+    for name in (f"{stem}.md", f"{stem}.svg"):
+        assert (tmp_path / name).read_text() == (DOCS / name).read_text(), f"run `python -m {command.module} --page`"
 
 
 def test_a_stopped_bench_runs_only_the_missing_rows(
