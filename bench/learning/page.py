@@ -88,7 +88,7 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     skills, sizes = _sizes(subject.skills), {arm: _sizes(course) for arm, course in subject.courses.items()}
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     lines = [
-        f"# What the ladder adds: {subject.domain}, problems of many {unit}",
+        f"# {subject.question}: {subject.domain}, problems of many {unit}",
         "",
         f"`{command}`: {origin}; threads a row: {subject.threads}.",
         f"docs/{stem}.json has the raw results per item; `python -m {module} --page` writes this page from it.",

@@ -22,7 +22,7 @@ Ask = Callable[[Sequence[str]], list[str]]
 class Subject:
     """The problems of a comparison. Roots have the size `hard`; `longer` is larger than any root.
 
-    `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks the base for parts of each problem and
+    `question` is the title of the page. `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks the base for parts of each problem and
     joins its answers; without it, there is no arm `pieces`. `draw` draws a problem of a size, where the domain's own generator has others.
     """
 
@@ -36,6 +36,7 @@ class Subject:
     courses: Mapping[str, Sequence[int]]
     solve_in_pieces: Callable[[Ask, Sequence[str]], list[str]] | None = None
     draw: Callable[[random.Random, int], str] | None = None
+    question: str = "What the ladder adds"
     roots: int = 120
     course_problems: int = 600
     threads: int = 1
@@ -86,7 +87,12 @@ SUMS = Subject(
 )
 """Integrals of sums, and the default base, pretrained on sums of one to three terms."""
 
-PLAIN_POSITIONS = replace(SUMS, base=".everlearn/models/plain-positions", form=FormatSettings(name="marked"))
+PLAIN_POSITIONS = replace(
+    SUMS,
+    question="What is learned where the notation does not help",
+    base=".everlearn/models/plain-positions",
+    form=FormatSettings(name="marked"),
+)
 """The same sums in the same notation, and a base that was pretrained in the same way, but whose positions count tokens."""
 
 COMPOSITIONS = Subject(
