@@ -1,7 +1,7 @@
 """Run one tiny night as a process that a test can kill: `run_night.py CONFIG.json` prints the end of the night.
 
 With EVERLEARN_TEST_DIE_AT=NAME the process is killed (SIGKILL) right after the workspace holds that result, or, for
-`publish`, `record` and `open`, right after that call.
+`publish`, `record` and `open`, right after that call. With EVERLEARN_TEST_NO_DECODING an answer that is decoded in this process ends it.
 
 Every verifier process imports this file again, as that of its owner. So nothing is imported before the night runs.
 """
@@ -45,12 +45,24 @@ def die_at(name: str) -> None:
         setattr(owner, attribute, dying_after(getattr(owner, attribute), when=lambda *_: True))
 
 
+def refuse_to_decode() -> None:
+    """Let an answer that is decoded in this process be an error."""
+    from everlearn.training import rollouts
+
+    def decode(*_: object, **__: object) -> Any:
+        raise AssertionError("decoded in this process")
+
+    vars(rollouts)["decode"] = decode
+
+
 def main() -> None:
     """Run the night and print its end."""
     from everlearn.errors import EverlearnError
     from flows.run_cycle import CycleConfig, run_cycle
 
     die_at(os.environ.get("EVERLEARN_TEST_DIE_AT", ""))
+    if os.environ.get("EVERLEARN_TEST_NO_DECODING"):
+        refuse_to_decode()
     config = CycleConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         sys.stdout.write(json.dumps(run_cycle(config)) + "\n")

@@ -59,7 +59,7 @@ def test_vllm_decodes_a_whole_night_and_no_kill_loses_anything(nights: Nights) -
     lines += [{"id": f"s{n}", "statement": f"{n % 9 + 1} + {n // 3 + 1}"} for n in range(12)]
     suite.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    worker_killed = nights.run(die_at="checkpoint", **SETTINGS)
+    worker_killed = nights.run(die_at="checkpoint", may_decode=False, **SETTINGS)
     assert worker_killed.was_killed, worker_killed.stderr[-3000:]
     wait_for_no_server()
 
@@ -68,7 +68,7 @@ def test_vllm_decodes_a_whole_night_and_no_kill_loses_anything(nights: Nights) -
     assert "no vLLM server is left" in engine_killed.stderr
     wait_for_no_server()
 
-    ran = nights.run(**SETTINGS)
+    ran = nights.run(may_decode=False, **SETTINGS)
     assert ran.code == 0, ran.stderr[-3000:]
     assert ran.ended["end"] in {"PUBLISHED", "REJECTED", "INSUFFICIENT"}
     wait_for_no_server()
@@ -82,7 +82,7 @@ def test_vllm_decodes_a_whole_night_and_no_kill_loses_anything(nights: Nights) -
 def run_and_kill_the_engine(nights: Nights) -> Ran:
     """Run the night, and kill the engine of its server once it has answered something."""
     ran: list[Ran] = []
-    thread = threading.Thread(target=lambda: ran.append(nights.run(**SETTINGS)))
+    thread = threading.Thread(target=lambda: ran.append(nights.run(may_decode=False, **SETTINGS)))
     thread.start()
     killed = False
     while thread.is_alive():

@@ -75,7 +75,15 @@ class Nights:
     def settings(self, **changes: Any) -> Settings:
         return tiny(self.server, self.bucket, **changes)
 
-    def run(self, *, die_at: str = "", data: Path | None = None, again: bool = False, **changes: Any) -> Ran:
+    def run(
+        self,
+        *,
+        die_at: str = "",
+        data: Path | None = None,
+        again: bool = False,
+        may_decode: bool = True,
+        **changes: Any,
+    ) -> Ran:
         """Run one night in a child process; its last line of output is the result."""
         from flows.run_cycle import CycleConfig  # tests that start no night do not pay for importing Prefect
 
@@ -91,6 +99,7 @@ class Nights:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
             "OMP_NUM_THREADS": "1",
             "EVERLEARN_TEST_DIE_AT": die_at,
+            "EVERLEARN_TEST_NO_DECODING": "" if may_decode else "1",
         }
         command = [sys.executable, str(ROOT / "tests" / "flows" / "run_night.py"), str(given)]
         done = subprocess.run(command, cwd=self.folder, env=environ, check=False, capture_output=True, text=True)

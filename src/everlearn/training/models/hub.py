@@ -234,14 +234,15 @@ class HubModel:
         temperature: float,
     ) -> torch.Tensor:
         """Return the log-probability of each real target, in one row."""
-        device = self.device
+        device, width = self.device, targets.shape[1]
         hidden: list[torch.Tensor] | None = [] if self.chunked else None
-        chosen, width = targets[real].to(device), targets.shape[1]
+        rows, columns = real.nonzero(as_tuple=True)  # here, where the mask is: the GPU would wait for how many there are
+        here, chosen = (rows.to(device), columns.to(device)), targets[rows, columns].to(device)
         output = self.run(ids.to(device), mask.to(device), cache=cache, use_cache=cache is not None, hidden=hidden)
         if hidden is None:
-            logits = output.logits[:, -width:][real.to(device)].float() / temperature
+            logits = output.logits[:, -width:][here].float() / temperature
             return torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None])[:, 0]
-        states = hidden[0][:, -width:][real.to(device)]
+        states = hidden[0][:, -width:][here]
         bias = getattr(self.module.get_output_embeddings(), "bias", None)
         return chosen_logprobs(states, self.head, chosen, temperature=temperature, bias=bias)
 
