@@ -80,7 +80,7 @@ def update_memory(base: Path) -> dict[str, float]:
     """Return the MB that the forward pass of an update keeps for its backward pass, measured and estimated."""
     policy = load_policy(base)
     trained = policy.trained(policy.snapshot())
-    prompts = [policy.encode(text) for text in questions(4)]
+    prompts = [list(policy.tokenizer(text).input_ids) for text in questions(4)]
     answers = [[5 + (row + at) % 40 for at in range(64)] for row in range(8 * len(prompts))]
     tokens = sum(map(len, answers))
     share = 8 * sum(map(len, prompts)) / tokens

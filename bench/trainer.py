@@ -91,7 +91,7 @@ class Everlearn:
         compute = ComputeSettings(policy=policy, device="cpu")
         loaded = load_policy(base, rank=settings.rank, alpha=settings.alpha, compute=compute)
         self.run = start_run(loaded, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
-        self.prompts = collectives.share([loaded.encode(text) for text in texts])
+        self.prompts = collectives.share([list(loaded.tokenizer(text).input_ids) for text in texts])
         self.count = 0
 
     def step(self) -> dict[str, float]:

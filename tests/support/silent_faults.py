@@ -40,6 +40,7 @@ from tests.support import chat_models
 from tests.support.adapters import shake
 from tests.support.fake_vllm import FakeVllm
 from tests.support.tiny_models import write_model
+from tests.support.tokens import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,7 +176,7 @@ def end_token_masked(folder: Path) -> str:
     base = write_model("phi, bias of the head", folder / "base")
     path = base / "model.safetensors"
     weights = load_file(path)
-    weights["lm_head.bias"][load_policy(base).end] = -1e9
+    weights["lm_head.bias"][end_of(load_policy(base))] = -1e9
     save_file(weights, path, metadata={"format": "pt"})
     return refused(lambda: train(job_of(base, folder / "work")))
 

@@ -1,7 +1,7 @@
 """Open-cycle record: the inputs of one night (cycle), frozen once, so that a later run resumes with exactly them.
 
     with Lease(store, line) as lease:                       # one run at a time; renewed in the background
-        opened = open_cycle(store, line, inputs)            # `opened.resumed` if an earlier run was interrupted
+        opened = open_cycle(store, line, inputs)            # the open one, where an earlier run was interrupted
         work = Workspace(store, line, opened.key, token=lease.token)
         work.fence()                                        # from here on, older workers cannot write
         …                                                   # each step: `if not work.has("ladder"): work.put(…)`
@@ -52,8 +52,7 @@ class End(StrEnum):
 class OpenCycle:
     """Record of a cycle. `notes` holds further values that are frozen with the inputs, such as the settings.
 
-    `end` is None while the cycle is open, and "ABANDONED" after it was abandoned. `resumed` is true where an earlier
-    run opened it; it is not stored.
+    `end` is None while the cycle is open, and "ABANDONED" after it was abandoned.
     """
 
     line: str
@@ -63,13 +62,10 @@ class OpenCycle:
     notes: dict[str, str] = field(default_factory=dict)
     is_open: bool = True
     end: str | None = None
-    resumed: bool = False
 
     def to_bytes(self) -> bytes:
-        """Return canonical JSON, without `resumed`."""
-        record = asdict(self) | {"opened": self.opened.isoformat()}
-        del record["resumed"]
-        return canonical(record)
+        """Return canonical JSON."""
+        return canonical(asdict(self) | {"opened": self.opened.isoformat()})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> OpenCycle:
@@ -91,7 +87,7 @@ def _now() -> datetime:
 def current_cycle(store: Store, line: str) -> OpenCycle | None:
     """Return the open cycle of a line, which the next run has to resume; None if the last one has ended."""
     record, _ = _read(store, line)
-    return replace(record, resumed=True) if record and record.is_open else None
+    return record if record and record.is_open else None
 
 
 def open_cycle(
@@ -105,7 +101,7 @@ def open_cycle(
     """Open a cycle with frozen inputs. If one is open already, return that one and ignore `inputs`."""
     record, blob = _read(store, line)
     if record and record.is_open:
-        return replace(record, resumed=True)
+        return record
     fresh = OpenCycle(line=line, key=cycle_key(inputs), inputs=inputs, opened=clock(), notes=dict(notes or {}))
     try:
         _write(store, fresh, blob)

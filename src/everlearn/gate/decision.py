@@ -12,7 +12,6 @@ the tests and bounds, `sentences` words the results, `decision_record` defines t
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -44,7 +43,6 @@ __all__ = [
     "SuiteRow",
     "compare",
     "decide",
-    "gate_key",
     "judge",
 ]
 
@@ -134,12 +132,6 @@ def _beaten(comparisons: Sequence[Comparison], headline: Headline) -> tuple[str,
     """Return the targets on which the candidate is proved to beat the base model."""
     targets = [each for each in comparisons if each.kind is SuiteKind.TARGET and each.against is headline.against]
     return tuple(each.suite for each in targets if each.p_better() <= headline.level / len(targets))
-
-
-def gate_key(candidate: str, *, suites: Sequence[Suite], settings: GateSettings) -> str:
-    """Return the digest of candidate, suites and settings: the gate can be repeated without training."""
-    parts = [candidate, *sorted(suite.digest for suite in suites), settings.model_dump_json()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class _Claims:

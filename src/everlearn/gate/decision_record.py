@@ -26,7 +26,6 @@ class Against(StrEnum):
     """The baseline of a comparison. An improvement counts against `PARENT` only; the others detect a slow decline."""
 
     PARENT = "parent"
-    CHAMPION = "champion"
     BASE = "base"
     BEST = "best"
     RECORD = "record"
@@ -144,15 +143,6 @@ class Decision:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Decision:
-        """Inverse of `to_json`. Raises BadInputError if the text is not a decision."""
-        try:
-            plain = json.loads(text)
-        except ValueError as error:
-            raise BadInputError(f"not a gate decision: invalid JSON ({error})") from None
-        return cls.from_dict(plain)
 
 
 _OF_LINE = ("level", "loss_level", "beats_base")

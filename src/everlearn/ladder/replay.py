@@ -109,16 +109,16 @@ def _plain(each: Mastered) -> dict[str, str]:
     return {name: value for name, value in asdict(each).items() if value is not None}
 
 
-def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple[Mastered, ...]:
+def choose(candidates: Iterable[Mastered], *, most: int) -> tuple[Mastered, ...]:
     """Return at most `most` of the candidates, one of each equivalence class; see the module for the rule."""
     classes: dict[str, Mastered] = {}
     for each in candidates:
         classes.setdefault(each.key, each)
-    ranked = sorted(classes.values(), key=lambda each: _rank(each.key, seed=seed))
+    ranked = sorted(classes.values(), key=lambda each: _rank(each.key))
     kept = dict.fromkeys(
         [
-            *_first_of_each(ranked, lambda each: each.night, most=most // 2, seed=seed),
-            *_first_of_each(ranked, lambda each: each.stratum, most=most - most // 2, seed=seed),
+            *_first_of_each(ranked, lambda each: each.night, most=most // 2),
+            *_first_of_each(ranked, lambda each: each.stratum, most=most - most // 2),
         ]
     )
     waiting = defaultdict(list)
@@ -127,7 +127,7 @@ def choose(candidates: Iterable[Mastered], *, most: int, seed: int = 0) -> tuple
             waiting[each.stratum].append(each)
     counts = Counter(each.stratum for each in kept)
     while waiting and len(kept) < most:
-        stratum = min(waiting, key=lambda name: (counts[name], _rank(name, seed=seed)))
+        stratum = min(waiting, key=lambda name: (counts[name], _rank(name)))
         kept[waiting[stratum].pop()] = None
         counts[stratum] += 1
         if not waiting[stratum]:
@@ -142,15 +142,13 @@ def _difficulty(rung: Rung, *, domain: Domain) -> str:
     return f"size {domain.size(rung.statement).bit_length()}"
 
 
-def _first_of_each(
-    ranked: Iterable[Mastered], group_of: Callable[[Mastered], str], *, most: int, seed: int
-) -> list[Mastered]:
+def _first_of_each(ranked: Iterable[Mastered], group_of: Callable[[Mastered], str], *, most: int) -> list[Mastered]:
     """Return the first problem of each group, of `most` groups by rank."""
     first: dict[str, Mastered] = {}
     for each in ranked:
         first.setdefault(group_of(each), each)
-    return [first[name] for name in sorted(first, key=lambda name: _rank(name, seed=seed))[:most]]
+    return [first[name] for name in sorted(first, key=_rank)[:most]]
 
 
-def _rank(name: str, *, seed: int) -> bytes:
-    return hashlib.sha256(f"replay:{seed}:{name}".encode()).digest()
+def _rank(name: str) -> bytes:
+    return hashlib.sha256(f"replay:0:{name}".encode()).digest()

@@ -138,7 +138,6 @@ def measure(
     *,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
-    journal: Journal | None = None,
     **asking: Unpack[Asking],
 ) -> list[Measurement]:
     """Return one verified greedy answer to each problem, in their order. See `examining`.
@@ -146,5 +145,5 @@ def measure(
     Two policies measured with the same `seed` get the same prompts, so that their answers are paired.
     """
     domains = {problem.domain for problem in problems}
-    with examining(base, adapter, domains=domains, progress=progress, journal=journal, **asking) as examination:
+    with examining(base, adapter, domains=domains, progress=progress, **asking) as examination:
         return examination.measure(problems, seed=seed)

@@ -10,16 +10,15 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from math import sqrt
 from typing import TYPE_CHECKING, Unpack
 
 from everlearn import counters
-from everlearn.settings import FormatSettings
 from everlearn.training.context_results import Choice, ContextResult
 from everlearn.training.evaluation import CHUNK, examining
 from everlearn.training.models.base_checks import context_of
-from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.rollouts import attempt, seed_of
 
 if TYPE_CHECKING:
@@ -28,56 +27,7 @@ if TYPE_CHECKING:
 
     from everlearn.problem import Answer, Problem
     from everlearn.training.asking import Asking
-    from everlearn.training.engines.decode import Completion
-    from everlearn.training.models.formats.format import Request, ServedFormat
     from everlearn.training.rollouts import Group, Solver
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatWithExamples:
-    """A format whose prompts for solutions begin with examples that are chosen for the problem."""
-
-    form: ServedFormat
-    choose: Callable[[Problem], Sequence[Answer]]
-
-    @property
-    def stops(self) -> frozenset[int]:
-        """See `Format`."""
-        return self.form.stops
-
-    @property
-    def copies_markers(self) -> bool:
-        """See `Format`."""
-        return self.form.copies_markers
-
-    @property
-    def asks_in_words(self) -> bool:
-        """See `Format`."""
-        return self.form.asks_in_words
-
-    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:
-        """See `Format`."""
-        return self.form.prompt(problem, rng=rng, solved=self.choose(problem))
-
-    def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
-        """See `Format`."""
-        return self.form.propose(statement, move, rng=rng)
-
-    def max_tokens(self, prompt: Sequence[int]) -> int:
-        """See `Format`."""
-        return self.form.max_tokens(prompt)
-
-    def written(self, completion: Completion) -> str:
-        """See `Format`."""
-        return self.form.written(completion)
-
-    def answer(self, completion: Completion) -> str:
-        """See `Format`."""
-        return self.form.answer(completion)
-
-    def read_variant(self, statement: str, move: str, *, asked: str, written: str) -> str | None:
-        """See `Format`."""
-        return self.form.read_variant(statement, move, asked=asked, written=written)
 
 
 class ExampleIndex:
@@ -129,12 +79,11 @@ def measure_in_context(
         return
     names = sorted({problem.domain for problem in problems})
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
-    settings = asking.get("form") or FormatSettings()
     plan = [(count, choice) for count in counts for choice in _choices(count)]
     with examining(base, adapter, domains=names, **asking) as examination:
         for done, (count, choice) in enumerate(plan):
             solvers = {
-                name: _with_examples(solver, indexes[name], settings, count=count, choice=choice, seed=seed)
+                name: _with_examples(solver, indexes[name], count=count, choice=choice, seed=seed)
                 for name, solver in examination.solvers.items()
             }
             if progress is not None:
@@ -150,25 +99,18 @@ def _choices(count: int) -> tuple[Choice, ...]:
     return (Choice.RANDOM, Choice.SIMILAR) if count else (Choice.NONE,)
 
 
-def _with_examples(
-    solver: Solver, index: ExampleIndex, settings: FormatSettings, *, count: int, choice: Choice, seed: int
-) -> Solver:
+def _with_examples(solver: Solver, index: ExampleIndex, *, count: int, choice: Choice, seed: int) -> Solver:
     if not count:
         return solver
-
-    def choose(problem: Problem) -> list[Answer]:
-        return index.choose(problem, count=count, choice=choice, seed=seed)
-
-    form = choose_format(solver.policy, solver.domain, settings)
-    return replace(solver, form=FormatWithExamples(form=form, choose=choose))
+    return replace(solver, examples=partial(index.choose, count=count, choice=choice, seed=seed))
 
 
 def _fits(solvers: Mapping[str, Solver], problems: Sequence[Problem], *, window: int | None, seed: int) -> bool:
     """Return whether every prompt and its longest answer are within the model's window, where it has one."""
     for problem in problems if window else ():
-        form = solvers[problem.domain].form
-        prompt = form.prompt(problem, rng=random.Random(seed_of(seed, "prompt", problem.statement))).ids
-        if len(prompt) + form.max_tokens(prompt) > (window or 0):
+        solver = solvers[problem.domain]
+        prompt = solver.prompt(problem, seed=seed)
+        if len(prompt) + solver.form.max_tokens(prompt) > (window or 0):
             return False
     return True
 

@@ -125,12 +125,11 @@ class Schooled:
 class Trained:
     """Result of a training: the adapter's directory, the ladder with pass rates after it, and the learning curve.
 
-    `rewarded` is a JSONL file of `{"statement", "answer"}`. `policy` says which forward pass trained and why. `cpu_seconds` counts this process and its children.
+    `rewarded` is a JSONL file of `{"statement", "answer"}`. `policy` says which forward pass trained and why.
     """
 
     adapter: Path
     ladder: Ladder
     curve: tuple[CurvePoint, ...]
     rewarded: Path
-    cpu_seconds: float
     policy: str

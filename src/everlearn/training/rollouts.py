@@ -16,7 +16,7 @@ from everlearn.training.engines.decode import Completion, decode
 
 if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Problem, Verdict
+    from everlearn.problem import Answer, Problem, Verdict
     from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
@@ -63,7 +63,8 @@ class Judges:
 class Solver:
     """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
 
-    `model` is `policy.snapshot()` at the moment of sampling, `form` how it is addressed. Without `sampler` and `judge`, this process does both.
+    `model` is `policy.snapshot()` at the moment of sampling, `form` how it is addressed, and `examples` chooses the solved ones that
+    stand in the prompt of a problem. Without `sampler` and `judge`, this process does both.
     """
 
     policy: Policy
@@ -72,6 +73,7 @@ class Solver:
     form: Format
     sampler: Sampler | None = None
     judge: Judge | None = None
+    examples: Callable[[Problem], Sequence[Answer]] = lambda _: ()
 
     @property
     def context(self) -> int | None:
@@ -83,6 +85,11 @@ class Solver:
         """Return how many tokens a completion may have: what the format allows, or what the context leaves, at least 0."""
         most = self.form.max_tokens(prompt)
         return most if self.context is None else max(0, min(most, self.context - len(prompt)))
+
+    def prompt(self, problem: Problem, *, seed: int) -> list[int]:
+        """Return the tokens of a prompt. Equal seeds give equal prompts, whatever else is asked."""
+        rng = random.Random(seed_of(seed, "prompt", problem.statement))
+        return self.form.prompt(problem, rng=rng, solved=self.examples(problem)).ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,10 +238,7 @@ def attempt(
     Equal answers to one problem are verified once.
     """
     statements = [problem.statement for problem in problems]
-    seeds = [seed_of(seed, "prompt", statement) for statement in statements]
-    prompts = [
-        solver.form.prompt(problem, rng=random.Random(own)).ids for problem, own in zip(problems, seeds, strict=True)
-    ]
+    prompts = [solver.prompt(problem, seed=seed) for problem in problems]
     completions = _sample(
         solver, statements, prompts, group=group, seed=None if greedy else seed, temperature=temperature
     )

@@ -40,7 +40,6 @@ def main(path: Path) -> None:
     result = {
         "adapter": str(trained.adapter),
         "rewarded": str(trained.rewarded),
-        "cpu_seconds": trained.cpu_seconds,
         "policy": trained.policy,
     }
     usage = collectives.gather([{**counters.snapshot(), "peak": counters.gpu_peak()}])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from everlearn.counters import cpu_seconds
 from everlearn.domains.contamination import without_contamination
 from everlearn.domains.contract import load_domain
 from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
@@ -90,9 +89,8 @@ def train(
                 written = clock()
         if run.stopped is not None:
             LOG.warning("training stopped after step %d, back to the newest good weights: %s", run.step, run.stopped)
-        started = cpu_seconds()
         _measure_after(run, job, on_checkpoint)
-    return _save_result(run, job.workdir, cpu=run.spent + cpu_seconds() - started)
+    return _save_result(run, job.workdir)
 
 
 def _prepare(job: TrainingJob) -> TrainingRun:
@@ -170,7 +168,7 @@ def _measure_after(run: TrainingRun, job: TrainingJob, on_checkpoint: OnCheckpoi
     )
 
 
-def _save_result(run: TrainingRun, workdir: Path, *, cpu: float) -> Trained:
+def _save_result(run: TrainingRun, workdir: Path) -> Trained:
     rewarded, adapter = workdir / "rewarded.jsonl", workdir / "adapter"
     if collectives.rank() == 0:
         rewarded.write_text("".join(json.dumps(row) + "\n" for row in run.rewarded))
@@ -180,6 +178,5 @@ def _save_result(run: TrainingRun, workdir: Path, *, cpu: float) -> Trained:
         ladder=run.ladder,
         curve=tuple(run.curve),
         rewarded=rewarded,
-        cpu_seconds=cpu,
         policy=run.policy.chosen,
     )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from everlearn.domains.contract import Domain
     from everlearn.domains.contract_laws import ContractSample
-    from everlearn.problem import Problem
+    from everlearn.problem import Answer, Problem
     from everlearn.training.engines.decode import Completion
     from everlearn.training.training_run import TrainingRun
 
@@ -213,8 +213,8 @@ class _Characters:
         """Return the tokens of a text; characters that are none are left out."""
         return [self._ids[letter] for letter in text if letter in self._ids]
 
-    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:  # noqa: ARG002
-        """Return the last characters of the question."""
+    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:  # noqa: ARG002
+        """Return the last characters of the question, without examples."""
         text = f"? {self._domain.question(problem)[-PROMPT:]}\n"  # never empty, whatever letters the question has
         return Request(text=text, ids=self.ids(text))
 

@@ -27,10 +27,9 @@ def store() -> MemoryStore:
 
 def test_a_rerun_resumes_the_open_cycle(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS, notes={"snapshot": "s"}, clock=Clock())
-    assert (opened.key, opened.resumed, opened.notes) == (cycle_key(INPUTS), False, {"snapshot": "s"})
+    assert (opened.key, opened.notes) == (cycle_key(INPUTS), {"snapshot": "s"})
     again = open_cycle(store, LINE, OTHER, notes={"snapshot": "other"})
-    assert again == replace(opened, resumed=True)
-    assert current_cycle(store, LINE) == again
+    assert again == opened == current_cycle(store, LINE)
 
 
 def test_the_next_cycle_can_open_after_the_last_ended(store: MemoryStore) -> None:
@@ -38,15 +37,14 @@ def test_the_next_cycle_can_open_after_the_last_ended(store: MemoryStore) -> Non
     close_cycle(store, opened, end=End.REJECTED)
     close_cycle(store, opened, end=End.REJECTED)
     assert current_cycle(store, LINE) is None
-    following = open_cycle(store, LINE, OTHER)
-    assert (following.key, following.resumed) == (cycle_key(OTHER), False)
+    assert open_cycle(store, LINE, OTHER).key == cycle_key(OTHER)
 
 
 def test_an_open_cycle_can_be_abandoned(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS)
-    assert abandon_cycle(store, LINE) == replace(opened, resumed=True)
+    assert abandon_cycle(store, LINE) == opened
     assert abandon_cycle(store, LINE) is None
-    assert not open_cycle(store, LINE, OTHER).resumed
+    assert open_cycle(store, LINE, OTHER).key == cycle_key(OTHER)
 
 
 def test_a_running_cycle_is_not_abandoned(store: MemoryStore) -> None:
@@ -61,7 +59,7 @@ def test_an_abandoned_cycle_can_be_opened_again(store: MemoryStore) -> None:
     opened = open_cycle(store, LINE, INPUTS, clock=Clock())
     close_cycle(store, opened, end=None)
     assert b"ABANDONED" in store.get(f"{LINE}/work/open.json").data
-    assert not open_cycle(store, LINE, INPUTS).resumed
+    assert open_cycle(store, LINE, INPUTS).is_open
 
 
 def test_no_cycle_is_open_on_a_new_line(store: MemoryStore) -> None:
@@ -85,8 +83,7 @@ def test_two_simultaneous_openers_get_the_same_cycle() -> None:
                 super().create(key, replace(OPEN, inputs=OTHER, key=cycle_key(OTHER)).to_bytes())
             return super().create(key, data)
 
-    opened = open_cycle(Raced(), LINE, INPUTS)
-    assert (opened.key, opened.resumed) == (cycle_key(OTHER), True)
+    assert open_cycle(Raced(), LINE, INPUTS).key == cycle_key(OTHER)
 
 
 def test_one_of_two_simultaneous_closers_is_refused() -> None:
@@ -113,7 +110,7 @@ def test_a_cycle_whose_closing_was_not_answered_is_closed() -> None:
 
 def test_it_works_on_a_real_server(s3_store: S3Store) -> None:
     opened = open_cycle(s3_store, LINE, INPUTS)
-    assert open_cycle(s3_store, LINE, OTHER).resumed
+    assert open_cycle(s3_store, LINE, OTHER) == opened
     close_cycle(s3_store, opened, end=End.NO_NEW_DATA)
     assert current_cycle(s3_store, LINE) is None
 

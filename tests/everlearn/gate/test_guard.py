@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -102,7 +103,7 @@ def test_a_decision_holds_rows_of_the_record_beside_those_of_pairs() -> None:
     assert passed.loss_level == LEVEL
     assert f"at the level {LEVEL:.2g}" in passed.reasons[-1]
     assert not passed.warnings, "a guarded skill is a skill suite"
-    assert Decision.from_json(passed.to_json()) == passed
+    assert Decision.from_dict(json.loads(passed.to_json())) == passed
     assert judge([IMPROVED], settings=SETTINGS, guards=[bad]).outcome is Outcome.FAIL
     plain = judge([IMPROVED], settings=SETTINGS).to_dict()
     assert "loss_level" not in plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import islice
 
@@ -38,7 +39,7 @@ def test_it_is_said_where_the_test_supports_it_at_its_level(won: int, lost: int,
     assert (decision.outcome, decision.rows) == (without.outcome, without.rows)
     assert without.beats_base is None
     assert "beats_base" not in without.to_dict()
-    assert Decision.from_json(decision.to_json()) == decision
+    assert Decision.from_dict(json.loads(decision.to_json())) == decision
 
 
 def test_of_several_targets_each_has_a_share_of_the_level() -> None:

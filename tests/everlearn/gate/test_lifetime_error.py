@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -85,5 +86,5 @@ def test_an_improvement_is_judged_at_the_level_that_is_given() -> None:
     assert "improved" in " ".join(plain.reasons)
     assert "improvement inconclusive" in " ".join(strict.reasons)
     assert "the level 1e-30" in strict.reasons[-1]
-    assert Decision.from_json(strict.to_json()) == strict
+    assert Decision.from_dict(json.loads(strict.to_json())) == strict
     assert "level" not in plain.to_dict(), "the bytes of a decision without one stay as they were"

@@ -69,11 +69,6 @@ def test_more_nights_than_room_leave_a_sample_of_all() -> None:
     assert nights[-1] > 300, "neither only the newest nor only the oldest"
 
 
-def test_another_seed_keeps_other_problems() -> None:
-    candidates = [problem(0, 0, number) for number in range(100)]
-    assert choose(candidates, most=10, seed=0) != choose(candidates, most=10, seed=1)
-
-
 @pytest.mark.parametrize(
     ("rollouts", "passed", "expected"), [(4, 4, True), (4, 3, False), (0, 0, False), (None, None, False)]
 )

@@ -17,6 +17,7 @@ from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
 from tests.support.tiny_models import write_model
+from tests.support.tokens import end_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +117,7 @@ def test_a_base_that_the_adapter_was_not_trained_on_is_refused(shipped: Path, ti
 def test_a_silent_fault_is_refused_before_the_first_gradient(tmp_path: Path) -> None:
     base = write_model("phi, bias of the head", tmp_path / "base")
     weights = load_file(base / "model.safetensors")
-    weights["lm_head.bias"][load_policy(base).end] = -1e9
+    weights["lm_head.bias"][end_of(load_policy(base))] = -1e9
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     settings = Settings(domain="arithmetic", format=FormatSettings(name="chat", max_tokens=8))
     problem = load_domain("arithmetic").stated("9 + 8")

@@ -18,6 +18,7 @@ from everlearn.training.grpo import advantages, divergence, policy_loss, token_w
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_policy
 from tests.support.adapters import shake
+from tests.support.tokens import end_of, tokens_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,9 +61,9 @@ def batch(policy: Policy) -> tuple[list[list[int]], list[list[int]], torch.Tenso
     rng = random.Random(3)
     prompts, answers = [], []
     for size in (1, 2, 3):
-        prompts.append(policy.encode(demonstrate_solution(rng, size=size)[0]))
+        prompts.append(tokens_of(policy, demonstrate_solution(rng, size=size)[0]))
         texts = [demonstrate_solution(rng, size=rng.randint(1, 4))[1] for _ in range(GROUP)]
-        answers += [[*policy.encode(answer)[1:], policy.end] for answer in texts]
+        answers += [[*tokens_of(policy, answer)[1:], end_of(policy)] for answer in texts]
     return prompts, answers, torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 1], [0.0, 1, 1, 1]])
 
 

@@ -61,7 +61,6 @@ def run_processes(
         ladder=load_ladder(folder / "after.jsonl"),
         curve=tuple(map(point_of, result["curve"])),
         rewarded=Path(result["rewarded"]),
-        cpu_seconds=result["cpu_seconds"],
         policy=result["policy"],
     )
 

@@ -55,19 +55,6 @@ class Policy(ABC):
         return self.base_model.weights
 
     @property
-    def end(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a prompt."""
-        return list(self.tokenizer(text).input_ids)
-
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of a completion, without special tokens."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    @property
     @abstractmethod
     def is_marked(self) -> bool:
         """Whether the model has the demo's architecture, whose positions follow index markers."""

@@ -236,7 +236,9 @@ class HubModel:
         """Return the log-probability of each real target, in one row."""
         device, width = self.device, targets.shape[1]
         hidden: list[torch.Tensor] | None = [] if self.chunked else None
-        rows, columns = real.nonzero(as_tuple=True)  # here, where the mask is: the GPU would wait for how many there are
+        rows, columns = real.nonzero(
+            as_tuple=True
+        )  # here, where the mask is: the GPU would wait for how many there are
         here, chosen = (rows.to(device), columns.to(device)), targets[rows, columns].to(device)
         output = self.run(ids.to(device), mask.to(device), cache=cache, use_cache=cache is not None, hidden=hidden)
         if hidden is None:

@@ -71,7 +71,7 @@ def test_an_error_of_a_callback_ends_the_processes(job: TrainingJob, launch: Pat
 def test_progress_and_result_of_the_first_process_are_passed_on(
     job: TrainingJob, ladder: Ladder, launch: Path, tmp_path: Path
 ) -> None:
-    result = {"adapter": "a", "rewarded": "r", "policy": "fast policy", "cpu_seconds": 3.0, "curve": [asdict(POINT)]}
+    result = {"adapter": "a", "rewarded": "r", "policy": "fast policy", "curve": [asdict(POINT)]}
     usage = [{"tokens": 5, "rollouts": 2, "verdicts": 2, "gpu_milliseconds": 0, "peak": 0}] * 2
     messages = [{"point": asdict(POINT), "steps": 4}, {"checkpoint": "c"}, {"trained": result | {"usage": usage}}]
     before = counters.snapshot()
@@ -81,7 +81,7 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     seen: list[object] = []
     trained = train(job, on_step=lambda point, steps: seen.append((point, steps)), on_checkpoint=seen.append)
     assert seen == [(POINT, 4), Path("c")]
-    assert (trained.adapter, trained.rewarded, trained.cpu_seconds) == (Path("a"), Path("r"), 3.0)
+    assert (trained.adapter, trained.rewarded) == (Path("a"), Path("r"))
     assert (trained.curve, trained.policy) == ((POINT,), "fast policy")
     assert trained.ladder == ladder
     assert counters.snapshot()["tokens"] - before["tokens"] == 10, "what all processes sampled"

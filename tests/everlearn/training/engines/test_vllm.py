@@ -17,6 +17,7 @@ from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
 from tests.support.fake_vllm import FAULTS, FakeVllm
 from tests.support.tiny_models import write_model
+from tests.support.tokens import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ def fake(policy: Policy) -> Iterator[Callable[..., FakeVllm]]:
 def replicas(policy: Policy, tmp_path: Path) -> Callable[..., Replicas]:
     """Return a function that makes the client of some fakes."""
     return lambda *fakes, **options: Replicas(
-        [fake.url for fake in fakes], stops={policy.end}, folder=tmp_path, **options
+        [fake.url for fake in fakes], stops={end_of(policy)}, folder=tmp_path, **options
     )
 
 
@@ -64,9 +65,9 @@ def ours(policy: Policy, *, seeds: list[int] | None = SEEDS, temperature: float 
     def one(row: int, k: int) -> Completion:
         own = None if seeds is None else [seeds[row * GROUP + k] % 2**63]
         limit, prompt = LIMITS[row], PROMPTS[row]
-        return decode(model, [prompt], group=1, seeds=own, stops={policy.end}, limit=limit, temperature=temperature)[0][
-            0
-        ]
+        return decode(
+            model, [prompt], group=1, seeds=own, stops={end_of(policy)}, limit=limit, temperature=temperature
+        )[0][0]
 
     return [[one(row, k) for k in range(GROUP)] for row in range(len(PROMPTS))]
 
@@ -117,7 +118,7 @@ def test_sampling_parameters_of_the_model_are_overridden(
     complete(client)
     for body in one.requests:
         assert (body["top_p"], body["top_k"], body["min_p"], body["repetition_penalty"]) == (1.0, -1, 0.0, 1.0)
-        assert (body["ignore_eos"], body["stop_token_ids"]) == (True, [policy.end])
+        assert (body["ignore_eos"], body["stop_token_ids"]) == (True, [end_of(policy)])
         assert 0 <= body["seed"] < 2**63
 
 
@@ -242,7 +243,7 @@ def test_an_unreachable_replica_is_dropped_at_the_first_load(
         probe.bind(("127.0.0.1", 0))
         silent = f"http://127.0.0.1:{probe.getsockname()[1]}"
     good = fake()
-    client = Replicas([silent, good.url, f"{good.url}/"], stops={policy.end}, folder=tmp_path)
+    client = Replicas([silent, good.url, f"{good.url}/"], stops={end_of(policy)}, folder=tmp_path)
     client.load(policy, version="v1")
     assert client.alive == [good.url]
     assert "ConnectError" in caplog.text

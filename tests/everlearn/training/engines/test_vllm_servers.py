@@ -19,6 +19,7 @@ from everlearn.training.engines.vllm import Replicas
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
+from tests.support.tokens import end_of, tokens_of
 from tests.support.vllm import PROGRAM, Server, environment, needs_vllm, serving
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Cluster:
     def complete(self, *, limit: int, temperature: float, first_seed: int | None = 0) -> list[list[Completion]]:
         rows = len(QUESTIONS) * GROUP
         return self.replicas.complete(
-            [self.policy.encode(question) for question in QUESTIONS],
+            [tokens_of(self.policy, question) for question in QUESTIONS],
             group=GROUP,
             seeds=None if first_seed is None else [2**63 + first_seed + row for row in range(rows)],
             limits=[limit] * len(QUESTIONS),
@@ -72,7 +73,7 @@ class Cluster:
     def gap(self, drawn: list[list[Completion]], model: Model, *, temperature: float) -> float:
         """Return the largest difference between the servers' log-probability of a token and ours, in nats."""
         rows = [completion for group in drawn for completion in group]
-        prompts = [self.policy.encode(question) for question in QUESTIONS]
+        prompts = [tokens_of(self.policy, question) for question in QUESTIONS]
         with torch.no_grad():
             ours, mask = token_logprobs(model, prompts, [row.ids for row in rows], temperature=temperature)
         theirs = torch.cat([torch.tensor(row.logprobs) for row in rows])
@@ -91,7 +92,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             stack.enter_context(serving(base, environ=environ, flags=FLAGS, log=folder / f"{name}.log"))
             for name in ("one", "two")
         )
-        replicas = Replicas([one.url, two.url], stops={policy.end}, folder=folder / "adapters")
+        replicas = Replicas([one.url, two.url], stops={end_of(policy)}, folder=folder / "adapters")
         yield Cluster(policy=policy, servers=(one, two), replicas=replicas)
 
 
@@ -105,7 +106,7 @@ def test_real_servers_give_our_log_probabilities_for_each_version(cluster: Clust
             drawn = cluster.complete(limit=24, temperature=requested, first_seed=first_seed)
             assert cluster.gap(drawn, models[-1], temperature=reported) < 0.001
             rows = [completion for group in drawn for completion in group]
-            assert all(row.finished == (row.ids[-1] == policy.end) == (policy.end in row.ids) for row in rows)
+            assert all(row.finished == (row.ids[-1] == end_of(policy)) == (end_of(policy) in row.ids) for row in rows)
             assert all(row.finished or len(row.ids) == 24 for row in rows)
             if seed == 2:
                 assert cluster.gap(drawn, models[0], temperature=reported) > 0.1
@@ -122,7 +123,7 @@ def test_an_answer_includes_the_end_token_and_its_log_probability(cluster: Clust
     rows = [completion for group in drawn for completion in group]
     ended = [row for row in rows if row.finished]
     assert ended
-    assert all(row.ids.index(cluster.policy.end) == len(row.ids) - 1 == len(row.logprobs) - 1 for row in ended)
+    assert all(row.ids.index(end_of(cluster.policy)) == len(row.ids) - 1 == len(row.logprobs) - 1 for row in ended)
     assert cluster.gap(drawn, cluster.policy.snapshot(), temperature=1.0) < 0.001
 
 

@@ -31,6 +31,7 @@ from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update
 from tests.support.tiny_models import FAMILIES, write_model
+from tests.support.tokens import end_of, tokens_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ def shake(policy: Policy, *, seed: int) -> None:
 
 
 def prompts_of(policy: Policy) -> list[list[int]]:
-    return [policy.encode("x + x ="), policy.encode("3*x + sin(x) - 2 + 3*x^2 - cos(x) + exp(x) =")]
+    return [tokens_of(policy, "x + x ="), tokens_of(policy, "3*x + sin(x) - 2 + 3*x^2 - cos(x) + exp(x) =")]
 
 
 def plain(base: Path) -> Any:
@@ -131,13 +132,13 @@ def test_the_head_and_the_embeddings_get_no_adapter(base: Path) -> None:
 def test_decoding_is_greedy_whatever_the_generation_config_says(base: Path) -> None:
     policy = shaken(base)
     prompts = prompts_of(policy)
-    drawn = decode(policy.snapshot(), prompts, group=1, seeds=None, stops={policy.end}, limit=12)
+    drawn = decode(policy.snapshot(), prompts, group=1, seeds=None, stops={end_of(policy)}, limit=12)
     for prompt, (row,) in zip(prompts, drawn, strict=True):
         with torch.no_grad():
             scores, _ = token_logprobs(policy.snapshot(), [prompt], [row.ids])
         assert torch.tensor(row.logprobs).allclose(scores[0], atol=1e-4)
         for at, token in enumerate(row.ids):
-            others = [[*row.ids[:at], other] for other in (token, (token + 1) % 40, 7, policy.end)]
+            others = [[*row.ids[:at], other] for other in (token, (token + 1) % 40, 7, end_of(policy))]
             ranked, _ = token_logprobs(policy.snapshot(), [prompt], others)
             assert ranked[0, at] >= ranked[:, at].max() - 1e-4
 
@@ -145,7 +146,9 @@ def test_decoding_is_greedy_whatever_the_generation_config_says(base: Path) -> N
 def test_samples_are_reported_with_their_log_probabilities(base: Path) -> None:
     policy = shaken(base)
     prompts = [*prompts_of(policy), [3]]
-    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), stops={policy.end}, limit=40, temperature=0.7)
+    drawn = decode(
+        policy.snapshot(), prompts, group=4, seeds=range(12), stops={end_of(policy)}, limit=40, temperature=0.7
+    )
     rows = [completion for group in drawn for completion in group]
     assert len({len(row.ids) for row in rows}) > 1, "groups must end at different steps"
     scores, mask = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows], temperature=0.7)
@@ -156,8 +159,8 @@ def test_samples_are_reported_with_their_log_probabilities(base: Path) -> None:
 def test_a_rollout_depends_on_its_seed_and_not_on_its_batch(base: Path) -> None:
     policy = shaken(base)
     prompts = prompts_of(policy)
-    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6], stops={policy.end}, limit=12)
-    alone = decode(policy.snapshot(), prompts[1:], group=2, seeds=[7, 6], stops={policy.end}, limit=12)
+    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6], stops={end_of(policy)}, limit=12)
+    alone = decode(policy.snapshot(), prompts[1:], group=2, seeds=[7, 6], stops={end_of(policy)}, limit=12)
     assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
 
 
@@ -172,7 +175,7 @@ def groups_of(run: TrainingRun, *, seed: int) -> list[Group]:
     """Return sampled groups of which every second answer counts as right."""
     prompts = prompts_of(run.policy)
     seeds = range(seed, seed + 8)
-    drawn = decode(run.policy.snapshot(), prompts, group=4, seeds=seeds, stops={run.policy.end}, limit=10)
+    drawn = decode(run.policy.snapshot(), prompts, group=4, seeds=seeds, stops={end_of(run.policy)}, limit=10)
     verdicts = [Verdict(ruling=ruling, reason="") for ruling in (Ruling.CORRECT, Ruling.WRONG)] * 2
     return [
         Group(problem=PROBLEM, prompt=prompt, completions=rows, answers=["x"] * 4, verdicts=verdicts)
@@ -318,7 +321,7 @@ def test_a_fresh_process_agrees_in_spite_of_a_repetition_penalty(base: Path, tmp
     policy = shaken(base)
     probes = []
     for prompt in prompts_of(policy):
-        [[row]] = decode(policy.snapshot(), [prompt], group=1, seeds=None, stops={policy.end}, limit=12)
+        [[row]] = decode(policy.snapshot(), [prompt], group=1, seeds=None, stops={end_of(policy)}, limit=12)
         probes.append(Probe(prompt=prompt, answer=row.ids, logprob=sum(row.logprobs)))
     report = check(base, policy.save(tmp_path / "adapter"), probes)
     assert report.worst_gap < 1e-4

@@ -26,6 +26,7 @@ from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.marked_llama import marked_positions
 from everlearn.training.models.policy import Policy, load_policy
 from tests.support.adapters import shake
+from tests.support.tokens import end_of, tokens_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +41,8 @@ def pairs(policy: Policy, *, count: int = 3) -> tuple[list[list[int]], list[list
     """Return prompts and answers of different lengths, as tokens."""
     rng = random.Random(3)
     texts = [demonstrate_solution(rng, size=size) for size in range(1, count + 1)]
-    prompts = [policy.encode(prompt) for prompt, _ in texts]
-    return prompts, [[*policy.encode(answer)[1:], policy.end] for _, answer in texts]
+    prompts = [tokens_of(policy, prompt) for prompt, _ in texts]
+    return prompts, [[*tokens_of(policy, answer)[1:], end_of(policy)] for _, answer in texts]
 
 
 def reference(model: torch.nn.Module, prompt: list[int], answer: list[int]) -> torch.Tensor:
@@ -113,7 +114,7 @@ def test_a_plain_llama_with_grouped_heads_equals_transformers() -> None:
 def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -> None:
     policy = load_policy(shipped)
     prompts, _ = pairs(policy, count=5)
-    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, stops={policy.end}, limit=80)
+    ours = decode(policy.snapshot(), prompts, group=1, seeds=None, stops={end_of(policy)}, limit=80)
     model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
     batch = policy.tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
     theirs: Any = model.generate(**batch, do_sample=False, max_new_tokens=80)  # type: ignore[misc]
@@ -125,7 +126,9 @@ def test_greedy_decoding_equals_generate_with_padding_and_cache(shipped: Path) -
 def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    drawn = decode(policy.snapshot(), prompts, group=4, seeds=range(12), stops={policy.end}, limit=20, temperature=0.7)
+    drawn = decode(
+        policy.snapshot(), prompts, group=4, seeds=range(12), stops={end_of(policy)}, limit=20, temperature=0.7
+    )
     rows = [completion for group in drawn for completion in group]
     scores, mask = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows], temperature=0.7)
     for row, score, real in zip(rows, scores, mask, strict=True):
@@ -135,21 +138,21 @@ def test_the_decoder_reports_log_probabilities_of_its_samples(tiny: Path) -> Non
 def test_a_rollout_does_not_depend_on_the_rest_of_its_batch(tiny: Path) -> None:
     policy = shaken(tiny)
     prompts, _ = pairs(policy)
-    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], stops={policy.end}, limit=12)
-    alone = decode(policy.snapshot(), prompts[1:2], group=2, seeds=[7, 6], stops={policy.end}, limit=12)
+    together = decode(policy.snapshot(), prompts, group=2, seeds=[9, 8, 7, 6, 5, 4], stops={end_of(policy)}, limit=12)
+    alone = decode(policy.snapshot(), prompts[1:2], group=2, seeds=[7, 6], stops={end_of(policy)}, limit=12)
     assert [row.ids for row in together[1]] == [row.ids for row in alone[0]]
 
 
 def test_a_copying_answer_uses_only_the_markers_of_its_prompt(tiny: Path) -> None:
     policy = shaken(tiny)
-    prompt = policy.encode("DROP <3> + x <7> - x =")
+    prompt = tokens_of(policy, "DROP <3> + x <7> - x =")
     markers = {policy.tokenizer.convert_tokens_to_ids(f"<{number}>") for number in range(24)}
     drawn = decode(
         policy.snapshot(),
         [prompt],
         group=16,
         seeds=range(16),
-        stops={policy.end},
+        stops={end_of(policy)},
         limit=20,
         temperature=3.0,
         copying=True,
@@ -164,7 +167,7 @@ def test_positions_follow_markers_with_padding_and_cache(tiny: Path) -> None:
     assert isinstance(policy.base_model, Llama)
     config = policy.base_model.shape.markers
     assert config is not None
-    ids = torch.tensor([policy.encode("INT <0> + x <2> - x =")])
+    ids = torch.tensor([tokens_of(policy, "INT <0> + x <2> - x =")])
     whole = marked_positions(ids, config=config)
     assert whole[0].tolist() == [0, 1, 24, 25, 26, 72, 73, 74, 75]
     padded = torch.nn.functional.pad(ids, (3, 0), value=policy.base_model.pad)

@@ -16,6 +16,7 @@ from everlearn.training.models.adapted_base import FastPolicy, HubPolicy
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import device_of, load_base, load_policy, use_liger
 from tests.support.tiny_models import write_model
+from tests.support.tokens import end_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +142,7 @@ def test_a_gpu_gives_the_rollouts_and_gradients_of_a_cpu(family: str, tmp_path: 
                 b.copy_(torch.full(b.shape, 0.05))
         scores, _ = token_logprobs(policy.trained(policy.snapshot()), prompts, answers, temperature=0.9)
         gradients = torch.autograd.grad(scores.sum(), policy.parameters())
-        drawn = decode(policy.snapshot(), prompts, group=2, seeds=range(4), stops={policy.end}, limit=20)
+        drawn = decode(policy.snapshot(), prompts, group=2, seeds=range(4), stops={end_of(policy)}, limit=20)
         results.append((scores.detach(), [each.cpu() for each in gradients], [r.ids for rows in drawn for r in rows]))
     torch.testing.assert_close(results[0][:2], results[1][:2], atol=1e-4, rtol=1e-3)
     assert results[0][2] == results[1][2]

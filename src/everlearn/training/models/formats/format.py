@@ -39,8 +39,11 @@ class Format(Protocol):
         """Whether proposals are asked in words, so that a model may be unable to make any."""
         ...
 
-    def prompt(self, problem: Problem, *, rng: random.Random) -> Request:
-        """Return the prompt that asks for a solution. Raises GrammarError if the format cannot state the problem."""
+    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:
+        """Return the prompt that asks for a solution, after `solved` examples with their right answers.
+
+        Raises GrammarError if the format cannot state the problem.
+        """
         ...
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:
@@ -65,11 +68,7 @@ class Format(Protocol):
 
 
 class ServedFormat(Format, Protocol):
-    """A format that the endpoint can serve as well, and that shows solved examples."""
-
-    def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:
-        """Return the prompt that asks for a solution, after `solved` examples with their right answers."""
-        ...
+    """A format that the endpoint can serve as well."""
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
         """Return the prompt for an answer to messages with `role` and `content`. Raises GrammarError if it has none."""
