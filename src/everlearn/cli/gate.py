@@ -13,13 +13,12 @@ from everlearn.cli.output import Json, Profile, print_result, table
 from everlearn.registry.night_lookup import SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from everlearn.cli.context import Installation
     from everlearn.data.suites import Suite
-    from everlearn.gate.plan import PlannedGuard
-    from everlearn.gate.record_of_line import RecordedItem
-    from everlearn.settings import GateSettings, Settings
+    from everlearn.gate.plan import NightPlan, PlannedGuard
+    from everlearn.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 OWN = (6, 20, 30, 50, 100, 200, 500)
@@ -48,10 +47,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         everlearn gate plan --json | jq .budgets.losses.left
     """
     from everlearn.data import suites
-    from everlearn.data.memory_suite import split_memory
-    from everlearn.gate.lifetime_error import budgets_of_line, labels_of, level_of_line, loss_level_of_line
-    from everlearn.gate.plan import plan_guards, plan_guards_of_record, visible_gains
-    from everlearn.gate.record_of_line import memory_after, record_after
+    from everlearn.gate.plan import plan_night
 
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
@@ -60,52 +56,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain) + _general(settings)
     by_line = "line" in (gate.improvement_error, gate.loss_error)
     registry = installation.registry() if by_line else None  # the only thing that needs it
-    state = registry.state() if registry else None
-    history = state.history if state else ()
-    level = level_of_line(history, settings=gate) or gate.alpha
-    loss_level = loss_level_of_line(history, settings=gate)
-    record = record_after(state.champion, registry) if registry and state and loss_level else {}
-    if registry and state and loss_level and gate.memory_items:
-        memory = memory_after(state.champion, registry)
-        versions = {entry.cycle_key: entry.version for entry in state.versions.values()}
-        shipped += split_memory(memory.problems, versions=versions) if memory else ()
-    guards = (
-        plan_guards_of_record(shipped, record=record, settings=gate, level=loss_level)
-        if loss_level
-        else plan_guards(shipped, settings=gate)
-    )
-    labels, budgets = labels_of(history), budgets_of_line(history, settings=gate)
-    gains = visible_gains(OWN, settings=gate, level=level)
-    answers = _answers_needed(shipped, record, gate) if loss_level else {}
-    facts: dict[str, Any] = {
-        "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in guards],
-        "level": level,
-        "loss_level": loss_level,
-        "tests": len(labels) if by_line else None,
-        "labels": sum(labels) if by_line else None,
-        "gains": {str(size): gain for size, gain in gains.items()},
-        "answers": answers or None,
-        "budgets": {error: asdict(budget) for error, budget in budgets.items()},
-    }
-    said = [f"an improvement has to be shown at the level {level:.2g}"]
-    if loss_level:
-        said.append(f"a loss since the record has to be excluded at the level {loss_level:.2g}")
-        said.append(f"{answers['record']} answers for the record, and at most {answers['candidate']} of the candidate")
-    if by_line:
-        said.append(f"the next test of the line is number {len(labels) + 1}, and {sum(labels)} so far gave a version")
-    said += [
-        f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
-        for error, budget in budgets.items()
-    ]
-    names = ("must not get worse", "independent items", "margin wanted", "decided", "items for the wanted one")
-    shown = [(size, "never" if gain is None else f"{_points(gain)} points") for size, gain in gains.items()]
-    text = Group(
-        table(*names, rows=_guard_rows(guards)),
-        Text(""),
-        Text("; ".join(said)),
-        table("own held-out problems", "show a gain of", rows=shown),
-    )
-    print_result(facts, as_json=json, text=text)
+    made = plan_night(shipped, settings=gate, sizes=OWN, registry=registry)
+    print_result(_facts(made), as_json=json, text=_shown(made))
 
 
 @app.command()
@@ -165,14 +117,40 @@ def _general(settings: Settings) -> tuple[Suite, ...]:
     return general if in_words else ()
 
 
-def _answers_needed(suites: Sequence[Suite], record: dict[str, RecordedItem], gate: GateSettings) -> dict[str, int]:
-    from everlearn.gate.record_of_line import guarded_suites, unrecorded
-
-    items = sum(len(suite.problems) for suite in guarded_suites(suites))
+def _facts(plan: NightPlan) -> dict[str, Any]:
     return {
-        "record": gate.record_samples * len(unrecorded(guarded_suites(suites), record)),
-        "candidate": gate.most_looks * items,
+        "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in plan.guards],
+        "level": plan.level,
+        "loss_level": plan.loss_level,
+        "tests": None if plan.labels is None else len(plan.labels),
+        "labels": None if plan.labels is None else sum(plan.labels),
+        "gains": {str(size): gain for size, gain in plan.gains.items()},
+        "answers": plan.answers,
+        "budgets": {error: asdict(budget) for error, budget in plan.budgets.items()},
     }
+
+
+def _shown(plan: NightPlan) -> Group:
+    names = ("must not get worse", "independent items", "margin wanted", "decided", "items for the wanted one")
+    gains = [(size, "never" if gain is None else f"{_points(gain)} points") for size, gain in plan.gains.items()]
+    return Group(
+        table(*names, rows=_guard_rows(plan.guards)),
+        Text(""),
+        Text("; ".join(_sentences(plan))),
+        table("own held-out problems", "show a gain of", rows=gains),
+    )
+
+
+def _sentences(plan: NightPlan) -> Iterator[str]:
+    """Yield the levels of the next night, the answers that it needs, and what is left of the line's budgets."""
+    yield f"an improvement has to be shown at the level {plan.level:.2g}"
+    if plan.answers is not None:
+        yield f"a loss since the record has to be excluded at the level {plan.loss_level:.2g}"
+        yield f"{plan.answers['record']} answers for the record, and at most {plan.answers['candidate']} of the candidate"
+    if plan.labels is not None:
+        yield f"the next test of the line is number {len(plan.labels) + 1}, and {sum(plan.labels)} so far gave a version"
+    for error, budget in plan.budgets.items():
+        yield f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
 
 
 def _guard_rows(guards: Sequence[PlannedGuard]) -> list[tuple[object, ...]]:

@@ -6,17 +6,30 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from everlearn.data.memory_suite import split_memory
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.guard import Guard
 from everlearn.gate.improvement_power import smallest_visible_gain
+from everlearn.gate.lifetime_error import budgets_of_line, labels_of, level_of_line, loss_level_of_line
 from everlearn.gate.margins import veto_margin, wanted_margin
-from everlearn.gate.record_of_line import RecordedItem, guarded_suites, item_key, memory_parts
+from everlearn.gate.record_of_line import (
+    RecordedItem,
+    guarded_suites,
+    item_key,
+    memory_after,
+    memory_parts,
+    record_after,
+    unrecorded,
+)
 from everlearn.gate.statistics import decidable_margin, independent_items, items_needed
+from everlearn.registry.line_state import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from everlearn.data.suites import Suite
+    from everlearn.gate.lifetime_error import ErrorBudget
+    from everlearn.registry.versions import Registry
     from everlearn.settings import GateSettings
 
 BASELINES = 3
@@ -37,6 +50,74 @@ class PlannedGuard:
     def is_decided(self) -> bool:
         """Whether the wanted margin can be decided."""
         return self.decided <= self.wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightPlan:
+    """What the next night of a line can decide, and at which levels.
+
+    guards       what each suite can decide
+    level        of the improvement test; `loss_level` of the comparisons with the record, None where there are none
+    labels       of each test of the line, whether it gave a version; None where no error budget is of the line
+    gains        smallest improvement that so many own held-out problems show; None: they never do
+    answers      answers of the `record` and at most of the `candidate`; None where nothing is compared with the record
+    budgets      what is spent and left, by error that is limited over the life of the line
+    """
+
+    guards: Sequence[PlannedGuard]
+    level: float
+    loss_level: float | None
+    labels: Sequence[bool] | None
+    gains: Mapping[int, float | None]
+    answers: Mapping[str, int] | None
+    budgets: Mapping[str, ErrorBudget]
+
+
+def plan_night(
+    suites: Sequence[Suite], *, settings: GateSettings, sizes: Sequence[int], registry: Registry | None
+) -> NightPlan:
+    """Return what the next night can decide by these suites, and gains for `sizes` own held-out problems.
+
+    `registry` is needed only where an error budget is of the line.
+    """
+    state = registry.state() if registry else State()
+    history = state.history
+    level, loss_level = level_of_line(history, settings=settings), loss_level_of_line(history, settings=settings)
+    level = level or settings.alpha
+    answers = None
+    if registry is None or loss_level is None:
+        guards = plan_guards(suites, settings=settings)
+    else:
+        suites = (*suites, *_memory(registry, state, settings))
+        record = record_after(state.champion, registry)
+        guards = plan_guards_of_record(suites, record=record, settings=settings, level=loss_level)
+        answers = _answers_needed(suites, record, settings)
+    return NightPlan(
+        guards=guards,
+        level=level,
+        loss_level=loss_level,
+        labels=labels_of(history) if registry else None,
+        gains=visible_gains(sizes, settings=settings, level=level),
+        answers=answers,
+        budgets=budgets_of_line(history, settings=settings),
+    )
+
+
+def _memory(registry: Registry, state: State, settings: GateSettings) -> Sequence[Suite]:
+    """Return the memory of earlier nights that the next one measures."""
+    memory = memory_after(state.champion, registry) if settings.memory_items else None
+    versions = {entry.cycle_key: entry.version for entry in state.versions.values()}
+    return split_memory(memory.problems, versions=versions) if memory else ()
+
+
+def _answers_needed(
+    suites: Sequence[Suite], record: Mapping[str, RecordedItem], settings: GateSettings
+) -> dict[str, int]:
+    guarded = guarded_suites(suites)
+    return {
+        "record": settings.record_samples * len(unrecorded(guarded, record)),
+        "candidate": settings.most_looks * sum(len(suite.problems) for suite in guarded),
+    }
 
 
 def plan_guards(suites: Sequence[Suite], *, settings: GateSettings) -> list[PlannedGuard]:
