@@ -148,10 +148,15 @@ def init(
 
 def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
     """Return what to type next."""
-    if choices.is_demo_domain:
+    if choices.has_demo_model:
         return [
             "one night on its example problems, in minutes:",
             f"  cd {directory} && everlearn cycle --data examples",
+        ]
+    if choices.is_demo_domain:
+        return [
+            "look at settings and machine, then run one night on the example problems; how long it takes depends on model and machine:",
+            f"  cd {directory} && everlearn up && everlearn doctor && everlearn cycle --data examples",
         ]
     generate = f"  cd {directory} && everlearn domain generate {choices.domain}"
     return [

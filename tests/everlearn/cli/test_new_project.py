@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.cli import new_project
-from everlearn.cli.new_project import ProjectChoices, make_project, starter_files
+from everlearn.cli.new_project import ProjectChoices, make_project, next_steps, starter_files
 from everlearn.errors import BadInputError, ModelError
 from everlearn.settings import load
 from tests.support.tiny_models import write_model
@@ -98,6 +98,13 @@ def test_a_project_for_a_language_model_and_another_domain_has_their_settings_an
         "data/general/requests.jsonl",
         *(f"infra/{name}.yaml" for name in ("prefect", "automations", "notifications")),
     }
+
+
+def test_only_a_night_of_the_demos_own_model_is_said_to_take_minutes() -> None:
+    demo, other = (next_steps(Path("p"), ProjectChoices(model=model)) for model in (None, "a/b"))
+    assert "in minutes" in demo[0]
+    assert "how long it takes depends on model and machine" in other[0]
+    assert other[1].endswith("everlearn doctor && everlearn cycle --data examples")
 
 
 @pytest.mark.parametrize(
