@@ -108,10 +108,10 @@ def decide(
     warnings = (*sentences.warnings(rows), *drifted)
     reasons = _reasons(outcome, claims, (*pools, *rows), checks, warnings)
     if level is not None:
-        reasons = (*reasons, sentences.level_of_line(level))
+        reasons = (*reasons, sentences.improvement_level_said(level))
     loss_level = guards[0].level if guards else None
     if loss_level is not None:
-        reasons = (*reasons, sentences.loss_level_of_line(loss_level))
+        reasons = (*reasons, sentences.loss_level_said(loss_level))
     beaten = None if headline is None else _beaten(comparisons, headline)
     if headline is not None and beaten:
         reasons = (*reasons, sentences.beats_base(beaten, headline.level))

@@ -75,14 +75,14 @@ def nothing_right(row: SuiteRow) -> str:
     return f"shows no loss: the {row.against} and the candidate solve none of {row.n}, so there is nothing to lose"
 
 
-def level_of_line(level: float) -> str:
+def improvement_level_said(level: float) -> str:
     """Return what level an improvement had to be shown at, where earlier nights of the line decide about it."""
     return (
         f"an improvement had to be shown at the level {level:.2g}, the share of the line's error budget for this night"
     )
 
 
-def loss_level_of_line(level: float) -> str:
+def loss_level_said(level: float) -> str:
     """Return at what level losses had to be excluded, where earlier nights of the line decide about it."""
     return f"losses since the record had to be excluded at the level {level:.2g}, this attempt's share of the line's budget"
 
