@@ -10,7 +10,7 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from everlearn.cli.output import Json, print_note, print_result, table
+from everlearn.cli.output import Json, print_note, print_result, progress_bar, table
 from everlearn.cycle.workspace import Workspace
 from everlearn.data import suites
 from everlearn.domains.contract import load_domain
@@ -92,7 +92,7 @@ def _measured(
     suite = _suite(work, name, settings=settings)
     results: list[ContextResult] = []
     for policy, asked in ((parent, (0, *counts)), (version, (0,))):
-        with model.progress_bar(f"{policy} on {suite.name}") as progress:
+        with progress_bar(f"{policy} on {suite.name}") as progress:
             results += measure_in_context(
                 base_directory(settings),
                 model.adapter_of(installation, version=policy),

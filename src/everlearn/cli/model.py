@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from everlearn.cli.output import stderr_console
+from everlearn.cli.output import progress_bar
 from everlearn.data import suites
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
@@ -20,7 +17,7 @@ from everlearn.training.models.base_source import base_directory, pin_base
 from everlearn.training.problem_file import problems_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from everlearn.cli.context import Installation
     from everlearn.data.suites import Suite
@@ -115,12 +112,3 @@ def is_ladder(file: Path) -> bool:
         return False
     with file.open("rb") as lines:
         return lines.read(16).startswith(b'{"counts":')
-
-
-@contextlib.contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error, and yield the function that updates it: (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr_console(), transient=True) as progress:
-        task = progress.add_task(text, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

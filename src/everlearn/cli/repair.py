@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, stderr_console
+from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, progress_bar
 from everlearn.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from everlearn.cli.context import Installation
     from everlearn.registry.maintenance.fsck import Damage, Findings
     from everlearn.registry.maintenance.restore import RepairPlan
@@ -78,20 +75,8 @@ def _open(installation: Installation) -> tuple[Store, str, Verifier]:
 def _walk(store: Store, line: str, verifier: Verifier) -> Findings:
     from everlearn.registry.maintenance.fsck import fsck as walk
 
-    with _bar() as progress:
+    with progress_bar("checking") as progress:
         return walk(store, line, verifier=verifier, progress=progress)
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error, if it is a terminal, and yield the function that updates it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = stderr_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checking", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _plan(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everlearn.cli.nights import Version
-from everlearn.cli.output import Json, print_note, print_result, table
+from everlearn.cli.output import Json, print_note, print_result, progress_bar, table
 from everlearn.errors import BadInputError, InvalidLineError
 from everlearn.json_lines import parse_object
 
@@ -103,7 +103,7 @@ def solve(
     }
     work = partial(_solve, compares=compare, **given)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a", encoding="utf-8") as lines, model.progress_bar(f"solving with {name}") as progress:
+    with out.open("a", encoding="utf-8") as lines, progress_bar(f"solving with {name}") as progress:
         for problem, solution in _solutions(left, work, processes=processes):
             row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
             results[problem.key] = row
