@@ -186,8 +186,7 @@ def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: Ea
         frozen += [fillers] if fillers else []
     generated = sum(len(suite.problems) for suite in frozen) - len(own)
     gate = settings.gate.model_copy(update={"alpha": level_of(night) or settings.gate.alpha})
-    not_fresh = [each for each in parts.left_out if domain.equivalence(each.statement) in earlier.not_fresh]
-    can_decide, sentence = describe_target(len(own), generated, settings=gate, left_out=len(not_fresh))
+    can_decide, sentence = describe_target(len(own), generated, settings=gate)
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
     return frozen
 
@@ -207,15 +206,12 @@ def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
 
 
 def _split(night: Night, *, domain: Domain, items: frozenset[str], earlier: EarlierUse) -> Split:
-    """Return the new problems by use, and log how many fit none."""
+    """Return the new problems by use, and log how many are left out."""
     entries = load_snapshot(night.store, night.line, night.inputs.data_digest).entries
     parts = split(entries, domain=domain, share=night.settings.ingest.holdout_share, items=items, earlier=earlier)
-    if parts.left_out:
-        LOG.info(
-            "%d new problems left out: equivalent to suite items, to problems of both uses, or to those that an earlier night "
-            "measured with the same parent or with the candidate that tonight begins as",
-            len(parts.left_out),
-        )
+    left_out = parts.describe_left_out()
+    if left_out is not None:
+        LOG.info("%s", left_out)
     return parts
 
 

@@ -26,11 +26,24 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """New problems by use: to train on, held out to measure, and left out."""
+    """New problems by use: to train on, held out to measure, and left out: since they fit neither use, or are not fresh."""
 
     roots: tuple[Problem, ...]
     held_out: tuple[Problem, ...]
     left_out: tuple[Problem, ...] = ()
+    not_fresh: tuple[Problem, ...] = ()
+
+    def describe_left_out(self) -> str | None:
+        """Return how many problems are left out, and why; None where all are used."""
+        reasons = []
+        if self.left_out:
+            reasons.append(f"{len(self.left_out)} equal a suite item, or were both measured and trained on")
+        if self.not_fresh:
+            reasons.append(
+                f"{len(self.not_fresh)} were measured by an earlier night, with the same parent or with the candidate that "
+                "tonight begins as, and a test needs fresh ones"
+            )
+        return f"new problems left out: {'; '.join(reasons)}" if reasons else None
 
 
 def is_held_out(text: str, *, seed: int = _SEED, share: float) -> bool:
@@ -43,7 +56,7 @@ def split(
     entries: Iterable[Entry], *, domain: Domain, share: float, earlier: EarlierUse, items: Collection[str] = ()
 ) -> Split:
     """Return the problems by use. `items` are the equivalence keys of tonight's other suites: their equals are left out."""
-    parts: dict[str, list[Problem]] = {"roots": [], "held_out": [], "left_out": []}
+    parts: dict[str, list[Problem]] = {"roots": [], "held_out": [], "left_out": [], "not_fresh": []}
     for entry in entries:
         side = _side(domain.equivalence(entry.statement), share=share, earlier=earlier, items=items)
         parts[side].append(entry.problem)
@@ -51,7 +64,9 @@ def split(
 
 
 def _side(key: str, *, share: float, earlier: EarlierUse, items: Collection[str]) -> str:
-    if key in items or key in earlier.not_fresh:
+    if key in earlier.not_fresh:
+        return "not_fresh"
+    if key in items:
         return "left_out"
     if key in earlier.trained:
         return "left_out" if key in earlier.measured else "roots"

@@ -34,18 +34,10 @@ def smallest_visible_gain(n: int, *, settings: GateSettings) -> float | None:
     return high
 
 
-def describe_target(own: int, generated: int, *, settings: GateSettings, left_out: int = 0) -> tuple[bool, str]:
-    """Return whether `own` items can show an improvement, and a sentence on how large it has to be, with a remedy.
-
-    `left_out` is the number of new problems that cannot test again what earlier nights have tested with them.
-    """
+def describe_target(own: int, generated: int, *, settings: GateSettings) -> tuple[bool, str]:
+    """Return whether `own` items can show an improvement, and a sentence on how large it has to be, with a remedy."""
     gain = smallest_visible_gain(own, settings=settings)
     yours = f"{own} of {own + generated} target items are yours"
-    if left_out:
-        yours += (
-            f" ({left_out} new problems are left out: an earlier night measured them, with the same parent or with the "
-            "candidate that tonight begins as, and a test needs fresh ones)"
-        )
     remedy = "raise ingest.holdout_share, or collect more problems for a night"
     if gain is None:
         fewest = fewest_items(alpha=settings.alpha)

@@ -23,7 +23,7 @@ def entries(*statements: str) -> tuple[Entry, ...]:
 
 def sides(parts: Split) -> dict[str, str]:
     """Return the side of each statement."""
-    return {problem.statement: side for side in Split.__slots__ for problem in getattr(parts, side)}
+    return {problem.statement: side for side in Split.__dataclass_fields__ for problem in getattr(parts, side)}
 
 
 def test_about_the_share_is_held_out() -> None:
@@ -65,6 +65,19 @@ def test_what_was_measured_and_trained_on_is_left_out() -> None:
     key = frozenset({DOMAIN.equivalence("x^2")})
     earlier = EarlierUse(measured=key, trained=key)
     assert sides(split(entries("2*x^2"), domain=DOMAIN, share=0.5, earlier=earlier)) == {"2*x^2": "left_out"}
+
+
+def test_problems_that_are_not_fresh_are_left_out_and_counted_apart() -> None:
+    key = frozenset({DOMAIN.equivalence("x^2")})
+    items = {DOMAIN.equivalence("sin(x)")}
+    earlier = EarlierUse(measured=key, not_fresh=key)
+    found = split(entries("2*x^2", "sin(x)", "x^3"), domain=DOMAIN, share=0.5, earlier=earlier, items=items)
+    assert (sides(found)["2*x^2"], sides(found)["sin(x)"]) == ("not_fresh", "left_out")
+    assert found.describe_left_out() == (
+        "new problems left out: 1 equal a suite item, or were both measured and trained on; 1 were measured by an earlier night, "
+        "with the same parent or with the candidate that tonight begins as, and a test needs fresh ones"
+    )
+    assert split(entries("x^3"), domain=DOMAIN, share=0.5, earlier=earlier).describe_left_out() is None
 
 
 def test_equals_of_tonights_suite_items_are_left_out() -> None:
