@@ -118,6 +118,8 @@ def find_ended_night(settings: Settings, claim: ClaimedSnapshot) -> dict[str, st
         return None
     entry = state.version_of(key)
     reason = f"a night with these inputs ended as {event.kind} before: {event.reason}"
+    if is_abandoned(key, state):
+        reason += "; `everlearn cycle --again` begins another one with the same data"
     version = entry.version if entry else None
     return {"end": str(End.SKIPPED), "report": None, "version": version, "cycle_key": key, "reason": reason}
 

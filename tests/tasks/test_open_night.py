@@ -34,7 +34,9 @@ def test_repeated_nights_take_the_next_free_seed(settings: Settings, caplog: pyt
     caplog.set_level("INFO", logger="everlearn.night")
     assert vary_seed.fn(settings, CLAIM) == settings, "nothing has ended, so nothing is varied"
     keys = [end_night(settings)]
-    assert find_ended_night.fn(settings, CLAIM) is not None
+    ended = find_ended_night.fn(settings, CLAIM)
+    assert ended is not None
+    assert "--again" not in str(ended["reason"])
     for seed in (1, 2):
         varied = vary_seed.fn(settings, CLAIM)
         assert varied.learn.seed == seed
@@ -73,6 +75,7 @@ def test_a_night_that_was_given_up_but_not_closed_is_not_resumed(settings: Setti
     ended = find_ended_night.fn(settings, CLAIM)
     assert ended is not None
     assert "given up after its candidate was measured" in str(ended["reason"])
+    assert str(ended["reason"]).endswith("`everlearn cycle --again` begins another one with the same data")
 
 
 def test_without_problems_no_seed_is_varied(settings: Settings) -> None:

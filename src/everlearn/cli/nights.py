@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 STOPPED = "stopped; the same command resumes the night, and `{} cycle --abandon` gives it up"
+CHARGED = (
+    "its candidate was measured, which is a test, so INSUFFICIENT was recorded: a night with the same data, parent and settings is "
+    "SKIPPED now. Another one begins with"
+)
 Data = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="New problems; by default those in the inbox, here and in the bucket."),
@@ -65,8 +69,11 @@ def cycle(
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
     if abandon:
-        key = abandon_night(installation)
-        print_result({"abandoned": key}, as_json=json, text=f"abandoned: {key or 'no night is open'}")
+        abandoned = abandon_night(installation)
+        said = [f"abandoned: {abandoned['abandoned'] or 'no night is open'}"]
+        if abandoned["charged"]:
+            said.append(f"{CHARGED}: {_again(installation.command, data)}")
+        print_result(abandoned, as_json=json, text="\n".join(said))
         return
     print_note("starting the local servers, if they are not running (the first start takes 15 s)")
     installation.start()
@@ -94,9 +101,14 @@ def cycle(
         else:
             rows += [("take it back", f'{command} rollback --reason "…"')]
     elif ended["end"] == "NO_NEW_DATA" or (ended["end"] == "SKIPPED" and ended.get("cycle_key")):
-        rows += [("offer it again", f"{command} cycle{f' --data {data}' if data else ''} --again")]
+        rows += [("offer it again", _again(command, data))]
     print_result(ended, as_json=json, text=table("", "", rows=rows))
     raise typer.Exit(EXIT_CODES.get(str(ended["end"]), 0))
+
+
+def _again(command: str, data: Path | None) -> str:
+    """Return the command that offers the same data to a night of its own."""
+    return f"{command} cycle{f' --data {data}' if data else ''} --again"
 
 
 def _with_inbox(installation: Installation) -> Settings:
@@ -127,10 +139,13 @@ def resumable(command: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def abandon_night(installation: Installation) -> str | None:
-    """Close the open night of the line without an end. Return its key; None if no night is open."""
+def abandon_night(installation: Installation) -> dict[str, object]:
+    """Close the open night of the line without an end.
+
+    Return its key, as `abandoned` (None if no night is open), and whether it was `charged`, so that its inputs have ended.
+    """
     from everlearn.cycle.record import abandon_cycle
-    from everlearn.gate.abandonment import charge
+    from everlearn.gate.abandonment import charge, is_abandoned
 
     registry = installation.registry()
     opened = abandon_cycle(
@@ -138,7 +153,9 @@ def abandon_night(installation: Installation) -> str | None:
         registry.line,
         before_closing=lambda cycle: charge(registry, cycle, actor=getpass.getuser(), why="everlearn cycle --abandon"),
     )
-    return opened.key if opened else None
+    if opened is None:
+        return {"abandoned": None, "charged": False}
+    return {"abandoned": opened.key, "charged": is_abandoned(opened.key, registry.state())}
 
 
 @app.command()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -130,28 +129,47 @@ def test_cycle_starts_no_server_for_a_configured_store(
 
 
 def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Path, params: Path) -> None:
-    assert json.loads(everlearn("cycle", "--abandon", "--json").out) == {"abandoned": None}
+    assert everlearn("cycle", "--abandon", "--json").facts == {"abandoned": None, "charged": False}
     chosen = Installation(home=home, params=params).settings().store
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
-    assert opened.key in everlearn("cycle", "--abandon").out.replace("\n", "")
+    said = everlearn("cycle", "--abandon").out
+    assert (opened.key in said, "INSUFFICIENT" in said) == (True, False)
     opened = open_cycle(open_store(chosen), chosen.line, inputs)
-    Workspace(open_store(chosen), chosen.line, opened.key, token=1).put("decision", b"{}")
-    everlearn("cycle", "--abandon")
-    [event] = Installation(home=home, params=params).registry().state().history
-    assert (event.kind, event.cycle_key) == ("insufficient", opened.key)
+    assert everlearn("cycle", "--abandon", "--json").facts == {"abandoned": opened.key, "charged": False}
+
+
+def test_giving_up_a_measured_candidate_says_what_was_recorded_and_the_remedy(
+    everlearn: Callable[..., Ended], home: Path, params: Path
+) -> None:
+    registry = Installation(home=home, params=params).registry()
+
+    def give_up(data: str, *options: str) -> tuple[str, Ended]:
+        inputs = CycleInputs(data_digest=data, config_digest="c", parent=None, base_fingerprint="b", code_version="1")
+        opened = open_cycle(registry.store, registry.line, inputs)
+        Workspace(registry.store, registry.line, opened.key, token=1).put("decision", b"{}")
+        ended = everlearn("cycle", "--abandon", *options)
+        event = registry.state().history[-1]
+        assert (event.kind, event.cycle_key) == ("insufficient", opened.key)
+        return opened.key, ended
+
+    key, ended = give_up("one", "--json")
+    assert ended.facts == {"abandoned": key, "charged": True}
+    _, ended = give_up("two", "--data", "d")
+    assert "INSUFFICIENT was recorded" in ended.out
+    assert "SKIPPED now. Another one begins with: everlearn cycle --data d --again" in ended.out
 
 
 def test_a_profile_names_the_line_for_every_command(
     everlearn: Callable[..., Ended], night: dict[str, Any], params: Path
 ) -> None:
     params.write_text(params.read_text() + "profiles: {sums: {store: {line: sums}}}\n", encoding="utf-8")
-    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts == {"abandoned": None}
+    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts == {"abandoned": None, "charged": False}
     chosen = Installation(home=params.parent, params=params, profile="sums").settings().store
     inputs = CycleInputs(data_digest="d", config_digest="c", parent=None, base_fingerprint="b", code_version="1")
     opened = open_cycle(open_store(chosen), "sums", inputs)
-    assert everlearn("cycle", "--abandon", "--json").facts == {"abandoned": None}
-    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts == {"abandoned": opened.key}
+    assert everlearn("cycle", "--abandon", "--json").facts == {"abandoned": None, "charged": False}
+    assert everlearn("cycle", "--profile", "sums", "--abandon", "--json").facts["abandoned"] == opened.key
     for words in (("--profile", "sums", "cycle"), ("cycle", "--profile", "sums")):
         shown = everlearn(*words).out
         assert "everlearn --profile sums report v0001" in shown
