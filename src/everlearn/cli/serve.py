@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from everlearn.cli.context import Installation
     from everlearn.serving.champion_loader import ChampionLoader
-    from everlearn.serving.engine import Engine, ServedVersion
+    from everlearn.serving.engine import Engine
+    from everlearn.serving.served_version import ServedVersion
     from everlearn.serving.unsolved import UnsolvedProblems
     from everlearn.settings import Settings
 
@@ -144,7 +145,7 @@ def _first(
     """Return the version that serves first, and what loads the champions after it; None for a fixed version."""
     from everlearn.cli import model
     from everlearn.serving.champion_loader import ChampionLoader
-    from everlearn.serving.engine import load_version
+    from everlearn.serving.served_version import load_version
     from everlearn.training.models.base_source import base_directory
 
     base = base_directory(settings)

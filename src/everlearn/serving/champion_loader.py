@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.registry.versions import Registry
-    from everlearn.serving.engine import ServedVersion
+    from everlearn.serving.served_version import ServedVersion
 
     Load = Callable[[str, Path | None, str | None], ServedVersion]
     """Maps a version, the folder of its adapter and the digest of its manifest to the loaded version."""

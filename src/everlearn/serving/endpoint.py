@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from everlearn.problem import Problem
-    from everlearn.serving.engine import Engine, Reply, ServedVersion
+    from everlearn.serving.engine import Engine, Reply
+    from everlearn.serving.served_version import ServedVersion
     from everlearn.serving.unsolved import UnsolvedProblems
 
 LOG = logging.getLogger("everlearn.serving")

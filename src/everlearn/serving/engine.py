@@ -8,116 +8,31 @@ request each to the servers, which batch them, and an adapter is unloaded there 
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import random
-import secrets
 import threading
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
-from everlearn.training.engines.decode import Completion, decode
-from everlearn.training.engines.samplers import sampling
-from everlearn.training.engines.vllm_server import require_rank
-from everlearn.training.models.formats.format_choice import choose_format
-from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
-    from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
-    from everlearn.settings import Settings
-    from everlearn.training.engines.vllm import Replicas
+    from everlearn.serving.served_version import ServedVersion
+    from everlearn.training.engines.decode import Completion
     from everlearn.training.models.formats.format import ServedFormat
-    from everlearn.training.models.llama import Model
 
-LOG = logging.getLogger("everlearn.serving")
 MOST_ROWS = 32
 """Completions that are decoded at once."""
 SENDERS = 32
 """Threads that hand requests to vLLM."""
-LOAD_S = 120.0
-"""Seconds that a server may take to load an adapter and to prove that it answers with it."""
 CONVERSATION_TOKENS, MOST_TOKENS = 512, 4096
 """Tokens of an answer in a conversation, unless the request says otherwise, and the most that it may ask for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ServedVersion:
-    """A version that can answer. `manifest` is the digest of its manifest; None: the base model alone.
-
-    `sampler` are the vLLM servers that have loaded it; without them `model`, with its adapter merged, decodes here.
-    `reload` loads it once more, into every server that is there then.
-    """
-
-    version: str
-    manifest: str | None
-    model: Model
-    form: ServedFormat
-    domain: Domain
-    reload: Callable[[], ServedVersion]
-    sampler: Replicas | None
-    resources: contextlib.ExitStack
-
-    @property
-    def servers_lost(self) -> list[str]:
-        """The addresses of its servers that were dropped since it was loaded."""
-        return self.sampler.lost if self.sampler else []
-
-    @property
-    def can_answer(self) -> bool:
-        """Whether a server is left, where servers decode."""
-        return self.sampler is None or bool(self.sampler.alive)
-
-    def close(self) -> None:
-        """Unload its adapter from the servers. An error is logged: it must not end the thread of other requests."""
-        try:
-            self.resources.close()
-        except Exception:
-            LOG.exception("version %s was not unloaded", self.version)
-
-
-def load_version(
-    base: Path, adapter: Path | None, *, version: str, manifest: str | None, settings: Settings
-) -> ServedVersion:
-    """Load a version: into this process, and into the vLLM servers of the settings, which must prove to answer with it.
-
-    Raises:
-        ModelError: the base or the adapter cannot be used, or not with vLLM.
-        ServiceError: no server answers with the adapter.
-    """
-    policy, domain = load_policy(base, adapter, compute=settings.compute), load_domain(settings.domain)
-    form = choose_format(policy, domain, settings.format)
-    require_rank(policy.rank)
-    with contextlib.ExitStack() as stack:
-        sampler = stack.enter_context(
-            sampling(
-                settings.rollout_backend,
-                base=base,
-                policy=policy,
-                threads=settings.threads,
-                version=f"serving-{secrets.token_hex(4)}-{version}",  # other processes may serve it on the same servers
-                least_rank=settings.learn.rank,
-                load_timeout_s=LOAD_S,
-            )
-        )
-        return ServedVersion(
-            version=version,
-            manifest=manifest,
-            model=policy.snapshot(),
-            form=form,
-            domain=domain,
-            reload=lambda: load_version(base, adapter, version=version, manifest=manifest, settings=settings),
-            sampler=sampler,
-            resources=stack.pop_all(),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +109,7 @@ class Engine:
             before.close()
 
     def submit(self, request: Generation) -> Future[Reply]:
-        """Queue a request. The future raises BadInputError if it cannot be stated to the model, or is too long for the servers."""
+        """Queue a request. The future raises BadInputError if it cannot be stated to the model, or is too long for it."""
         waiting = _Waiting(request=request)
         self._waiting.put(waiting)
         return waiting.reply
@@ -286,8 +201,7 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int], in
     ]
     temperature = batch[0][0].request.temperature
     seeds = [seed_of(request.seed, "answer", number) for request, _, _, number in rows]
-    decoded = _complete(
-        served,
+    decoded = served.complete(
         [prompt for _, prompt, _, _ in rows],
         seeds=seeds if temperature else None,
         limits=[limit for _, _, limit, _ in rows],
@@ -307,32 +221,20 @@ def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int], in
     ]
 
 
-def _complete(
-    served: ServedVersion,
-    prompts: Sequence[list[int]],
-    *,
-    seeds: Sequence[int] | None,
-    limits: Sequence[int],
-    temperature: float,
-) -> list[list[Completion]]:
-    if served.sampler is not None:
-        return served.sampler.complete(prompts, group=1, seeds=seeds, limits=limits, temperature=temperature)
-    stops = served.form.stops
-    return decode(served.model, prompts, group=1, seeds=seeds, stops=stops, limit=max(limits), temperature=temperature)
-
-
 def _limit(served: ServedVersion, request: Generation, prompt: list[int]) -> int:
     """Return the most tokens of a completion: of an answer to a problem never more than in training.
 
-    Raises BadInputError where the servers have no room for any.
+    Raises BadInputError where the context has no room for any.
     """
     most = MOST_TOKENS if request.problem is None else served.form.max_tokens(prompt)
     limit = min(request.max_tokens or (CONVERSATION_TOKENS if request.problem is None else most), most)
-    context = served.sampler.context if served.sampler else None
+    context = served.context
     if context is None:
         return limit
     if len(prompt) >= context:
-        raise BadInputError(f"the prompt has {len(prompt)} tokens, and the servers take {context} with the answer")
+        raise BadInputError(
+            f"the prompt has {len(prompt)} tokens, and the context of the model is {context} tokens with the answer: shorten it"
+        )
     return min(limit, context - len(prompt))
 
 

@@ -198,7 +198,9 @@ def test_what_was_loaded_is_closed_where_the_start_fails(
 
     closed: list[str] = []
     monkeypatch.setattr("everlearn.serving.champion_loader.acknowledge", fails)
-    monkeypatch.setattr("everlearn.serving.engine.ServedVersion.close", lambda served: closed.append(served.version))
+    monkeypatch.setattr(
+        "everlearn.serving.served_version.ServedVersion.close", lambda served: closed.append(served.version)
+    )
     ended = everlearn("serve", "--port", "0", "--consumer", "web-1")
     assert ended.code != 0
     assert "the store is away" in ended.err

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import openai
@@ -16,7 +16,8 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import VerifierPool
 from everlearn.serving import endpoint
 from everlearn.serving.endpoint import MOST_CHARACTERS, create_endpoint
-from everlearn.serving.engine import Engine, Generation, load_version
+from everlearn.serving.engine import Engine, Generation
+from everlearn.serving.served_version import load_version
 from everlearn.serving.unsolved import UnsolvedProblems
 from everlearn.settings import Settings
 from everlearn.storage.in_memory import MemoryStore
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from openai import OpenAI
+    from openai.types import CompletionUsage
 
-    from everlearn.serving.engine import ServedVersion
+    from everlearn.serving.served_version import ServedVersion
 
 BASE = Path(__file__).parents[3] / "data" / "base"
 EASY, HARD = "2*x + cos(x)", "x^7*exp(x)*sin(x)"
 LINE = "integration"
+CONTEXT = 2048
+"""Tokens of a chat model of `write_model`."""
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +287,43 @@ def test_a_chat_model_takes_any_conversation_and_problems_as_in_training(tmp_pat
         assert sums.usage
         assert sums.usage.completion_tokens <= 8
     engine.close()
+
+
+def test_a_prompt_and_its_answer_stay_within_the_models_context(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"domain": "arithmetic", "format": {"name": "chat", "max_tokens": 8}})
+    served = load_version(write_model(tmp_path / "m"), None, version="base", manifest=None, settings=settings)
+    engine = Engine(served)
+    with running(create_endpoint(engine, line="sums")) as url, client_of(url) as client:
+
+        def talk(characters: int) -> CompletionUsage:
+            said: Any = [{"role": "user", "content": "a" * characters}]
+            made = client.chat.completions.create(model="champion", messages=said, max_tokens=100, temperature=0.9)
+            assert made.usage
+            return made.usage
+
+        around = talk(10).prompt_tokens - 10
+        full = talk(CONTEXT - around - 5)
+        assert (full.prompt_tokens, full.completion_tokens <= 5) == (CONTEXT - 5, True)
+        with pytest.raises(openai.BadRequestError, match=f"the prompt has {CONTEXT} tokens, .* {CONTEXT} tokens") as no:
+            talk(CONTEXT - around)
+        assert (no.value.code, no.value.type) == ("too_long", "invalid_request_error")
+    engine.close()
+
+
+def test_a_prompt_that_fills_the_context_is_decoded_alone(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"domain": "arithmetic", "format": {"name": "chat"}})
+    served = load_version(write_model(tmp_path / "m"), None, version="base", manifest=None, settings=settings)
+    full, short = [5] * (CONTEXT - 5), [5, 6, 7]
+    limits = {"limits": [5, 20, 20], "temperature": 0.9}
+    [[alone]] = served.complete([short], seeds=[2], limits=[20], temperature=0.9)
+    [[first], [second], [third]] = served.complete([full, short, short], seeds=[1, 2, 3], **limits)
+    assert len(first.ids) <= 5
+    assert second.ids == alone.ids
+    assert third.ids != alone.ids
+    [[greedy]] = served.complete([full], seeds=None, limits=[3], temperature=1.0)
+    assert len(greedy.ids) <= 3
+    unlimited = replace(served, model_context=None)
+    assert [row.ids for [row] in unlimited.complete([short], seeds=[2], limits=[20], temperature=0.9)] == [alone.ids]
 
 
 def test_a_template_that_refuses_the_messages_is_the_callers_error(tmp_path: Path) -> None:

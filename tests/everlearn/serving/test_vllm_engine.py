@@ -16,7 +16,8 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, ServiceError
 from everlearn.local.process import wait_until
 from everlearn.serving.endpoint import create_endpoint
-from everlearn.serving.engine import Engine, Generation, load_version
+from everlearn.serving.engine import Engine, Generation
+from everlearn.serving.served_version import load_version
 from everlearn.settings import Settings
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
@@ -26,7 +27,8 @@ from tests.support.fake_vllm import FakeVllm
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from everlearn.serving.engine import Reply, ServedVersion
+    from everlearn.serving.engine import Reply
+    from everlearn.serving.served_version import ServedVersion
 
 BASE = Path(__file__).parents[3] / "data" / "base"
 DOMAIN = load_domain("integration")
@@ -130,7 +132,7 @@ def test_a_request_that_is_too_long_is_refused_and_the_servers_stay(
     server.context = 40
     engine = Engine(load(adapter, tmp_path, server))
     long = DOMAIN.problem(" + ".join(f"{n}*x^{n}" for n in range(2, 12)))
-    with pytest.raises(BadInputError, match="the servers take 40 with the answer"):
+    with pytest.raises(BadInputError, match="the context of the model is 40 tokens with the answer"):
         engine.submit(Generation(problem=long)).result(60)
     with running(create_endpoint(engine, line="integration")) as url:
         body = {"model": "champion", "messages": [{"role": "user", "content": long.statement}]}

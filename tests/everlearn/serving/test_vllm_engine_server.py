@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.domains.contract import load_domain
-from everlearn.serving.engine import Engine, Generation, load_version
+from everlearn.serving.engine import Engine, Generation
+from everlearn.serving.served_version import load_version
 from everlearn.settings import Settings
 from everlearn.training.engines.vllm_server import stop_servers
 from everlearn.training.models.policy import load_policy
@@ -22,7 +23,8 @@ from tests.support.vllm import PROGRAM, needs_vllm
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from everlearn.serving.engine import Reply, ServedVersion
+    from everlearn.serving.engine import Reply
+    from everlearn.serving.served_version import ServedVersion
 
 BASE = Path(__file__).parents[3] / ".everlearn" / "models" / "smollm2"
 pytestmark = [
