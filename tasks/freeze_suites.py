@@ -14,14 +14,14 @@ from everlearn.data.holdout import split, split_by_canonical_form
 from everlearn.data.memory_suite import memory_name, split_memory
 from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.suites import SuiteKind
-from everlearn.data.target_suite import FILLERS, TARGET, freeze_target, generate_fillers, suite_name
+from everlearn.data.target_suite import FILLERS, TARGET, freeze_own, suite_name
 from everlearn.domains.contamination import equivalence_keys, without_contamination
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.gate.record_of_line import memory_after
 from everlearn.registry.guarded_suites import SuiteContent
-from everlearn.reporting.own_items import count_items
+from everlearn.reporting.own_items import ITEM_METRICS, count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
 from tasks.earlier_nights import earlier_use, level_of, record_measured
 from tasks.night import ACTOR, LOG, as_json, step_task, timed_step
@@ -61,7 +61,15 @@ def freeze_suites(night: Night) -> bool:
             if not parts.roots:
                 record_measured(night, [], earlier=earlier)
                 return False
-            own = freeze_own(night, parts, items=items, earlier=earlier)
+            own = freeze_own(
+                parts,
+                domain=domain,
+                items=items,
+                earlier=earlier,
+                least=night.settings.ingest.min_target_items,
+                seed=night.inputs.data_digest,
+            )
+            _say_power(night, own)
             frozen = [*own, *memory, *shipped, *load_general(night)]
             suites.require_distinct(frozen)
             record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
@@ -151,44 +159,14 @@ def versions_of(night: Night) -> dict[str, str]:
     return {entry.cycle_key: entry.version for entry in night.registry.state().versions.values()}
 
 
-def freeze_own(night: Night, parts: Split, *, items: frozenset[str], earlier: EarlierUse) -> list[Suite]:
-    """Return the suites about tonight's problems: those held out, and fillers like all of them. Log what they can show.
-
-    A held-out problem stays in the target where an earlier night has held it out too, so that progress on it counts.
-    No filler equals a problem of an earlier night. `items` are the equivalence keys of the shipped suites.
-    """
-    settings, domain = night.settings, load_domain(night.settings.domain)
-    forbidden = items | equivalence_keys([root.statement for root in parts.roots], domain=domain)
-    targets = {
-        part: freeze_target(
-            [problem for problem in parts.held_out if domain.part(problem.statement) == part],
-            domain=domain,
-            forbidden=forbidden,
-            name=suite_name(TARGET, part, domain=domain),
-        )
-        for part in domain.parts
-    }
-    own = [problem for suite in targets.values() if suite for problem in suite.problems]
-    forbidden |= equivalence_keys([problem.statement for problem in own], domain=domain)
-    forbidden |= earlier.measured | earlier.trained
-    frozen = [suite for suite in targets.values() if suite]
-    for part, target in targets.items():
-        like = [problem for problem in (*parts.roots, *own) if domain.part(problem.statement) == part]
-        enough = -(-settings.ingest.min_target_items // len(domain.parts)) if like else 0
-        fillers = generate_fillers(
-            like,
-            count=enough - len(target.problems if target else ()),
-            domain=domain,
-            forbidden=forbidden,
-            seed=night.inputs.data_digest,
-            name=suite_name(FILLERS, part, domain=domain),
-        )
-        frozen += [fillers] if fillers else []
-    generated = sum(len(suite.problems) for suite in frozen) - len(own)
-    gate = settings.gate.model_copy(update={"alpha": level_of(night) or settings.gate.alpha})
-    can_decide, sentence = describe_target(len(own), generated, settings=gate)
+def _say_power(night: Night, own: Iterable[Suite]) -> None:
+    """Log which improvement the night's own items can show."""
+    counts, gate = count_items(own), night.settings.gate
+    gate = gate.model_copy(update={"alpha": level_of(night) or gate.alpha})
+    can_decide, sentence = describe_target(
+        int(counts[ITEM_METRICS[SuiteKind.TARGET]]), int(counts[ITEM_METRICS[SuiteKind.GENERATED]]), settings=gate
+    )
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
-    return frozen
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:

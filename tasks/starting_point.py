@@ -14,26 +14,27 @@ import json
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
-from everlearn.gate.decision_record import Decision, Outcome
-from everlearn.registry.base_identity import is_same_base
-from everlearn.registry.events import EventKind
+from everlearn.gate.undecided import undecided_nights
 from tasks.night import LOG, as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tasks.night import Night
 
 BEGINS_AFTER = "begins after"
-WITHOUT_CANDIDATE = frozenset({EventKind.SUITE_CHANGED, EventKind.NO_NEW_DATA})
 
 
 def choose_start(night: Night) -> None:
     """Decide which undecided nights tonight goes on from, once, before anything depends on it."""
     if night.settings.learn.start != "undecided" or night.work.has(BEGINS_AFTER):
         return
-    nights = list(_undecided_nights(night))
+    inputs = night.inputs
+    nights, doubtful = undecided_nights(
+        night.registry.state().history, parent=inputs.parent, base_fingerprint=inputs.base_fingerprint
+    )
+    for each in doubtful:
+        LOG.info("the undecided candidate of %s is passed over: it may have lost something", each)
     if nights and not Workspace(night.store, night.line, nights[0]).has("trained"):
         LOG.warning(
             "the undecided candidate of %s was removed (retention.work_days): tonight begins with its parent", nights[0]
@@ -63,28 +64,3 @@ def first_adapter(night: Night, to: Path) -> Path | None:
 def parent_adapter(night: Night, to: Path) -> Path | None:
     """Fetch the parent's adapter into `to`, verified. Return None where the parent is the base model."""
     return night.registry.pull(night.inputs.parent, to=to) if night.inputs.parent else None
-
-
-def _undecided_nights(night: Night) -> Iterator[str]:
-    for event in reversed(night.registry.state().history):
-        if event.kind in WITHOUT_CANDIDATE or (event.kind is EventKind.INSUFFICIENT and "decision" not in event.detail):
-            continue
-        stated, inputs = event.detail.get("base_fingerprint"), night.inputs
-        is_of_parent = event.detail.get("parent") == inputs.parent and stated is not None
-        if (
-            event.kind is not EventKind.INSUFFICIENT
-            or not is_of_parent
-            or not is_same_base(str(stated), inputs.base_fingerprint)
-        ):
-            return
-        if lost_nothing(Decision.from_dict(event.detail["decision"])):
-            yield str(event.cycle_key)
-        else:
-            LOG.info("the undecided candidate of %s is passed over: it may have lost something", event.cycle_key)
-
-
-def lost_nothing(decision: Decision) -> bool:
-    """Whether every suite that guards has passed, every check too, and tonight's target shows no fewer right answers."""
-    return all(check.passed for check in decision.checks) and all(
-        row.won >= row.lost if row.kind.is_of_tonight else row.outcome is Outcome.PASS for row in decision.all_rows
-    )

@@ -12,13 +12,13 @@ from everlearn.data.suites import SuiteKind
 from everlearn.data.used_problems import load_earlier_use
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
-from everlearn.gate.decision_record import Against, Check, Outcome
+from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from tasks.earlier_nights import earlier_use, record_trained
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.open_night import end_night, inputs_of
-from tasks.starting_point import begins_after, first_adapter, lost_nothing
+from tasks.starting_point import begins_after, first_adapter
 from tests.support.line import candidate
 from tests.support.manifests import DECISION, row
 from tests.support.night import LONG, opened
@@ -101,23 +101,10 @@ def test_problems_that_chose_the_candidate_do_not_test_the_one_that_goes_on_from
     assert held_out.isdisjoint(root.statement for root in roots_of(two)[0])
 
 
-@pytest.mark.parametrize(
-    ("kind", "detail"),
-    [
-        (EventKind.REJECTED, {}),
-        (EventKind.INSUFFICIENT, {"parent": "v0009"}),
-        (EventKind.INSUFFICIENT, {"base_fingerprint": "c" * 64}),
-        (EventKind.INSUFFICIENT, {"base_fingerprint": None}),
-    ],
-)
-def test_a_rejected_candidate_or_one_of_another_parent_or_base_is_left(
-    going_on: Settings, tmp_path: Path, kind: EventKind, detail: dict[str, Any]
+def test_a_candidate_that_may_have_lost_something_is_passed_over(
+    going_on: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ended(opened(going_on, *LONG[:12]), tmp_path / "one", kind=kind, **detail)
-    assert begins_after(opened(going_on, *LONG)) == ()
-
-
-def test_a_candidate_that_may_have_lost_something_is_passed_over(going_on: Settings, tmp_path: Path) -> None:
+    caplog.set_level("INFO", logger="everlearn.night")
     one = opened(going_on, *LONG[:12])
     ended(one, tmp_path / "one")
     two = opened(going_on, *LONG[:18])
@@ -125,31 +112,7 @@ def test_a_candidate_that_may_have_lost_something_is_passed_over(going_on: Setti
     ended(two, tmp_path / "two", decision=replace(DECISION, rows=(*DECISION.rows, doubtful)).to_dict())
     three = opened(going_on, *LONG)
     assert begins_after(three) == (one.key,)
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict"),
-    [
-        ({"outcome": Outcome.INSUFFICIENT, "won": 4, "lost": 2}, "lost nothing"),
-        ({"outcome": Outcome.INSUFFICIENT, "won": 0, "lost": 3}, "may have lost"),
-        ({"kind": SuiteKind.MEMORY, "outcome": Outcome.INSUFFICIENT}, "may have lost"),
-        ({"kind": SuiteKind.MEMORY, "won": 0, "lost": 3}, "lost nothing"),
-    ],
-)
-def test_only_the_improvement_may_be_undecided(change: dict[str, Any], verdict: str) -> None:
-    decision = replace(DECISION, rows=(replace(row(Against.PARENT), **change),))
-    assert lost_nothing(decision) == (verdict == "lost nothing")
-    failed = Check(name="bytes", passed=False, sentence="not the trained bytes")
-    assert not lost_nothing(replace(decision, checks=(failed,)))
-
-
-def test_a_night_without_a_candidate_is_passed_over(going_on: Settings, tmp_path: Path) -> None:
-    one = opened(going_on, *LONG[:12])
-    ended(one, tmp_path / "one")
-    registry = open_registry(going_on)
-    for number, kind in enumerate((EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA)):
-        registry.record(kind, cycle_key=f"{number}" * 64, reason="nothing to train on", actor="night", detail={})
-    assert begins_after(opened(going_on, *LONG)) == (one.key,)
+    assert f"the undecided candidate of {two.key} is passed over" in caplog.text
 
 
 def test_a_candidate_that_was_cleaned_up_is_said_and_the_parent_taken(

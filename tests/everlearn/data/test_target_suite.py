@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from everlearn.data.holdout import Split
 from everlearn.data.suites import SuiteKind
-from everlearn.data.target_suite import freeze_target, generate_fillers
+from everlearn.data.target_suite import freeze_own, freeze_target, generate_fillers
+from everlearn.data.used_problems import EarlierUse
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_templates import summands_of
@@ -132,3 +134,18 @@ def test_a_domain_without_a_generator_gives_no_fillers() -> None:
     domain = cast("Domain", WithoutGenerator())
     tonight = [problem("1*1")]
     assert generate_fillers(tonight, count=5, domain=domain, forbidden=keys(tonight, domain), seed="") is None
+
+
+def test_a_nights_own_suites_have_what_it_held_out_and_fillers_up_to_the_least_number() -> None:
+    parts = Split(roots=tuple(UNKNOWN[6:]), held_out=tuple(UNKNOWN[:6]))
+    keys = equivalence_keys([problem.statement for problem in UNKNOWN[:6]], domain=INTEGRATION)
+    asked = {"domain": INTEGRATION, "items": frozenset[str](), "least": 12, "seed": "d"}
+    target, fillers = freeze_own(parts, earlier=EarlierUse(measured=keys), **asked)  # type: ignore[arg-type]
+    assert target.problems == parts.held_out, "an earlier night may have measured them, too"
+    assert (fillers.kind, len(fillers.problems)) == (SuiteKind.GENERATED, 6)
+    known = equivalence_keys([item.statement for item in fillers.problems], domain=INTEGRATION)
+    again = freeze_own(parts, earlier=EarlierUse(measured=keys | known), **asked)  # type: ignore[arg-type]
+    others = equivalence_keys([item.statement for item in again[1].problems], domain=INTEGRATION)
+    assert not known & others, "no filler equals a problem of an earlier night"
+    none = freeze_own(Split(roots=(), held_out=()), earlier=EarlierUse(), **asked)  # type: ignore[arg-type]
+    assert none == []

@@ -314,9 +314,9 @@ def test_a_prompt_that_fills_the_context_is_decoded_alone(tmp_path: Path) -> Non
     settings = Settings.model_validate({"domain": "arithmetic", "format": {"name": "chat"}})
     served = load_version(write_model(tmp_path / "m"), None, version="base", manifest=None, settings=settings)
     full, short = [5] * (CONTEXT - 5), [5, 6, 7]
-    limits = {"limits": [5, 20, 20], "temperature": 0.9}
     [[alone]] = served.complete([short], seeds=[2], limits=[20], temperature=0.9)
-    [[first], [second], [third]] = served.complete([full, short, short], seeds=[1, 2, 3], **limits)
+    rows = served.complete([full, short, short], seeds=[1, 2, 3], limits=[5, 20, 20], temperature=0.9)
+    [[first], [second], [third]] = rows
     assert len(first.ids) <= 5
     assert second.ids == alone.ids
     assert third.ids != alone.ids
