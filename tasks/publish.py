@@ -25,6 +25,7 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.night_record import step_metrics
 from everlearn.reporting.own_items import describe_items, own_items
 from tasks.certificate import keep_certificates
+from tasks.compare_with_ancestors import transfer_metrics
 from tasks.compare_with_record import stored_record
 from tasks.decide import decision_of, evidence_of
 from tasks.earlier_nights import records_of
@@ -111,7 +112,7 @@ def _publish(night: Night, *, reason: str) -> str:
 
 def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
-    metrics = step_metrics(times_of(night.work)) | item_metrics(night)
+    metrics = step_metrics(times_of(night.work)) | item_metrics(night) | transfer_metrics(night)
     about = {"report": report_of(night).digest, "parent": night.inputs.parent, "records": records_of(night)}
     about["base_fingerprint"] = night.inputs.base_fingerprint
     evidence = evidence_of(night)
@@ -139,7 +140,12 @@ def _manifest(night: Night) -> Manifest:
         record=stored_record(night),
         evidence=evidence_of(night),
         certificate=keep_certificates(night),
-        metrics={SKILL_METRIC: skill_of(decision), **item_metrics(night), **step_metrics(times_of(work))},
+        metrics={
+            SKILL_METRIC: skill_of(decision),
+            **item_metrics(night),
+            **step_metrics(times_of(work)),
+            **transfer_metrics(night),
+        },
         decision=decision.to_dict(),
         report=report_of(night),
         policy=policy_of(night),

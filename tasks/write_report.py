@@ -11,7 +11,6 @@ from everlearn.data.snapshot_store import load_counts
 from everlearn.data.suites import SuiteKind, of_domain
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
-from everlearn.errors import IntegrityError, NotFoundError
 from everlearn.gate.consequences import END_OF
 from everlearn.ladder.tree import point_of
 from everlearn.registry.base_identity import describe_base
@@ -35,6 +34,7 @@ from everlearn.reporting.night_record import (
 from everlearn.reporting.own_items import own_items
 from everlearn.reporting.report import render
 from tasks.certificate import certificate_notes
+from tasks.compare_with_ancestors import ancestors_of, transfer_of
 from tasks.compare_with_context import notes_about_context, results_in_context
 from tasks.decide import decision_of
 from tasks.freeze_suites import item_metrics, load_suites, roots_of
@@ -43,8 +43,7 @@ from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from everlearn.registry.manifest import Manifest
     from everlearn.reporting.night_record import StepTime
     from tasks.night import Night
 
@@ -70,7 +69,7 @@ def record_of(night: Night) -> NightRecord:
     ladder, domain = ladder_of(work, "ladder after"), load_domain(night.settings.domain)
     curve = tuple(point_of(point) for point in json.loads(work.get("curve")))
     end = END_OF[decision.outcome]
-    steps, prices = times_of(work), night.settings.prices
+    steps, prices, ancestors = times_of(work), night.settings.prices, list(ancestors_of(night))
     return NightRecord(
         line=night.line,
         end=str(end),
@@ -91,7 +90,7 @@ def record_of(night: Night) -> NightRecord:
             *training_notes(curve),
             *notes_about_context(night),
             *cost_notes(steps, decision, prices=prices),
-            *retraining_notes(steps, list(ancestors_of(night)), prices=prices),
+            *retraining_notes(steps, list(map(_steps_of, ancestors)), prices=prices),
         ),
         rates=rates_by_size(
             pairs_of(night, "parent", "parent"),
@@ -106,6 +105,7 @@ def record_of(night: Night) -> NightRecord:
         own_items=own_items(item_metrics(night)),
         policy=policy_of(night),
         base=describe_base(night.settings.model_dump(mode="json")),
+        transfer=transfer_of(night, ancestors),
     )
 
 
@@ -121,15 +121,8 @@ def schooling_notes(night: Night) -> tuple[str, ...]:
     )
 
 
-def ancestors_of(night: Night) -> Iterator[tuple[StepTime, ...]]:
-    """Yield the steps of the night of each ancestor, the parent first. None of one whose manifest is damaged or lost."""
-    versions, version = night.registry.state().versions, night.inputs.parent
-    while version is not None:
-        try:
-            yield steps_from_metrics(night.registry.manifest(version).metrics)
-        except (IntegrityError, NotFoundError):
-            yield ()
-        version = versions[version].parent
+def _steps_of(ancestor: Manifest | None) -> tuple[StepTime, ...]:
+    return steps_from_metrics(ancestor.metrics) if ancestor else ()
 
 
 def report_of(night: Night) -> ObjectRef:

@@ -17,6 +17,7 @@ from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.versions import EventKind, Registry
 from everlearn.reporting.night_record import IngestCounts, NightRecord, SizeRate, StepTime, rates_by_size
 from everlearn.reporting.report import render
+from everlearn.reporting.transfer import MeasuredNight, transfer
 from everlearn.settings import GateSettings
 from tests.support.line import SIGNER, VERIFIER, candidate
 
@@ -53,6 +54,7 @@ class Eventful:
     items: int = 300
     calendar: Calendar = field(default_factory=Calendar)
     count: int = 0
+    measured: dict[str | None, tuple[MeasuredNight, ...]] = field(default_factory=dict)
 
     @property
     def registry(self) -> Registry:
@@ -73,18 +75,23 @@ class Eventful:
         registry, state = self.registry, self.registry.state()
         decision, rates = self._judged(target, skills, first=state.champion is None)
         manifest = candidate(registry, f"night {self.count}", parent=state.champion)
-        record = replace(self._record(decision, manifest.cycle_key, state.champion), rates=rates)
+        measured_so_far = (*self.measured.get(state.champion, ()), MeasuredNight(rows=decision.rows))
+        kept = transfer(measured_so_far)
+        assert kept is not None
+        record = replace(self._record(decision, manifest.cycle_key, state.champion), rates=rates, transfer=kept)
         if work:
             workspace = Workspace(self.store, self.line, manifest.cycle_key, token=1)
             workspace.fence()
             workspace.put("record", record.to_json().encode())
         spent = {f"cpu_seconds/{step.name}": step.cpu_seconds for step in record.steps}
         spent |= {f"seconds/{step.name}": step.seconds for step in record.steps}
+        spent |= kept.metrics()
         page = registry.put_object(render(record).encode())
         reason = f"target {target[0]:.1%} to {target[1]:.1%}" if decision.passed else decision.reasons[0]
         if decision.passed:
             manifest = replace(manifest, decision=decision.to_dict(), metrics=spent if metrics else {}, report=page)
-            registry.publish(manifest, make_champion=champion, actor="night", reason=reason)
+            entry = registry.publish(manifest, make_champion=champion, actor="night", reason=reason)
+            self.measured[entry.version] = measured_so_far
         else:
             kind = EventKind.REJECTED if decision.outcome == "FAIL" else EventKind.INSUFFICIENT
             detail = {"decision": decision.to_dict(), "report": page.digest} | ({"metrics": spent} if metrics else {})

@@ -15,6 +15,7 @@ from everlearn.gate.record_of_line import from_json, policy_of_night, record_ans
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.policy import load_policy
 from tasks import compare_with_record
+from tasks.compare_with_ancestors import memory_shares
 from tasks.compare_with_record import complete_record, guards_of, look_at_candidate, new_guards, renew_record
 from tasks.decide import name_baselines
 from tasks.freeze_suites import load_suites
@@ -121,6 +122,10 @@ def test_a_night_publishes_the_record_for_the_nights_after_it(guarded: Settings,
     assert policies["short"] == {"base"}, "the skill was recorded before"
     assert policies["memory-all"] == {version}, "what the first night held out was not"
     assert guards_of(later)[0].level < guards[0].level, "every attempt is charged"
+    before, after = (float(side.mean()) for side in whole.shares)
+    [(suite, shares)] = memory_shares(later).items()
+    assert suite == f"memory-{version}"
+    assert shares == pytest.approx((before, after)), "the memory of one night is all of it"
 
 
 def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settings, tmp_path: Path) -> None:

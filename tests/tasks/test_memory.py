@@ -18,6 +18,9 @@ from everlearn.gate.decision_record import Against, Outcome
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
+from everlearn.registry.line_keys import manifest_key
+from everlearn.reporting.transfer import shares_in, transfer_in
+from tasks.compare_with_ancestors import ancestors_of, transfer_metrics, transfer_of
 from tasks.decide import decide, decision_of, name_baselines
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.measure import measured, pairs_of
@@ -104,6 +107,32 @@ def test_a_night_that_remembers_the_earlier_family_passes(settings: Settings, tm
     assert judged(night, tmp_path, remembers=True) is Outcome.PASS
     rows = {(row.suite, row.against): row.n for row in decision_of(night).rows}
     assert rows["memory-v0001", Against.PARENT] == rows["memory-v0001", Against.BASE] == len(TAUGHT)
+
+
+def test_a_night_keeps_what_it_measured_of_earlier_nights(settings: Settings, tmp_path: Path) -> None:
+    night = frozen(settings)
+    judged(night, tmp_path, remembers=False)
+    found = transfer_of(night, list(ancestors_of(night)))
+    assert found is not None
+    assert (found.suites, found.nights) == (3, 2)
+    assert found.average == pytest.approx(2 / 3)
+    assert (found.backward, found.forgetting) == (-0.5, 0.5), "all of one of two guarded suites"
+    metrics = transfer_metrics(night)
+    assert transfer_in(metrics) == found
+    assert shares_in(metrics) == {"memory-v0001": (1.0, 0.0)}
+
+
+def test_an_ancestor_that_cannot_be_read_is_passed_over(settings: Settings, tmp_path: Path) -> None:
+    night = frozen(settings)
+    judged(night, tmp_path, remembers=True)
+    [manifest] = [each for each in ancestors_of(night) if each]
+    undecided = replace(manifest, decision={"outcome": "of another release"})
+    assert transfer_of(night, [undecided]) == transfer_of(night, [manifest])
+    night.store.delete(manifest_key(night.line, night.registry.resolve("v0001").manifest))
+    assert list(ancestors_of(replace(night))) == [None], "read afresh"
+    found = transfer_of(night, [None])
+    assert found is not None
+    assert (found.nights, found.backward) == (1, 0.0)
 
 
 def test_problems_in_memory_are_forbidden_to_later_ladders(settings: Settings, tmp_path: Path) -> None:

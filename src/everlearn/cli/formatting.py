@@ -17,6 +17,7 @@ from everlearn.registry.base_identity import describe_base, newest_digest
 from everlearn.registry.line_summary import summarize
 from everlearn.registry.night_lookup import SHOWN
 from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
+from everlearn.reporting.transfer import SHARE, SHARE_BEFORE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -116,7 +117,7 @@ def version_table(entry: VersionEntry, manifest: Manifest, *, code: str | None) 
         *(
             (name, f"{value:.4g}")
             for name, value in sorted(manifest.metrics.items())
-            if name not in ITEM_METRICS.values()
+            if name not in ITEM_METRICS.values() and not name.startswith((SHARE, SHARE_BEFORE))
         ),
     ]
     parts: list[RenderableType] = [table("", "", rows=rows)]

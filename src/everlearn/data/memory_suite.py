@@ -50,14 +50,19 @@ def remember(
 
 def split_memory(memory: Iterable[Problem], *, versions: Mapping[str, str]) -> tuple[Suite, ...]:
     """Return the suites that a night measures. `versions` maps cycle keys to the versions that these nights published."""
-    names = {key[:_DIGITS]: version for key, version in versions.items()}
-    nights = _by_night(memory)
+    nights = name_nights(memory, versions=versions)
     alone = len(nights) if len(nights) <= MOST_SUITES else MOST_SUITES - 1
     split = len(nights) - alone
     older = [item for items in list(nights.values())[:split] for item in items]
-    suites = {memory_name(names.get(night, night)): items for night, items in list(nights.items())[split:]}
+    suites = dict(list(nights.items())[split:])
     named = ({memory_name("older"): older} if older else {}) | suites
     return tuple(Suite(name=name, kind=SuiteKind.MEMORY, problems=tuple(items)) for name, items in named.items())
+
+
+def name_nights(memory: Iterable[Problem], *, versions: Mapping[str, str]) -> dict[str, list[Problem]]:
+    """Return the items of each night by the name of a suite of its own, the oldest night first. `versions` as for `split_memory`."""
+    names = {key[:_DIGITS]: version for key, version in versions.items()}
+    return {memory_name(names.get(night, night)): items for night, items in _by_night(memory).items()}
 
 
 def memory_name(version: str) -> str:

@@ -125,6 +125,12 @@ class Guard:
         return tuple(name for name, lost in self._lost_in.items() if lost >= proof)
 
     @property
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Shares of right answers to each item, of the record and of all looks."""
+        before = np.array([item.right / item.samples for item in self.recorded])
+        return before, (np.array([list(look) for look in self.looks]) == RIGHT).mean(axis=0)
+
+    @property
     def has_gained(self) -> bool:
         """Whether the looks show that the candidate is better than the record."""
         letters = np.array([list(look) for look in self.looks])
@@ -173,8 +179,7 @@ class Guard:
 
     def _measured(self) -> SuiteRow:
         letters = np.array([list(look) for look in self.looks])
-        right = (letters == RIGHT).mean(axis=0)
-        before = np.array([item.right / item.samples for item in self.recorded])
+        before, right = self.shares
         bound = self.evidence.largest_loss(self.level)
         return SuiteRow(
             suite=self.suite,

@@ -16,6 +16,7 @@ from everlearn.errors import BadInputError
 from everlearn.gate.decision_record import Decision
 from everlearn.ladder.tree import OWN_MOVES, PROPOSALS, VALID_PROPOSALS, CurvePoint, Rung, point_of
 from everlearn.problem import Ruling
+from everlearn.reporting.transfer import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +107,8 @@ class NightRecord:
     proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of the
     night's own and of all target items, `policy` which policy trained and why, `base` names the base model; None in
     records of older revisions. `money` is what each step cost by its name, in `currency`; empty without prices. `contexts` are
-    the parent with examples in its prompt and the candidate without, where that was measured.
+    the parent with examples in its prompt and the candidate without, where that was measured. `transfer` is what the candidate kept of
+    what its ancestors could do.
     """
 
     line: str
@@ -131,6 +133,7 @@ class NightRecord:
     money: dict[str, float] = field(default_factory=dict)
     currency: str = ""
     contexts: tuple[ContextRow, ...] = ()
+    transfer: Transfer | None = None
 
     def to_json(self) -> str:
         """Return one JSON object with sorted keys: equal nights give equal bytes."""
@@ -253,4 +256,5 @@ def _typed(plain: dict[str, Any]) -> dict[str, Any]:
         "solved": tuple(SolvedItem(**item) for item in plain.get("solved", ())),  # older records have none
         "contexts": tuple(ContextRow(**row) for row in plain.get("contexts", ())),
         "own_items": tuple(plain["own_items"]) if plain.get("own_items") else None,
+        "transfer": Transfer(**plain["transfer"]) if plain.get("transfer") else None,
     }

@@ -122,6 +122,8 @@ def summary_markdown(night: NightRecord) -> str:
     ]
     if night.decision:
         parts.append(gate_markdown(night.decision))
+    if night.transfer:
+        parts.append(f"What is kept, {night.transfer.in_words}.")
     if night.steps:
         parts.append(", ".join(f"{escape_markdown(step.name)} {step.seconds:.0f} s" for step in night.steps))
     parts += [_markdown_table(context_table(night)), *map(escape_markdown, night.notes)]

@@ -358,11 +358,20 @@ def test_show_prints_origin_and_gate_decision(everlearn: Callable[..., Ended], p
 
 
 def test_show_says_how_many_items_were_the_users(registry: Registry, everlearn: Callable[..., Ended]) -> None:
-    made = replace(candidate(registry, "own"), metrics={"items/own": 31.0, "items/generated": 169.0, "skill": 0.5})
+    metrics = {
+        "items/own": 31.0,
+        "items/generated": 169.0,
+        "skill": 0.5,
+        "transfer/average": 0.8,
+        "share/memory-v1": 0.7,
+    }
+    made = replace(candidate(registry, "own"), metrics=metrics)
     registry.publish(replace(made, decision={}), make_champion=True, actor="night", reason="better")
     shown = everlearn("show", "v0001").out
     assert "31 of 200 target items are yours" in shown
     assert "items/own" not in shown
+    assert "transfer/average" in shown
+    assert "share/" not in shown
     assert everlearn("show", "v0001", "--json").facts["metrics"]["items/own"] == 31
 
 

@@ -79,6 +79,15 @@ class Axis:
         return Markup("").join(parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A line of a chart over nights, in points; None for a night without a value. `style` is its CSS class."""
+
+    name: str
+    style: str
+    values: Sequence[float | None]
+
+
 def colour(names: Sequence[str], name: str) -> str:
     """Return the colour class of a name."""
     return f"c{names.index(name) % COLOURS}"
@@ -122,23 +131,35 @@ def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequenc
 
     A hollow dot is a candidate that was not published. `palette` lists all suites that have a colour.
     """
-    axis = Axis(slots=slots, width=width)
-    changes = {
-        (suite, against): [(index, change_since(slot.night, suite, against)) for index, slot in enumerate(slots)]
+    lines = [
+        Curve(
+            name=suite,
+            style=colour(palette, suite) + (" dashed" if against is Against.BEST else ""),
+            values=[change_since(slot.night, suite, against) for slot in slots],
+        )
         for suite in suites
         for against in (Against.BASE, Against.BEST)
-    }
-    values = [value for points in changes.values() for _, value in points if value is not None]
+    ]
+    return curves(slots, lines, title="gain or loss of old skills over the nights, in points", width=width)
+
+
+def curves(slots: Sequence[Slot], lines: Sequence[Curve], *, title: str, width: int) -> Markup:
+    """Draw values in points: a line through the published versions, a dot for each night, hollow without a version."""
+    axis = Axis(slots=slots, width=width)
+    values = [value for curve in lines for value in curve.values if value is not None]
     padding = max(1.0, max(values) - min(values)) * 0.12
     y = Scale(low=min(0.0, *values) - padding, high=max(0.0, *values) + padding, start=BOTTOM, stop=TOP - BAND)
     zero = Markup('<line class="zero" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, y(0.0), axis.right, y(0.0))
-    parts = [y_axis(y, percent=False, right=axis.right), axis.days(), zero]
-    for (suite, against), points in changes.items():
-        style = colour(palette, suite) + (" dashed" if against is Against.BEST else "")
-        known = [(index, value) for index, value in points if value is not None]
-        parts.append(_line([(axis.middle(at), y(value)) for at, value in known if is_published(slots[at])], style))
-        parts += [_change(slots[at], axis.middle(at), y(value), f"{suite}: {value:+.1f}", style) for at, value in known]
-    return svg(parts, title="gain or loss of old skills over the nights, in points", height=HEIGHT, width=width)
+    parts = [y_axis(y, percent=False, right=axis.right), axis.days(), zero, *_rollbacks(axis)]
+    for curve in lines:
+        known = [(index, value) for index, value in enumerate(curve.values) if value is not None]
+        points = [(axis.middle(at), y(value)) for at, value in known if is_published(slots[at])]
+        parts.append(_line(points, curve.style))
+        parts += [
+            _change(slots[at], axis.middle(at), y(value), f"{curve.name}: {value:+.1f}", curve.style)
+            for at, value in known
+        ]
+    return svg(parts, title=title, height=HEIGHT, width=width)
 
 
 def costs(slots: Sequence[Slot], *, steps: Sequence[str], width: int) -> Markup:

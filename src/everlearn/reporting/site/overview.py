@@ -12,9 +12,9 @@ from everlearn.registry.versions import EventKind
 from everlearn.reporting.charts import forest_strip
 from everlearn.reporting.report import gate_groups, headline
 from everlearn.reporting.site import history_charts
-from everlearn.reporting.site.history_charts import Slot
+from everlearn.reporting.site.history_charts import Curve, Slot
 from everlearn.reporting.site.read_model import NIGHT_EVENTS
-from everlearn.reporting.site.transfer import transfer
+from everlearn.reporting.transfer import transfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,21 @@ if TYPE_CHECKING:
     from everlearn.gate.decision_record import SuiteRow
     from everlearn.registry.line_state import State
     from everlearn.reporting.site.read_model import LineReader, LineSnapshot, NightView
+    from everlearn.reporting.transfer import Transfer
 
 MAX_SLOTS = 60  # events on the x axis
 MAX_STEPS = 5  # steps with their own colour
 NARROW, BROAD = 400, 860
+KEPT = {
+    "Average accuracy, in percent": {"average accuracy": "average"},
+    "Transfer, forgetting and intransigence, in points": {
+        "backward transfer": "backward",
+        "forward transfer": "forward",
+        "forgetting": "forgetting",
+        "intransigence": "intransigence",
+    },
+}
+"""Charts of the continual-learning metrics: the field of `Transfer` by the name of its curve, by title."""
 DRAWN = NIGHT_EVENTS | {EventKind.PROMOTED, EventKind.ROLLED_BACK}
 
 
@@ -59,7 +70,8 @@ def overview(snapshot: LineSnapshot, reader: LineReader) -> dict[str, Any]:
         "timeline": timeline(slots, reader, snapshot.state) if slots else None,
         "forgetting": forgetting(slots),
         "skills": skill_rows(of_champion),
-        "transfer": transfer(ancestors(snapshot.state, reader)),
+        "transfer": transfer_of_champion(of_champion, snapshot.state, reader) if of_champion else None,
+        "kept": kept(slots),
         "costs": costs(slots),
         "spent": [night for night in reversed(nights) if night.steps],
     }
@@ -89,6 +101,33 @@ def ancestors(state: State, reader: LineReader) -> list[NightView]:
         version = state.versions[version].parent
     events = [state.history[state.versions[name].sequence - 1] for name in reversed(versions)]
     return reader.nights(events)
+
+
+def transfer_of_champion(night: NightView, state: State, reader: LineReader) -> Transfer | None:
+    """Return the metrics that the champion's night stored; where its release stored none, what its ancestry shows of them."""
+    return night.transfer or transfer([each.measured for each in ancestors(state, reader)])
+
+
+def kept(slots: Sequence[Slot]) -> dict[str, Chart]:
+    """Return the charts of the metrics that nights stored, by title; none of a metric that no night has."""
+    found = [slot.night.transfer if slot.night else None for slot in slots]
+    charts = {}
+    for title, fields in KEPT.items():
+        lines = [
+            Curve(name=name, style=history_charts.colour(list(fields), name), values=_points(found, field))
+            for name, field in fields.items()
+        ]
+        known = [line for line in lines if any(value is not None for value in line.values)]
+        if known:
+            drawn = [history_charts.curves(slots, known, title=title, width=width) for width in (NARROW, BROAD)]
+            named = tuple((line.style, line.name) for line in known)
+            charts[title] = Chart(narrow=drawn[0], broad=drawn[1], legend=named)
+    return charts
+
+
+def _points(found: Sequence[Transfer | None], field: str) -> list[float | None]:
+    shares = [None if each is None else getattr(each, field) for each in found]
+    return [None if share is None else 100 * share for share in shares]
 
 
 def timeline(slots: Sequence[Slot], reader: LineReader, state: State) -> Chart:

@@ -20,6 +20,7 @@ from everlearn.registry.events import Event, EventKind
 from everlearn.registry.manifest import ObjectRef
 from everlearn.reporting.night_record import NightRecord, StepTime, steps_from_metrics
 from everlearn.reporting.own_items import own_items
+from everlearn.reporting.transfer import MeasuredNight, shares_in, transfer_in
 from everlearn.storage.immutable_objects import object_key
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
+    from everlearn.reporting.transfer import MemoryShares, Transfer
 
 READ_THREADS = 8
 NIGHT_EVENTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT, EventKind.NO_NEW_DATA})
@@ -59,7 +61,14 @@ class NightView:
     steps: tuple[StepTime, ...] = ()
     report: str | None = None
     own_items: tuple[int, int] | None = None
+    transfer: Transfer | None = None
+    memory: MemoryShares = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> MeasuredNight:
+        """What the night measured, for the metrics of the nights after it."""
+        return MeasuredNight(rows=self.decision.rows if self.decision else (), memory=self.memory)
 
     @property
     def cpu_seconds(self) -> float:
@@ -126,6 +135,7 @@ class LineReader:
             decision=night.decision,
             steps=night.steps,
             own_items=night.own_items,
+            transfer=night.transfer,
         )
 
     def has_report(self, night: NightView) -> bool:
@@ -167,6 +177,8 @@ class LineReader:
             steps=steps_from_metrics(manifest.metrics),
             report=report,
             own_items=own_items(manifest.metrics),
+            transfer=transfer_in(manifest.metrics),
+            memory=shares_in(manifest.metrics),
             missing=missing,
         )
 
@@ -181,6 +193,8 @@ class LineReader:
             steps=steps_from_metrics(metrics),
             report=event.detail.get("report"),
             own_items=own_items(metrics),
+            transfer=transfer_in(metrics),
+            memory=shares_in(metrics),
             missing=missing,
         )
 

@@ -102,6 +102,26 @@ def test_first_page_shows_champion_charts_and_history(pages: dict[str, str]) -> 
         assert part in text, part
 
 
+def test_first_page_draws_what_versions_kept_and_night_pages_say_it(pages: dict[str, str]) -> None:
+    text = pages["index.html"]
+    assert "The champion, over 4 suites and 4 nights: average accuracy" in text
+    assert text.count('aria-label="Average accuracy, in percent"') == 2
+    [narrow, _] = re.findall(r'aria-label="Transfer, forgetting and intransigence, in points">(.*?)</svg>', text)
+    for name in ("backward transfer", "forgetting", "intransigence"):
+        assert f"<title>{name}: " in narrow
+    assert "forward transfer" not in narrow, "no night of this line measured the base on its target"
+    assert narrow.count('class="taken"') == 2
+    assert "The candidate, over 3 suites and 1 night: " in night_named(pages, "v0001 passed")
+
+
+def test_the_champion_of_an_older_release_is_measured_by_its_history() -> None:
+    eventful = Eventful(MemoryStore(), items=60)
+    eventful.night(target=(0.0, 0.8), skills={"short sums": (0.95, 1.0)}, metrics=False)
+    text = text_of(eventful.registry)
+    assert "The champion, over 2 suites and 1 night: average accuracy 90.0 %, backward transfer +5.0" in text
+    assert "Average accuracy, in percent" not in text
+
+
 def test_night_page_shows_gate_ladder_and_later_events(pages: dict[str, str]) -> None:
     text = night_named(pages, "v0005 passed")
     assert "wrong signs in 3 of 40 tickets" in text
