@@ -21,7 +21,7 @@ from tasks.night import log_context
 from tasks.open_base import check_base_model
 from tasks.open_night import join_night
 from tasks.run_state import run_name
-from tasks.train import grow_ladder, learn_reference_answers, train_adapter
+from tasks.train import answer_anchors, grow_ladder, learn_reference_answers, train_adapter
 
 if TYPE_CHECKING:
     from tasks.night import Night
@@ -55,6 +55,7 @@ def train_candidate(night: Night) -> None:
     """Learn reference answers, grow the ladder, train on it, and measure candidate and baselines on every suite."""
     learn_reference_answers(night)
     grow_ladder(night)
+    answer_anchors(night)
     train_adapter(night)
     upload_candidate(night)
     baselines = [(baseline.policy, baseline.suites) for baseline in name_baselines(night)]

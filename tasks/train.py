@@ -14,21 +14,23 @@ from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import load_ladder, references_of
 from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, roots_of
-from tasks.night import LOG, step_task, timed_step
+from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.open_night import watch_parent
 from tasks.progress import progress
-from tasks.starting_point import first_adapter
+from tasks.starting_point import first_adapter, parent_adapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from everlearn.ladder.tree import CurvePoint, Ladder
-    from everlearn.training.job import Schooled, Trained
+    from everlearn.problem import Problem
+    from everlearn.training.job import Anchor, Schooled, Trained
     from tasks.night import Night
     from tasks.progress import ReportProgress
 
 
+ANCHORS = "anchors"
 GROWTH = "growth"
 """Segments of the journal of a ladder that is being grown."""
 
@@ -73,6 +75,22 @@ def grow_ladder(night: Night) -> int:
             work.drop(GROWTH)
             LOG.info("ladder: %d rungs, %s", len(ladder.rungs), dict(ladder.counts))
         return len(ladder_of(work, "ladder").rungs)
+
+
+@step_task
+def answer_anchors(night: Night) -> None:
+    """Let the parent answer problems that earlier nights mastered, where `learn.anchor_kl` keeps the training near its answers.
+
+    Raises:
+        StaleParentError: as `grow_ladder` does.
+    """
+    if not night.settings.learn.anchor_kl or night.inputs.parent is None:
+        return
+    with timed_step(night, "anchors") as work:
+        if not work.has(ANCHORS):
+            watch_parent(night)()
+            with tempfile.TemporaryDirectory() as folder:
+                work.put(ANCHORS, as_json([asdict(anchor) for anchor in _answers_of_parent(night, Path(folder))]))
 
 
 @step_task
@@ -174,6 +192,33 @@ def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> School
     return learn_answers(job, on_step=report)
 
 
+def _answers_of_parent(night: Night, folder: Path) -> tuple[Anchor, ...]:
+    from everlearn.training import anchors  # imports torch
+    from everlearn.training.job import AnchorJob
+
+    settings, problems = night.settings, _replayed(night)
+    if not problems:
+        return ()
+    job = AnchorJob(
+        base=base_folder(settings),
+        adapter=parent_adapter(night, folder / "parent"),
+        problems=problems,
+        settings=settings.learn,
+        threads=settings.threads,
+        rollouts=settings.rollout_backend,
+        compute=settings.compute,
+        form=settings.format,
+        base_identity=night.inputs.base_fingerprint,
+    )
+    return anchors.answer_anchors(job)
+
+
+def _replayed(night: Night) -> tuple[Problem, ...]:
+    """Return the problems that earlier nights mastered, without those that equal a suite item."""
+    domain = load_domain(night.settings.domain)
+    return tuple(reservoir_before(night).allowed(domain=domain, forbidden=forbidden_keys(night)))
+
+
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
     from everlearn.training.job import GrowthJob
     from everlearn.training.journal import Journal
@@ -200,7 +245,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
 
 
 def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
-    from everlearn.training.job import TrainingJob
+    from everlearn.training.job import Anchor, TrainingJob
     from everlearn.training.trainer import train  # imports torch
 
     settings, work, place, look = night.settings, night.work, folder / "work", watch_parent(night)
@@ -223,7 +268,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         ladder=ladder_of(work, "ladder"),
         references=references_of(roots_of(night)[0], domain=domain),
         domain=settings.domain,
-        replay=tuple(reservoir_before(night).allowed(domain=domain, forbidden=forbidden)),
+        replay=_replayed(night),
         forbidden=forbidden,
         settings=settings.learn,
         ladder_settings=settings.ladder,
@@ -234,6 +279,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         compute=settings.compute,
         form=settings.format,
         base_identity=night.inputs.base_fingerprint,
+        anchors=tuple(Anchor(**row) for row in json.loads(work.get(ANCHORS))) if work.has(ANCHORS) else (),
         workdir=place,
     )
     return train(job, on_step=show, on_checkpoint=keep)

@@ -35,7 +35,7 @@ from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candida
 from tasks.night import hold_line
 from tasks.open_night import open_night, resume_night
 from tasks.publish import close_night, publish_night, record_nothing_to_learn
-from tasks.train import grow_ladder, train_adapter
+from tasks.train import answer_anchors, grow_ladder, train_adapter
 from tasks.write_report import write_report
 from tests.support.night import stored_snapshot
 
@@ -53,6 +53,7 @@ LEARN: dict[str, dict[str, Any]] = {
     "from the base": {"start": "base"},
     "growing rank": {"grow_rank": 4},
     "divergence": {"kl": 0.02},
+    "anchors": {"anchor_kl": 0.1},
 }
 """Settings of the training by which an arm differs from the first one."""
 ARMS = tuple(LEARN)
@@ -131,6 +132,7 @@ class NightLine:
         if not freeze_suites.fn(night):
             return dict(record_nothing_to_learn.fn(night))
         grow_ladder.fn(night)
+        answer_anchors.fn(night)
         train_adapter.fn(night)
         upload_candidate.fn(night)
         baselines = name_baselines.fn(night) if self.is_gated else ()

@@ -229,6 +229,14 @@ class LearnSettings(Section):
         description="Upper limit of the weight that corrects sampler against trainer probabilities.",
     )
     kl: float = Field(default=0.0, ge=0.0, description="Weight of the divergence from the start in the loss; 0: none.")
+    anchor_kl: float = Field(
+        default=0.0,
+        ge=0.0,
+        description=(
+            "Weight of the divergence from the parent in the loss, on its answers to problems that earlier nights mastered; 0: none."
+        ),
+    )
+    anchors: int = Field(default=32, ge=1, description="Such answers of each step, where `anchor_kl` is above 0.")
     max_norm: float = Field(default=1.0, gt=0.0, description="Norm to which gradients are clipped.")
     tokens: int = Field(default=16_384, ge=1, description="Largest number of answer tokens per batch of an update.")
     memory_gib: float | None = Field(

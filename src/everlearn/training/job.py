@@ -66,13 +66,42 @@ class SupervisedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Anchor:
+    """An answer of the parent to a problem that an earlier night mastered: tokens of prompt and answer, log-probabilities of the latter."""
+
+    statement: str
+    prompt: list[int]
+    answer: list[int]
+    logprobs: list[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorJob:
+    """Input of answering anchors: the parent policy, and problems that earlier nights mastered, none of them a suite item.
+
+    `settings` give seed, temperature and dtype. `base_identity` is that of the base's files when the night was opened.
+    """
+
+    base: Path
+    adapter: Path | None
+    problems: tuple[Problem, ...]
+    settings: LearnSettings
+    threads: int
+    rollouts: RolloutSettings = field(default_factory=RolloutSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+    form: FormatSettings = field(default_factory=FormatSettings)
+    base_identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """Input of a training: the parent policy, the ladder, replayed problems, settings, and a working directory.
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
     in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
     `verifiers` are processes; with 0 this process judges. `rollouts` says who decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
-    of the base's files when the night was opened. Checkpoints and results are written to `workdir`.
+    of the base's files when the night was opened. `anchors` are used where `settings.anchor_kl` is above 0. Checkpoints and results
+    are written to `workdir`.
     """
 
     base: Path
@@ -92,6 +121,7 @@ class TrainingJob:
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)
     base_identity: str | None = None
+    anchors: tuple[Anchor, ...] = ()
 
     def save(self, path: Path) -> Path:
         """Write the job as JSON, for another process to load."""

@@ -110,6 +110,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         references=job.references,
         form=choose_format(policy, domain, job.form),
     )
+    run.anchors = job.anchors
     LOG.info(
         "decoding in %s, %d threads, process %d of %d, updates within %.1f GiB",
         str(run.start.head.dtype).removeprefix("torch."),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
     from everlearn.training.engines.vllm import Replicas
     from everlearn.training.guards import RolloutStatistics
+    from everlearn.training.job import Anchor
     from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
@@ -37,7 +38,7 @@ class TrainingRun:
     own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
     answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
     given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
-    `references` are those of the ladder's roots, by digest. `is_checked` says whether this process has compared the sampler
+    `references` are those of the ladder's roots, by digest, `anchors` what `learn.anchor_kl` keeps the policy near. `is_checked` says whether this process has compared the sampler
     with the trainer, `has_updated` whether it has taken a step.
     """
 
@@ -64,6 +65,7 @@ class TrainingRun:
     judge: Judge | None = None
     recorded: dict[str, dict[str, str]] = field(default_factory=dict)
     references: Mapping[str, str] = field(default_factory=dict, repr=False)
+    anchors: Sequence[Anchor] = ()
     is_checked: bool = False
     has_updated: bool = False
 

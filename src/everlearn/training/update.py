@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.training.anchors import add_anchor_gradient
 from everlearn.training.engines import collectives
 from everlearn.training.grpo import advantages, divergence, policy_loss, token_weights
 from everlearn.training.memory_plan import plan
@@ -43,6 +44,8 @@ def update(run: TrainingRun, groups: list[Group], *, model: Model, budget_used: 
         loss = _loss(run, [mine[index] for index in batch], model=trained, answers=answers, tokens=tokens)
         loss.backward()
         total += float(loss.detach())
+    if settings.anchor_kl and run.anchors:
+        total += add_anchor_gradient(run, model=model)
     collectives.add_gradients(run.policy.parameters())
     norm = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
     if torch.isfinite(norm):
