@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 KILOWATT_HOUR = 3.6e6  # joules
-LEARNING = ("supervised", "ladder", "train")
+LEARNING = ("supervised", "ladder", "anchors", "train")
 """Steps of a night that decide its weights. The others measure and publish, which a night does however it has learned."""
 
 

@@ -59,7 +59,7 @@ def test_retraining_costs_the_learning_of_all_ancestors_once_more() -> None:
     )
     assert said == (
         "Learning cost 0.50 CPU hours or 0.05 EUR tonight; retraining in full would have cost 2.00 CPU hours and 0.10 GPU hours or "
-        "0.3 EUR. That is the sum of the steps supervised, ladder and train of this night and of its 2 ancestors: it assumes the same "
+        "0.3 EUR. That is the sum of the steps supervised, ladder, anchors and train of this night and of its 2 ancestors: it assumes the same "
         "steps from the base model, on all data so far."
     )
 

@@ -28,6 +28,7 @@ from everlearn.reporting.report import (
     render,
     summary_markdown,
 )
+from everlearn.reporting.transfer import Transfer
 from everlearn.settings import GateSettings
 
 EVIL = "<script>alert(1)</script>"
@@ -210,6 +211,16 @@ def test_the_headline_is_about_own_items_first() -> None:
     )
     assert "31 of 100 are yours" in render(night)
     assert "31 of 100 target items are yours." in summary_markdown(night)
+
+
+def test_page_and_summary_say_what_is_kept_where_it_was_measured() -> None:
+    found = Transfer(suites=3, nights=2, average=0.812, backward=-0.013, forgetting=0.02, intransigence=0.0)
+    night = replace(FULL, transfer=found)
+    words = "over 3 suites and 2 nights: average accuracy 81.2 %, backward transfer -1.3, forgetting +2.0"
+    assert f"What is kept, {words}" in summary_markdown(night)
+    assert f"The candidate, {words}" in render(night)
+    assert "What is kept" not in render(FULL)
+    assert NightRecord.from_json(night.to_json()) == night
 
 
 def test_a_night_that_gained_on_generated_items_only_says_whose_they_are() -> None:
