@@ -343,5 +343,5 @@ def report_of(registry: Registry, night: VersionEntry | Event) -> tuple[str, Obj
         return night.version, page
     name, digest = str(night.cycle_key)[:SHOWN], night.detail.get("report")
     if digest is None:
-        raise NotFoundError(f"the night {name} has no report; it ended before the gate: {night.sentence}")
+        raise NotFoundError(f"the night {name} has no report; it ended before one was written: {night.sentence}")
     return name, ObjectRef(digest=digest, size=0)  # the event has no size; the bytes are hashed when they are read

@@ -438,7 +438,7 @@ def test_a_night_that_ended_before_the_gate_has_no_report(everlearn: Callable[..
     record_night(registry, EventKind.NO_NEW_DATA, cycle_key="cd34" * 16, complete=False)
     assert "none: it ended early" in everlearn("show", "cd34").out
     ended = everlearn("report", "cd34")
-    assert (ended.code, "no report; it ended before the gate" in ended.err) == (NotFoundError.exit_code, True)
+    assert (ended.code, "no report; it ended before one was written" in ended.err) == (NotFoundError.exit_code, True)
 
 
 def test_a_cycle_that_published_shows_its_version(

@@ -134,7 +134,7 @@ def test_night_page_shows_gate_ladder_and_later_events(pages: dict[str, str]) ->
 def test_unpublished_nights_have_pages(pages: dict[str, str]) -> None:
     assert "got worse" in night_named(pages, "The candidate was rejected")
     assert "<details" in night_named(pages, "could not be decided")
-    assert "The night ended before the gate." in night_named(pages, "The night ended as NO_NEW_DATA")
+    assert "The night ended without a decision of the gate." in night_named(pages, "The night ended as NO_NEW_DATA")
 
 
 def test_night_with_collected_work_lists_missing_data(pages: dict[str, str]) -> None:
