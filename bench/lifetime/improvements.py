@@ -48,6 +48,14 @@ SCENARIOS = {
     "many small gains": Gains(share=0.5, gain=0.15, changed=0.2),
     "adversary": Gains(share=1.0, gain=0.3, changed=0.4, rest=7),
 }
+SAID = {
+    "no gain": "none is better",
+    "few small gains": "one in ten is better by 15 points",
+    "few large gains": "one in ten is better by 30 points",
+    "many small gains": "half are better by 15 points",
+    "adversary": "better by 30 points until a label, then seven nights none",
+}
+"""What the candidates of a scenario are."""
 CHANGED, ALPHA = 0.2, 0.05
 
 
@@ -135,7 +143,7 @@ def simulate_all(*, lines: int, nights: int, items: int) -> dict[str, dict[str, 
 def table_of(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Return the scenarios as a table in markdown."""
     shown = [
-        "| scenario | level by | false share of labels | lines with a false one | labels a line | gains found | lines with a false headline |",
+        "| candidates | level by | false share of labels | lines with a false one | labels a line | gains found | lines with a false headline |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for scenario, modes in found.items():
@@ -143,7 +151,7 @@ def table_of(found: dict[str, dict[str, dict[str, Any]]]) -> str:
             low, high = row["any_false_interval"]
             gains = "" if row["gains_found"] is None else f"{row['gains_found']:.0%}"
             shown.append(
-                f"| {scenario} | {mode} | {row['false_improved_share']:.3f} | {row['any_false']:.3f} ({low:.3f} to {high:.3f}) | "
+                f"| {SAID[scenario]} | {mode} | {row['false_improved_share']:.3f} | {row['any_false']:.3f} ({low:.3f} to {high:.3f}) | "
                 f"{row['labels']} | {gains} | {row['any_false_headline']:.3f} |"
             )
     return "\n".join(shown)

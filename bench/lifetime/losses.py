@@ -75,6 +75,18 @@ SCENARIOS: dict[str, Candidate] = {
 """The score of a candidate, as its distance from the record, by that of the champion and by whether the night before published."""
 REPEATED = {"1.01 margins, half repeated": ("1.01 margins", 0.5), "1.01 margins, all repeated": ("1.01 margins", 1.0)}
 """Scenarios whose later looks repeat that share of the answers of the first one."""
+SAID = {
+    "no change": "equals the record",
+    "small gains": "gains a point in one night of ten",
+    "creep": "loses 0.2 points of the champion",
+    "walk": "walks by half a point from the champion",
+    "0.9 margins": "is 0.9 margins below the record",
+    "1.01 margins": "is 1.01 margins below the record",
+    "adversary": "loses more after each published night, less after others (adversary)",
+    "1.01 margins, half repeated": "is 1.01 margins below the record, half of the answers repeated",
+    "1.01 margins, all repeated": "is 1.01 margins below the record, all answers repeated",
+}
+"""What the candidate of a scenario does."""
 DEPENDENT_LINES = 1000
 """Lines of these: their shares are far from small."""
 
@@ -219,15 +231,15 @@ def table_of(found: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     shown += [
-        f"| {name} | {_lost(row)} | {row['any_lost_of_true_best']:.4f} | {row['published']:.1%} | {row['looks']} |"
+        f"| {SAID[name]} | {_lost(row)} | {row['any_lost_of_true_best']:.4f} | {row['published']:.1%} | {row['looks']} |"
         for name, row in (found["scenarios"] | found["dependent"]).items()
     ]
     many = found["many_suites"]
     shown += [
         "",
-        "| suites | at the end | items | lines that lost the margin of one | unchanged passes all |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        f"| added and thinned | {many['suites']} | {many['items']} | {_lost(many)} | {many['unchanged_passes'] or 0:.4f} |",
+        "| suites that are added and thinned | items at the end | lines that lost the margin of one | equal to the record: passes all |",
+        "| ---: | ---: | ---: | ---: |",
+        f"| {many['suites']} | {many['items']} | {_lost(many)} | {many['unchanged_passes'] or 0:.4f} |",
         "",
         "| suites, candidate equal to the record, night 300 | passes all | answers an item |",
         "| ---: | ---: | ---: |",

@@ -169,7 +169,12 @@ def test_page_shows_the_whole_night() -> None:
 
 def test_sections_without_data_say_so() -> None:
     text = render(BARE)
-    for part in ("ended without a decision of the gate", "No training was recorded", "No ladder was grown", "No step was timed"):
+    for part in (
+        "ended without a decision of the gate",
+        "No training was recorded",
+        "No ladder was grown",
+        "No step was timed",
+    ):
         assert part in text
     assert "the base model" in text
 
