@@ -101,15 +101,15 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
         "",
         f"![pass rate over sampled completions]({stem}.svg)",
         "",
-        "| arm | seeds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | skill change |",
-        "| --- | ---: |" + " ---: |" * (len(subject.table) + 1),
+        "| arm | seeds | CPU seconds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | skill change |",
+        "| --- | ---: | ---: |" + " ---: |" * (len(subject.table) + 1),
     ]
     before = ["" if size != subject.hard else _cell(base_rates(rows)) for size in subject.table]
-    lines.append(f"| base, before training | {_seeds(rows)} | " + " | ".join(before) + " |  |")
+    lines.append(f"| base, before training | {_seeds(rows)} |  | " + " | ".join(before) + " |  |")
     for arm in present:
         cells = [_cell(rates_of(rows, arm, size)) for size in subject.table]
         seeds = sum(row["arm"] == arm for row in rows)
-        lines.append(f"| {arm} | {seeds} | " + " | ".join(cells) + f" | {_skill_change(rows, arm)} |")
+        lines.append(f"| {arm} | {seeds} | {_seconds(rows, arm)} | {' | '.join(cells)} | {_skill_change(rows, arm)} |")
     lines += [
         "",
         *(f"- `{arm}`: {ABOUT[arm].format(sizes=sizes.get(arm), unit=unit)}." for arm in present),
@@ -168,6 +168,12 @@ def _caveat(better: list[float], ladder: list[float]) -> str:
     if better[0] <= ladder[-1]:
         return " (its seeds overlap)"
     return " (one seed)" if len(better) == 1 else ""
+
+
+def _seconds(rows: Rows, arm: str) -> str:
+    """Return the median CPU seconds of the arm's trainings; nothing where nothing is trained."""
+    spent = [row["cpu_seconds"] for row in rows if row["arm"] == arm and "cpu_seconds" in row]
+    return f"{median(spent):.0f}" if spent else ""
 
 
 def _sizes(sizes: Sequence[int]) -> str:

@@ -54,9 +54,9 @@ ROWS = [row(arm, seed, right=1 + seed) for arm in ARMS for seed in range(3)]
 
 def test_the_page_shows_medians_with_the_range_of_seeds() -> None:
     text = page(ROWS, {"split": "dev", "rollouts": 8, "items": 4, "skill_items": 2}, SUMS, module="bench.learning")
-    assert "| ladder | 3 | 50.0% (25.0% to 75.0%) |" in text
-    assert "| pieces | 3 |  |  | 50.0% (25.0% to 75.0%) | 50.0% (25.0% to 75.0%) | none |" in text
-    assert "| base, before training | 3 |  |  | 0.0% (0.0% to 0.0%) |  |  |" in text
+    assert "| ladder | 3 | 60 | 50.0% (25.0% to 75.0%) |" in text
+    assert "| pieces | 3 |  |  |  | 50.0% (25.0% to 75.0%) | 50.0% (25.0% to 75.0%) | none |" in text
+    assert "| base, before training | 3 |  |  |  | 0.0% (0.0% to 0.0%) |  |  |" in text
     assert "| -50.0 points |" in text
     assert "- `course`: problems of 4 to 13 terms from the domain's generator" in text
     assert text.count("\n- `") == len(ARMS)
