@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Problem
+    from everlearn.training.engines.decode import Completion
     from everlearn.training.models.policy import Policy
     from everlearn.training.rollouts import Group, Solver
     from everlearn.training.training_run import TrainingRun
@@ -153,11 +154,12 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group]) -> None:
     """
     chosen, at = groups[:GROUPS], run.settings.temperature
     rows = [row for group in chosen for row in group.completions]
-    theirs = torch.tensor([score for row in rows for score in row.logprobs])
+    once = _first_of_equals([group.completions for group in chosen])
+    theirs = torch.tensor([score for row in rows for score in row.logprobs])[once]
 
     def scored(other: Model, temperature: float) -> torch.Tensor:
         prompts, ids = [group.prompt for group in chosen], [row.ids for row in rows]
-        return answer_logprobs(other, prompts, ids, temperature=temperature)
+        return answer_logprobs(other, prompts, ids, temperature=temperature)[once]
 
     trained = run.policy.trained(run.policy.snapshot())
     ours = scored(trained, at)
@@ -173,6 +175,19 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group]) -> None:
         raise ModelError(
             f"sampler and trainer differ by {gap:.3g} nats a token, more than {ALIKE:g}: they use other weights"
         )
+
+
+def _first_of_equals(groups: Sequence[Sequence[Completion]]) -> torch.Tensor:
+    """Return which tokens begin like no earlier answer of their group: others have the same log-probability, rounding included."""
+    first: list[bool] = []
+    for rows in groups:
+        seen: set[tuple[int, ...]] = set()
+        for row in rows:
+            for end in range(1, len(row.ids) + 1):
+                beginning = tuple(row.ids[:end])
+                first.append(beginning not in seen)
+                seen.add(beginning)
+    return torch.tensor(first)
 
 
 def check_rewards(groups: Sequence[Group], *, domain: str) -> None:

@@ -25,6 +25,10 @@ HALF, ERRORS = 0.5, 6.0
 1 is expected from the other weights and 0 from ours: the first number lies between. By the second, rounding
 that is normal and independent of them is mistaken for other weights once in 10^9 comparisons.
 """
+FEWEST = 8.0
+"""Least effective number of tokens by which weights are told apart (Kish's, with the squared differences as weights). A policy that is
+nearly sure of its answers differs from others in a few tokens, whose own rounding would give the slope.
+"""
 
 
 def other_weights(theirs: torch.Tensor, ours: torch.Tensor, others: Mapping[str, torch.Tensor]) -> str | None:
@@ -37,7 +41,7 @@ def other_weights(theirs: torch.Tensor, ours: torch.Tensor, others: Mapping[str,
     for name, scores in others.items():
         direction = scores.double() - ours.double()
         power = float(direction @ direction)
-        if power <= len(gap) * ALIKE**2:
+        if power <= max(len(gap) * ALIKE**2, (FEWEST * float(direction.pow(4).sum())) ** 0.5):
             continue
         slope = float(gap @ direction) / power
         rest = gap - slope * direction

@@ -35,3 +35,13 @@ def test_other_weights_are_named_through_rounding_of_the_same_size(seed: int, di
 def test_weights_that_make_no_difference_are_not_named(difference: float) -> None:
     ours = draw(1, size=3.0)
     assert other_weights(ours + draw(2, size=0.05), ours, {"before": ours + draw(3, size=difference)}) is None
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_the_rounding_of_a_few_tokens_names_no_other_weights(tokens: int) -> None:
+    """A policy that is nearly sure of all other tokens gives them the same log-probability whatever the weights are."""
+    ours, other, rounding = torch.zeros(TOKENS), torch.zeros(TOKENS), torch.zeros(TOKENS)
+    other[:tokens] = torch.tensor([0.1, 0.07, 0.05])[:tokens]
+    rounding[:tokens] = torch.tensor([0.07, 0.05, 0.02])[:tokens]
+    noise = draw(4, size=1e-4)
+    assert other_weights(ours + rounding + noise, ours, {"cooler": ours + other}) is None
