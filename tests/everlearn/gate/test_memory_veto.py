@@ -25,7 +25,7 @@ NIGHTS, ITEMS, FORGOTTEN = 12, 20, 4
 PARTS = tuple((f"memory-v{number:04d}", ITEMS) for number in range(NIGHTS))
 SHARES = np.tile(np.linspace(0.5, 1.0, ITEMS), NIGHTS)
 IS_FORGOTTEN = np.repeat(np.arange(NIGHTS) == FORGOTTEN, ITEMS)
-TRIES = 150
+TRIES = 60
 
 
 def letters(rng: np.random.Generator, shares: np.ndarray) -> str:
@@ -75,7 +75,7 @@ def test_an_unchanged_model_passes_with_its_chance_in_spite_of_the_vetoes(guards
     seen = [judged(memory(guards=guards, night=night), SHARES, seed=seed) for seed in range(TRIES)]
     assert not any(guard.vetoes for guard in seen)
     passed = sum(guard.outcome is Outcome.PASS for guard in seen) / TRIES
-    assert passed >= chance_of_each(guards, power=SETTINGS.power) - 0.06, "two standard errors of so many tries"
+    assert passed >= chance_of_each(guards, power=SETTINGS.power) - 0.09, "two standard errors of so many tries"
 
 
 def test_the_vetoes_have_their_own_part_of_the_error() -> None:
@@ -88,7 +88,7 @@ def test_the_vetoes_have_their_own_part_of_the_error() -> None:
     for _ in range(TRIES):
         looks = tuple(letters(rng, at_the_margin) for _ in range(SETTINGS.most_looks))
         vetoed += any(replace(guard, looks=looks[:count]).vetoes != () for count in range(1, len(looks) + 1))
-    assert vetoed / TRIES <= VETO_SHARE * (1 - chance) + 0.02, "even where each night lost all that it may"
+    assert vetoed / TRIES <= VETO_SHARE * (1 - chance) + 0.03, "even where each night lost all that it may"
 
 
 def test_a_suspicion_asks_for_another_look_and_decides_nothing_else() -> None:

@@ -255,7 +255,7 @@ def test_a_sandbox_ends_with_its_owner() -> None:
     with subprocess.Popen([sys.executable, "-c", code]) as owner:
         started = family(owner.pid, depth=2)
         owner.send_signal(signal.SIGKILL)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while any(is_alive(pid) for pid in started) and time.monotonic() < end:
         time.sleep(0.01)
     assert not [pid for pid in started if is_alive(pid)]
