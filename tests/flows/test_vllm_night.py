@@ -14,21 +14,16 @@ import psutil
 import pytest
 
 from everlearn.cycle.workspace import Workspace
-from tests.support.night import ROOT, write_shard
-from tests.support.vllm import PROGRAM, generated_tokens, needs_vllm
+from tests.support.night import write_shard
+from tests.support.vllm import PROGRAM, SMOLLM2, generated_tokens, needs_smollm2, needs_vllm
 
 if TYPE_CHECKING:
     from tests.support.prefect import Nights, Ran
 
-BASE = ROOT / ".everlearn" / "models" / "smollm2"
-pytestmark = [
-    pytest.mark.slow,
-    needs_vllm,
-    pytest.mark.skipif(not BASE.exists(), reason="no model: run `make smollm2`"),
-]
+pytestmark = [pytest.mark.slow, needs_vllm, needs_smollm2]
 SETTINGS: dict[str, Any] = {
     "domain": "arithmetic",
-    "base": {"path": BASE},
+    "base": {"path": SMOLLM2},
     "rollouts": {"engine": "vllm", "program": PROGRAM, "dtype": "float32"},
     "format": {"name": "chat", "system": "Calculate.", "answer_prefix": "{statement} = ", "max_tokens": 10},
     "ladder": {"rungs": 10, "depth": 1, "breadth": 4, "tries": 1, "rollouts": 2},
@@ -41,7 +36,7 @@ def servers() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "name"]):
         words = process.info["cmdline"] or []
-        if str(BASE.resolve()) in words or str(process.info["name"]).startswith("VLLM"):
+        if str(SMOLLM2.resolve()) in words or str(process.info["name"]).startswith("VLLM"):
             found.append(process)
     return found
 

