@@ -258,9 +258,11 @@ class Replicas:
         allowed = timeout_s or self._timeout_s
         timeout = httpx.Timeout(allowed, connect=min(allowed, CONNECT_S))
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_S)
+        # A machine that was suspended or overloaded meanwhile sees its attempts to connect as timed out, all at once.
+        transport = httpx.AsyncHTTPTransport(limits=limits, retries=1, trust_env=False)
         # Task groups of anyio, which httpx uses, too: asyncio's cancellation would leave connections half-closed.
         async with (
-            httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as client,
+            httpx.AsyncClient(timeout=timeout, transport=transport, trust_env=False) as client,
             anyio.create_task_group() as attempts,
         ):
             for url in self._in_turn():
