@@ -97,7 +97,7 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
         "",
         f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
         f"{options['items']} fresh problems of each size: median over seeds (lowest to highest). Skill change: the worst of the",
-        "medians of the skills, in points of their pass rate.",
+        "medians of the skills, in points of their pass rate. CPU seconds are medians, too; other work beside a row can double them.",
         "",
         f"![pass rate over sampled completions]({stem}.svg)",
         "",
