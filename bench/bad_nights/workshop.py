@@ -55,20 +55,21 @@ Row = tuple[list[int], list[int]]
 class Scale:
     """How large everything is; the defaults are those of the results. `skill` items are of each size.
 
-    `course` has the sizes of the sums that each adapter is trained on, beginning as the one before it, and the steps. `blocks` of `block_target` and `block_skill` items are what the truth is measured on; `probes` are answered by the saved bytes.
+    `course` has the sizes of the sums that each adapter is trained on, beginning as the one before it, and the steps. `blocks` of
+    `block_target` and `block_skill` items are what the truth is measured on; `probes` of each suite are answered by the saved bytes.
     """
 
-    target: int = 60
+    target: int = 80
     skill: int = 70
     blocks: int = 5
     block_target: int = 50
     block_skill: int = 30
-    hard: int = 8
+    hard: int = 10
     prompts: int = 20
     damage_prompts: int = 8
-    probes: int = 4
+    probes: int = 12
     course: Mapping[str, tuple[Sequence[int], int]] = field(
-        default_factory=lambda: {"v0001": ((3, 4, 5), 2), PARENT: ((4, 5, 6), 3), GOOD: ((6, 7, 8), 4)}
+        default_factory=lambda: {"v0001": ((3, 4, 5), 2), PARENT: ((4, 5, 6), 3), GOOD: ((7, 8, 9, 10), 10)}
     )
 
 
