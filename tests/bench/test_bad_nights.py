@@ -21,7 +21,9 @@ from everlearn.training.models.policy import load_policy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TINY = Scale(target=4, skill=2, blocks=1, block_target=4, block_skill=2, hard=3, prompts=2, damage_prompts=2, probes=1)
+COURSE = {"v0001": ((3, 4, 5), 2), PARENT: ((4, 5, 6), 3), GOOD: ((6, 7, 8), 4)}
+SIZES = {"target": 4, "skill": 2, "blocks": 1, "block_target": 4, "block_skill": 2, "hard": 3}
+TINY = Scale(**SIZES, prompts=2, damage_prompts=2, probes=1, course=COURSE)
 
 
 @pytest.fixture(scope="module")
