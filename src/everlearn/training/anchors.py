@@ -47,14 +47,12 @@ def answer_anchors(job: AnchorJob) -> tuple[Anchor, ...]:
     policy = load_policy(job.base, job.adapter, compute=job.compute)
     model, form = policy.snapshot(bf16=use_bf16(settings.bf16)), choose_format(policy, domain, job.form)
     seeds = [seed_of(settings.seed, "anchor", problem.key) for problem in job.problems]
-    prompts = [
-        form.prompt(problem, rng=random.Random(seed)).ids for problem, seed in zip(job.problems, seeds, strict=True)
-    ]
     with (
         device_time(model.device),
         sampling(job.rollouts, base=job.base, policy=policy, threads=job.threads, version="parent") as sampler,
     ):
         solver = Solver(policy=policy, model=model, domain=domain, form=form, sampler=sampler)
+        prompts = [solver.prompt(problem, seed=settings.seed) for problem in job.problems]
         rows = complete(solver, prompts, group=1, seeds=seeds, temperature=settings.temperature)
         given = [
             (problem.statement, prompt, row.ids)
