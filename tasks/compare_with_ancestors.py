@@ -60,12 +60,11 @@ def memory_shares(night: Night) -> MemoryShares:
     """
     memory = [problem for suite in load_suites(night) if suite.kind is SuiteKind.MEMORY for problem in suite.problems]
     sides = _of_record(night) if has_guards(night) else [_right(night, "parent"), _right(night, CANDIDATE)]
-    by_item = [dict(zip((problem.id for problem in memory), side, strict=True)) for side in sides]
-    shares = {
-        suite: [mean(right[item.id] for item in items) for right in by_item]
+    before, after = (dict(zip((problem.id for problem in memory), side, strict=True)) for side in sides)
+    return {
+        suite: (mean(before[item.id] for item in items), mean(after[item.id] for item in items))
         for suite, items in name_nights(memory, versions=versions_of(night)).items()
     }
-    return {suite: (before, after) for suite, (before, after) in shares.items()}
 
 
 def _measured(ancestor: Manifest) -> MeasuredNight:

@@ -24,7 +24,7 @@ from everlearn.gate.decision_record import Against, Outcome, SuiteRow
 from everlearn.gate.loss_evidence import LossEvidence, chance_within, decided_margin, items_needed
 from everlearn.gate.margins import SHIPPED, Margin, veto_margin, wanted_margin
 from everlearn.gate.memory_veto import SUSPICION, VETO_SHARE, Parts, lost_in
-from everlearn.gate.record_of_line import RIGHT, UNDECIDED
+from everlearn.gate.record_of_line import UNDECIDED, read_look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +94,8 @@ class Guard:
             doubted=np.array([item.doubted for item in self.recorded]),
         )
         for look in self.looks:
-            letters = np.array(list(look))
-            evidence.add((letters == RIGHT).astype(float), undecided=(letters == UNDECIDED).astype(float))
+            right, undecided = read_look(look)
+            evidence.add(right, undecided=undecided)
         return evidence
 
     @property
@@ -128,18 +128,17 @@ class Guard:
     def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Shares of right answers to each item, of the record and of all looks."""
         before = np.array([item.right / item.samples for item in self.recorded])
-        return before, (np.array([list(look) for look in self.looks]) == RIGHT).mean(axis=0)
+        return before, np.mean([read_look(look)[0] for look in self.looks], axis=0)
 
     @property
     def has_gained(self) -> bool:
         """Whether the looks show that the candidate is better than the record."""
-        letters = np.array([list(look) for look in self.looks])
         recorded = np.array([item.share for item in self.recorded])
         gain = LossEvidence(
             1 - recorded, sizes=np.ones(len(recorded)), margin=self.margin.allowed, variance=self.variance
         )
-        for look in letters:
-            gain.add((look != RIGHT).astype(float))
+        for look in self.looks:
+            gain.add(1 - read_look(look)[0])
         return bool(gain.log_worse[0] >= log(LEAST_EVIDENCE_OF_GAIN))
 
     def look(self, answers: str) -> Guard:
@@ -178,7 +177,6 @@ class Guard:
         return sentences.worse_than_record(measured)
 
     def _measured(self) -> SuiteRow:
-        letters = np.array([list(look) for look in self.looks])
         before, right = self.shares
         bound = self.evidence.largest_loss(self.level)
         return SuiteRow(
@@ -190,7 +188,7 @@ class Guard:
             after=float(right.mean()),
             won=int(((right >= 0.5) & (before < 0.5)).sum()),
             lost=int(((right < 0.5) & (before >= 0.5)).sum()),
-            undecided=int((letters == UNDECIDED).sum()),
+            undecided="".join(self.looks).count(UNDECIDED),
             low=-bound,
             high=self.evidence.largest_gain(self.level),
             margin=self.margin.allowed,

@@ -74,8 +74,7 @@ def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
 def improvement_budget(labels: Sequence[bool], *, alpha: float) -> ErrorBudget:
     """Return what these tests have spent, and the wealth of LORD++ that is left: what was earned, less what was spent."""
     spent = sum(improvement_level(labels[:test], alpha=alpha) for test in range(len(labels)))
-    given = sum(labels)
-    earned = alpha / 2 + (alpha - alpha / 2) * min(1, given) + alpha * max(0, given - 1)
+    earned = alpha * max(0.5, sum(labels))
     return ErrorBudget(spent=spent, left=earned - spent)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from everlearn.gate.loss_evidence import LossEvidence
-from everlearn.gate.record_of_line import RIGHT, UNDECIDED
+from everlearn.gate.record_of_line import read_look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,6 @@ def _evidence(recorded: Sequence[RecordedItem], looks: Sequence[str], *, margin:
     left = certain * (1 - margin / certain.mean())
     evidence = LossEvidence(left, sizes=np.ones(len(left)), margin=_AIM, variance=variance)
     for look in looks:
-        letters = np.array(list(look))
-        evidence.add((letters == RIGHT).astype(float), undecided=(letters == UNDECIDED).astype(float))
+        right, undecided = read_look(look)
+        evidence.add(right, undecided=undecided)
     return float(evidence.log_worse[0])

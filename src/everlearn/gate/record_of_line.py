@@ -13,6 +13,8 @@ from collections import Counter
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from everlearn.data.memory_suite import PREFIX, memory_name
 from everlearn.data.suites import Suite, SuiteKind, parse
 from everlearn.errors import IntegrityError
@@ -20,6 +22,8 @@ from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from everlearn.problem import Problem
     from everlearn.registry.versions import Registry
@@ -89,6 +93,12 @@ def holder_of(recorded: Sequence[RecordedItem]) -> str | None:
     """Return the policy that most of these items are recorded of; None where no policy has more than half."""
     policy, items = Counter(item.policy for item in recorded).most_common(1)[0]
     return policy if 2 * items > len(recorded) else None
+
+
+def read_look(look: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return which answers of a look are right, and which are undecided: 1 or 0 for each item."""
+    letters = np.array(list(look))
+    return (letters == RIGHT).astype(float), (letters == UNDECIDED).astype(float)
 
 
 def item_key(problem: Problem) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
@@ -82,11 +83,10 @@ def retraining_notes(
     `ancestors` are the steps of the nights of its ancestors. Nothing is said of a night without ancestors, which is such a
     training itself, or where no step of one is known.
     """
-    known = [steps for steps in map(_learning, ancestors) if steps]
-    own, before = cost_of(_learning(tonight), prices), cost_of((step for steps in known for step in steps), prices)
-    if not own.cpu_seconds or not before.cpu_seconds:
+    steps, known = _learning(tonight), [steps for steps in map(_learning, ancestors) if steps]
+    own, full = cost_of(steps, prices), cost_of(chain(steps, *known), prices)
+    if not own.cpu_seconds or full.cpu_seconds == own.cpu_seconds:
         return ()
-    full = Cost(**{name: getattr(own, name) + getattr(before, name) for name in Cost.__dataclass_fields__})
     of = "its ancestor" if len(ancestors) == 1 else f"its {len(ancestors)} ancestors"
     if len(known) < len(ancestors):
         of = f"{len(known)} of {of}, the others have no step times"
