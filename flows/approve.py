@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
-from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from everlearn.orchestration.approval_forms import wait_for_answer
 from everlearn.settings import Settings, load
 from tasks.approve import describe_waiting, settle_version
 from tasks.champion import show_champion
@@ -50,7 +50,7 @@ def approve(config: ApproveConfig) -> dict[str, str | None]:
     """Wait for the form, then make the version the champion, or bar it."""
     settings = config.settings
     form = Approval.with_initial_data(description=describe_waiting(settings, config.version))
-    answer = suspend_flow_run(wait_for_input=form, timeout=int(settings.gate.approval_hours * 3600))
+    answer = wait_for_answer(form, hours=settings.gate.approval_hours)
     approved = answer.decision == "approve"
     done = settle_version(settings, config.version, approved=approved, reason=answer.reason, actor=answer.who)
     what = f"{'approved' if approved else 'refused'} {config.version}"

@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
     from everlearn.settings import Settings
     from tests.support.prefect import Nights
 
+REASON = "I have read its report"
 INPUTS = CycleInputs(
     data_digest="d" * 64, config_digest="c" * 64, parent=None, base_fingerprint=BASE_MODEL, code_version="0"
 )
@@ -91,6 +93,11 @@ def work_on(client: SyncPrefectClient, run: UUID) -> str | None:
     return client.read_flow_run(run).state_name
 
 
+def answer_form(client: SyncPrefectClient, run: UUID, decision: str) -> None:
+    answered = client.resume_flow_run(run, run_input={"decision": decision, "reason": REASON, "who": "Ada"})
+    assert answered.status is SetStateStatus.ACCEPT, answered.details
+
+
 @pytest.mark.parametrize(("decision", "serves"), [("approve", "v0001"), ("refuse", None)])
 def test_the_answer_to_the_form_decides_about_the_version(
     client: SyncPrefectClient, settings: Settings, decision: str, serves: str | None
@@ -99,17 +106,35 @@ def test_the_answer_to_the_form_decides_about_the_version(
     assert work_on(client, run) == "Suspended"
     assert open_registry(settings).state().champion is None, "the champion stays until then"
 
-    answer = {"decision": decision, "reason": "I have read its report", "who": "Ada"}
-    client.resume_flow_run(run, run_input=answer)
+    answer_form(client, run, decision)
 
     assert work_on(client, run) == "Completed"
     state = open_registry(settings).state()
     assert state.champion == serves
     assert {(event.actor, event.reason) for event in state.history[1:]} <= {
-        ("Ada", "I have read its report"),
-        ("Ada", "approved: I have read its report"),
+        ("Ada", REASON),
+        ("Ada", f"approved: {REASON}"),
     }
     assert state.waiting == ()
+
+
+def test_a_form_can_be_answered_though_the_response_to_its_suspension_was_lost(
+    client: SyncPrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_form(client, settings, publish(settings, "first"))
+    once = type(client).set_flow_run_state
+
+    def twice(sender: SyncPrefectClient, run: UUID, state: State, **how: Any) -> Any:
+        if state.is_paused():
+            once(sender, run, state, **how)  # its response is lost, and the client sends it again
+        return once(sender, run, state, **how)
+
+    with monkeypatch.context() as losing:
+        losing.setattr(type(client), "set_flow_run_state", twice)
+        assert work_on(client, run) == "Suspended"
+    answer_form(client, run, "approve")
+    assert work_on(client, run) == "Completed"
+    assert open_registry(settings).state().champion == "v0001"
 
 
 @pytest.mark.slow
@@ -134,7 +159,7 @@ def test_a_deployed_night_requests_approval_with_a_form(
     run_worker_once(nights)
     assert client.read_flow_run(form.id).state_name == "Suspended"
     assert open_registry(settings).state().champion is None
-    answer = {"decision": "approve", "reason": "I have read its report", "who": "Ada"}
+    answer = {"decision": "approve", "reason": REASON, "who": "Ada"}
     # The state says Suspended a moment before the form can be answered.
     assert wait_until(
         lambda: client.resume_flow_run(form.id, run_input=answer).status is SetStateStatus.ACCEPT, timeout_s=60
@@ -145,7 +170,7 @@ def test_a_deployed_night_requests_approval_with_a_form(
     state = open_registry(settings).state()
     assert (state.champion, state.waiting) == (version, ())
     approvals = [(event.actor, event.reason) for event in state.history if event.kind is EventKind.APPROVED]
-    assert approvals == [("Ada", "I have read its report")]
+    assert approvals == [("Ada", REASON)]
 
 
 def run_worker_once(nights: Nights) -> None:

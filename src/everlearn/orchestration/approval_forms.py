@@ -1,6 +1,8 @@
-"""Forms that wait for approval of a version: runs of the deployment `approve` that are paused or scheduled."""
+"""Forms that wait for approval of a version: runs of the deployment `approve` that are suspended or scheduled."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -12,9 +14,33 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Pause
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput, keyset_from_paused_state, read_flow_run_input
 from prefect.states import Cancelled
 
 from everlearn.orchestration.schedules import line_tag
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+
+Form = TypeVar("Form", bound=RunInput)
+
+
+def wait_for_answer(form: type[Form], *, hours: float) -> Form:
+    """Suspend this run until the form is answered, and return the answer; the run is executed again for that.
+
+    The client sends a request again when its response is lost. The run is suspended by then, the second request is
+    rejected, and Prefect (3.8) ends the run without a form in it: the form is saved here, or nobody could answer it.
+    """
+    try:
+        return suspend_flow_run(wait_for_input=form, timeout=int(hours * 3600))
+    except Pause as suspended:
+        keys = keyset_from_paused_state(cast("State", suspended.state))
+        if read_flow_run_input(keys["schema"]) is None:
+            form.save(keys)
+        raise
 
 
 def close_forms(*, line: str, version: str) -> int:
