@@ -15,6 +15,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # One thread per process and no spinning: under load, spinning threads made a night ten times slower.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
+# Nothing is compiled at the installation: without this, each process of the tests would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 TRAINING := 'src/everlearn/training/*'
 # $(call require-coverage,PERCENT,FILES): silent where it holds, since pytest's closing line stays the last one.
