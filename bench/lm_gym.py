@@ -6,7 +6,8 @@
     python -m bench.lm_gym --rerun ladder,1           # repeat one row and compare it item by item
 
 Roots are sums and differences of six numbers of one digit, in the library's own words; a rung down has a number less, so that the
-ladder is five layers deep. The library's score is the only judgement: no reward is judged again. Problems have no pieces that could be asked alone, so there is no such arm. Writes docs/lm_gym.json, .md and .svg.
+ladder is five layers deep. The library's score is the only judgement: no reward is judged again. Problems have no pieces that could be asked alone, so there is no such arm;
+all variants are the domain's own, so there is no arm for that. Writes docs/lm_gym.json, .md and .svg.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ COMMAND = Command(
     description=__doc__ or "",
     subject=CHAINS,
     defaults=Options(rollouts=12_000, items=100, skill_items=50, base=CHAINS.base),
-    arms=tuple(arm for arm in ARMS if arm != "pieces"),
+    arms=tuple(arm for arm in ARMS if arm not in {"pieces", "variants"}),
 )
 
 if __name__ == "__main__":

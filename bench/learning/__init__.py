@@ -3,6 +3,7 @@
     python -m bench.learning                          # every arm, three seeds; continues where it was stopped
     python -m bench.learning --rerun ladder,1         # repeat one row and compare it item by item
     python -m bench.learning --page                   # write the page of the stored rows again
+    python -m bench.learning --cpu-seconds 90         # the same at equal CPU seconds, in docs/learning_seconds.json, .md and .svg
     python -m bench.learning --seeds 1 --rollouts 600 --out /tmp/try
 
 Roots are sums of 14 terms, of which the default base (pretrained on sums of one to three) solves about 2 %. Trained arms:
@@ -15,6 +16,7 @@ Roots are sums of 14 terms, of which the default base (pretrained on sums of one
     short course  sums of 4 to 6 terms from the generator
     direct        GRPO on the roots alone
     random        the same kind of ladder, rewards drawn by a coin
+    variants      the same kind of ladder and sampling as `ladder`, but the domain's own moves make the variants, without completions
 
 Arms without training ask the unmodified base:
 
@@ -26,6 +28,8 @@ the base was pretrained on one to three, `pieces` asks each factor alone and mul
 functions, the short one 3 and 4. It writes docs/compositions.md.
 
 Each row runs in a process of its own. `arms` trains and measures, `rows` keeps raw results per item with revision,
-machine and command in docs/learning.json, `page` writes docs/learning.md and docs/learning.svg. The split `dev` was used to
-choose settings. `test` has other roots and problems; it was looked at several times (docs/LOG.md), so it is no unseen data.
+machine and command in docs/learning.json, `page` writes docs/learning.md and docs/learning.svg. Rows with a budget of CPU
+seconds are kept beside them, in files whose names end with `_seconds`: a trained arm begins no step after these seconds, best of n
+has them for each table. Each point of a curve has its completions, its pass rate and its CPU seconds. Both budgets include
+the measurement of the skills before the training, in every trained arm. The split `dev` was used to choose settings. `test` has other roots and problems; it was looked at several times (docs/LOG.md), so it is no unseen data.
 """

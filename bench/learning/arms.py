@@ -16,7 +16,8 @@ import torch
 from bench.learning.subject import SUMS, Subject
 from everlearn import counters
 from everlearn.domains.contamination import equivalence_keys
-from everlearn.domains.contract import load_domain
+from everlearn.domains.contract import Domain, find_domain, load_domain
+from everlearn.domains.domain_names import make_plugin
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
@@ -31,14 +32,13 @@ from everlearn.training.training_run import start_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Ladder
     from everlearn.training.rollouts import Group
     from everlearn.training.training_run import TrainingRun
 
-ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random")
+ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants")
 COURSES = ("course", "short course")
-TRAINED = (*ON_A_LADDER, *COURSES, "direct")
+TRAINED = ("ladder", "posterior", "uniform", "filtered", "random", *COURSES, "direct", "variants")
 UNTRAINED = ("pieces", "best of n")
 ARMS = (*TRAINED, *UNTRAINED)
 SPLITS = {"dev": 11, "test": 23}
@@ -107,10 +107,10 @@ class Bench:
         """Return a solver with the weights of this moment."""
         return Solver(policy=self.policy, model=self.policy.snapshot(bf16=bf16), domain=self.domain, form=self.form)
 
-    def attempt(self, statements: Sequence[str], *, group: int = 1, greedy: bool = False) -> list[Group]:
+    def attempt(self, statements: Sequence[str], *, group: int = 1, seed: int = 1, greedy: bool = False) -> list[Group]:
         """Return verified answers to each problem: greedy ones in float32, sampled ones as in training."""
         solver = self.solver(bf16=not greedy and use_bf16(self.subject.learn.bf16))
-        return attempt(solver, list(map(self.domain.stated, statements)), group=group, seed=1, greedy=greedy)
+        return attempt(solver, list(map(self.domain.stated, statements)), group=group, seed=seed, greedy=greedy)
 
     def solve_greedily(self, statements: Sequence[str]) -> str:
         """Answer each problem once, greedily."""
@@ -131,14 +131,24 @@ class Bench:
         )
 
     def solve_by_sampling(self, statements: Sequence[str]) -> str:
-        """Sample as many answers for each problem as a trained arm samples completions for one of these problems."""
-        each = max(1, self.options.rollouts // len(statements))
-        return to_marks(group.passed for group in self.attempt(statements, group=each))
+        """Sample as many answers for each problem as a trained arm has completions, or CPU seconds, for one of these problems."""
+        if not self.options.cpu_seconds:
+            each = max(1, self.options.rollouts // len(statements))
+            return to_marks(group.passed for group in self.attempt(statements, group=each))
+        end, passed, seed = self.meter.cpu_seconds() + self.options.cpu_seconds, [0] * len(statements), 0
+        while not seed or self.meter.cpu_seconds() < end:
+            seed += 1
+            passed = [
+                old + group.passed for old, group in zip(passed, self.attempt(statements, seed=seed), strict=True)
+            ]
+        return to_marks(passed)
 
     def train(self, arm: str, *, forbidden: Sequence[str], watched: Sequence[str]) -> dict[str, Any]:
         """Train the policy in place until the budget is used up; return the curve on `watched`, and counts."""
         started = time.monotonic()
         keys = equivalence_keys(forbidden, domain=self.domain)
+        if arm == "variants":
+            self.domain = DerivingDomain(make_plugin(find_domain(self.subject.domain)))
         ladder = self._problems_of(arm, forbidden=keys)
         usual = self.subject.learn
         curriculum = {"uniform": "uniform", "random": "uniform", "posterior": "posterior"}.get(arm, usual.curriculum)
@@ -149,17 +159,17 @@ class Bench:
         if arm == "filtered":
             # Rewards of 0 and 1 as advantages: the gradient of the log-likelihood of the right answers alone.
             setattr(update, "advantages", lambda rewards, **_: rewards)  # noqa: B010 (mypy refuses the assignment)
-        curve = [(0, self._pause(watched))]
+        curve = [(0, self._point(watched)[1], 0.0)]
         while (used := self._used(after=settings.prompts * settings.group)) < 1 and run.stopped is None:
             if arm in ON_A_LADDER and is_due_to_grow(run):
                 asked = run.ladder.proposals
                 regrow(run, forbidden=keys, settings=self.subject.growth)
-                self.meter.charge(run.ladder.proposals - asked)
+                self._charge(run.ladder.proposals - asked)
             train_step(run, budget_used=used)
             if self._used() >= len(curve) / POINTS:
-                curve.append((self.meter.completions(), self._pause(watched)))
+                curve.append(self._point(watched))
                 print(f"{arm}, seed {self.seed}: {curve[-1]}", file=sys.stderr, flush=True)
-        curve.append((self.meter.completions(), self._pause(watched)))
+        curve.append(self._point(watched))
         self.rewarded = run.rewarded
         return {
             "curve": curve,
@@ -187,10 +197,16 @@ class Bench:
         share = self.meter.completions() / self.options.rollouts
         return share if self.meter.completions() + after <= self.options.rollouts else 1.0
 
-    def _pause(self, watched: Sequence[str]) -> float:
-        """Return the pass rate of the policy, measured without charging it."""
+    def _point(self, watched: Sequence[str]) -> tuple[int, float, float]:
+        """Return the completions so far, the pass rate of the policy, measured without charging it, and the CPU seconds so far."""
         with self.meter.paused():
-            return _share(self.solve_greedily(watched))
+            rate = _share(self.solve_greedily(watched))
+        return self.meter.completions(), rate, round(self.meter.cpu_seconds(), 1)
+
+    def _charge(self, proposals: int) -> None:
+        """Charge proposals of the model; variants that the domain derives are no completions."""
+        if not isinstance(self.domain, DerivingDomain):
+            self.meter.charge(proposals)
 
     def _problems_of(self, arm: str, *, forbidden: frozenset[str]) -> Ladder:
         """Return the problems that the arm trains on; proposals and measurements of a ladder are charged to the meter."""
@@ -206,8 +222,8 @@ class Bench:
             return ladder
         solver = self.solver(bf16=use_bf16(subject.learn.bf16))
         extend(ladder, solver, forbidden=forbidden, settings=growing, seed=self.seed)
-        self.meter.charge(ladder.proposals)
-        if arm in {"ladder", "posterior", "filtered"}:
+        self._charge(ladder.proposals)
+        if arm in {"ladder", "posterior", "filtered", "variants"}:
             measure_rungs(
                 solver,
                 ladder,
@@ -218,6 +234,15 @@ class Bench:
                 references={},
             )
         return ladder
+
+
+class DerivingDomain(Domain):
+    """A domain whose own moves derive all variants of a ladder, though a model could write them."""
+
+    @property
+    def model_proposes(self) -> bool:
+        """Whether the model is asked for variants."""
+        return False
 
 
 class Meter:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.learning.arms import ARMS, SPLITS, Options, run_arm
-from bench.learning.page import Rows, page, picture, summarize
+from bench.learning.page import Rows, page, picture, stem_of, summarize
 from bench.learning.rows import RowFile, run_row, stored_options
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Command:
             arm, seed = chosen.run
             print(json.dumps(run_arm(arm, seed=seed, options=options, subject=self.subject, keep=chosen.keep)))
             return
-        stored = chosen.out / f"{self._stem}.json"
+        stored = self._file(chosen.out, options, "json")
         if chosen.page:
             options = stored_options(stored, options)
         file = RowFile(stored, options)
@@ -53,13 +53,12 @@ class Command:
                     file.put(self._row(file, arm, seed, options=options, keep=chosen.keep))
                     self._write(file, options, chosen.out)
         self._write(file, options, chosen.out)
-        print((chosen.out / f"{self._stem}.md").read_text())
+        print(self._file(chosen.out, options, "md").read_text())
         if chosen.json:
             print(json.dumps(self.summarize(file.rows, self.subject)))
 
-    @property
-    def _stem(self) -> str:
-        return self.module.removeprefix("bench.")
+    def _file(self, out: Path, options: Options, ending: str) -> Path:
+        return out / f"{stem_of(self.module, cpu_seconds=options.cpu_seconds)}.{ending}"
 
     def _parse(self, arguments: list[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
@@ -69,7 +68,10 @@ class Command:
         parser.add_argument("--split", choices=SPLITS, default=defaults.split)
         parser.add_argument("--rollouts", type=int, default=defaults.rollouts, help="sampled completions of a row")
         parser.add_argument(
-            "--cpu-seconds", type=int, default=defaults.cpu_seconds, help="of a row, instead of completions"
+            "--cpu-seconds",
+            type=int,
+            default=defaults.cpu_seconds,
+            help="of a row, instead of completions; such rows have files of their own",
         )
         parser.add_argument("--items", type=int, default=defaults.items)
         parser.add_argument("--skill-items", type=int, default=defaults.skill_items)
@@ -89,14 +91,14 @@ class Command:
         return parser.parse_args(arguments)
 
     def _row(self, file: RowFile, arm: str, seed: int, *, options: Options, keep: Path | None = None) -> dict[str, Any]:
-        ladder = file.find("ladder", seed)
+        ladder, stem = file.find("ladder", seed), stem_of(self.module, cpu_seconds=options.cpu_seconds)
         if self.direct_seconds and arm == "direct" and ladder:
             options = replace(options, cpu_seconds=ladder["cpu_seconds"])
         given = [
             part for name, value in asdict(options).items() for part in (f"--{name.replace('_', '-')}", str(value))
         ]
         if keep is not None:
-            given += ["--keep", str(keep / f"{self._stem},{arm},{seed}")]
+            given += ["--keep", str(keep / f"{stem},{arm},{seed}")]
         return run_row(arm, seed, module=self.module, threads=self.subject.threads, arguments=given)
 
     def _rerun(self, file: RowFile, arm: str, seed: int, *, options: Options) -> None:
@@ -114,8 +116,9 @@ class Command:
     def _write(self, file: RowFile, options: Options, out: Path) -> None:
         """Write page and picture of the rows that there are."""
         text = page(file.rows, asdict(options), self.subject, module=self.module)
-        (out / f"{self._stem}.md").write_text(text)
-        (out / f"{self._stem}.svg").write_text(picture(file.rows, self.subject))
+        self._file(out, options, "md").write_text(text)
+        drawn = picture(file.rows, self.subject, over_seconds=options.cpu_seconds > 0)
+        self._file(out, options, "svg").write_text(drawn)
 
 
 def _row(text: str) -> tuple[str, int]:

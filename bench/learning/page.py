@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from bench.learning.subject import Subject
 
-COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626")
+COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626", "#be185d")
 Rows = list[dict[str, Any]]
 ABOUT = {
     "ladder": "variants that the model generates, sampled by their measured pass rate",
@@ -23,6 +23,7 @@ ABOUT = {
     "course": "problems of {sizes} {unit} from the domain's generator, without the roots and without proposals of the model",
     "short course": "problems of {sizes} {unit} from the domain's generator",
     "direct": "GRPO on the roots alone",
+    "variants": "the same kind of ladder and sampling as `ladder`, but the domain's own moves make the variants, without completions",
     "pieces": "no training: the base is asked for parts of each problem, greedily, and its answers are joined",
     "best of n": "no training: the base samples as many answers to each problem as the budget allows; one has to be right",
 }
@@ -80,26 +81,38 @@ def summarize(rows: Rows, subject: Subject) -> dict[str, Any]:
     }
 
 
+def stem_of(module: str, *, cpu_seconds: int) -> str:
+    """Return the name of the files of `python -m module`: rows with a budget of CPU seconds have files of their own."""
+    return module.removeprefix("bench.") + ("_seconds" if cpu_seconds else "")
+
+
 def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) -> str:
     """Return the Markdown page of the rows that `python -m module` has written."""
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
     origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
-    stem, unit = module.removeprefix("bench."), subject.unit
+    unit, cpu_seconds = subject.unit, options.get("cpu_seconds", 0)
+    stem = stem_of(module, cpu_seconds=cpu_seconds)
     skills, sizes = _sizes(subject.skills), {arm: _sizes(course) for arm, course in subject.courses.items()}
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
+    axis, again = "sampled completions", f"python -m {module} --page"
+    budget = f"samples at most {options['rollouts']} completions: proposals, measurements and rollouts"
+    if cpu_seconds:
+        command = f"python -m {module} --split {options['split']} --cpu-seconds {cpu_seconds}"
+        axis, again = "CPU seconds", f"{again} --cpu-seconds {cpu_seconds}"
+        budget = f"has at most {cpu_seconds} CPU seconds for proposals, measurements and steps, and ends the step that it is in"
     lines = [
         f"# {subject.question}: {subject.domain}, problems of many {unit}",
         "",
         f"`{command}`: {origin}; threads a row: {subject.threads}.",
-        f"docs/{stem}.json has the raw results per item; `python -m {module} --page` writes this page from it.",
+        f"docs/{stem}.json has the raw results per item; `{again}` writes this page from it.",
         "",
         conclusion(rows, subject),
         "",
-        f"Every trained arm samples at most {options['rollouts']} completions: proposals, measurements and rollouts. Pass rate on",
+        f"Every trained arm {budget}. Pass rate on",
         f"{options['items']} fresh problems of each size: median over seeds (lowest to highest). Skill change: the worst of the",
         "medians of the skills, in points of their pass rate. CPU seconds are medians, too; other work beside a row can double them.",
         "",
-        f"![pass rate over sampled completions]({stem}.svg)",
+        f"![pass rate over {axis}]({stem}.svg)",
         "",
         "| arm | seeds | CPU seconds | " + " | ".join(f"{size} {unit}" for size in subject.table) + " | skill change |",
         "| --- | ---: | ---: |" + " ---: |" * (len(subject.table) + 1),
@@ -126,13 +139,15 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     return "\n".join(lines) + "\n"
 
 
-def picture(rows: Rows, subject: Subject) -> str:
-    """Return a standalone SVG of the pass rate on fresh hard problems over sampled completions, one line a row."""
-    curves = [row for row in rows if row["arm"] in TRAINED]
-    lines = [(row["arm"], row["curve"]) for row in curves]
-    longest = max((point[0] for row in curves for point in row["curve"]), default=1)
-    caption = f"sampled completions; greedy pass rate on fresh problems of {subject.hard} {subject.unit}"
-    return draw_lines(lines, names=TRAINED, longest=longest, caption=caption)
+def picture(rows: Rows, subject: Subject, *, over_seconds: bool = False) -> str:
+    """Return a standalone SVG of the pass rate on fresh hard problems over completions or CPU seconds, one line a row."""
+    at = 2 if over_seconds else 0  # a point of a curve is: completions, pass rate, CPU seconds
+    lines = [(row["arm"], [(point[at], point[1]) for point in row["curve"]]) for row in rows if row["arm"] in TRAINED]
+    longest = max((x for _, points in lines for x, _ in points), default=1)
+    axis = "CPU seconds" if over_seconds else "sampled completions"
+    caption = f"{axis}; greedy pass rate on fresh problems of {subject.hard} {subject.unit}"
+    names = [arm for arm in TRAINED if any(name == arm for name, _ in lines)]
+    return draw_lines(lines, names=names, longest=longest, caption=caption)
 
 
 def draw_lines(

@@ -12,17 +12,19 @@ import pytest
 
 from bench import compositions, lm_gym
 from bench.learning.__main__ import COMMAND
-from bench.learning.arms import ARMS, TRAINED, UNTRAINED, Options, run_arm
-from bench.learning.page import page, picture, summarize
+from bench.learning.arms import ARMS, TRAINED, UNTRAINED, Bench, Options, run_arm
+from bench.learning.page import page, picture, stem_of, summarize
 from bench.learning.rows import RowFile
 from bench.learning.subject import COMPOSITIONS, SUMS, solve_by_columns
 from bench.lm_night import __main__ as lm_night
 from everlearn.settings import LadderSettings, LearnSettings
+from everlearn.training import ladder_growth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.learning.command import Command
+    from bench.learning.subject import Subject
 
 DOCS = Path(__file__).parents[2] / "docs"
 BASE = str(Path(__file__).parents[2] / "data/base")
@@ -33,7 +35,7 @@ def row(arm: str, seed: int, *, right: int) -> dict[str, Any]:
     marks = "1" * right + "0" * (4 - right)
     origin = {"date": "2026-01-01", "machine": "a laptop", "revision": "abc"}
     trained = {
-        "curve": [[0, 0.0], [8, right / 4]],
+        "curve": [[0, 0.0, 0.0], [8, right / 4, 60.0]],
         "rollouts": 8,
         "steps": 1,
         "minutes": 2.0,
@@ -102,11 +104,50 @@ def test_a_page_is_written_again_and_nothing_is_run(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("command", [COMMAND, compositions.COMMAND, lm_night.COMMAND, lm_gym.COMMAND])
 def test_the_stored_pages_are_those_of_the_stored_rows(command: Command, tmp_path: Path) -> None:
-    stem = command.module.removeprefix("bench.")
-    (tmp_path / f"{stem}.json").write_bytes((DOCS / f"{stem}.json").read_bytes())
-    command.run(["--page", "--out", str(tmp_path)])
-    for name in (f"{stem}.md", f"{stem}.svg"):
-        assert (tmp_path / name).read_text() == (DOCS / name).read_text(), f"run `python -m {command.module} --page`"
+    for budget in ([], ["--cpu-seconds", "1"]):
+        stem = stem_of(command.module, cpu_seconds=len(budget))
+        if budget and not (DOCS / f"{stem}.json").exists():
+            continue
+        (tmp_path / f"{stem}.json").write_bytes((DOCS / f"{stem}.json").read_bytes())
+        arguments = ["--page", *budget]
+        command.run([*arguments, "--out", str(tmp_path)])
+        for name in (f"{stem}.md", f"{stem}.svg"):
+            again = f"run `python -m {command.module} {' '.join(arguments)}`"
+            assert (tmp_path / name).read_text() == (DOCS / name).read_text(), again
+
+
+def test_rows_at_equal_cpu_seconds_have_a_page_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[str] = []
+
+    def run(arm: str, seed: int, *, arguments: list[str], **_: object) -> dict[str, Any]:
+        given.extend(arguments)
+        return row(arm, seed, right=2)
+
+    monkeypatch.setattr("bench.learning.command.run_row", run)
+    options = ["--arms", "ladder", "variants", "--seeds", "1", "--cpu-seconds", "90", "--out", str(tmp_path)]
+    COMMAND.run([*options, "--keep", "kept"])
+    assert given[given.index("--cpu-seconds") + 1] == "90"
+    assert "kept/learning_seconds,ladder,0" in given
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"learning_seconds.{end}" for end in ("json", "md", "svg")
+    ]
+    text = (tmp_path / "learning_seconds.md").read_text()
+    assert capsys.readouterr().out.startswith(text)
+    assert "Every trained arm has at most 90 CPU seconds for proposals" in text
+    assert "`python -m bench.learning --split dev --cpu-seconds 90`" in text
+    assert "`python -m bench.learning --page --cpu-seconds 90` writes this page" in text
+    assert "![pass rate over CPU seconds](learning_seconds.svg)" in text
+    assert "6000" not in text
+    drawn = (tmp_path / "learning_seconds.svg").read_text()
+    assert "CPU seconds; greedy pass rate" in drawn
+    assert ">60</text>" in drawn, "the axis ends at the CPU seconds of the last point"
+
+
+def test_a_picture_names_the_arms_that_it_shows() -> None:
+    drawn = picture([row("ladder", 0, right=1), row("variants", 0, right=2), row("pieces", 0, right=4)], SUMS)
+    assert [arm for arm in ARMS if f">{arm}</text>" in drawn] == ["ladder", "variants"]
 
 
 def test_a_stopped_bench_runs_only_the_missing_rows(
@@ -141,6 +182,29 @@ def test_untrained_arms_give_the_same_marks_again() -> None:
         assert {len(marks) for marks in once.values()} == {TINY.items}
 
 
+def test_sampling_for_cpu_seconds_keeps_what_was_solved_once() -> None:
+    bench = Bench(subject=SUMS, options=replace(TINY, cpu_seconds=1), seed=0)
+    easy, hard = bench.problems(size=1, count=3, stream="easy"), bench.problems(size=24, count=1, stream="hard")
+    assert bench.solve_by_sampling([*easy, *hard]) == "1110"
+    assert bench.meter.cpu_seconds() >= 1
+
+
+def tiny(subject: Subject) -> Subject:
+    growth, learn = LadderSettings(depth=1, breadth=2, rollouts=1), LearnSettings(prompts=2, group=2, regrow=1)
+    return replace(subject, roots=3, course_problems=6, growth=growth, learn=learn)
+
+
+@pytest.mark.parametrize("subject", [SUMS, COMPOSITIONS])
+def test_variants_of_the_domain_cost_no_completions(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder_growth, "_decode_proposals", lambda *_, **__: pytest.fail("the model was asked"))
+    bench = Bench(subject=tiny(subject), options=replace(TINY, rollouts=24), seed=0)
+    made = bench.train("variants", forbidden=[], watched=bench.problems(size=1, count=1, stream="table"))
+    assert made["steps"] >= 2, "the ladder grew again after the first step"
+    assert made["rollouts"] <= 24
+    assert [len(point) for point in made["curve"]] == [3] * len(made["curve"])
+    assert made["curve"][0] == (0, 1.0, 0.0)
+
+
 def test_the_base_solves_the_sums_in_pieces() -> None:
     assert run_arm("pieces", seed=0, options=TINY)["table"][SUMS.hard] == "1111"
 
@@ -150,11 +214,9 @@ def test_compositions_are_not_solved_in_pieces() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["posterior", "course"])
+@pytest.mark.parametrize("arm", ["posterior", "variants", "course"])
 def test_an_arm_trains_on_compositions(arm: str) -> None:
-    growth, learn = LadderSettings(depth=1, breadth=2, rollouts=1), LearnSettings(prompts=2, group=2)
-    subject = replace(COMPOSITIONS, roots=3, course_problems=6, growth=growth, learn=learn)
-    made = run_arm(arm, seed=0, options=replace(TINY, rollouts=80), subject=subject)
+    made = run_arm(arm, seed=0, options=replace(TINY, rollouts=80), subject=tiny(COMPOSITIONS))
     assert made["steps"] >= 1
     assert set(made["table"]) == set(COMPOSITIONS.table)
 
