@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -59,6 +59,7 @@ BEST: dict[str, dict[str, Any]] = {
     },
 }
 DEFAULTS: dict[str, Any] = {"dtype": torch.float32}
+FAST, HUB = (ComputeSettings(policy=policy, device="cpu") for policy in ("fast", "hub"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +84,9 @@ def reward(ids: list[int]) -> float:
 class Everlearn:
     """Our own step; with several processes, each samples its share of the prompts."""
 
-    def __init__(
-        self, base: Path, texts: list[str], size: Size, *, policy: Literal["auto", "fast", "hub"] = "fast"
-    ) -> None:
+    def __init__(self, base: Path, texts: list[str], size: Size, *, compute: ComputeSettings = FAST) -> None:
         self.size = size
         settings = LearnSettings(prompts=size.prompts, group=size.group)
-        compute = ComputeSettings(policy=policy, device="cpu")
         loaded = load_policy(base, rank=settings.rank, alpha=settings.alpha, compute=compute)
         self.run = start_run(loaded, Ladder(), domain=load_domain("integration"), settings=settings, seed=1)
         self.prompts = collectives.share([list(loaded.tokenizer(text).input_ids) for text in texts])
@@ -229,7 +227,7 @@ def measure(base: Path, texts: list[str], size: Size, *, rounds: int, folder: Pa
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     ours = Everlearn(base, texts, size)
-    hub = Everlearn(base, texts, size, policy="hub")
+    hub = Everlearn(base, texts, size, compute=HUB)
     contestants: dict[str, Callable[[], dict[str, float]]] = {"everlearn": ours.step, "everlearn, hub policy": hub.step}
     contestants["generate, merged bf16"] = Generate(base, texts, size).step
     first: dict[str, float] = {}

@@ -38,6 +38,8 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
 
     `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which
     the last version is below the first version, `nights_to_learn` the most nights that a new skill took; None: one was not learned.
+    `time_ratio` compares the CPU seconds of the last ten nights with the second ten, `time_ratio_first` with the first ten, before replay and memory
+    are full; `storage_ratio` compares the bytes that a night adds to the bucket, in the last ten nights and the second ten.
     """
     nights = row["nights"]
     last, done = nights[-1]["accuracy"], nights[-1]["night"]
@@ -46,6 +48,7 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     had = [skill for skill in SKILLS if arrival_of(skill) <= done]
     curve = [average(night) for night in nights]
     ended = {skill: min(SCHEDULE[skill][0].stop - 1, done) for skill in had}
+    seconds, stored = [night["cpu_seconds"] for night in nights[1:]], [night.get("bytes", 0) for night in nights]
     return {
         "nights": done,
         "published": len(versions),
@@ -58,8 +61,10 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
         "nights_to_learn": _slowest(nights, had),
         "minutes": round(sum(night["seconds"] for night in nights[1:]) / 60, 1),
         "cpu_minutes": round(sum(night["cpu_seconds"] for night in nights[1:]) / 60, 1),
-        "time_ratio": _ratio([night["cpu_seconds"] for night in nights[1:]]),
+        "time_ratio": _ratio(seconds, since=10),
+        "time_ratio_first": _ratio(seconds, since=0),
         "megabytes": round(nights[-1]["bytes"] / 1e6, 1),
+        "storage_ratio": _ratio(list(map(operator.sub, stored[1:], stored)), since=10),
     }
 
 
@@ -83,9 +88,9 @@ def _nights_to_learn(nights: list[dict[str, Any]], skill: str) -> int | None:
     return None
 
 
-def _ratio(seconds: list[float]) -> float | None:
-    """Return how much longer the last ten nights took than the second ten."""
-    return round(median(seconds[-10:]) / median(seconds[10:20]), 2) if len(seconds) >= NIGHTS else None
+def _ratio(nights: list[float], *, since: int) -> float | None:
+    """Return how much more the last ten nights took than the ten nights after `since`."""
+    return round(median(nights[-10:]) / median(nights[since : since + 10]), 2) if len(nights) >= NIGHTS else None
 
 
 def summarize(rows: Rows) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def summarize(rows: Rows) -> dict[str, Any]:
         "nights_to_learn": None if None in learned else max(learned),
         "minutes": max(facts["minutes"] for facts in own),
         "cpu_minutes": max(facts["cpu_minutes"] for facts in own),
-        "time_ratio": max(facts["time_ratio"] for facts in own),
+        **{name: max(facts[name] for facts in own) for name in ("time_ratio", "time_ratio_first", "storage_ratio")},
         "others": contrast,
     }
 
@@ -131,18 +136,18 @@ def page(rows: Rows) -> str:
         "",
         (
             "| arm | seed | nights | published | average accuracy | after 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
-            "| minutes (of CPU) | CPU time of late nights | bucket |"
+            "| minutes (of CPU) | CPU time of nights 21 to 30, by 11 to 20 (by 1 to 10) | bucket | a night adds, by 11 to 20 |"
         ),
-        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for key, row in _ordered(rows):
         arm, _, seed = key.rpartition(",")
         facts = facts_of(row)
-        dash = {name: "-" if facts[name] is None else facts[name] for name in ("nights_to_learn", "time_ratio")}
+        dash = {name: "-" if value is None else value for name, value in facts.items()}
         lines.append(
             f"| {arm} | {seed} | {facts['nights']} | {facts['published']} | {facts['accuracy_before']:.1%} to "
             f"{facts['accuracy_after']:.1%} | {_after(20, row)} | {100 * facts['largest_fall']:.1f} points | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
-            f"{dash['nights_to_learn']} | {facts['minutes']:.0f} ({facts['cpu_minutes']:.0f}) | x {dash['time_ratio']} | {facts['megabytes']:.0f} MB |"
+            f"{dash['nights_to_learn']} | {facts['minutes']:.0f} ({facts['cpu_minutes']:.0f}) | x {dash['time_ratio']} (x {dash['time_ratio_first']}) | {facts['megabytes']:.0f} MB | x {dash['storage_ratio']} |"
         )
     lines += [
         "",
