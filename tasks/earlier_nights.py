@@ -25,7 +25,7 @@ from everlearn.data.used_problems import (
     tips_of,
 )
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
+from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line, past_of
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 from tasks.starting_point import begins_after
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from everlearn.data.holdout import Split
     from everlearn.data.used_problems import EarlierUse
+    from everlearn.gate.lifetime_error import Past
     from everlearn.registry.line_state import State
     from tasks.night import Night
 
@@ -164,14 +165,18 @@ def _published(state: State) -> set[str]:
 
 def level_of(night: Night) -> float | None:
     """Return the level of this night's improvement test; None where it is `gate.alpha` each night."""
-    return level_of_line(night.registry.state().history, settings=night.settings.gate)
+    return level_of_line(_past_of(night), settings=night.settings.gate)
 
 
 def loss_level_of(night: Night) -> float | None:
     """Return the level at which this night has to exclude losses; None where it is `gate.alpha` for each comparison."""
-    return loss_level_of_line(night.registry.state().history, settings=night.settings.gate)
+    return loss_level_of_line(_past_of(night), settings=night.settings.gate)
 
 
 def headline_level_of(night: Night) -> float | None:
     """Return the level at which this night may say that it beats the base model; None where its line makes no such claims."""
-    return headline_level_of_line(night.registry.state().history, settings=night.settings.gate)
+    return headline_level_of_line(_past_of(night), settings=night.settings.gate)
+
+
+def _past_of(night: Night) -> Past:
+    return past_of(night.registry.state().history, settings=night.settings.gate, registry=night.registry)

@@ -17,6 +17,7 @@ from everlearn.errors import StaleParentError
 from everlearn.gate.baselines import SKILL_METRIC
 from everlearn.gate.consequences import END_OF, EVENT_OF, becomes_champion, reason_of, skill_of
 from everlearn.gate.decision_record import Outcome
+from everlearn.gate.lifetime_error import IMPROVEMENT_ERROR
 from everlearn.registry.bill_of_materials import bill, licence_of
 from everlearn.registry.connect import open_registry
 from everlearn.registry.manifest import Manifest
@@ -68,7 +69,11 @@ def close_night(night: Night, end: str) -> None:
 def record_nothing_to_learn(night: Night) -> dict[str, str | None]:
     """Record that all new problems are needed to measure. They stay available to the next night."""
     reason = "every new problem is held out or equivalent to a suite item, so there is nothing to train on; add more"
-    detail = {"data_digest": night.inputs.data_digest, "records": records_of(night)}
+    detail = {
+        "data_digest": night.inputs.data_digest,
+        "records": records_of(night),
+        IMPROVEMENT_ERROR: night.settings.gate.improvement_error,
+    }
     night.registry.record(EventKind.INSUFFICIENT, cycle_key=night.key, reason=reason, actor=ACTOR, detail=detail)
     return {"end": str(End.INSUFFICIENT), "version": None, "reason": reason, "cycle_key": night.key, "report": None}
 

@@ -122,8 +122,9 @@ def _facts(plan: NightPlan) -> dict[str, Any]:
         "guards": [asdict(guard) | {"is_decided": guard.is_decided} for guard in plan.guards],
         "level": plan.level,
         "loss_level": plan.loss_level,
-        "tests": None if plan.labels is None else len(plan.labels),
-        "labels": None if plan.labels is None else sum(plan.labels),
+        "attempts": None if plan.past is None else plan.past.attempts,
+        "tests": None if plan.past is None else len(plan.past.labels),
+        "labels": None if plan.past is None else sum(plan.past.labels),
         "gains": {str(size): gain for size, gain in plan.gains.items()},
         "answers": plan.answers,
         "budgets": {error: asdict(budget) for error, budget in plan.budgets.items()},
@@ -147,8 +148,11 @@ def _sentences(plan: NightPlan) -> Iterator[str]:
     if plan.answers is not None:
         yield f"a loss since the record has to be excluded at the level {plan.loss_level:.2g}"
         yield f"{plan.answers['record']} answers for the record, and at most {plan.answers['candidate']} of the candidate"
-    if plan.labels is not None:
-        yield f"the next test of the line is number {len(plan.labels) + 1}, and {sum(plan.labels)} so far gave a version"
+    if plan.past is not None:
+        yield f"the next attempt of the line is number {plan.past.attempts + 1}"
+    if plan.past is not None and "improvements" in plan.budgets:
+        tests, labels = len(plan.past.labels), sum(plan.past.labels)
+        yield f"its budget for improvements has judged {tests} nights, and {labels} of them earn for the next one"
     for error, budget in plan.budgets.items():
         yield f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
 

@@ -6,10 +6,12 @@ its candidate answered a suite has tested nothing, and leaves no event.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
 from everlearn.data.used_problems import RECORDS
+from everlearn.gate.lifetime_error import IMPROVEMENT_ERROR
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ def charge(registry: Registry, opened: OpenCycle, *, actor: str, why: str) -> No
         "base_fingerprint": opened.inputs.base_fingerprint,
         "records": sorted({part.decode() for part in work.parts(RECORDS)}),
     }
+    if "settings" in opened.notes:  # read without their rules, since another release may have frozen them
+        gate = json.loads(opened.notes["settings"]).get("gate", {})
+        detail[IMPROVEMENT_ERROR] = gate.get(IMPROVEMENT_ERROR, "night")
     reason = f"given up after its candidate was measured, which counts as a test: {why}"
     registry.record(EventKind.INSUFFICIENT, cycle_key=opened.key, reason=reason, actor=actor, detail=detail)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.data.suites import parse
 from everlearn.errors import IntegrityError
 from everlearn.gate.consequences import END_OF, EVENT_OF
-from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line
+from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line, past_of
 from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
@@ -74,11 +74,12 @@ def _audited(
             return replace(audited, differences=wrong_end or None)
         evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
         other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
+        past = past_of(before, settings=evidence.settings, registry=registry)
     except IntegrityError as error:  # the other decisions can still be repeated
         return replace(audited, differences=(str(error),))
-    level = level_of_line(before, settings=evidence.settings)
-    loss_level = loss_level_of_line(before, settings=evidence.settings)
-    headline_level = headline_level_of_line(before, settings=evidence.settings)
+    level = level_of_line(past, settings=evidence.settings)
+    loss_level = loss_level_of_line(past, settings=evidence.settings)
+    headline_level = headline_level_of_line(past, settings=evidence.settings)
     judged = evidence.judge(level=level, loss_level=loss_level, headline_level=headline_level)
     again = json.loads(judged.to_json())
     differences = (*wrong_end, *_differences(stored, again), *other_record)

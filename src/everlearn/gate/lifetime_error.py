@@ -8,8 +8,14 @@ A test counts as passed where its night was published: a night that a guard stop
 p-value were 1. The guarantee needs p-values that are valid given the past, so a night's target has no problem that an earlier night
 measured with the same parent, nor one that the undecided candidate was measured on that it goes on from (`EarlierUse.not_fresh`).
 
+Only nights that the budget judged are tests of it: others spend nothing, and their versions earn nothing. A label earns only for tests
+at the `alpha` at which it was given. For all others its night is a test without a label. So no change of the settings, back and
+forth, gives back what was spent: the levels of all tests, of whatever `alpha`, sum to at most a max(1, n) for n labels and the largest
+`alpha` a that the line had. Their initial parts sum to a / 2, each label earns at most a, and the first one only a / 2.
+
 Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt spends
-a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`).
+a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`). The attempts of all nights are counted,
+whatever judged them, so that a change of the settings begins nothing anew.
 
 Headlines, "beats the base model", so that with probability 1 - `alpha` a line never makes a false one: they spend an `alpha` of their own
 in the same way, where improvements have an error budget. The held-out problems of each night are fresh.
@@ -24,14 +30,17 @@ from typing import TYPE_CHECKING
 from everlearn.registry.events import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from everlearn.registry.events import Event
+    from everlearn.registry.versions import Registry
     from everlearn.settings import GateSettings
 
 TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
 """Events that end a night which is a test, also where it ended before it could be decided."""
 
+IMPROVEMENT_ERROR = "improvement_error"
+"""Field of the event of a night that was not decided: the setting of that name. Events of older revisions do not have it."""
 _DECAY, _SUM = 1.6, 2.2858
 """Exponent of the decay, and at least the sum of j^-1.6 over all j >= 1."""
 _OFFSET = 100
@@ -46,16 +55,32 @@ class ErrorBudget:
     left: float
 
 
-def labels_of(history: Iterable[Event]) -> list[bool]:
-    """Return for each test in the events of a line, oldest first, whether it gave a label."""
-    return [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What earlier nights mean for the levels of the next one.
+
+    attempts   nights that were tests, whatever judged them
+    labels     for each test of the line's budget for improvements, oldest first, whether it gave a label that earns at the present
+               `alpha`; none where improvements have no such budget
+    """
+
+    attempts: int = 0
+    labels: tuple[bool, ...] = ()
 
 
-def level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+def past_of(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> Past:
+    """Return what these events of the line mean for a night with these settings."""
+    attempts = sum(event.kind in TESTS for event in history)
+    if settings.improvement_error == "night":
+        return Past(attempts=attempts)
+    return Past(attempts=attempts, labels=tuple(_labels(history, alpha=settings.alpha, registry=registry)))
+
+
+def level_of_line(past: Past, *, settings: GateSettings) -> float | None:
     """Return the level of the line's next improvement test; None where it is `alpha` each night."""
     if settings.improvement_error == "night":
         return None
-    return improvement_level(labels_of(history), alpha=settings.alpha)
+    return improvement_level(past.labels, alpha=settings.alpha)
 
 
 def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
@@ -84,30 +109,28 @@ def lifetime_budget(attempts: int, *, alpha: float) -> ErrorBudget:
     return ErrorBudget(spent=spent, left=alpha - spent)
 
 
-def budgets_of_line(history: Iterable[Event], *, settings: GateSettings) -> dict[str, ErrorBudget]:
-    """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`."""
-    labels, alpha = labels_of(history), settings.alpha
-    budgets = {}
+def budgets_of_line(past: Past, *, settings: GateSettings) -> dict[str, ErrorBudget]:
+    """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`.
+
+    What was spent is said as if every test had been made at the present `alpha`.
+    """
+    alpha, budgets = settings.alpha, {}
     if settings.improvement_error == "line":
-        budgets["improvements"] = improvement_budget(labels, alpha=alpha)
-        budgets["headlines"] = lifetime_budget(len(labels), alpha=alpha)
+        budgets["improvements"] = improvement_budget(past.labels, alpha=alpha)
+        budgets["headlines"] = lifetime_budget(past.attempts, alpha=alpha)
     if settings.loss_error == "line":
-        budgets["losses"] = lifetime_budget(len(labels), alpha=alpha)
+        budgets["losses"] = lifetime_budget(past.attempts, alpha=alpha)
     return budgets
 
 
-def loss_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+def loss_level_of_line(past: Past, *, settings: GateSettings) -> float | None:
     """Return the level at which the next attempt of the line has to exclude a loss; None where it is `alpha` each night."""
-    if settings.loss_error == "night":
-        return None
-    return loss_level(len(labels_of(history)) + 1, alpha=settings.alpha)
+    return None if settings.loss_error == "night" else loss_level(past.attempts + 1, alpha=settings.alpha)
 
 
-def headline_level_of_line(history: Iterable[Event], *, settings: GateSettings) -> float | None:
+def headline_level_of_line(past: Past, *, settings: GateSettings) -> float | None:
     """Return the level of the line's next headline, "beats the base model"; None where the line makes no such claims."""
-    if settings.improvement_error == "night":
-        return None
-    return loss_level(len(labels_of(history)) + 1, alpha=settings.alpha)
+    return None if settings.improvement_error == "night" else loss_level(past.attempts + 1, alpha=settings.alpha)
 
 
 def loss_level(attempt: int, *, alpha: float) -> float:
@@ -126,3 +149,21 @@ def _spending(after: int) -> float:
     early than by the slower decay of LORD's authors, which found a tenth of the improvements in `bench.lifetime`.
     """
     return float(after**-_DECAY) / _SUM
+
+
+def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[bool]:
+    """Yield for each test of the line's budget whether it gave a label that earns at `alpha`.
+
+    A decision has a level where the budget made it. What an older revision has recorded without one, a night that was given up or had
+    nothing to train on, may have been a test of the budget, so it counts as one.
+    """
+    for event in history:
+        if event.kind is EventKind.PUBLISHED:
+            manifest = registry.manifest(event.detail["version"])
+            if manifest.decision.get("level") is not None:
+                yield manifest.config.get("gate", {}).get("alpha") == alpha
+        elif event.kind in TESTS:
+            decision = event.detail.get("decision")
+            stated = event.detail.get(IMPROVEMENT_ERROR, "line")
+            if stated == "line" if decision is None else decision.get("level") is not None:
+                yield False

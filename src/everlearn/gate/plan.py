@@ -10,7 +10,7 @@ from everlearn.data.memory_suite import split_memory
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.guard import Guard
 from everlearn.gate.improvement_power import smallest_visible_gain
-from everlearn.gate.lifetime_error import budgets_of_line, labels_of, level_of_line, loss_level_of_line
+from everlearn.gate.lifetime_error import Past, budgets_of_line, level_of_line, loss_level_of_line, past_of
 from everlearn.gate.margins import veto_margin, wanted_margin
 from everlearn.gate.record_of_line import (
     RecordedItem,
@@ -58,7 +58,7 @@ class NightPlan:
 
     guards       what each suite can decide
     level        of the improvement test; `loss_level` of the comparisons with the record, None where there are none
-    labels       of each test of the line, whether it gave a version; None where no error budget is of the line
+    past         what the nights so far mean for these levels; None where no error budget is of the line
     gains        smallest improvement that so many own held-out problems show; None: they never do
     answers      answers of the `record` and at most of the `candidate`; None where nothing is compared with the record
     budgets      what is spent and left, by error that is limited over the life of the line
@@ -67,7 +67,7 @@ class NightPlan:
     guards: Sequence[PlannedGuard]
     level: float
     loss_level: float | None
-    labels: Sequence[bool] | None
+    past: Past | None
     gains: Mapping[int, float | None]
     answers: Mapping[str, int] | None
     budgets: Mapping[str, ErrorBudget]
@@ -81,8 +81,8 @@ def plan_night(
     `registry` is needed only where an error budget is of the line.
     """
     state = registry.state() if registry else State()
-    history = state.history
-    level, loss_level = level_of_line(history, settings=settings), loss_level_of_line(history, settings=settings)
+    past = past_of(state.history, settings=settings, registry=registry) if registry else Past()
+    level, loss_level = level_of_line(past, settings=settings), loss_level_of_line(past, settings=settings)
     level = level or settings.alpha
     answers = None
     if registry is None or loss_level is None:
@@ -96,10 +96,10 @@ def plan_night(
         guards=guards,
         level=level,
         loss_level=loss_level,
-        labels=labels_of(history) if registry else None,
+        past=past if registry else None,
         gains=visible_gains(sizes, settings=settings, level=level),
         answers=answers,
-        budgets=budgets_of_line(history, settings=settings),
+        budgets=budgets_of_line(past, settings=settings),
     )
 
 

@@ -124,9 +124,17 @@ def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem]) -> l
 
 
 def record_after(version: str | None, registry: Registry) -> Record:
-    """Return the record that the manifest of a version names; empty where it names none, and for the base model."""
-    ref = registry.manifest(version).record if version else None
-    return from_json(registry.get_object(ref)) if ref else {}
+    """Return the newest record that the manifest of a version or of an ancestor names; empty where there is none.
+
+    Nights with `gate.loss_error: night` leave none, and the record of the nights before them stays: a change of the setting
+    forgives no loss.
+    """
+    while version is not None:
+        manifest = registry.manifest(version)
+        if manifest.record is not None:
+            return from_json(registry.get_object(manifest.record))
+        version = manifest.parent
+    return {}
 
 
 def memory_after(version: str | None, registry: Registry) -> Suite | None:

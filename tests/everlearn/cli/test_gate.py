@@ -70,16 +70,20 @@ def test_a_line_with_an_error_budget_names_its_next_level(
     everlearn: Callable[..., Ended], params: Path, registry: Registry, publish: Callable[..., str]
 ) -> None:
     publish()
+    manifest = candidate(registry, "one", parent=registry.state().champion, base="f" * 64)
+    manifest = replace(manifest, decision={"outcome": "PASS", "level": 0.01}, config={"gate": {"alpha": 0.05}})
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
     registry.record(EventKind.REJECTED, cycle_key="8" * 64, reason="worse", actor="night", detail={})
     params.write_text(params.read_text() + "gate: {improvement_error: line}\n")
     facts = everlearn("gate", "plan", "--json").facts
-    assert facts["level"] == improvement_level([True, False], alpha=0.05)
-    assert (facts["tests"], facts["labels"]) == (2, 1)
+    assert facts["level"] == improvement_level([True, False], alpha=0.05), "the first version had no budget"
+    assert (facts["attempts"], facts["tests"], facts["labels"]) == (3, 2, 1)
     assert facts["gains"]["6"] is None, "six items never show p = 0.01"
     assert facts["budgets"].keys() == {"improvements", "headlines"}
     left = facts["budgets"]["improvements"]["left"]
     said = " ".join(everlearn("gate", "plan").out.split())
-    assert "the next test of the line is number 3, and 1 so far gave a version" in said
+    assert "the next attempt of the line is number 4" in said
+    assert "its budget for improvements has judged 2 nights, and 1 of them earn for the next one" in said
     assert f"of the error budget for improvements, {0.05 - left:.2g} is spent and {left:.2g} is left" in said
 
 
@@ -100,7 +104,9 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     assert facts["budgets"] == {
         "losses": {"spent": loss_level(1, alpha=0.05), "left": 0.05 - loss_level(1, alpha=0.05)}
     }
-    assert "48000 answers for the record" in " ".join(everlearn("gate", "plan").out.split())
+    said = " ".join(everlearn("gate", "plan").out.split())
+    assert "48000 answers for the record" in said
+    assert "the next attempt of the line is number 2; of the error budget for losses" in said
 
 
 def test_the_plan_is_about_the_line_of_the_profile(
@@ -110,8 +116,8 @@ def test_the_plan_is_about_the_line_of_the_profile(
     params.write_text(
         params.read_text() + "gate: {improvement_error: line}\nprofiles: {other: {store: {line: another}}}\n"
     )
-    assert everlearn("gate", "plan", "--json").facts["tests"] == 1
-    assert everlearn("gate", "plan", "--profile", "other", "--json").facts["tests"] == 0
+    assert everlearn("gate", "plan", "--json").facts["attempts"] == 1
+    assert everlearn("gate", "plan", "--profile", "other", "--json").facts["attempts"] == 0
 
 
 def test_the_plan_counts_general_suites(everlearn: Callable[..., Ended], params: Path, tmp_path: Path) -> None:

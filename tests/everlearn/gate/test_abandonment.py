@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,9 @@ from everlearn.cycle.record import abandon_cycle, current_cycle, open_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.gate.abandonment import charge, is_abandoned
 from everlearn.gate.audit import audit
-from everlearn.gate.lifetime_error import labels_of
+from everlearn.gate.lifetime_error import Past, past_of
 from everlearn.registry.events import EventKind
+from everlearn.settings import GateSettings
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line
 
@@ -27,9 +29,10 @@ def registry() -> Registry:
     return open_line(MemoryStore())
 
 
-def give_up(registry: Registry, *results: str) -> str:
-    """Abandon a night whose workspace holds these results."""
-    opened = open_cycle(registry.store, registry.line, INPUTS)
+def give_up(registry: Registry, *results: str, gate: dict[str, str] | None = None) -> str:
+    """Abandon a night whose workspace holds these results, and which has frozen these settings of the gate."""
+    notes = {} if gate is None else {"settings": json.dumps({"gate": gate})}
+    opened = open_cycle(registry.store, registry.line, INPUTS, notes=notes)
     work = Workspace(registry.store, registry.line, opened.key, token=1)
     work.append("records", b"measured/7f")
     for name in results:
@@ -43,6 +46,11 @@ def give_up(registry: Registry, *results: str) -> str:
     return opened.key
 
 
+def past(registry: Registry) -> Past:
+    by_line = GateSettings(improvement_error="line")
+    return past_of(registry.state().history, settings=by_line, registry=registry)
+
+
 @pytest.mark.parametrize(
     "result", ["measuring/candidate", "measured/candidate", "looks", "looking/candidate", "decision"]
 )
@@ -52,10 +60,25 @@ def test_a_measured_candidate_is_charged_once(registry: Registry, result: str) -
     assert (event.kind, event.cycle_key, event.actor) == (EventKind.INSUFFICIENT, key, "ada")
     assert event.reason.endswith("after its candidate was measured, which counts as a test: it hangs")
     assert (event.detail["parent"], event.detail["records"]) == ("v0001", ["measured/7f"])
-    assert labels_of(registry.state().history) == [False]
+    assert past(registry) == Past(attempts=1, labels=(False,)), "an older revision did not freeze the settings"
     assert is_abandoned(key, registry.state())
     give_up(registry)
     assert len(registry.state().history) == 1
+
+
+@pytest.mark.parametrize(
+    ("gate", "tests"),
+    [
+        ({"improvement_error": "line"}, (False,)),
+        ({"improvement_error": "night", "of a later release": 1}, ()),
+        ({}, ()),
+    ],
+)
+def test_it_is_a_test_of_the_budget_that_would_have_judged_it(
+    registry: Registry, gate: dict[str, str], tests: tuple[bool, ...]
+) -> None:
+    give_up(registry, "decision", gate=gate)
+    assert past(registry) == Past(attempts=1, labels=tests)
 
 
 def test_a_night_without_answers_of_its_candidate_leaves_no_event(registry: Registry) -> None:

@@ -47,6 +47,7 @@ def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = 
     manifest = candidate(registry, name, parent=registry.state().champion)
     manifest = replace(
         manifest,
+        config={"gate": EVIDENCE.settings.model_dump(mode="json")},
         decision=made.to_dict() | (decision or {}),
         evidence=registry.put_object(EVIDENCE.to_json()),
         **documents,
@@ -135,6 +136,16 @@ def test_a_decision_at_a_level_that_was_not_its_own_is_named(registry: Registry)
     assert differences
     assert {difference.split(" is stored")[0] for difference in differences} >= {"level", "loss_level", "reasons"}
     assert any("against the record" in difference for difference in differences)
+
+
+def test_a_version_that_no_budget_judged_has_earned_nothing(registry: Registry) -> None:
+    registry.publish(candidate(registry, "old"), make_champion=True, actor="night", reason="by its own alpha")
+    publish(registry, "one", decision=EVIDENCE.judge(**levels(1, [])).to_dict())
+    publish(registry, "two", decision=EVIDENCE.judge(**levels(2, [True, True])).to_dict())
+    _, one, two = audit(registry)
+    assert (one.differences, one.level) == ((), improvement_level([], alpha=0.05))
+    assert two.level == improvement_level([True], alpha=0.05)
+    assert any(each.startswith("level is stored as") for each in two.differences or ()), "it counted the old version"
 
 
 def test_what_cannot_be_repeated_is_told_apart(registry: Registry) -> None:

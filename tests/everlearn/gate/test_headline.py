@@ -11,7 +11,7 @@ import pytest
 from everlearn.gate.audit import audit
 from everlearn.gate.decision import Headline, PairedSuite, judge
 from everlearn.gate.decision_record import Against, Decision
-from everlearn.gate.lifetime_error import headline_level_of_line, improvement_level, loss_level
+from everlearn.gate.lifetime_error import Past, headline_level_of_line, improvement_level, loss_level
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.settings import GateSettings
 from everlearn.storage.in_memory import MemoryStore
@@ -52,8 +52,8 @@ def test_of_several_targets_each_has_a_share_of_the_level() -> None:
 def test_the_levels_of_all_attempts_together_are_below_alpha() -> None:
     levels = (loss_level(attempt, alpha=0.05) for attempt in range(1, 100_000))
     assert sum(islice(levels, 100_000)) < 0.05
-    assert headline_level_of_line((), settings=GateSettings()) is None
-    assert headline_level_of_line((), settings=SETTINGS) == LEVEL
+    assert headline_level_of_line(Past(), settings=GateSettings()) is None
+    assert headline_level_of_line(Past(), settings=SETTINGS) == LEVEL
 
 
 def test_an_audit_repeats_the_headline_and_finds_one_that_was_not_earned() -> None:

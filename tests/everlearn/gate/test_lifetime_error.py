@@ -4,24 +4,57 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.gate.decision import Decision, Outcome, judge
 from everlearn.gate.lifetime_error import (
+    Past,
     budgets_of_line,
     improvement_budget,
     improvement_level,
+    level_of_line,
     lifetime_budget,
     loss_level,
+    past_of,
 )
+from everlearn.registry.events import EventKind
 from everlearn.settings import GateSettings
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import candidate, open_line
 from tests.support.paired_suites import IMPROVED
 
+if TYPE_CHECKING:
+    from everlearn.registry.versions import Registry
+
+BY_NIGHT = GateSettings()
 BY_LINE = GateSettings(improvement_error="line", loss_error="line")
+AT_ANOTHER_ALPHA = BY_LINE.model_copy(update={"alpha": 0.1})
 pasts = st.lists(st.booleans(), max_size=60)
+nights = st.tuples(st.sampled_from([BY_NIGHT, BY_LINE, AT_ANOTHER_ALPHA]), st.booleans())
+
+
+def level_after(registry: Registry, chosen: GateSettings) -> float | None:
+    """Return the level of the next improvement test with these settings."""
+    return level_of_line(past_of(registry.state().history, settings=chosen, registry=registry), settings=chosen)
+
+
+def end_night(registry: Registry, chosen: GateSettings, *, published: bool) -> float | None:
+    """End a night that these settings have judged, as nights do. Return the level of its improvement test."""
+    level, number = level_after(registry, chosen), str(len(registry.state().history))
+    manifest = candidate(registry, number, parent=registry.state().champion)
+    decision: dict[str, Any] = {"outcome": "PASS" if published else "FAIL"} | ({"level": level} if level else {})
+    if published:
+        manifest = replace(manifest, decision=decision, config={"gate": chosen.model_dump(mode="json")})
+        registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    else:
+        detail = {"decision": decision}
+        registry.record(EventKind.REJECTED, cycle_key=manifest.cycle_key, reason="worse", actor="night", detail=detail)
+    return level
 
 
 @given(pasts, st.floats(0.001, 0.4))
@@ -46,7 +79,7 @@ def test_a_budget_always_pays_for_the_next_test(labels: list[bool], alpha: float
 
 
 def test_a_line_has_a_budget_for_each_error_that_is_limited_over_its_life() -> None:
-    none, all_three = (budgets_of_line((), settings=settings) for settings in (GateSettings(), BY_LINE))
+    none, all_three = (budgets_of_line(Past(), settings=chosen) for chosen in (BY_NIGHT, BY_LINE))
     assert none == {}
     assert {error: budget.spent for error, budget in all_three.items()} == {
         "improvements": 0,
@@ -78,6 +111,39 @@ def test_of_the_labels_of_simulated_lines_few_are_false(better: float) -> None:
             false += labels[-1] and not is_better
         shares.append(false / max(1, sum(labels)))
     assert sum(shares) / len(shares) <= 0.05
+
+
+@settings(max_examples=30)
+@given(st.lists(nights, max_size=12))
+def test_no_change_of_the_settings_raises_a_level(line: list[tuple[GateSettings, bool]]) -> None:
+    registry, judged, levels = open_line(MemoryStore()), list[bool](), list[float]()
+    for chosen, published in line:
+        level = end_night(registry, chosen, published=published)
+        if level is None:
+            continue
+        assert level <= improvement_level(judged, alpha=chosen.alpha), "a line that its budget has always judged"
+        judged.append(published)
+        levels.append(level)
+        assert sum(levels) <= AT_ANOTHER_ALPHA.alpha * max(1, sum(judged)) + 1e-12
+
+
+def test_versions_of_nights_with_an_alpha_of_their_own_earn_nothing() -> None:
+    registry = open_line(MemoryStore())
+    for _ in range(5):
+        end_night(registry, BY_NIGHT, published=True)
+        end_night(registry, BY_NIGHT, published=False)
+    assert level_after(registry, BY_LINE) == improvement_level([], alpha=0.05)
+    assert past_of(registry.state().history, settings=BY_LINE, registry=registry).attempts == 10
+
+
+def test_a_label_earns_at_the_alpha_at_which_it_was_given() -> None:
+    registry = open_line(MemoryStore())
+    end_night(registry, BY_LINE, published=True)
+    assert level_after(registry, AT_ANOTHER_ALPHA) == improvement_level([False], alpha=0.1)
+    end_night(registry, AT_ANOTHER_ALPHA, published=True)
+    end_night(registry, BY_NIGHT, published=True)
+    assert level_after(registry, BY_LINE) == improvement_level([True, False], alpha=0.05)
+    assert level_after(registry, AT_ANOTHER_ALPHA) == improvement_level([False, True], alpha=0.1)
 
 
 def test_an_improvement_is_judged_at_the_level_that_is_given() -> None:

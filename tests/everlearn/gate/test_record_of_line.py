@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +18,14 @@ from everlearn.gate.record_of_line import (
     item_key,
     memory_parts,
     policy_of_night,
+    record_after,
     record_answers,
     to_json,
     unrecorded,
 )
 from everlearn.problem import Problem
+from everlearn.storage.in_memory import MemoryStore
+from tests.support.line import candidate, open_line, publish
 
 A, B = (Problem(id=name, domain="numbers", statement=name, reference="7") for name in "ab")
 
@@ -83,3 +88,15 @@ def test_a_record_survives_storage_and_damage_is_named() -> None:
     for damaged in (b"", b"[]", b'{"items": {"a": [1, 2]}}'):
         with pytest.raises(IntegrityError, match="not the record of a line"):
             from_json(damaged)
+
+
+def test_nights_that_compare_with_no_record_leave_the_one_before_them() -> None:
+    registry, record = open_line(MemoryStore()), record_answers([A], ["1"], policy="base")
+    publish(registry, "without")
+    assert record_after("v0001", registry) == record_after(None, registry) == {}
+    manifest = candidate(registry, "recorded", parent="v0001")
+    manifest = replace(manifest, record=registry.put_object(to_json(record)))
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    for name in ("one", "two"):
+        publish(registry, name)
+    assert record_after("v0004", registry) == record
