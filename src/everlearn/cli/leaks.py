@@ -40,8 +40,9 @@ def leaks(
     that all published nights trained on with everything that any night measured, by the present rule. A version hands on what it
     was trained on, so those that descend from it are named too. Exit code 1: there are leaks, and they are not barred.
 
-    `--bar` bars all of these versions, so that no later night begins from them or is compared with them. If one of them
-    serves, the newest former champion without a leak becomes the champion. Without it, nothing is changed.
+    `--bar` bars all of these versions, so that no later night begins from them or is compared with them, and voids their labels:
+    with `gate.improvement_error: line` they earn nothing for later nights. If one of them serves, the newest former champion without
+    a leak becomes the champion, and the record goes on from it. Without it, nothing is changed.
 
         everlearn leaks
         everlearn leaks --bar
@@ -73,14 +74,18 @@ def leaks(
     rows = [(leak.version, leak.trained, leak.measured, len(leak.nights)) for leak in found[:SHOWN]]
     found_where = f"{len(found)} leaks; trained on measured problems: {', '.join(tainted)}. Their gains on these problems prove nothing"
     listed = Group(table(*names, rows=rows), Text(found_where))
-    open_versions = [version for version in tainted if not state.versions[version].barred]
+    entries = [state.versions[version] for version in tainted]
+    open_versions = [entry.version for entry in entries if not (entry.barred and entry.leaked)]
     if bar:
         if is_interactive(yes=yes):
             stderr_console().print(listed)
             confirm(f"Bar {', '.join(open_versions) or 'no version: all are barred'}?")
         _bar(registry, open_versions)
         champion = registry.cached_state.champion or "the base model"
-        done = Text(f"{', '.join(open_versions) or 'no other version'} barred; {champion} serves")
+        done = Text(
+            f"{', '.join(open_versions) or 'no other version'} barred; {champion} serves, and the record goes on from it; "
+            f"the labels of {', '.join(tainted)} count as none from now on, because their tests were invalid"
+        )
         print_result(
             facts | {"barred": open_versions, "champion": registry.cached_state.champion},
             as_json=json,
@@ -93,14 +98,13 @@ def leaks(
 
 
 def _bar(registry: Registry, versions: list[str]) -> None:
-    """Bar these versions. If one of them is the champion, roll back to the last one that is not barred then."""
-    actor = getpass.getuser()
-    for version in versions:
-        if version != registry.state().champion:
-            registry.bar(version, reason=REASON, actor=actor)
-            announce(registry, registry.cached_state.history[-1])
-    if registry.state().champion in versions:
-        announce(registry, registry.rollback(reason=REASON, actor=actor).event)
+    """Bar these versions as leaked. If one of them is the champion, roll back to the last one that is not barred then."""
+    actor, champion = getpass.getuser(), registry.state().champion
+    for version in sorted(versions, key=lambda version: version == champion):  # the champion last
+        if version == champion:
+            announce(registry, registry.rollback(reason=REASON, actor=actor).event)
+        registry.bar(version, reason=REASON, actor=actor, leaked=True)
+        announce(registry, registry.cached_state.history[-1])
 
 
 def _with_descendants(state: State, versions: set[str]) -> list[str]:

@@ -154,14 +154,16 @@ def _spending(after: int) -> float:
 def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[bool]:
     """Yield for each test of the line's budget whether it gave a label that earns at `alpha`.
 
-    A decision has a level where the budget made it. What an older revision has recorded without one, a night that was given up or had
+    A decision has a level where the budget made it. The label of a version that leaked is void: from then on it is none. What an older revision has recorded without one, a night that was given up or had
     nothing to train on, may have been a test of the budget, so it counts as one.
     """
+    leaked = {event.detail["version"] for event in history if event.detail.get("leaked")}
     for event in history:
         if event.kind is EventKind.PUBLISHED:
-            manifest = registry.manifest(event.detail["version"])
+            version = event.detail["version"]
+            manifest = registry.manifest(version)
             if manifest.decision.get("level") is not None:
-                yield manifest.config.get("gate", {}).get("alpha") == alpha
+                yield version not in leaked and manifest.config.get("gate", {}).get("alpha") == alpha
         elif event.kind in TESTS:
             decision = event.detail.get("decision")
             stated = event.detail.get(IMPROVEMENT_ERROR, "line")

@@ -29,7 +29,11 @@ BASE = "base"  # reference to the base model without an adapter: no champion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionEntry:
-    """A published version. `sequence` is the number of its event; `retired` means that its files were removed."""
+    """A published version. `sequence` is the number of its event; `retired` means that its files were removed.
+
+    `leaked` means that it was trained on problems that a night measured: what it was found to improve proves nothing. It stays
+    so where the bar is lifted.
+    """
 
     version: str
     manifest: str
@@ -42,6 +46,7 @@ class VersionEntry:
     reason: str
     at: datetime
     barred: bool = False
+    leaked: bool = False
     approved: bool = False
     retired: bool = False
 
@@ -187,7 +192,8 @@ class _Folding:
             case EventKind.ROLLED_BACK:
                 self._roll_back(event)
             case EventKind.BARRED:
-                self._put(replace(self._entry(event), barred=True))
+                entry = self._entry(event)
+                self._put(replace(entry, barred=True, leaked=entry.leaked or event.detail.get("leaked", False)))
             case EventKind.UNBARRED:
                 self._unbar(self._entry(event))
             case EventKind.APPROVED:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from everlearn.registry.sealed_document import Signer, Verifier
     from everlearn.storage.protocol import Store
 
+    _Check = Callable[[VersionEntry, State], None]
+
 __all__ = ["BASE", "Event", "EventKind", "Manifest", "ObjectRef", "Registry", "Rollback", "State", "VersionEntry"]
 
 Verify = Literal["quick", "full"]
@@ -238,9 +240,9 @@ class Registry:
         """Bar a version that awaits approval: it becomes neither champion nor parent. Idempotent."""
         return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_waiting)
 
-    def bar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
-        """Bar a version: it becomes neither champion nor parent. Idempotent. Raises RegistryError for the champion."""
-        return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_not_champion)
+    def bar(self, version: str, *, reason: str, actor: str, leaked: bool = False) -> VersionEntry:
+        """Bar a version, as one that `leaked` if it did: neither champion nor parent. Idempotent. RegistryError for the champion."""
+        return self._set_bar(version, to=True, reason=reason, actor=actor, check=require_not_champion, leaked=leaked)
 
     def unbar(self, version: str, *, reason: str, actor: str) -> VersionEntry:
         """Let a barred version be champion and parent again, and lift the flag of its data. The champion stays. Idempotent."""
@@ -311,17 +313,18 @@ class Registry:
         return delivery.deliver(manifest.files, receipt=receipt, to=to, fetch=fetch, check=check_directory)
 
     def _set_bar(
-        self, version: str, *, to: bool, reason: str, actor: str, check: Callable[[VersionEntry, State], None]
+        self, version: str, *, to: bool, reason: str, actor: str, check: _Check, leaked: bool = False
     ) -> VersionEntry:
         """Bar a version or lift its bar, unless that is done or `check` raises."""
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
-            if entry.barred == to and (to or not is_flagged(entry, state)):
+            if entry.barred == to and entry.leaked >= leaked and (to or not is_flagged(entry, state)):
                 return state.history[-1]
             check(entry, state)
             kind = EventKind.BARRED if to else EventKind.UNBARRED
-            return Draft(kind=kind, actor=actor, reason=reason, detail={"version": entry.version})
+            detail = {"version": entry.version} | ({"leaked": True} if leaked else {})
+            return Draft(kind=kind, actor=actor, reason=reason, detail=detail)
 
         self._log.append(propose)
         return resolve(version, self.cached_state, line=self.line)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 
+from everlearn.cli.leaks import REASON
 from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.domains.contract import load_domain
 from everlearn.errors import RegistryError
+from everlearn.gate.baselines import eligible_versions
+from everlearn.gate.lifetime_error import past_of
+from everlearn.gate.record_of_line import RecordedItem, record_after, to_json
+from everlearn.settings import GateSettings
 from tests.support.line import candidate
 
 if TYPE_CHECKING:
@@ -83,6 +89,55 @@ def test_versions_that_leak_are_barred_and_the_newest_without_serves(
     again = everlearn("leaks", "--bar")
     assert "no other version barred" in " ".join(again.out.split())
     assert registry.state().tip == state.tip
+
+
+def publish_judged(registry: Registry, name: str) -> str:
+    """Publish a version that the line's budgets have judged, with a record that it has set itself. Return its cycle key."""
+    recorded = {"item": RecordedItem(right=1, undecided=0, samples=1, policy=name)}
+    manifest = replace(
+        candidate(registry, name, parent=registry.state().champion),
+        decision={"outcome": "PASS", "level": 0.01},
+        config={"gate": {"alpha": 0.05}},
+        record=registry.put_object(to_json(recorded)),
+    )
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    return manifest.cycle_key
+
+
+def labels_of(registry: Registry) -> tuple[bool, ...]:
+    by_line = GateSettings(improvement_error="line")
+    return past_of(registry.state().history, settings=by_line, registry=registry).labels
+
+
+def test_levels_and_record_go_on_from_clean_versions(everlearn: Callable[..., Ended], registry: Registry) -> None:
+    publish_judged(registry, "clean")
+    leaking = publish_judged(registry, "leaking")
+    publish_judged(registry, "descendant")
+    record(registry, Use.TRAINED, leaking, "x^4 + sin(x)")
+    record(registry, Use.MEASURED, "9" * 64, "2*x^4 + 2*sin(x)")
+    assert labels_of(registry) == (True, True, True)
+    said = " ".join(everlearn("leaks", "--bar").out.split())
+    assert "v0001 serves, and the record goes on from it" in said
+    assert "the labels of v0002, v0003 count as none from now on, because their tests were invalid" in said
+    assert labels_of(registry) == (True, False, False)
+    state = registry.state()
+    assert {item.policy for item in record_after(state.champion, registry).values()} == {"clean"}
+    assert eligible_versions(state) == ["v0001"], "no other is the best version of a suite"
+    barred = [event for event in state.history if event.detail.get("leaked")]
+    assert [(event.detail["version"], event.reason) for event in barred] == [("v0002", REASON), ("v0003", REASON)]
+
+
+def test_a_version_that_was_barred_before_loses_its_label_too(
+    everlearn: Callable[..., Ended], registry: Registry
+) -> None:
+    leaking = publish_judged(registry, "leaking")
+    registry.rollback(reason="slow", actor="me")
+    record(registry, Use.TRAINED, leaking, "x^4 + sin(x)")
+    record(registry, Use.MEASURED, "9" * 64, "x^4 + sin(x)")
+    assert everlearn("leaks").code == 1, "it is barred, and not as one that leaked"
+    assert everlearn("leaks", "--bar", "--json").facts["barred"] == ["v0001"]
+    assert labels_of(registry) == (False,)
+    assert everlearn("leaks").code == 0
 
 
 def test_a_version_that_waits_for_approval_never_serves_because_others_leak(

@@ -146,6 +146,25 @@ def test_a_label_earns_at_the_alpha_at_which_it_was_given() -> None:
     assert level_after(registry, AT_ANOTHER_ALPHA) == improvement_level([False, True], alpha=0.1)
 
 
+def test_the_label_of_a_version_that_leaked_is_none_from_then_on() -> None:
+    registry = open_line(MemoryStore())
+    for _ in range(2):
+        end_night(registry, BY_LINE, published=True)
+    registry.bar("v0001", reason="it saw the target", actor="ada", leaked=True)
+    assert level_after(registry, BY_LINE) == improvement_level([False, True], alpha=0.05)
+    registry.unbar("v0001", reason="it serves well", actor="ada")
+    history = registry.state().history
+    assert level_after(registry, BY_LINE) == improvement_level([False, True], alpha=0.05)
+    assert past_of(history[:2], settings=BY_LINE, registry=registry).labels == (True, True)
+
+
+def test_a_version_that_was_barred_for_another_reason_keeps_its_label() -> None:
+    registry = open_line(MemoryStore())
+    end_night(registry, BY_LINE, published=True)
+    registry.rollback(reason="slow", actor="ada")
+    assert level_after(registry, BY_LINE) == improvement_level([True], alpha=0.05)
+
+
 def test_an_improvement_is_judged_at_the_level_that_is_given() -> None:
     plain, strict = (judge([IMPROVED], settings=GateSettings(), level=level) for level in (None, 1e-30))
     assert plain.outcome is not strict.outcome or strict.outcome is Outcome.INSUFFICIENT
