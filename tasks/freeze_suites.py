@@ -19,7 +19,8 @@ from everlearn.domains.contamination import equivalence_keys, without_contaminat
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
-from everlearn.gate.record_of_line import memory_after
+from everlearn.gate.plan import answers_needed
+from everlearn.gate.record_of_line import memory_after, record_after
 from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.reporting.own_items import ITEM_METRICS, count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
@@ -72,6 +73,7 @@ def freeze_suites(night: Night) -> bool:
             _say_power(night, own)
             frozen = [*own, *memory, *shipped, *load_general(night)]
             suites.require_distinct(frozen)
+            _say_answers(night, frozen)
             record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
@@ -167,6 +169,13 @@ def _say_power(night: Night, own: Iterable[Suite]) -> None:
         int(counts[ITEM_METRICS[SuiteKind.TARGET]]), int(counts[ITEM_METRICS[SuiteKind.GENERATED]]), settings=gate
     )
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
+
+
+def _say_answers(night: Night, frozen: list[Suite]) -> None:
+    """Log how many answers the comparison with the record needs, before anything is trained."""
+    if night.settings.gate.loss_error == "line":
+        record = record_after(night.inputs.parent, night.registry)
+        LOG.info("%s", answers_needed(frozen, record, settings=night.settings.gate).sentence)
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from tasks.open_night import inputs_of
 from tasks.publish import close_night, publish_night
 from tests.support.adapters import shake
 from tests.support.line import candidate
-from tests.support.night import LONG, opened
+from tests.support.night import LONG, SHORT, opened
 from tests.support.paired_suites import IMPROVED
 
 if TYPE_CHECKING:
@@ -54,6 +55,19 @@ def look(night: Night) -> None:
     complete_record.fn(night)
     look_at_candidate.fn(night)
     renew_record.fn(night)
+
+
+def test_a_night_says_how_many_answers_it_needs_before_it_trains(
+    guarded: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="everlearn.night")
+    night = opened(guarded, *LONG)
+    items = len(SHORT)
+    assert not night.work.has("ladder")
+    assert (
+        f"the comparison with the record needs {5 * items} to {14 * items} answers: {4 * items} for the record, "
+        f"{items} to {6 * items} of the candidate, and at most {4 * items} more where it is better"
+    ) in caplog.text
 
 
 def test_a_candidate_that_changes_little_passes_and_its_looks_are_not_repeated(

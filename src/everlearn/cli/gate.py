@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from everlearn.cli.context import Installation
     from everlearn.data.suites import Suite
-    from everlearn.gate.plan import NightPlan, PlannedGuard
+    from everlearn.gate.plan import AnswersNeeded, NightPlan, PlannedGuard
     from everlearn.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -126,9 +126,13 @@ def _facts(plan: NightPlan) -> dict[str, Any]:
         "tests": None if plan.past is None else len(plan.past.labels),
         "labels": None if plan.past is None else sum(plan.past.labels),
         "gains": {str(size): gain for size, gain in plan.gains.items()},
-        "answers": plan.answers,
+        "answers": _answers(plan.answers),
         "budgets": {error: asdict(budget) for error, budget in plan.budgets.items()},
     }
+
+
+def _answers(answers: AnswersNeeded | None) -> dict[str, int] | None:
+    return asdict(answers) | {"least": answers.least, "most": answers.most} if answers else None
 
 
 def _shown(plan: NightPlan) -> Group:
@@ -147,7 +151,7 @@ def _sentences(plan: NightPlan) -> Iterator[str]:
     yield f"an improvement has to be shown at the level {plan.level:.2g}"
     if plan.answers is not None:
         yield f"a loss since the record has to be excluded at the level {plan.loss_level:.2g}"
-        yield f"{plan.answers['record']} answers for the record, and at most {plan.answers['candidate']} of the candidate"
+        yield plan.answers.sentence
     if plan.past is not None:
         yield f"the next attempt of the line is number {plan.past.attempts + 1}"
     if plan.past is not None and "improvements" in plan.budgets:

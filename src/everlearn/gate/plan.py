@@ -53,6 +53,40 @@ class PlannedGuard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswersNeeded:
+    """Numbers of answers that a comparison with the record needs.
+
+    record      of the parent, to items that the record lacks
+    look        of the candidate at each look at all suites: it needs one at least
+    candidate   of the candidate, if no suite is decided before the last look
+    renewal     of the candidate afresh, if it is better than the record on every suite
+    """
+
+    record: int
+    look: int
+    candidate: int
+    renewal: int
+
+    @property
+    def least(self) -> int:
+        """All answers, if every suite is decided at the first look and none is renewed."""
+        return self.record + self.look
+
+    @property
+    def most(self) -> int:
+        """All answers, if every suite needs all looks and is renewed."""
+        return self.record + self.candidate + self.renewal
+
+    @property
+    def sentence(self) -> str:
+        """How many answers are needed, and what for."""
+        return (
+            f"the comparison with the record needs {self.least} to {self.most} answers: {self.record} for the record, "
+            f"{self.look} to {self.candidate} of the candidate, and at most {self.renewal} more where it is better"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NightPlan:
     """What the next night of a line can decide, and at which levels.
 
@@ -60,7 +94,7 @@ class NightPlan:
     level        of the improvement test; `loss_level` of the comparisons with the record, None where there are none
     past         what the nights so far mean for these levels; None where no error budget is of the line
     gains        smallest improvement that so many own held-out problems show; None: they never do
-    answers      answers of the `record` and at most of the `candidate`; None where nothing is compared with the record
+    answers      that the comparison with the record needs; None where there is none
     budgets      what is spent and left, by error that is limited over the life of the line
     """
 
@@ -69,7 +103,7 @@ class NightPlan:
     loss_level: float | None
     past: Past | None
     gains: Mapping[int, float | None]
-    answers: Mapping[str, int] | None
+    answers: AnswersNeeded | None
     budgets: Mapping[str, ErrorBudget]
 
 
@@ -91,7 +125,7 @@ def plan_night(
         suites = (*suites, *_memory(registry, state, settings))
         record = record_after(state.champion, registry)
         guards = plan_guards_of_record(suites, record=record, settings=settings, level=loss_level)
-        answers = _answers_needed(suites, record, settings)
+        answers = answers_needed(suites, record, settings=settings)
     return NightPlan(
         guards=guards,
         level=level,
@@ -110,14 +144,18 @@ def _memory(registry: Registry, state: State, settings: GateSettings) -> Sequenc
     return split_memory(memory.problems, versions=versions) if memory else ()
 
 
-def _answers_needed(
-    suites: Sequence[Suite], record: Mapping[str, RecordedItem], settings: GateSettings
-) -> dict[str, int]:
+def answers_needed(
+    suites: Sequence[Suite], record: Mapping[str, RecordedItem], *, settings: GateSettings
+) -> AnswersNeeded:
+    """Return how many answers a night with these suites needs to compare its candidate with the record of its parent."""
     guarded = guarded_suites(suites)
-    return {
-        "record": settings.record_samples * len(unrecorded(guarded, record)),
-        "candidate": settings.most_looks * sum(len(suite.problems) for suite in guarded),
-    }
+    items = sum(len(suite.problems) for suite in guarded)
+    return AnswersNeeded(
+        record=settings.record_samples * len(unrecorded(guarded, record)),
+        look=items,
+        candidate=settings.most_looks * items,
+        renewal=settings.record_samples * items,
+    )
 
 
 def plan_guards(suites: Sequence[Suite], *, settings: GateSettings) -> list[PlannedGuard]:

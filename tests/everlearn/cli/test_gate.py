@@ -100,12 +100,22 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     assert large["is_decided"]
     assert not small["is_decided"]
     assert small["items_needed"] == large["items_needed"] > 100
-    assert facts["answers"] == {"record": 16 * 3000, "candidate": 8 * 3100}, "items of both are recorded once"
+    assert facts["answers"] == {
+        "record": 16 * 3000,  # items of both suites are recorded once
+        "look": 3100,
+        "candidate": 8 * 3100,
+        "renewal": 16 * 3100,
+        "least": 16 * 3000 + 3100,
+        "most": 16 * 3000 + 24 * 3100,
+    }
     assert facts["budgets"] == {
         "losses": {"spent": loss_level(1, alpha=0.05), "left": 0.05 - loss_level(1, alpha=0.05)}
     }
     said = " ".join(everlearn("gate", "plan").out.split())
-    assert "48000 answers for the record" in said
+    assert (
+        "needs 51100 to 122400 answers: 48000 for the record, 3100 to 24800 of the candidate, and at most 49600 more"
+        in said
+    )
     assert "the next attempt of the line is number 2; of the error budget for losses" in said
 
 
