@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.cycle.workspace import Workspace
+from everlearn.data.suites import of_domain
 from everlearn.domains.contract import load_domain
+from everlearn.gate.decision_record import Decision
+from everlearn.gate.guard import drifted_rows
+from everlearn.gate.record_of_line import guarded_suites
 from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import load_ladder, references_of
 from tasks.earlier_nights import record_trained
-from tasks.freeze_suites import forbidden_keys, roots_of
+from tasks.freeze_suites import forbidden_keys, load_suites, roots_of
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.open_night import watch_parent
@@ -23,6 +27,7 @@ from tasks.starting_point import first_adapter, parent_adapter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from everlearn.data.suites import Suite
     from everlearn.ladder.tree import CurvePoint, Ladder
     from everlearn.problem import Problem
     from everlearn.training.job import Anchor, Schooled, Trained
@@ -214,9 +219,26 @@ def _answers_of_parent(night: Night, folder: Path) -> tuple[Anchor, ...]:
 
 
 def _replayed(night: Night) -> tuple[Problem, ...]:
-    """Return the problems that earlier nights mastered, without those that equal a suite item."""
-    domain = load_domain(night.settings.domain)
-    return tuple(reservoir_before(night).allowed(domain=domain, forbidden=forbidden_keys(night)))
+    """Return the problems that earlier nights mastered, without those that equal a suite item.
+
+    Where the parent has drifted below the record on suites, half of them are of the skills of these suites, as far as there are any.
+    """
+    domain, before, drifted = load_domain(night.settings.domain), reservoir_before(night), _drifted(night)
+    skills = {domain.skill(item.statement) for suite in of_domain(drifted, domain.name) for item in suite.problems}
+    kept = before.half_for(skills)
+    if drifted:
+        names, own = ", ".join(suite.name for suite in drifted), sum(each.skill in skills for each in kept.problems)
+        LOG.info("%s drifted: %d of %d replayed problems are of its skills", names, own, len(kept.problems))
+    return tuple(kept.allowed(domain=domain, forbidden=forbidden_keys(night)))
+
+
+def _drifted(night: Night) -> list[Suite]:
+    """Return tonight's suites on which the parent was published well below the record."""
+    parent = night.inputs.parent
+    decision = night.registry.manifest(parent).decision if parent else {}
+    rows = drifted_rows(Decision.from_dict(decision).rows) if "rows" in decision else []
+    names = {row.suite for row in rows}
+    return [suite for suite in guarded_suites(load_suites(night)) if suite.name in names]
 
 
 def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:

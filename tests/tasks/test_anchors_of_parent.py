@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.cycle.workspace import Workspace
 from everlearn.domains.contract import load_domain
+from everlearn.gate.decision_record import Against
 from everlearn.ladder.replay import Mastered, Reservoir
 from everlearn.registry.connect import open_registry
 from everlearn.training import anchors, trainer
@@ -20,6 +22,7 @@ from tasks.open_night import inputs_of
 from tasks.train import answer_anchors, train_adapter
 from tests.support.adapters import shake
 from tests.support.line import candidate
+from tests.support.manifests import DECISION, row
 from tests.support.night import LONG, opened
 
 if TYPE_CHECKING:
@@ -33,8 +36,15 @@ DOMAIN = load_domain("integration")
 MASTERED = ["7*tan(3*x)", "x^5 - tan(x)"]
 
 
-def second_night(settings: Settings, folder: Path, *, mastered: list[str], anchor_kl: float = 0.1) -> Night:
-    """Open a night whose parent has a real adapter, and a night that mastered these problems."""
+def second_night(
+    settings: Settings,
+    folder: Path,
+    *,
+    mastered: list[str],
+    anchor_kl: float = 0.1,
+    decision: dict[str, Any] | None = None,
+) -> Night:
+    """Open a night whose parent has a real adapter and this decision, and a night that mastered these problems."""
     base = settings.base.path
     assert base
     learn = settings.learn.model_copy(update={"anchor_kl": anchor_kl})
@@ -43,10 +53,12 @@ def second_night(settings: Settings, folder: Path, *, mastered: list[str], ancho
     made = candidate(registry, "one", base=inputs_of(settings, data_digest="").base_fingerprint)
     saved = shake(load_policy(base), seed=1, size=0.01).save(folder / "one")
     files = {path.name: registry.put_file(path) for path in sorted(saved.iterdir())}
-    registry.publish(replace(made, files=files), make_champion=True, actor="night", reason="better")
+    made = replace(made, files=files, decision=decision or made.decision)
+    registry.publish(made, make_champion=True, actor="night", reason="better")
     night = opened(settings, *LONG)
     known = [
-        Mastered(statement=text, key=DOMAIN.equivalence(text), stratum="s", night=made.cycle_key) for text in mastered
+        Mastered(statement=text, key=DOMAIN.equivalence(text), stratum=f"{DOMAIN.skill(text)}/1", night=made.cycle_key)
+        for text in mastered
     ]
     earlier = Workspace(night.store, night.line, made.cycle_key, token=night.token)
     earlier.put("replay", Reservoir(problems=tuple(known)).to_bytes())
@@ -96,6 +108,32 @@ def test_the_training_gets_the_anchors_that_the_night_keeps(
         train_adapter.fn(night)
     assert [asdict(anchor) for anchor in jobs[0].anchors] == json.loads(night.work.get("anchors"))
     assert [problem.statement for problem in jobs[0].replay] == kept(night)
+
+
+@pytest.mark.parametrize(
+    ("after", "replayed", "said"),
+    [
+        (0.8, ["7*cos(x)", "x^5 - tan(x)"], "short drifted: 1 of 2 replayed problems are of its skills"),
+        (0.9, ["7*cos(x)", *MASTERED], ""),
+    ],
+)
+def test_a_suite_on_which_the_parent_has_drifted_gets_half_of_the_replay(
+    settings: Settings,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    after: float,
+    replayed: list[str],
+    said: str,
+) -> None:
+    caplog.set_level(logging.INFO, logger="everlearn.night")
+    compared = replace(row(Against.RECORD), suite="short", before=0.9, after=after, margin=0.2)
+    decision = replace(DECISION, rows=(compared, row(Against.PARENT))).to_dict()
+    night = second_night(settings, tmp_path, mastered=["7*cos(x)", *MASTERED], decision=decision)
+    answer_anchors.fn(night)
+    assert sorted(kept(night)) == sorted(DOMAIN.stated(text).statement for text in replayed)
+    assert ("drifted" in caplog.text) is bool(said)
+    assert said in caplog.text
 
 
 def test_without_a_mastered_problem_there_is_no_anchor(settings: Settings, tmp_path: Path) -> None:

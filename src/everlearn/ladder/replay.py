@@ -44,6 +44,11 @@ class Mastered:
     night: str
     reference: str | None = field(default=None, repr=False)
 
+    @property
+    def skill(self) -> str:
+        """The skill in the stratum, which is `<skill>/<difficulty>`."""
+        return self.stratum.rpartition("/")[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservoir:
@@ -64,6 +69,15 @@ class Reservoir:
         rungs = [rung for rung in ladder.rungs.values() if passes(rung)]
         found = [mastered(rung, night=night, domain=domain, references=references) for rung in rungs]
         return Reservoir(problems=choose([*self.problems, *found], most=most))
+
+    def half_for(self, skills: Collection[str]) -> Reservoir:
+        """Return the problems of these skills with at most as many others, so that they are half of what is replayed.
+
+        The reservoir itself where it holds none of them.
+        """
+        own = [each for each in self.problems if each.skill in skills]
+        others = choose([each for each in self.problems if each.skill not in skills], most=len(own))
+        return Reservoir(problems=tuple(sorted([*own, *others], key=lambda each: each.statement))) if own else self
 
     def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
         """Return the problems whose equivalence key, by the domain's present rule, is not forbidden."""

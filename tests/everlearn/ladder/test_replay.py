@@ -61,6 +61,20 @@ def test_strata_share_the_room_in_equal_parts() -> None:
     assert counts == {"0": 15, "1": 15}
 
 
+def test_half_of_the_replay_is_for_skills_that_need_it() -> None:
+    held = [replace(problem(0, n % 5, n), stratum=f"{'sin/cos' if n < 12 else n % 7}/size 3") for n in range(90)]
+    half = Reservoir(problems=tuple(held)).half_for({"sin/cos"})
+    assert Counter(each.skill == "sin/cos" for each in half.problems) == {True: 12, False: 12}
+    assert len({each.skill for each in half.problems}) == 8, "no other skill is left out"
+    assert set(half.problems) <= set(held)
+
+
+@pytest.mark.parametrize("skills", [set(), {"tan"}, {"sin"}])
+def test_without_other_problems_or_skills_all_are_replayed(skills: set[str]) -> None:
+    held = Reservoir(problems=tuple(replace(problem(0, 0, n), stratum="sin/size 3") for n in range(9)))
+    assert held.half_for(skills) == held
+
+
 def test_more_nights_than_room_leave_a_sample_of_all() -> None:
     kept = folded([[(0, night)] for night in range(400)], most=40)
     nights = sorted(int(each.night) for each in kept)
