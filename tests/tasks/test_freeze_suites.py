@@ -107,7 +107,9 @@ def test_problems_equivalent_to_suite_items_leave_nothing_to_learn(settings: Set
         assert not freeze_suites.fn(night)
         ended = record_nothing_to_learn.fn(night)
     assert ended["end"] == "INSUFFICIENT"
-    assert [event.kind for event in open_registry(settings).state().history] == [EventKind.INSUFFICIENT]
+    [event] = open_registry(settings).state().history
+    assert event.kind is EventKind.INSUFFICIENT
+    assert event.detail["improvement_error"] == "night", "it is no test of a budget of the line"
 
 
 def test_suites_of_one_name_end_the_night_before_anything_is_recorded(settings: Settings, tmp_path: Path) -> None:

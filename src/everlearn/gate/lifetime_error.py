@@ -154,8 +154,9 @@ def _spending(after: int) -> float:
 def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[bool]:
     """Yield for each test of the line's budget whether it gave a label that earns at `alpha`.
 
-    A decision has a level where the budget made it. The label of a version that leaked is void: from then on it is none. What an older revision has recorded without one, a night that was given up or had
-    nothing to train on, may have been a test of the budget, so it counts as one.
+    A decision has a level where the budget made it. Of a night without a decision, given up or with nothing to train on, the event says
+    what would have made it; one of an older revision does not, and counts as a test. The label of a version that leaked is
+    none, from the event on that says so.
     """
     leaked = {event.detail["version"] for event in history if event.detail.get("leaked")}
     for event in history:
