@@ -66,6 +66,7 @@ def read_problems(settings: Settings, data: Path | None, *, again: bool = False)
             load=partial(domain_of_rows, line_domain=settings.domain),
             seen=seen,
             check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
+            system=settings.format.system,
         )
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     if intake.unused_sentence:

@@ -45,6 +45,12 @@ def test_rows_with_different_faults_add_up() -> None:
     assert not validate(*[GOOD] * 7, BAD, other, other).success
 
 
+@pytest.mark.parametrize("fault", RowFault)
+def test_a_row_of_any_fault_is_bad(fault: RowFault) -> None:
+    validation = validate(*[GOOD] * 3, Row(where="a:4", domain="integration", fault=fault, why="it is bad"))
+    assert (validation.success, validation.bad) == (False, (3,))
+
+
 def test_no_rows_do_not_pass() -> None:
     assert not validate().success
 

@@ -41,13 +41,14 @@ def add_to_inbox(
     load: Callable[[str], Domain],
     max_bad_share: float,
     check: Callable[[Domain, Problem], None] = rows.ask_in_words,
+    system: str = "",
 ) -> InboxReceipt:
-    """Copy the shards at `path` into the inbox.
+    """Copy the shards at `path` into the inbox. `domain`, `load`, `check` and `system` are those of `rows.read`.
 
     Raises:
         BadDataError: the share of bad rows exceeds `max_bad_share`. Nothing is copied.
     """
-    intake = rows.read(path, domain=domain, load=load, check=check)
+    intake = rows.read(path, domain=domain, load=load, check=check, system=system)
     bad = [row for row in intake.rows if row.fault]
     good = [row for row in intake.rows if not row.fault]
     first = {row.fault: f"{row.where}: {row.why or row.fault}" for row in reversed(bad)}

@@ -201,7 +201,7 @@ def ingest(
     """Add new problems for the next night.
 
     Each line is a JSON object: {"problem": "3*x^2 + sin(x)"} (or "question", "prompt", "statement", "integrand"),
-    optionally with "id" and "domain". The file may be compressed by gzip. All lines are checked first; if too many are bad, nothing is added. A published night's problems are not read again.
+    or a chat of one question and its answer ("messages"), optionally with "id" and "domain". The file may be compressed by gzip. All lines are checked first; if too many are bad, nothing is added. A published night's problems are not read again.
 
         everlearn ingest problems.jsonl
         everlearn ingest problems.jsonl --bucket    # to <line>/inbox/ in the bucket instead of this machine
@@ -219,6 +219,7 @@ def ingest(
         load=partial(domain_of_rows, line_domain=settings.domain),
         max_bad_share=settings.ingest.max_bad_share,
         check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
+        system=settings.format.system,
     )
     rows = [("good", receipt.good), ("of these duplicates", receipt.duplicates), *receipt.faults.items()]
     print_result(asdict(receipt), as_json=json, text=table("rows", "", rows=rows))

@@ -2,10 +2,10 @@
 
     {"id": "a-17", "domain": "integration", "problem": "3*x^2 + sin(2*x)"}
 
-`id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`. An invalid line raises no
-error: its row has a `fault`, and acceptance.py decides whether that stops the night. A field `reference` is the problem's
-hidden reference, if its domain keeps one; so is an answer (`ANSWER_FIELDS`) where the domain takes references. Other
-answers are counted and not used. No reference is in the excerpt of an invalid line. Parquet is not supported.
+`id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`, and so is a chat of one question
+(chat_rows.py). An invalid line raises no error: its row has a `fault`, and acceptance.py decides whether that stops the night. A field
+`reference` is the problem's hidden reference, if its domain keeps one; so is an answer (`ANSWER_FIELDS`) where the domain takes
+references. Other answers are counted and not used. No reference is in the excerpt of an invalid line. Parquet is not supported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from everlearn.data.chat_rows import MESSAGES, plain_fields
 from everlearn.domains.hidden_reference import reference_in
 from everlearn.errors import BadInputError, GrammarError, InvalidLineError, UnknownDomainError
 from everlearn.json_lines import LineFault, parse_object, read_lines
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _EXCERPT_CHARS = 80
 _REFERENCES = (REFERENCE_FIELD, *ANSWER_FIELDS)
-_HIDDEN = re.compile(rb"['\"]?(?:" + "|".join(_REFERENCES).encode() + rb")\b", re.IGNORECASE)
+_NOT_SHOWN = (*_REFERENCES, MESSAGES)
+_HIDDEN = re.compile(rb"['\"]?(?:" + "|".join(_NOT_SHOWN).encode() + rb")\b", re.IGNORECASE)
 
 
 class RowFault(StrEnum):
@@ -43,6 +45,7 @@ class RowFault(StrEnum):
     TOO_LONG = LineFault.TOO_LONG
     ENCODING = LineFault.ENCODING
     UNREADABLE = LineFault.UNREADABLE
+    CHAT = "no chat of one question"
     NO_PROBLEM = "no problem in it"
     DOMAIN = "unknown domain"
     GRAMMAR = "outside the grammar"
@@ -116,11 +119,12 @@ def read(
     load: Callable[[str], Domain],
     seen: Collection[str] = (),
     check: Callable[[Domain, Problem], None] = ask_in_words,
+    system: str = "",
 ) -> Intake:
     """Read a shard, or all shards directly in a directory, except the files whose SHA-256 is in `seen`.
 
     `domain` applies to rows that name none; `load` returns a domain by its name. `check` raises GrammarError for a
-    problem that the model cannot be asked.
+    problem that the model cannot be asked. `system` is the system message that chats may begin with.
 
     Raises:
         BadInputError: the path does not exist, the directory has no shard, or the files have no line.
@@ -129,7 +133,7 @@ def read(
     sources: set[str] = set()
     seen_files = 0
     unused: Counter[str] = Counter()
-    reader = _Reader(load, check)
+    reader = _Reader(load, check, system)
     for shard in shards(path):
         with _open(shard) as file:
             source = _digest(file)
@@ -162,10 +166,10 @@ def shards(path: Path) -> list[Path]:
 
 
 class _Reader:
-    """The check of problems, and a cache of domains by name, of unknown names too."""
+    """The check of problems, the system message of the line, and a cache of domains by name, of unknown names too."""
 
-    def __init__(self, load: Callable[[str], Domain], check: Callable[[Domain, Problem], None]) -> None:
-        self.check = check
+    def __init__(self, load: Callable[[str], Domain], check: Callable[[Domain, Problem], None], system: str) -> None:
+        self.check, self.system = check, system
         self._load = load
         self._known: dict[str, Domain | str] = {}
 
@@ -205,6 +209,8 @@ def _parse_row(line: bytes, where: str, domain: str, reader: _Reader, unused: Co
     row = Row(where=where, text=_excerpt(line))
     try:
         fields = parse_object(line)
+        row = replace(row, text=_excerpt(line, fields))
+        fields = _plain(fields, reader)
         row = replace(
             row,
             id=_id(fields),
@@ -231,9 +237,16 @@ def _excerpt(line: bytes, fields: dict[str, Any] | None = None) -> str:
     """Return the beginning of a line without any reference or answer. A line that is no object is cut before the first."""
     if fields is None:
         line = _HIDDEN.split(line[: 4 * _EXCERPT_CHARS], maxsplit=1)[0]
-    elif any(name in fields for name in _REFERENCES):
-        line = json.dumps({name: value for name, value in fields.items() if name not in _REFERENCES}).encode()
+    elif any(name in fields for name in _NOT_SHOWN):
+        line = json.dumps({name: value for name, value in fields.items() if name not in _NOT_SHOWN}).encode()
     return line[:_EXCERPT_CHARS].decode(errors="replace").strip()
+
+
+def _plain(fields: dict[str, Any], reader: _Reader) -> dict[str, Any]:
+    try:
+        return plain_fields(fields, system=reader.system)
+    except BadInputError as error:
+        raise _InvalidRowError(RowFault.CHAT, str(error)) from None
 
 
 def _id(fields: dict[str, Any]) -> str | None:
@@ -249,7 +262,7 @@ def _statement(fields: dict[str, Any]) -> str | None:
 def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str]) -> tuple[Problem, str]:
     """Return the problem as the domain keeps it, and its canonical form. Count the answers of a valid row that are not used."""
     if row.statement is None:
-        raise _InvalidRowError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}")
+        raise _InvalidRowError(RowFault.NO_PROBLEM, f"no text under {', '.join(STATEMENT_FIELDS)}, nor in a chat")
     domain = reader.domain(str(row.domain))
     if isinstance(domain, str):
         raise _InvalidRowError(RowFault.DOMAIN, domain)

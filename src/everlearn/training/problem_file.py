@@ -22,7 +22,8 @@ def problems_in(file: Path, *, settings: Settings) -> list[Problem]:
     """Return the problems of the domain in a file. BadInputError if it holds none that the model can be asked."""
     check = checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format)
     load = partial(domain_of_rows, line_domain=settings.domain)
-    read = rows.read(file, domain=settings.domain, load=load, check=check).rows
+    system = settings.format.system
+    read = rows.read(file, domain=settings.domain, load=load, check=check, system=system).rows
     problems = [
         Problem(id=row.id or row.where, domain=settings.domain, statement=row.statement, reference=row.reference)
         for row in read

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import ModelError, SettingsError
-from everlearn.settings import FormatSettings, LearnSettings, SupervisedSettings
+from everlearn.settings import ComputeSettings, FormatSettings, LearnSettings, SupervisedSettings
 from everlearn.training.engines.decode import Completion
 from everlearn.training.job import SupervisedJob
 from everlearn.training.models.fingerprint import fingerprint
@@ -22,6 +24,7 @@ from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.supervised import demonstrations, learn_answers
+from tests.support.adapters import shake
 from tests.support.chat_models import END, EOS, write_model
 from tests.support.silent_faults import HUB
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from everlearn.problem import Problem
     from everlearn.training.models.adapted_base import Policy
+    from everlearn.training.supervised import Pair
 
 DOMAIN = load_domain("arithmetic")
 
@@ -80,6 +84,48 @@ def test_answers_are_learned(base: Path, tmp_path: Path) -> None:
     solver = Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)
     groups = attempt(solver, PROBLEMS, group=1, seed=1, greedy=True)
     assert sum(group.passed for group in groups) == 4
+
+
+@pytest.mark.parametrize("compute", [ComputeSettings(), HUB])
+def test_the_loss_and_its_gradient_are_those_of_the_answers_tokens(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compute: ComputeSettings
+) -> None:
+    start = shake(load_policy(base, rank=16, alpha=64), seed=1, size=0.02).save(tmp_path / "start")
+    gradients: list[torch.Tensor] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def keep_and_clip(parameters: list[torch.Tensor], max_norm: float) -> torch.Tensor:
+        gradients.extend(each.grad.clone() for each in parameters if each.grad is not None)
+        return clip(parameters, max_norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", keep_and_clip)
+    given = replace(job(base, tmp_path / "a", epochs=1), adapter=start, compute=compute)
+    [loss] = learn_answers(given).losses
+
+    policy = load_policy(base, start)
+    form = choose_format(policy, DOMAIN, given.form)
+    assert isinstance(form, ChatFormat)
+    pairs = demonstrations(solver_of(policy, form), PROBLEMS)
+    expected, by_name = cross_entropy(base, start, pairs)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert loss != pytest.approx(cross_entropy(base, start, [([], prompt + answer) for prompt, answer in pairs])[0])
+    names = [f"base_model.model.{name}.lora_{side}.default.weight" for name in sorted(policy.lora) for side in "AB"]
+    assert all(by_name[name].abs().max() > 0 for name in names)
+    torch.testing.assert_close(gradients, [by_name[name] for name in names], atol=1e-5, rtol=1e-4)
+
+
+def cross_entropy(base: Path, adapter: Path, pairs: list[Pair]) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return the mean loss of the pairs' second tokens and its gradients, computed with transformers and peft."""
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(plain, adapter, is_trainable=True).eval()
+    losses = []
+    for prompt, answer in pairs:
+        logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, :-1]
+        labels = torch.tensor([*[-100] * len(prompt), *answer])[1:]
+        losses.append(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none"))
+    loss = torch.cat(losses).sum() / sum(len(answer) for _, answer in pairs)
+    loss.backward()
+    return float(loss.detach()), {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
 
 
 def test_the_same_job_gives_the_same_bits(base: Path, tmp_path: Path) -> None:
