@@ -11,15 +11,17 @@ import pytest
 
 from everlearn.canonical_json import digest_of
 from everlearn.data.snapshot_store import load_snapshot
+from everlearn.gate.decision_record import Outcome
+from everlearn.registry.connect import open_registry
 from everlearn.training.models.formats.chat_template import ChatTemplate
-from tasks.decide import recheck_rewards
+from tasks.decide import decide, name_baselines, recheck_rewards
 from tasks.freeze_suites import freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.measure import measure_suites, upload_candidate
+from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
-from tasks.write_report import schooling_notes
+from tasks.write_report import report_of, schooling_notes, write_report
 from tests.support.night import tiny
 from tests.support.plugins import install_passwords
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.settings import Settings
+    from tasks.night import Night
     from tests.conftest import S3Server
 
 MARKER = "hunter2xyz"
@@ -70,6 +73,22 @@ def shard(folder: Path) -> Path:
     return folder
 
 
+def learn_and_decide(night: Night) -> str:
+    """Run all steps from the reference answers to the report. Return the outcome of the gate."""
+    learn_reference_answers.fn(night)
+    learn_reference_answers.fn(night)  # a resumed night does so once
+    grow_ladder.fn(night)
+    train_adapter.fn(night)
+    upload_candidate.fn(night)
+    for policy in ("parent", "candidate"):
+        measure_suites.fn(night, policy)
+    check_bytes.fn(night)
+    recheck_rewards.fn(night)
+    outcome = decide.fn(night, name_baselines.fn(night))
+    write_report.fn(night)
+    return outcome
+
+
 def test_references_judge_and_leave_no_trace(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,14 +114,8 @@ def test_references_judge_and_leave_no_trace(
         assert all(problem.reference for problem in (*roots, *held_out))
         assert all(problem.reference for suite in load_suites(night) for problem in suite.problems)
 
-        learn_reference_answers.fn(night)
-        learn_reference_answers.fn(night)  # a resumed night does so once
+        outcome = learn_and_decide(night)
         schooled = json.loads(night.work.get("schooling"))
-        grow_ladder.fn(night)
-        train_adapter.fn(night)
-        upload_candidate.fn(night)
-        measure_suites.fn(night, "base")
-        recheck_rewards.fn(night)
         rungs = ladder_of(night.work, "ladder after").rungs.values()
         rewarded = night.work.get("rewarded").decode().splitlines()
         report = json.loads(night.work.get("check/rewards"))
@@ -113,6 +126,11 @@ def test_references_judge_and_leave_no_trace(
     assert rewarded, "no answer was judged right, so that nothing was tested"
     assert {json.loads(line)["statement"] for line in rewarded} <= {rung.statement for rung in rungs if not rung.parent}
     assert (report["checked"], report["no_recheck"]) == (0, "passwords")
+    assert outcome in set(Outcome)
+    page = open_registry(settings).get_object(report_of(night)).decode()
+    assert schooling_notes(night)[0] in page
+    assert MARKER not in page
+    assert night.work.has("evidence"), "what the gate decided by is stored, and is among the objects below"
     assert prompts
     assert MARKER not in "\n".join(prompts)
     assert MARKER not in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from everlearn.domains.certification.certificate import (
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate, shipped_certificates
 from everlearn.domains.contract import load_domain
+from everlearn.domains.domain_names import tasks_of
 from everlearn.errors import BadInputError, IntegrityError, SandboxError
 from everlearn.settings import CertificationSettings
 from tests.support.certified_domains import SOUND
@@ -131,10 +133,31 @@ def test_shipped_certificates_are_for_the_code_that_ships_and_allow_training(nam
     found = shipped_certificate(name, code=code_version(domain))
     assert found is not None, f"the code of {name} has changed: run `python -m bench.certificates {name}`"
     assert found.refusals() == ()
-    least = (
-        5_000 if name == "programs" else 10_000
-    )  # what five minutes allow: an answer takes 22 to 45 ms in the sandbox
-    assert sum(counts["tried"] for counts in found.attacks.values()) >= least
+    assert found.wrong_answers >= 10_000
+
+
+def test_every_task_of_gym_has_a_certificate_for_the_code_that_ships() -> None:
+    tasks = tasks_of("gym")
+    changed = [name for name in tasks if shipped_certificate(name, code=code_version(load_domain(name))) is None]
+    assert tasks
+    assert not changed, "the code has changed: run `python -m bench.certificates gym`"
+    allowed = [found for name in tasks if not (found := shipped_certificates()[name]).refusals()]
+    assert allowed
+    assert all(found.false_accept_upper <= 0.001 for found in allowed)
+
+
+@pytest.mark.parametrize(
+    ("task", "reason"),
+    [
+        ("game_of_life_halting", r"it accepts \d+ wrong answers"),
+        ("puzzle24", "is right for 60% of the problems"),
+        ("coin_flip", "is right for 89% of the problems"),
+        ("prime_factorization", "its verifier failed on 8 answers: the library's verifier raises ValueError"),
+        ("knight_swap", "its problems cannot be made"),
+    ],
+)
+def test_tasks_that_are_known_to_be_bad_are_refused(task: str, reason: str) -> None:
+    assert any(re.search(reason, each) for each in shipped_certificates()[f"gym/{task}"].refusals())
 
 
 def test_a_shipped_certificate_is_for_no_other_code() -> None:
