@@ -14,6 +14,7 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Ruling
+from everlearn.training.job import PSEUDO
 from tasks.compare_with_record import guards_of
 from tasks.earlier_nights import headline_level_of, level_of, loss_level_of
 from tasks.freeze_suites import load_suites, roots_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from everlearn.registry.manifest import ObjectRef
     from tasks.night import Night
 
+PSEUDO_METRIC = "rewards/pseudo-labelled"
 AT_ONCE = 64
 """Answers that are judged a second time between two reports of progress."""
 
@@ -36,16 +38,19 @@ AT_ONCE = 64
 def recheck_rewards(night: Night) -> None:
     """Judge every rewarded answer of the night again by the domain's independent method, if it has one.
 
-    Integration's is a judgement at 50 digits.
+    Integration's is a judgement at 50 digits. Answers that a pseudo-label rewarded are counted apart.
     """
     with timed_step(night, "recheck") as work:
         if work.has("check/rewards"):
             return
-        rows = [json.loads(line) for line in work.get("rewarded").decode().splitlines()]
+        every = [json.loads(line) for line in work.get("rewarded").decode().splitlines()]
+        rows = [row for row in every if PSEUDO not in row]
         answers = sorted({(row["statement"], row["answer"]) for row in rows})
         domain = load_domain(night.settings.domain)
         report: dict[str, Any] = {"rewarded": len(rows), "checked": len(answers) if domain.has_recheck else 0}
         doubted = _recheck(night, answers, domain=domain) if domain.has_recheck else []
+        if len(rows) < len(every):
+            report["pseudo"] = len(every) - len(rows)
         if not domain.has_recheck:
             report["no_recheck"] = domain.name
         report["wrong"] = [row for row in doubted if row["ruling"].is_not_right]
@@ -94,6 +99,12 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
 def decision_of(night: Night) -> Decision:
     """Return the stored decision of the gate."""
     return Decision.from_dict(json.loads(night.work.get("decision")))
+
+
+def pseudo_metrics(night: Night) -> dict[str, float]:
+    """Return how many rewarded answers no verifier has judged; nothing where there are none."""
+    count = json.loads(night.work.get("check/rewards")).get("pseudo", 0)
+    return {PSEUDO_METRIC: count} if count else {}
 
 
 def evidence_of(night: Night) -> ObjectRef | None:

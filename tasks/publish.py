@@ -28,7 +28,7 @@ from everlearn.reporting.own_items import describe_items, own_items
 from tasks.certificate import keep_certificates
 from tasks.compare_with_ancestors import transfer_metrics
 from tasks.compare_with_record import stored_record
-from tasks.decide import decision_of, evidence_of
+from tasks.decide import decision_of, evidence_of, pseudo_metrics
 from tasks.earlier_nights import records_of
 from tasks.freeze_suites import item_metrics, load_memory, load_suites
 from tasks.measure import files_of
@@ -117,7 +117,7 @@ def _publish(night: Night, *, reason: str) -> str:
 
 def _record_verdict(night: Night, kind: EventKind, *, reason: str) -> None:
     """Record a night without a version. The event keeps the step times: the workspace is removed some day."""
-    metrics = step_metrics(times_of(night.work)) | item_metrics(night) | transfer_metrics(night)
+    metrics = step_metrics(times_of(night.work)) | item_metrics(night) | pseudo_metrics(night) | transfer_metrics(night)
     about = {"report": report_of(night).digest, "parent": night.inputs.parent, "records": records_of(night)}
     about["base_fingerprint"] = night.inputs.base_fingerprint
     evidence = evidence_of(night)
@@ -148,6 +148,7 @@ def _manifest(night: Night) -> Manifest:
         metrics={
             SKILL_METRIC: skill_of(decision),
             **item_metrics(night),
+            **pseudo_metrics(night),
             **step_metrics(times_of(work)),
             **transfer_metrics(night),
         },

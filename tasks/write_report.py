@@ -36,7 +36,7 @@ from everlearn.reporting.report import render
 from tasks.certificate import certificate_notes
 from tasks.compare_with_ancestors import ancestors_of, transfer_of
 from tasks.compare_with_context import notes_about_context, results_in_context
-from tasks.decide import decision_of
+from tasks.decide import decision_of, pseudo_metrics
 from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
 from tasks.night import as_json, step_task, timed_step, times_of
@@ -86,6 +86,7 @@ def record_of(night: Night) -> NightRecord:
             *certificate_notes(night.settings),
             *domain_notes(domain),
             *schooling_notes(night),
+            *pseudo_notes(night),
             *ladder_notes(ladder),
             *training_notes(curve),
             *notes_about_context(night),
@@ -118,6 +119,16 @@ def schooling_notes(night: Night) -> tuple[str, ...]:
     fell = f", from {losses[0]:.3f} to {losses[-1]:.3f} nats a token" if losses else ""
     return (
         f"Supervised first: {used} reference answers were learned{fell}; {refused} were not judged right, or too long.",
+    )
+
+
+def pseudo_notes(night: Night) -> tuple[str, ...]:
+    """Return a sentence about rewarded answers that no verifier has judged; none where there are none."""
+    return tuple(
+        f"Rewarded by pseudo-labels: {count:.0f} answers to variants that only a reference could judge, each what at least "
+        f"{night.settings.learn.pseudo_labels or 1:.0%} of its group agreed on, as set (learn.pseudo_labels). No verifier has judged "
+        "them; no pass rate, suite or check counts them."
+        for count in pseudo_metrics(night).values()
     )
 
 

@@ -163,7 +163,7 @@ ADDED_LATER: dict[str, Any] = {
     "compute": True,
     "context": True,
     "format": True,
-    "learn": {"checkpoint_minutes", "start", "grow_rank", "anchor_kl", "anchors"},
+    "learn": {"checkpoint_minutes", "start", "grow_rank", "anchor_kl", "anchors", "pseudo_labels"},
     "prices": True,
     "rollouts": {"engine", "servers", "program", "gpu_share"},
     "supervised": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry
-from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
+from tasks.decide import decide, decision_of, name_baselines, pseudo_metrics, recheck_rewards
 from tasks.freeze_suites import freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import hold_line
 from tasks.open_night import open_night
+from tasks.publish import publish_night
 from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
 from tasks.write_report import report_of, schooling_notes, write_report
 from tests.support.chat_models import write_model
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from tests.conftest import S3Server
 
 WORKED = "together these are"
+MARKED = b"".join(
+    json.dumps({"statement": "Anna has 1 apple.", "answer": answer, "pseudo": "majority"}).encode() + b"\n"
+    for answer in ("1", "1.0")
+)
+"""What a training leaves where pseudo-labels reward: a random model proposes no variants, so these are planted."""
 
 
 @pytest.fixture
@@ -46,6 +53,7 @@ def settings(s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pyte
         base=base,
         format=form,
         supervised={"epochs": 1},
+        learn={"steps": 2, "prompts": 4, "group": 2, "rank": 2, "pseudo_labels": 0.6},
         verifiers=0,
     )
 
@@ -72,6 +80,7 @@ def test_worked_solutions_are_learned_judged_by_and_weighed_by_the_gate(settings
         learn_reference_answers.fn(night)
         grow_ladder.fn(night)
         train_adapter.fn(night)
+        night.work.put("rewarded", night.work.get("rewarded") + MARKED)
         upload_candidate.fn(night)
         for policy in ("parent", "candidate"):
             measure_suites.fn(night, policy)
@@ -79,6 +88,8 @@ def test_worked_solutions_are_learned_judged_by_and_weighed_by_the_gate(settings
         recheck_rewards.fn(night)
         outcome = decide.fn(night, name_baselines.fn(night))
         write_report.fn(night)
+        night.work.put("decision", replace(decision_of(night), outcome=Outcome.PASS).to_json().encode())
+        published = publish_night.fn(night, "PASS")
 
         roots, held_out = roots_of(night)
         suites, decision = load_suites(night), decision_of(night)
@@ -96,6 +107,14 @@ def test_worked_solutions_are_learned_judged_by_and_weighed_by_the_gate(settings
     assert outcome in set(Outcome)
     assert [(row.suite, row.against, row.n) for row in decision.rows] == [("target", Against.PARENT, len(held_out))]
     assert all(check.passed for check in decision.checks)
-    page = open_registry(settings).get_object(report_of(night)).decode()
+    registry = open_registry(settings)
+    page = registry.get_object(report_of(night)).decode()
     assert "reference answers were learned" in page
     assert WORKED not in page
+
+    rewards, manifest = json.loads(night.work.get("check/rewards")), registry.manifest(str(published["version"]))
+    assert (rewards["rewarded"], rewards["pseudo"]) == (0, 2)
+    assert "Rewarded by pseudo-labels: 2 answers to variants that only a reference could judge" in page
+    assert manifest.metrics["rewards/pseudo-labelled"] == 2
+    assert manifest.config["learn"]["pseudo_labels"] == 0.6
+    assert pseudo_metrics(night) == {"rewards/pseudo-labelled": 2}

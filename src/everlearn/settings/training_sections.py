@@ -237,6 +237,15 @@ class LearnSettings(Section):
         ),
     )
     anchors: int = Field(default=32, ge=1, description="Such answers of each step, where `anchor_kl` is above 0.")
+    pseudo_labels: float | None = Field(
+        default=None,
+        gt=0.5,
+        le=1.0,
+        description=(
+            "Share of the answers to a variant that must agree to be rewarded where only a reference could judge it; null: never. No "
+            "verifier judges such rewards: they are marked."
+        ),
+    )
     max_norm: float = Field(default=1.0, gt=0.0, description="Norm to which gradients are clipped.")
     tokens: int = Field(default=16_384, ge=1, description="Largest number of answer tokens per batch of an update.")
     memory_gib: float | None = Field(

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from everlearn.problem import Answer
+from everlearn.training.job import PSEUDO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,9 +63,9 @@ class ContextResult:
 
 
 def read_solved(rewarded: bytes, *, domain: Domain) -> list[Answer]:
-    """Return the answers that a night has rewarded, of JSON Lines with `statement` and `answer`, as examples for a prompt."""
+    """Return the answers that a night has rewarded and a verifier judged, of JSON Lines with `statement` and `answer`, as examples for a prompt."""
     rows = map(json.loads, rewarded.splitlines())
-    return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows]
+    return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows if PSEUDO not in row]
 
 
 def requests_until_cheaper(

@@ -21,6 +21,9 @@ from everlearn.settings import (
     SupervisedSettings,
 )
 
+PSEUDO = "pseudo"
+"""Field of a rewarded answer that no verifier has judged, with the kind of its pseudo-label."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthJob:
@@ -155,7 +158,7 @@ class Schooled:
 class Trained:
     """Result of a training: the adapter's directory, the ladder with pass rates after it, and the learning curve.
 
-    `rewarded` is a JSONL file of `{"statement", "answer"}`. `policy` says which forward pass trained and why.
+    `rewarded` is a JSONL file of `{"statement", "answer"}`, with a field `PSEUDO` where a pseudo-label rewarded. `policy` says which forward pass trained and why.
     """
 
     adapter: Path

@@ -14,8 +14,10 @@ from everlearn.ladder.tree import CurvePoint
 from everlearn.training.engines import collectives
 from everlearn.training.gpu import compared_with_plan
 from everlearn.training.guards import rollout_statistics, triggered_guard
+from everlearn.training.job import PSEUDO
 from everlearn.training.memory_plan import update_memory
 from everlearn.training.preflight import check_rewards, check_sampler
+from everlearn.training.pseudo_labels import with_pseudo_labels
 from everlearn.training.rollouts import Solver, attempt, seed_of
 from everlearn.training.training_run import StepRollouts
 from everlearn.training.update import update
@@ -52,7 +54,7 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     statistics = collectives.broadcast(rollout_statistics(asked, start=run.start, settings=settings))
     run.first = run.first or statistics
     run.stopped = triggered_guard(statistics, first=run.first, settings=settings)
-    useful = [group for group in groups if 0 < group.passed < len(group.answers)]
+    useful = [group for group in groups if 0 < sum(group.learned) < len(group.answers)]
     loss = 0.0
     if run.stopped is None:
         loss = _update_and_prefetch(run, rollouts, useful, budget_used=budget_used, last=last)
@@ -136,6 +138,9 @@ def sample_rollouts(run: TrainingRun, *, model: Model | None = None) -> StepRoll
         seed=seed_of(run.seed, run.step),
         temperature=run.settings.temperature,
     )
+    if run.settings.pseudo_labels is not None:
+        variants = {digest for digest, rung in run.ladder.rungs.items() if rung.parent is not None}
+        groups = with_pseudo_labels(groups, solver=solver, variants=variants, share=run.settings.pseudo_labels)
     return StepRollouts(groups=groups, model=model)
 
 
@@ -146,7 +151,7 @@ def _restore_good_parameters(run: TrainingRun) -> None:
 
 
 def _record_outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
-    """Return (rollouts, passes) by size class, and add the correct answers to `run.rewarded`."""
+    """Return (rollouts, passes) by size class, and add the correct answers to `run.rewarded`, and those of pseudo-labels, marked."""
     outcomes: dict[int, tuple[int, int]] = {}
     for group in groups:
         size = run.domain.size(group.statement)
@@ -155,4 +160,6 @@ def _record_outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tup
         judged = zip(group.answers, group.verdicts, strict=True)
         right = dict.fromkeys(answer for answer, verdict in judged if verdict.is_correct)
         run.rewarded += [{"statement": group.statement, "answer": answer} for answer in right]
+        agreed = dict.fromkeys(answer for answer, same in zip(group.answers, group.agreed or (), strict=False) if same)
+        run.rewarded += [{"statement": group.statement, "answer": answer, PSEUDO: "majority"} for answer in agreed]
     return outcomes

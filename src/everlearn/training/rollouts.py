@@ -94,13 +94,17 @@ class Solver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The answers sampled for one problem, with their verdicts. They are empty where the context has no room for any."""
+    """The answers sampled for one problem, with their verdicts. They are empty where the context has no room for any.
+
+    `agreed` marks the answers of the majority, where a pseudo-label stands for verdicts (pseudo_labels.py).
+    """
 
     problem: Problem
     prompt: list[int]
     completions: list[Completion]
     answers: list[str]
     verdicts: list[Verdict]
+    agreed: tuple[bool, ...] | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -116,6 +120,11 @@ class Group:
     def rewards(self) -> list[float]:
         """One for `CORRECT`, zero for anything else."""
         return [float(verdict.is_correct) for verdict in self.verdicts]
+
+    @property
+    def learned(self) -> list[float]:
+        """What an update learns: the rewards, or the pseudo-label where there is one."""
+        return self.rewards if self.agreed is None else list(map(float, self.agreed))
 
     @property
     def passed(self) -> int:

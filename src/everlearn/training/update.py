@@ -68,7 +68,7 @@ def _loss(run: TrainingRun, groups: list[Group], *, model: Model, answers: int, 
     settings = run.settings
     rows = [completion for group in groups for completion in group.completions]
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
-    rewards = torch.tensor([group.rewards for group in groups])
+    rewards = torch.tensor([group.learned for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     new, mask = token_logprobs(model, prompts, ids, temperature=settings.temperature)
     # One optimizer step for each batch of rollouts: the policy before the step is the policy being differentiated.
