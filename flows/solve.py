@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from everlearn.settings import Settings, load
@@ -28,16 +28,12 @@ class SolveConfig(BaseModel):
     samples: int = Field(default=16, ge=1, description="Answers sampled before a ladder is grown.")
     trains: bool = Field(default=True, description="Grow a ladder and train, or only sample.")
     compare: bool = Field(
-        default=False, description="Also try best of n, and samples with a ladder, at as many rollouts."
+        default=True,
+        description="Also try best of n, and samples with a ladder, at as many rollouts, beyond the budget. Nothing is compared without training.",
     )
+    processes: int = Field(default=1, ge=1, description="Problems that are worked on at the same time.")
     offer: bool = Field(default=False, description="Put what was not solved at once into the inbox of the next night.")
     settings: SkipJsonSchema[Settings] = Field(default_factory=load)
-
-    @model_validator(mode="after")
-    def _trains_what_it_compares(self) -> Self:
-        if self.compare and not self.trains:
-            raise ValueError("compare: a ladder is compared with samples, so trains must be true")
-        return self
 
 
 def _name() -> str:
@@ -50,7 +46,14 @@ def solve(config: SolveConfig) -> dict[str, Any]:
     """Return how many problems were solved, by what, and what it cost."""
     budget = config.model_dump(include={"cpu_seconds", "rollouts", "tokens", "samples", "trains"})
     asked = read_unsolved(config.settings, config.problems)
-    found = solve_problems(config.settings, asked, config.version, compares=config.compare, **budget)
+    found = solve_problems(
+        config.settings,
+        asked,
+        config.version,
+        compares=config.compare and config.trains,
+        processes=config.processes,
+        **budget,
+    )
     facts = show_solutions(config.settings, found)
     if config.offer:
         facts["offered"] = offer_solved(config.settings, asked, found)

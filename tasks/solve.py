@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,20 +34,22 @@ def read_unsolved(settings: Settings, problems: Path) -> list[Problem]:
 
 @step_task
 def solve_problems(
-    settings: Settings, asked: list[Problem], version: str, *, compares: bool = False, **budget: Any
+    settings: Settings, asked: list[Problem], version: str, *, compares: bool, processes: int, **budget: Any
 ) -> list[dict[str, Any]]:
     """Return a row for each problem, of those that a run of the same budget has kept in the bucket as well.
 
-    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts.
+    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts. The processes share the
+    verifiers of the settings.
     """
-    from everlearn.training.test_time import Budget, solve, solve_beside  # imports torch
+    from everlearn.training.solve_pool import solve_each  # imports torch
+    from everlearn.training.test_time import Budget
 
     registry = open_registry(settings)
     pinned = pin_base(settings, registry)
     base, store = base_folder(pinned), registry.store
     name = version if version == "base" else registry.resolve(version).version
     identity = None if name == "base" else registry.manifest(name).base_fingerprint
-    limit, solve_one = Budget(**budget), solve_beside if compares else solve
+    limit = Budget(**budget)
     with tempfile.TemporaryDirectory() as folder, progress(f"solving with {name}") as report:
         adapter = None if name == "base" else registry.pull(name, to=Path(folder) / "adapter")
         keys = keys_of(asked, pinned, limit, base=base, adapter=adapter, compares=compares)
@@ -56,18 +59,18 @@ def solve_problems(
             "settings": pinned,
             "budget": limit,
             "identity": identity,
+            "verifiers": math.ceil(settings.verifiers / processes),
         }
-        found: list[dict[str, Any]] = []
-        for problem in asked:
-            key = f"{settings.store.line}/solved/{keys[problem.key]}.json"
-            row = _kept(store, key)
-            if row is None:
-                solution = solve_one(problem, verifiers=settings.verifiers, **given)
-                row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
-                store.put(key, json.dumps(row, ensure_ascii=False).encode())
-            found.append(row)
+        paths = {problem.key: f"{settings.store.line}/solved/{keys[problem.key]}.json" for problem in asked}
+        kept = {text: _kept(store, path) for text, path in paths.items()}
+        found = {text: row for text, row in kept.items() if row is not None}
+        left = [problem for problem in asked if problem.key not in found]
+        for problem, solution in solve_each(left, compares=compares, processes=processes, **given):
+            row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
+            store.put(paths[problem.key], json.dumps(row, ensure_ascii=False).encode())
+            found[problem.key] = row
             report(len(found), len(asked))
-    return found
+    return [found[problem.key] for problem in asked]
 
 
 @step_task

@@ -268,18 +268,23 @@ def test_problems_are_solved_once_and_what_took_effort_is_offered(settings: Sett
     file = nights.folder / "unsolved.jsonl"
     file.write_text('{"problem": "2*x + cos(x)"}\n{"problem": "tan(x)"}\n{"problem": "2*x + cos(x)"}\n')
     config = SolveConfig(
-        problems=file, version="base", rollouts=4, samples=2, trains=False, offer=True, settings=settings
+        problems=file, version="base", rollouts=4, samples=2, trains=False, offer=True, processes=2, settings=settings
     )
     found = solve(config)
+    assert "compared" not in found, "nothing is trained"
     assert (found["problems"], found["solved"], found["by greedy answer"], found["offered"]) == (2, 1, 1, 0)
-    assert solve(config) == found, "a second run takes the results of the first from the bucket"
+    again = config.model_copy(update={"processes": 1})
+    assert solve(again) == found, "a second run takes the results of the first from the bucket"
     store = open_registry(settings).store
     assert len(list(store.list(f"{settings.store.line}/solved/"))) == 2
 
 
-def test_a_flow_compares_nothing_where_it_does_not_train() -> None:
-    with pytest.raises(ValidationError, match="trains must be true"):
-        SolveConfig(problems=ROOT, compare=True, trains=False)
+def test_a_flow_compares_each_solution_unless_told_otherwise(settings: Settings, nights: Nights) -> None:
+    file = nights.folder / "easy.jsonl"
+    file.write_text('{"problem": "2*x + cos(x)"}\n')
+    config = SolveConfig(problems=file, version="base", settings=settings)
+    assert solve(config)["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
+    assert "compared" not in solve(config.model_copy(update={"compare": False}))
 
 
 def test_a_misspelt_flow_parameter_is_refused() -> None:

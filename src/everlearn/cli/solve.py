@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json as json_text
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +15,7 @@ from everlearn.errors import BadInputError, InvalidLineError
 from everlearn.json_lines import parse_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from everlearn.cli.context import Installation
-    from everlearn.problem import Problem
-    from everlearn.training.test_time import Solution
-
-    Solved = tuple[Problem, Solution]
 
 app = typer.Typer()
 BEGIN = b'{"domain": "'
@@ -50,9 +41,11 @@ def solve(
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Also try best of n, and samples with a ladder, at as many rollouts as each problem took."
+            "--compare/--no-compare",
+            help="Also try best of n, and samples with a ladder, at as many rollouts as each problem took, beyond its "
+            "budget.",
         ),
-    ] = False,
+    ] = True,
     processes: Annotated[int, typer.Option(min=1, help="Problems that are worked on at the same time.")] = 1,
     offer: Annotated[
         bool, typer.Option("--offer", help="Offer what samples or training solved to the next night.")
@@ -64,23 +57,24 @@ def solve(
     The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
     an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
     the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
-    that `--out` holds. `--compare` adds to each result what best of n on the untouched version, and both together, do with as
-    many rollouts. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the bucket,
-    with their own reference where they have one. Exit code 1: not all problems were solved.
+    that `--out` holds. Beside each result stands what best of n on the untouched version, and both together, do with as many
+    rollouts. This comes on top of the budget, and takes about twice as long as the solution; `--no-compare` leaves it out, as
+    does `--no-training`. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the
+    bucket, with their own reference where they have one. Exit code 1: not all problems were solved.
 
         everlearn solve unsolved.jsonl --seconds 60 --processes 4
-        everlearn solve unsolved.jsonl --tokens 200000 --compare
+        everlearn solve unsolved.jsonl --tokens 200000 --no-compare
         everlearn solve unsolved.jsonl --version base --no-training   # best of n
     """
     from everlearn.cli import model
     from everlearn.training.models.base_source import base_directory
     from everlearn.training.problem_file import distinct, problems_in
+    from everlearn.training.solve_pool import solve_each
     from everlearn.training.solved_problems import keys_of, row_of, summary
     from everlearn.training.solved_problems import offer as offer_solved
     from everlearn.training.test_time import Budget
 
-    if compare and not training:
-        raise BadInputError("--compare compares a ladder with samples: leave --no-training away")
+    compares = compare and training
     installation: Installation = context.obj
     settings = model.pinned_settings(installation)
     problems = distinct(problems_in(file, settings=settings))
@@ -88,7 +82,7 @@ def solve(
     budget = Budget(cpu_seconds=seconds, rollouts=rollouts, tokens=tokens, samples=samples, trains=training)
     name = version if adapter is None else adapter.name
     identity = None if adapter is None else installation.registry().manifest(name).base_fingerprint
-    keys = keys_of(problems, settings, budget, base=base, adapter=adapter, compares=compare)
+    keys = keys_of(problems, settings, budget, base=base, adapter=adapter, compares=compares)
     kept = _read(out)
     results = {text: kept[key] for text, key in keys.items() if key in kept}
     left = [problem for problem in problems if problem.key not in results]
@@ -100,11 +94,11 @@ def solve(
         "settings": settings,
         "budget": budget,
         "identity": identity,
+        "verifiers": 1,
     }
-    work = partial(_solve, compares=compare, **given)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as lines, progress_bar(f"solving with {name}") as progress:
-        for problem, solution in _solutions(left, work, processes=processes):
+        for problem, solution in solve_each(left, compares=compares, processes=processes, **given):
             row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
             results[problem.key] = row
             lines.write(json_text.dumps(row, ensure_ascii=False) + "\n")
@@ -117,27 +111,6 @@ def solve(
     print_result(facts, as_json=json, text=table("", "", rows=[(each, str(value)) for each, value in facts.items()]))
     if facts["solved"] < facts["problems"]:
         raise typer.Exit(1)
-
-
-def _solutions(problems: Sequence[Problem], work: Callable[[Problem], Solved], *, processes: int) -> Iterator[Solved]:
-    """Yield the problems with their solutions as these are found."""
-    if processes == 1:
-        yield from map(work, problems)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        pending = [pool.submit(work, problem) for problem in problems]
-        try:
-            for done in as_completed(pending):
-                yield done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _solve(problem: Problem, *, compares: bool, **given: Any) -> Solved:
-    from everlearn.training import test_time
-
-    solve_one = test_time.solve_beside if compares else test_time.solve
-    return problem, solve_one(problem, verifiers=1, **given)
 
 
 def _read(out: Path) -> dict[str, dict[str, Any]]:

@@ -83,11 +83,19 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         facts |= {
             f"solved by {name}": sum(each[arm]["answer"] is not None for each in compared) for arm, name in ARMS.items()
         }
+        facts["cpu_seconds of the comparison"] = round(sum(_seconds_beside(row) for row in rows), 1)
         facts["compared"] = (
             f"at equal rollouts: a ladder for each problem solved {facts['solved']} of {len(rows)}, "
             + ", ".join(f"{name} {facts[f'solved by {name}']}" for name in ARMS.values())
         )
     return facts
+
+
+def _seconds_beside(row: dict[str, Any]) -> float:
+    """Return the CPU seconds that a row's comparison took; a right greedy answer is compared without a new attempt."""
+    from everlearn.training.test_time import By  # imports torch
+
+    return 0.0 if row["by"] == By.GREEDY else sum(each["cpu_seconds"] for each in row.get("beside", {}).values())
 
 
 def offer(store: Store, line: str, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]) -> int:

@@ -111,9 +111,14 @@ def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
 
 
 def solve_beside(problem: Problem, *, budget: Budget, **given: Any) -> Solution:
-    """Solve a problem as `solve` does, and compare it with best of n and with both together at equal rollouts."""
+    """Solve a problem as `solve` does, and compare it with best of n and with both together at equal rollouts.
+
+    All of them begin with the greedy answer: where that is right, it is not asked for again.
+    """
     solution = solve(problem, budget=budget, **given)
     budgets = equal_rollouts(budget, solution.rollouts)
+    if solution.by is By.GREEDY:
+        return replace(solution, beside=dict.fromkeys(budgets, solution))
     return replace(solution, beside={arm: solve(problem, budget=each, **given) for arm, each in budgets.items()})
 
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.cli.solve import _solutions
 from everlearn.domains.contract import load_domain
-from everlearn.problem import Problem
-from tests.support.labels import label
 from tests.support.night import ROOT
 
 if TYPE_CHECKING:
@@ -74,19 +71,22 @@ def test_what_was_solved_with_effort_is_offered_to_the_next_night_once(
 def test_a_comparison_stands_beside_each_result(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps({"problem": EASY}) + "\n")
     out = tmp_path / "solved.jsonl"
-    words = ("solve", str(file), *BASE, "--out", str(out), "--tokens", "9000", "--compare")
+    words = ("solve", str(file), *BASE, "--out", str(out), "--tokens", "9000")
     ended = everlearn(*words, "--json")
     assert ended.facts["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
+    assert ended.facts["cpu_seconds of the comparison"] == 0, "the greedy answer was right"
     [row] = map(json.loads, out.read_text().splitlines())
     assert row["beside"]["samples"]["answer"] == row["answer"]
-    refused = everlearn(*words, "--no-training")
-    assert refused.code == 2
-    assert "--compare compares a ladder with samples" in refused.err
 
 
-def test_solutions_come_from_several_processes_as_they_are_found() -> None:
-    problems = [Problem(id=text, domain="integration", statement=text) for text in (EASY, HARD)]
-    assert {str(each) for each in _solutions(problems, label, processes=2)} == {EASY, HARD}
+@pytest.mark.parametrize("flag", ["--no-compare", "--no-training"])
+def test_nothing_is_compared_unless_it_is_wanted(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path, flag: str
+) -> None:
+    file.write_text(json.dumps({"problem": EASY}) + "\n")
+    out = tmp_path / "solved.jsonl"
+    assert "compared" not in everlearn("solve", str(file), *BASE, "--out", str(out), flag, "--json").facts
+    assert "beside" not in out.read_text()
 
 
 @pytest.mark.slow

@@ -155,6 +155,7 @@ def test_a_summary_says_what_each_arm_solved() -> None:
     compared = [
         as_row(problem, "405", by=By.TRAINING, beside={"samples": missed, "both": right}),
         as_row(problem, None, by=None, beside={"samples": right, "both": right}),
+        as_row(problem, "405", by=By.GREEDY, beside={"samples": right, "both": right}),
     ]
     assert compared[0]["beside"]["samples"] == {
         "answer": None,
@@ -164,8 +165,9 @@ def test_a_summary_says_what_each_arm_solved() -> None:
         "cpu_seconds": 1.0,
     }
     facts = summary(compared)
-    assert (facts["solved"], facts["solved by best of n"], facts["solved by both together"]) == (1, 1, 2)
+    assert (facts["solved"], facts["solved by best of n"], facts["solved by both together"]) == (2, 2, 3)
+    assert (facts["cpu_seconds"], facts["cpu_seconds of the comparison"]) == (3.0, 4.0)
     assert facts["compared"] == (
-        "at equal rollouts: a ladder for each problem solved 1 of 2, best of n 1, both together 2"
+        "at equal rollouts: a ladder for each problem solved 2 of 3, best of n 2, both together 3"
     )
     assert "compared" not in summary([as_row(problem, "405")])
