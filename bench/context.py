@@ -6,15 +6,16 @@
 
 For each seed the ladder of `bench.learning` trains an adapter on a budget of completions. The same problems are then given to
 
-    context      the unmodified base with 0, 1, 2, 4 … examples in its prompt, as many as the window holds: what the training
-                 had solved, at random or most similar first
+    context      the unmodified base with 0, 1, 2, 4 … 64 examples in its prompt, and as many as the window holds: what the
+                 training had solved, at random or by similarity, the most similar one last
     weights      the adapter, without examples
     best of n    16 sampled answers of the base; solved if the verifier accepts one
     ttrl         a ladder and a throw-away adapter for each problem, at most 20 CPU seconds, for the first problems only
 
 A request of best of n and of ttrl includes all that is spent on its problem; the training of the adapter is told apart, and with it
 after how many requests the adapter is cheaper. `--adapter DIR` takes what `--keep` of the other benches has kept instead of training.
-Raw results per item with revision, machine and command are in docs/context.json; docs/context.md and docs/context.svg are made of them.
+Raw results per item with revision, machine and command are in docs/context.json; docs/context.md and docs/context.svg are made of them,
+by `--seeds 0` without running anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from functools import partial
 from math import log10
 from pathlib import Path
@@ -56,15 +58,16 @@ COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
 SAMPLES = 16
 TTRL_SECONDS = 20.0
 POLICIES = ("context, random", "context, similar", "weights", "best of n", "ttrl")
+HEIGHT = 345  # of a panel
 COLOURS = dict(zip(POLICIES, ("#2563eb", "#0891b2", "#059669", "#d97706", "#7c3aed"), strict=True))
 
 
 def measure_row(
-    subject: Subject, options: Options, *, seed: int, ttrl: int, adapter: Path | None, most: int = COUNTS[-1]
+    subject: Subject, options: Options, *, seed: int, ttrl: int, adapter: Path | None, most: int = 0
 ) -> dict[str, Any]:
     """Train an adapter unless one is given, and return the results of all policies on the same fresh problems.
 
-    A prompt has at most `most` examples, `ttrl` the first so many problems.
+    A prompt has at most `most` examples, 0: as many as the window holds; `ttrl` the first so many problems.
     """
     bench = Bench(subject=subject, options=options, seed=seed)
     statements = bench.problems(size=subject.hard, count=options.items, stream="table")
@@ -81,7 +84,8 @@ def measure_row(
             threads=subject.threads,
             form=subject.form,
         )
-        results = list(_told(measure(adapter=None, policy="base", counts=[k for k in COUNTS if k <= most])))
+        counts = [count for count in COUNTS if not most or count <= most]
+        results = list(_told(measure(adapter=None, policy="base", counts=counts, up_to_window=not most)))
         results += _told(measure(adapter=kept / "adapter", policy="adapter", counts=(0,)))
         paid = json.loads((kept / "cost.json").read_text())["cpu_seconds"]
     results.append(_best_of_n(bench, problems))
@@ -106,9 +110,9 @@ def _told(results: Iterator[ContextResult]) -> Iterator[ContextResult]:
 
 def _best_of_n(bench: Bench, problems: Sequence[Problem]) -> ContextResult:
     untrained = Bench(subject=bench.subject, options=bench.options, seed=bench.seed)
-    started = counters.cpu_seconds()
+    started, clock = counters.cpu_seconds(), time.monotonic()
     groups = attempt(untrained.solver(bf16=False), problems, group=SAMPLES, seed=2)
-    each, seconds = 1 / len(problems), counters.cpu_seconds() - started
+    each, seconds, cpu_seconds = 1 / len(problems), time.monotonic() - clock, counters.cpu_seconds() - started
     return ContextResult(
         policy=f"best of {SAMPLES}",
         examples=0,
@@ -117,7 +121,7 @@ def _best_of_n(bench: Bench, problems: Sequence[Problem]) -> ContextResult:
         prompt_tokens=round(each * SAMPLES * sum(len(group.prompt) for group in groups), 1),
         answer_tokens=round(each * sum(len(row.ids) for group in groups for row in group.completions), 1),
         seconds=round(each * seconds, 5),
-        cpu_seconds=round(each * seconds, 5),
+        cpu_seconds=round(each * cpu_seconds, 5),
     )
 
 
@@ -130,19 +134,19 @@ def _ttrl(subject: Subject, options: Options, problems: Sequence[Problem], *, se
         ladder=subject.growth,
     )
     budget, before = Budget(cpu_seconds=TTRL_SECONDS), counters.snapshot()["tokens"]
-    base, each = Path(options.base), 1 / len(problems)
+    base, each, clock = Path(options.base), 1 / len(problems), time.monotonic()
     solutions = [solve(problem, base=base, adapter=None, settings=settings, budget=budget) for problem in problems]
-    seconds = sum(solution.cpu_seconds for solution in solutions)
+    seconds = time.monotonic() - clock
     print(f"ttrl: {sum(s.answer is not None for s in solutions)} of {len(problems)}", file=sys.stderr, flush=True)
     return ContextResult(
         policy="ttrl",
         examples=0,
         choice=Choice.NONE,
         right=tuple(solution.answer is not None for solution in solutions),
-        prompt_tokens=0.0,
+        prompt_tokens=0.0,  # not measured
         answer_tokens=round(each * (counters.snapshot()["tokens"] - before), 1),
         seconds=round(each * seconds, 5),
-        cpu_seconds=round(each * seconds, 5),
+        cpu_seconds=round(each * sum(solution.cpu_seconds for solution in solutions), 5),
     )
 
 
@@ -201,7 +205,8 @@ def page(rows: dict[str, Any]) -> str:
         f"`python -m bench.context`: {'; '.join(origins)}. bench/context.py describes the policies; docs/context.json has the raw results.",
         "",
         "The base model answers fresh problems with solved examples in its prompt, an adapter answers them without, best of 16 takes what the",
-        f"verifier accepts, ttrl trains on each problem alone for at most {TTRL_SECONDS:.0f} CPU seconds (on the first problems only). Medians over seeds.",
+        f"verifier accepts, ttrl trains on each problem alone for at most {TTRL_SECONDS:.0f} CPU seconds (on the first problems only). Medians over seeds;",
+        "seconds are CPU seconds of every policy, and what was not measured is -.",
         "",
         "![accuracy over CPU seconds a request](context.svg)",
     ]
@@ -224,16 +229,26 @@ def _table(rows: dict[str, Any], subject: str) -> list[str]:
     ]
     by_kind: dict[tuple[str, int, str], list[ContextResult]] = {}
     for result in (result for row in own for result in results_of(row)):
-        by_kind.setdefault((result.policy, result.examples, str(result.choice)), []).append(result)
-    for (policy, examples, choice), found in by_kind.items():
+        # The largest number of examples is another one in each seed.
+        examples = -1 if result.is_largest else result.examples
+        by_kind.setdefault((result.policy, examples, str(result.choice)), []).append(result)
+    for (policy, _, choice), found in by_kind.items():
         shares = sorted(each.accuracy for each in found)
         cells = [median(getattr(each, name) for each in found) for name in ("prompt_tokens", "answer_tokens")]
-        shown = f"{examples}, {choice}" if examples else "none"
         lines.append(
-            f"| {policy} | {shown} | {median(shares):.1%} ({shares[0]:.1%} to {shares[-1]:.1%}) of {len(found[0].right)} | "
-            f"{cells[0]:.0f} | {cells[1]:.0f} | {median(each.cpu_seconds for each in found):.3f} |"
+            f"| {policy} | {_examples(found, choice)} | {median(shares):.1%} ({shares[0]:.1%} to {shares[-1]:.1%}) of {len(found[0].right)} | "
+            f"{f'{cells[0]:.0f}' if cells[0] else '-'} | {cells[1]:.0f} | {median(each.cpu_seconds for each in found):.3f} |"
         )
     return lines
+
+
+def _examples(found: Sequence[ContextResult], choice: str) -> str:
+    """Return how many examples a prompt had, of one result a seed."""
+    counts = sorted({each.examples for each in found})
+    if counts == [0]:
+        return "none"
+    shown = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"{shown}, {choice}" + (", the most" if found[0].is_largest else "")
 
 
 def _conclusion(summary: dict[str, Any]) -> str:
@@ -246,9 +261,24 @@ def _conclusion(summary: dict[str, Any]) -> str:
 
 
 def picture(rows: dict[str, Any]) -> str:
-    """Return a standalone SVG: accuracy over CPU seconds a request (logarithmic), one point a result, contexts joined by a line."""
+    """Return a standalone SVG with a panel for each subject."""
+    subjects = sorted({key.partition(",")[0] for key in rows})
+    panels = [
+        f'<g transform="translate(0 {HEIGHT * at})">'
+        + _panel(subject, {key: row for key, row in rows.items() if key.startswith(f"{subject},")})
+        + "</g>"
+        for at, subject in enumerate(subjects)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 {HEIGHT * len(panels)}" font-family="sans-serif" font-size="12" '
+        f'fill="#888">{"".join(panels)}</svg>\n'
+    )
+
+
+def _panel(subject: str, rows: dict[str, Any]) -> str:
+    """Draw accuracy over CPU seconds a request (logarithmic), one point a result, the contexts of a seed joined by a line."""
     points = [(key, result) for key, row in rows.items() for result in results_of(row)]
-    costs = [max(result.cpu_seconds, 1e-4) for _, result in points] or [1.0]
+    costs = [max(result.cpu_seconds, 1e-4) for _, result in points]
     low, high = log10(min(costs)) - 0.1, log10(max(costs)) + 0.1
 
     def place(result: ContextResult) -> tuple[float, float]:
@@ -277,12 +307,9 @@ def picture(rows: dict[str, Any]) -> str:
         for at, (name, colour) in enumerate(COLOURS.items())
     ]
     parts.append(
-        '<text x="310" y="322" text-anchor="middle">CPU seconds a request; share of problems answered right</text>'
+        f'<text x="310" y="322" text-anchor="middle">{subject}: CPU seconds a request; share of problems answered right</text>'
     )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 335" font-family="sans-serif" font-size="12" '
-        f'fill="#888">{"".join(parts)}</svg>\n'
-    )
+    return "".join(parts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -293,7 +320,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rollouts", type=int, help="completions that the adapter is trained on")
     parser.add_argument("--items", type=int, default=200)
     parser.add_argument("--ttrl", type=int, default=20, help="problems for ttrl; 0: none")
-    parser.add_argument("--most", type=int, default=COUNTS[-1], help="examples in a prompt, at most")
+    parser.add_argument(
+        "--most", type=int, default=0, help="examples in a prompt, at most; 0: as many as the window holds"
+    )
     parser.add_argument("--base", help="another base model than the subject's")
     parser.add_argument("--adapter", type=Path, help="what --keep of another bench has kept, instead of training")
     parser.add_argument("--out", type=Path, default=Path("docs"))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.context import SUBJECTS, kind_of, measure_row, page, picture, results_of, summarize
+from bench.context import SUBJECTS, kind_of, main, measure_row, page, picture, results_of, summarize
 from bench.learning.arms import Options
 from bench.lm_gym import TASK, draw_sum
 from everlearn.domains.contract import load_domain
 from everlearn.training.context_results import Choice, ContextResult
 
+DOCS = Path(__file__).parents[2] / "docs"
 BASE = str(Path(__file__).parents[2] / "data/base")
 
 
@@ -68,6 +70,37 @@ def test_the_page_and_the_picture_show_every_result() -> None:
         "ttrl",
         "context, similar",
     }
+
+
+def test_the_page_says_which_context_is_the_largest_and_what_was_not_measured() -> None:
+    rows = json.loads(json.dumps(ROWS))
+    for seed, count in ((0, 5), (1, 7)):
+        largest = result("base", count, Choice.SIMILAR, "0000", 0.4) | {"is_largest": True}
+        rows[f"sums,{seed}"]["results"] += [
+            largest,
+            result("ttrl", 0, Choice.NONE, "11", 20.0) | {"prompt_tokens": 0.0},
+        ]
+    text = page(rows)
+    assert "| base | 5 to 7, similar, the most | 0.0%" in text
+    assert "| ttrl | none | 100.0% (100.0% to 100.0%) of 2 | 20 |" in page(ROWS)
+    assert "| adapter | none |" in text
+    rows["sums,0"]["results"] = rows["sums,1"]["results"] = [
+        each for each in rows["sums,0"]["results"] if each["policy"] != "ttrl" or not each["prompt_tokens"]
+    ]
+    assert "| ttrl | none | 100.0% (100.0% to 100.0%) of 2 | - | 10 | 20.000 |" in page(rows)
+
+
+def test_each_subject_has_a_panel_with_its_name() -> None:
+    drawn = picture(ROWS | {"compositions,0": ROWS["sums,0"]})
+    assert drawn.count("<g transform=") == 2
+    assert [drawn.count(f">{subject}: CPU seconds a request") for subject in ("sums", "compositions")] == [1, 1]
+
+
+def test_the_stored_page_is_that_of_the_stored_rows(tmp_path: Path) -> None:
+    (tmp_path / "context.json").write_bytes((DOCS / "context.json").read_bytes())
+    main(["--seeds", "0", "--out", str(tmp_path)])
+    for name in ("context.md", "context.svg"):
+        assert (tmp_path / name).read_text() == (DOCS / name).read_text(), "run `python -m bench.context --seeds 0`"
 
 
 @pytest.mark.slow

@@ -42,15 +42,20 @@ def compare(
     ] = "target",
     examples: Annotated[
         list[int] | None,
-        typer.Option(min=1, metavar="K", help="Examples in a prompt; repeat it for several. Default: 1, 4, 16 and 64."),
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Examples in a prompt; repeat it for several. Default: 1, 4, 16, 64, and as many as the window holds.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Compare weights with context: the version without examples, its parent with what the night has solved in its prompt.
 
     Each number of examples is measured twice, with random examples and with those most similar to the problem: right answers,
-    prompt tokens and seconds of a request. Prompts that exceed the model's window are left out. Says after how many requests
-    the adapter is cheaper than a context that does as well.
+    prompt tokens and seconds of a request. Prompts that exceed the model's window are left out; unless `--examples` says
+    otherwise, as many examples as it holds are measured last, which takes the longest. Says after how many requests the
+    adapter is cheaper than a context that does as well.
 
         everlearn compare v0007 --suite target
         everlearn compare champion --suite data/suites/short-sums.jsonl --examples 4 --examples 32
@@ -63,7 +68,15 @@ def compare(
     entry = installation.registry().resolve(version)
     manifest = installation.registry().manifest(entry.version)
     counts = sorted(set(examples or (1, 4, 16, 64)))
-    results = _measured(installation, entry.version, manifest.parent or "base", suite, counts, key=entry.cycle_key)
+    results = _measured(
+        installation,
+        entry.version,
+        manifest.parent or "base",
+        suite,
+        counts,
+        key=entry.cycle_key,
+        up_to_window=not examples,
+    )
     *contexts, adapter = results
     left_out = sorted(set(counts) - {each.examples for each in contexts})
     if left_out:
@@ -79,7 +92,14 @@ def compare(
 
 
 def _measured(
-    installation: Installation, version: str, parent: str, name: str, counts: Sequence[int], *, key: str
+    installation: Installation,
+    version: str,
+    parent: str,
+    name: str,
+    counts: Sequence[int],
+    *,
+    key: str,
+    up_to_window: bool,
 ) -> list[ContextResult]:
     """Return the parent's results without and with examples, and the version's without."""
     from everlearn.cli import model
@@ -91,7 +111,7 @@ def _measured(
     solved = _solved(work, settings, version=version)
     suite = _suite(work, name, settings=settings)
     results: list[ContextResult] = []
-    for policy, asked in ((parent, (0, *counts)), (version, (0,))):
+    for policy, asked, fills in ((parent, (0, *counts), up_to_window), (version, (0,), False)):
         with progress_bar(f"{policy} on {suite.name}") as progress:
             results += measure_in_context(
                 base_directory(settings),
@@ -100,6 +120,7 @@ def _measured(
                 solved,
                 policy=policy,
                 counts=asked,
+                up_to_window=fills,
                 seed=settings.learn.seed,
                 **asking_of(settings),
                 progress=progress,
@@ -133,7 +154,7 @@ def _shown(results: Sequence[ContextResult], notes: Sequence[str]) -> Renderable
     rows: list[tuple[Any, ...]] = [
         (
             each.policy,
-            each.examples or "none",
+            f"{each.examples}, the most" if each.is_largest else each.examples or "none",
             each.choice if each.examples else None,
             f"{sum(each.right)} of {len(each.right)}",
             f"{each.prompt_tokens:.0f}",

@@ -30,7 +30,8 @@ class ContextResult:
     """One policy on one suite, with so many examples in each prompt.
 
     `right` says which problems were answered right, in their order. `prompt_tokens`, `answer_tokens`, `seconds` (by the clock, of a batch
-    shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request.
+    shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request. `is_largest`: no more examples fit the
+    model's window, or are solved; false where that was not looked for.
     """
 
     policy: str
@@ -42,6 +43,7 @@ class ContextResult:
     seconds: float
     cpu_seconds: float
     gpu_seconds: float = 0.0
+    is_largest: bool = False
 
     @property
     def accuracy(self) -> float:
@@ -57,7 +59,7 @@ class ContextResult:
         """Invert `to_content`."""
         kept = {
             name: content[name] for name in cls.__dataclass_fields__ if name in content
-        }  # older ones lack gpu_seconds
+        }  # older ones lack gpu_seconds and is_largest
         right = tuple(mark == "1" for mark in content["right"])
         return cls(**kept | {"right": right, "choice": Choice(content["choice"])})
 

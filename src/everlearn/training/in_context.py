@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -61,16 +62,18 @@ def measure_in_context(
     policy: str,
     counts: Sequence[int],
     seed: int,
+    up_to_window: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **asking: Unpack[Asking],
 ) -> Iterator[ContextResult]:
     """Answer the problems greedily without examples (a count of 0), and with each other count, chosen at random and by similarity.
 
     The same `seed` gives the prompts of `evaluation.measure`. Counts that no prompt has examples for, or with which the longest
-    prompt and answer exceed the model's window, are left out.
+    prompt and answer exceed the model's window, are left out. With `up_to_window` the largest count that is not left out is
+    measured as well, for each choice its own.
 
     Yields:
-        The results, in the order of `counts`.
+        The results, in the order of `counts`, the largest counts last.
 
     Raises:
         ModelError: as `evaluation.examining`.
@@ -80,19 +83,31 @@ def measure_in_context(
     names = sorted({problem.domain for problem in problems})
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
     plan = [(count, choice) for count in counts for choice in _choices(count)]
+    known, window = min(map(len, indexes.values())), context_of(base)
     with examining(base, adapter, domains=names, **asking) as examination:
-        for done, (count, choice) in enumerate(plan):
-            solvers = {
+
+        def asked_with(count: int, choice: Choice) -> dict[str, Solver]:
+            return {
                 name: _with_examples(solver, indexes[name], count=count, choice=choice, seed=seed)
                 for name, solver in examination.solvers.items()
             }
+
+        def exceeds(count: int, choice: Choice) -> bool:
+            return count > known or not _fits(asked_with(count, choice), problems, window=window, seed=seed)
+
+        largest: dict[Choice, int] = {}
+        for choice in _choices(known) if up_to_window else ():
+            # Random examples are others for each count, so that a count that is a little larger may fit as well.
+            largest[choice] = bisect_left(range(1, known + 1), True, key=partial(exceeds, choice=choice))
+        plan += [(count, choice) for choice, count in largest.items() if count and (count, choice) not in plan]
+        for done, (count, choice) in enumerate(plan):
             if progress is not None:
                 progress(done, len(plan))
-            if count > min(map(len, indexes.values())) or not _fits(
-                solvers, problems, window=context_of(base), seed=seed
-            ):
-                continue
-            yield _measured(solvers, problems, policy=policy, count=count, choice=choice, seed=seed)
+            if not exceeds(count, choice):
+                measured = _measured(
+                    asked_with(count, choice), problems, policy=policy, count=count, choice=choice, seed=seed
+                )
+                yield replace(measured, is_largest=largest.get(choice) == count)
 
 
 def _choices(count: int) -> tuple[Choice, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,42 @@ def test_more_examples_make_longer_prompts_and_what_does_not_fit_is_left_out(tin
     assert shown == [(0, Choice.NONE), (2, Choice.RANDOM), (2, Choice.SIMILAR)]
     none, *two = results
     assert all(each.prompt_tokens > none.prompt_tokens + 10 for each in two)
+
+
+def test_the_largest_number_of_examples_that_fits_is_found_for_each_choice(tiny: Path) -> None:
+    problems = [DOMAIN.stated(text) for text in ("2*x", "4*x + 1")]
+    many = [replace(SOLVED[0], problem=DOMAIN.stated(f"{number}*x + {TEXTS[1]}")) for number in range(2, 40)]
+    measure_up_to = partial(
+        measure_in_context, tiny, None, problems, [*SOLVED, *many], policy="base", seed=3, threads=1
+    )
+    *fixed, of_random, of_similar = measure_up_to(counts=[0, 1], up_to_window=True)
+    assert [(each.examples, each.is_largest) for each in fixed] == [(0, False), (1, False), (1, False)]
+    for largest, choice in ((of_random, Choice.RANDOM), (of_similar, Choice.SIMILAR)):
+        assert (largest.choice, largest.is_largest) == (choice, True)
+        again = {
+            each.examples
+            for each in measure_up_to(counts=[largest.examples, largest.examples + 1])
+            if each.choice == choice
+        }
+        assert again == {largest.examples}, "one more does not fit"
+        wanted = [each for each in measure_up_to(counts=[largest.examples], up_to_window=True) if each.choice == choice]
+        assert [(each.examples, each.is_largest) for each in wanted] == [(largest.examples, True)], "measured once"
+
+
+@pytest.mark.parametrize(("known", "examples"), [(3, [3, 3]), (0, [])])
+def test_no_more_examples_are_shown_than_are_solved(tiny: Path, known: int, examples: list[int]) -> None:
+    results = measure_in_context(
+        tiny,
+        None,
+        [DOMAIN.stated("7*x")],
+        SOLVED[:known],
+        policy="base",
+        counts=[],
+        up_to_window=True,
+        seed=3,
+        threads=1,
+    )
+    assert [each.examples for each in results if each.is_largest] == examples
 
 
 def test_the_demos_notation_repeats_the_markers_in_its_examples(shipped: Path) -> None:
