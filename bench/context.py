@@ -307,7 +307,7 @@ def _panel(subject: str, rows: dict[str, Any]) -> str:
         for at, (name, colour) in enumerate(COLOURS.items())
     ]
     parts.append(
-        f'<text x="310" y="322" text-anchor="middle">{subject}: CPU seconds a request; share of problems answered right</text>'
+        f'<text x="310" y="322" text-anchor="middle">{subject}: CPU seconds a request; share answered right; grey: the base without examples</text>'
     )
     return "".join(parts)
 

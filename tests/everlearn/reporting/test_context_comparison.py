@@ -11,6 +11,7 @@ from everlearn.reporting.costs import Cost
 from everlearn.reporting.night_record import ContextRow
 from everlearn.settings import PriceSettings
 from everlearn.training.context_results import Choice, ContextResult
+from tests.support.night import ROOT
 
 ADAPTER = ContextResult(
     policy="candidate",
@@ -61,6 +62,11 @@ def test_the_conclusion_weighs_the_night_against_the_tokens_of_every_request(
 ) -> None:
     [note] = context_notes(contexts, ADAPTER, paid=paid, prices=FREE)
     assert note == f"Context or weights, on the target: {expected}"
+
+
+def test_the_docs_show_the_note_with_these_figures() -> None:
+    [note] = context_notes([WEAK, STRONG], ADAPTER, paid=CPU, prices=FREE)
+    assert f"> {note}\n" in (ROOT / "docs" / "report.md").read_text()
 
 
 def test_the_requests_are_said_in_each_unit_that_is_known() -> None:
