@@ -136,11 +136,16 @@ class Installation:
         api = os.environ.get("PREFECT_API_URL", "")
         return os.environ.get("PREFECT_UI_URL") or api.removesuffix("/").removesuffix("/api") or None
 
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a signing key, or the settings need none. A line without one has had no night."""
+        settings, chosen = self.settings(), self.settings().signing
+        return bool(chosen.unsigned or chosen.trusted or settings.key_file.exists() or os.environ.get(signing.VARIABLE))
+
     def create_key(self) -> None:
         """Create a signing key for a line on the local server, unless there is one or the settings need none."""
-        settings = self.settings()
-        if not (settings.signing.unsigned or settings.signing.trusted or settings.key_file.exists()):
-            signing.create_key(settings.key_file)
+        if not self.has_key:
+            signing.create_key(self.settings().key_file)
 
 
 def is_set_by_user(name: str) -> bool:

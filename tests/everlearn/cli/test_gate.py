@@ -119,6 +119,15 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     assert "the next attempt of the line is number 2; of the error budget for losses" in said
 
 
+def test_before_a_line_has_a_key_the_plan_is_about_its_first_night(
+    everlearn: Callable[..., Ended], params: Path, tmp_path: Path
+) -> None:
+    params.write_text(f"signing: {{key_file: {tmp_path / 'none.pem'}}}\ngate: {{improvement_error: line}}\n")
+    said = " ".join(everlearn("gate", "plan").out.split())
+    assert "the line has no key yet, so this is about its first night" in said
+    assert everlearn("gate", "plan", "--json").facts["level"] == improvement_level([], alpha=0.05)
+
+
 def test_the_plan_is_about_the_line_of_the_profile(
     everlearn: Callable[..., Ended], params: Path, publish: Callable[..., str]
 ) -> None:
