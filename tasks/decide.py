@@ -103,6 +103,8 @@ def decision_of(night: Night) -> Decision:
 
 def pseudo_metrics(night: Night) -> dict[str, float]:
     """Return how many rewarded answers no verifier has judged; nothing where there are none."""
+    if night.settings.learn.pseudo_labels is None:
+        return {}
     count = json.loads(night.work.get("check/rewards")).get("pseudo", 0)
     return {PSEUDO_METRIC: count} if count else {}
 
