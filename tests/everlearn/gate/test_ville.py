@@ -1,6 +1,6 @@
-"""An oracle of Ville's inequality: the exact chance that evidence ever crosses 1 / a, over all answers at all looks.
+"""Oracles of the evidence: the library ville for its capital, and the exact chance that it ever crosses 1 / a, over all answers at all looks.
 
-It enumerates the histories of a few items, weighs them with their exact probability, and computes the wealth of the bets by
+The exact chance enumerates the histories of a few items, weighs them with their exact probability, and computes the wealth of the bets by
 itself, from the definition in `loss_evidence`. A true score just at the margin is the worst case of the hypothesis.
 """
 
@@ -12,6 +12,9 @@ from math import comb, exp, log, prod
 
 import numpy as np
 import pytest
+import ville
+from hypothesis import given
+from hypothesis import strategies as st
 
 from everlearn.gate.loss_evidence import LossEvidence
 from everlearn.gate.memory_veto import lost_in
@@ -82,6 +85,25 @@ def test_evidence_is_the_capital_of_the_bets_and_rarely_crosses(
     for a in (0.5, 0.2, 0.1, 0.05, 0.01):
         ever = float(chances[(paths >= 1 / a - 1e-9).any(axis=1)].sum())
         assert ever <= a + 1e-9, "Ville's inequality: at whatever look one stops"
+
+
+@given(
+    answers=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4),
+    lost=st.floats(0.02, 0.3),
+    share=st.floats(0.4, 1.0),
+)
+def test_evidence_is_the_capital_of_the_library_ville_with_the_same_stakes(
+    answers: list[list[bool]], lost: float, share: float
+) -> None:
+    evidence = LossEvidence(np.array([share]), sizes=np.array([5.0]), margin=lost, variance=VARIANCE)
+    expected, capital = share - lost, 0.0
+    for look in answers:
+        stake = float(evidence.next_stake())
+        # Its stakes are cut at c / m0, and at so small an alpha all of them are.
+        test = ville.BettingTest(expected, alternative="greater", alpha=1e-12, c=stake * expected)
+        capital += float(test.update(np.array(look, dtype=float)).log_e_values_[-1])
+        evidence.add(np.array([sum(look)], dtype=float))
+        assert float(evidence.log_within.sum()) == pytest.approx(capital)
 
 
 @pytest.mark.parametrize("lost_by", ["all alike", "one item"])
