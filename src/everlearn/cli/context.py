@@ -138,7 +138,7 @@ class Installation:
 
     @property
     def has_key(self) -> bool:
-        """Whether there is a signing key, or the settings need none. A line without one has had no night."""
+        """Whether there is a signing key, or the settings need none."""
         settings, chosen = self.settings(), self.settings().signing
         return bool(chosen.unsigned or chosen.trusted or settings.key_file.exists() or os.environ.get(signing.VARIABLE))
 

@@ -39,8 +39,9 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
 
     A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and best version, or
     with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item, the memory of earlier nights included. With
-    an error budget of the line the levels are those of its next night, and what is spent and left of the budget is said; before
-    `everlearn up` has made the line's key, they are those of its first night. Nothing is changed.
+    an error budget of the line the levels are those of its next night, and what is spent and left of the budget is said. Before
+    `everlearn up` has made the key of a line on this machine, `gate.improvement_error: line` has the level of its first night. Nothing
+    is changed.
 
         everlearn gate plan
         everlearn gate plan --json | jq .guards
@@ -54,7 +55,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     settings = installation.settings()
     gate = settings.gate
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain) + _general(settings)
-    by_line = gate.loss_error == "line" or (gate.improvement_error == "line" and installation.has_key)
+    is_new = settings.store.endpoint_url is None and not installation.has_key  # a line on this machine, before `up`
+    by_line = gate.loss_error == "line" or (gate.improvement_error == "line" and not is_new)
     registry = installation.registry() if by_line else None  # the only thing that needs it
     made = plan_night(shipped, settings=gate, sizes=OWN, registry=registry)
     print_result(_facts(made), as_json=json, text=_shown(made))
@@ -153,7 +155,7 @@ def _sentences(plan: NightPlan) -> Iterator[str]:
         yield f"a loss since the record has to be excluded at the level {plan.loss_level:.2g}"
         yield plan.answers.sentence
     if plan.past is None and plan.budgets:
-        yield "the line has no key yet, so this is about its first night"
+        yield "the line has no key on this machine yet, so this is about its first night"
     if plan.past is not None:
         yield f"the next attempt of the line is number {plan.past.attempts + 1}"
     if plan.past is not None and "improvements" in plan.budgets:

@@ -124,8 +124,10 @@ def test_before_a_line_has_a_key_the_plan_is_about_its_first_night(
 ) -> None:
     params.write_text(f"signing: {{key_file: {tmp_path / 'none.pem'}}}\ngate: {{improvement_error: line}}\n")
     said = " ".join(everlearn("gate", "plan").out.split())
-    assert "the line has no key yet, so this is about its first night" in said
+    assert "the line has no key on this machine yet, so this is about its first night" in said
     assert everlearn("gate", "plan", "--json").facts["level"] == improvement_level([], alpha=0.05)
+    params.write_text(params.read_text() + "store: {endpoint_url: 'http://127.0.0.1:9'}\n")
+    assert "no key to sign or to verify with" in everlearn("gate", "plan").err, "a line elsewhere may have had nights"
 
 
 def test_the_plan_is_about_the_line_of_the_profile(
