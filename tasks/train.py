@@ -25,7 +25,7 @@ from tasks.progress import progress
 from tasks.starting_point import first_adapter, parent_adapter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from everlearn.data.suites import Suite
     from everlearn.ladder.tree import CurvePoint, Ladder
@@ -219,17 +219,25 @@ def _answers_of_parent(night: Night, folder: Path) -> tuple[Anchor, ...]:
 
 
 def _replayed(night: Night) -> tuple[Problem, ...]:
-    """Return the problems that earlier nights mastered, without those that equal a suite item.
+    """Return the problems that earlier nights mastered, without those that equal a suite item."""
+    domain = load_domain(night.settings.domain)
+    return tuple(reservoir_before(night).allowed(domain=domain, forbidden=forbidden_keys(night)))
 
-    Where the parent has drifted below the record on suites, half of them are of the skills of these suites, as far as there are any.
-    """
-    domain, before, drifted = load_domain(night.settings.domain), reservoir_before(night), _drifted(night)
+
+def _repaired(night: Night, replayed: Sequence[Problem]) -> frozenset[str]:
+    """Return the skills of suites on which the parent has drifted below the record: half of the replay's draws are for them."""
+    domain, drifted = load_domain(night.settings.domain), _drifted(night)
     skills = {domain.skill(item.statement) for suite in of_domain(drifted, domain.name) for item in suite.problems}
-    kept = before.half_for(skills)
     if drifted:
-        names, own = ", ".join(suite.name for suite in drifted), sum(each.skill in skills for each in kept.problems)
-        LOG.info("%s drifted: %d of %d replayed problems are of its skills", names, own, len(kept.problems))
-    return tuple(kept.allowed(domain=domain, forbidden=forbidden_keys(night)))
+        names, own = (
+            ", ".join(suite.name for suite in drifted),
+            sum(domain.skill(p.statement) in skills for p in replayed),
+        )
+        LOG.info(
+            "%s drifted: %d of %d replayed problems are of its skills, and get half of their draws",
+            *(names, own, len(replayed)),
+        )
+    return frozenset(skills)
 
 
 def _drifted(night: Night) -> list[Suite]:
@@ -284,13 +292,15 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
         work.put_tree("checkpoint", checkpoint)
         look()
 
+    replayed = _replayed(night)
     job = TrainingJob(
         base=base_folder(settings),
         adapter=starting_adapter(night, folder / "start"),
         ladder=ladder_of(work, "ladder"),
         references=references_of(roots_of(night)[0], domain=domain),
         domain=settings.domain,
-        replay=_replayed(night),
+        replay=replayed,
+        repaired=_repaired(night, replayed),
         forbidden=forbidden,
         settings=settings.learn,
         ladder_settings=settings.ladder,

@@ -69,6 +69,27 @@ def kept(night: Night) -> list[str]:
     return [row["statement"] for row in json.loads(night.work.get("anchors"))]
 
 
+def job_of(night: Night, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
+    """Return the job that the night would train by."""
+    path = folder / "ladder.jsonl"
+    plant(LONG[:2], domain=DOMAIN, forbidden=frozenset()).save(path)
+    night.work.put("ladder", path.read_bytes())
+
+    class StopError(Exception):
+        pass
+
+    jobs: list[TrainingJob] = []
+
+    def stop(job: TrainingJob, **_: object) -> None:
+        jobs.append(job)
+        raise StopError
+
+    monkeypatch.setattr(trainer, "train", stop)
+    with pytest.raises(StopError):
+        train_adapter.fn(night)
+    return jobs[0]
+
+
 def test_the_parent_answers_what_earlier_nights_mastered_and_never_a_suite_item(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,50 +111,33 @@ def test_the_training_gets_the_anchors_that_the_night_keeps(
 ) -> None:
     night = second_night(settings, tmp_path, mastered=MASTERED)
     answer_anchors.fn(night)
-    path = tmp_path / "ladder.jsonl"
-    plant(LONG[:2], domain=DOMAIN, forbidden=frozenset()).save(path)
-    night.work.put("ladder", path.read_bytes())
-
-    class StopError(Exception):
-        pass
-
-    jobs: list[TrainingJob] = []
-
-    def stop(job: TrainingJob, **_: object) -> None:
-        jobs.append(job)
-        raise StopError
-
-    monkeypatch.setattr(trainer, "train", stop)
-    with pytest.raises(StopError):
-        train_adapter.fn(night)
-    assert [asdict(anchor) for anchor in jobs[0].anchors] == json.loads(night.work.get("anchors"))
-    assert [problem.statement for problem in jobs[0].replay] == kept(night)
+    job = job_of(night, tmp_path, monkeypatch)
+    assert [asdict(anchor) for anchor in job.anchors] == json.loads(night.work.get("anchors"))
+    assert [problem.statement for problem in job.replay] == kept(night)
 
 
-@pytest.mark.parametrize(
-    ("after", "replayed", "said"),
-    [
-        (0.8, ["7*cos(x)", "x^5 - tan(x)"], "short drifted: 1 of 2 replayed problems are of its skills"),
-        (0.9, ["7*cos(x)", *MASTERED], ""),
-    ],
-)
-def test_a_suite_on_which_the_parent_has_drifted_gets_half_of_the_replay(
+@pytest.mark.parametrize(("after", "is_drifted"), [(0.8, True), (0.9, False)])
+def test_the_skills_on_which_the_parent_has_drifted_are_repaired_and_nothing_else_is_left_out(
     settings: Settings,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     *,
     after: float,
-    replayed: list[str],
-    said: str,
+    is_drifted: bool,
 ) -> None:
     caplog.set_level(logging.INFO, logger="everlearn.night")
     compared = replace(row(Against.RECORD), suite="short", before=0.9, after=after, margin=0.2)
     decision = replace(DECISION, rows=(compared, row(Against.PARENT))).to_dict()
     night = second_night(settings, tmp_path, mastered=["7*cos(x)", *MASTERED], decision=decision)
     answer_anchors.fn(night)
-    assert sorted(kept(night)) == sorted(DOMAIN.stated(text).statement for text in replayed)
-    assert ("drifted" in caplog.text) is bool(said)
-    assert said in caplog.text
+    everything = sorted(DOMAIN.stated(text).statement for text in ["7*cos(x)", *MASTERED])
+    assert sorted(kept(night)) == everything, "anchors are as many as without a drift"
+    job = job_of(night, tmp_path, monkeypatch)
+    assert sorted(problem.statement for problem in job.replay) == everything
+    assert (DOMAIN.skill("7*cos(x)") in job.repaired) is is_drifted
+    said = "short drifted: 1 of 3 replayed problems are of its skills, and get half of their draws"
+    assert (said in caplog.text) is is_drifted
 
 
 def test_without_a_mastered_problem_there_is_no_anchor(settings: Settings, tmp_path: Path) -> None:

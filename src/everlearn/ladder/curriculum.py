@@ -7,10 +7,14 @@ mastered classes share a fixed part (replay) against forgetting. Domains of a mi
 each of these rules holds within one. Within a class, the least used rungs are drawn; or, with `posterior`, those whose
 own rollouts promise answers of both kinds: the pass rate p of each rung is drawn from its Beta posterior (Thompson
 sampling), whose prior is the rate of the class, and those with the largest p (1 - p) are taken.
+
+A rung may weigh more or less than one of another kind. Then it counts as so many rungs, and within a class the rungs of
+equal weight are drawn in proportion to their sum.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -38,7 +42,7 @@ class Curriculum:
 
     `classes` maps a size to the digests of its rungs, `replay` is the share of mastered classes, `frontier` the minimum
     share of the first unsolved class; `uniform` draws all rungs with equal probability instead. `results` are the counts of
-    single rungs, with the number of `updates` at which they were made.
+    single rungs, with the number of `updates` at which they were made. `weight` is that of rungs which do not weigh 1.
     """
 
     classes: dict[int, list[str]]
@@ -46,6 +50,7 @@ class Curriculum:
     frontier: float
     uniform: bool = False
     posterior: bool = False
+    weight: Mapping[str, float] = field(default_factory=dict)
     seen: dict[int, tuple[float, float]] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     results: dict[str, tuple[float, float, int]] = field(default_factory=dict)
@@ -66,7 +71,7 @@ class Curriculum:
 
     def _weights(self, sizes: Sequence[int]) -> dict[int, float]:
         """Return the shares of the classes of one domain; they sum to 1."""
-        rungs = {size: len(self.classes[size]) for size in sizes}
+        rungs = {size: self._sum(self.classes[size]) for size in sizes}
         spread = {size: count * math.sqrt(self.rate(size) * (1 - self.rate(size))) for size, count in rungs.items()}
         mastered = [size for size in spread if self.rate(size) >= SOLVED]
         open_classes = [size for size in spread if self.rate(size) < SOLVED]
@@ -87,17 +92,26 @@ class Curriculum:
         """Draw `count` distinct rungs (fewer if there are fewer), the least used or the most promising of a class first."""
         if self.uniform:
             every = [digest for digests in self.classes.values() for digest in digests]
-            return rng.sample(every, min(count, len(every)))
-        weights = self.weights()
-        left = {size: self._in_order(digests, size, rng=rng) for size, digests in sorted(self.classes.items())}
+            return heapq.nlargest(count, every, key=lambda digest: rng.random() ** (1 / self.weight.get(digest, 1.0)))
+        weights, left = dict[tuple[int, float], float](), dict[tuple[int, float], list[str]]()
+        shares = self.weights()
+        for size, digests in sorted(self.classes.items()):
+            for weight in dict.fromkeys(self.weight.get(digest, 1.0) for digest in digests):
+                equal = [digest for digest in digests if self.weight.get(digest, 1.0) == weight]
+                weights[size, weight] = shares[size] * (self._sum(equal) / self._sum(digests))
+                left[size, weight] = self._in_order(equal, size, rng=rng)
         chosen: list[str] = []
-        while len(chosen) < count and any(left[size] and weights.get(size) for size in left):
-            able = [size for size in left if left[size] and weights.get(size)]
-            size = rng.choices(able, [weights[size] for size in able])[0]
-            chosen.append(left[size].pop(0))
+        while len(chosen) < count and any(left[each] and weights[each] for each in left):
+            able = [each for each in left if left[each] and weights[each]]
+            drawn = rng.choices(able, [weights[each] for each in able])[0]
+            chosen.append(left[drawn].pop(0))
         for digest in chosen:
             self.used[digest] = self.used.get(digest, 0) + 1
         return chosen
+
+    def _sum(self, digests: Sequence[str]) -> float:
+        """Return what these rungs weigh together."""
+        return sum(self.weight.get(digest, 1.0) for digest in digests)
 
     def _in_order(self, digests: list[str], size: int, *, rng: random.Random) -> list[str]:
         if not self.posterior:

@@ -44,11 +44,6 @@ class Mastered:
     night: str
     reference: str | None = field(default=None, repr=False)
 
-    @property
-    def skill(self) -> str:
-        """The skill in the stratum, which is `<skill>/<difficulty>`."""
-        return self.stratum.rpartition("/")[0]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservoir:
@@ -70,15 +65,6 @@ class Reservoir:
         found = [mastered(rung, night=night, domain=domain, references=references) for rung in rungs]
         return Reservoir(problems=choose([*self.problems, *found], most=most))
 
-    def half_for(self, skills: Collection[str]) -> Reservoir:
-        """Return the problems of these skills with at most as many others, so that they are half of what is replayed.
-
-        The reservoir itself where it holds none of them.
-        """
-        own = [each for each in self.problems if each.skill in skills]
-        others = choose([each for each in self.problems if each.skill not in skills], most=len(own))
-        return Reservoir(problems=tuple(sorted([*own, *others], key=lambda each: each.statement))) if own else self
-
     def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
         """Return the problems whose equivalence key, by the domain's present rule, is not forbidden."""
         return [
@@ -98,6 +84,19 @@ class Reservoir:
             return cls(problems=tuple(Mastered(**json.loads(line)) for line in data.decode().split("\n") if line))
         except (ValueError, TypeError) as error:
             raise IntegrityError(f"no reservoir of problems to replay: {error}; restore it from a backup") from None
+
+
+def repair_weights(skills: Mapping[str, str], *, repaired: Collection[str]) -> dict[str, float]:
+    """Return weights by which half of the draws go to the problems of the `repaired` skills; `skills` names the skill of each problem.
+
+    They sum to the number of problems, so that earlier nights have no more draws than without them. Empty, which means that all
+    weigh the same, where there are none of these problems or where they are half anyway.
+    """
+    own = sum(skill in repaired for skill in skills.values())
+    others = len(skills) - own
+    if not 0 < own < others:
+        return {}
+    return {key: len(skills) / (2 * (own if skill in repaired else others)) for key, skill in skills.items()}
 
 
 def passes(rung: Rung) -> bool:

@@ -101,7 +101,7 @@ class TrainingJob:
     """Input of a training: the parent policy, the ladder, replayed problems, settings, and a working directory.
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
-    in `forbidden` are left out. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
+    in `forbidden` are left out, and of the others those of the skills `repaired` get half of the draws. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
     `verifiers` are processes; with 0 this process judges. `rollouts` says who decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
     of the base's files when the night was opened. `anchors` are used where `settings.anchor_kl` is above 0. Checkpoints and results
     are written to `workdir`.
@@ -117,6 +117,7 @@ class TrainingJob:
     threads: int
     domain: str = "integration"
     replay: tuple[Problem, ...] = ()
+    repaired: frozenset[str] = frozenset()
     references: dict[str, str] = field(default_factory=dict, repr=False)
     forbidden: frozenset[str] = frozenset()
     verifiers: int = 0

@@ -107,6 +107,7 @@ def _prepare(job: TrainingJob) -> TrainingRun:
         settings=job.settings,
         seed=job.seed,
         replay=without_contamination(job.replay, domain=domain, forbidden=job.forbidden),
+        repaired=job.repaired,
         references=job.references,
         form=choose_format(policy, domain, job.form),
     )

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from everlearn.domains.contract import PART_SIZES
 from everlearn.ladder.curriculum import Curriculum
+from everlearn.ladder.replay import repair_weights
 from everlearn.ladder.tree import digest_of, problem_of
 from everlearn.settings import FormatSettings
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.precision import use_bf16
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import CurvePoint, Ladder
@@ -104,19 +106,27 @@ def start_run(
     settings: LearnSettings,
     seed: int,
     replay: Sequence[Problem] = (),
+    repaired: Collection[str] = (),
     references: Mapping[str, str] = MappingProxyType({}),
     form: Format | None = None,
 ) -> TrainingRun:
     """Return a run at step 0, whose curriculum starts from the pass rates in the ladder.
 
-    `references` are those of the ladder's roots, by digest. Without `form`, the model's usual one is used.
+    Half of the draws of `replay` are for problems of the `repaired` skills. `references` are those of the ladder's roots, by digest.
+    Without `form`, the model's usual one is used.
     """
+    replayed = {
+        digest: replace(problem, id=digest)
+        for problem in replay
+        for digest in [digest_of(domain.canonical(problem.statement))]
+    }
     curriculum = Curriculum(
         classes={},
         replay=settings.replay,
         frontier=settings.frontier,
         uniform=settings.curriculum == "uniform",
         posterior=settings.curriculum == "posterior",
+        weight=_weights(replayed, domain=domain, repaired=repaired),
     )
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
@@ -125,11 +135,7 @@ def start_run(
         policy=policy,
         start=policy.snapshot(bf16=bf16),
         ladder=ladder,
-        replay={
-            digest: replace(problem, id=digest)
-            for problem in replay
-            for digest in [digest_of(domain.canonical(problem.statement))]
-        },
+        replay=replayed,
         references=references,
         domain=domain,
         form=form or choose_format(policy, domain, FormatSettings()),
@@ -144,3 +150,13 @@ def start_run(
     run.good = run.parameters()
     run.update_classes()
     return run
+
+
+def _weights(replayed: Mapping[str, Problem], *, domain: Domain, repaired: Collection[str]) -> dict[str, float]:
+    """Return what each replayed problem weighs, in each domain of a mixture for itself; empty where all weigh the same."""
+    skills: dict[int, dict[str, str]] = {}
+    for digest, problem in replayed.items():
+        of_part = skills.setdefault(domain.size(problem.statement) // PART_SIZES, {})
+        of_part[digest] = domain.skill(problem.statement)
+    parts = [repair_weights(of_part, repaired=repaired) for of_part in skills.values()]
+    return {digest: weight for part in parts for digest, weight in part.items()}

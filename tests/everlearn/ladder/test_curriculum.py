@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.ladder.curriculum import Curriculum
+from everlearn.ladder.replay import repair_weights
 
 rates = st.dictionaries(st.integers(1, 20), st.integers(0, 100), min_size=1, max_size=12)
 
@@ -81,6 +83,29 @@ def test_a_small_ladder_gives_all_its_rungs() -> None:
 def test_uniform_sampling_draws_from_every_class() -> None:
     chosen = curriculum({2: 100, 4: 50, 8: 0}, uniform=True).choose(random.Random(0), count=99)
     assert len(chosen) == 15
+
+
+WAYS: list[dict[str, bool]] = [{}, {"posterior": True}, {"uniform": True}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rungs_are_drawn_in_proportion_to_their_weight(way: dict[str, bool]) -> None:
+    made = curriculum({2: 95}, **way)
+    made.classes = {2: [str(number) for number in range(100)]}  # the weights sum to 100: half for the first three
+    made.weight = {str(number): 100 / 6 if number < 3 else 100 / 194 for number in range(100)}
+    drawn = Counter(digest for seed in range(600) for digest in made.choose(random.Random(seed), count=1))
+    assert sum(drawn[each] for each in "012") == pytest.approx(300, abs=50)
+    assert len(drawn) > 90, "no other rung is left out"
+
+
+def test_a_repair_leaves_the_share_of_earlier_nights_as_it_was() -> None:
+    skills = {f"2/{number}": "sin" if number < 2 else "cos" for number in range(400)}
+    made = curriculum({2: 95, 3: 95, 4: 50})
+    made.classes[2], made.classes[3] = [*skills], [f"3/{number}" for number in range(100)]
+    before = made.weights()
+    made.weight = repair_weights(skills, repaired={"sin"})
+    assert made.weights() == pytest.approx(before)
+    assert before[2] == pytest.approx(0.2 * 0.8), "of 400 problems of earlier nights and 100 mastered rungs"
 
 
 def test_old_measurements_are_discounted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import IntegrityError
-from everlearn.ladder.replay import Mastered, Reservoir, choose, mastered, passes
+from everlearn.ladder.replay import Mastered, Reservoir, choose, mastered, passes, repair_weights
 from everlearn.ladder.tree import Ladder, Rung
 
 DOMAIN = load_domain("integration")
@@ -61,18 +61,19 @@ def test_strata_share_the_room_in_equal_parts() -> None:
     assert counts == {"0": 15, "1": 15}
 
 
-def test_half_of_the_replay_is_for_skills_that_need_it() -> None:
-    held = [replace(problem(0, n % 5, n), stratum=f"{'sin/cos' if n < 12 else n % 7}/size 3") for n in range(90)]
-    half = Reservoir(problems=tuple(held)).half_for({"sin/cos"})
-    assert Counter(each.skill == "sin/cos" for each in half.problems) == {True: 12, False: 12}
-    assert len({each.skill for each in half.problems}) == 8, "no other skill is left out"
-    assert set(half.problems) <= set(held)
+def test_half_of_the_draws_are_for_skills_that_need_them_and_no_problem_is_left_out() -> None:
+    skills = {str(number): "sin/cos" if number < 2 else f"{number % 7}" for number in range(400)}
+    weights = repair_weights(skills, repaired={"sin/cos", "tan"})
+    assert weights.keys() == skills.keys()
+    assert sum(weights.values()) == pytest.approx(400), "earlier nights have no more draws than without"
+    assert sum(weights[key] for key in ("0", "1")) == pytest.approx(200)
+    assert len({*weights.values()}) == 2
 
 
-@pytest.mark.parametrize("skills", [set(), {"tan"}, {"sin"}])
-def test_without_other_problems_or_skills_all_are_replayed(skills: set[str]) -> None:
-    held = Reservoir(problems=tuple(replace(problem(0, 0, n), stratum="sin/size 3") for n in range(9)))
-    assert held.half_for(skills) == held
+@pytest.mark.parametrize("repaired", [set(), {"tan"}, {"sin"}, {"sin", "cos"}])
+def test_without_other_problems_or_skills_all_weigh_the_same(repaired: set[str]) -> None:
+    skills = {str(number): "sin" if number < 5 else "cos" for number in range(9)}
+    assert repair_weights(skills, repaired=repaired) == {}
 
 
 def test_more_nights_than_room_leave_a_sample_of_all() -> None:

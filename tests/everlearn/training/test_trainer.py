@@ -15,7 +15,9 @@ from everlearn.domains.contract import load_domain
 from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
+from everlearn.training.models.policy import load_policy
 from everlearn.training.trainer import train
+from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +102,18 @@ def test_a_forbidden_problem_is_never_replayed(tiny: Path, tmp_path: Path) -> No
     forbidden = frozenset({DOMAIN.equivalence("5*x^2")})
     [point] = train(replace(job, replay=replay, forbidden=forbidden)).curve
     assert point.groups_sampled == 2
+
+
+def test_half_of_the_draws_of_earlier_nights_problems_are_for_repaired_skills(tiny: Path) -> None:
+    ladder = plant(["sin(x)"], domain=DOMAIN, forbidden=frozenset())
+    replay = [DOMAIN.problem(f"{text}(x)") for text in ("cos", "exp", "log", "tan", "sqrt")]
+    repaired = frozenset({DOMAIN.skill("cos(x)"), DOMAIN.skill("x^2")})
+    run = start_run(
+        load_policy(tiny), ladder, domain=DOMAIN, settings=LearnSettings(), seed=0, replay=replay, repaired=repaired
+    )
+    weights = {run.problem(digest).statement: weight for digest, weight in run.curriculum.weight.items()}
+    assert {statement for statement, weight in weights.items() if weight == 2.5} == {"cos(x)"}
+    assert sum(weights.values()) == pytest.approx(5)
 
 
 def test_a_line_can_grow_the_rank_of_its_adapter_each_night(tiny: Path, tmp_path: Path) -> None:
