@@ -11,12 +11,12 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import second_judgement
 from everlearn.gate.baselines import Baseline, choose_baselines, eligible_versions, shares_of
 from everlearn.gate.checks import run_checks
+from everlearn.gate.decision_of_line import judge_by_line
 from everlearn.gate.decision_record import Against, Decision, SuiteRow
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Ruling
 from everlearn.training.job import PSEUDO
 from tasks.compare_with_record import guards_of
-from tasks.earlier_nights import headline_level_of, level_of, loss_level_of
 from tasks.freeze_suites import load_suites, roots_of
 from tasks.measure import CANDIDATE, has_guards, pairs_of
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -87,9 +87,7 @@ def decide(night: Night, baselines: tuple[Baseline, ...]) -> str:
                 base=_base_of(night, baselines),
             )
             work.put("evidence", evidence.to_json())
-            decision = evidence.judge(
-                level=level_of(night), loss_level=loss_level_of(night), headline_level=headline_level_of(night)
-            )
+            decision = judge_by_line(evidence, night.registry.state().history, registry=night.registry)
             work.put("decision", decision.to_json().encode())
         decision = decision_of(night)
         log_decision(decision)

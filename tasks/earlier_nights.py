@@ -25,7 +25,7 @@ from everlearn.data.used_problems import (
     tips_of,
 )
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line, past_of
+from everlearn.gate.lifetime_error import TESTS, level_of_line, loss_level_of_line, past_of
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 from tasks.starting_point import begins_after
@@ -171,11 +171,6 @@ def level_of(night: Night) -> float | None:
 def loss_level_of(night: Night) -> float | None:
     """Return the level at which this night has to exclude losses; None where it is `gate.alpha` for each comparison."""
     return loss_level_of_line(_past_of(night), settings=night.settings.gate)
-
-
-def headline_level_of(night: Night) -> float | None:
-    """Return the level at which this night may say that it beats the base model; None where its line makes no such claims."""
-    return headline_level_of_line(_past_of(night), settings=night.settings.gate)
 
 
 def _past_of(night: Night) -> Past:

@@ -67,8 +67,8 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
     """Make every decision of the line again, from what the bucket holds, and compare it with the stored one.
 
     Needs no model and no problems: each decision names its evidence, and the levels of an error budget of the line follow from
-    the events before it. Decisions of earlier releases, and of retired versions, cannot be repeated and are named. Nothing is
-    changed. Exit code 1: a decision differs.
+    the events before it. Decisions of earlier releases, and of retired versions, cannot be repeated and are named. One at a level of
+    an older rule is repeated at that level, and named. Nothing is changed. Exit code 1: a decision differs.
 
         everlearn gate audit
         everlearn gate audit --json | jq '.decisions[] | select(.differences != [])'
@@ -85,13 +85,16 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
             decision.end,
             _level(decision.level),
             _level(decision.loss_level),
-            _verdict(decision.differences),
+            _verdict(decision.differences, by_older_rule=decision.by_older_rule),
         )
         for decision in decisions
     ]
     said = f"{len(decisions) - unknown - len(wrong)} of {len(decisions)} decisions are as they were stored"
     if unknown:
         said += f"; {unknown} cannot be repeated: their evidence was not kept"
+    older = sum(decision.by_older_rule for decision in decisions)
+    if older:
+        said += f"; {older} by an older rule, of the level or the record: made today, they would have another"
     differences = [
         f"{decision.version or decision.cycle_key[:SHOWN]}: {difference}"
         for decision in wrong
@@ -99,7 +102,12 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
     ]
     names = ("night", "ended", "level", "loss level", "repeated")
     text = Group(table(*names, rows=rows), Text("\n".join([said, *differences])))
-    facts = {"decisions": [asdict(decision) for decision in decisions], "differ": len(wrong), "not_repeatable": unknown}
+    facts = {
+        "decisions": [asdict(decision) for decision in decisions],
+        "differ": len(wrong),
+        "not_repeatable": unknown,
+        "by_older_rule": older,
+    }
     print_result(facts, as_json=json, text=text)
     if wrong:
         raise typer.Exit(1)
@@ -184,10 +192,12 @@ def _level(level: float | None) -> str:
     return "alpha" if level is None else f"{level:.2g}"
 
 
-def _verdict(differences: Sequence[str] | None) -> str | Text:
+def _verdict(differences: Sequence[str] | None, *, by_older_rule: bool) -> str | Text:
     if differences is None:
         return "not repeatable"
-    return Text(f"{len(differences)} differences", style="red") if differences else "the same"
+    if differences:
+        return Text(f"{len(differences)} differences", style="red")
+    return "the same, by an older rule" if by_older_rule else "the same"
 
 
 def _points(share: float) -> str:

@@ -3,6 +3,10 @@
 The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was judged
 at a level that was not its own, such as one whose attempts before it were left out, one that ended otherwise than it was decided, and
 a record in the evidence of a night that is not the one that its parent left.
+
+What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
+knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
+older rule, it is repeated at that level, and said to be by an older rule.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from everlearn.data.suites import parse
 from everlearn.errors import IntegrityError
 from everlearn.gate.consequences import END_OF, EVENT_OF
-from everlearn.gate.lifetime_error import TESTS, headline_level_of_line, level_of_line, loss_level_of_line, past_of
+from everlearn.gate.decision_of_line import judge_by_line
+from everlearn.gate.lifetime_error import RULE, TESTS, loss_level, older_levels
 from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from everlearn.data.suites import Suite
+    from everlearn.gate.decision_record import Decision
     from everlearn.registry.events import Event
     from everlearn.registry.guarded_suites import Suites
     from everlearn.registry.line_state import State
@@ -38,7 +44,8 @@ OUTCOME_OF = {EVENT_OF.get(end, EventKind.PUBLISHED): outcome for outcome, end i
 class AuditedDecision:
     """A decision of the line. `differences` is empty where the repeated decision is the stored one; None: not repeatable.
 
-    `level` and `loss_level` are those that the events give; None where the night was judged at `gate.alpha`.
+    `level` and `loss_level` are those at which it was repeated; None where the night was judged at `gate.alpha`. `by_older_rule` means
+    that the level, or the record, is not the one of the present rule, but of one before decisions stored the number of their rule.
     """
 
     cycle_key: str
@@ -46,6 +53,7 @@ class AuditedDecision:
     end: str
     level: float | None = None
     loss_level: float | None = None
+    by_older_rule: bool = False
     differences: tuple[str, ...] | None = None
 
 
@@ -74,16 +82,50 @@ def _audited(
             return replace(audited, differences=wrong_end or None)
         evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
         other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
-        past = past_of(before, settings=evidence.settings, registry=registry)
+        has_older_record = bool(other_record) and "rule" not in stored and _has_no_record(event, registry)
+        again, has_older_level = _repeated(evidence, stored, before, registry=registry)
     except IntegrityError as error:  # the other decisions can still be repeated
         return replace(audited, differences=(str(error),))
-    level = level_of_line(past, settings=evidence.settings)
-    loss_level = loss_level_of_line(past, settings=evidence.settings)
-    headline_level = headline_level_of_line(past, settings=evidence.settings)
-    judged = evidence.judge(level=level, loss_level=loss_level, headline_level=headline_level)
-    again = json.loads(judged.to_json())
-    differences = (*wrong_end, *_differences(stored, again), *other_record)
-    return replace(audited, level=level, loss_level=loss_level, differences=differences)
+    differences = (*wrong_end, *_differences(stored, again), *(() if has_older_record else other_record))
+    return replace(
+        audited,
+        level=again.get("level"),
+        loss_level=again.get("loss_level"),
+        by_older_rule=has_older_level or has_older_record,
+        differences=differences,
+    )
+
+
+def _repeated(
+    evidence: StoredEvidence, stored: dict[str, Any], before: tuple[Event, ...], *, registry: Registry
+) -> tuple[dict[str, Any], bool]:
+    """Return the decision made again as plain values, and whether it needed a level of an older rule."""
+    rule, seen = stored.get("rule"), stored.get("seen", 0)
+    if rule is not None:
+        if rule != RULE:
+            raise IntegrityError(
+                f"it was decided by rule {rule} of the levels, and this Everlearn knows rule {RULE}: audit it with a newer one"
+            )
+        known = [event for event in before if event.sequence <= seen or event.kind in TESTS]
+        return _plain(judge_by_line(evidence, known, registry=registry)), False
+    made = replace(judge_by_line(evidence, before, registry=registry), rule=None, seen=None)
+    level = stored.get("level")
+    older = older_levels(before, settings=evidence.settings, registry=registry)
+    if level == made.level or level not in older:
+        return _plain(made), False
+    headline_level = loss_level(sum(event.kind in TESTS for event in before) + 1, alpha=evidence.settings.alpha)
+    at_level = evidence.judge(level=level, loss_level=made.loss_level, headline_level=headline_level)
+    return _plain(at_level), True
+
+
+def _plain(decision: Decision) -> dict[str, Any]:
+    """Return a decision as it is read from a manifest or an event."""
+    return dict(json.loads(decision.to_json()))
+
+
+def _has_no_record(event: Event, registry: Registry) -> bool:
+    """Return whether the parent names no record of its own: older revisions began a new one then."""
+    return registry.manifest(event.detail["parent"]).record is None
 
 
 def _stored(event: Event, version: str | None, registry: Registry) -> tuple[dict[str, Any] | None, str | None]:

@@ -91,7 +91,8 @@ class Decision:
     decision does not cover. Both are also among the reasons, and older decisions have neither. `level` is that of the
     improvement test, `loss_level` that of the comparisons with the record, where they are not `gate.alpha` (`lifetime_error`).
     `beats_base` names the targets on which the candidate is proved to beat the base model at a level that holds for the line's whole
-    life; None where no such claim is made.
+    life; None where no such claim is made. `rule` is the number of the rule by which these levels follow from the events of the line up to
+    number `seen`; None in decisions of older revisions.
     """
 
     outcome: Outcome
@@ -103,6 +104,8 @@ class Decision:
     level: float | None = None
     loss_level: float | None = None
     beats_base: tuple[str, ...] | None = None
+    rule: int | None = None
+    seen: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -140,13 +143,15 @@ class Decision:
                 level=plain.get("level"),
                 loss_level=plain.get("loss_level"),
                 beats_base=None if (beaten := plain.get("beats_base")) is None else tuple(beaten),
+                rule=plain.get("rule"),
+                seen=plain.get("seen"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BadInputError(f"not a gate decision: {error}. Was it written by another version?") from None
 
 
-_OF_LINE = ("level", "loss_level", "beats_base")
-"""Fields that only decisions with an error budget of the line have."""
+_OF_LINE = ("level", "loss_level", "beats_base", "rule", "seen")
+"""Fields that not every decision has: those of an error budget of the line, and what older revisions did not store."""
 
 
 def _row(plain: dict[str, Any]) -> SuiteRow:

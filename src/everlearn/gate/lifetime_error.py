@@ -23,7 +23,7 @@ in the same way, where improvements have an error budget. The held-out problems 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
 """Events that end a night which is a test, also where it ended before it could be decided."""
 
+RULE = 1
+"""Number of the rule by which levels follow from events, stored with each decision. To be raised with every change of that rule."""
 IMPROVEMENT_ERROR = "improvement_error"
 """Field of the event of a night that was not decided: the setting of that name. Events of older revisions do not have it."""
 _DECAY, _SUM = 1.6, 2.2858
@@ -81,6 +83,21 @@ def level_of_line(past: Past, *, settings: GateSettings) -> float | None:
     if settings.improvement_error == "night":
         return None
     return improvement_level(past.labels, alpha=settings.alpha)
+
+
+def older_levels(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> tuple[float | None, ...]:
+    """Return the levels that a decision without the number of a rule may have been made at, after these events.
+
+    Every test counted once, and every published version had given a label; later, labels were as now, but none was void.
+    """
+    published = [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
+    unaware = past_of(
+        [event for event in history if not event.detail.get("leaked")], settings=settings, registry=registry
+    )
+    return tuple(
+        level_of_line(replace(unaware, labels=labels), settings=settings)
+        for labels in (tuple(published), unaware.labels)
+    )
 
 
 def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:

@@ -232,3 +232,23 @@ def test_an_audit_of_decisions_that_are_all_the_same_says_just_that(
     assert ended.code == 0
     assert "1 of 1 decisions are as they were stored" in ended.out
     assert "cannot be repeated" not in ended.out
+
+
+def test_an_audit_names_a_decision_by_an_older_rule_and_finds_no_fault_in_it(
+    everlearn: Callable[..., Ended], registry: Registry, publish: Callable[..., str]
+) -> None:
+    old = publish()
+    base = registry.state().versions[old].base_fingerprint
+    by_line = GateSettings(improvement_error="line")
+    evidence = StoredEvidence(pairs=(IMPROVED,), guards=(), checks=(), settings=by_line)
+    made = replace(
+        candidate(registry, "two", parent=registry.state().champion, base=base),
+        decision=evidence.judge(level=improvement_level([True], alpha=0.05), loss_level=None).to_dict(),
+        evidence=registry.put_object(evidence.to_json()),
+    )
+    registry.publish(made, make_champion=True, actor="night", reason="better")
+    ended = everlearn("gate", "audit")
+    assert ended.code == 0
+    assert "the same, by an older rule" in ended.out
+    assert "1 by an older rule, of the level or the record" in " ".join(ended.out.split())
+    assert everlearn("gate", "audit", "--json").facts["by_older_rule"] == 1

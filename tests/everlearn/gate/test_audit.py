@@ -9,7 +9,8 @@ import pytest
 
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.gate.audit import audit
-from everlearn.gate.lifetime_error import TESTS, improvement_level, loss_level
+from everlearn.gate.decision_of_line import judge_by_line
+from everlearn.gate.lifetime_error import RULE, TESTS, improvement_level, loss_level
 from everlearn.gate.record_of_line import RecordedItem, item_key, to_json
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.problem import Problem
@@ -23,6 +24,11 @@ from tests.support.line import candidate, open_line
 from tests.support.paired_suites import IMPROVED, pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from everlearn.gate.decision_record import Decision
+    from everlearn.registry.events import Event
+    from everlearn.registry.manifest import ObjectRef
     from everlearn.registry.versions import Registry
 
 BY_LINE = SETTINGS.model_copy(update={"improvement_error": "line"})
@@ -40,10 +46,16 @@ def levels(attempts: int, labels: list[bool]) -> dict[str, float]:
     return {"level": level, "loss_level": loss_level(attempts + 1, alpha=0.05)}
 
 
+def numbered(decision: Decision, history: Sequence[Event]) -> Decision:
+    """Return the decision as a night after these events stores it."""
+    return replace(decision, rule=RULE, seen=len(history))
+
+
 def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = None, **documents: Any) -> str:
     """Publish a version that was judged by the evidence at the level of its attempt, or with another decision."""
-    labels = [event.kind is EventKind.PUBLISHED for event in registry.state().history if event.kind in TESTS]
-    made = EVIDENCE.judge(**levels(len(labels), labels))
+    history = registry.state().history
+    labels = [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
+    made = numbered(EVIDENCE.judge(**levels(len(labels), labels)), history)
     manifest = candidate(registry, name, parent=registry.state().champion)
     manifest = replace(
         manifest,
@@ -58,6 +70,7 @@ def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = 
 def reject(registry: Registry, *, key: str, kind: EventKind = EventKind.REJECTED) -> None:
     history = registry.state().history
     made = WORSE.judge(**levels(len(history), [event.kind is EventKind.PUBLISHED for event in history]))
+    made = numbered(made, history)
     ref = registry.put_object(WORSE.to_json())
     detail = {"decision": made.to_dict(), "evidence": ref.digest}
     registry.record(kind, cycle_key=key * 64, reason="worse", actor="night", detail=detail)
@@ -140,12 +153,93 @@ def test_a_decision_at_a_level_that_was_not_its_own_is_named(registry: Registry)
 
 def test_a_version_that_no_budget_judged_has_earned_nothing(registry: Registry) -> None:
     registry.publish(candidate(registry, "old"), make_champion=True, actor="night", reason="by its own alpha")
-    publish(registry, "one", decision=EVIDENCE.judge(**levels(1, [])).to_dict())
-    publish(registry, "two", decision=EVIDENCE.judge(**levels(2, [True, True])).to_dict())
+    for name, earned in (("one", levels(1, [])), ("two", levels(2, [True, True]))):
+        publish(registry, name, decision=numbered(EVIDENCE.judge(**earned), registry.state().history).to_dict())
     _, one, two = audit(registry)
     assert (one.differences, one.level) == ((), improvement_level([], alpha=0.05))
     assert two.level == improvement_level([True], alpha=0.05)
     assert any(each.startswith("level is stored as") for each in two.differences or ()), "it counted the old version"
+
+
+def publish_unnumbered(registry: Registry, name: str, made: Decision, *, record: ObjectRef | None = None) -> None:
+    """Publish a version as revisions did that stored no number of a rule."""
+    manifest = replace(
+        candidate(registry, name, parent=registry.state().champion),
+        config={"gate": EVIDENCE.settings.model_dump(mode="json")},
+        decision=made.to_dict(),
+        evidence=registry.put_object(EVIDENCE.to_json()),
+        record=record,
+    )
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+
+
+def test_a_decision_by_an_older_rule_is_repeated_at_its_level_and_is_no_difference(registry: Registry) -> None:
+    for night in range(20):
+        made_by_night = candidate(registry, str(night), parent=registry.state().champion)
+        registry.publish(made_by_night, make_champion=True, actor="night", reason="by its own alpha")
+    made = EVIDENCE.judge(**levels(20, [True] * 20))
+    assert made.level is not None
+    assert made.level > 3 * improvement_level([], alpha=0.05)
+    publish_unnumbered(registry, "one", made)
+    publish_unnumbered(registry, "two", EVIDENCE.judge(**levels(21, [True])))
+    *_, one, two = audit(registry)
+    assert (one.differences, one.level, one.by_older_rule) == ((), made.level, True)
+    assert (two.differences, two.by_older_rule) == ((), False), "it would be made so today"
+
+
+def test_an_older_rule_explains_its_own_level_only(registry: Registry) -> None:
+    publish(registry, "one")
+    publish_unnumbered(registry, "two", EVIDENCE.judge(level=0.05, loss_level=loss_level(2, alpha=0.05)))
+    *_, two = audit(registry)
+    assert not two.by_older_rule
+    assert any(each.startswith("level is stored as 0.05") for each in two.differences or ())
+
+
+def test_a_leak_found_between_a_decision_and_its_publication_changes_nothing(registry: Registry) -> None:
+    publish(registry, "one")
+    publish(registry, "two")
+    decided = numbered(EVIDENCE.judge(**levels(2, [True, True])), registry.state().history)
+    registry.bar("v0001", reason="it saw the target", actor="ada", leaked=True)
+    publish(registry, "three", decision=decided.to_dict())
+    publish(registry, "four", decision=judge_by_line(EVIDENCE, registry.state().history, registry=registry).to_dict())
+    *_, three, four = audit(registry)
+    assert (three.differences, three.level) == ((), improvement_level([True, True], alpha=0.05))
+    assert (four.differences, four.level) == ((), improvement_level([False, True, True], alpha=0.05))
+
+
+def test_attempts_that_a_decision_did_not_know_are_named(registry: Registry) -> None:
+    decided = numbered(EVIDENCE.judge(**levels(0, [])), registry.state().history)
+    reject(registry, key="7")
+    publish(registry, "one", decision=decided.to_dict())
+    *_, one = audit(registry)
+    named = {difference.split(" is stored")[0] for difference in one.differences or ()}
+    assert named >= {"level", "loss_level", "seen"}
+
+
+def test_a_rule_that_is_not_known_is_named_with_the_remedy(registry: Registry) -> None:
+    publish(registry, "one", decision={"rule": RULE + 1})
+    [one] = audit(registry)
+    said = f"it was decided by rule {RULE + 1} of the levels, and this Everlearn knows rule {RULE}: audit it with a newer one"
+    assert one.differences == (said,)
+
+
+def test_a_record_that_an_older_revision_began_anew_is_by_an_older_rule(registry: Registry) -> None:
+    [compared] = EVIDENCE.guards
+    problems = [Problem(id=str(n), domain="integration", statement=f"{n}*x") for n in range(len(compared.recorded))]
+    other = RecordedItem(right=16, undecided=0, samples=16, policy="v0001")
+    guard_suite(registry, "short", problems)
+    made = numbered(EVIDENCE.judge(**levels(0, [])), registry.state().history)
+    record = registry.put_object(to_json({item_key(problem): other for problem in problems}))
+    publish(registry, "one", decision=made.to_dict(), record=record)
+    publish(registry, "two", decision=judge_by_line(EVIDENCE, registry.state().history, registry=registry).to_dict())
+    publish_unnumbered(registry, "three", EVIDENCE.judge(**levels(2, [True, True])))
+    publish_unnumbered(registry, "four", EVIDENCE.judge(**levels(3, [True] * 3)), record=record)
+    publish_unnumbered(registry, "five", EVIDENCE.judge(**levels(4, [True] * 4)))
+    _, two, three, _, five = audit(registry)
+    differ = ("short: 700 of 700 recorded items are not as in the record of {}",)
+    assert (two.differences, two.by_older_rule) == ((differ[0].format("v0001"),), False)
+    assert (three.differences, three.by_older_rule) == ((), True), "its parent left no record"
+    assert (five.differences, five.by_older_rule) == ((differ[0].format("v0004"),), False)
 
 
 def test_what_cannot_be_repeated_is_told_apart(registry: Registry) -> None:
