@@ -170,7 +170,10 @@ def _sentences(plan: NightPlan) -> Iterator[str]:
         tests, labels = len(plan.past.labels), sum(plan.past.labels)
         yield f"its budget for improvements has judged {tests} nights, and {labels} of them earn for the next one"
     for error, budget in plan.budgets.items():
-        yield f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
+        said = f"of the error budget for {error}, {budget.spent:.2g} is spent and {budget.left:.2g} is left"
+        if budget.overdrawn:
+            said += f": it is overdrawn by {budget.overdrawn:.2g}, since a label was voided or gate.alpha was another"
+        yield said
 
 
 def _guard_rows(guards: Sequence[PlannedGuard]) -> list[tuple[object, ...]]:

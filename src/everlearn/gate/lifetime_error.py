@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from everlearn.registry.events import EventKind
 
@@ -51,10 +51,14 @@ _OFFSET = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBudget:
-    """What the tests of a line so far have spent of an error budget, and what is left for all later ones."""
+    """What the tests of a line so far have spent of an error budget, and what is left for all later ones.
+
+    `overdrawn` is what was spent beyond the budget, as where a label was voided later or `alpha` was another. Then nothing is left.
+    """
 
     spent: float
     left: float
+    overdrawn: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +68,29 @@ class Past:
     attempts   nights that were tests, whatever judged them
     labels     for each test of the line's budget for improvements, oldest first, whether it gave a label that earns at the present
                `alpha`; none where improvements have no such budget
+    spent      sum of the levels at which these tests were made, as their decisions store them
+    loss_spent the same of the comparisons with the record, of all attempts; 0 where losses have no such budget
     """
 
     attempts: int = 0
     labels: tuple[bool, ...] = ()
+    spent: float = 0.0
+    loss_spent: float = 0.0
 
 
 def past_of(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> Past:
     """Return what these events of the line mean for a night with these settings."""
-    attempts = sum(event.kind in TESTS for event in history)
-    if settings.improvement_error == "night":
-        return Past(attempts=attempts)
-    return Past(attempts=attempts, labels=tuple(_labels(history, alpha=settings.alpha, registry=registry)))
+    tests, alpha = [event for event in history if event.kind in TESTS], settings.alpha
+    labels, spent, loss_spent = list[bool](), 0.0, 0.0
+    if settings.improvement_error == "line":
+        for label, level in _labels(history, alpha=alpha, registry=registry):
+            spent += improvement_level(labels, alpha=alpha) if level is None else level
+            labels.append(label)
+    if settings.loss_error == "line":
+        for attempt, event in enumerate(tests, start=1):
+            stored = (_decision_of(event, registry) or {}).get("loss_level")
+            loss_spent += loss_level(attempt, alpha=alpha) if stored is None else stored
+    return Past(attempts=len(tests), labels=tuple(labels), spent=spent, loss_spent=loss_spent)
 
 
 def level_of_line(past: Past, *, settings: GateSettings) -> float | None:
@@ -113,30 +128,25 @@ def improvement_level(labels: Sequence[bool], *, alpha: float) -> float:
     return level
 
 
-def improvement_budget(labels: Sequence[bool], *, alpha: float) -> ErrorBudget:
-    """Return what these tests have spent, and the wealth of LORD++ that is left: what was earned, less what was spent."""
-    spent = sum(improvement_level(labels[:test], alpha=alpha) for test in range(len(labels)))
-    earned = alpha * max(0.5, sum(labels))
-    return ErrorBudget(spent=spent, left=earned - spent)
-
-
-def lifetime_budget(attempts: int, *, alpha: float) -> ErrorBudget:
-    """Return what so many attempts have spent of `alpha`, which is for the whole life of a line."""
-    spent = sum(loss_level(attempt, alpha=alpha) for attempt in range(1, attempts + 1))
-    return ErrorBudget(spent=spent, left=alpha - spent)
+def budget_of(earned: float, *, spent: float) -> ErrorBudget:
+    """Return what is left of what was earned."""
+    return ErrorBudget(spent=spent, left=max(0.0, earned - spent), overdrawn=max(0.0, spent - earned))
 
 
 def budgets_of_line(past: Past, *, settings: GateSettings) -> dict[str, ErrorBudget]:
     """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`.
 
-    What was spent is said as if every test had been made at the present `alpha`.
+    What was earned is said by the present `alpha` and the labels that count now: it is the wealth of LORD++. What was spent is as it was decided. No
+    decision stores the level of a headline: these are said as if all had been made at the present `alpha`, as is the part of
+    a night that ended without a decision.
     """
     alpha, budgets = settings.alpha, {}
     if settings.improvement_error == "line":
-        budgets["improvements"] = improvement_budget(past.labels, alpha=alpha)
-        budgets["headlines"] = lifetime_budget(past.attempts, alpha=alpha)
+        budgets["improvements"] = budget_of(alpha * max(0.5, sum(past.labels)), spent=past.spent)
+        attempts = range(1, past.attempts + 1)
+        budgets["headlines"] = budget_of(alpha, spent=sum(loss_level(attempt, alpha=alpha) for attempt in attempts))
     if settings.loss_error == "line":
-        budgets["losses"] = lifetime_budget(past.attempts, alpha=alpha)
+        budgets["losses"] = budget_of(alpha, spent=past.loss_spent)
     return budgets
 
 
@@ -168,22 +178,34 @@ def _spending(after: int) -> float:
     return float(after**-_DECAY) / _SUM
 
 
-def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[bool]:
-    """Yield for each test of the line's budget whether it gave a label that earns at `alpha`.
+def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[tuple[bool, float | None]]:
+    """Yield for each test of the line's budget whether it gave a label that earns at `alpha`, and the level of the test.
 
     A decision has a level where the budget made it. Of a night without a decision, given up or with nothing to train on, the event says
-    what would have made it; one of an older revision does not, and counts as a test. The label of a version that leaked is
-    none, from the event on that says so.
+    what would have made it; one of an older revision does not, and counts as a test. Its level is None. The label of a version that
+    leaked is none, from the event on that says so.
     """
     leaked = {event.detail["version"] for event in history if event.detail.get("leaked")}
     for event in history:
-        if event.kind is EventKind.PUBLISHED:
-            version = event.detail["version"]
-            manifest = registry.manifest(version)
-            if manifest.decision.get("level") is not None:
-                yield version not in leaked and manifest.config.get("gate", {}).get("alpha") == alpha
-        elif event.kind in TESTS:
-            decision = event.detail.get("decision")
-            stated = event.detail.get(IMPROVEMENT_ERROR, "line")
-            if stated == "line" if decision is None else decision.get("level") is not None:
-                yield False
+        if event.kind not in TESTS:
+            continue
+        decision = _decision_of(event, registry)
+        if decision is None:
+            if event.detail.get(IMPROVEMENT_ERROR, "line") == "line":
+                yield False, None
+        elif (level := decision.get("level")) is not None:
+            yield _earns(event, leaked, alpha=alpha, registry=registry), level
+
+
+def _earns(event: Event, leaked: set[str], *, alpha: float, registry: Registry) -> bool:
+    """Return whether the night of this event gave a label that earns at `alpha`."""
+    if event.kind is not EventKind.PUBLISHED or event.detail["version"] in leaked:
+        return False
+    return bool(registry.manifest(event.detail["version"]).config.get("gate", {}).get("alpha") == alpha)
+
+
+def _decision_of(event: Event, registry: Registry) -> dict[str, Any] | None:
+    """Return the decision about the night of this event; None where it ended without one."""
+    if event.kind is EventKind.PUBLISHED:
+        return registry.manifest(event.detail["version"]).decision
+    return event.detail.get("decision")

@@ -87,6 +87,24 @@ def test_a_line_with_an_error_budget_names_its_next_level(
     assert f"of the error budget for improvements, {0.05 - left:.2g} is spent and {left:.2g} is left" in said
 
 
+def test_a_budget_that_a_voided_label_had_paid_is_said_to_be_overdrawn(
+    everlearn: Callable[..., Ended], params: Path, registry: Registry
+) -> None:
+    made = replace(
+        candidate(registry, "one"), decision={"outcome": "PASS", "level": 0.01}, config={"gate": {"alpha": 0.05}}
+    )
+    registry.publish(made, make_champion=True, actor="night", reason="better")
+    detail = {"decision": {"outcome": "FAIL", "level": 0.02}}
+    registry.record(EventKind.REJECTED, cycle_key="8" * 64, reason="worse", actor="night", detail=detail)
+    registry.rollback(reason="it saw the target", actor="ada")
+    registry.bar("v0001", reason="it saw the target", actor="ada", leaked=True)
+    params.write_text(params.read_text() + "gate: {improvement_error: line}\n")
+    budget = everlearn("gate", "plan", "--json").facts["budgets"]["improvements"]
+    assert budget == {"spent": pytest.approx(0.03), "left": 0, "overdrawn": pytest.approx(0.005)}
+    said = " ".join(everlearn("gate", "plan").out.split())
+    assert "0.03 is spent and 0 is left: it is overdrawn by 0.005" in said
+
+
 def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
     everlearn: Callable[..., Ended], params: Path, registry: Registry, publish: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -109,7 +127,7 @@ def test_a_line_with_a_budget_for_losses_says_what_its_looks_decide(
         "most": 16 * 3000 + 24 * 3100,
     }
     assert facts["budgets"] == {
-        "losses": {"spent": loss_level(1, alpha=0.05), "left": 0.05 - loss_level(1, alpha=0.05)}
+        "losses": {"spent": loss_level(1, alpha=0.05), "left": 0.05 - loss_level(1, alpha=0.05), "overdrawn": 0}
     }
     said = " ".join(everlearn("gate", "plan").out.split())
     assert (

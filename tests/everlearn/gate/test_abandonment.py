@@ -12,13 +12,14 @@ from everlearn.cycle.record import abandon_cycle, current_cycle, open_cycle
 from everlearn.cycle.workspace import Workspace
 from everlearn.gate.abandonment import charge, is_abandoned
 from everlearn.gate.audit import audit
-from everlearn.gate.lifetime_error import Past, past_of
+from everlearn.gate.lifetime_error import past_of
 from everlearn.registry.events import EventKind
 from everlearn.settings import GateSettings
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import open_line
 
 if TYPE_CHECKING:
+    from everlearn.gate.lifetime_error import Past
     from everlearn.registry.versions import Registry
 
 INPUTS = CycleInputs(data_digest="d", config_digest="c", parent="v0001", base_fingerprint="b", code_version="0.1.0")
@@ -60,7 +61,9 @@ def test_a_measured_candidate_is_charged_once(registry: Registry, result: str) -
     assert (event.kind, event.cycle_key, event.actor) == (EventKind.INSUFFICIENT, key, "ada")
     assert event.reason.endswith("after its candidate was measured, which counts as a test: it hangs")
     assert (event.detail["parent"], event.detail["records"]) == ("v0001", ["measured/7f"])
-    assert past(registry) == Past(attempts=1, labels=(False,)), "an older revision did not freeze the settings"
+    assert (past(registry).attempts, past(registry).labels) == (1, (False,)), (
+        "an older revision did not freeze the settings"
+    )
     assert is_abandoned(key, registry.state())
     give_up(registry)
     assert len(registry.state().history) == 1
@@ -78,7 +81,7 @@ def test_it_is_a_test_of_the_budget_that_would_have_judged_it(
     registry: Registry, gate: dict[str, str], tests: tuple[bool, ...]
 ) -> None:
     give_up(registry, "decision", gate=gate)
-    assert past(registry) == Past(attempts=1, labels=tests)
+    assert (past(registry).attempts, past(registry).labels) == (1, tests)
 
 
 def test_a_night_without_answers_of_its_candidate_leaves_no_event(registry: Registry) -> None:

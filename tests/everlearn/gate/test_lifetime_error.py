@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from everlearn.gate.decision import Decision, Outcome, judge
 from everlearn.gate.lifetime_error import (
+    ErrorBudget,
     Past,
     budgets_of_line,
-    improvement_budget,
     improvement_level,
     level_of_line,
-    lifetime_budget,
     loss_level,
     past_of,
 )
@@ -70,12 +69,54 @@ def test_the_levels_so_far_are_paid_for(labels: list[bool]) -> None:
 
 @given(pasts, st.floats(0.001, 0.4))
 def test_a_budget_always_pays_for_the_next_test(labels: list[bool], alpha: float) -> None:
-    budget = improvement_budget(labels, alpha=alpha)
-    assert improvement_level(labels, alpha=alpha) <= budget.left + 1e-12
-    assert budget.spent + budget.left == pytest.approx(alpha * max(0.5, sum(labels)))
-    lifetime = lifetime_budget(len(labels), alpha=alpha)
-    assert loss_level(len(labels) + 1, alpha=alpha) < lifetime.left
-    assert lifetime.spent + lifetime.left == pytest.approx(alpha)
+    chosen = BY_LINE.model_copy(update={"alpha": alpha})
+    spent = sum(improvement_level(labels[:test], alpha=alpha) for test in range(len(labels)))
+    loss_spent = sum(loss_level(test + 1, alpha=alpha) for test in range(len(labels)))
+    past = Past(attempts=len(labels), labels=tuple(labels), spent=spent, loss_spent=loss_spent)
+    budgets = budgets_of_line(past, settings=chosen)
+    assert improvement_level(labels, alpha=alpha) <= budgets["improvements"].left + 1e-12
+    assert sum(budget.overdrawn for budget in budgets.values()) == 0
+    assert budgets["improvements"].spent + budgets["improvements"].left == pytest.approx(alpha * max(0.5, sum(labels)))
+    assert budgets["headlines"] == budgets["losses"]
+    assert loss_level(len(labels) + 1, alpha=alpha) < budgets["losses"].left
+    assert budgets["losses"].spent + budgets["losses"].left == pytest.approx(alpha)
+
+
+def budget_after(registry: Registry, chosen: GateSettings, error: str) -> ErrorBudget:
+    past = past_of(registry.state().history, settings=chosen, registry=registry)
+    return budgets_of_line(past, settings=chosen)[error]
+
+
+def test_what_was_spent_by_the_label_of_a_leaked_version_stays_spent() -> None:
+    registry = open_line(MemoryStore())
+    used = [end_night(registry, BY_LINE, published=number == 0) or 0.0 for number in range(4)]
+    assert sum(used) == pytest.approx(0.034, abs=0.001)
+    before = budget_after(registry, BY_LINE, "improvements")
+    assert before.spent == pytest.approx(sum(used))
+    assert before.overdrawn == 0
+    registry.rollback(reason="it saw the target", actor="ada")
+    registry.bar("v0001", reason="it saw the target", actor="ada", leaked=True)
+    after = budget_after(registry, BY_LINE, "improvements")
+    assert after.spent == pytest.approx(sum(used))
+    assert after.left == 0
+    assert after.overdrawn == pytest.approx(sum(used) - 0.025)
+
+
+def test_what_was_spent_at_another_alpha_stays_spent() -> None:
+    registry = open_line(MemoryStore())
+    used = [end_night(registry, AT_ANOTHER_ALPHA, published=False) or 0.0 for _ in range(9)]
+    assert budget_after(registry, BY_LINE, "improvements").spent == pytest.approx(sum(used))
+    assert budget_after(registry, BY_LINE, "improvements").overdrawn == pytest.approx(sum(used) - 0.025)
+
+
+def test_a_night_without_a_decision_spends_what_its_number_says() -> None:
+    registry = open_line(MemoryStore())
+    registry.record(EventKind.INSUFFICIENT, cycle_key="9" * 64, reason="given up", actor="night", detail={})
+    assert budget_after(registry, BY_LINE, "improvements").spent == improvement_level([], alpha=0.05)
+    assert budget_after(registry, BY_LINE, "losses").spent == loss_level(1, alpha=0.05)
+    detail = {"decision": {"outcome": "FAIL", "loss_level": 0.0125}}
+    registry.record(EventKind.REJECTED, cycle_key="8" * 64, reason="worse", actor="night", detail=detail)
+    assert budget_after(registry, BY_LINE, "losses").spent == loss_level(1, alpha=0.05) + 0.0125
 
 
 def test_a_line_has_a_budget_for_each_error_that_is_limited_over_its_life() -> None:
