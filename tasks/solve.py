@@ -15,7 +15,7 @@ from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.base_source import pin_base
 from everlearn.training.problem_file import distinct, problems_in
-from everlearn.training.solved_problems import ARMS, keys_of, offer, row_of, summary
+from everlearn.training.solved_problems import ARMS, comparison_of, keys_of, offer, progress_of, summary
 from tasks.night import LOG, step_task
 from tasks.open_base import base_folder
 from tasks.progress import progress
@@ -38,10 +38,10 @@ def solve_problems(
 ) -> list[dict[str, Any]]:
     """Return a row for each problem, of those that a run of the same budget has kept in the bucket as well.
 
-    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts. The processes share the
-    verifiers of the settings.
+    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts, after all are kept. The
+    processes share the verifiers of the settings.
     """
-    from everlearn.training.solve_pool import solve_each  # imports torch
+    from everlearn.training.solve_pool import rows_of  # imports torch
     from everlearn.training.test_time import Budget
 
     registry = open_registry(settings)
@@ -52,7 +52,7 @@ def solve_problems(
     limit = Budget(**budget)
     with tempfile.TemporaryDirectory() as folder, progress(f"solving with {name}") as report:
         adapter = None if name == "base" else registry.pull(name, to=Path(folder) / "adapter")
-        keys = keys_of(asked, pinned, limit, base=base, adapter=adapter, compares=compares)
+        keys = keys_of(asked, pinned, limit, base=base, adapter=adapter)
         given: dict[str, Any] = {
             "base": base,
             "adapter": adapter,
@@ -61,15 +61,14 @@ def solve_problems(
             "identity": identity,
             "verifiers": math.ceil(settings.verifiers / processes),
         }
-        paths = {problem.key: f"{settings.store.line}/solved/{keys[problem.key]}.json" for problem in asked}
-        kept = {text: _kept(store, path) for text, path in paths.items()}
-        found = {text: row for text, row in kept.items() if row is not None}
-        left = [problem for problem in asked if problem.key not in found]
-        for problem, solution in solve_each(left, compares=compares, processes=processes, **given):
-            row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
-            store.put(paths[problem.key], json.dumps(row, ensure_ascii=False).encode())
+        kept = {text: [_kept(store, _path(settings, key)) for key in known] for text, known in keys.items()}
+        found = {text: row for text, rows in kept.items() for row in rows if row is not None}
+        own = {text: key for text, (_, key) in keys.items()}
+        new = rows_of(asked, found, keys=own, version=name, compares=compares, processes=processes, **given)
+        for problem, row in new:
+            store.put(_path(settings, row["key"]), json.dumps(row, ensure_ascii=False).encode())
             found[problem.key] = row
-            report(len(found), len(asked))
+            report(*progress_of(found.values(), problems=len(asked), compares=compares))
     return [found[problem.key] for problem in asked]
 
 
@@ -89,12 +88,16 @@ def show_solutions(settings: Settings, found: list[dict[str, Any]]) -> dict[str,
         key=artifact_key("solved", line=settings.store.line),
         table=[
             {name: row[name] for name in columns}
-            | {ARMS[arm]: each["answer"] for arm, each in row.get("beside", {}).items()}
+            | {ARMS[arm]: each["answer"] for arm, each in (comparison_of(row) or {}).items()}
             for row in found
         ],
         description="Problems solved one by one: a verified answer, or none",
     )
     return summary(found)
+
+
+def _path(settings: Settings, key: str) -> str:
+    return f"{settings.store.line}/solved/{key}.json"
 
 
 def _kept(store: Store, key: str) -> dict[str, Any] | None:

@@ -283,8 +283,9 @@ def test_a_flow_compares_each_solution_unless_told_otherwise(settings: Settings,
     file = nights.folder / "easy.jsonl"
     file.write_text('{"problem": "2*x + cos(x)"}\n')
     config = SolveConfig(problems=file, version="base", settings=settings)
-    assert solve(config)["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
     assert "compared" not in solve(config.model_copy(update={"compare": False}))
+    assert solve(config)["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
+    assert len(list(open_registry(settings).store.list(f"{settings.store.line}/solved/"))) == 1, "in place of the first"
 
 
 def test_a_misspelt_flow_parameter_is_refused() -> None:

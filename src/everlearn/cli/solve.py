@@ -57,10 +57,11 @@ def solve(
     The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
     an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
     the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
-    that `--out` holds. Beside each result stands what best of n on the untouched version, and both together, do with as many
-    rollouts. This comes on top of the budget, and takes about twice as long as the solution; `--no-compare` leaves it out, as
-    does `--no-training`. `--offer` puts the problems that were solved by samples or by training into the line's inbox in the
-    bucket, with their own reference where they have one. Exit code 1: not all problems were solved.
+    that `--out` holds. After all solutions are there, each is compared with best of n on the untouched version, and
+    with both together, at as many rollouts. This comes on top of the budget, and takes about twice as long as the
+    solutions; `--no-compare` leaves it out, as does `--no-training`. `--offer` puts the problems that were solved by
+    samples or by training into the line's inbox in the bucket, with their own reference where they have one. Exit code
+    1: not all problems were solved.
 
         everlearn solve unsolved.jsonl --seconds 60 --processes 4
         everlearn solve unsolved.jsonl --tokens 200000 --no-compare
@@ -69,8 +70,8 @@ def solve(
     from everlearn.cli import model
     from everlearn.training.models.base_source import base_directory
     from everlearn.training.problem_file import distinct, problems_in
-    from everlearn.training.solve_pool import solve_each
-    from everlearn.training.solved_problems import keys_of, row_of, summary
+    from everlearn.training.solve_pool import rows_of
+    from everlearn.training.solved_problems import keys_of, progress_of, summary
     from everlearn.training.solved_problems import offer as offer_solved
     from everlearn.training.test_time import Budget
 
@@ -82,10 +83,9 @@ def solve(
     budget = Budget(cpu_seconds=seconds, rollouts=rollouts, tokens=tokens, samples=samples, trains=training)
     name = version if adapter is None else adapter.name
     identity = None if adapter is None else installation.registry().manifest(name).base_fingerprint
-    keys = keys_of(problems, settings, budget, base=base, adapter=adapter, compares=compares)
+    keys = keys_of(problems, settings, budget, base=base, adapter=adapter)
     kept = _read(out)
-    results = {text: kept[key] for text, key in keys.items() if key in kept}
-    left = [problem for problem in problems if problem.key not in results]
+    results = {text: kept[key] for text, known in keys.items() for key in known if key in kept}
     if results:
         print_note(f"{len(results)} of {len(problems)} problems are in {out}")
     given: dict[str, Any] = {
@@ -98,12 +98,13 @@ def solve(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as lines, progress_bar(f"solving with {name}") as progress:
-        for problem, solution in solve_each(left, compares=compares, processes=processes, **given):
-            row = row_of(solution, domain=settings.domain, version=name, key=keys[problem.key])
+        own = {text: key for text, (_, key) in keys.items()}
+        found = rows_of(problems, results, keys=own, version=name, compares=compares, processes=processes, **given)
+        for problem, row in found:
             results[problem.key] = row
             lines.write(json_text.dumps(row, ensure_ascii=False) + "\n")
             lines.flush()
-            progress(len(results), len(problems))
+            progress(*progress_of(results.values(), problems=len(problems), compares=compares))
     rows = [results[problem.key] for problem in problems]
     facts = summary(rows) | {"version": name, "out": str(out)}
     if offer:
@@ -114,7 +115,7 @@ def solve(
 
 
 def _read(out: Path) -> dict[str, dict[str, Any]]:
-    """Return the results in a file by their keys, after removing a last line that a kill cut short.
+    """Return the newest result of each key in a file, after removing a last line that a kill cut short.
 
     Raises:
         BadInputError: it holds something else. The file is not changed.

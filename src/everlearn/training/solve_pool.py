@@ -5,27 +5,56 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from everlearn.training.test_time import Solution, solve, solve_beside
+from everlearn.training.solved_problems import ARMS, comparison_of, row_of, with_comparison
+from everlearn.training.test_time import By, Solution, solve, solve_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from everlearn.problem import Problem
 
-    Solved = tuple[Problem, Solution]
+    Row = dict[str, Any]
+
+T = TypeVar("T")
 
 
-def solve_each(problems: Sequence[Problem], *, compares: bool, processes: int, **given: Any) -> Iterator[Solved]:
-    """Yield each problem with its solution as soon as it is found: in the given order with one process, else in any.
+def rows_of(
+    problems: Sequence[Problem],
+    kept: Mapping[str, Row],
+    *,
+    keys: Mapping[str, str],
+    version: str,
+    compares: bool,
+    processes: int,
+    **given: Any,
+) -> Iterator[tuple[Problem, Row]]:
+    """Yield a row for each problem that `kept` has none for, as soon as it is solved; with one process in the given order.
 
-    `given` are arguments of `solve`; with `compares` each solution is compared with others at equal rollouts.
+    With `compares` the rows follow once more, each as soon as it is compared with others at equal rollouts, and so do those of `kept`
+    that are not compared yet. So all solutions are kept before anything is compared. `kept` and `keys` are by
+    `Problem.key`; `given` are arguments of `solve`.
     """
-    yield from in_processes(problems, partial(_solve, compares=compares, **given), processes=processes)
+    rows, domain = dict(kept), given["settings"].domain
+    unsolved = [problem for problem in problems if problem.key not in rows]
+    for problem, solution in in_processes(unsolved, partial(_solve, **given), processes=processes):
+        row = row_of(solution, domain=domain, version=version, key=keys[problem.key])
+        rows[problem.key] = row
+        yield problem, row
+    pending = [problem for problem in problems if compares and comparison_of(rows[problem.key]) is None]
+    rollouts = {problem.key: rows[problem.key]["rollouts"] for problem in pending}
+    for problem in pending:
+        row = rows[problem.key]
+        if row["by"] == By.GREEDY:  # both arms begin with the greedy answer
+            yield problem, with_comparison(row, dict.fromkeys(ARMS, row), key=keys[problem.key])
+    others = [problem for problem in pending if rows[problem.key]["by"] != By.GREEDY]
+    for problem, arms in in_processes(others, partial(_compare, rollouts=rollouts, **given), processes=processes):
+        contents = {arm: each.to_content() for arm, each in arms.items()}
+        yield problem, with_comparison(rows[problem.key], contents, key=keys[problem.key])
 
 
-def in_processes(problems: Sequence[Problem], work: Callable[[Problem], Solved], *, processes: int) -> Iterator[Solved]:
+def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, processes: int) -> Iterator[T]:
     """Yield what `work` returns for each problem. The first error ends it: problems that were not begun are left."""
     if processes == 1:
         yield from map(work, problems)
@@ -39,5 +68,9 @@ def in_processes(problems: Sequence[Problem], work: Callable[[Problem], Solved],
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _solve(problem: Problem, *, compares: bool, **given: Any) -> Solved:
-    return problem, (solve_beside if compares else solve)(problem, **given)
+def _solve(problem: Problem, **given: Any) -> tuple[Problem, Solution]:
+    return problem, solve(problem, **given)
+
+
+def _compare(problem: Problem, *, rollouts: Mapping[str, int], **given: Any) -> tuple[Problem, dict[str, Solution]]:
+    return problem, solve_beside(problem, rollouts=rollouts[problem.key], **given)

@@ -15,8 +15,10 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import GrammarError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
+
+    from pydantic import BaseModel
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from everlearn.storage.protocol import Store
     from everlearn.training.test_time import Budget, Solution
 
+SECTIONS = ("learn", "ladder", "format", "compute")
+"""Sections of the settings that a result depends on."""
+ADDED_LATER = {"pseudo_labels"}
+"""Settings of these sections that earlier keys do not have: part of a key only where they differ from their default."""
 BESIDE = ("answer", "by", "rollouts", "tokens", "cpu_seconds")
 """What a row says about a comparison."""
 ARMS = {"samples": "best of n", "both": "both together"}
@@ -37,11 +43,12 @@ def keys_of(
     *,
     base: Path,
     adapter: Path | None,
-    compares: bool = False,
-) -> dict[str, str]:
-    """Return a key for each problem, by `Problem.key`: equal keys, equal results.
+) -> dict[str, tuple[str, str]]:
+    """Return the keys under which a result may be kept for each problem, by `Problem.key`: equal keys, equal results.
 
-    It depends on the problem with its reference, the model, the budget, the settings, and the code of the domain and of Everlearn.
+    They depend on the problem with its reference, the model, the budget, the settings, and the code of the domain and of Everlearn. Whether a
+    result is compared with others is no part of the second, under which results are kept; under the first, earlier revisions
+    kept those with a comparison.
     """
     from everlearn.training.models.fingerprint import fingerprint
 
@@ -49,25 +56,53 @@ def keys_of(
         "base": fingerprint(base),
         "adapter": adapter and digest_of((adapter / "adapter_model.safetensors").read_bytes()),
         "budget": asdict(budget),
-        "compares": compares,
         "domain": settings.domain,
         "code": [version("everlearn"), code_version(load_domain(settings.domain))],
-        **{name: getattr(settings, name).model_dump(mode="json") for name in ("learn", "ladder", "format", "compute")},
+        **{name: _without_later_defaults(getattr(settings, name)) for name in SECTIONS},
     }
-    return {each.key: digest_of(canonical({"problem": each.key, **what}))[:16] for each in problems}
+
+    def key(problem: Problem, *, compares: bool) -> str:
+        return digest_of(canonical({"problem": problem.key, "compares": compares, **what}))[:16]
+
+    return {each.key: (key(each, compares=True), key(each, compares=False)) for each in problems}
+
+
+def _without_later_defaults(section: BaseModel) -> dict[str, Any]:
+    fields = type(section).model_fields
+    defaults = {name for name in ADDED_LATER & set(fields) if getattr(section, name) == fields[name].default}
+    return section.model_dump(mode="json", exclude=defaults)
 
 
 def row_of(solution: Solution, *, domain: str, version: str, key: str) -> dict[str, Any]:
     """Return a result as JSON values."""
     row: dict[str, Any] = {"domain": domain, "problem": solution.statement, "version": version}
     row |= {field: value for field, value in solution.to_content().items() if field != "statement"}
-    if solution.beside:
-        row["beside"] = {arm: {name: each[name] for name in BESIDE} for arm, each in row["beside"].items()}
     return row | {"key": key}
 
 
+def with_comparison(row: dict[str, Any], arms: Mapping[str, dict[str, Any]], *, key: str) -> dict[str, Any]:
+    """Return the row of a result with what each arm did, as JSON values. It is kept in place of the row without."""
+    return row | {"beside": {arm: {name: each[name] for name in BESIDE} for arm, each in arms.items()}, "key": key}
+
+
+def comparison_of(row: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
+    """Return what each arm did; None where that is not known for at most as many rollouts as the result took.
+
+    Earlier revisions gave `both` a whole ladder beyond these.
+    """
+    arms: dict[str, dict[str, Any]] | None = row.get("beside")
+    return arms if arms and all(each["rollouts"] <= row["rollouts"] for each in arms.values()) else None
+
+
+def progress_of(rows: Collection[dict[str, Any]], *, problems: int, compares: bool) -> tuple[int, int]:
+    """Return how many results and comparisons there are, and how many there will be."""
+    if not compares:
+        return len(rows), problems
+    return len(rows) + sum(comparison_of(row) is not None for row in rows), 2 * problems
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many were solved, by what, and what it cost; where it was compared, by how many each arm solved as well."""
+    """Return how many were solved, by what, and what it cost; of those that are compared, how many each arm solved as well."""
     by = Counter(row["by"] for row in rows if row["answer"] is not None)
     facts = {
         "problems": len(rows),
@@ -78,24 +113,26 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cpu_seconds": round(sum(row["cpu_seconds"] for row in rows), 1),
         "contradicted": sum(row["contradicted"] for row in rows),
     }
-    compared = [row["beside"] for row in rows if "beside" in row]
+    compared = [(row, arms) for row in rows if (arms := comparison_of(row))]
     if compared:
         facts |= {
-            f"solved by {name}": sum(each[arm]["answer"] is not None for each in compared) for arm, name in ARMS.items()
+            f"solved by {name}": sum(arms[arm]["answer"] is not None for _, arms in compared)
+            for arm, name in ARMS.items()
         }
-        facts["cpu_seconds of the comparison"] = round(sum(_seconds_beside(row) for row in rows), 1)
+        facts["cpu_seconds of the comparison"] = round(sum(_seconds_beside(*each) for each in compared), 1)
+        solved = sum(row["answer"] is not None for row, _ in compared)
         facts["compared"] = (
-            f"at equal rollouts: a ladder for each problem solved {facts['solved']} of {len(rows)}, "
+            f"at equal rollouts: a ladder for each problem solved {solved} of {len(compared)}, "
             + ", ".join(f"{name} {facts[f'solved by {name}']}" for name in ARMS.values())
         )
     return facts
 
 
-def _seconds_beside(row: dict[str, Any]) -> float:
+def _seconds_beside(row: dict[str, Any], arms: dict[str, dict[str, Any]]) -> float:
     """Return the CPU seconds that a row's comparison took; a right greedy answer is compared without a new attempt."""
     from everlearn.training.test_time import By  # imports torch
 
-    return 0.0 if row["by"] == By.GREEDY else sum(each["cpu_seconds"] for each in row.get("beside", {}).values())
+    return 0.0 if row["by"] == By.GREEDY else sum(each["cpu_seconds"] for each in arms.values())
 
 
 def offer(store: Store, line: str, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]) -> int:

@@ -8,7 +8,7 @@ is none. Nothing is written: the adapter that the policy came with stays as it i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,7 @@ class Budget:
 class Solution:
     """What came out for one problem: a verified answer and what found it, or None and what was spent.
 
-    `contradicted` counts answers that `verify` accepted and the second judgement did not. `beside` are what
-    `solve_beside` compares it with.
+    `contradicted` counts answers that `verify` accepted and the second judgement did not.
     """
 
     statement: str
@@ -87,15 +86,10 @@ class Solution:
     rungs: int
     steps: int
     contradicted: int
-    beside: dict[str, Solution] = field(default_factory=dict)
 
     def to_content(self) -> dict[str, Any]:
-        """Return it as JSON values, `beside` only where there is something."""
-        content = asdict(self) | {"by": self.by and str(self.by)}
-        del content["beside"]
-        return content | (
-            {"beside": {arm: each.to_content() for arm, each in self.beside.items()}} if self.beside else {}
-        )
+        """Return it as JSON values."""
+        return asdict(self) | {"by": self.by and str(self.by)}
 
 
 def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
@@ -110,16 +104,12 @@ def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
     }
 
 
-def solve_beside(problem: Problem, *, budget: Budget, **given: Any) -> Solution:
-    """Solve a problem as `solve` does, and compare it with best of n and with both together at equal rollouts.
+def solve_beside(problem: Problem, *, budget: Budget, rollouts: int, **given: Any) -> dict[str, Solution]:
+    """Return what best of n and both together do with a problem that a solution has used so many rollouts for.
 
-    All of them begin with the greedy answer: where that is right, it is not asked for again.
+    `budget` is that of the solution, and `given` are its other arguments of `solve`.
     """
-    solution = solve(problem, budget=budget, **given)
-    budgets = equal_rollouts(budget, solution.rollouts)
-    if solution.by is By.GREEDY:
-        return replace(solution, beside=dict.fromkeys(budgets, solution))
-    return replace(solution, beside={arm: solve(problem, budget=each, **given) for arm, each in budgets.items()})
+    return {arm: solve(problem, budget=each, **given) for arm, each in equal_rollouts(budget, rollouts).items()}
 
 
 def solve(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.domains.contract import load_domain
+from everlearn.errors import ModelError
+from everlearn.training import solve_pool, solved_problems
 from tests.support.night import ROOT
 
 if TYPE_CHECKING:
@@ -75,8 +77,54 @@ def test_a_comparison_stands_beside_each_result(everlearn: Callable[..., Ended],
     ended = everlearn(*words, "--json")
     assert ended.facts["compared"].endswith("solved 1 of 1, best of n 1, both together 1")
     assert ended.facts["cpu_seconds of the comparison"] == 0, "the greedy answer was right"
-    [row] = map(json.loads, out.read_text().splitlines())
-    assert row["beside"]["samples"]["answer"] == row["answer"]
+    solution, compared = map(json.loads, out.read_text().splitlines())
+    assert "beside" not in solution
+    assert compared["key"] == solution["key"]
+    assert compared["beside"]["samples"]["answer"] == compared["answer"] == solution["answer"]
+    before = out.read_bytes()
+    assert everlearn(*words, "--json").facts["compared"] == ended.facts["compared"]
+    assert out.read_bytes() == before
+
+
+def test_an_error_of_a_comparison_loses_no_solution(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **given: object) -> None:
+        raise ModelError("the end token is masked")
+
+    out = tmp_path / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--samples", "1", "--rollouts", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr(solve_pool, "solve_beside", fail)
+        assert "the end token is masked" in everlearn(*words).err
+    first = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["problem"], "beside" in row) for row in first] == [(EASY, False), (HARD, False), (EASY, True)]
+    again = everlearn(*words, "--json")
+    assert "2 of 2 problems are in" in again.err
+    *_, last = map(json.loads, out.read_text().splitlines())
+    assert last["beside"].keys() == {"samples", "both"}
+    assert {name: value for name, value in last.items() if name != "beside"} == first[1], "the solution stays"
+
+
+def test_results_that_earlier_revisions_compared_are_not_solved_again(
+    everlearn: Callable[..., Ended], file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "solved.jsonl"
+    words = ("solve", str(file), *BASE, "--out", str(out), "--samples", "1", "--rollouts", "2")
+    everlearn(*words, "--no-compare")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    earlier = {row["key"]: f"earlier {row['problem']}" for row in rows}
+    keys_of = solved_problems.keys_of
+
+    def known(*args: Any, **given: Any) -> dict[str, tuple[str, str]]:
+        return {text: (earlier[key], key) for text, (_, key) in keys_of(*args, **given).items()}
+
+    out.write_text("".join(json.dumps(row | {"key": earlier[row["key"]]}) + "\n" for row in rows))
+    before = out.read_bytes()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(solved_problems, "keys_of", known)
+        assert "2 of 2 problems are in" in everlearn(*words, "--no-compare").err
+    assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize("flag", ["--no-compare", "--no-training"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,16 +13,25 @@ from everlearn.data import rows
 from everlearn.domains.contract import Domain, load_domain
 from everlearn.domains.programs.sandbox import require_sandbox
 from everlearn.problem import Problem, Ruling, Verdict
-from everlearn.settings import Settings
+from everlearn.settings import LearnSettings, Settings
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.training import solved_problems
-from everlearn.training.solved_problems import keys_of, offer, offered_row, row_of, summary
+from everlearn.training.models import fingerprint
+from everlearn.training.solved_problems import (
+    comparison_of,
+    keys_of,
+    offer,
+    offered_row,
+    progress_of,
+    row_of,
+    summary,
+    with_comparison,
+)
 from everlearn.training.test_time import Budget, By, Solution
 from tests.support.sandbox import install_stand_in, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CLAMP = "def clamp(x, low, high): return x, but at least low and at most high"
 TESTS = json.dumps([f"assert clamp({x}, 0, 3) == {min(max(x, 0), 3)}" for x in (-2, 1, 5)])
@@ -126,8 +136,8 @@ def test_what_is_unsolved_or_was_answered_at_once_is_not_offered() -> None:
 def test_a_key_covers_reference_domain_code_and_budget(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(id="a", domain="arithmetic", statement="347 + 58")
 
-    def key(problem: Problem = problem, *, domain: str = "arithmetic", budget: Budget = Budget(), **given: bool) -> str:  # noqa: B008
-        [found] = keys_of([problem], Settings(domain=domain), budget, base=tiny, adapter=None, **given).values()
+    def key(problem: Problem = problem, *, domain: str = "arithmetic", budget: Budget = Budget()) -> str:  # noqa: B008
+        [(_, found)] = keys_of([problem], Settings(domain=domain), budget, base=tiny, adapter=None).values()
         return found
 
     first = key()
@@ -135,12 +145,26 @@ def test_a_key_covers_reference_domain_code_and_budget(tiny: Path, monkeypatch: 
         key(replace(problem, reference="405")),
         key(domain="equations"),
         key(budget=Budget(tokens=100)),
-        key(compares=True),
     }
-    assert len(others | {first}) == 5
+    assert len(others | {first}) == 4
     assert key() == first
     monkeypatch.setattr(solved_problems, "code_version", lambda _: "of another verifier")
     assert key() != first
+
+
+def test_keys_of_earlier_results_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal on bae8f9f. A later setting of these sections goes into `ADDED_LATER`: its default changes no key."""
+    monkeypatch.setattr(fingerprint, "fingerprint", lambda _: "b" * 64)
+    monkeypatch.setattr(solved_problems, "code_version", lambda _: "c" * 64)
+    monkeypatch.setattr(solved_problems, "version", lambda _: "0.1.0")
+
+    def keys(settings: Settings) -> tuple[str, str]:
+        problem = Problem(id="a", domain="integration", statement="347 + 58")
+        [found] = keys_of([problem], settings, Budget(), base=Path(), adapter=None).values()
+        return found
+
+    assert keys(Settings()) == ("d435c2e12392c710", "0865127470e3a897"), "with and without a comparison"
+    assert keys(Settings(learn=LearnSettings(pseudo_labels=0.75))) != keys(Settings())
 
 
 def test_two_problems_with_other_references_have_a_key_each(tiny: Path) -> None:
@@ -152,10 +176,14 @@ def test_two_problems_with_other_references_have_a_key_each(tiny: Path) -> None:
 def test_a_summary_says_what_each_arm_solved() -> None:
     problem = load_domain("arithmetic").problem("347 + 58")
     missed, right = solution("347 + 58", None, by=None), solution("347 + 58", "405")
+
+    def beside(row: dict[str, Any], samples: Solution, both: Solution) -> dict[str, Any]:
+        return with_comparison(row, {"samples": samples.to_content(), "both": both.to_content()}, key="k")
+
     compared = [
-        as_row(problem, "405", by=By.TRAINING, beside={"samples": missed, "both": right}),
-        as_row(problem, None, by=None, beside={"samples": right, "both": right}),
-        as_row(problem, "405", by=By.GREEDY, beside={"samples": right, "both": right}),
+        beside(as_row(problem, "405", by=By.TRAINING), missed, right),
+        beside(as_row(problem, None, by=None), right, right),
+        beside(as_row(problem, "405", by=By.GREEDY), right, right),
     ]
     assert compared[0]["beside"]["samples"] == {
         "answer": None,
@@ -170,4 +198,17 @@ def test_a_summary_says_what_each_arm_solved() -> None:
     assert facts["compared"] == (
         "at equal rollouts: a ladder for each problem solved 2 of 3, best of n 2, both together 3"
     )
+    assert summary([*compared, as_row(problem, "405")])["compared"] == facts["compared"], "one is not compared"
     assert "compared" not in summary([as_row(problem, "405")])
+
+
+def test_a_comparison_for_more_rollouts_than_the_result_took_is_none() -> None:
+    problem = load_domain("arithmetic").problem("347 + 58")
+    row, right = as_row(problem, "405"), solution("347 + 58", "405").to_content()
+    equal = with_comparison(row, {"samples": right, "both": right}, key="k")
+    unequal = with_comparison(row, {"samples": right, "both": right | {"rollouts": 333}}, key="k")
+    assert set(comparison_of(equal) or ()) == {"samples", "both"}
+    assert comparison_of(unequal) is comparison_of(row) is None
+    rows = [row, equal, unequal]
+    assert progress_of(rows, problems=5, compares=True) == (4, 10)
+    assert progress_of(rows, problems=5, compares=False) == (3, 5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.term_sums import draw_sum
 from everlearn.errors import ModelError
-from everlearn.problem import Problem, Ruling, Verdict
+from everlearn.problem import Ruling, Verdict
 from everlearn.settings import FormatSettings, Settings
-from everlearn.training import test_time
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
@@ -84,29 +83,9 @@ def test_tokens_end_it_too(shipped: Path) -> None:
 
 def test_a_comparison_has_as_many_rollouts(shipped: Path) -> None:
     budget = Budget(cpu_seconds=600.0, rollouts=2, samples=1)
-    solution = solve_beside(DOMAIN.stated("tan(x)"), base=shipped, adapter=None, settings=Settings(), budget=budget)
-    assert solution.answer is None
-    assert {arm: (each.by, each.rollouts) for arm, each in solution.beside.items()} == {
-        "samples": (None, 2),
-        "both": (None, 2),
-    }
-    assert set(solution.to_content()["beside"]) == {"samples", "both"}
-    assert "beside" not in solved("2*x", shipped).to_content()
-
-
-def test_a_right_greedy_answer_is_compared_without_asking_again(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Budget] = []
-
-    def ask(problem: Problem, *, budget: Budget, **given: Any) -> Solution:
-        asked.append(budget)
-        return solve(problem, budget=budget, **given)
-
-    monkeypatch.setattr(test_time, "solve", ask)
-    solution = solve_beside(DOMAIN.stated("2*x"), base=shipped, adapter=None, settings=Settings(), budget=Budget())
-    assert len(asked) == 1
-    assert {arm: (each.by, each.answer) for arm, each in solution.beside.items()} == dict.fromkeys(
-        ("samples", "both"), (By.GREEDY, solution.answer)
-    )
+    problem = DOMAIN.stated("tan(x)")
+    arms = solve_beside(problem, base=shipped, adapter=None, settings=Settings(), budget=budget, rollouts=2)
+    assert {arm: (each.by, each.rollouts) for arm, each in arms.items()} == {"samples": (None, 2), "both": (None, 2)}
 
 
 def test_equal_rollouts_are_no_limit_of_seconds_or_tokens() -> None:
