@@ -10,7 +10,7 @@ problems:
     ttrl              a ladder and a throw-away adapter for each problem, at most 20 CPU seconds
     samples           best of n: as many rollouts as `ttrl` has used for the problem and seed
     samples, seconds  best of n: as many CPU seconds as `ttrl` has used
-    both              as many rollouts as `ttrl` has used, the first half of them samples, then a ladder
+    both              as many rollouts as `ttrl` has used, the first half of them samples, then a ladder that the rest pays for (else samples)
 
 `ttrl` stops at its first right answer, so that the others get what it needed, not the limit. Raw results per problem with
 revision, machine and command are in docs/ttrl.json; docs/ttrl.md and docs/ttrl.svg are made of them.

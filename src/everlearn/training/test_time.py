@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.problem import Problem
-    from everlearn.settings import Settings
+    from everlearn.settings import LadderSettings, Settings
     from everlearn.training.models.formats.format import Format
     from everlearn.training.models.policy import Policy
     from everlearn.training.rollouts import Group, Judge
@@ -60,7 +61,9 @@ class Budget:
 
     `samples` are drawn before a ladder is grown; with `trains` false there is no ladder, and samples are drawn until
     the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included, and `tokens` what these
-    have sampled; 0: any number. The budget is looked at between the greedy answer, the samples, the ladder and the steps.
+    have sampled; 0: any number. The budget is looked at between the greedy answer, the samples, the ladder and the steps, so that a
+    ladder or a step may exceed the seconds and the tokens. The rollouts are never exceeded: a ladder is as large as
+    they pay for, a step is taken where they pay for it, and what is left is samples.
     """
 
     cpu_seconds: float = 20.0
@@ -95,7 +98,8 @@ class Solution:
 def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
     """Return the budgets of what a solution with a ladder is compared with, at as many rollouts as it has used.
 
-    `samples`: best of n, the policy untouched. `both`: the first half of the rollouts are samples, then there is a ladder.
+    `samples`: best of n, the policy untouched. `both`: the first half of the rollouts are samples, then there is a ladder as
+    large as the rest pays for; where it pays for none, the rest are samples as well.
     """
     equal = replace(budget, cpu_seconds=PATIENCE * budget.cpu_seconds, rollouts=rollouts, tokens=0)
     return {
@@ -197,11 +201,13 @@ class _Search:
         """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
         self._ask(By.GREEDY, group=1)
         while self._goes_on() and (left := self._samples_left()) > 0:
-            size = min(SAMPLED_TOGETHER, left, self._rollouts_left())
-            self._ask(By.SAMPLES, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
-        if self._budget.trains and self._goes_on():
-            self._grow()
+            self._sample(By.SAMPLES, at_most=left)
+        growth = self._affordable_growth() if self._budget.trains and self._goes_on() else None
+        if growth is not None:
+            self._grow(growth)
             self._climb()
+        while self._budget.rollouts and self._goes_on():
+            self._sample(By.TRAINING if self._run.step else By.SAMPLES, at_most=self._rollouts_left())
 
     def solution(self) -> Solution:
         """Return what came out."""
@@ -218,27 +224,48 @@ class _Search:
             contradicted=len(self._contradicted),
         )
 
-    def _grow(self) -> None:
+    def _affordable_growth(self) -> LadderSettings | None:
+        """Return how the largest ladder grows that the rollouts left pay for together with a step; None: they pay for none.
+
+        Every proposal that may be decoded is counted, so that the ladder may take less.
+        """
+        if not self._budget.rollouts:
+            return self._growth
+        depth, proposals = self._growth.depth, len(self._domain.moves) * TRIES
+        for rungs in range(RUNGS, 0, -1):
+            breadth = ceil(BREADTH * rungs / RUNGS)
+            cost = (1 + (depth - 1) * breadth) * proposals + (1 + rungs) * self._growth.rollouts
+            if cost + self._step_rollouts() <= self._rollouts_left():
+                return self._growth.model_copy(update={"rungs": rungs, "breadth": breadth})
+        return None
+
+    def _step_rollouts(self) -> int:
+        """Return what a step and the answers to the problem after it sample."""
+        return (1 + self._learn.prompts) * self._learn.group
+
+    def _grow(self, growth: LadderSettings) -> None:
         """Plant the problem, and let the policy as it is propose and try easier variants."""
         ladder = plant([self._problem.statement], domain=self._domain, forbidden=frozenset())
         solver = solver_of(self._run, current_model(self._run))
-        extend(ladder, solver, forbidden=frozenset(), settings=self._growth, seed=self._seed)
+        extend(ladder, solver, forbidden=frozenset(), settings=growth, seed=self._seed)
         measure_rungs(
             solver,
             ladder,
             list(ladder.rungs),
-            rollouts=self._growth.rollouts,
-            temperature=self._growth.answer_temperature,
+            rollouts=growth.rollouts,
+            temperature=growth.answer_temperature,
             seed=seed_of(self._seed, "before"),
             references=self._references,
         )
         self._run = self._begin(ladder, policy=self._run.policy, form=self._run.form)
 
     def _climb(self) -> None:
-        """Train on the ladder and try the problem after each step."""
+        """Train on the ladder and try the problem after each step, as long as the rollouts left pay for both."""
         run = self._run
         check_policy(solver_of(run, run.start), list(map(run.problem, run.ladder.rungs)))
         while self._goes_on() and run.stopped is None:
+            if self._budget.rollouts and self._rollouts_left() < self._step_rollouts():
+                break
             train_step(run, budget_used=self._used())
             if self._goes_on():
                 size = min(run.settings.group, self._rollouts_left())
@@ -250,6 +277,11 @@ class _Search:
         solver = solver_of(self._run, self._run.policy.snapshot(bf16=self._run.bf16 and not is_greedy))
         [answered] = attempt(solver, [self._problem], group=group, seed=seed or self._seed, greedy=is_greedy)
         self._look_at(answered, by)
+
+    def _sample(self, by: By, *, at_most: int) -> None:
+        """Sample answers to the problem from one prompt."""
+        size = min(SAMPLED_TOGETHER, at_most, self._rollouts_left())
+        self._ask(by, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
 
     def _look_at(self, group: Group, by: By) -> None:
         """Keep the first answer that both judgements accept."""

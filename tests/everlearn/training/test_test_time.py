@@ -13,6 +13,7 @@ from everlearn.domains.integration.term_sums import draw_sum
 from everlearn.errors import ModelError
 from everlearn.problem import Ruling, Verdict
 from everlearn.settings import FormatSettings, Settings
+from everlearn.training import test_time
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
@@ -55,7 +56,7 @@ def test_an_unsolved_problem_ends_with_its_budget(shipped: Path) -> None:
     solution = solved("tan(x)", shipped, samples=20, rollouts=40)
     assert solution.answer is None
     assert solution.by is None
-    assert solution.rollouts >= 40
+    assert solution.rollouts == 40
     assert solution.to_content()["by"] is None
 
 
@@ -84,8 +85,16 @@ def test_tokens_end_it_too(shipped: Path) -> None:
 def test_a_comparison_has_as_many_rollouts(shipped: Path) -> None:
     budget = Budget(cpu_seconds=600.0, rollouts=2, samples=1)
     problem = DOMAIN.stated("tan(x)")
-    arms = solve_beside(problem, base=shipped, adapter=None, settings=Settings(), budget=budget, rollouts=2)
-    assert {arm: (each.by, each.rollouts) for arm, each in arms.items()} == {"samples": (None, 2), "both": (None, 2)}
+    arms = solve_beside(problem, base=shipped, adapter=None, settings=Settings(), budget=budget, rollouts=17)
+    assert {arm: (each.by, each.rollouts) for arm, each in arms.items()} == {"samples": (None, 17), "both": (None, 17)}
+    assert arms["both"].rungs == 0, "eight rollouts pay for no ladder"
+
+
+def test_a_ladder_is_as_large_as_the_rollouts_pay_for(shipped: Path) -> None:
+    small, larger = (solved("tan(x)", shipped, samples=20, rollouts=rollouts) for rollouts in (300, 420))
+    assert (small.answer, small.rollouts, larger.rollouts) == (None, 300, 420), "no more and no fewer"
+    assert 1 < small.rungs < larger.rungs < test_time.RUNGS
+    assert min(small.steps, larger.steps) >= 1
 
 
 def test_equal_rollouts_are_no_limit_of_seconds_or_tokens() -> None:
