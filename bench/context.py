@@ -6,14 +6,15 @@
 
 For each seed the ladder of `bench.learning` trains an adapter on a budget of completions. The same problems are then given to
 
-    context      the unmodified base with 0, 1, 2, 4 … 64 examples in its prompt, and as many as the window holds: what the
-                 training had solved, at random or by similarity, the most similar one last
+    context      the unmodified base with 0, 1, 2, 4 … 64 examples in its prompt, and as many as the window holds where the
+                 model states one: what the training had solved, at random or by similarity, the most similar one last
     weights      the adapter, without examples
     best of n    16 sampled answers of the base; solved if the verifier accepts one
     ttrl         a ladder and a throw-away adapter for each problem, at most 20 CPU seconds, for the first problems only
 
 A request of best of n and of ttrl includes all that is spent on its problem; the training of the adapter is told apart, and with it
 after how many requests the adapter is cheaper. `--adapter DIR` takes what `--keep` of the other benches has kept instead of training.
+As many examples as the window holds take the longest, with a window of 32k on a CPU maybe hours; `--most 64` leaves them out.
 Raw results per item with revision, machine and command are in docs/context.json; docs/context.md and docs/context.svg are made of them,
 by `--seeds 0` without running anything.
 """
@@ -67,7 +68,7 @@ def measure_row(
 ) -> dict[str, Any]:
     """Train an adapter unless one is given, and return the results of all policies on the same fresh problems.
 
-    A prompt has at most `most` examples, 0: as many as the window holds; `ttrl` the first so many problems.
+    A prompt has at most `most` examples, 0: as many as the window holds, where the model states one; `ttrl` the first so many problems.
     """
     bench = Bench(subject=subject, options=options, seed=seed)
     statements = bench.problems(size=subject.hard, count=options.items, stream="table")

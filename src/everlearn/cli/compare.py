@@ -45,19 +45,27 @@ def compare(
         typer.Option(
             min=1,
             metavar="K",
-            help="Examples in a prompt; repeat it for several. Default: 1, 4, 16, 64, and as many as the window holds.",
+            help="Examples in a prompt; repeat it for several. Default: 1, 4, 16 and 64.",
         ),
     ] = None,
+    up_to_window: Annotated[
+        bool,
+        typer.Option(
+            "--up-to-window", help="Also as many examples as the model's window holds, which takes the longest."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Compare weights with context: the version without examples, its parent with what the night has solved in its prompt.
 
-    Each number of examples is measured twice, with random examples and with those most similar to the problem: right answers,
-    prompt tokens and seconds of a request. Prompts that exceed the model's window are left out; unless `--examples` says
-    otherwise, as many examples as it holds are measured last, which takes the longest. Says after how many requests the
-    adapter is cheaper than a context that does as well.
+    Each number of examples is measured twice, with random examples and with those most similar to the problem: right
+    answers, prompt tokens and seconds of a request. Prompts that exceed the model's window are left out. With
+    `--up-to-window` as many examples as it holds are measured last: with a large window that may take hours on a CPU;
+    of a model that states none it is left out. Says after how many requests the adapter is cheaper than a context that
+    does as well.
 
         everlearn compare v0007 --suite target
+        everlearn compare v0007 --up-to-window
         everlearn compare champion --suite data/suites/short-sums.jsonl --examples 4 --examples 32
     """
     from everlearn.reporting.context_comparison import context_notes
@@ -75,7 +83,7 @@ def compare(
         suite,
         counts,
         key=entry.cycle_key,
-        up_to_window=not examples,
+        up_to_window=up_to_window,
     )
     *contexts, adapter = results
     left_out = sorted(set(counts) - {each.examples for each in contexts})

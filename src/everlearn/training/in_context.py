@@ -7,12 +7,14 @@ needs no model, and any retrieval that a user has is at least as good.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from itertools import count as count_from
 from math import sqrt
 from typing import TYPE_CHECKING, Unpack
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from everlearn.problem import Answer, Problem
     from everlearn.training.asking import Asking
     from everlearn.training.rollouts import Group, Solver
+
+LOG = logging.getLogger("everlearn.learn")
 
 
 class ExampleIndex:
@@ -70,7 +74,8 @@ def measure_in_context(
 
     The same `seed` gives the prompts of `evaluation.measure`. Counts that no prompt has examples for, or with which the longest
     prompt and answer exceed the model's window, are left out. With `up_to_window` the largest count that is not left out is
-    measured as well, for each choice its own.
+    measured as well, for each choice its own, unless the model states no window: that is logged. `progress` is called before each count, and
+    before each one that is tried in search of the largest.
 
     Yields:
         The results, in the order of `counts`, the largest counts last.
@@ -84,6 +89,7 @@ def measure_in_context(
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
     plan = [(count, choice) for count in counts for choice in _choices(count)]
     known, window = min(map(len, indexes.values())), context_of(base)
+    told = progress or (lambda *_: None)
     with examining(base, adapter, domains=names, **asking) as examination:
 
         def asked_with(count: int, choice: Choice) -> dict[str, Solver]:
@@ -95,14 +101,22 @@ def measure_in_context(
         def exceeds(count: int, choice: Choice) -> bool:
             return count > known or not _fits(asked_with(count, choice), problems, window=window, seed=seed)
 
+        if up_to_window and window is None:
+            LOG.warning("no window in the config of %s: as many examples as it holds are not measured", base)
+        searched = _choices(known) if up_to_window and window is not None else ()
+        total, probed = len(plan) + len(searched) * (1 + known.bit_length()), count_from()
+
+        def probe(count: int, choice: Choice) -> bool:
+            told(next(probed), total)
+            return exceeds(count, choice)
+
         largest: dict[Choice, int] = {}
-        for choice in _choices(known) if up_to_window else ():
+        for choice in searched:
             # Random examples are others for each count, so that a count that is a little larger may fit as well.
-            largest[choice] = bisect_left(range(1, known + 1), True, key=partial(exceeds, choice=choice))
+            largest[choice] = bisect_left(range(1, known + 1), True, key=partial(probe, choice=choice))
         plan += [(count, choice) for choice, count in largest.items() if count and (count, choice) not in plan]
-        for done, (count, choice) in enumerate(plan):
-            if progress is not None:
-                progress(done, len(plan))
+        for done, (count, choice) in enumerate(plan, start=total - len(plan)):
+            told(done, total)
             if not exceeds(count, choice):
                 measured = _measured(
                     asked_with(count, choice), problems, policy=policy, count=count, choice=choice, seed=seed

@@ -66,19 +66,21 @@ def test_weights_stand_beside_each_number_of_examples(everlearn: Callable[..., E
     assert facts["night_cpu_seconds"] == 120
     assert "not measured: 40 examples" in ended.err
     assert facts["notes"][0].startswith("Context or weights, on the target: ")
-    assert not any(row["is_largest"] for row in facts["rows"]), "only what was asked for"
     shown = everlearn("compare", "champion", "--examples", "3").out
     assert "prompt tokens" in shown
     assert "Context or weights" in shown
 
 
 def test_the_last_numbers_of_examples_are_the_largest_that_fit(everlearn: Callable[..., Ended], version: str) -> None:
-    rows = everlearn("compare", version, "--json").facts["rows"]
+    rows = everlearn("compare", version, "--up-to-window", "--json").facts["rows"]
     *asked, of_random, of_similar, weights = rows
     assert {row["examples"] for row in asked} == {0, 1, 4}
     assert all(row["is_largest"] and row["examples"] > 4 for row in (of_random, of_similar))
     assert (of_random["choice"], of_similar["choice"], weights["policy"]) == ("random", "similar", version)
-    assert "the most" in everlearn("compare", version).out
+    assert "the most" in everlearn("compare", version, "--up-to-window", "--examples", "1").out
+    usual = everlearn("compare", version, "--json").facts["rows"]
+    assert [row["examples"] for row in usual] == [row["examples"] for row in (*asked, weights)], "only when asked for"
+    assert not any(row["is_largest"] for row in usual)
 
 
 def test_a_suite_may_be_a_file(everlearn: Callable[..., Ended], version: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from everlearn.domains.contract import load_domain
 from everlearn.problem import Answer
 from everlearn.settings import FormatSettings
+from everlearn.training import in_context
 from everlearn.training.context_results import Choice, ContextResult, requests_until_cheaper
 from everlearn.training.evaluation import measure
 from everlearn.training.in_context import ExampleIndex, measure_in_context
@@ -100,7 +101,14 @@ def test_the_largest_number_of_examples_that_fits_is_found_for_each_choice(tiny:
     measure_up_to = partial(
         measure_in_context, tiny, None, problems, [*SOLVED, *many], policy="base", seed=3, threads=1
     )
-    *fixed, of_random, of_similar = measure_up_to(counts=[0, 1], up_to_window=True)
+    told: list[tuple[int, int]] = []
+    *fixed, of_random, of_similar = measure_up_to(
+        counts=[0, 1], up_to_window=True, progress=lambda *each: told.append(each)
+    )
+    assert told[0] == (0, 17), "three counts, and two of at most six trials and a count"
+    assert [done for done, _ in told] == sorted({done for done, _ in told}), "each trial is told"
+    assert told[-1] == (16, 17)
+    assert len(told) > 5 + 4
     assert [(each.examples, each.is_largest) for each in fixed] == [(0, False), (1, False), (1, False)]
     for largest, choice in ((of_random, Choice.RANDOM), (of_similar, Choice.SIMILAR)):
         assert (largest.choice, largest.is_largest) == (choice, True)
@@ -112,6 +120,18 @@ def test_the_largest_number_of_examples_that_fits_is_found_for_each_choice(tiny:
         assert again == {largest.examples}, "one more does not fit"
         wanted = [each for each in measure_up_to(counts=[largest.examples], up_to_window=True) if each.choice == choice]
         assert [(each.examples, each.is_largest) for each in wanted] == [(largest.examples, True)], "measured once"
+
+
+def test_no_largest_number_is_looked_for_where_the_model_states_no_window(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(in_context, "context_of", lambda _: None)
+    problems = [DOMAIN.stated("2*x")]
+    results = measure_in_context(
+        tiny, None, problems, SOLVED, policy="base", counts=[1], up_to_window=True, seed=3, threads=1
+    )
+    assert [(each.examples, each.is_largest) for each in results] == [(1, False), (1, False)]
+    assert "no window in the config" in caplog.text
 
 
 @pytest.mark.parametrize(("known", "examples"), [(3, [3, 3]), (0, [])])
