@@ -5,11 +5,13 @@
 `id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`, and so is a chat of one question
 (chat_rows.py). An invalid line raises no error: its row has a `fault`, and acceptance.py decides whether that stops the night. A field
 `reference` is the problem's hidden reference, if its domain keeps one; so is an answer (`ANSWER_FIELDS`) where the domain takes
-references. Other answers are counted and not used. No reference is in the excerpt of an invalid line. Parquet is not supported.
+references. Other answers are counted and not used. No reference is in the excerpt of an invalid line, and of a chat at most its
+question. Parquet is not supported.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import re
@@ -36,7 +38,9 @@ SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _EXCERPT_CHARS = 80
 _REFERENCES = (REFERENCE_FIELD, *ANSWER_FIELDS)
 _NOT_SHOWN = (*_REFERENCES, MESSAGES)
-_HIDDEN = re.compile(rb"['\"]?(?:" + "|".join(_NOT_SHOWN).encode() + rb")\b", re.IGNORECASE)
+_HIDDEN = re.compile(  # a field that is not shown, a list or an object, and an escape that may hide the name of a field
+    rb"['\"]?(?:" + "|".join(_NOT_SHOWN).encode() + rb")\b|(?<!^)[\[{]|\\u00[0-7]", re.IGNORECASE
+)
 
 
 class RowFault(StrEnum):
@@ -234,12 +238,16 @@ def _parse_row(line: bytes, where: str, domain: str, reader: _Reader, unused: Co
 
 
 def _excerpt(line: bytes, fields: dict[str, Any] | None = None) -> str:
-    """Return the beginning of a line without any reference or answer. A line that is no object is cut before the first."""
+    """Return the beginning of a line without any reference or answer, and without lists and objects, which may be chats.
+
+    A line that is no object is cut before the first of them.
+    """
     if fields is None:
-        line = _HIDDEN.split(line[: 4 * _EXCERPT_CHARS], maxsplit=1)[0]
-    elif any(name in fields for name in _NOT_SHOWN):
-        line = json.dumps({name: value for name, value in fields.items() if name not in _NOT_SHOWN}).encode()
-    return line[:_EXCERPT_CHARS].decode(errors="replace").strip()
+        start = line[: 4 * _EXCERPT_CHARS].removeprefix(codecs.BOM_UTF8).lstrip()
+        return _HIDDEN.split(start, maxsplit=1)[0][:_EXCERPT_CHARS].decode(errors="replace").strip()
+    shown = {name: value for name, value in fields.items() if not isinstance(value, list | dict)}
+    shown = {name: value for name, value in shown.items() if name.lower() not in _NOT_SHOWN}
+    return _clean(json.dumps(shown, ensure_ascii=False)[:_EXCERPT_CHARS])
 
 
 def _plain(fields: dict[str, Any], reader: _Reader) -> dict[str, Any]:

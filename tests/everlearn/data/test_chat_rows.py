@@ -26,9 +26,14 @@ USER = {"role": "user", "content": QUESTION}
 ASSISTANT = {"role": "assistant", "content": SECRET}
 
 
+def compact(value: object) -> str:
+    """Return JSON without spaces, of which most is in the characters that quarantine shows."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 def read(folder: Path, *lines: dict[str, Any], domain: str = "numbers", system: str = "") -> list[Row]:
     path = folder / "a.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    path.write_text("".join(compact(line) + "\n" for line in lines), encoding="utf-8")
     return list(rows.read(path, domain=domain, load=load_domain, system=system).rows)
 
 
@@ -104,6 +109,56 @@ def test_any_other_chat_goes_to_quarantine_with_what_to_change(
     assert (row.fault, row.where) == (RowFault.CHAT, "a.jsonl:1")
     assert why in row.why
     assert "9" not in row.why + row.text, "the answer is shown"
+    assert row.text == '{"id": "a"}', "the chat is shown"
+
+
+SHORT = {"role": "user", "content": "3+6?"}
+NINE = {"role": "assistant", "content": "N9"}
+HINT = {"role": "system", "content": "It is N9."}
+OWN = {"role": "system", "content": "Think."}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": [SHORT, NINE]},
+        {"prompt": [HINT, SHORT]},
+        {"prompt": [SHORT], "completion": [HINT, NINE]},
+        {"messages": [SHORT, NINE, SHORT]},
+        {"messages": [SHORT], "prompt": [SHORT, NINE]},
+        {"messages": {"role": "assistant", "content": "N9"}},
+        {"messages": "N9"},
+        {"question": [SHORT, NINE]},
+        {"problem": {"messages": [SHORT, NINE]}},
+        {"Completion": "N9"},
+        {"conversations": [{"from": "human", "value": "3+6?"}, {"from": "gpt", "value": "N9"}]},
+        {"chosen": [SHORT, NINE], "rejected": [SHORT, NINE]},
+    ],
+)
+def test_nothing_of_a_short_chat_is_in_quarantine(tmp_path: Path, fields: dict[str, Any]) -> None:
+    whole, cut = read(tmp_path, fields), compact(fields)[:-1].encode()
+    for line in (cut, b"\xef\xbb\xbf " + cut, compact([fields]).encode(), cut.replace(b"m", b"\\u006d")):
+        (tmp_path / "a.jsonl").write_bytes(line)
+        whole += rows.read(tmp_path, domain="numbers", load=load_domain).rows
+    assert len(whole) == 5
+    assert {row.fault for row in whole} <= {RowFault.CHAT, RowFault.NO_PROBLEM, RowFault.UNREADABLE}
+    for row in whole:
+        assert "N9" not in row.why + row.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [OWN, SHORT, NINE]},
+        {"prompt": [OWN, SHORT]},
+        {"prompt": [OWN, SHORT], "completion": [NINE]},
+        {"prompt": [SHORT], "completion": "N9", "messages": None},
+    ],
+)
+def test_of_a_chat_in_quarantine_only_the_question_is_shown(tmp_path: Path, fields: dict[str, Any]) -> None:
+    [row] = read(tmp_path, {"domain": "chess"} | fields, system="Think.")
+    assert row.fault is RowFault.DOMAIN
+    assert json.loads(row.text) == {"domain": "chess", "prompt": "3+6?"}
 
 
 def test_an_escaped_key_does_not_show_the_answer(tmp_path: Path) -> None:
