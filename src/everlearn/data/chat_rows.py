@@ -17,7 +17,9 @@ from everlearn.problem import STATEMENT_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MESSAGES, PROMPT, COMPLETION = "messages", "prompt", "completion"
+MESSAGES, PROMPT, COMPLETION, TOOLS = "messages", "prompt", "completion", "tools"
+NO_TOOLS: tuple[Any, ...] = (None, [], {}, "", "[]", "{}", "null")
+"""Values of `tools` that offer none, as JSON or as text with JSON in it."""
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
 
@@ -27,10 +29,15 @@ def plain_fields(fields: Mapping[str, Any], *, system: str) -> dict[str, Any]:
     A row that has a statement as text keeps it: its `messages` are not read. `system` is the system message of the line.
 
     Raises:
-        BadInputError: the chat is not one question, or one question and its answer.
+        BadInputError: the chat is not one question, or one question and its answer, or it has tools.
     """
     plain = dict(fields)
     is_stated = any(isinstance(text := fields.get(name), str) and text.strip() for name in STATEMENT_FIELDS)
+    has_question = not is_stated and any(isinstance(fields.get(name), list) for name in (MESSAGES, PROMPT))
+    if (has_question or _is_chat(fields.get(COMPLETION))) and fields.get(TOOLS) not in NO_TOOLS:
+        raise BadInputError(
+            f"the row has {TOOLS!r}, which the model is not offered: leave them out where the answer uses none"
+        )
     if isinstance(fields.get(MESSAGES), list) and not is_stated:
         taken = next((name for name in (PROMPT, COMPLETION) if fields.get(name) is not None), None)
         if taken is not None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from everlearn.data.chat_rows import MESSAGES, plain_fields
+from everlearn.data.chat_rows import MESSAGES, TOOLS, plain_fields
 from everlearn.domains.hidden_reference import reference_in
 from everlearn.errors import BadInputError, GrammarError, InvalidLineError, UnknownDomainError
 from everlearn.json_lines import LineFault, parse_object, read_lines
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _EXCERPT_CHARS = 80
 _REFERENCES = (REFERENCE_FIELD, *ANSWER_FIELDS)
-_NOT_SHOWN = (*_REFERENCES, MESSAGES)
+_NOT_SHOWN = (*_REFERENCES, MESSAGES, TOOLS)
 _HIDDEN = re.compile(  # a field that is not shown, a list or an object, and an escape that may hide the name of a field
     rb"['\"]?(?:" + "|".join(_NOT_SHOWN).encode() + rb")\b|(?<!^)[\[{]|\\u00[0-7]", re.IGNORECASE
 )

@@ -24,6 +24,7 @@ SECRET = "three and six are 9\n#### 9"
 SYSTEM = {"role": "system", "content": "Think step by step."}
 USER = {"role": "user", "content": QUESTION}
 ASSISTANT = {"role": "assistant", "content": SECRET}
+TOOLS = [{"type": "function", "function": {"name": "add", "description": "3+6 is 9"}}]
 
 
 def compact(value: object) -> str:
@@ -49,6 +50,9 @@ def read(folder: Path, *lines: dict[str, Any], domain: str = "numbers", system: 
         {"prompt": [USER], "solution": SECRET},
         {"messages": [SYSTEM, USER, ASSISTANT]},
         {"prompt": [SYSTEM, USER], "completion": [ASSISTANT]},
+        {"messages": [USER, ASSISTANT], "tools": []},
+        {"prompt": [USER], "completion": [ASSISTANT], "tools": "[]"},
+        {"prompt": QUESTION, "completion": SECRET, "tools": "pen and paper", "messages": []},
     ],
 )
 def test_a_chat_of_one_question_is_a_problem_with_its_answer(tmp_path: Path, fields: dict[str, Any]) -> None:
@@ -97,6 +101,13 @@ def test_the_answer_of_a_chat_is_counted_where_the_domain_takes_none(tmp_path: P
         ({"messages": [USER, ASSISTANT], "completion": SECRET}, "has both 'messages' and 'completion'"),
         ({"prompt": [USER, ASSISTANT, USER]}, "'prompt' has the turns user, assistant, user: give one of user, and a"),
         (
+            {"messages": [USER, ASSISTANT], "tools": TOOLS},
+            "the row has 'tools', which the model is not offered: leave",
+        ),
+        ({"messages": [USER, ASSISTANT], "tools": json.dumps(TOOLS)}, "the row has 'tools'"),
+        ({"prompt": [USER], "solution": SECRET, "tools": TOOLS}, "the row has 'tools'"),
+        ({"prompt": QUESTION, "completion": [ASSISTANT], "tools": TOOLS}, "the row has 'tools'"),
+        (
             {"prompt": [USER], "completion": [SYSTEM, ASSISTANT]},
             "'completion' has the turns system, assistant: give one",
         ),
@@ -109,7 +120,8 @@ def test_any_other_chat_goes_to_quarantine_with_what_to_change(
     assert (row.fault, row.where) == (RowFault.CHAT, "a.jsonl:1")
     assert why in row.why
     assert "9" not in row.why + row.text, "the answer is shown"
-    assert row.text == '{"id": "a"}', "the chat is shown"
+    assert "role" not in row.text, "turns are shown"
+    assert "tools" not in row.text
 
 
 SHORT = {"role": "user", "content": "3+6?"}
