@@ -22,12 +22,14 @@ from everlearn.training.rollouts import Group, Solver
 from everlearn.training.trainer import train
 from tests.support.chat_models import write_model
 from tests.support.plugins import install_passwords
+from tests.support.process_group import in_each_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
+    from everlearn.ladder.tree import CurvePoint
 
 NUMBERS = load_domain("numbers")
 VARIANT = "Anna has 3 apples and buys 9 more. How many has she?"
@@ -132,3 +134,63 @@ def test_a_training_marks_what_pseudo_labels_reward_and_counts_none_of_it(
     assert not any(rung.passed_after for rung in with_them.ladder.rungs.values() if rung.parent)
     solved = read_solved(with_them.rewarded.read_bytes(), domain=load_domain(name))
     assert {answer.problem.statement for answer in solved} <= {"hint 1"}, "none is an example in a prompt"
+
+
+GUESSES = {"7": 0.6, "8": 0.4}
+
+
+def job_of(folder: Path, workdir: str) -> TrainingJob:
+    """Return a training on six variants of one root, by a model whose groups are mostly mixed."""
+    root = NUMBERS.problem({"statement": "Anna has 9 apples and eats one. How many are left?", "reference": "8"})
+    ladder = plant([root.statement], domain=NUMBERS, forbidden=frozenset())
+    for number in range(2, 8):
+        text = f"Anna has {number + 8} apples and eats {number}. How many are left?"
+        assert ladder.add(text, domain=NUMBERS, forbidden=frozenset(), parent=ladder.roots()[0], move="easier")
+    (folder / workdir).mkdir()
+    return TrainingJob(
+        base=write_model(folder / "model", guesses=GUESSES),
+        adapter=None,
+        ladder=ladder,
+        workdir=folder / workdir,
+        settings=LearnSettings(
+            steps=4, prompts=5, group=6, rank=2, warmup=1, bf16=False, checkpoint_every=1, pseudo_labels=0.6
+        ),
+        ladder_settings=LadderSettings(rollouts=2),
+        seed=0,
+        threads=1,
+        domain="numbers",
+        references=references_of([root], domain=NUMBERS),
+        form=FormatSettings(name="chat", max_tokens=8),
+    )
+
+
+def labelled_by(rewarded: bytes) -> set[str]:
+    return {row["answer"] for row in map(json.loads, rewarded.splitlines()) if PSEUDO in row}
+
+
+def test_an_interrupted_training_resumes_to_the_same_labels(tmp_path: Path) -> None:
+    whole = train(job_of(tmp_path, "whole"))
+    cut = job_of(tmp_path, "cut")
+
+    def interrupt(point: CurvePoint, _: int) -> None:
+        if point.step == 3:  # its checkpoint is not written yet
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, on_step=interrupt)
+    steps: list[int] = []
+    resumed = train(cut, on_step=lambda point, _: steps.append(point.step))
+    assert steps == [3, 4]
+    assert labelled_by(whole.rewarded.read_bytes()) == set(GUESSES), "groups have majorities of both answers"
+    assert resumed.rewarded.read_bytes() == whole.rewarded.read_bytes()
+    assert [point.groups_used for point in resumed.curve] == [point.groups_used for point in whole.curve]
+
+
+def test_two_processes_give_the_labels_of_one(tmp_path: Path) -> None:
+    jobs = {count: job_of(tmp_path, str(count)) for count in (1, 2)}
+
+    alone = train(jobs[1])
+    curves = in_each_process(lambda: [point.groups_used for point in train(jobs[2]).curve], tmp_path)
+    assert curves == [[point.groups_used for point in alone.curve]] * 2
+    assert labelled_by(alone.rewarded.read_bytes()) == set(GUESSES)
+    assert (jobs[2].workdir / "rewarded.jsonl").read_bytes() == alone.rewarded.read_bytes()

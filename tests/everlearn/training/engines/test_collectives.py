@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import distributed
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
@@ -24,9 +22,9 @@ from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update
+from tests.support.process_group import in_each_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 DOMAIN = load_domain("integration")
@@ -138,27 +136,6 @@ def test_a_single_process_gets_back_its_input() -> None:
 @pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("cuda:1", "cpu:gloo,cuda:nccl")])
 def test_the_device_decides_the_backend(device: str, backend: str) -> None:
     assert collectives.backend_of(torch.device(device)) == backend
-
-
-def in_each_process(action: Callable[[], Any], folder: Path) -> list[Any]:
-    """Return the results of `action` in two forked processes of one group, by rank."""
-    context = multiprocessing.get_context("fork")
-    results: Any = context.Queue()
-
-    def run(rank: int) -> None:
-        init = f"file://{folder}/store"
-        distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=2)
-        results.put((rank, action()))
-        collectives.wait_for_all()
-        distributed.destroy_process_group()
-
-    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    by_rank = dict(results.get(timeout=300) for _ in processes)
-    for process in processes:
-        process.join()
-    return [by_rank[rank] for rank in range(2)]
 
 
 def test_shares_are_gathered_in_the_order_of_the_list(tmp_path: Path) -> None:
