@@ -39,6 +39,7 @@ def train_step(run: TrainingRun, *, budget_used: float, last: bool = False) -> C
     started, settings = cpu_seconds(), run.settings
     rollouts = run.prefetched or sample_rollouts(run)
     groups = collectives.gather(rollouts.groups)
+    collectives.merge(run.recorded)  # the checkpoint of the first process is that of all
     asked = [group for group in groups if group.is_asked]
     if not asked:
         raise ModelError(

@@ -14,9 +14,11 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, Ladder
 from everlearn.settings import ComputeSettings, LadderSettings, LearnSettings
+from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
+from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
 from everlearn.training.trainer import train
@@ -148,6 +150,34 @@ def test_shares_are_gathered_in_the_order_of_the_list(tmp_path: Path) -> None:
 
 def test_all_processes_get_the_value_of_the_first(tmp_path: Path) -> None:
     assert in_each_process(lambda: collectives.broadcast(f"rank {collectives.rank()}"), tmp_path) == ["rank 0"] * 2
+
+
+def test_entries_of_all_processes_are_merged(tmp_path: Path) -> None:
+    def merge() -> dict[str, int]:
+        entries = {f"only {collectives.rank()}": collectives.rank(), "both": collectives.rank()}
+        collectives.merge(entries)
+        return entries
+
+    assert in_each_process(merge, tmp_path) == [{"only 0": 0, "only 1": 1, "both": 0}] * 2
+
+
+def test_a_checkpoint_has_the_verdicts_that_any_process_gave_up(shipped: Path, tmp_path: Path) -> None:
+    def step_and_save() -> list[str]:
+        torch.set_num_threads(1)
+        ladder = plant(STATEMENTS, domain=DOMAIN, forbidden=frozenset())
+        run, again = (
+            start_run(load_policy(shipped, rank=4), ladder.copy(), domain=DOMAIN, settings=SETTINGS, seed=1)
+            for _ in range(2)
+        )
+        run.recorded = {f"of process {collectives.rank()}": {"reason": "no verdict within 5 seconds"}}
+        train_step(run, budget_used=0.0)
+        if collectives.rank() == 0:
+            save_checkpoint(run, tmp_path)
+        collectives.wait_for_all()
+        assert restore_checkpoint(again, tmp_path)
+        return sorted(again.recorded)
+
+    assert in_each_process(step_and_save, tmp_path) == [["of process 0", "of process 1"]] * 2
 
 
 def test_gradients_are_summed_even_if_a_process_has_none(tmp_path: Path) -> None:
