@@ -92,6 +92,8 @@ class Curriculum:
         """Draw `count` distinct rungs (fewer if there are fewer), the least used or the most promising of a class first."""
         if self.uniform:
             every = [digest for digests in self.classes.values() for digest in digests]
+            if not self.weight:
+                return rng.sample(every, min(count, len(every)))
             return heapq.nlargest(count, every, key=lambda digest: rng.random() ** (1 / self.weight.get(digest, 1.0)))
         weights, left = dict[tuple[int, float], float](), dict[tuple[int, float], list[str]]()
         shares = self.weights()
