@@ -14,14 +14,14 @@ from everlearn.data.snapshot_store import load_snapshot
 from everlearn.gate.decision_record import Outcome
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.formats.chat_template import ChatTemplate
-from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
+from tasks.decide import decision_of
 from tasks.freeze_suites import freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import hold_line
 from tasks.open_night import open_night
-from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
+from tasks.train import grow_ladder, ladder_of, learn_reference_answers
 from tasks.write_report import report_of, schooling_notes, write_report
+from tests.support.judged_night import train_and_judge
 from tests.support.night import tiny
 from tests.support.plugins import install_passwords
 
@@ -78,13 +78,7 @@ def learn_and_decide(night: Night) -> str:
     learn_reference_answers.fn(night)
     learn_reference_answers.fn(night)  # a resumed night does so once
     grow_ladder.fn(night)
-    train_adapter.fn(night)
-    upload_candidate.fn(night)
-    for policy in ("parent", "candidate"):
-        measure_suites.fn(night, policy)
-    check_bytes.fn(night)
-    recheck_rewards.fn(night)
-    outcome = decide.fn(night, name_baselines.fn(night))
+    outcome = train_and_judge(night)
     write_report.fn(night)
     return outcome
 

@@ -13,16 +13,16 @@ from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.gate.decision_record import Against, Outcome
 from everlearn.registry.connect import open_registry
-from tasks.decide import decide, decision_of, name_baselines, pseudo_metrics, recheck_rewards
+from tasks.decide import decision_of, pseudo_metrics
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
-from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.publish import publish_night
-from tasks.train import grow_ladder, ladder_of, learn_reference_answers, train_adapter
+from tasks.train import grow_ladder, ladder_of, learn_reference_answers
 from tasks.write_report import report_of, schooling_notes, write_report
 from tests.support.chat_models import write_model
+from tests.support.judged_night import train_and_judge
 from tests.support.night import tiny
 
 if TYPE_CHECKING:
@@ -87,13 +87,7 @@ def learn_and_decide(night: Night) -> tuple[set[str], str]:
     learn_reference_answers.fn(night)
     grow_ladder.fn(night)
     planted = plant_variants(night)
-    train_adapter.fn(night)
-    upload_candidate.fn(night)
-    for policy in ("parent", "candidate"):
-        measure_suites.fn(night, policy)
-    check_bytes.fn(night)
-    recheck_rewards.fn(night)
-    outcome = decide.fn(night, name_baselines.fn(night))
+    outcome = train_and_judge(night)
     write_report.fn(night)
     return planted, outcome
 

@@ -21,16 +21,16 @@ from everlearn.gate.checks import run_checks
 from everlearn.gate.decision_record import Against
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.reporting.night_record import NightRecord
-from tasks.decide import decide, name_baselines, recheck_rewards
+from tasks.decide import name_baselines
 from tasks.earlier_nights import earlier_use
 from tasks.freeze_suites import freeze_suites, load_memory
 from tasks.ingest import read_problems
-from tasks.measure import check_bytes, measure_suites, upload_candidate
 from tasks.night import Night, hold_line
 from tasks.open_night import resume_night
 from tasks.publish import close_night, publish_night
-from tasks.train import grow_ladder, ladder_of, reservoir_before, train_adapter
+from tasks.train import grow_ladder, ladder_of, reservoir_before
 from tasks.write_report import write_report
+from tests.support.judged_night import train_and_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,13 +234,7 @@ def run_to_the_decision(night: Night) -> str:
     """Run the steps of `flows.run_cycle` up to the gate."""
     freeze_suites.fn(night)
     grow_ladder.fn(night)
-    train_adapter.fn(night)
-    upload_candidate.fn(night)
-    for policy in ("parent", "candidate"):
-        measure_suites.fn(night, policy)
-    check_bytes.fn(night)
-    recheck_rewards.fn(night)
-    return decide.fn(night, name_baselines.fn(night))
+    return train_and_judge(night)
 
 
 def first_point(archive: Path, night: Night, checkpoint: dict[str, str]) -> dict[str, Any]:
