@@ -229,13 +229,11 @@ def _repaired(night: Night, replayed: Sequence[Problem]) -> frozenset[str]:
     domain, drifted = load_domain(night.settings.domain), _drifted(night)
     skills = {domain.skill(item.statement) for suite in of_domain(drifted, domain.name) for item in suite.problems}
     if drifted:
-        names, own = (
-            ", ".join(suite.name for suite in drifted),
-            sum(domain.skill(p.statement) in skills for p in replayed),
-        )
         LOG.info(
             "%s drifted: %d of %d replayed problems are of its skills, and get half of their draws",
-            *(names, own, len(replayed)),
+            ", ".join(suite.name for suite in drifted),
+            sum(domain.skill(problem.statement) in skills for problem in replayed),
+            len(replayed),
         )
     return frozenset(skills)
 

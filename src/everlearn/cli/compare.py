@@ -42,11 +42,7 @@ def compare(
     ] = "target",
     examples: Annotated[
         list[int] | None,
-        typer.Option(
-            min=1,
-            metavar="K",
-            help="Examples in a prompt; repeat it for several. Default: 1, 4, 16 and 64.",
-        ),
+        typer.Option(min=1, metavar="K", help="Examples in a prompt; repeat it for several. Default: 1, 4, 16 and 64."),
     ] = None,
     up_to_window: Annotated[
         bool,

@@ -69,28 +69,30 @@ class Past:
     labels     for each test of the line's budget for improvements, oldest first, whether it gave a label that earns at the present
                `alpha`; none where improvements have no such budget
     spent      sum of the levels at which these tests were made, as their decisions store them
-    loss_spent the same of the comparisons with the record, of all attempts; 0 where losses have no such budget
     """
 
     attempts: int = 0
     labels: tuple[bool, ...] = ()
     spent: float = 0.0
-    loss_spent: float = 0.0
 
 
 def past_of(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> Past:
     """Return what these events of the line mean for a night with these settings."""
-    tests, alpha = [event for event in history if event.kind in TESTS], settings.alpha
-    labels, spent, loss_spent = list[bool](), 0.0, 0.0
+    alpha, labels, spent = settings.alpha, list[bool](), 0.0
     if settings.improvement_error == "line":
         for label, level in _labels(history, alpha=alpha, registry=registry):
             spent += improvement_level(labels, alpha=alpha) if level is None else level
             labels.append(label)
-    if settings.loss_error == "line":
-        for attempt, event in enumerate(tests, start=1):
-            stored = (_decision_of(event, registry) or {}).get("loss_level")
-            loss_spent += loss_level(attempt, alpha=alpha) if stored is None else stored
-    return Past(attempts=len(tests), labels=tuple(labels), spent=spent, loss_spent=loss_spent)
+    return Past(attempts=sum(event.kind in TESTS for event in history), labels=tuple(labels), spent=spent)
+
+
+def loss_spent_of(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> float:
+    """Return the sum of the levels at which all attempts were compared with the record, as their decisions store them."""
+    spent = 0.0
+    for attempt, event in enumerate((event for event in history if event.kind in TESTS), start=1):
+        stored = (_decision_of(event, registry) or {}).get("loss_level")
+        spent += loss_level(attempt, alpha=settings.alpha) if stored is None else stored
+    return spent
 
 
 def level_of_line(past: Past, *, settings: GateSettings) -> float | None:
@@ -133,7 +135,7 @@ def budget_of(earned: float, *, spent: float) -> ErrorBudget:
     return ErrorBudget(spent=spent, left=max(0.0, earned - spent), overdrawn=max(0.0, spent - earned))
 
 
-def budgets_of_line(past: Past, *, settings: GateSettings) -> dict[str, ErrorBudget]:
+def budgets_of_line(past: Past, *, settings: GateSettings, loss_spent: float = 0.0) -> dict[str, ErrorBudget]:
     """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`.
 
     What was earned is said by the present `alpha` and the labels that count now: it is the wealth of LORD++. What was spent is as it was decided. No
@@ -146,7 +148,7 @@ def budgets_of_line(past: Past, *, settings: GateSettings) -> dict[str, ErrorBud
         attempts = range(1, past.attempts + 1)
         budgets["headlines"] = budget_of(alpha, spent=sum(loss_level(attempt, alpha=alpha) for attempt in attempts))
     if settings.loss_error == "line":
-        budgets["losses"] = budget_of(alpha, spent=past.loss_spent)
+        budgets["losses"] = budget_of(alpha, spent=loss_spent)
     return budgets
 
 

@@ -10,7 +10,14 @@ from everlearn.data.memory_suite import split_memory
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.guard import Guard
 from everlearn.gate.improvement_power import smallest_visible_gain
-from everlearn.gate.lifetime_error import Past, budgets_of_line, level_of_line, loss_level_of_line, past_of
+from everlearn.gate.lifetime_error import (
+    Past,
+    budgets_of_line,
+    level_of_line,
+    loss_level_of_line,
+    loss_spent_of,
+    past_of,
+)
 from everlearn.gate.margins import veto_margin, wanted_margin
 from everlearn.gate.record_of_line import (
     RecordedItem,
@@ -118,7 +125,7 @@ def plan_night(
     past = past_of(state.history, settings=settings, registry=registry) if registry else Past()
     level, loss_level = level_of_line(past, settings=settings), loss_level_of_line(past, settings=settings)
     level = level or settings.alpha
-    answers = None
+    answers, loss_spent = None, 0.0
     if registry is None or loss_level is None:
         guards = plan_guards(suites, settings=settings)
     else:
@@ -126,6 +133,7 @@ def plan_night(
         record = record_after(state.champion, registry)
         guards = plan_guards_of_record(suites, record=record, settings=settings, level=loss_level)
         answers = answers_needed(suites, record, settings=settings)
+        loss_spent = loss_spent_of(state.history, settings=settings, registry=registry)
     return NightPlan(
         guards=guards,
         level=level,
@@ -133,7 +141,7 @@ def plan_night(
         past=past if registry else None,
         gains=visible_gains(sizes, settings=settings, level=level),
         answers=answers,
-        budgets=budgets_of_line(past, settings=settings),
+        budgets=budgets_of_line(past, settings=settings, loss_spent=loss_spent),
     )
 
 

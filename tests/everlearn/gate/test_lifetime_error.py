@@ -19,6 +19,7 @@ from everlearn.gate.lifetime_error import (
     improvement_level,
     level_of_line,
     loss_level,
+    loss_spent_of,
     past_of,
 )
 from everlearn.registry.events import EventKind
@@ -72,8 +73,8 @@ def test_a_budget_always_pays_for_the_next_test(labels: list[bool], alpha: float
     chosen = BY_LINE.model_copy(update={"alpha": alpha})
     spent = sum(improvement_level(labels[:test], alpha=alpha) for test in range(len(labels)))
     loss_spent = sum(loss_level(test + 1, alpha=alpha) for test in range(len(labels)))
-    past = Past(attempts=len(labels), labels=tuple(labels), spent=spent, loss_spent=loss_spent)
-    budgets = budgets_of_line(past, settings=chosen)
+    past = Past(attempts=len(labels), labels=tuple(labels), spent=spent)
+    budgets = budgets_of_line(past, settings=chosen, loss_spent=loss_spent)
     assert improvement_level(labels, alpha=alpha) <= budgets["improvements"].left + 1e-12
     assert sum(budget.overdrawn for budget in budgets.values()) == 0
     assert budgets["improvements"].spent + budgets["improvements"].left == pytest.approx(alpha * max(0.5, sum(labels)))
@@ -83,8 +84,10 @@ def test_a_budget_always_pays_for_the_next_test(labels: list[bool], alpha: float
 
 
 def budget_after(registry: Registry, chosen: GateSettings, error: str) -> ErrorBudget:
-    past = past_of(registry.state().history, settings=chosen, registry=registry)
-    return budgets_of_line(past, settings=chosen)[error]
+    history = registry.state().history
+    past = past_of(history, settings=chosen, registry=registry)
+    loss_spent = loss_spent_of(history, settings=chosen, registry=registry)
+    return budgets_of_line(past, settings=chosen, loss_spent=loss_spent)[error]
 
 
 def test_what_was_spent_by_the_label_of_a_leaked_version_stays_spent() -> None:
