@@ -1,8 +1,8 @@
 """The levels of each night's tests, so that a line makes few errors over its life, however many nights it tries.
 
 Improvements, so that few of all "improved" labels are false: LORD++ (A. Ramdas, F. Yang, M. Wainwright, M. Jordan, "Online
-control of the false discovery rate with decaying memory", NeurIPS 2017, arXiv 1710.00499). Of the labels that a line has given
-at any time, in expectation at most the share `alpha` is false. A test without a label spends from a budget, a label earns some of it back.
+control of the false discovery rate with decaying memory", NeurIPS 2017, arXiv 1710.00499). At any time the expected number of false labels of a
+line is at most `alpha` times that of all its labels (at least 1). A test without a label spends from a budget, a label earns some of it back.
 
 A test counts as passed where its night was published: a night that a guard stopped gives no label, which is as if its
 p-value were 1. The guarantee needs p-values that are valid given the past, so a night's target has no problem that an earlier night

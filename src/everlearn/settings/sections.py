@@ -217,7 +217,7 @@ class GateSettings(Section):
     improvement_error: Literal["night", "line"] = Field(
         default="night",
         description=(
-            "What `alpha` limits for improvements: `night` the chance of a false one each night, `line` the expected share of "
+            "What `alpha` limits for improvements: `night` the chance of a false one each night, `line` on average the share of "
             "false ones among all versions that the line publishes, however many nights it tries (LORD++). With `line`, problems "
             "that an earlier night measured with the same parent are not in a target again: a retry needs new problems."
         ),
