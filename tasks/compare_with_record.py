@@ -26,6 +26,7 @@ from everlearn.gate.record_of_line import (
     record_answers,
     to_json,
     unrecorded,
+    way_of_asking,
 )
 from everlearn.registry.line_state import BASE
 from tasks.earlier_nights import loss_level_of
@@ -46,20 +47,29 @@ if TYPE_CHECKING:
 
 @step_task
 def complete_record(night: Night) -> None:
-    """Let the parent answer the items that the record lacks, several times each."""
+    """Let the parent answer the items that the record lacks, several times each.
+
+    What the record has only as answers to another way of asking is answered afresh by the policy that it is of.
+
+    Raises:
+        RegistryError: such a policy was retired.
+    """
     if not has_guards(night):
         return
     with timed_step(night, "record parent") as work:
         if work.has("line record"):
             return
         known = record_after(night.inputs.parent, night.registry)
-        missing = unrecorded(_guarded(night), known)
-        parent = night.inputs.parent or BASE
-        if missing:
-            samples = night.settings.gate.record_samples
-            with _looking(night, "parent", name=f"{parent} for the record", most=samples * len(missing)) as look:
-                looks = [look(missing, number) for number in range(samples)]
-            known |= record_answers(missing, looks, policy=parent)
+        samples, asked = night.settings.gate.record_samples, _way_of_asking(night)
+        missing: dict[str, list[Problem]] = {}
+        for problem in unrecorded(_guarded(night), known, asked=asked):
+            item = known.get(item_key(problem))
+            missing.setdefault(item.policy if item else night.inputs.parent or BASE, []).append(problem)
+        for policy, problems in missing.items():
+            version = _version_of(policy, night.registry.state())
+            with _looking(night, version, name=f"{version} for the record", most=samples * len(problems)) as look:
+                looks = [look(problems, number) for number in range(samples)]
+            known |= record_answers(problems, looks, policy=policy, asked=asked)
         work.put("line record", to_json(known))
 
 
@@ -103,7 +113,9 @@ def renew_record(night: Night) -> None:
             with _looking(night, CANDIDATE, name="candidate for the record", most=most) as look:
                 for suite in better:
                     looks = [look(suite.problems, -1 - number) for number in range(samples)]
-                    fresh = record_answers(suite.problems, looks, policy=policy_of_night(night.key))
+                    fresh = record_answers(
+                        suite.problems, looks, policy=policy_of_night(night.key), asked=_way_of_asking(night)
+                    )
                     if sum(item.share for item in fresh.values()) > sum(record[key].share for key in fresh):
                         record |= fresh
         work.put("line record after", to_json(record))
@@ -149,11 +161,20 @@ def stored_record(night: Night) -> ObjectRef | None:
 
 def _able_to_serve(policy: str | None, state: State) -> str | None:
     """Return what a rollback can go back to by the name that a record has for it; None where it is barred or retired."""
-    if policy == BASE:
-        return policy
-    names = {name: each for each in state.versions.values() for name in (each.version, policy_of_night(each.cycle_key))}
-    entry = names.get(policy or "")
-    return None if entry is None or entry.barred or entry.retired else entry.version
+    version = _version_of(policy or "", state)
+    entry = state.versions.get(version)
+    is_able = version == BASE or (entry is not None and not entry.barred and not entry.retired)
+    return version if is_able else None
+
+
+def _version_of(policy: str, state: State) -> str:
+    """Return the version, or the base, that a record has this name for; the name itself where there is none."""
+    nights = {policy_of_night(each.cycle_key): each.version for each in state.versions.values()}
+    return nights.get(policy, policy)
+
+
+def _way_of_asking(night: Night) -> str:
+    return way_of_asking(night.settings.model_dump(mode="json"))
 
 
 def _guarded(night: Night) -> tuple[Suite, ...]:

@@ -20,7 +20,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.gate.improvement_power import describe_target
 from everlearn.gate.plan import answers_needed
-from everlearn.gate.record_of_line import memory_after, record_after
+from everlearn.gate.record_of_line import memory_after, record_after, way_of_asking
 from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.reporting.own_items import ITEM_METRICS, count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
@@ -175,7 +175,8 @@ def _say_answers(night: Night, frozen: list[Suite]) -> None:
     """Log how many answers the comparison with the record needs, before anything is trained."""
     if night.settings.gate.loss_error == "line":
         record = record_after(night.inputs.parent, night.registry)
-        LOG.info("%s", answers_needed(frozen, record, settings=night.settings.gate).sentence)
+        asked = way_of_asking(night.settings.model_dump(mode="json"))
+        LOG.info("%s", answers_needed(frozen, record, settings=night.settings.gate, asked=asked).sentence)
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision import judge
 from everlearn.gate.decision_record import Against, Outcome
-from everlearn.gate.record_of_line import from_json, policy_of_night, record_answers, to_json
+from everlearn.gate.record_of_line import from_json, item_key, policy_of_night, record_answers, to_json, way_of_asking
+from everlearn.problem import Problem
 from everlearn.registry.connect import open_registry
 from everlearn.training.models.policy import load_policy
 from tasks import compare_with_record
@@ -157,6 +158,29 @@ def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settin
     assert sum(item.share for item in renewed.values()) > 0
 
 
+def test_what_was_asked_otherwise_is_answered_afresh_by_the_policy_that_holds_it(
+    guarded: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="everlearn.night")
+    registry, items = open_registry(guarded), len(SHORT)
+    problems = [Problem(id=text, domain="integration", statement=text) for text in SHORT]
+    one, rest = problems[:1], problems[1:]
+    hot = record_answers(one, ["0"] * 3, policy="base", asked="a hot way")
+    hot |= record_answers(rest, ["0" * len(rest)] * 3, policy="base", asked=way_of_asking(guarded.model_dump()))
+    manifest = candidate(registry, "one", base=inputs_of(guarded, data_digest="").base_fingerprint)
+    manifest = replace(manifest, record=registry.put_object(to_json(hot)))
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+
+    night = opened(guarded, *LONG)
+    assert "4 for the record" in caplog.text
+    complete_record.fn(night)
+    record = from_json(night.work.get("line record"))
+    assert len(record) == items
+    assert record[item_key(one[0])].samples == 4
+    assert {record[item_key(each)].samples for each in rest} == {3}
+    assert {(each.policy, each.asked) for each in record.values()} == {("base", way_of_asking(guarded.model_dump()))}
+
+
 @pytest.mark.parametrize("change", ["none", "rolled back", "renewed by its night"])
 def test_a_drift_names_the_version_that_holds_the_record_if_it_can_serve(guarded: Settings, change: str) -> None:
     registry = open_registry(guarded)
@@ -165,7 +189,7 @@ def test_a_drift_names_the_version_that_holds_the_record_if_it_can_serve(guarded
     night = opened(guarded, *LONG)
     problems = [problem for suite in load_suites(night) if suite.name == "short" for problem in suite.problems]
     policy = policy_of_night(first.cycle_key) if change == "renewed by its night" else "v0001"
-    night.work.put("line record", to_json(record_answers(problems, ["1" * len(problems)], policy=policy)))
+    night.work.put("line record", to_json(record_answers(problems, ["1" * len(problems)], policy=policy, asked="")))
     if change == "rolled back":
         registry.rollback(reason="slow", actor="ada")
     [short] = new_guards(night)

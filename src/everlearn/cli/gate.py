@@ -49,6 +49,7 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     """
     from everlearn.data import suites
     from everlearn.gate.plan import plan_night
+    from everlearn.gate.record_of_line import way_of_asking
 
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
@@ -58,7 +59,8 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
     is_new = settings.store.endpoint_url is None and not installation.has_key  # a line on this machine, before `up`
     by_line = gate.loss_error == "line" or (gate.improvement_error == "line" and not is_new)
     registry = installation.registry() if by_line else None  # the only thing that needs it
-    made = plan_night(shipped, settings=gate, sizes=OWN, registry=registry)
+    asked = way_of_asking(settings.model_dump(mode="json"))
+    made = plan_night(shipped, settings=gate, sizes=OWN, registry=registry, asked=asked)
     print_result(_facts(made), as_json=json, text=_shown(made))
 
 

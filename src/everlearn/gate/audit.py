@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from everlearn.data.suites import Suite
     from everlearn.gate.decision_record import Decision
+    from everlearn.gate.record_of_line import RecordedItem
     from everlearn.registry.events import Event
     from everlearn.registry.guarded_suites import Suites
     from everlearn.registry.line_state import State
@@ -148,7 +149,8 @@ def _other_record(
 ) -> Iterator[str]:
     """Yield the guarded suites whose recorded answers are not those that the record of the parent holds.
 
-    Items that this record lacks were answered in the night itself, and those of a retired parent may be gone.
+    Items that this record lacks were answered in the night itself, and those of a retired parent may be gone. Of items that the night
+    asked in another way, only the policy is compared.
     """
     parent = state.versions.get(event.detail.get("parent", ""))
     if not evidence.guards or parent is None or parent.retired:
@@ -157,12 +159,19 @@ def _other_record(
     for guard in evidence.guards:
         items = guarded[guard.suite].problems if guard.suite in guarded else ()
         others = sum(
-            known != used
+            not _is_as_known(used, known)
             for known, used in zip((record.get(item_key(item)) for item in items), guard.recorded, strict=False)
             if known is not None
         )
         if others:
             yield f"{guard.suite}: {others} of {len(items)} recorded items are not as in the record of {parent.version}"
+
+
+def _is_as_known(used: RecordedItem, known: RecordedItem) -> bool:
+    """Return whether a night may have used an item so, whose record was known."""
+    if used.asked not in ("", known.asked):
+        return used.policy == known.policy
+    return replace(used, asked=known.asked) == known
 
 
 def _items_of(suites: Suites, registry: Registry) -> dict[str, Suite]:

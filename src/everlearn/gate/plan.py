@@ -63,7 +63,7 @@ class PlannedGuard:
 class AnswersNeeded:
     """Numbers of answers that a comparison with the record needs.
 
-    record      of the parent, to items that the record lacks
+    record      to items that the record lacks, or has only as answers to another way of asking
     look        of the candidate at each look at all suites: it needs one at least
     candidate   of the candidate, if no suite is decided before the last look
     renewal     of the candidate afresh, if it is better than the record on every suite
@@ -115,11 +115,11 @@ class NightPlan:
 
 
 def plan_night(
-    suites: Sequence[Suite], *, settings: GateSettings, sizes: Sequence[int], registry: Registry | None
+    suites: Sequence[Suite], *, settings: GateSettings, sizes: Sequence[int], registry: Registry | None, asked: str
 ) -> NightPlan:
     """Return what the next night can decide by these suites, and gains for `sizes` own held-out problems.
 
-    `registry` is needed only where an error budget is of the line.
+    `registry` is needed only where an error budget is of the line, `asked` is the night's way of asking.
     """
     state = registry.state() if registry else State()
     past = past_of(state.history, settings=settings, registry=registry) if registry else Past()
@@ -132,7 +132,7 @@ def plan_night(
         suites = (*suites, *_memory(registry, state, settings))
         record = record_after(state.champion, registry)
         guards = plan_guards_of_record(suites, record=record, settings=settings, level=loss_level)
-        answers = answers_needed(suites, record, settings=settings)
+        answers = answers_needed(suites, record, settings=settings, asked=asked)
         loss_spent = loss_spent_of(state.history, settings=settings, registry=registry)
     return NightPlan(
         guards=guards,
@@ -153,13 +153,13 @@ def _memory(registry: Registry, state: State, settings: GateSettings) -> Sequenc
 
 
 def answers_needed(
-    suites: Sequence[Suite], record: Mapping[str, RecordedItem], *, settings: GateSettings
+    suites: Sequence[Suite], record: Mapping[str, RecordedItem], *, settings: GateSettings, asked: str
 ) -> AnswersNeeded:
     """Return how many answers a night with these suites needs to compare its candidate with the record of its parent."""
     guarded = guarded_suites(suites)
     items = sum(len(suite.problems) for suite in guarded)
     return AnswersNeeded(
-        record=settings.record_samples * len(unrecorded(guarded, record)),
+        record=settings.record_samples * len(unrecorded(guarded, record, asked=asked)),
         look=items,
         candidate=settings.most_looks * items,
         renewal=settings.record_samples * items,

@@ -2,7 +2,10 @@
 
 A version's manifest names the record of its ancestry. An item enters it with answers of the night's parent, and gets those of
 a new version where that is shown to be better on the item's suite. These are fresh answers: the ones that showed it are
-lucky ones. A record is JSON, `{"items": {key: [right, undecided, samples, policy]}}`.
+lucky ones. A record is JSON, `{"items": {key: [right, undecided, samples, policy, asked]}}`.
+
+Only answers to the same way of asking are compared (`way_of_asking`). Where the settings have changed it, what was recorded in another way is
+answered afresh by the policies that it is of: a lower temperature would hide a loss, and a higher one would look like one.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from everlearn.data.memory_suite import PREFIX, memory_name
 from everlearn.data.suites import Suite, SuiteKind, parse
 from everlearn.errors import IntegrityError
 from everlearn.problem import Ruling
+from everlearn.settings import ComputeSettings, FormatSettings, GateSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,18 +39,22 @@ WHOLE_MEMORY = memory_name("all")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedItem:
-    """Answers to one item by `policy`: the base model, a version, or the candidate of a night."""
+    """Answers to one item by `policy`: the base model, a version, or the candidate of a night.
+
+    `asked` is the way of asking; older revisions stored none.
+    """
 
     right: int
     undecided: int
     samples: int
     policy: str
+    asked: str = ""
 
     @classmethod
     def from_plain(cls, values: Sequence[Any]) -> RecordedItem:
-        """Inverse of `astuple`. Raises ValueError if these are not four values."""
-        right, undecided, samples, policy = values
-        return cls(right=right, undecided=undecided, samples=samples, policy=policy)
+        """Inverse of `astuple`. Raises ValueError if these are not five values, or the first four."""
+        right, undecided, samples, policy, asked = values if len(values) == len(fields(cls)) else (*values, "")
+        return cls(right=right, undecided=undecided, samples=samples, policy=policy, asked=asked)
 
     @property
     def share(self) -> float:
@@ -60,6 +68,20 @@ class RecordedItem:
 
 
 Record = dict[str, RecordedItem]
+
+
+def way_of_asking(config: Mapping[str, Any]) -> str:
+    """Return a digest of what answers depend on besides policy and problem: temperature of the looks, format and quantization.
+
+    `config` are settings as plain values. What it lacks has its default.
+    """
+    gate, compute = config.get("gate", {}), config.get("compute", {})
+    chosen = {
+        "look_temperature": gate.get("look_temperature", GateSettings().look_temperature),
+        "quantization": compute.get("quantization", ComputeSettings().quantization),
+        "format": FormatSettings().model_dump(mode="json") | config.get("format", {}),
+    }
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def letter_of(ruling: Ruling) -> str:
@@ -106,21 +128,21 @@ def item_key(problem: Problem) -> str:
     return hashlib.sha256(f"{problem.domain}\x1f{problem.key}".encode()).hexdigest()[:32]
 
 
-def record_answers(problems: Sequence[Problem], looks: Sequence[str], *, policy: str) -> Record:
-    """Return the record of a policy that was looked at several times."""
+def record_answers(problems: Sequence[Problem], looks: Sequence[str], *, policy: str, asked: str) -> Record:
+    """Return the record of a policy that was looked at several times, asked in this way."""
     answers = zip(*looks, strict=True)
     return {
         item_key(problem): RecordedItem(
-            right=given.count(RIGHT), undecided=given.count(UNDECIDED), samples=len(given), policy=policy
+            right=given.count(RIGHT), undecided=given.count(UNDECIDED), samples=len(given), policy=policy, asked=asked
         )
         for problem, given in zip(problems, answers, strict=True)
     }
 
 
-def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem]) -> list[Problem]:
-    """Return the items that a record lacks, each once."""
+def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem], *, asked: str) -> list[Problem]:
+    """Return the items that a record lacks, or has only as answers to another way of asking, each once."""
     items = {item_key(problem): problem for suite in suites for problem in suite.problems}
-    return [problem for key, problem in items.items() if key not in record]
+    return [problem for key, problem in items.items() if key not in record or record[key].asked != asked]
 
 
 def record_after(version: str | None, registry: Registry) -> Record:
@@ -132,7 +154,8 @@ def record_after(version: str | None, registry: Registry) -> Record:
     while version is not None:
         manifest = registry.manifest(version)
         if manifest.record is not None:
-            return from_json(registry.get_object(manifest.record))
+            recorded, asked = from_json(registry.get_object(manifest.record)), way_of_asking(manifest.config)
+            return {key: item if item.asked else replace(item, asked=asked) for key, item in recorded.items()}
         version = manifest.parent
     return {}
 

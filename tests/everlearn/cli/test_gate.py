@@ -205,7 +205,7 @@ def test_the_plan_reads_the_record_of_the_champion(
 ) -> None:
     write(tmp_path, "noisy", 400)
     items = load_directory(tmp_path / "data" / "suites", domain="integration")[0].problems
-    record = record_answers(items, ["1" * 400, "0" * 400], policy="base")
+    record = record_answers(items, ["1" * 400, "0" * 400], policy="base", asked="")
     manifest = candidate(registry, "one", base=BASE_MODEL)
     manifest = replace(manifest, record=registry.put_object(to_json(record)))
     registry.publish(manifest, make_champion=True, actor="night", reason="better")
@@ -214,6 +214,8 @@ def test_the_plan_reads_the_record_of_the_champion(
     [noisy] = facts["guards"]
     assert noisy["decided"] > 0.05, "answers that are right half of the time decide less"
     assert facts["answers"]["record"] == 0
+    params.write_text(params.read_text().replace("loss_error: line", "loss_error: line, look_temperature: 0.5"))
+    assert everlearn("gate", "plan", "--json").facts["answers"]["record"] == 16 * 400, "it was asked otherwise"
 
 
 def test_an_audit_names_decisions_that_differ_and_those_that_cannot_be_repeated(

@@ -61,8 +61,7 @@ def publish(registry: Registry, name: str, *, decision: dict[str, Any] | None = 
         manifest,
         config={"gate": EVIDENCE.settings.model_dump(mode="json")},
         decision=made.to_dict() | (decision or {}),
-        evidence=registry.put_object(EVIDENCE.to_json()),
-        **documents,
+        **{"evidence": registry.put_object(EVIDENCE.to_json())} | documents,
     )
     return registry.publish(manifest, make_champion=True, actor="night", reason="better").version
 
@@ -138,6 +137,22 @@ def test_a_record_that_is_not_the_parents_is_named(registry: Registry) -> None:
     publish(registry, "four")
     differ = ("short: 1 of 700 recorded items are not as in the record of v0002",)
     assert [decision.differences for decision in audit(registry)] == [(), (), differ, ()]
+
+
+def test_a_night_that_asks_in_another_way_records_anew_and_for_the_same_policies(registry: Registry) -> None:
+    [compared] = EVIDENCE.guards
+    problems = [Problem(id=str(n), domain="integration", statement=f"{n}*x") for n in range(len(compared.recorded))]
+    recorded = dict(zip(map(item_key, problems), compared.recorded, strict=True))
+    cold = tuple(replace(item, right=item.right // 2, asked="a cold way") for item in compared.recorded)
+    other = (replace(cold[0], policy="night 0123456789ab"), *cold[1:])
+    guard_suite(registry, "short", problems)
+    publish(registry, "one", record=registry.put_object(to_json(recorded)))
+    for name, used in (("two", cold), ("three", other)):
+        evidence = replace(EVIDENCE, guards=(replace(compared, recorded=used),))
+        made = judge_by_line(evidence, registry.state().history, registry=registry)
+        publish(registry, name, decision=made.to_dict(), evidence=registry.put_object(evidence.to_json()))
+    differ = ("short: 1 of 700 recorded items are not as in the record of v0002",)
+    assert [decision.differences for decision in audit(registry)][1:] == [(), differ]
 
 
 def test_a_decision_at_a_level_that_was_not_its_own_is_named(registry: Registry) -> None:

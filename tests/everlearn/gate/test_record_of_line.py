@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,10 @@ from everlearn.gate.record_of_line import (
     record_answers,
     to_json,
     unrecorded,
+    way_of_asking,
 )
 from everlearn.problem import Problem
+from everlearn.settings import Settings
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import candidate, open_line, publish
 
@@ -54,22 +57,51 @@ def test_the_nights_of_the_memory_are_known_in_their_order() -> None:
 
 
 def test_only_the_policy_of_most_items_holds_a_record() -> None:
-    record = record_answers([A], ["1"], policy="v0001") | record_answers([B], ["1"], policy=policy_of_night("c" * 64))
+    record = record_answers([A], ["1"], policy="v0001", asked="one way") | record_answers(
+        [B], ["1"], policy=policy_of_night("c" * 64), asked="one way"
+    )
     assert holder_of([record[item_key(A)]] * 2 + [record[item_key(B)]]) == "v0001"
     assert holder_of([*record.values()]) is None
     assert record[item_key(B)].policy == "night cccccccccccc"
 
 
 def test_answers_are_counted_by_item_and_undecided_ones_count_as_right() -> None:
-    record = record_answers([A, B], ["1u", "1u", "00", "11"], policy="v0001")
-    assert record[item_key(A)] == RecordedItem(right=3, undecided=0, samples=4, policy="v0001")
+    record = record_answers([A, B], ["1u", "1u", "00", "11"], policy="v0001", asked="one way")
+    assert record[item_key(A)] == RecordedItem(right=3, undecided=0, samples=4, policy="v0001", asked="one way")
     assert record[item_key(B)].share == 0.75
     assert record[item_key(B)].doubted == 0.5
 
 
-def test_items_that_are_not_recorded_are_named_once() -> None:
+def test_items_that_are_not_recorded_are_named_once_and_so_are_those_that_were_asked_otherwise() -> None:
     suites = [suite("short", SuiteKind.SKILL, A, B), suite("long", SuiteKind.SKILL, B)]
-    assert unrecorded(suites, record_answers([A], ["1"], policy="base")) == [B]
+    record = record_answers([A], ["1"], policy="base", asked="one way")
+    assert unrecorded(suites, record, asked="one way") == [B]
+    assert unrecorded(suites, record, asked="another") == [A, B]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        ({"gate": {"look_temperature": 0.3}}, True),
+        ({"format": {"system": "Calculate."}}, True),
+        ({"compute": {"quantization": "nf4", "policy": "hub"}}, True),
+        ({"gate": {"alpha": 0.01}, "learn": {"rate": 1e-4}, "threads": 2}, False),
+        ({"format": {"system": ""}}, False),
+    ],
+)
+def test_the_way_of_asking_is_what_answers_depend_on(change: dict[str, Any], *, is_another: bool) -> None:
+    asked = way_of_asking(Settings(**change).model_dump(mode="json"))
+    assert (asked != way_of_asking(Settings().model_dump(mode="json"))) == is_another
+    assert way_of_asking({}) == way_of_asking(Settings().model_dump(mode="json")), "of a revision without them"
+
+
+def test_a_record_of_an_older_revision_was_asked_as_the_settings_of_its_night_say() -> None:
+    registry, record = open_line(MemoryStore()), record_answers([A], ["1"], policy="base", asked="")
+    config = {"gate": {"look_temperature": 0.3}}
+    manifest = replace(candidate(registry, "recorded"), record=registry.put_object(to_json(record)), config=config)
+    registry.publish(manifest, make_champion=True, actor="night", reason="better")
+    [item] = record_after("v0001", registry).values()
+    assert item.asked == way_of_asking(config) != way_of_asking({})
 
 
 @given(st.text(max_size=5), st.text(min_size=1, max_size=5), st.text(min_size=1, max_size=5))
@@ -83,7 +115,7 @@ def test_a_key_tells_problems_apart_and_hides_the_reference(statement: str, one:
 
 
 def test_a_record_survives_storage_and_damage_is_named() -> None:
-    record = record_answers([A, B], ["1u", "01"], policy="night 0123456789ab")
+    record = record_answers([A, B], ["1u", "01"], policy="night 0123456789ab", asked="one way")
     assert from_json(to_json(record)) == record
     for damaged in (b"", b"[]", b'{"items": {"a": [1, 2]}}'):
         with pytest.raises(IntegrityError, match="not the record of a line"):
@@ -91,7 +123,7 @@ def test_a_record_survives_storage_and_damage_is_named() -> None:
 
 
 def test_nights_that_compare_with_no_record_leave_the_one_before_them() -> None:
-    registry, record = open_line(MemoryStore()), record_answers([A], ["1"], policy="base")
+    registry, record = open_line(MemoryStore()), record_answers([A], ["1"], policy="base", asked="one way")
     publish(registry, "without")
     assert record_after("v0001", registry) == record_after(None, registry) == {}
     manifest = candidate(registry, "recorded", parent="v0001")
