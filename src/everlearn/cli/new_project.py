@@ -163,7 +163,7 @@ def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
         f'put a few hundred problems into {directory}/rows/*.jsonl, one a line such as {{"problem": "…"}}',
         "or write some, and a suite that guards what the model can do already, where the domain has a generator:",
         f"{generate} --count 500 --size 6 --to rows/problems.jsonl",
-        f"{generate} --suite kept --count 400 --size 1 --to data/suites/kept.jsonl",
+        f"{generate} --suite kept --count 400 --size 2 --to data/suites/kept.jsonl",
         "then look at settings and machine, and run one night:",
         f"  cd {directory} && everlearn up && everlearn doctor && everlearn cycle --profile nightly --data rows",
     ]

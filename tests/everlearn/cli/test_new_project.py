@@ -107,6 +107,16 @@ def test_only_a_night_of_the_demos_own_model_is_said_to_take_minutes() -> None:
     assert other[1].endswith("everlearn doctor && everlearn cycle --data examples")
 
 
+def test_the_rows_and_the_suite_that_are_typed_next_can_be_generated(
+    everlearn: Callable[..., Ended], tmp_path: Path
+) -> None:
+    steps = next_steps(tmp_path, ProjectChoices(domain="arithmetic", model="a/b"))
+    written = [step.partition("&& everlearn ")[2].split() for step in steps if "domain generate" in step]
+    for *words, to in written:
+        assert everlearn(*words, str(tmp_path / Path(to).name)).code == 0
+    assert len(written) == 2
+
+
 @pytest.mark.parametrize(
     ("choices", "why"),
     [
