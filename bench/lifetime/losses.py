@@ -143,7 +143,7 @@ def judge(
     open_lines = np.ones(score.shape, dtype=bool)
     passed, better, looks = ~open_lines, ~open_lines, np.zeros(score.shape)
     first: Floats | None = None
-    for _ in range(SETTINGS.most_looks):
+    for left in reversed(range(SETTINGS.most_looks)):
         right = suite.answers(rng, score, first=first, repeated=repeated)
         first = right if first is None else first
         evidence.add(right)
@@ -152,7 +152,7 @@ def judge(
         within = open_lines & is_within(evidence, level=level)
         passed |= within
         better |= within & (gain.log_worse >= np.log(LEAST_EVIDENCE_OF_GAIN))
-        open_lines &= ~within & ~is_worse(evidence, guards=guards, alpha=SETTINGS.alpha)
+        open_lines &= ~within & ~is_worse(evidence, guards=guards, alpha=SETTINGS.alpha, level=level, looks=left)
         if not open_lines.any():
             break
     return passed, looks, better

@@ -18,6 +18,7 @@ published is offered to the next night again. Arms:
     growing rank          everything; each night adds rank 4 to its parent's adapter (`learn.grow_rank`)
     divergence            everything; `learn.kl: 0.02`
     anchors               everything; `learn.anchor_kl: 0.1`
+    line budgets          everything; `gate.improvement_error: line` and `gate.loss_error: line`
 
 After each night the champion answers fixed fresh problems of every skill, which no night sees. Raw results by night are in
 docs/thirty_nights.json; docs/thirty_nights.md and docs/thirty_nights.svg are made of them. `--folder` keeps the servers' data, so that a

@@ -29,6 +29,7 @@ from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.settings import Settings
 from everlearn.training.evaluation import measure
+from tasks.compare_with_record import complete_record, look_at_candidate, renew_record
 from tasks.decide import decide, decision_of, name_baselines, recheck_rewards
 from tasks.freeze_suites import freeze_suites
 from tasks.measure import CANDIDATE, check_bytes, measure_suites, upload_candidate
@@ -54,10 +55,13 @@ LEARN: dict[str, dict[str, Any]] = {
     "growing rank": {"grow_rank": 4},
     "divergence": {"kl": 0.02},
     "anchors": {"anchor_kl": 0.1},
+    "line budgets": {},
 }
 """Settings of the training by which an arm differs from the first one."""
 ARMS = tuple(LEARN)
 WITHOUT_GATE = ("replay without gate", "naive")
+BUDGETS = {"improvement_error": "line", "loss_error": "line"}
+"""Settings of the gate in the arm `line budgets`."""
 LINE = "thirty-nights"
 MOST_PENDING = 100
 """Problems of unpublished nights that are offered again, the newest ones."""
@@ -138,6 +142,8 @@ class NightLine:
         baselines = name_baselines.fn(night) if self.is_gated else ()
         for policy, only in [("parent", None), (CANDIDATE, None), *((each.policy, each.suites) for each in baselines)]:
             measure_suites.fn(night, policy, only)
+        for compare in (complete_record, look_at_candidate, renew_record):
+            compare.fn(night)
         check_bytes.fn(night)
         recheck_rewards.fn(night)
         outcome = decide.fn(night, baselines)
@@ -185,7 +191,8 @@ class NightLine:
                 "checkpoint_minutes": 10,
             }
             | LEARN[self.arm],
-            "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0},
+            "gate": {"memory_per_night": 20, "memory_items": 120 if self.is_gated else 0}
+            | (BUDGETS if self.arm == "line budgets" else {}),
         }
         return Settings.model_validate(plain, context={"root": self.folder})
 

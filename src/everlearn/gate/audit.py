@@ -6,7 +6,7 @@ a record in the evidence of a night that is not the one that its parent left.
 
 What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
 knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
-older rule, it is repeated at that level, and said to be by an older rule.
+older rule, it is repeated at that level, and said to be by an older rule. Comparisons with the record by an older rule of the looks cannot be repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from everlearn.data.suites import parse
 from everlearn.errors import IntegrityError
 from everlearn.gate.consequences import END_OF, EVENT_OF
 from everlearn.gate.decision_of_line import judge_by_line
-from everlearn.gate.lifetime_error import RULE, TESTS, loss_level, older_levels
+from everlearn.gate.lifetime_error import RULE, SAME_LOOKS, TESTS, loss_level, older_levels
 from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
@@ -46,7 +46,7 @@ class AuditedDecision:
     """A decision of the line. `differences` is empty where the repeated decision is the stored one; None: not repeatable.
 
     `level` and `loss_level` are those at which it was repeated; None where the night was judged at `gate.alpha`. `by_older_rule` means
-    that the level, or the record, is not the one of the present rule, but of one before decisions stored the number of their rule.
+    that the level is not the one of the present rule, but of one before decisions stored the number of their rule.
     """
 
     cycle_key: str
@@ -82,17 +82,18 @@ def _audited(
         if digest is None or not stored:
             return replace(audited, differences=wrong_end or None)
         evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
+        if evidence.guards and (stored.get("rule") or 0) < SAME_LOOKS:
+            return replace(audited, differences=wrong_end or None)
         other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
-        has_older_record = bool(other_record) and "rule" not in stored and _has_no_record(event, registry)
         again, has_older_level = _repeated(evidence, stored, before, registry=registry)
     except IntegrityError as error:  # the other decisions can still be repeated
         return replace(audited, differences=(str(error),))
-    differences = (*wrong_end, *_differences(stored, again), *(() if has_older_record else other_record))
+    differences = (*wrong_end, *_differences(stored, again), *other_record)
     return replace(
         audited,
         level=again.get("level"),
         loss_level=again.get("loss_level"),
-        by_older_rule=has_older_level or has_older_record,
+        by_older_rule=has_older_level,
         differences=differences,
     )
 
@@ -103,12 +104,12 @@ def _repeated(
     """Return the decision made again as plain values, and whether it needed a level of an older rule."""
     rule, seen = stored.get("rule"), stored.get("seen", 0)
     if rule is not None:
-        if rule != RULE:
+        if rule > RULE:
             raise IntegrityError(
-                f"it was decided by rule {rule} of the levels, and this Everlearn knows rule {RULE}: audit it with a newer one"
+                f"it was decided by rule {rule} of the gate, and this Everlearn knows rule {RULE}: audit it with a newer one"
             )
         known = [event for event in before if event.sequence <= seen or event.kind in TESTS]
-        return _plain(judge_by_line(evidence, known, registry=registry)), False
+        return _plain(replace(judge_by_line(evidence, known, registry=registry), rule=rule)), False
     made = replace(judge_by_line(evidence, before, registry=registry), rule=None, seen=None)
     level = stored.get("level")
     older = older_levels(before, settings=evidence.settings, registry=registry)
@@ -122,11 +123,6 @@ def _repeated(
 def _plain(decision: Decision) -> dict[str, Any]:
     """Return a decision as it is read from a manifest or an event."""
     return dict(json.loads(decision.to_json()))
-
-
-def _has_no_record(event: Event, registry: Registry) -> bool:
-    """Return whether the parent names no record of its own: older revisions began a new one then."""
-    return registry.manifest(event.detail["parent"]).record is None
 
 
 def _stored(event: Event, version: str | None, registry: Registry) -> tuple[dict[str, Any] | None, str | None]:

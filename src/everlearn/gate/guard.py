@@ -109,7 +109,8 @@ class Guard:
         if is_within(self.evidence, level=self.level)[0]:
             is_suspect = max(self._lost_in.values(), default=0.0) >= SUSPICION
             return Outcome.INSUFFICIENT if is_suspect and self._may_look else Outcome.PASS
-        worse = is_worse(self.evidence, guards=self.guards, alpha=self.settings.alpha)[0]
+        left = self.settings.most_looks - len(self.looks)
+        worse = is_worse(self.evidence, guards=self.guards, alpha=self.settings.alpha, level=self.level, looks=left)[0]
         return Outcome.FAIL if worse else Outcome.INSUFFICIENT
 
     @property
@@ -247,10 +248,9 @@ def is_within(evidence: LossEvidence, *, level: float) -> NDArray[np.bool_]:
     return np.asarray(evidence.log_within >= -log(level))
 
 
-def is_worse(evidence: LossEvidence, *, guards: int, alpha: float) -> NDArray[np.bool_]:
-    """Return whether something was lost, at `alpha` for all suites of a night, and the looks speak against the margin as much."""
-    proof = log(guards / alpha)
-    return np.asarray((evidence.log_worse >= proof) & (evidence.log_within <= -proof))
+def is_worse(evidence: LossEvidence, *, guards: int, alpha: float, level: float, looks: int) -> NDArray[np.bool_]:
+    """Return whether something was lost, at `alpha` for all suites of a night, and the `looks` left could hardly show that it is within the margin."""
+    return np.asarray((evidence.log_worse >= log(guards / alpha)) & ~evidence.can_pass(level, looks=looks))
 
 
 def drifted_rows(rows: Sequence[SuiteRow]) -> list[SuiteRow]:

@@ -9,8 +9,12 @@ is an e-value: its expectation is at most 1, because the answers are independent
 expectations is at most their arithmetic mean. Stakes that depend on earlier looks only make the product over looks a
 test supermartingale, so that by Ville's inequality it ever reaches 1/a with probability at most a (A. Ramdas, P.
 Grünwald, V. Vovk, G. Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38 (2023),
-arXiv 2210.01948). Nothing is estimated and nothing is asymptotic. The stake lets the evidence of a candidate that lost a quarter of the
-margin grow fastest, to second order: 3/4 margin / E(X - recorded + margin)^2.
+arXiv 2210.01948). Nothing is estimated and nothing is asymptotic.
+
+The stake makes the evidence grow about as fast as it can: for D = X - recorded + margin it is near the maximum of E log(1 + s D), which to third
+order is E D / (E D^2 - E D E D^3 / E D^2). The moments are estimated from the looks before, and from what is expected of a candidate that lost a
+quarter of the margin (I. Waudby-Smith, A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024), arXiv 2010.09686: plug-in
+stakes). The third moment matters where nearly all answers are right: there a wrong one loses nearly the whole stake.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,8 +37,13 @@ _NORMAL = NormalDist()
 _MOST = 0.9
 """Largest stake, so that no factor comes near zero."""
 _AIM = 0.75
-"""Part of the margin that is left to the candidate for which the stake is best."""
+"""Part of the margin that is left to the candidate for which the first stake is best."""
+_DOUBT = 0.1
+"""Standard deviation of that part before the first look. With more of it the noise of few answers moves the stake too far."""
+_OPTIMISM = 2.0
+"""Standard errors by which a candidate may be better than it showed, where it is asked whether it can still pass."""
 _HALVINGS = 30
+_TINY = 1e-12
 
 
 class LossEvidence:
@@ -50,7 +59,8 @@ class LossEvidence:
     ) -> None:
         self._recorded, self._sizes, self._margin = recorded, sizes, margin
         self._recorded_wrong = 1 - (recorded - doubted)
-        self._squares = [np.float64(variance + margin**2)]
+        self._moments = [tuple(map(np.asarray, (_AIM * margin, variance + margin**2, 0.0)))]
+        """Of each look the means of D, D^2 and D^3; first those of a look that was planned, not made."""
         self._looks: list[_Look] = []
         self.log_within: Floats = np.zeros(1)
         """Log of the evidence that less than the margin was lost; `UNDECIDED` counts against it."""
@@ -59,17 +69,44 @@ class LossEvidence:
 
     def add(self, right: Floats, *, undecided: Floats | float = 0.0) -> None:
         """Add one look: how many answers of each group are right, and how many are undecided."""
-        look = _Look(right=right, wrong=self._sizes - right - undecided, stake=self.next_stake())
+        look = _Look(
+            right=right,
+            wrong=self._sizes - right - undecided,
+            stake=self.next_stake(),
+            stake_of_worse=self._stake_of_worse(),
+        )
         self._looks.append(look)
         expected = self._recorded - self._margin
         self.log_within = self.log_within + self._log_wealth(right, look.stake, expected)
-        self.log_worse = self.log_worse + self._log_wealth(look.wrong, look.stake, self._recorded_wrong)
-        square = right * (1 - expected) ** 2 + (self._sizes - right) * expected**2
-        self._squares.append(square.sum(axis=-1) / self._sizes.sum())
+        self.log_worse = self.log_worse + self._log_wealth(look.wrong, look.stake_of_worse, self._recorded_wrong)
+        powers = (right * (1 - expected) ** k + (self._sizes - right) * (-expected) ** k for k in (1, 2, 3))
+        self._moments.append(tuple(power.sum(axis=-1) / self._sizes.sum() for power in powers))
 
     def next_stake(self) -> Floats:
         """Return the stake of the next look, which depends on the looks before it: shape (...)."""
-        return np.asarray(np.minimum(_MOST, _AIM * self._margin * len(self._squares) / sum(self._squares)))
+        (planned, *means), squares, cubes = zip(*self._moments, strict=True)
+        square, cube = _mean(squares), _mean(cubes)
+        precision = self._sizes.sum() * (_DOUBT * self._margin) ** 2
+        mean = (planned * square + precision * sum(means)) / (square + precision * len(means))
+        mean = np.clip(mean, 0.0, self._margin)
+        spread = square - mean * cube / square
+        return np.where(spread > 0, np.minimum(_MOST, mean / np.where(spread > 0, spread, 1.0)), _MOST)
+
+    def can_pass(self, level: float, *, looks: int) -> NDArray[np.bool_]:
+        """Return whether so many more looks can still give the evidence 1 / `level`: a forecast, of no meaning for what is proved.
+
+        As by a candidate that is two standard errors better than its looks so far, with the best stakes to second order.
+        """
+        if not self._looks:
+            return np.full(1, fill_value=looks > 0)
+        items = self._sizes.sum()
+        mean, square, _ = map(_mean, zip(*self._moments[1:], strict=True))
+        mean = np.clip(mean + _OPTIMISM * np.sqrt(square / (items * len(self._looks))), 0.0, self._margin)
+        growth = mean**2 / np.maximum(2 * square, _TINY)
+        return np.asarray(self.log_within + looks * items * growth >= -log(level))
+
+    def _stake_of_worse(self) -> Floats:
+        return np.asarray(np.minimum(_MOST, _AIM * self._margin / _mean([square for _, square, _ in self._moments])))
 
     def largest_loss(self, level: float) -> float:
         """Return the upper bound of the loss at confidence 1 - `level`, whatever the number of looks."""
@@ -80,7 +117,7 @@ class LossEvidence:
     def largest_gain(self, level: float) -> float:
         """Return the upper bound of the gain at confidence 1 - `level`, whatever the number of looks."""
         return self._least_excluded(
-            lambda gain: [(x.wrong, x.stake, self._recorded_wrong - gain) for x in self._looks], level
+            lambda gain: [(x.wrong, x.stake_of_worse, self._recorded_wrong - gain) for x in self._looks], level
         )
 
     def _least_excluded(self, bets: Callable[[float], list[tuple[Floats, Floats, Floats]]], level: float) -> float:
@@ -106,6 +143,11 @@ class _Look:
     right: Floats
     wrong: Floats
     stake: Floats
+    stake_of_worse: Floats
+
+
+def _mean(values: Sequence[Floats]) -> Floats:
+    return np.asarray(sum(values) / len(values))
 
 
 def chance_within(margin: float, *, items: float, variance: float, looks: int, level: float) -> float:

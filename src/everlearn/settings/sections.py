@@ -239,9 +239,12 @@ class GateSettings(Section):
         description="With `loss_error: line`: most answers an item of a candidate; a suite that is decided gets no more.",
     )
     look_temperature: float = Field(
-        default=1.0,
+        default=0.7,
         ge=0.0,
-        description="With `loss_error: line`: temperature of these answers; 0 is greedy, where only the prompts vary.",
+        description=(
+            "With `loss_error: line`: temperature of these answers, such as that of the requests which the model will serve; 0 is "
+            "greedy, where only the prompts vary."
+        ),
     )
     memory_per_night: int = Field(
         default=100,

@@ -52,6 +52,19 @@ def test_a_candidate_that_lost_the_margin_does_not_pass() -> None:
     assert not [each for each in lost if each.outcome is Outcome.PASS]
 
 
+def test_what_lost_half_of_the_margin_passes_where_nearly_all_answers_are_right() -> None:
+    passed = [looked(guard(share=1.0), share=0.985, seed=seed) for seed in range(20)]
+    assert sum(each.outcome is Outcome.PASS for each in passed) >= 18, (
+        "one wrong answer must not lose most of the stakes"
+    )
+
+
+def test_a_loss_is_proved_as_soon_as_no_look_could_show_the_margin_any_more() -> None:
+    lost = [looked(guard(share=8 / 16), share=8 / 16 - 0.06, seed=seed) for seed in range(20)]
+    assert all(each.outcome is Outcome.FAIL for each in lost)
+    assert sorted(len(each.looks) for each in lost)[10] <= SETTINGS.most_looks / 2
+
+
 def test_a_gain_has_a_sentence_without_a_margin() -> None:
     row = looked(guard(share=12 / 16), share=0.95).row()
     assert row.bound < 0

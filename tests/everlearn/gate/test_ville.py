@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from math import comb, exp, log, prod
+from statistics import mean as mean_of
 
 import numpy as np
 import pytest
@@ -53,16 +54,22 @@ def histories(sizes: tuple[int, ...], true: tuple[float, ...]) -> list[History]:
 
 def wealth_of(history: History, recorded: tuple[float, ...], sizes: tuple[int, ...], margin: float) -> list[float]:
     """Return the capital after each look of one who bets that less than the margin was lost."""
-    squares, capital, path = [VARIANCE + margin**2], 1.0, []
+    moments, capital, path = [(0.75 * margin, VARIANCE + margin**2, 0.0)], 1.0, []
     for look in history.looks:
-        stake = min(0.9, 0.75 * margin / (sum(squares) / len(squares)))
+        (planned, *means), squares, cubes = zip(*moments, strict=True)
+        square, cube, precision = mean_of(squares), mean_of(cubes), sum(sizes) * (0.1 * margin) ** 2
+        mean = (planned * square + precision * sum(means)) / (square + precision * len(means))
+        mean = min(margin, max(0.0, mean))
+        spread = square - mean * cube / square
+        stake = min(0.9, mean / spread) if spread > 0 else 0.9
         answers = [
             (float(number < right), share - margin)
             for right, share, size in zip(look, recorded, sizes, strict=True)
             for number in range(size)
         ]
         capital *= prod(1 + stake * (answer - expected) for answer, expected in answers)
-        squares.append(sum((answer - expected) ** 2 for answer, expected in answers) / len(answers))
+        gaps = [answer - expected for answer, expected in answers]
+        moments.append((mean_of(gaps), mean_of([gap**2 for gap in gaps]), mean_of([gap**3 for gap in gaps])))
         path.append(capital)
     return path
 
