@@ -65,6 +65,8 @@ class CurvePoint:
 
 PROPOSALS, VALID_PROPOSALS, OWN_MOVES = "proposals", "valid proposals", "rungs by the domain's own moves"
 """Names in the counts of a ladder whose proposals were asked in words; no reasons of a refusal."""
+DECODED = "decoded proposals"
+"""Name of the number of completions in the counts of a ladder, whether a layer had room for them or not; no reason of a refusal."""
 
 
 def point_of(plain: dict[str, Any]) -> CurvePoint:
@@ -156,8 +158,17 @@ class Ladder:
 
     @property
     def proposals(self) -> int:
-        """How many completions proposed its variants, invalid ones included."""
+        """How many completions were decoded as proposals, invalid and unused ones included; variants by own moves are none.
+
+        Ladders of older revisions do not have the number. Of these it is that of the proposals that were looked at.
+        """
+        if DECODED in self.counts:
+            return self.counts[DECODED]
         return self.counts[PROPOSALS] or sum(self.counts.values()) - self.counts["root"]
+
+    def count_decoded(self, number: int) -> None:
+        """Add to the number of decoded proposals."""
+        self.counts[DECODED] = self.proposals + number
 
     def save(self, path: Path) -> None:
         """Write JSONL: the counts, then one rung per line."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn.data.suites import SuiteKind
 from everlearn.errors import BadInputError
 from everlearn.gate.decision_record import Decision
-from everlearn.ladder.tree import OWN_MOVES, PROPOSALS, VALID_PROPOSALS, CurvePoint, Rung, point_of
+from everlearn.ladder.tree import DECODED, OWN_MOVES, PROPOSALS, VALID_PROPOSALS, CurvePoint, Rung, point_of
 from everlearn.problem import Ruling
 from everlearn.reporting.transfer import Transfer
 
@@ -195,7 +195,7 @@ def item_sizes(suites: Iterable[Suite], *, domain: Domain) -> dict[str, int]:
 
 def refused_proposals(ladder: Ladder) -> dict[str, int]:
     """Return how many proposed variants were refused, by reason."""
-    others = {"accepted", "root", PROPOSALS, VALID_PROPOSALS, OWN_MOVES}
+    others = {"accepted", "root", DECODED, PROPOSALS, VALID_PROPOSALS, OWN_MOVES}
     return {reason: count for reason, count in ladder.counts.items() if reason not in others}
 
 

@@ -14,6 +14,7 @@ import torch
 
 from everlearn.domains.contract import load_domain
 from everlearn.ladder.tree import (
+    DECODED,
     OWN_MOVES,
     PROPOSALS,
     VALID_PROPOSALS,
@@ -102,6 +103,7 @@ def plant(statements: Sequence[str], *, domain: Domain, forbidden: frozenset[str
     ladder = Ladder()
     for statement in statements:
         ladder.add(statement, domain=domain, forbidden=forbidden)
+    ladder.counts[DECODED] = 0  # a refused root is no proposal
     return ladder
 
 
@@ -179,6 +181,7 @@ def _proposed_variants(
         texts = _decode_proposals(
             solver, requests, seeds=seeds[part], temperature=settings.temperature, journal=journal
         )
+        ladder.count_decoded(len(texts))
         new = [
             solver.form.read_variant(parent.statement, move, asked=request.text, written=text)
             for (parent, move), request, text in zip(proposals[part], requests, texts, strict=True)

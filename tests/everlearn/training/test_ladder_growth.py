@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
+from everlearn.ladder.tree import DECODED, Ladder, load_ladder
 from everlearn.settings import LadderSettings
 from everlearn.training import ladder_growth
 from everlearn.training.job import GrowthJob
-from everlearn.training.ladder_growth import grow
+from everlearn.training.journal import Journal
+from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.models import precision
+from everlearn.training.rollouts import complete
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from everlearn.ladder.tree import Ladder
+    from everlearn.training.engines.decode import Completion
     from everlearn.training.rollouts import Solver
 
 DOMAIN = load_domain("integration")
@@ -61,6 +65,39 @@ def test_progress_counts_the_measured_rungs(job: GrowthJob, tiny: Path) -> None:
     small = LadderSettings(rungs=4, depth=1, breadth=2, rollouts=1)
     ladder = grow(replace(job, base=tiny, settings=small), progress=lambda done, of: reports.append((done, of)))
     assert reports == [(len(ladder.rungs), len(ladder.rungs))]
+
+
+def test_what_was_decoded_is_counted_though_its_layer_was_full_also_from_a_journal(
+    job: GrowthJob, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(job, base=tiny, settings=LadderSettings(rungs=1, depth=2, breadth=2, tries=3, rollouts=1))
+    decoded: list[int] = []
+
+    def counted(solver: Solver, prompts: list[list[int]], **options: Any) -> list[list[Completion]]:
+        decoded.append(len(prompts))
+        return complete(solver, prompts, **options)
+
+    monkeypatch.setattr(ladder_growth, "complete", counted)
+    kept: list[bytes] = []
+    ladder = grow(small, journal=Journal(keep=kept.append, clock=iter(range(0, 10**6, 60)).__next__))
+    assert ladder.proposals == sum(decoded) > 0
+    used = ladder.counts.total() - ladder.counts["root"] - ladder.counts[DECODED]
+    assert used < ladder.proposals, "a layer was full"
+    again = grow(small, journal=Journal(kept=kept))
+    assert (again, sum(decoded)) == (ladder, ladder.proposals), "decoded once"
+    ladder.save(tmp_path / "ladder.jsonl")
+    assert load_ladder(tmp_path / "ladder.jsonl").proposals == ladder.proposals
+
+
+def test_an_older_ladder_grows_on_from_what_it_knows(job: GrowthJob) -> None:
+    ladder = Ladder(counts=Counter({"root": 2, "accepted": 3, "duplicate": 4}))
+    assert ladder.proposals == 7
+    ladder.count_decoded(30)
+    ladder.counts["duplicate"] += 5
+    assert ladder.proposals == 37
+    repeated = plant([root.statement for root in (*job.roots, *job.roots)], domain=DOMAIN, forbidden=frozenset())
+    assert repeated.counts["duplicate"] == 1
+    assert repeated.proposals == 0, "a root that is there twice is no proposal"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from everlearn.domains.arithmetic.domain import Arithmetic
 from everlearn.domains.contract import Domain, load_domain
-from everlearn.ladder.tree import OWN_MOVES, PROPOSALS, VALID_PROPOSALS, Ladder
+from everlearn.ladder.tree import DECODED, OWN_MOVES, PROPOSALS, VALID_PROPOSALS, Ladder
 from everlearn.reporting.night_record import ladder_notes, refused_proposals
 from everlearn.settings import FormatSettings, LadderSettings
 from everlearn.training.job import GrowthJob
@@ -66,7 +66,7 @@ def test_a_model_that_cannot_propose_gets_the_domains_own_moves(
     )
     ladder = grow(job, journal=Journal(keep=journal.append, clock=iter(range(0, 10**6, 60)).__next__))
     rungs = [rung for rung in ladder.rungs.values() if rung.parent]
-    assert ladder.counts[PROPOSALS] == 9
+    assert ladder.counts[PROPOSALS] == ladder.proposals == 9
     assert ladder.counts[VALID_PROPOSALS] == 0
     assert ladder.counts[OWN_MOVES] == len(rungs) > 8
     assert {rung.depth for rung in rungs} == {1, 2}
@@ -75,7 +75,7 @@ def test_a_model_that_cannot_propose_gets_the_domains_own_moves(
     assert "0 of 9 proposals are variants, fewer than 10 %: domain arithmetic: its own moves make" in caplog.text
     derived = f"{len(rungs)} rungs were derived by the domain's own moves."
     assert ladder_notes(ladder) == (f"Asked for easier variants in words, the model wrote 0 in 9 answers. {derived}",)
-    assert not {PROPOSALS, VALID_PROPOSALS, OWN_MOVES} & refused_proposals(ladder).keys()
+    assert not {DECODED, PROPOSALS, VALID_PROPOSALS, OWN_MOVES} & refused_proposals(ladder).keys()
     ladder.save(tmp_path / "first.jsonl")
     grow(job, journal=Journal(kept=journal)).save(tmp_path / "again.jsonl")
     assert (tmp_path / "first.jsonl").read_bytes() == (tmp_path / "again.jsonl").read_bytes()
@@ -126,7 +126,7 @@ class Generated(Arithmetic):
 def test_a_model_is_not_asked_for_problems_that_it_cannot_write(base: Path) -> None:
     ladder = extended(base, each=1, domain=Domain(Generated()))
     rungs = [rung for rung in ladder.rungs.values() if rung.parent]
-    assert ladder.counts[PROPOSALS] == 0
+    assert ladder.counts[PROPOSALS] == ladder.proposals == 0
     assert ladder.counts[OWN_MOVES] == len(rungs) > 8
     assert ladder_notes(ladder) == (f"{len(rungs)} rungs were derived by the domain's own moves.",)
 
