@@ -17,6 +17,7 @@ NAMES: tuple[CounterName, ...] = get_args(CounterName)
 _LOCK = threading.Lock()
 _COUNTERS: Counter[CounterName] = Counter()
 _GPU_PEAK = [0]
+_CPU_OF_VERIFIERS = [0.0]
 
 
 def increment(name: CounterName, *, by: int = 1) -> None:
@@ -31,10 +32,16 @@ def snapshot() -> dict[CounterName, int]:
         return {name: _COUNTERS[name] for name in NAMES}
 
 
+def add_cpu_of_verifiers(seconds: float) -> None:
+    """Add CPU seconds of verifier processes: they are no children, and most have not ended when they are asked for."""
+    with _LOCK:
+        _CPU_OF_VERIFIERS[0] += seconds
+
+
 def cpu_seconds() -> float:
-    """Return the CPU time in seconds of this process and of its children that have ended."""
+    """Return the CPU time in seconds of this process, of its children that have ended, and of its verifiers."""
     used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    return used.user + used.system + used.children_user + used.children_system + _CPU_OF_VERIFIERS[0]
 
 
 def note_gpu_memory(size: int) -> None:

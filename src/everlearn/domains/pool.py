@@ -6,7 +6,7 @@ address space. A worker that exceeds a limit, or dies, is killed and replaced by
 other pairs of its batch are verified again. The pair that caused it is tried once more in the new worker, and is then
 UNDECIDED and recorded: a pool that is given `recorded` (JSON-serializable) of an earlier pool replays these verdicts,
 so that a resumed training sees the same ones. All other verdicts depend on the pair and the seed only. Workers end
-when the pool closes or its process dies.
+when the pool closes or its process dies. Their CPU time is part of `counters.cpu_seconds`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
+from everlearn import counters
 from everlearn.domains.contract import find_domain, load_domain
 from everlearn.domains.verifier_process import OUT_OF_MEMORY, Worker
 from everlearn.problem import Ruling, Verdict
@@ -69,11 +70,13 @@ class VerifierPool:
             for worker in self._workers[: self._count]:
                 worker.ready()
             stack.pop_all()
+        self._count_cpu_seconds()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._count_cpu_seconds()
         for worker in self._workers:
             worker.close()
         self._workers = []
@@ -113,6 +116,7 @@ class VerifierPool:
                     suspects.add(culprit)
                     self._send(number, busy, [culprit], seed=seed)
                 self._workers.append(self._start())
+        self._count_cpu_seconds()
         return [known[pair] for pair in pairs]
 
     def _send(self, number: int, busy: dict[int, list[Pair]], batch: list[Pair], *, seed: int) -> None:
@@ -137,12 +141,16 @@ class VerifierPool:
 
     def _replace(self, number: int, fault: str) -> str:
         """Replace a worker by the spare. Return the reason."""
+        self._count_cpu_seconds()
         code = self._workers[number].kill()
         self._workers[number] = self._workers.pop()
         self._workers[number].ready()
         if not fault and code == OUT_OF_MEMORY:
             return f"the verifier needs more than the {self._memory_bytes / 2**20:.0f} MiB it is allowed"
         return fault or "the verifier died of it"
+
+    def _count_cpu_seconds(self) -> None:
+        counters.add_cpu_of_verifiers(sum(worker.newly_used() for worker in self._workers))
 
     def _replayed(self, pair: Pair, *, seed: int) -> Verdict | None:
         entry = self.recorded.get(_key(pair, seed=seed))

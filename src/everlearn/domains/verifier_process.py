@@ -1,7 +1,8 @@
 """A worker process that verifies batches of answers, and the handle by which its owner watches it.
 
 A batch is one message, and so are its verdicts. The worker writes the index of the current pair, its CPU time and the
-wall-clock time at the start of that pair into shared memory, so that the owner knows which pair made it hang or die. No
+wall-clock time at the start of that pair into shared memory, so that the owner knows which pair made it hang or die, and
+after a batch the CPU time of its own children. No
 signal is raised inside a verifier: a worker that exceeds its time is killed, and one that exceeds its address space
 exits with a code of its own. If the owner dies, the kernel ends the worker.
 """
@@ -42,10 +43,10 @@ class Worker:
         self.pipe, theirs = context.Pipe()
         life, self._life = context.Pipe(duplex=False)
         self._begun: MutableSequence[float] = context.RawArray(
-            "d", 3
-        )  # index of the pair, CPU time and clock at its start
+            "d", 4
+        )  # index of the pair, CPU time and clock at its start; CPU time of the children that have ended
         self._domain = entry.name
-        self._ready = False
+        self._ready, self._counted = False, 0.0
         given = (theirs, life, self._begun, entry, memory_bytes)
         self.process = context.Process(target=serve, args=given, kwargs={"recheck": recheck}, daemon=True)
         self.process.start()
@@ -63,7 +64,7 @@ class Worker:
 
     def send(self, batch: Sequence[Pair], *, seed: int) -> None:
         """Send a batch. If the worker is dead, the next `receive` returns None."""
-        self._begun[:] = (0.0, cpu_seconds_of(self.process.pid), time.monotonic())
+        self._begun[:3] = (0.0, cpu_seconds_of(self.process.pid), time.monotonic())
         try:
             self.pipe.send_bytes(json.dumps([seed, [_plain(pair) for pair in batch]]).encode())
         except BrokenPipeError:
@@ -84,8 +85,15 @@ class Worker:
 
     def spent(self) -> tuple[float, float]:
         """Return the CPU time and the wall-clock time since the current pair was started, in seconds."""
-        _, cpu, clock = self._begun
+        _, cpu, clock, _ = self._begun
         return cpu_seconds_of(self.process.pid) - cpu, time.monotonic() - clock
+
+    def newly_used(self) -> float:
+        """Return the CPU seconds that the process, if it is alive, and its children have used since the last call."""
+        used = cpu_seconds_of(self.process.pid) + self._begun[3]
+        new = max(0.0, used - self._counted)
+        self._counted += new
+        return new
 
     def close(self) -> None:
         """Close the pipe, which ends the worker, and kill it if it does not end in time."""
@@ -130,6 +138,8 @@ def serve(
             seed, batch = json.loads(pipe.recv_bytes())
             judge = domain.recheck if recheck else partial(domain.verify, seed=seed)
             verdicts = [_verify(judge, _pair(plain), index, begun) for index, plain in enumerate(batch)]
+            children = resource.getrusage(resource.RUSAGE_CHILDREN)  # such as sandboxed programs
+            begun[3] = children.ru_utime + children.ru_stime
     except (EOFError, ConnectionError):
         return
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everlearn import counters
 from everlearn.domains.contract import find_domain
 from everlearn.domains.pool import BATCH, VerifierPool, second_judgement
 from everlearn.domains.verifier_process import OUT_OF_MEMORY, cpu_seconds_of, serve
@@ -28,6 +30,8 @@ TRAPS = '''
 import multiprocessing
 import os
 import pathlib
+import subprocess
+import sys
 import time
 
 from everlearn.errors import GrammarError
@@ -48,6 +52,9 @@ class Traps:
                 pass
         if answer == "sleep":
             time.sleep(1000)
+        if answer == "child":
+            loop = "import time\\nwhile time.process_time() < 0.4: pass"
+            subprocess.run([sys.executable, "-c", loop], check=True)
         if answer == "die":
             os.kill(os.getpid(), 9)
         if answer == "refuse":
@@ -239,6 +246,17 @@ def test_a_killed_idle_worker_loses_no_verdict(traps: str) -> None:
         assert pool.recorded == {}
 
 
+@pytest.mark.parametrize(("answer", "least"), [("hang", 0.6), ("child", 0.4)])
+def test_the_cpu_time_of_workers_counts_also_of_killed_ones_and_of_children(
+    traps: str, answer: str, least: float
+) -> None:
+    with VerifierPool(traps, timeout_s=0.3) as pool:
+        before = counters.cpu_seconds()
+        own = time.process_time()
+        pool.verify(asked("x"), answer)
+        assert counters.cpu_seconds() - before - (time.process_time() - own) >= least - 0.02
+
+
 def test_no_worker_outlives_the_pool() -> None:
     with VerifierPool("integration", workers=2) as pool:
         processes = [worker.process for worker in pool._workers]
@@ -287,7 +305,7 @@ class Served:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         life, self.life = context.Pipe(duplex=False)
-        self.begun = context.RawArray("d", 3)
+        self.begun = context.RawArray("d", 4)
         self.process = context.Process(target=serve, args=(theirs, life, self.begun, find_domain(domain), 2**33))
         self.given = (theirs, life)
 
