@@ -114,11 +114,13 @@ def _measured(
     work = Workspace(installation.registry().store, settings.store.line, key)
     solved = _solved(work, settings, version=version)
     suite = _suite(work, name, settings=settings)
+    base = base_directory(settings)
+    model.require_base(installation, base, version=version)
     results: list[ContextResult] = []
     for policy, asked, fills in ((parent, (0, *counts), up_to_window), (version, (0,), False)):
         with progress_bar(f"{policy} on {suite.name}") as progress:
             results += measure_in_context(
-                base_directory(settings),
+                base,
                 model.adapter_of(installation, version=policy),
                 suite.problems,
                 solved,

@@ -35,6 +35,18 @@ def adapter_of(installation: Installation, *, version: str) -> Path | None:
     return registry.pull(name, to=installation.home / "versions" / name)
 
 
+def require_base(installation: Installation, base: Path, *, version: str) -> None:
+    """Raise ModelError if a version was trained on other files than those of that base model; "base" is none."""
+    if version == "base":
+        return
+    from everlearn.training.preflight import check_identity
+
+    identity = installation.registry().resolve(version).base_fingerprint
+    check_identity(
+        base, identity, of=f"{version} was trained on", otherwise="set base.path or base.model to the right ones"
+    )
+
+
 def pinned_settings(installation: Installation) -> Settings:
     """Return the settings with the commit of a base model that the hub has: that of the line's versions."""
     settings = installation.settings()

@@ -151,6 +151,7 @@ def _first(
     base = base_directory(settings)
 
     def load(name: str, adapter: Path | None, manifest: str | None) -> ServedVersion:
+        model.require_base(installation, base, version=name)
         return load_version(base, adapter, version=name, manifest=manifest, settings=settings)
 
     if version != "champion":

@@ -73,7 +73,7 @@ def measure_in_context(
     """Answer the problems greedily without examples (a count of 0), and with each other count, chosen at random and by similarity.
 
     The same `seed` gives the prompts of `evaluation.measure`. Counts that no prompt has examples for, or with which the longest
-    prompt and answer exceed the model's window, are left out. With `up_to_window` the largest count that is not left out is
+    prompt and answer exceed the model's window, are left out, but never a count of 0. With `up_to_window` the largest count that is not left out is
     measured as well, for each choice its own, unless the model states no window: that is logged. `progress` is called before each count, and
     before each one that is tried in search of the largest.
 
@@ -99,6 +99,8 @@ def measure_in_context(
             }
 
         def exceeds(count: int, choice: Choice) -> bool:
+            if not count:  # answers are cut to what the window leaves, as where they are measured without examples
+                return False
             return count > known or not _fits(asked_with(count, choice), problems, window=window, seed=seed)
 
         if up_to_window and window is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from everlearn.cycle.workspace import Workspace
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.registry.manifest import Manifest
+from everlearn.training import in_context
+from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from tests.support.night import LONG, ROOT, SHORT
 
@@ -36,7 +39,7 @@ def version(registry: Registry, params: Path, tmp_path: Path) -> str:
     load_policy(base).save(adapter)
     manifest = Manifest(
         files={path.name: registry.put_file(path) for path in adapter.iterdir()},
-        base_fingerprint="f" * 64,
+        base_fingerprint=fingerprint(base),
         parent=None,
         cycle_key="a" * 64,
         data_digest="a" * 64,
@@ -81,6 +84,29 @@ def test_the_last_numbers_of_examples_are_the_largest_that_fit(everlearn: Callab
     usual = everlearn("compare", version, "--json").facts["rows"]
     assert [row["examples"] for row in usual] == [row["examples"] for row in (*asked, weights)], "only when asked for"
     assert not any(row["is_largest"] for row in usual)
+
+
+def test_a_window_without_room_for_a_whole_answer_leaves_out_examples_alone(
+    everlearn: Callable[..., Ended], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_context, "context_of", lambda _: 20)
+    ended = everlearn("compare", version, "--examples", "1", "--json")
+    assert ended.code == 0, ended.err
+    assert [(row["policy"], row["examples"]) for row in ended.facts["rows"]] == [("base", 0), (version, 0)]
+    assert "not measured: 1 examples" in ended.err
+
+
+def test_a_version_of_another_base_model_is_not_compared(
+    everlearn: Callable[..., Ended], version: str, params: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "data" / "base", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-5}))
+    params.write_text(params.read_text().replace(str(ROOT / "data" / "base"), str(other)))
+    ended = everlearn("compare", version, "--examples", "1")
+    assert ended.code != 0
+    assert f"are not those that {version} was trained on: restore them, or set base.path" in ended.err
 
 
 def test_a_suite_may_be_a_file(everlearn: Callable[..., Ended], version: str, tmp_path: Path) -> None:

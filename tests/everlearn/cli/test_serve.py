@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from everlearn.cli import model
 from everlearn.cli import serve as command
 from everlearn.errors import StoreDownError
 from everlearn.local.ports import draw_ports
@@ -28,6 +29,7 @@ from tests.support.line import candidate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from everlearn.cli.context import Installation
     from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
 
@@ -44,18 +46,23 @@ def params(params: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return params
 
 
-@pytest.fixture
-def version(registry: Registry, tmp_path: Path) -> str:
-    """A published version with a real adapter."""
-    shake(load_policy(BASE, None), seed=1, size=0.1).save(tmp_path / "adapter")
-    manifest = candidate(registry, "one", base=fingerprint(BASE))
-    files = {path.name: registry.put_file(path) for path in (tmp_path / "adapter").iterdir()}
+def published(registry: Registry, folder: Path, *, base: str) -> str:
+    """Publish a version with a real adapter, trained on the base model with that fingerprint."""
+    shake(load_policy(BASE, None), seed=1, size=0.1).save(folder)
+    manifest = candidate(registry, "one", base=base)
+    files = {path.name: registry.put_file(path) for path in folder.iterdir()}
     return registry.publish(
         type(manifest)(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"files": files}),
         make_champion=True,
         actor="night",
         reason="better",
     ).version
+
+
+@pytest.fixture
+def version(registry: Registry, tmp_path: Path) -> str:
+    """A published version with a real adapter."""
+    return published(registry, tmp_path / "adapter", base=fingerprint(BASE))
 
 
 class Application(threading.Thread):
@@ -129,6 +136,35 @@ def test_it_serves_the_champion_and_follows_a_rollback(
     here = acknowledgements(registry.store, registry.line)["web-1"]
     assert here
     assert here.version is None
+
+
+def test_a_version_of_another_base_model_never_serves(
+    serving: Callable[..., Ended],
+    everlearn: Callable[..., Ended],
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[str] = []
+    require_base = model.require_base
+
+    def require(installation: Installation, base: Path, *, version: str) -> None:
+        checked.append(version)
+        require_base(installation, base, version=version)
+
+    def use(client: httpx.Client) -> None:
+        published(registry, tmp_path / "adapter", base="b" * 64)
+        wait_for(lambda: checked.count("v0001") > 1)
+        assert ask(client, "2*x").headers["x-everlearn-version"] == "base"
+
+    monkeypatch.setattr(model, "require_base", require)
+    said = "are not those that v0001 was trained on: restore them, or set base.path"
+    ended = serving(use)
+    assert said in " ".join(ended.err.split())
+    for words in ((), ("--version", "v0001")):
+        ended = everlearn("serve", "--port", "0", *words)
+        assert ended.code != 0
+        assert said in " ".join(ended.err.split())
 
 
 def test_a_named_version_stays(serving: Callable[..., Ended], registry: Registry, version: str) -> None:
