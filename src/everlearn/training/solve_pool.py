@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from everlearn.training.solved_problems import ARMS, comparison_of, row_of, with_comparison
@@ -55,17 +57,32 @@ def rows_of(
 
 
 def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, processes: int) -> Iterator[T]:
-    """Yield what `work` returns for each problem. The first error ends it: problems that were not begun are left."""
+    """Yield what `work` returns for each problem. The first error ends it: problems that were not begun are left.
+
+    The processes end with this one, also where it is killed.
+    """
     if processes == 1:
         yield from map(work, problems)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_owner) as pool:
         pending = [pool.submit(work, problem) for problem in problems]
         try:
             for done in as_completed(pending):
                 yield done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_owner() -> None:
+    """End this process as soon as the one that started it is gone: it would work on, and then wait for ever."""
+    owner = parent_process()
+    assert owner is not None  # noqa: S101
+
+    def wait() -> None:
+        owner.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="owner", daemon=True).start()
 
 
 def _solve(problem: Problem, **given: Any) -> tuple[Problem, Solution]:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
 import pytest
 
 from everlearn.problem import Problem
 from everlearn.training.solve_pool import in_processes
 from tests.support.labels import label
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWNER = """
+import os
+import signal
+
+from everlearn.training.solve_pool import in_processes
+
+
+def work(problem):
+    os.write(1, f"{os.getpid()}\\n".encode())
+    signal.pause()
+
+
+if __name__ == "__main__":
+    list(in_processes("ab", work, processes=2))
+"""
 PROBLEMS = [Problem(id=text, domain="integration", statement=text) for text in ("2*x", "tan(x)", "cos(x)")]
 
 
@@ -18,3 +43,17 @@ def test_every_problem_comes_with_its_solution(processes: int) -> None:
     assert sorted(found) == sorted(statements)
     if processes == 1:
         assert found == statements
+
+
+@pytest.mark.slow
+def test_processes_end_when_their_owner_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        watched = [os.pidfd_open(int(owner.stdout.readline())) for _ in range(2)]
+        owner.send_signal(signal.SIGKILL)
+    for pid_file in watched:
+        assert wait([pid_file], timeout=30), "a process is still there"
+        os.close(pid_file)
