@@ -178,16 +178,17 @@ def _collecting(installation: Installation, settings: Settings, *, per_hour: int
         return
     from everlearn.domains.contract import load_domain
     from everlearn.domains.pool import VerifierPool
-    from everlearn.serving.unsolved import UnsolvedProblems
+    from everlearn.serving.unsolved import UnsolvedProblems, collecting_alone
 
     line = settings.store.line
-    with VerifierPool(settings.domain, workers=1) as pool:
+    waiting = installation.home.absolute() / "serving" / f"{line}.jsonl"
+    with collecting_alone(waiting), VerifierPool(settings.domain, workers=1) as pool:
         unsolved = UnsolvedProblems(
             installation.registry().store,
             line,
             domain=load_domain(settings.domain),
             judge=pool.verify_many,
-            waiting=installation.home.absolute() / "serving" / f"{line}.jsonl",
+            waiting=waiting,
             per_hour=per_hour,
         )
         yield unsolved

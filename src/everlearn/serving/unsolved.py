@@ -9,6 +9,8 @@ the end, so that nothing is lost by a crash and no night reads a shard for each 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import threading
@@ -16,11 +18,13 @@ import time
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
+from everlearn.data.acceptance import MAX_STATEMENT_CHARS
 from everlearn.data.bucket_inbox import add_shard
+from everlearn.errors import BadInputError
 from everlearn.problem import Ruling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -35,11 +39,29 @@ SHARD_ROWS, SHARD_SECONDS = 500, 60.0
 """Rows and seconds after which what waits becomes a shard."""
 
 
+@contextlib.contextmanager
+def collecting_alone(waiting: Path) -> Iterator[None]:
+    """Keep a lock beside the file of waiting rows while the block runs: two processes would delete rows of each other.
+
+    Raises:
+        BadInputError: another process has it.
+    """
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    with waiting.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInputError(
+                f"another process collects into {waiting}: stop it, or give this one a state directory of its own (--home)"
+            ) from None
+        yield
+
+
 class UnsolvedProblems:
     """Collect problems of one domain, at most `per_hour` of each caller; the same problem once in the life of the process.
 
     `judge` maps pairs of problem and answer to verdicts; it is called by one thread at a time. `waiting` is the file of rows that
-    are in no shard yet; what an earlier process left there is kept.
+    are in no shard yet; what an earlier process left there is kept. One process at a time may use it (`collecting_alone`).
     """
 
     def __init__(
@@ -84,6 +106,8 @@ class UnsolvedProblems:
         with self._lock:
             if problem.id in self._known:
                 return "no: known"
+            if len(problem.statement) > MAX_STATEMENT_CHARS:  # a night puts it into quarantine, or refuses all rows
+                return f"no: longer than {MAX_STATEMENT_CHARS} characters"
             if not self._has_room(caller):
                 return f"no: more than {self._per_hour} an hour"
             with self._waiting.open("a", encoding="utf-8") as rows:

@@ -10,8 +10,8 @@ import pytest
 
 from everlearn.data import rows
 from everlearn.domains.contract import load_domain
-from everlearn.errors import StoreDownError
-from everlearn.serving.unsolved import HOUR, SHARD_ROWS, SHARD_SECONDS, UnsolvedProblems
+from everlearn.errors import BadInputError, StoreDownError
+from everlearn.serving.unsolved import HOUR, SHARD_ROWS, SHARD_SECONDS, UnsolvedProblems, collecting_alone
 from everlearn.storage.in_memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -88,6 +88,23 @@ def test_answers_that_need_a_reference_are_not_judged(store: MemoryStore, tmp_pa
     assert (
         unsolved.judge(numbers.problem("What is 2 + 2?"), ["4"], caller="a") == "no: answers are judged by a reference"
     )
+
+
+def test_what_a_night_would_refuse_is_not_collected(store: MemoryStore, tmp_path: Path, clock: Seconds) -> None:
+    unsolved, numbers = collection(store, tmp_path, clock, per_hour=1), load_domain("numbers")
+    assert unsolved.add(numbers.problem("7" * 4001), caller="a") == "no: longer than 4000 characters"
+    assert unsolved.add(numbers.problem("7" * 4000), caller="a") == "yes"
+
+
+def test_a_second_process_does_not_collect_into_the_same_file(tmp_path: Path) -> None:
+    waiting = tmp_path / "serving" / "line.jsonl"
+    with collecting_alone(waiting):
+        with pytest.raises(BadInputError, match=r"collects into .*line\.jsonl: stop it"), collecting_alone(waiting):
+            pytest.fail("two collect")
+        with collecting_alone(tmp_path / "serving" / "other.jsonl"):
+            pass
+    with collecting_alone(waiting):
+        pass
 
 
 def test_a_caller_has_a_number_an_hour_of_his_own(store: MemoryStore, tmp_path: Path, clock: Seconds) -> None:
