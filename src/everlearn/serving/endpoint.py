@@ -6,7 +6,8 @@
     GET  /health
 
 Decoding is greedy unless a request has a temperature: that is what the gate measures. What the endpoint cannot do (tools,
-log-probabilities, a response format, stop texts) is refused instead of ignored.
+log-probabilities, a response format, stop texts) is refused instead of ignored. A request with a temperature and no seed gets other
+samples each time.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from everlearn.errors import BadInputError, EverlearnError, GrammarError, ServiceError
 from everlearn.serving.engine import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from everlearn.problem import Problem
     from everlearn.serving.engine import Engine, Reply
@@ -41,7 +42,7 @@ CHAMPION = "champion"
 """The model name that always means the version that serves."""
 REMEMBERED = 10_000
 """Answers that feedback can name, the newest ones."""
-MOST_CHOICES, MOST_CHARACTERS = 16, 20_000
+MOST_CHOICES, MOST_CHARACTERS, MOST_BYTES = 16, 20_000, 1_000_000
 
 
 class ContentPart(BaseModel):
@@ -66,7 +67,7 @@ class Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The fields of a chat completion that are known. Others are refused, except those without a meaning here."""
+    """The fields of a chat completion that are known. Others are refused, except those without a meaning here, and nulls."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,12 +77,18 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    seed: int = 0
+    seed: int | None = None
     stream: bool = False
     stream_options: dict[str, Any] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        """Read null as absent, as the OpenAI API defines its optional fields."""
+        return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, dict) else fields
 
 
 class Feedback(BaseModel):
@@ -106,10 +113,11 @@ def create_endpoint(
 ) -> FastAPI:
     """Return the endpoint as an ASGI app.
 
-    With `keys`, every request but /health needs one of them as bearer token. `unsolved` collects problems that were not solved.
+    With `keys`, every request but /health needs one of them as bearer token, before its body is read. `unsolved` collects problems that were not solved.
     """
     app = FastAPI(title="Everlearn", docs_url=None, redoc_url=None, openapi_url=None)
     routes = _Routes(engine, line=line, keys=keys, unsolved=unsolved)
+    app.middleware("http")(routes.admit)
     app.add_exception_handler(_RefusedError, _refuse)
     app.add_exception_handler(RequestValidationError, _explain)
     app.add_api_route("/health", routes.health)
@@ -127,19 +135,27 @@ class _Routes:
         self._engine, self._line, self._keys, self._unsolved = engine, line, keys, unsolved
         self._asked: OrderedDict[str, Problem] = OrderedDict()
 
+    async def admit(self, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Refuse a request by its head, so that a caller without a key sends no body into this process, and nobody a large one."""
+        try:
+            request.state.caller = "" if request.url.path == "/health" else _authenticate(request, self._keys)
+            _require_small(request)
+        except _RefusedError as error:
+            return _refuse(request, error)
+        return await handle(request)
+
     def health(self) -> JSONResponse:
         served = self._engine.served
         if not served.can_answer:
             return JSONResponse({"status": "no server", "version": served.version}, status_code=503)
         return JSONResponse({"status": "ok", "version": served.version})
 
-    def models(self, request: Request) -> dict[str, Any]:
-        _authenticate(request, self._keys)
+    def models(self) -> dict[str, Any]:
         names = (CHAMPION, _name(self._line, self._engine.served.version))
         return {"object": "list", "data": [{"id": name, "object": "model", "owned_by": self._line} for name in names]}
 
     async def complete(self, request: Request, body: ChatRequest) -> Response:
-        caller, served = _authenticate(request, self._keys), self._engine.served
+        caller, served = request.state.caller, self._engine.served
         _require_model(body.model, line=self._line, served=served)
         generation = _generation(body, served)
         try:
@@ -176,12 +192,12 @@ class _Routes:
 
     async def feedback(self, request: Request, body: Feedback) -> dict[str, str]:
         assert self._unsolved is not None  # noqa: S101 (the route is there only with a collection)
-        caller = _authenticate(request, self._keys)
         if body.id not in self._asked:
             raise _RefusedError(404, f"no answer {body.id} to a problem is known here any more", code="unknown_answer")
         if body.solved:
             return {"collected": "no: solved"}
-        return {"collected": await asyncio.to_thread(self._unsolved.add, self._asked[body.id], caller=caller)}
+        problem, caller = self._asked[body.id], request.state.caller
+        return {"collected": await asyncio.to_thread(self._unsolved.add, problem, caller=caller)}
 
     def _remember(self, answer: str, problem: Problem) -> None:
         self._asked[answer] = problem
@@ -211,6 +227,16 @@ def _authenticate(request: Request, keys: Sequence[str]) -> str:
     return given
 
 
+def _require_small(request: Request) -> None:
+    length = request.headers.get("content-length", "0" if request.method == "GET" else "")
+    if not length.isdecimal():
+        raise _RefusedError(
+            411, "the request does not state the length of its body: send Content-Length", code="no_length"
+        )
+    if int(length) > MOST_BYTES:
+        raise _RefusedError(413, f"the body has {length} bytes, and at most {MOST_BYTES} are read", code="too_long")
+
+
 def _require_model(name: str, *, line: str, served: ServedVersion) -> None:
     known = (CHAMPION, line, _name(line, served.version))
     if name not in known:
@@ -238,13 +264,16 @@ def _generation(body: ChatRequest, served: ServedVersion) -> Generation:
     if problem is None:
         roles = {"developer": "system"}
         messages = tuple({"role": roles.get(each.role, each.role), "content": each.text} for each in body.messages)
+    seed = body.seed
+    if seed is None:
+        seed = secrets.randbelow(2**31) if body.temperature else 0
     return Generation(
         problem=problem,
         messages=messages,
         count=body.n,
         max_tokens=body.max_completion_tokens or body.max_tokens,
         temperature=body.temperature,
-        seed=body.seed,
+        seed=seed,
     )
 
 

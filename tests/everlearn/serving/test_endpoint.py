@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -153,6 +154,39 @@ def test_without_its_key_nothing_is_answered(engine: Engine) -> None:
         assert httpx.get(url.removesuffix("/v1") + "/health", trust_env=False).json()["version"] == "base"
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("Content-Length: 999999999", 401),
+        ("Authorization: Bearer key\r\nContent-Length: 1000001", 413),
+        ("Authorization: Bearer key\r\nTransfer-Encoding: chunked", 411),
+    ],
+)
+def test_a_request_is_refused_by_its_head_before_its_body_is_read(engine: Engine, head: str, status: int) -> None:
+    with running(create_endpoint(engine, line=LINE, keys=("key",))) as url:
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port or 0), timeout=30) as caller:
+            caller.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nHost: here\r\n{head}\r\n\r\n".encode())
+            assert caller.recv(1000).startswith(f"HTTP/1.1 {status} ".encode()), "no body was sent"
+
+
+def test_samples_without_a_seed_are_others_each_time(client: OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter((1, 2))
+    monkeypatch.setattr("secrets.randbelow", lambda _: next(drawn))
+
+    def sample(**options: Any) -> list[str | None]:
+        said: Any = [{"role": "user", "content": HARD}]
+        made = client.chat.completions.create(model="champion", messages=said, n=4, temperature=1.5, **options)
+        return [choice.message.content for choice in made.choices]
+
+    assert [sample(), sample()] == [sample(seed=1), sample(seed=2)]
+
+
+def test_null_is_no_value(client: OpenAI) -> None:
+    nothing = dict.fromkeys(("temperature", "seed", "n", "stop", "tools", "stream"))
+    assert ask(client, EASY, extra_body=nothing) == ask(client, EASY)
+
+
 def test_no_request_is_lost_while_versions_take_over(engine: Engine, base: ServedVersion, other: ServedVersion) -> None:
     texts = [f"{a}*x^2 + {a}*cos({b}*x)" for a in range(2, 7) for b in range(2, 10)]
     done = threading.Event()
@@ -209,7 +243,8 @@ def test_what_is_not_solved_or_not_helpful_is_collected(
         assert feedback(asked.id, solved=False).json() == {"collected": "yes"}
         assert feedback(asked.id, solved=False).json() == {"collected": "no: known"}
         assert feedback("chatcmpl-0", solved=False).status_code == 404
-        assert httpx.post(f"{url}/feedback", json={}, trust_env=False).status_code == 400
+        assert httpx.post(f"{url}/feedback", json={}, headers=headers, trust_env=False).status_code == 400
+        assert httpx.post(f"{url}/feedback", json={}, trust_env=False).status_code == 401
     assert len((tmp_path / "waiting.jsonl").read_text().splitlines()) == 2
 
 
