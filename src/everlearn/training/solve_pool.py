@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from everlearn.errors import EverlearnError
 from everlearn.training.solved_problems import ARMS, comparison_of, row_of, with_comparison
 from everlearn.training.test_time import By, Solution, solve, solve_beside
 
@@ -69,6 +71,11 @@ def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, p
         try:
             for done in as_completed(pending):
                 yield done.result()
+        except BrokenProcessPool:
+            raise EverlearnError(
+                "a process was killed while it worked on a problem, as where memory runs out: use fewer processes. What was solved "
+                "is kept, and the same command goes on after it"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

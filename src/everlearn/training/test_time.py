@@ -2,7 +2,7 @@
 
 After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), which calls it TTRL: a problem that stays unsolved gets a ladder
 of its own, and the policy is trained on it until it solves the problem or the budget is used up. The answer is one
-that the verifier accepts and that the domain's second judgement, where it has one, does not contradict; otherwise there
+that the verifier accepts and that the domain's second judgement, where it has one, confirms; otherwise there
 is none. Nothing is written: the adapter that the policy came with stays as it is.
 """
 
@@ -182,6 +182,7 @@ class _Search:
         self._run = self._begin(Ladder(), policy=policy, form=choose_format(policy, self._domain, settings.format))
         self._found: tuple[str, By] | None = None
         self._contradicted: set[str] = set()
+        self._has_room = True
 
     def _begin(self, ladder: Ladder, *, policy: Policy, form: Format) -> TrainingRun:
         """Return a training on that ladder at step 0."""
@@ -198,7 +199,10 @@ class _Search:
         return run
 
     def answer(self) -> None:
-        """Ask greedily, then sample, then climb, until there is an answer or the budget is used up."""
+        """Ask greedily, then sample, then climb, until there is an answer or the budget is used up.
+
+        A problem that leaves no room for an answer in the model's context has none, whatever the budget is.
+        """
         self._ask(By.GREEDY, group=1)
         while self._goes_on() and (left := self._samples_left()) > 0:
             self._sample(By.SAMPLES, at_most=left)
@@ -206,7 +210,7 @@ class _Search:
         if growth is not None:
             self._grow(growth)
             self._climb()
-        while self._budget.rollouts and self._goes_on():
+        while self._goes_on():  # what no step is paid by, or is left where a guard has stopped the training
             self._sample(By.TRAINING if self._run.step else By.SAMPLES, at_most=self._rollouts_left())
 
     def solution(self) -> Solution:
@@ -276,6 +280,7 @@ class _Search:
         is_greedy = seed is None
         solver = solver_of(self._run, self._run.policy.snapshot(bf16=self._run.bf16 and not is_greedy))
         [answered] = attempt(solver, [self._problem], group=group, seed=seed or self._seed, greedy=is_greedy)
+        self._has_room = answered.is_asked
         self._look_at(answered, by)
 
     def _sample(self, by: By, *, at_most: int) -> None:
@@ -294,7 +299,7 @@ class _Search:
                 self._found = answer, by
 
     def _goes_on(self) -> bool:
-        return self._found is None and self._used() < 1
+        return self._found is None and self._has_room and self._used() < 1
 
     def _used(self) -> float:
         """Return the used share of the budget: of seconds, rollouts or tokens, the largest."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from everlearn.errors import EverlearnError
 from everlearn.problem import Problem
 from everlearn.training.solve_pool import in_processes
-from tests.support.labels import label
+from tests.support.labels import die, label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,11 @@ def test_every_problem_comes_with_its_solution(processes: int) -> None:
     assert sorted(found) == sorted(statements)
     if processes == 1:
         assert found == statements
+
+
+def test_a_killed_process_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(EverlearnError, match="use fewer processes"):
+        list(in_processes(PROBLEMS[:2], die, processes=2))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from everlearn.training import test_time
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
+from tests.support.chat_models import write_model as write_chat_model
 from tests.support.tiny_models import write_model
 from tests.support.tokens import end_of
 
@@ -80,6 +81,30 @@ def test_tokens_end_it_too(shipped: Path) -> None:
     solution = solved("tan(x)", shipped, samples=2, tokens=1, trains=False)
     assert solution.rollouts == 1, "the greedy answer alone has used them"
     assert solution.tokens >= 1
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_problem_that_fills_the_context_has_no_answer_and_ends_no_command(tmp_path: Path, *, trains: bool) -> None:
+    form = FormatSettings(name="chat", max_tokens=8, system="a" * 3000)
+    solution = solve(
+        load_domain("arithmetic").stated("9 + 8"),
+        base=write_chat_model(tmp_path / "base"),
+        adapter=None,
+        settings=Settings(domain="arithmetic", format=form),
+        budget=Budget(cpu_seconds=600.0, trains=trains),
+    )
+    assert (solution.answer, solution.rollouts, solution.tokens, solution.steps) == (None, 1, 0, 0)
+
+
+def test_what_a_stopped_training_leaves_of_the_budget_is_sampled(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RUNGS", "BREADTH", "TRIES"):
+        monkeypatch.setattr(test_time, name, 1)
+    monkeypatch.setattr("everlearn.training.loop.triggered_guard", lambda *_, **__: "entropy fell")
+    solution = solved("tan(x)", shipped, samples=16, tokens=4000)
+    assert (solution.answer, solution.steps) == (None, 0)
+    assert solution.tokens >= 4000
 
 
 def test_a_comparison_has_as_many_rollouts(shipped: Path) -> None:
