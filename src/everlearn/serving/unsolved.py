@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from everlearn.data.acceptance import MAX_STATEMENT_CHARS
 from everlearn.data.bucket_inbox import add_shard
+from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.problem import Ruling
 
@@ -91,7 +92,7 @@ class UnsolvedProblems:
 
         A problem whose answer only a reference can judge is collected by feedback alone.
         """
-        if self._domain.takes_references:
+        if load_domain(self._domain.part(problem.statement)).takes_references:
             return "no: answers are judged by a reference"
         with self._judging:
             rulings = {verdict.ruling for verdict in self._judge([(problem, each) for each in answers if each])}

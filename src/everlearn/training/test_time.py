@@ -176,6 +176,8 @@ class _Search:
         self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
         self._learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
         self._domain = load_domain(problem.domain)
+        # A mixture has a second judgement if one of its domains has: of a problem of another one it is undecided.
+        self._has_recheck = load_domain(self._domain.part(problem.statement)).has_recheck
         self._references = references_of([problem], domain=self._domain)
         rank, alpha = self._learn.rank, self._learn.alpha
         policy = load_policy(base, adapter, rank=rank, alpha=alpha, seed=self._seed, compute=settings.compute)
@@ -293,7 +295,7 @@ class _Search:
         for answer, verdict in zip(group.answers, group.verdicts, strict=True):
             if not verdict.is_correct or answer in self._contradicted:
                 continue
-            if self._domain.has_recheck and not self._recheck([(self._problem, answer)])[0].is_correct:
+            if self._has_recheck and not self._recheck([(self._problem, answer)])[0].is_correct:
                 self._contradicted.add(answer)
             elif self._found is None:
                 self._found = answer, by

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.data import rows
 from everlearn.domains.contract import load_domain
+from everlearn.domains.mixture import domain_of_rows
 from everlearn.errors import BadInputError, StoreDownError
 from everlearn.serving.unsolved import HOUR, SHARD_ROWS, SHARD_SECONDS, UnsolvedProblems, collecting_alone
 from everlearn.storage.in_memory import MemoryStore
@@ -88,6 +90,32 @@ def test_answers_that_need_a_reference_are_not_judged(store: MemoryStore, tmp_pa
     assert (
         unsolved.judge(numbers.problem("What is 2 + 2?"), ["4"], caller="a") == "no: answers are judged by a reference"
     )
+
+
+def test_in_a_mixture_each_problem_is_judged_as_its_domain_does(
+    store: MemoryStore, tmp_path: Path, clock: Seconds
+) -> None:
+    both = load_domain("arithmetic+numbers")
+    unsolved = UnsolvedProblems(
+        store,
+        LINE,
+        domain=both,
+        judge=lambda pairs: [both.verify(*pair) for pair in pairs],
+        waiting=tmp_path / "w",
+        per_hour=9,
+        clock=clock,
+    )
+    said = {
+        text: unsolved.judge(both.problem(text), ["5"], caller="a")
+        for text in ("numbers: What is 2 + 2?", "arithmetic: 2 + 2", "arithmetic: 2 + 3")
+    }
+    assert list(said.values()) == ["no: answers are judged by a reference", "yes", "no: solved"]
+    unsolved.flush()
+    [shard] = store.list(f"{LINE}/inbox/")
+    (tmp_path / "shard.jsonl").write_bytes(store.get(shard.key).data)
+    load = partial(domain_of_rows, line_domain=both.name)
+    [row] = rows.read(tmp_path / "shard.jsonl", domain=both.name, load=load, check=rows.ask_in_words).rows
+    assert (row.fault, row.statement) == (None, "arithmetic: 2 + 2")
 
 
 def test_what_a_night_would_refuse_is_not_collected(store: MemoryStore, tmp_path: Path, clock: Seconds) -> None:

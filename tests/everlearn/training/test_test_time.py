@@ -15,6 +15,7 @@ from everlearn.problem import Ruling, Verdict
 from everlearn.settings import FormatSettings, Settings
 from everlearn.training import test_time
 from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
 from tests.support.chat_models import write_model as write_chat_model
@@ -75,6 +76,22 @@ def test_an_answer_that_the_second_judgement_contradicts_is_no_answer(
     solution = solved("2*x", shipped, samples=3, rollouts=6, trains=False)
     assert solution.answer is None
     assert solution.contradicted >= 1
+
+
+@pytest.mark.parametrize("statement", ["numbers: What is 2 + 2?", "arithmetic: 2 + 2"])
+def test_in_a_mixture_only_a_domain_that_has_a_second_judgement_gives_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setattr(ChatFormat, "answer", lambda *_: "4")
+    mixture = load_domain("arithmetic+numbers")
+    solution = solve(
+        mixture.problem({"statement": statement, "reference": "4"}),
+        base=write_chat_model(tmp_path / "base"),
+        adapter=None,
+        settings=Settings(domain=mixture.name, format=FormatSettings(name="chat", max_tokens=8)),
+        budget=Budget(cpu_seconds=600.0, rollouts=2, trains=False),
+    )
+    assert (solution.answer, solution.by, solution.contradicted) == ("4", By.GREEDY, 0)
 
 
 def test_tokens_end_it_too(shipped: Path) -> None:
