@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RUNGS, BREADTH, TRIES = 60, 12, 3
 """Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
 PROMPTS = 16
-"""Problems of a step, of which one is the problem itself."""
+"""Problems of a step, chosen by the curriculum as in a night: the problem itself is rarely one of them before its variants are solved."""
 SAMPLED_TOGETHER = 16
 """Answers sampled from one prompt: in the format `marked` each prompt has other markers, which decide whether any is right."""
 PATIENCE = 30
