@@ -38,10 +38,16 @@ def add_cpu_of_verifiers(seconds: float) -> None:
         _CPU_OF_VERIFIERS[0] += seconds
 
 
+def cpu_of_verifiers() -> float:
+    """Return the CPU seconds of verifier processes since the process started."""
+    with _LOCK:
+        return _CPU_OF_VERIFIERS[0]
+
+
 def cpu_seconds() -> float:
     """Return the CPU time in seconds of this process, of its children that have ended, and of its verifiers."""
     used = os.times()
-    return used.user + used.system + used.children_user + used.children_system + _CPU_OF_VERIFIERS[0]
+    return used.user + used.system + used.children_user + used.children_system + cpu_of_verifiers()
 
 
 def note_gpu_memory(size: int) -> None:

@@ -42,7 +42,8 @@ def main(path: Path) -> None:
         "rewarded": str(trained.rewarded),
         "policy": trained.policy,
     }
-    usage = collectives.gather([{**counters.snapshot(), "peak": counters.gpu_peak()}])
+    own = {"peak": counters.gpu_peak(), "verifiers": counters.cpu_of_verifiers()}
+    usage = collectives.gather([counters.snapshot() | own])
     _print_message(trained=result | {"curve": [asdict(point) for point in trained.curve], "usage": usage})
     distributed.destroy_process_group()
 

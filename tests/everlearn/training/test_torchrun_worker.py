@@ -47,5 +47,6 @@ def test_the_first_process_prints_progress_and_result(
     assert (point["point"]["step"], point["steps"]) == (1, 1)
     assert checkpoint == {"checkpoint": str(tmp_path / "checkpoint")}
     assert result["trained"]["adapter"] == str(tmp_path / "adapter")
+    assert result["trained"]["usage"][0].keys() >= {"tokens", "peak", "verifiers"}
     assert result["trained"]["curve"] == [point["point"]]
     assert list(load_ladder(tmp_path / "job" / "after.jsonl").rungs) == list(job.ladder.rungs)

@@ -54,6 +54,7 @@ def run_processes(
         result = _messages(path, processes=count, on_step=on_step, on_checkpoint=on_checkpoint)
     for usage in result["usage"]:
         counters.note_gpu_memory(usage.pop("peak"))
+        counters.add_cpu_of_verifiers(usage.pop("verifiers"))
         for name, number in usage.items():
             counters.increment(name, by=number)
     return Trained(

@@ -72,9 +72,9 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     job: TrainingJob, ladder: Ladder, launch: Path, tmp_path: Path
 ) -> None:
     result = {"adapter": "a", "rewarded": "r", "policy": "fast policy", "curve": [asdict(POINT)]}
-    usage = [{"tokens": 5, "rollouts": 2, "verdicts": 2, "gpu_milliseconds": 0, "peak": 0}] * 2
+    usage = [{"tokens": 5, "rollouts": 2, "verdicts": 2, "gpu_milliseconds": 0, "peak": 0, "verifiers": 50.0}] * 2
     messages = [{"point": asdict(POINT), "steps": 4}, {"checkpoint": "c"}, {"trained": result | {"usage": usage}}]
-    before = counters.snapshot()
+    before, began = counters.snapshot(), counters.cpu_seconds()
     launch.write_text(f"for line in {[json.dumps(message) for message in messages]!r}: print(line)")
     (job.workdir / "job").mkdir(parents=True)
     ladder.save(job.workdir / "job" / "after.jsonl")
@@ -85,6 +85,7 @@ def test_progress_and_result_of_the_first_process_are_passed_on(
     assert (trained.curve, trained.policy) == ((POINT,), "fast policy")
     assert trained.ladder == ladder
     assert counters.snapshot()["tokens"] - before["tokens"] == 10, "what all processes sampled"
+    assert counters.cpu_seconds() - began >= 100, "what their verifiers used"
     assert load_job(job.workdir / "job" / "job.json").rollouts == job.rollouts, "each process asks the servers"
 
 
