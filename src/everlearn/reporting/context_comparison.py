@@ -46,6 +46,8 @@ def context_notes(
 
 
 def _conclusion(contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings) -> str:
+    if not any(adapter.right):
+        return f"the adapter answers none of {len(adapter.right)} right, so that no request earns it back."
     if not any(each.accuracy >= adapter.accuracy for each in contexts):
         most = max(each.examples for each in contexts)
         return f"no context of up to {most} example{'s' if most > 1 else ''} does what the adapter does."

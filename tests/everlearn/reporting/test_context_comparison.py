@@ -64,6 +64,12 @@ def test_the_conclusion_weighs_the_night_against_the_tokens_of_every_request(
     assert note == f"Context or weights, on the target: {expected}"
 
 
+def test_an_adapter_that_answers_nothing_is_never_earned_back() -> None:
+    none = replace(ADAPTER, right=(False,) * 4)
+    [note] = context_notes([WEAK], none, paid=CPU, prices=FREE)
+    assert note.endswith("on the target: the adapter answers none of 4 right, so that no request earns it back.")
+
+
 def test_the_docs_show_the_note_with_these_figures() -> None:
     [note] = context_notes([WEAK, STRONG], ADAPTER, paid=CPU, prices=FREE)
     assert f"> {note}\n" in (ROOT / "docs" / "report.md").read_text()
