@@ -25,7 +25,7 @@ from everlearn.training.engines.samplers import sampling
 from everlearn.training.gpu import device_time
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
-from everlearn.training.models.policy import device_of, load_policy
+from everlearn.training.models.policy import OWN_CODE_ONLY, device_of, load_policy
 from everlearn.training.models.quantization import place, quantized
 from everlearn.training.rollouts import Solver, attempt, batches
 
@@ -140,7 +140,7 @@ def check(
     exact = (compute or ComputeSettings(device="cpu")).model_copy(update={"dtype": "float32"})
     device = device_of(exact)
     options = quantized(exact, device=device)
-    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True, **options)
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **OWN_CODE_ONLY, **options)
     plain = place(plain.eval(), device=device)
     # The trainer decodes greedily; a repetition penalty or another default of the base's own would change the answers.
     plain.generation_config = GenerationConfig(

@@ -81,7 +81,7 @@ def _require_causal_lm(base: Path) -> None:
 
     stated = json.loads((base / "config.json").read_bytes())
     try:
-        kind = type(AutoConfig.from_pretrained(base, local_files_only=True))
+        kind = type(AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False))
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(

@@ -42,6 +42,8 @@ __all__ = ["LoadedBase", "Policy", "device_of", "load_base", "load_policy"]
 LOG = logging.getLogger("everlearn.learn")
 _KEPT: dict[tuple[tuple[FileIdentity, ...], ComputeSettings], LoadedBase] = {}
 """The base model that was loaded last, by its files and the settings."""
+OWN_CODE_ONLY = {"local_files_only": True, "trust_remote_code": False}
+"""Arguments of transformers' `from_pretrained`. Without them it asks at a terminal whether to run code that a model brings along."""
 PARITY_TOKENS, PARITY_NATS = 24, 1e-3
 """Tokens on which two forward passes are compared, and the nats by which they may differ in float32."""
 
@@ -217,7 +219,7 @@ def _load_fast(base: Path) -> LoadedBase | str:
 
 def _geometry_or_reason(base: Path) -> Geometry | str:
     """Return the geometry for our own forward pass, or the reason why it cannot run the base. Reads no weights."""
-    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, local_files_only=True))
+    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, **OWN_CODE_ONLY))
     try:
         shape = geometry(config)
         require_known_weights(_weight_names(config))
@@ -288,8 +290,15 @@ def _weight_names(config: Any) -> list[str]:
 
 
 def _load_module(base: Path, **options: Any) -> tuple[Any, PreTrainedTokenizerBase]:
-    module = _read(base, lambda auto: auto.AutoModelForCausalLM.from_pretrained(base, local_files_only=True, **options))
-    return module, _read(base, lambda auto: auto.AutoTokenizer.from_pretrained(base, local_files_only=True))
+    options |= {"output_loading_info": True, **OWN_CODE_ONLY}
+    module, info = _read(base, lambda auto: auto.AutoModelForCausalLM.from_pretrained(base, **options))
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers fills them with random numbers, others in each process
+        raise ModelError(
+            f"base model {base} has no values for {len(missing)} of its weights, such as {missing[0]}; download the model "
+            "again, or correct its config.json"
+        )
+    return module, _read(base, lambda auto: auto.AutoTokenizer.from_pretrained(base, **OWN_CODE_ONLY))
 
 
 def _read(base: Path, read: Callable[[ModuleType], Any]) -> Any:
@@ -305,6 +314,10 @@ def _read(base: Path, read: Callable[[ModuleType], Any]) -> Any:
     except ImportError as error:  # of an attention kernel
         raise ModelError(f"base model {base}: {error}; install it, or set compute.attention to auto") from error
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"base model {base} brings code of its own for its model or tokenizer, which is never run; use another base"
+            ) from None
         raise damaged(base, error) from error
 
 

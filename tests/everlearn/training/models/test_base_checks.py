@@ -7,10 +7,12 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, Qwen2Config, T5Config
 
 from everlearn.errors import ModelError
 from everlearn.training.models.base_checks import check_base, read_config
+from everlearn.training.models.policy import load_base
 from tests.support.tiny_base import write_base
 
 if TYPE_CHECKING:
@@ -64,6 +66,34 @@ def test_an_architecture_with_code_of_its_own_is_refused_unrun(base: Path, tmp_p
     ):
         check_base(base)
     assert not (tmp_path / "ran").exists()
+
+
+def test_nobody_is_asked_whether_to_run_code_of_a_model(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers asks at a terminal, unless told not to."""
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    ours = f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom transformers import LlamaConfig as Config"
+    llama = write_base(tmp_path / "llama")
+    for folder in (base, llama):
+        (folder / "ours.py").write_text(ours + ", PreTrainedTokenizerFast as Tokenizer\n")
+    change(base, model_type="brand_new", auto_map={"AutoConfig": "ours.Config"})
+    with pytest.raises(ModelError, match="of type 'brand_new', which the installed transformers cannot load"):
+        check_base(base)
+    path = llama / "tokenizer_config.json"
+    theirs = {"tokenizer_class": "BrandNew", "auto_map": {"AutoTokenizer": [None, "ours.Tokenizer"]}}
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | theirs))
+    with pytest.raises(ModelError, match="brings code of its own for its model or tokenizer, which is never run"):
+        load_base(llama)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_no_file_holds_are_not_filled_with_random_numbers(base: Path) -> None:
+    tensors = load_file(base / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"has no values for 1 of its weights, such as model\.layers\.1\.mlp\.up_proj"):
+        load_base(base)
 
 
 @pytest.mark.parametrize(
