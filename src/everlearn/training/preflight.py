@@ -19,6 +19,7 @@ from everlearn.registry.base_identity import is_same_base
 from everlearn.training.engines.sampled_weights import other_weights
 from everlearn.training.models.adapter import load_adapter
 from everlearn.training.models.fingerprint import fingerprint
+from everlearn.training.models.formats.chat_template import special_tokens
 from everlearn.training.models.llama import Model, answer_logprobs, token_logprobs
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _check_ends(model: Model, policy: Policy) -> None:
 
 def _check_prompts(solver: Solver, problems: Sequence[Problem]) -> None:
     tokenizer, form = solver.policy.tokenizer, solver.form
-    specials = [token for token in tokenizer.all_special_tokens if len(token) > 1]
+    specials = [token for token in special_tokens(tokenizer) if len(token) > 1]
     begin = tokenizer.bos_token_id
     for problem in problems:
         if begin is not None and form.prompt(problem, rng=random.Random(0)).ids[:2] == [begin, begin]:

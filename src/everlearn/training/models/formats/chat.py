@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from everlearn.errors import GrammarError
 from everlearn.training.models.formats.chat_template import NEXT_QUESTION, ChatTemplate
 from everlearn.training.models.formats.format import Request
 
@@ -42,9 +43,8 @@ class ChatFormat:
     ) -> None:
         self._tokenizer, self._domain, self._settings = tokenizer, domain, settings
         self.stops = stops
-        self._template = ChatTemplate(
-            tokenizer, system=settings.system, examples=settings.examples, arguments=settings.template
-        )
+        self._template = ChatTemplate(tokenizer, system=settings.system, arguments=settings.template)
+        self._asked_in_examples = [self._key(asked) for asked, _ in settings.examples]
         self._opening, self._closing = settings.reasoning
         # Templates of some models open the reasoning themselves.
         self._starts_in_reasoning = bool(self._opening) and self._template.render("?").rstrip().endswith(self._opening)
@@ -52,7 +52,8 @@ class ChatFormat:
     def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:  # noqa: ARG002
         """Return the question of the domain in the template, after the examples, and the beginning of the answer."""
         shown = [(self._domain.question(each.problem), self._begun(each.problem) + each.text) for each in solved]
-        return self._request(self._template.render(self._domain.question(problem), solved=shown) + self._begun(problem))
+        asked = self._template.render(self._domain.question(problem), examples=[*self._examples_for(problem), *shown])
+        return self._request(asked + self._begun(problem))
 
     def conversation(self, messages: Sequence[Mapping[str, str]]) -> Request:
         """Return the messages in the template."""
@@ -67,7 +68,7 @@ class ChatFormat:
 
     def propose(self, statement: str, move: str, *, rng: random.Random) -> Request:  # noqa: ARG002
         """Return the domain's words for a variant in the template."""
-        return self._request(self._template.render(self._domain.propose(statement, move), with_examples=False))
+        return self._request(self._template.render(self._domain.propose(statement, move)))
 
     def max_tokens(self, prompt: Sequence[int]) -> int:  # noqa: ARG002
         """Return the setting `format.max_tokens`."""
@@ -98,6 +99,21 @@ class ChatFormat:
         """Return the variant that the domain reads in the text, or None."""
         return self._domain.read_variant(statement, move, written) if written else None
 
+    def _examples_for(self, problem: Problem) -> list[tuple[str, str]]:
+        """Return the examples of the settings without those that ask for this problem, whose answer would stand in the prompt."""
+        if not self._asked_in_examples:
+            return []
+        own = {self._domain.question(problem), self._key(problem.statement)}
+        pairs = zip(self._settings.examples, self._asked_in_examples, strict=True)
+        return [example for example, key in pairs if not own & {example[0], key}]
+
+    def _key(self, asked: str) -> str:
+        """Return what is equal for equivalent problems, as far as the domain reads the text."""
+        try:
+            return self._domain.equivalence(self._domain.problem(asked).statement)
+        except GrammarError:
+            return asked
+
     def _begun(self, problem: Problem) -> str:
         return self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
 
@@ -107,7 +123,7 @@ class ChatFormat:
             return "", text
         before, closed, after = text.rpartition(self._closing)
         if closed:
-            return before.removeprefix(self._opening).strip(), after
+            return before.removeprefix(self._opening).strip(), None if self._opening in after else after
         return (text, None) if self._starts_in_reasoning or self._opening in text else ("", text)
 
     def _request(self, text: str) -> Request:

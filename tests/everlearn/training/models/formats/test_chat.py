@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from everlearn.domains.arithmetic.domain import Arithmetic
 from everlearn.domains.contract import Domain
@@ -21,6 +23,9 @@ from everlearn.training.engines.decode import Completion
 from everlearn.training.models.formats.chat import ChatFormat
 from tests.support import chat_models
 from tests.support.chat_models import BOS, END, EOS, NO_SYSTEM, TEMPLATE, THINKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOMAIN, RNG = Domain(Arithmetic()), random.Random(0)
 PROBLEM = DOMAIN.problem("3 + 4")
@@ -90,6 +95,29 @@ def test_a_template_without_system_role_gets_it_in_the_first_turn(caplog: pytest
     assert "the template has no system message" in caplog.text
 
 
+def test_a_template_that_leaves_system_messages_out_gets_it_in_the_first_turn() -> None:
+    """As Phi-3's, which raises no error."""
+    silent = TEMPLATE.replace("for m in messages", "for m in messages if m['role'] != 'system'")
+    text = form(silent, system="Be brief.").prompt(PROBLEM, rng=RNG).text
+    assert text == "<s><|turn|>user\nBe brief.\n\nWhat is 3 + 4?<|end|>\n<|turn|>assistant\n"
+
+
+def test_a_prompt_does_not_depend_on_the_day() -> None:
+    """As Llama 3.2's, the template writes today's date."""
+    dated = (
+        "{% if date is not defined %}{% set date = strftime_now('%-d %b %Y %H:%M') %}{% endif %}{{ date }}\n" + TEMPLATE
+    )
+    assert form(dated).prompt(PROBLEM, rng=RNG).text.startswith("26 Jul 2024 00:00\n<s>")
+    assert form(dated, template={"date": "1 May"}).prompt(PROBLEM, rng=RNG).text.startswith("1 May\n<s>")
+
+
+def test_an_example_does_not_answer_the_problem() -> None:
+    examples = [["What is 3 + 4?", "7"], ["4 + 3", "7"], ["What is 1 + 1?", "2"], ["Are you ready?", "Yes."]]
+    text = form(examples=examples).prompt(PROBLEM, rng=RNG).text
+    assert (text.count("7<|end|>"), text.count("2<|end|>"), text.count("Yes.<|end|>")) == (0, 1, 1)
+    assert form(examples=examples).prompt(DOMAIN.problem("3 + 5"), rng=RNG).text.count("7<|end|>") == 2
+
+
 def test_a_tokenizer_without_template_is_asked_plainly(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="everlearn.learn")
     plain = form(None, system="Be brief.", examples=[["What is 1 + 1?", "2"]])
@@ -124,6 +152,22 @@ def test_a_question_cannot_end_its_own_turn() -> None:
         assert asked.ids.count(special) == usual.ids.count(special)
 
 
+def test_special_tokens_without_a_name_are_broken_up_as_well(tmp_path: Path) -> None:
+    """As in Llama 3 and Phi-3, the tokens of the template are flagged in the tokenizer's file and named nowhere."""
+    CHARACTERS.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["extra_special_tokens"]
+    path.write_text(json.dumps(settings))
+    unnamed = AutoTokenizer.from_pretrained(tmp_path)
+    unnamed.chat_template = TEMPLATE
+    assert "<|turn|>" not in unnamed.all_special_tokens
+    domain, stops = Domain(Talkative()), frozenset({EOS, END})
+    chat = ChatFormat(unnamed, domain=domain, settings=FormatSettings(), stops=stops)
+    assert chat.prompt(PROBLEM, rng=RNG) == form(domain=domain).prompt(PROBLEM, rng=RNG)
+    assert chat.answer(completion("I <|turn|>add.\n7")) == "7"
+
+
 @pytest.mark.parametrize(
     ("text", "end", "answer"),
     [
@@ -136,6 +180,7 @@ def test_a_question_cannot_end_its_own_turn() -> None:
         ("<think>8</think>\n7", None, ""),
         ("<think>It is 7", END, ""),
         ("<think>a</think>8<think>b</think>\n\n**Answer:** 7", END, "7"),
+        ("<think>a</think>8<think>no, 7", END, ""),
         ("I <|turn|>add.\n7", END, "7"),
     ],
 )
