@@ -27,7 +27,7 @@ class ComputeSettings(Section):
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="Type of the base's weights in the hub policy; `auto`: as they are stored. Adapters are in float32.",
+        description="Type of the base's weights in the hub policy; `auto`: as stored, float16 as bfloat16. Adapters are in float32.",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         default="auto", description="Attention of the hub policy, as transformers names it."

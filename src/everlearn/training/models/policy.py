@@ -23,6 +23,7 @@ from everlearn.training.models.file_digests import FileIdentity, file_identity
 from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.hub import HubModel, adapted_modules, add_hooks
 from everlearn.training.models.llama import Geometry, Llama, geometry, require_known_weights, token_logprobs
+from everlearn.training.models.precision import own_dtype
 from everlearn.training.models.quantization import place, quantized
 from everlearn.training.models.stop_tokens import stop_tokens
 from everlearn.training.models.weight_files import damaged
@@ -219,7 +220,7 @@ def _load_fast(base: Path) -> LoadedBase | str:
 
 def _geometry_or_reason(base: Path) -> Geometry | str:
     """Return the geometry for our own forward pass, or the reason why it cannot run the base. Reads no weights."""
-    config = _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, **OWN_CODE_ONLY))
+    config = _config(base)
     try:
         shape = geometry(config)
         require_known_weights(_weight_names(config))
@@ -241,7 +242,7 @@ def is_fast(base: Path, compute: ComputeSettings) -> bool:
 
 def _load_hub(base: Path, *, compute: ComputeSettings, device: torch.device, reason: str) -> LoadedBase:
     """Return the base as a module of transformers with hooks, in its own dtype or that of the settings."""
-    dtype = "auto" if compute.dtype == "auto" else getattr(torch, compute.dtype)
+    dtype = own_dtype(_config(base).dtype, base) if compute.dtype == "auto" else getattr(torch, compute.dtype)
     attention = {} if compute.attention == "auto" else {"attn_implementation": compute.attention}
     module, tokenizer = _load_module(base, dtype=dtype, **attention, **quantized(compute, device=device))
     return adapt(place(module, device=device), tokenizer, stops=stop_tokens(base, tokenizer), reason=reason)
@@ -287,6 +288,10 @@ def _weight_names(config: Any) -> list[str]:
 
     with torch.device("meta"):
         return list(AutoModelForCausalLM.from_config(config).state_dict())
+
+
+def _config(base: Path) -> Any:
+    return _read(base, lambda auto: auto.AutoConfig.from_pretrained(base, **OWN_CODE_ONLY))
 
 
 def _load_module(base: Path, **options: Any) -> tuple[Any, PreTrainedTokenizerBase]:

@@ -1,10 +1,16 @@
-"""Choice between float32 and bfloat16 for decoding, and how merged weights are rounded."""
+"""Choice between float32 and bfloat16, and how merged weights are rounded."""
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import torch
+
+from everlearn.training.models.weight_files import read_weight_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _BELOW_BF16 = 0x10000
 """bfloat16 is the upper half of the bits of float32: this is its last bit."""
@@ -18,6 +24,16 @@ def has_fast_bf16() -> bool:
 def use_bf16(setting: bool | None) -> bool:  # noqa: FBT001 (the setting `learn.bf16` is the only argument)
     """Return the setting `learn.bf16`, or what is faster on this CPU where it is None."""
     return has_fast_bf16() if setting is None else setting
+
+
+def own_dtype(stated: torch.dtype | None, base: Path) -> torch.dtype | str:
+    """Return the type for a base that is computed as it is stored: `auto`, or bfloat16 for float16.
+
+    `stated` is that of its config. A token's weight in the loss of a step is 1e-4 to 1e-7, and float16 has no number below 6e-8:
+    gradients would lose their last digits there, or be 0.
+    """
+    is_half = read_weight_files(base).dtypes[:1] == ("F16",) if stated is None else stated == torch.float16
+    return torch.bfloat16 if is_half else "auto"
 
 
 def round_merged(weight: torch.Tensor) -> torch.Tensor:

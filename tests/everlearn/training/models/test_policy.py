@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
 from everlearn.training.models.adapted_base import FastPolicy, HubPolicy
 from everlearn.training.models.hub import HubModel
+from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_base, load_policy, use_liger
+from tests.support.adapters import shake
 from tests.support.tiny_models import write_model
 from tests.support.tokens import end_of
 
@@ -58,6 +61,21 @@ def test_the_stored_dtype_is_kept_unless_another_is_set(tmp_path: Path) -> None:
         policy = load_policy(base, compute=ComputeSettings.model_validate({"dtype": dtype}))
         assert {tensor.dtype for tensor in policy.base_weights.values()} == {expected}
         assert {tensor.dtype for tensor in policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_base_in_float16_is_trained_in_bfloat16(tmp_path: Path, *, stated: bool) -> None:
+    """The weight of a token in the loss of a long step is below what float16 can hold."""
+    base = write_model("qwen2, biases", tmp_path / "base", dtype=torch.float16)
+    if not stated:
+        config = json.loads((base / "config.json").read_text())
+        (base / "config.json").write_text(json.dumps({name: config[name] for name in config if name != "dtype"}))
+    policy = load_policy(base)
+    assert policy.chosen.startswith("hub policy: transformers in bfloat16 on cpu")
+    shake(policy, seed=1, size=0.1)
+    scores, _ = token_logprobs(policy.trained(policy.snapshot()), [[9, 10]], [[20, 21, 22]])
+    gradients = torch.autograd.grad(1e-7 * scores.sum(), policy.parameters())
+    assert all(bool(gradient.any()) for gradient in gradients)
 
 
 @pytest.mark.parametrize(
