@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
+    FalconConfig,
     Gemma2Config,
     GemmaConfig,
     GenerationConfig,
@@ -14,6 +16,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     OPTConfig,
     PhiConfig,
     Qwen2Config,
@@ -52,6 +55,12 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "phi, bias of the head": lambda: PhiConfig(**SMALL),
     "opt, learned positions": lambda: OPTConfig(**SMALL, ffn_dim=48, word_embed_proj_dim=32),
 }
+OTHERS: dict[str, Callable[[], PretrainedConfig]] = {
+    "cohere, layer norms": lambda: CohereConfig(**GROUPED),
+    "falcon, sums in place": lambda: FalconConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
+    "mixtral, experts": lambda: MixtralConfig(**GROUPED, num_local_experts=4),
+}
+"""More architectures, for a few tests: each is an exception to what those above have in common."""
 
 
 def write_model(family: str, path: Path, *, dtype: torch.dtype = torch.float32, shards: bool = False) -> Path:
@@ -60,7 +69,7 @@ def write_model(family: str, path: Path, *, dtype: torch.dtype = torch.float32, 
     Its generation config has a repetition penalty and two end tokens, as those of Qwen do.
     """
     tokenizer = build_tokenizer()
-    config = FAMILIES[family]()
+    config = (FAMILIES | OTHERS)[family]()
     config.vocab_size = len(tokenizer)
     config.pad_token_id, config.eos_token_id, config.bos_token_id = 0, tokenizer.eos_token_id, None
     torch.manual_seed(0)

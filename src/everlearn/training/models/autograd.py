@@ -29,7 +29,10 @@ def adapted_linear(
 
 def add_lora(x: torch.Tensor, output: torch.Tensor, a: torch.Tensor, b: torch.Tensor, *, scale: float) -> torch.Tensor:
     """(…, in), (…, out) -> (…, out): output + scale * x @ A^T @ B^T in float32, then in the dtype of `output`."""
-    return cast("torch.Tensor", _AddedLora.apply(x, output, a, b, scale))  # type: ignore[no-untyped-call]
+    added = cast("torch.Tensor", _AddedLora.apply(x, output.flatten(0, -2), a, b, scale))  # type: ignore[no-untyped-call]
+    return added.view(
+        output.shape
+    )  # a view that the function itself returned could not be changed in place, as Falcon does
 
 
 def chosen_logprobs(
@@ -103,13 +106,12 @@ class _AddedLora(torch.autograd.Function):
         inner = x.flatten(0, -2).float() @ a.T
         ctx.save_for_backward(x, inner, a, b)
         ctx.scale = scale
-        added = torch.addmm(output.flatten(0, -2).float(), inner, b.T, alpha=scale)
-        return added.to(output.dtype).view(output.shape)
+        return torch.addmm(output.float(), inner, b.T, alpha=scale).to(output.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, inner, a, b = ctx.saved_tensors
-        flat = gradients[0].flatten(0, -2).float()
+        flat = gradients[0].float()
         reduced = ctx.scale * (flat @ b)
         for_x = (reduced @ a).to(x.dtype).view(x.shape) if ctx.needs_input_grad[0] else None
         return for_x, gradients[0], reduced.T @ x.flatten(0, -2).float(), ctx.scale * (flat.T @ inner), None

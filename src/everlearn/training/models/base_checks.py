@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
+RECURRENT = frozenset({"conv", "linear_attention", "hybrid", "hybrid_sliding"})
+"""Types of layers with a state beside, or instead of, keys and values."""
 
 
 def check_base(base: Path) -> WeightFiles:
     """Return what the headers of the weights say, after checking that the folder holds a causal language model.
 
     Raises:
-        ModelError: the folder is missing, an adapter, incomplete, damaged, without tokenizer or of another architecture.
+        ModelError: the folder is missing, an adapter, incomplete, damaged, without tokenizer, of another architecture, or not of
+            attention alone.
     """
     if (base / ADAPTER).is_file():
         raise ModelError(_is_adapter(base))
@@ -81,19 +84,26 @@ def _require_causal_lm(base: Path) -> None:
 
     stated = json.loads((base / "config.json").read_bytes())
     try:
-        kind = type(AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False))
+        config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(
             f"base model {base} is of type {stated.get('model_type')!r}, which the installed transformers cannot load "
             f"({reason}); use another base, code of a model's own is never run"
         ) from None
-    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(kind, ())
-    names = {each.__name__ for each in (found if isinstance(found, tuple) else (found,))}
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), ())
+    classes = found if isinstance(found, tuple) else (found,)
+    names = {each.__name__ for each in classes}
     written = set(stated.get("architectures") or names)
     if not written & names:
         what = ", ".join(sorted(written)) or stated.get("model_type")
         raise ModelError(
             f"base model {base} is no causal language model but {what}; use one whose config.json names an architecture "
             "such as LlamaForCausalLM"
+        )
+    layers = RECURRENT.intersection(getattr(config.get_text_config(), "layer_types", None) or ())
+    if layers or any(getattr(each, "_is_stateful", False) for each in classes):
+        raise ModelError(
+            f"base model {base} has layers with a state ({', '.join(sorted(layers)) or stated.get('model_type')}), which the answers "
+            "to a prompt cannot share; use one with attention alone"
         )

@@ -59,12 +59,14 @@ def _active(call: _Call) -> Iterator[None]:
 def adapted_modules(module: Any) -> dict[str, tuple[int, int]]:
     """Return the layers that get an adapter, in the order of the module, with the shapes (out, in) of their weights.
 
-    peft finds them: all linear layers but the head. It marks them by one LoRA layer of rank 1 each, removed again here.
+    peft finds them: all linear layers but the head. It marks them by one LoRA layer of rank 1 each, removed again here. It also marks
+    experts that are one tensor a layer: those get none.
     """
     import warnings
 
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora.layer import ParamWrapper
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about GPT-2's layers, whose weights are transposed
@@ -73,7 +75,7 @@ def adapted_modules(module: Any) -> dict[str, tuple[int, int]]:
     found = {
         name.removeprefix(prefix): (int(part.out_features or 0), int(part.in_features or 0))
         for name, part in marked.named_modules()
-        if isinstance(part, LoraLayer)
+        if isinstance(part, LoraLayer) and not isinstance(part, ParamWrapper)
     }
     marked.unload()
     return found

@@ -66,7 +66,7 @@ def geometry(config: Any) -> Geometry:
         }.items()
         if used
     ]
-    if unsupported or not hasattr(config, "num_key_value_heads"):
+    if unsupported or not all(hasattr(config, name) for name in ("num_key_value_heads", "rms_norm_eps")):
         message = f"{config.model_type} is not plain Llama: {', '.join(unsupported) or 'other parts'}"
         raise ModelError(message)
     return Geometry(

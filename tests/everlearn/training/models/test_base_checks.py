@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, Qwen2Config, T5Config
+from transformers import BertConfig, Lfm2Config, MambaConfig, Qwen2Config, RwkvConfig, T5Config
 
 from everlearn.errors import ModelError
 from everlearn.training.models.base_checks import check_base, read_config
@@ -54,6 +54,22 @@ def test_another_kind_of_model_is_refused(config: Any, architecture: str | None,
     config.save_pretrained(base)
     change(base, architectures=architecture and [architecture])
     with pytest.raises(ModelError, match=f"no causal language model but {architecture or 't5'}; use one whose"):
+        check_base(base)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        (MambaConfig(), "linear_attention"),
+        (RwkvConfig(), "rwkv"),
+        (Lfm2Config(layer_types=["conv", "full_attention"], num_hidden_layers=2), "conv"),
+    ],
+)
+def test_layers_with_a_state_are_refused(config: Any, layers: str, base: Path) -> None:
+    config.save_pretrained(base)
+    with pytest.raises(
+        ModelError, match=rf"has layers with a state \({layers}\), which .*; use one with attention alone"
+    ):
         check_base(base)
 
 

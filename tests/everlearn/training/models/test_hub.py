@@ -30,7 +30,7 @@ from everlearn.training.rollouts import Group
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update
-from tests.support.tiny_models import FAMILIES, write_model
+from tests.support.tiny_models import FAMILIES, OTHERS, write_model
 from tests.support.tokens import end_of, tokens_of
 
 if TYPE_CHECKING:
@@ -104,6 +104,23 @@ def test_log_probabilities_and_gradients_equal_those_of_peft(
         for side, gradient in zip("AB", pair, strict=True):
             expected_gradient = of[f"base_model.model.{module}.lora_{side}.default.weight"]
             torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_architectures_train_sample_and_load_in_peft(family: str, tmp_path: Path) -> None:
+    policy = shaken(write_model(family, tmp_path / "base"), compute=ComputeSettings())
+    prompts = prompts_of(policy)
+    ours, mask = token_logprobs(policy.trained(policy.snapshot()), prompts, ANSWERS)
+    theirs = PeftModel.from_pretrained(plain(tmp_path / "base"), policy.save(tmp_path / "adapter")).eval()
+    for index, answer in enumerate(ANSWERS):
+        expected = scores_of(theirs, prompts[index // 2], answer)
+        torch.testing.assert_close(ours[index][mask[index]], expected, atol=1e-5, rtol=1e-5)
+    gradients = torch.autograd.grad(ours.sum(), policy.parameters())
+    assert all(bool(gradient.any()) for gradient in gradients)
+    drawn = decode(policy.snapshot(), prompts, group=2, seeds=range(4), stops={end_of(policy)}, limit=8)
+    rows = [row for group in drawn for row in group]
+    scores, real = token_logprobs(policy.snapshot(), prompts, [row.ids for row in rows])
+    assert torch.tensor([score for row in rows for score in row.logprobs]).allclose(scores[real], atol=1e-4)
 
 
 def test_a_saved_adapter_gives_equal_logits_when_merged_by_peft(base: Path, tmp_path: Path) -> None:
