@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -78,10 +79,11 @@ def download(model: str, commit: str, *, progress: OnBytes | None = None) -> Pat
         DiskFullError: the disk has no room for the files.
     """
     folder = complete_folder(model, commit)
-    if folder is not None:
+    if folder is not None and (_is_listed(model, commit) or not _can_ask(model, commit)):
         return folder
     try:
-        _require_room(model, commit)
+        if folder is None:
+            _require_room(model, commit)
         bar = _bar_class(progress) if progress else None
         return Path(snapshot_download(model, revision=commit, tqdm_class=bar, **PATTERNS))
     except FAILURES as error:
@@ -91,13 +93,35 @@ def download(model: str, commit: str, *, progress: OnBytes | None = None) -> Pat
 
 
 def complete_folder(model: str, commit: str) -> Path | None:
-    """Return the folder of an earlier download with all files of a commit; None if there is none. Asks no server."""
+    """Return the folder of an earlier download with all files of a commit; None if there is none. Asks no server.
+
+    Where another program filled the cache, which files there are may be unknown: then the weights are all that is certain.
+    """
     try:
         folder = Path(snapshot_download(model, revision=commit, local_files_only=True, **PATTERNS))
         read_weight_files(folder)
     except (LocalEntryNotFoundError, ModelError):
         return None
     return folder
+
+
+def _is_listed(model: str, commit: str) -> bool:
+    """Return whether the cache knows all files of a commit, as it does after a download of the whole model."""
+    try:
+        get_cached_repo_tree(model, revision=commit)
+    except CachedRepoTreeNotFoundError:
+        return False
+    return True
+
+
+def _can_ask(model: str, commit: str) -> bool:
+    """Return whether the hub answers questions about a commit, and log why not."""
+    try:
+        HfApi().model_info(model, revision=commit)
+    except FAILURES as error:
+        LOG.warning("%s; base model %s is used as the local cache has it", _first_line(error), model)
+        return False
+    return True
 
 
 def _cached_commit(api: HfApi, model: str, *, revision: str, error: Exception) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
 
 from everlearn.errors import DiskFullError, ModelError
 from everlearn.training.models.fingerprint import fingerprint
@@ -150,6 +150,22 @@ def test_an_incomplete_cache_is_completed_and_never_used_as_it_is(
         download(MODEL, commit)
     monkeypatch.setattr(constants, "ENDPOINT", hub_url)
     assert (download(MODEL, commit) / "model.safetensors").is_file()
+
+
+def test_what_another_program_left_out_is_downloaded_where_the_hub_answers(
+    hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers' own download of a model has no tokenizer and no README."""
+    commit = hub.add(MODEL, folder)
+    for name in ("config.json", "model.safetensors"):
+        place = Path(hf_hub_download(MODEL, name, revision=commit)).parent
+    disconnect(monkeypatch)
+    assert download(MODEL, commit) == place
+    assert len(list(place.iterdir())) == 2
+    assert f"base model {MODEL} is used as the local cache has it" in caplog.text
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    assert download(MODEL, commit) == place
+    assert {path.name for path in place.iterdir()} == KEPT | {"chat_template.jinja", "README.md"}
 
 
 @pytest.mark.parametrize(
