@@ -27,6 +27,7 @@ from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import OWN_CODE_ONLY, device_of, load_policy
 from everlearn.training.models.quantization import place, quantized
+from everlearn.training.models.stop_tokens import stop_tokens
 from everlearn.training.rollouts import Solver, attempt, batches
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def check(
     answers that differ are decoded, for their length.
     """
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
@@ -143,9 +144,8 @@ def check(
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **OWN_CODE_ONLY, **options)
     plain = place(plain.eval(), device=device)
     # The trainer decodes greedily; a repetition penalty or another default of the base's own would change the answers.
-    plain.generation_config = GenerationConfig(
-        eos_token_id=plain.generation_config.eos_token_id, pad_token_id=plain.generation_config.pad_token_id or 0
-    )
+    ends = stop_tokens(base, AutoTokenizer.from_pretrained(base, **OWN_CODE_ONLY))
+    plain.generation_config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=0)
     before = _answers(plain, probes, _scored(plain, probes))  # first, since peft changes `plain` in place
     try:
         model = PeftModel.from_pretrained(plain, adapter).eval()
@@ -222,12 +222,11 @@ def _decode(model: Any, items: Sequence[Probe]) -> list[list[int]]:
     out = model.generate(
         input_ids=ids, attention_mask=places.long().to(model.device), do_sample=False, max_new_tokens=limit
     )
-    ends = model.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends])
+    ends = set(model.generation_config.eos_token_id)
     return [_cut(row, ends)[: len(item.answer)] for row, item in zip(out[:, longest:].tolist(), items, strict=True)]
 
 
-def _cut(row: list[int], ends: set[int | None]) -> list[int]:
+def _cut(row: list[int], ends: set[int]) -> list[int]:
     """Return the tokens up to the first end token, with it."""
     return row[: next((place for place, token in enumerate(row, start=1) if token in ends), len(row))]
 

@@ -15,6 +15,7 @@ import torch
 from everlearn.domains.contract import load_domain
 from everlearn.training.fresh_process import Probe, check, main, probe
 from everlearn.training.models.policy import load_policy
+from tests.support import chat_models
 from tests.support.adapters import shake
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ def test_generation_defaults_of_the_base_change_no_answer(
     path.write_text(json.dumps(stated | defaults))
     report = check(base, adapter, probes)
     assert report.same_answers == report.probes
+
+
+def test_an_answer_ends_with_the_tokenizers_end_token_as_well(tmp_path: Path) -> None:
+    """Many chat models end a turn with a token that their generation config does not name."""
+    base = chat_models.write_model(tmp_path / "base", guesses={"7": 0.9})
+    for name, change in (("tokenizer", {"eos_token": "<|end|>"}), ("generation", {"eos_token_id": chat_models.EOS})):
+        path = base / f"{name}_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    adapter = write_adapter(base, tmp_path / "adapter", size=0.0)
+    lengthy = Probe(prompt=[chat_models.BOS, 20, 21], answer=[30] * 12, logprob=0.0)
+    assert check(base, adapter, [lengthy]).length_before == len("7") + 1
 
 
 def test_damaged_bytes_show_in_the_log_probabilities(shipped: Path, adapter: Path, probes: list[Probe]) -> None:

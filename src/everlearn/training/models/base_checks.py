@@ -26,8 +26,8 @@ def check_base(base: Path) -> WeightFiles:
     """Return what the headers of the weights say, after checking that the folder holds a causal language model.
 
     Raises:
-        ModelError: the folder is missing, an adapter, incomplete, damaged, without tokenizer, of another architecture, or not of
-            attention alone.
+        ModelError: the folder is missing, an adapter, incomplete, damaged, without tokenizer, of another architecture, quantized, or
+            not of attention alone.
     """
     if (base / ADAPTER).is_file():
         raise ModelError(_is_adapter(base))
@@ -83,6 +83,12 @@ def _require_causal_lm(base: Path) -> None:
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     stated = json.loads((base / "config.json").read_bytes())
+    if stated.get("quantization_config"):
+        method = stated["quantization_config"].get("quant_method")
+        raise ModelError(
+            f"base model {base} is stored quantized ({method}); name the model that it was made of, and set compute.quantization "
+            "where that does not fit into memory"
+        )
     try:
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:

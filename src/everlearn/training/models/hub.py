@@ -150,8 +150,8 @@ class HubModel:
 
     @property
     def pad(self) -> int:
-        """The padding token."""
-        return int(getattr(self.module.config, "pad_token_id", None) or 0)
+        """The padding token; some configs have -1 for none."""
+        return max(0, int(getattr(self.module.config, "pad_token_id", None) or 0))
 
     @property
     def head(self) -> torch.Tensor:

@@ -76,7 +76,7 @@ def geometry(config: Any) -> Geometry:
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
         epsilon=config.rms_norm_eps,
         theta=rope.get("rope_theta", 10000.0),
-        pad=config.pad_token_id or 0,
+        pad=max(0, config.pad_token_id or 0),  # -1 in some models: none
         markers=config if isinstance(config, MarkedLlamaConfig) else None,
     )
 

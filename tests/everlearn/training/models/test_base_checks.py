@@ -73,6 +73,14 @@ def test_layers_with_a_state_are_refused(config: Any, layers: str, base: Path) -
         check_base(base)
 
 
+def test_a_model_that_is_stored_quantized_is_refused(base: Path) -> None:
+    change(base, quantization_config={"quant_method": "awq", "bits": 4})
+    with pytest.raises(
+        ModelError, match=r"is stored quantized \(awq\); name the model that it was made of, and set comp"
+    ):
+        check_base(base)
+
+
 def test_an_architecture_with_code_of_its_own_is_refused_unrun(base: Path, tmp_path: Path) -> None:
     auto_map = {"AutoConfig": "ours.Config", "AutoModelForCausalLM": "ours.Model"}
     change(base, model_type="brand_new", auto_map=auto_map, architectures=["BrandNewForCausalLM"])

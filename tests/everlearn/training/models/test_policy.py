@@ -13,11 +13,13 @@ from transformers.utils import import_utils
 
 from everlearn.errors import ModelError
 from everlearn.settings import ComputeSettings
+from everlearn.training.engines.decode import decode
 from everlearn.training.models.adapted_base import FastPolicy, HubPolicy
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import device_of, load_base, load_policy, use_liger
 from tests.support.adapters import shake
+from tests.support.tiny_base import write_base
 from tests.support.tiny_models import write_model
 from tests.support.tokens import end_of
 
@@ -61,6 +63,17 @@ def test_the_stored_dtype_is_kept_unless_another_is_set(tmp_path: Path) -> None:
         policy = load_policy(base, compute=ComputeSettings.model_validate({"dtype": dtype}))
         assert {tensor.dtype for tensor in policy.base_weights.values()} == {expected}
         assert {tensor.dtype for tensor in policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("policy", ["fast", "hub"])
+def test_a_padding_token_of_minus_one_is_none(policy: str, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"pad_token_id": -1}))
+    loaded = load_policy(base, compute=ComputeSettings.model_validate({"policy": policy}))
+    scores, mask = token_logprobs(loaded.snapshot(), [[9, 10], [11, 12, 13]], [[20], [21, 22]])
+    assert bool((scores[mask] < 0).all())
+    assert decode(loaded.snapshot(), [[9, 10], [11, 12, 13]], group=2, seeds=range(4), stops={2}, limit=40)
 
 
 @pytest.mark.parametrize("stated", [True, False])
