@@ -144,7 +144,8 @@ def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
     run.recorded, run.stopped = described["recorded"], described["stopped"]
     run.first = described["first"] and RolloutStatistics(**described["first"])
     run.curve = [point_of(point) for point in curve]
-    run.ladder.rungs = load_ladder(folder / "ladder.jsonl").rungs
+    ladder = load_ladder(folder / "ladder.jsonl")
+    run.ladder.rungs, run.ladder.counts = ladder.rungs, ladder.counts
     run.curriculum.seen = {int(size): (seen[0], seen[1]) for size, seen in described["seen"].items()}
     run.curriculum.used = described["used"]
     run.curriculum.results = {rung: tuple(result) for rung, result in described.get("results", {}).items()}

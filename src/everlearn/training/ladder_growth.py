@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from everlearn.domains.contract import load_domain
+from everlearn.errors import GrammarError
 from everlearn.ladder.tree import (
     DECODED,
     OWN_MOVES,
@@ -187,10 +188,22 @@ def _proposed_variants(
             for (parent, move), request, text in zip(proposals[part], requests, texts, strict=True)
         ]
         variants += new
-        is_able = not solver.form.asks_in_words or can_propose(ladder, new, domain=solver.domain)
+        others = [
+            variant if variant is not None and _is_another(variant, parent, domain=solver.domain) else None
+            for (parent, _), variant in zip(proposals[part], new, strict=True)
+        ]
+        is_able = not solver.form.asks_in_words or can_propose(ladder, others, domain=solver.domain)
         if not is_able and solver.domain.has_moves:
             return None
     return variants
+
+
+def _is_another(variant: str, parent: Rung, *, domain: Domain) -> bool:
+    """Return whether a text is a problem, and not that of `parent` again."""
+    try:
+        return digest_of(domain.canonical(domain.problem(variant).statement)) != parent.digest
+    except GrammarError:
+        return False
 
 
 def has_failed_to_propose(ladder: Ladder) -> bool:

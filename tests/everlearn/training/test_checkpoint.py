@@ -16,7 +16,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.job import TrainingJob
-from everlearn.training.ladder_growth import plant
+from everlearn.training.ladder_growth import can_propose, has_failed_to_propose, plant
 from everlearn.training.loop import train_step
 from everlearn.training.models.adapter import write_tensors
 from everlearn.training.models.policy import load_policy
@@ -71,6 +71,16 @@ def test_a_transposed_tensor_is_written_in_its_order(tmp_path: Path) -> None:
     tensor = torch.arange(6.0).reshape(2, 3).t()
     write_tensors(tmp_path / "t.safetensors", {"t": tensor})
     assert torch.equal(load_file(tmp_path / "t.safetensors")["t"], tensor)
+
+
+def test_a_resumed_ladder_knows_that_the_model_could_not_propose(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
+    """What it has counted decides who derives the variants when it grows again."""
+    run, again = fresh_run(shipped, ladder), fresh_run(shipped, ladder)
+    assert not can_propose(run.ladder, [None] * 9, domain=DOMAIN)
+    save_checkpoint(run, tmp_path)
+    assert restore_checkpoint(again, tmp_path)
+    assert again.ladder == run.ladder
+    assert has_failed_to_propose(again.ladder)
 
 
 def test_what_grows_is_added_and_not_written_again(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:

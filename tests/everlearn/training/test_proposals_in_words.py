@@ -117,6 +117,19 @@ def test_a_domain_without_moves_only_says_so(base: Path, caplog: pytest.LogCaptu
     assert "it has no moves of its own to make the ladder" in caplog.text
 
 
+class Lenient(Arithmetic):
+    """A domain that reads whatever a model writes, here its own problem again, or no problem."""
+
+    def read_variant(self, statement: str, move: str, text: str) -> str | None:
+        return statement if move == self.moves[0] else "Here it is:"
+
+
+def test_a_model_that_repeats_its_problem_has_proposed_nothing(base: Path) -> None:
+    ladder = extended(base, each=1, domain=Domain(Lenient()))
+    assert (ladder.counts[VALID_PROPOSALS], ladder.counts[PROPOSALS]) == (0, 9)
+    assert ladder.counts[OWN_MOVES] == len([rung for rung in ladder.rungs.values() if rung.parent]) > 8
+
+
 class Generated(Arithmetic):
     """A domain whose problems no model can write."""
 
