@@ -155,12 +155,14 @@ def restore_checkpoint(run: TrainingRun, workdir: Path) -> bool:
 
 
 def _restore_tensors(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None:
+    # A fused optimizer reads its step counts, the only scalars, where the parameters are, any other one in main memory.
+    is_fused = bool(run.optimizer.param_groups[0]["fused"])
     with torch.no_grad():
         for index, tensor in enumerate(run.policy.parameters()):
             tensor.copy_(tensors[f"{index}.weight"])
             run.good[index] = tensors[f"{index}.good"]
             state = {
-                name.split(".", 1)[1]: value.to(tensor.device if value.ndim else "cpu", copy=True)
+                name.split(".", 1)[1]: value.to(tensor.device if value.ndim or is_fused else "cpu", copy=True)
                 for name, value in tensors.items()
                 if name.startswith(f"{index}.") and not name.endswith((".weight", ".good"))
             }

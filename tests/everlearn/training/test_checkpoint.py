@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,6 +82,25 @@ def test_a_resumed_ladder_knows_that_the_model_could_not_propose(shipped: Path, 
     assert restore_checkpoint(again, tmp_path)
     assert again.ladder == run.ladder
     assert has_failed_to_propose(again.ladder)
+
+
+@pytest.mark.parametrize(("fused", "place"), [(True, "meta"), (None, "cpu")])
+def test_step_counts_are_restored_where_the_optimizer_reads_them(
+    shipped: Path, ladder: Ladder, tmp_path: Path, *, fused: bool | None, place: str
+) -> None:
+    """The device `meta` stands for a GPU, where the optimizer is fused."""
+    run, again = fresh_run(shipped, ladder), fresh_run(shipped, ladder)
+    for parameter in run.policy.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    run.optimizer.step()
+    save_checkpoint(run, tmp_path)
+    pairs = {name: (a.detach().to("meta"), b.detach().to("meta")) for name, (a, b) in again.policy.lora.items()}
+    again.policy = replace(again.policy, lora=pairs)
+    again.optimizer = torch.optim.AdamW(again.policy.parameters(), fused=fused)
+    assert restore_checkpoint(again, tmp_path)
+    states = list(again.optimizer.state.values())
+    assert {state["step"].device.type for state in states} == {place}
+    assert {state["exp_avg"].device.type for state in states} == {"meta"}
 
 
 def test_what_grows_is_added_and_not_written_again(shipped: Path, ladder: Ladder, tmp_path: Path) -> None:
