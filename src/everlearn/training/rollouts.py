@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from everlearn import counters
 from everlearn.domains.pool import VerifierPool
+from everlearn.problem import Ruling, Verdict
 from everlearn.training.engines.decode import Completion, decode
 
 if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Answer, Problem, Verdict
+    from everlearn.problem import Answer, Problem
     from everlearn.training.models.formats.format import Format
     from everlearn.training.models.llama import Model
     from everlearn.training.models.policy import Policy
@@ -252,11 +253,21 @@ def attempt(
         solver, statements, prompts, group=group, seed=None if greedy else seed, temperature=temperature
     )
     answers = [[solver.form.answer(row) for row in rows] for rows in completions]
-    verdicts = _verdicts(solver, problems, answers)
+    verdicts = [
+        [_as_cut_off(verdict, row=row, answer=answer) for verdict, row, answer in zip(*judged, strict=True)]
+        for judged in zip(_verdicts(solver, problems, answers), completions, answers, strict=True)
+    ]
     return [
         Group(problem=problem, prompt=prompt, completions=rows, answers=given, verdicts=judged)
         for problem, prompt, rows, given, judged in zip(problems, prompts, completions, answers, verdicts, strict=True)
     ]
+
+
+def _as_cut_off(verdict: Verdict, *, row: Completion, answer: str) -> Verdict:
+    """Return the verdict; that of a completion that was cut off is never `CORRECT`, also where no answer would be right."""
+    if row.finished or answer or not verdict.is_correct:
+        return verdict
+    return Verdict(ruling=Ruling.UNREADABLE, reason="the answer was cut off")
 
 
 def _sample(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from everlearn.domains.contract import load_domain
+from everlearn.domains.arithmetic.domain import Arithmetic
+from everlearn.domains.contract import Domain, load_domain
 from everlearn.errors import ModelError
 from everlearn.ladder.tree import digest_of
-from everlearn.problem import Problem, Ruling
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, FormatSettings
 from everlearn.training import loop
 from everlearn.training.engines.vllm import Replicas
@@ -63,6 +64,21 @@ def solver_of(base: Path, *, max_tokens: int, context: int | None = 256) -> Solv
     policy = replace(load_policy(base, compute=HUB), context=context)
     form = choose_format(policy, SUMS, FormatSettings(name="chat", max_tokens=max_tokens))
     return Solver(policy=policy, model=policy.snapshot(), domain=SUMS, form=form)
+
+
+class Content(Arithmetic):
+    """A domain that takes silence for a right answer."""
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.WRONG if answer else Ruling.CORRECT, reason="")
+
+
+def test_an_answer_that_is_cut_off_is_never_right(gpt2: Path) -> None:
+    solver = replace(solver_of(gpt2, max_tokens=2), domain=Domain(Content()))
+    [group] = attempt(solver, [SMALL], group=8, seed=1)
+    cut = [verdict for verdict, row in zip(group.verdicts, group.completions, strict=True) if not row.finished]
+    assert len(cut) > 4
+    assert {(verdict.ruling, verdict.reason) for verdict in cut} == {(Ruling.UNREADABLE, "the answer was cut off")}
 
 
 def test_an_answer_is_cut_where_the_context_ends(gpt2: Path) -> None:
