@@ -32,7 +32,9 @@ NF4_BYTES = 0.52
 NOT_ADAPTED = ("embed", "lm_head", "wte", "wpe")
 """Parts of the names of matrices that get no adapter: embeddings and heads."""
 ANSWER_TOKENS = 128
-"""Tokens of a prompt and its answer for which keys and values are counted."""
+"""Tokens of a prompt and its answer for which keys and values are counted, unless `format.max_tokens` is more."""
+DECODE_GIB = 4.0
+"""Keys and values of answers that are decoded at once, on a CPU: more are decoded one batch after another (`memory_plan`)."""
 PROBES = 72
 """Most answers of the proof, unless there are many suites (`tasks.measure`)."""
 VLLM_CPU_CACHE = GIB
@@ -102,11 +104,14 @@ def estimate(
             for size in (base, exact)
         )
     factors, position = learn.rank * sum(map(sum, linear)), 2 * layers * kv_heads * head_dim
+    # The fast policy keeps those of each head; an answer that rambles has as many tokens as it may have.
+    decoded = (each or 2) * position * (heads // kv_heads if in_fast_policy else 1)
+    tokens = learn.prompts * learn.group * max(ANSWER_TOKENS, settings.format.max_tokens)
     return MemoryEstimate(
         base=processes * base,
         copies=processes * COPIES * 4 * sum(map(math.prod, linear)) if in_fast_policy else 0,
         adapter=processes * ADAPTER_BYTES * factors,
-        cache=(each or 2) * position * learn.prompts * learn.group * ANSWER_TOKENS,
+        cache=min(round(DECODE_GIB * GIB), decoded * tokens),
         proof=exact + 2 * 4 * factors + 4 * position * PROBES * ANSWER_TOKENS,
     )
 

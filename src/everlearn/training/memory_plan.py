@@ -1,4 +1,4 @@
-"""Memory plan of an update: how many tokens a batch may have, and whether layers recompute their activations.
+"""Memory plan: how many tokens a batch of an update or of a decoding may have, and whether layers recompute their activations.
 
 Smaller batches come first, since they cost nothing; activation checkpointing only where one group does not fit. The
 limit is a setting or follows from the kind of device and the base, and not from what is free at the moment: how a step is cut decides
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from everlearn.training.memory_estimate import DECODE_GIB
 from everlearn.training.models.hub import HubModel
 
 if TYPE_CHECKING:
@@ -49,10 +50,25 @@ def update_memory(model: Model, settings: LearnSettings) -> float:
     """Return the GiB that an update may take on the model's device."""
     if settings.memory_gib is not None:
         return settings.memory_gib
-    if model.device.type != "cuda":
-        return CPU_GIB
+    return CPU_GIB if model.device.type != "cuda" else _share_of_gpu(model)
+
+
+def _share_of_gpu(model: Model) -> float:
     base = sum(tensor.numel() * tensor.element_size() for tensor in model.weights.values())
     return GPU_SHARE * (torch.cuda.mem_get_info(model.device)[1] - base) / GIB
+
+
+def decoded_tokens(model: Model) -> int:
+    """Return the tokens, prompts included, whose keys and values may be in memory while answers are decoded."""
+    if isinstance(model, HubModel):
+        config: Any = model.module.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        each = int(2 * config.num_hidden_layers * heads * width * model.head.element_size())
+    else:
+        each = 2 * model.shape.layers * model.shape.heads * model.shape.head_dim * 4
+    limit = GIB * (DECODE_GIB if model.device.type != "cuda" else _share_of_gpu(model))
+    return max(1, int(limit) // each)
 
 
 def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> MemoryPlan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from everlearn import counters
 from everlearn.domains.pool import VerifierPool
 from everlearn.problem import Ruling, Verdict
 from everlearn.training.engines.decode import Completion, decode
+from everlearn.training.memory_plan import decoded_tokens
 
 if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
@@ -212,12 +214,19 @@ def _decode_here(
     temperature: float,
     copying: bool,
 ) -> list[list[Completion]]:
-    """Decode in this process, in batches of similar length; return the completions in the order of the prompts."""
+    """Decode in this process, in batches of similar length whose keys and values fit; return the completions in the order of the prompts."""
     done: list[list[Completion]] = [[] for _ in prompts]
     # A batch is decoded up to the largest limit in it: a prompt whose own one the context has cut stays alone.
     cut = [index for index, prompt in enumerate(prompts) if limits[index] < solver.form.max_tokens(prompt)]
     whole = sorted(set(range(len(prompts))) - set(cut))
-    shared = batches([len(prompts[index]) * group for index in whole], budget=BATCH_TOKENS)
+    room = decoded_tokens(solver.model)
+    shared = batches(
+        [
+            group * max(len(prompts[index]), math.ceil((len(prompts[index]) + limits[index]) * BATCH_TOKENS / room))
+            for index in whole
+        ],
+        budget=BATCH_TOKENS,
+    )
     for batch in [*([whole[place] for place in batch] for batch in shared), *([index] for index in cut)]:
         completions = decode(
             solver.model,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, Qwen2Config
 
 from everlearn.errors import ModelError
-from everlearn.settings import ComputeSettings, LearnSettings, RolloutSettings, Settings
+from everlearn.settings import ComputeSettings, FormatSettings, LearnSettings, RolloutSettings, Settings
 from everlearn.training import memory_estimate
 from everlearn.training.memory_estimate import (
     GIB,
@@ -62,10 +62,19 @@ def test_each_process_has_its_own_base(shipped: Path) -> None:
 
 
 def test_keys_and_values_follow_the_config() -> None:
-    settings = Settings(learn=LearnSettings(prompts=16, group=8))
+    settings = Settings(learn=LearnSettings(prompts=16, group=8), format=FormatSettings(max_tokens=100))
     for config, each in ((CONFIG, 28 * 2 * 128), (GPT2, 12 * 12 * 64), (CONFIG | {"head_dim": 64}, 28 * 2 * 64)):
-        assert estimate(weights_of(), config, settings, in_fast_policy=True).cache == 2 * 4 * each * 16 * 8 * 128
+        assert estimate(weights_of(), config, settings, in_fast_policy=False).cache == 2 * 2 * each * 16 * 8 * 128
     assert estimate(weights_of(), {}, settings, in_fast_policy=False).total == 0
+
+
+def test_keys_and_values_are_those_of_the_longest_answers_and_of_what_is_decoded_at_once() -> None:
+    learn = LearnSettings(prompts=1, group=2)
+    few, many, most = (Settings(learn=learn, format=FormatSettings(max_tokens=count)) for count in (100, 300, 10**6))
+    per_token = 2 * 28 * 2 * 128
+    assert estimate(weights_of(), CONFIG, many, in_fast_policy=False).cache == 2 * per_token * 2 * 300
+    assert estimate(weights_of(), CONFIG, few, in_fast_policy=True).cache == 4 * 6 * per_token * 2 * 128, "of each head"
+    assert estimate(weights_of(), CONFIG, most, in_fast_policy=False).cache == 4 * GIB
 
 
 def test_embeddings_and_norms_get_no_adapter() -> None:
@@ -77,7 +86,8 @@ def test_embeddings_and_norms_get_no_adapter() -> None:
 @pytest.mark.parametrize(("dtype", "base", "cache"), [("auto", 168, 2), ("float32", 336, 4), ("bfloat16", 168, 2)])
 def test_the_hub_policy_keeps_one_base_in_its_type(dtype: Any, base: int, cache: int) -> None:
     weights = WeightFiles(files=(), tensors={"up.weight": TensorHeader(dtype="BF16", shape=(12, 7), size=168)})
-    settings = Settings(compute=ComputeSettings(dtype=dtype), learn=LearnSettings(prompts=1, group=2))
+    learn, form = LearnSettings(prompts=1, group=2), FormatSettings(max_tokens=100)
+    settings = Settings(compute=ComputeSettings(dtype=dtype), learn=learn, format=form)
     counted = estimate(weights, {"n_layer": 1, "n_embd": 8, "n_head": 2}, settings, in_fast_policy=False)
     assert (counted.base, counted.copies) == (base, 0)
     assert counted.cache == 2 * cache * 8 * 2 * 128

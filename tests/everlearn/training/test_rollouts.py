@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,8 @@ from everlearn.errors import ModelError
 from everlearn.ladder.tree import digest_of
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, FormatSettings
-from everlearn.training import loop
+from everlearn.training import loop, memory_plan, rollouts
+from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.fresh_process import probe
 from everlearn.training.ladder_growth import plant
@@ -27,7 +28,10 @@ from tests.support.silent_faults import begin
 from tests.support.tiny_models import write_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from everlearn.training.models.llama import Model
 
 DOMAIN = load_domain("integration")
 SHORT, LONG = "2*x", " + ".join(f"{number}*cos({number}*x)" for number in range(2, 10))
@@ -64,6 +68,31 @@ def solver_of(base: Path, *, max_tokens: int, context: int | None = 256) -> Solv
     policy = replace(load_policy(base, compute=HUB), context=context)
     form = choose_format(policy, SUMS, FormatSettings(name="chat", max_tokens=max_tokens))
     return Solver(policy=policy, model=policy.snapshot(), domain=SUMS, form=form)
+
+
+@pytest.mark.parametrize("compute", [ComputeSettings(), HUB])
+def test_keys_and_values_of_a_batch_fit_into_memory(
+    compute: ComputeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All answers may ramble to their limit, which prompts do not show."""
+    policy = load_policy(write_model("llama", tmp_path / "base"), compute=compute)
+    form = choose_format(policy, SUMS, FormatSettings(name="chat", max_tokens=100))
+    solver = Solver(policy=policy, model=policy.snapshot(), domain=SUMS, form=form)
+    problems, rows = [SUMS.problem(f"{number} + 7") for number in range(10, 30)], list[int]()
+    at_once = attempt(solver, problems, group=2, seed=1)
+    longest = max(len(group.prompt) + 100 for group in at_once)
+
+    def counted(model: Model, prompts: Sequence[list[int]], *, group: int, **given: Any) -> list[list[Completion]]:
+        rows.append(len(prompts) * group)
+        return decode(model, prompts, group=group, **given)
+
+    monkeypatch.setattr(rollouts, "decode", counted)
+    kept = 2 * 2 * 4 * (4 if compute.policy == "auto" else 2) * 8  # bytes a token: layers, heads of width 8, float32
+    monkeypatch.setattr(memory_plan, "DECODE_GIB", 8 * longest * kept / memory_plan.GIB)
+    in_parts = attempt(solver, problems, group=2, seed=1)
+    assert sum(rows) == 40
+    assert max(rows) <= 8
+    assert [group.answers for group in in_parts] == [group.answers for group in at_once]
 
 
 class Content(Arithmetic):
