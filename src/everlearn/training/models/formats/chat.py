@@ -47,7 +47,9 @@ class ChatFormat:
         self._asked_in_examples = [self._key(asked) for asked, _ in settings.examples]
         self._opening, self._closing = settings.reasoning
         # Templates of some models open the reasoning themselves.
-        self._starts_in_reasoning = bool(self._opening) and self._template.render("?").rstrip().endswith(self._opening)
+        self._starts_in_reasoning = bool(self._opening and self._closing) and self._template.render(
+            "?"
+        ).rstrip().endswith(self._opening)
 
     def prompt(self, problem: Problem, *, rng: random.Random, solved: Sequence[Answer] = ()) -> Request:  # noqa: ARG002
         """Return the question of the domain in the template, after the examples, and the beginning of the answer."""
@@ -119,7 +121,7 @@ class ChatFormat:
 
     def _split(self, text: str) -> tuple[str, str | None]:
         """Return the reasoning and what follows it, None if it does not end."""
-        if not self._opening:
+        if not (self._opening and self._closing):
             return "", text
         before, closed, after = text.rpartition(self._closing)
         if closed:

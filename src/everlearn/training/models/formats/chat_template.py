@@ -93,7 +93,7 @@ class ChatTemplate:
 
     def end_of_answer(self, stops: frozenset[int]) -> int:
         """Return the stop token that the template puts after an answer; without a template, or such a token, the end token."""
-        end: int = self._tokenizer.eos_token_id
+        end: int = min(stops) if self._tokenizer.eos_token_id is None else self._tokenizer.eos_token_id
         if not self.is_own:
             return end
         asked = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]

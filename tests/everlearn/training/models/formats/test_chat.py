@@ -131,6 +131,13 @@ def test_a_tokenizer_without_template_is_asked_plainly(caplog: pytest.LogCapture
     assert plain.answer(completion(" 7\n\nQues", end=None)) == ""
 
 
+def test_a_demonstration_ends_with_a_stop_token_where_the_tokenizer_has_none() -> None:
+    endless = chat_models.tokenizer(None)
+    endless.eos_token = None
+    plain = ChatFormat(endless, domain=DOMAIN, settings=FormatSettings(), stops=frozenset({EOS, END}))
+    assert plain.demonstration("7")[-1] == EOS
+
+
 def test_an_end_token_that_a_tokenizer_adds_is_left_out() -> None:
     ending = chat_models.tokenizer(None, ends=True)
     assert ending("7").input_ids[-1] == EOS
@@ -191,7 +198,8 @@ def test_only_a_finished_answer_outside_the_reasoning_counts(text: str, end: int
 def test_reasoning_is_kept_apart() -> None:
     assert form().read(completion("<think>\nI add.\n</think>\n7")) == ("I add.", "7")
     assert form().read(completion("<think>I add", end=None)) == ("<think>I add", "")
-    assert form(reasoning=["", ""]).answer(completion("<think>8</think>\n7")) == "7"
+    for tags in (["", ""], ["<think>", ""], ["", "</think>"]):
+        assert form(reasoning=tags).answer(completion("<think>8</think>\n7")) == "7"
 
 
 def test_a_template_may_open_the_reasoning_itself() -> None:
