@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
+OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json")
+"""Files that hold one JSON object each."""
 RECURRENT = frozenset({"conv", "linear_attention", "hybrid", "hybrid_sliding"})
 """Types of layers with a state beside, or instead of, keys and values."""
 
@@ -34,6 +36,9 @@ def check_base(base: Path) -> WeightFiles:
     weights = read_weight_files(model_directory(base))
     if not any((base / name).is_file() for name in TOKENIZERS):
         raise ModelError(f"base model {base} has no tokenizer (such as {TOKENIZERS[0]}); download the model again")
+    for name in OBJECTS:
+        if (base / name).is_file():
+            _require_object(base / name)
     _require_causal_lm(base)
     return weights
 
@@ -62,6 +67,14 @@ def read_config(base: Path) -> dict[str, Any]:
         return dict(config.get("text_config") or config)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise damaged(base / "config.json", error) from None
+
+
+def _require_object(path: Path) -> None:
+    """Raise ModelError if a file does not hold a JSON object."""
+    try:
+        json.loads(path.read_bytes()).items()
+    except (OSError, ValueError, AttributeError) as error:
+        raise damaged(path, error) from None
 
 
 def _is_adapter(base: Path) -> str:

@@ -205,7 +205,7 @@ def _load_fast(base: Path) -> LoadedBase | str:
         gap = _parity_gap(module, ours)
     except KeyError as error:
         return f"not plain Llama: no weight {error}"
-    if gap > PARITY_NATS:
+    if not gap <= PARITY_NATS:  # NaN, too
         return f"ours differs by {gap:.2g} nats"
     chosen = f"fast policy: own forward pass, within {gap:.1e} nats of transformers"
     return LoadedBase(
@@ -328,11 +328,15 @@ def _read(base: Path, read: Callable[[ModuleType], Any]) -> Any:
 
 @torch.no_grad()
 def _head_gives_logits(module: Any) -> bool:
-    """Return whether the logits are the output layer's output, and not capped or scaled after it."""
+    """Return whether the logits are the output layer's output, and not capped or scaled after it. Raises ModelError for NaN."""
     head, hidden = module.get_output_embeddings(), list[torch.Tensor]()
     handle = head.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0]))
     logits = module(input_ids=torch.arange(1, 9, device=head.weight.device)[None]).logits
     handle.remove()
+    if bool(logits.isnan().any()):
+        raise ModelError(
+            f"base model {module.config.name_or_path} computes NaN in {head.weight.dtype}: download it again"
+        )
     return len(hidden) == 1 and torch.allclose(head(hidden[0]).float(), logits.float(), rtol=1e-3, atol=1e-3)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, Lfm2Config, MambaConfig, Qwen2Config, RwkvConfig, T5Config
+from transformers import BertConfig, Lfm2Config, LlamaConfig, MambaConfig, Qwen2Config, RwkvConfig, T5Config
 
 from everlearn.errors import ModelError
 from everlearn.training.models.base_checks import check_base, read_config
@@ -110,6 +110,24 @@ def test_nobody_is_asked_whether_to_run_code_of_a_model(
     with pytest.raises(ModelError, match="brings code of its own for its model or tokenizer, which is never run"):
         load_base(llama)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_settings_of_a_model_that_cannot_be_read_are_named(name: str, text: str, base: Path) -> None:
+    (base / name).write_text(text)
+    with pytest.raises(ModelError, match=rf"{name} is damaged \(.*\); restore it"):
+        check_base(base)
+
+
+@pytest.mark.parametrize("kind", [LlamaConfig, Qwen2Config])
+def test_weights_that_are_no_numbers_are_refused(kind: type[LlamaConfig | Qwen2Config], tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", kind=kind)
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][0] = float("nan")
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"base computes NaN in torch\.float32: download it again"):
+        load_base(base)
 
 
 def test_weights_that_no_file_holds_are_not_filled_with_random_numbers(base: Path) -> None:
