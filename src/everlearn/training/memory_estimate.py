@@ -174,7 +174,8 @@ def require_memory(needed: MemoryEstimate, *, available: int, base: str) -> None
     if needed.total > available:
         raise ModelError(
             f"base model {base} needs about {needed}, and {available / GIB:.1f} GiB are free; use a smaller base or a "
-            "machine with more memory, stop what uses it, or set compute.quantization (docs/models.md has the estimate)"
+            "machine with more memory, stop what uses it, lower format.max_tokens, or set compute.quantization (docs/models.md "
+            "has the estimate)"
         )
 
 
