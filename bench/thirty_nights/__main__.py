@@ -135,7 +135,7 @@ def page(rows: Rows) -> str:
         "![average accuracy over all skills, by night](thirty_nights.svg)",
         "",
         (
-            "| arm | seed | nights | published | average accuracy | after 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
+            "| arm | seed | nights | published | average accuracy | after 10, 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
             "| minutes (of CPU) | CPU time of nights 21 to 30, by 11 to 20 (by 1 to 10) | bucket | a night adds, by 11 to 20 |"
         ),
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -146,7 +146,7 @@ def page(rows: Rows) -> str:
         dash = {name: "-" if value is None else value for name, value in facts.items()}
         lines.append(
             f"| {arm} | {seed} | {facts['nights']} | {facts['published']} | {facts['accuracy_before']:.1%} to "
-            f"{facts['accuracy_after']:.1%} | {_after(20, row)} | {100 * facts['largest_fall']:.1f} points | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
+            f"{facts['accuracy_after']:.1%} | {_after(10, row)}, {_after(20, row)} | {100 * facts['largest_fall']:.1f} points | {100 * facts['backward_transfer']:+.1f} points | {facts['skills_below_first']} | "
             f"{dash['nights_to_learn']} | {facts['minutes']:.0f} ({facts['cpu_minutes']:.0f}) | x {dash['time_ratio']} (x {dash['time_ratio_first']}) | {facts['megabytes']:.0f} MB | x {dash['storage_ratio']} |"
         )
     lines += [
