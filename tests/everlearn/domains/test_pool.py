@@ -246,15 +246,15 @@ def test_a_killed_idle_worker_loses_no_verdict(traps: str) -> None:
         assert pool.recorded == {}
 
 
-@pytest.mark.parametrize(("answer", "least"), [("hang", 0.6), ("child", 0.4)])
+@pytest.mark.parametrize(("answer", "limit"), [("hang", 0.3), ("child", 60.0)])
 def test_the_cpu_time_of_workers_counts_also_of_killed_ones_and_of_children(
-    traps: str, answer: str, least: float
+    traps: str, answer: str, limit: float
 ) -> None:
-    with VerifierPool(traps, timeout_s=0.3) as pool:
+    with VerifierPool(traps, timeout_s=limit) as pool:
         before = counters.cpu_seconds()
         own = time.process_time()
         pool.verify(asked("x"), answer)
-        assert counters.cpu_seconds() - before - (time.process_time() - own) >= least - 0.02
+        assert counters.cpu_seconds() - before - (time.process_time() - own) >= 0.3
 
 
 def test_no_worker_outlives_the_pool() -> None:
