@@ -26,11 +26,10 @@ from everlearn.gate.record_of_line import (
     record_answers,
     to_json,
     unrecorded,
-    way_of_asking,
 )
 from everlearn.registry.line_state import BASE
 from tasks.earlier_nights import loss_level_of
-from tasks.freeze_suites import load_suites
+from tasks.freeze_suites import load_suites, way_of_asking_of
 from tasks.measure import CANDIDATE, examination_of, has_guards
 from tasks.night import LOG, as_json, step_task, timed_step
 from tasks.progress import progress
@@ -60,7 +59,7 @@ def complete_record(night: Night) -> None:
         if work.has("line record"):
             return
         known = record_after(night.inputs.parent, night.registry)
-        samples, asked = night.settings.gate.record_samples, _way_of_asking(night)
+        samples, asked = night.settings.gate.record_samples, way_of_asking_of(night)
         missing: dict[str, list[Problem]] = {}
         for problem in unrecorded(_guarded(night), known, asked=asked):
             item = known.get(item_key(problem))
@@ -114,7 +113,7 @@ def renew_record(night: Night) -> None:
                 for suite in better:
                     looks = [look(suite.problems, -1 - number) for number in range(samples)]
                     fresh = record_answers(
-                        suite.problems, looks, policy=policy_of_night(night.key), asked=_way_of_asking(night)
+                        suite.problems, looks, policy=policy_of_night(night.key), asked=way_of_asking_of(night)
                     )
                     if sum(item.share for item in fresh.values()) > sum(record[key].share for key in fresh):
                         record |= fresh
@@ -171,10 +170,6 @@ def _version_of(policy: str, state: State) -> str:
     """Return the version, or the base, that a record has this name for; the name itself where there is none."""
     nights = {policy_of_night(each.cycle_key): each.version for each in state.versions.values()}
     return nights.get(policy, policy)
-
-
-def _way_of_asking(night: Night) -> str:
-    return way_of_asking(night.settings.model_dump(mode="json"))
 
 
 def _guarded(night: Night) -> tuple[Suite, ...]:

@@ -175,8 +175,13 @@ def _say_answers(night: Night, frozen: list[Suite]) -> None:
     """Log how many answers the comparison with the record needs, before anything is trained."""
     if night.settings.gate.loss_error == "line":
         record = record_after(night.inputs.parent, night.registry)
-        asked = way_of_asking(night.settings.model_dump(mode="json"))
-        LOG.info("%s", answers_needed(frozen, record, settings=night.settings.gate, asked=asked).sentence)
+        needed = answers_needed(frozen, record, settings=night.settings.gate, asked=way_of_asking_of(night))
+        LOG.info("%s", needed.sentence)
+
+
+def way_of_asking_of(night: Night) -> str:
+    """Return the way in which the night asks for answers that are compared with the record."""
+    return way_of_asking(night.settings.model_dump(mode="json"))
 
 
 def roots_of(night: Night) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
