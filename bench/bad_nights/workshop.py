@@ -31,11 +31,11 @@ from everlearn.settings import GateSettings
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.training.fresh_process import check, probe
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Group, Judge, seed_of
+from everlearn.training.train_step import train_step
 from everlearn.training.training_run import start_run
 
 SETTINGS = GateSettings()

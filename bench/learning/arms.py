@@ -21,11 +21,11 @@ from everlearn.domains.domain_names import make_plugin
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.training import update
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.precision import use_bf16
 from everlearn.training.rollouts import Solver, attempt, seed_of
+from everlearn.training.train_step import train_step
 from everlearn.training.trainer import is_due_to_grow, regrow
 from everlearn.training.training_run import start_run
 

@@ -25,7 +25,6 @@ from everlearn.settings import ComputeSettings, FormatSettings, LadderSettings, 
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import solver_of, train_step
 from everlearn.training.models import hub
 from everlearn.training.models.adapter import save_adapter
 from everlearn.training.models.fingerprint import fingerprint
@@ -34,6 +33,7 @@ from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_identity, check_policy, check_saved
 from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.train_step import solver_of, train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import StepRollouts, start_run
 from tests.support import chat_models

@@ -20,11 +20,11 @@ from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import second_judgement
 from everlearn.ladder.tree import Ladder, references_of
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
-from everlearn.training.loop import current_model, solver_of, train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_identity, check_policy
 from everlearn.training.rollouts import attempt, judging, seed_of
+from everlearn.training.train_step import current_model, solver_of, train_step
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from everlearn.training.engines.torchrun import run_processes
 from everlearn.training.gpu import device_time
 from everlearn.training.job import Trained
 from everlearn.training.ladder_growth import extend, measure_rungs
-from everlearn.training.loop import current_model, solver_of, train_step
 from everlearn.training.memory_plan import keep_freed_memory, update_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_identity, check_policy, check_saved
 from everlearn.training.rollouts import judging, seed_of
+from everlearn.training.train_step import current_model, solver_of, train_step
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:

@@ -22,12 +22,12 @@ from everlearn.errors import ModelError
 from everlearn.ladder.tree import references_of
 from everlearn.settings import LearnSettings
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.formats.format import Request
 from everlearn.training.models.hub import adapted_modules
 from everlearn.training.models.llama import Llama, geometry, token_logprobs
 from everlearn.training.models.policy import LoadedBase
 from everlearn.training.rollouts import judging
+from everlearn.training.train_step import train_step
 from everlearn.training.training_run import start_run
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import can_propose, has_failed_to_propose, plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.adapter import write_tensors
 from everlearn.training.models.policy import load_policy
+from everlearn.training.train_step import train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 

@@ -15,9 +15,9 @@ from everlearn.training import guards
 from everlearn.training.guards import RolloutStatistics, rollout_statistics, triggered_guard
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import sample_rollouts, train_step
 from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.models.policy import load_policy
+from everlearn.training.train_step import sample_rollouts, train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import TrainingRun, start_run
 

@@ -17,9 +17,9 @@ from everlearn.training import journal, ladder_growth, rollouts
 from everlearn.training.checkpoint import open_journal, restore_checkpoint, save_checkpoint
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import judging
+from everlearn.training.train_step import train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 

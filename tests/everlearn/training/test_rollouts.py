@@ -13,16 +13,17 @@ from everlearn.errors import ModelError
 from everlearn.ladder.tree import digest_of
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, FormatSettings
-from everlearn.training import loop, memory_plan, rollouts
+from everlearn.training import memory_plan, rollouts
+from everlearn.training import train_step as step
 from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.engines.vllm import Replicas
 from everlearn.training.fresh_process import probe
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
 from everlearn.training.preflight import check_room
 from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.train_step import train_step
 from tests.support.fake_vllm import FakeVllm
 from tests.support.silent_faults import begin
 from tests.support.tiny_models import write_model
@@ -151,7 +152,7 @@ def test_a_night_begins_only_if_a_problem_leaves_room(gpt2: Path, caplog: pytest
 
 
 def test_a_step_trains_on_the_problems_that_leave_room(gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "choose_problems", lambda run: list(run.ladder.rungs))
+    monkeypatch.setattr(step, "choose_problems", lambda run: list(run.ladder.rungs))
     run = begin(gpt2, compute=HUB)
     run.policy = replace(run.policy, context=100)
     run.ladder = plant([SMALL.statement, LARGE.statement], domain=SUMS, forbidden=frozenset())

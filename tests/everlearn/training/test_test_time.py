@@ -118,7 +118,7 @@ def test_what_a_stopped_training_leaves_of_the_budget_is_sampled(
 ) -> None:
     for name in ("RUNGS", "BREADTH", "TRIES"):
         monkeypatch.setattr(test_time, name, 1)
-    monkeypatch.setattr("everlearn.training.loop.triggered_guard", lambda *_, **__: "entropy fell")
+    monkeypatch.setattr("everlearn.training.train_step.triggered_guard", lambda *_, **__: "entropy fell")
     solution = solved("tan(x)", shipped, samples=16, tokens=4000)
     assert (solution.answer, solution.steps) == (None, 0)
     assert solution.tokens >= 4000

@@ -18,9 +18,9 @@ from everlearn.training.checkpoint import restore_checkpoint, save_checkpoint
 from everlearn.training.engines import collectives
 from everlearn.training.job import TrainingJob
 from everlearn.training.ladder_growth import plant
-from everlearn.training.loop import train_step
 from everlearn.training.models.policy import load_policy
 from everlearn.training.rollouts import Solver, attempt
+from everlearn.training.train_step import train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update

@@ -22,11 +22,11 @@ from everlearn.training.evaluation import measure
 from everlearn.training.fresh_process import Probe, check
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow
-from everlearn.training.loop import train_step
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import token_logprobs
 from everlearn.training.models.policy import Policy, load_base, load_policy
 from everlearn.training.rollouts import Group
+from everlearn.training.train_step import train_step
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 from everlearn.training.update import update

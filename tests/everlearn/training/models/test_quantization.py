@@ -14,7 +14,6 @@ from everlearn.errors import ModelError
 from everlearn.ladder.tree import Ladder
 from everlearn.settings import ComputeSettings, LearnSettings, Settings
 from everlearn.training.fresh_process import check, probe
-from everlearn.training.loop import train_step
 from everlearn.training.memory_estimate import estimate
 from everlearn.training.models import quantization
 from everlearn.training.models.adapted_base import HubPolicy
@@ -22,6 +21,7 @@ from everlearn.training.models.base_checks import check_base, read_config
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.policy import load_policy
 from everlearn.training.models.quantization import quantized, require_quantizer
+from everlearn.training.train_step import train_step
 from everlearn.training.training_run import start_run
 from tests.support.tiny_models import write_model
 
