@@ -45,7 +45,7 @@ IN_WORDS = """
 format: {name: chat}
 learn: {rate: 4.0e-4, max_kl: 20}
 
-# Measure what the line does not train, and may destroy (60 requests; docs/gate.md). It makes each night longer.
+# Measure what the line does not train, and may destroy (240 requests; docs/gate.md). It makes each night longer.
 # data: {general: data/general}
 """
 """Settings for a language model, written after `base`."""
