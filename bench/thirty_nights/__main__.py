@@ -36,10 +36,11 @@ def average(night: dict[str, Any]) -> float:
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return what a row of at least one night shows.
 
-    `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which
-    the last version is below the first version, `nights_to_learn` the most nights that a new skill took; None: one was not learned.
-    `time_ratio` compares the CPU seconds of the last ten nights with the second ten, `time_ratio_first` with the first ten, before replay and memory
-    are full; `storage_ratio` compares the bytes that a night adds to the bucket, in the last ten nights and the second ten.
+    `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a skill's
+    accuracy since the end of its first phase, `skills_below_first` counts skills on which the last version is below the first
+    version, `nights_to_learn` the most nights that a new skill took; None: one was not learned. `time_ratio` compares the CPU
+    seconds of the last ten nights with the second ten, `time_ratio_first` with the first ten, before replay and memory are
+    full; `storage_ratio` compares the bytes that a night adds to the bucket, in the last ten nights and the second ten.
     """
     nights = row["nights"]
     last, done = nights[-1]["accuracy"], nights[-1]["night"]
@@ -135,7 +136,7 @@ def page(rows: Rows) -> str:
         "![average accuracy over all skills, by night](thirty_nights.svg)",
         "",
         (
-            "| arm | seed | nights | published | average accuracy | after 10, 20 nights | largest fall | backward transfer | skills below the first version | nights to learn a skill "
+            "| arm | seed | nights | published | average accuracy | after 10, 20 nights (published) | largest fall | backward transfer | skills below the first version | nights to learn a skill "
             "| minutes (of CPU) | CPU time of nights 21 to 30, by 11 to 20 (by 1 to 10) | bucket | a night adds, by 11 to 20 |"
         ),
         "| --- | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -168,8 +169,11 @@ def page(rows: Rows) -> str:
 
 
 def _after(night: int, row: dict[str, Any]) -> str:
-    """Return the average accuracy after a night; a dash where the row has not come that far."""
-    return f"{average(row['nights'][night]):.1%}" if len(row["nights"]) > night else "-"
+    """Return the average accuracy after a night, and how many had published; a dash where the row has not come that far."""
+    if len(row["nights"]) <= night:
+        return "-"
+    published = sum(bool(each["version"]) for each in row["nights"][: night + 1])
+    return f"{average(row['nights'][night]):.1%} ({published})"
 
 
 def picture(rows: Rows) -> str:
