@@ -10,6 +10,7 @@ from transformers import (
     CohereConfig,
     FalconConfig,
     Gemma2Config,
+    Gemma3Config,
     GemmaConfig,
     GenerationConfig,
     GPT2Config,
@@ -58,6 +59,11 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
 OTHERS: dict[str, Callable[[], PretrainedConfig]] = {
     "cohere, layer norms": lambda: CohereConfig(**GROUPED),
     "falcon, sums in place": lambda: FalconConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4),
+    "gemma3, reads images": lambda: Gemma3Config(
+        text_config=GROUPED | {"head_dim": 16, "vocab_size": len(build_tokenizer())},
+        vision_config=SMALL | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    ),
     "mixtral, experts": lambda: MixtralConfig(**GROUPED, num_local_experts=4),
 }
 """More architectures, for a few tests: each is an exception to what those above have in common."""

@@ -73,8 +73,9 @@ class Policy(ABC):
 
     def save(self, directory: Path) -> Path:
         """Write the adapter in peft's format."""
-        transposed = self.base_model.is_transposed
-        return save_adapter(directory, self.lora, rank=self.rank, alpha=self.alpha, transposed=transposed)
+        model = self.base_model
+        kind = {"transposed": model.is_transposed, "short_names": model.reads_text_only}
+        return save_adapter(directory, self.lora, rank=self.rank, alpha=self.alpha, **kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

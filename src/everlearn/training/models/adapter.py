@@ -26,11 +26,18 @@ UNSUPPORTED = ("alpha_pattern", "rank_pattern", "use_dora", "use_rslora")
 
 
 def save_adapter(
-    directory: Path, lora: Mapping[str, LoraPair], *, rank: int, alpha: int, transposed: bool = False
+    directory: Path,
+    lora: Mapping[str, LoraPair],
+    *,
+    rank: int,
+    alpha: int,
+    transposed: bool = False,
+    short_names: bool = True,
 ) -> Path:
     """Write A and B of each module, and the settings that `peft.PeftModel.from_pretrained` needs.
 
-    `transposed` says that the base's weights are (in, out), as GPT-2's are.
+    `transposed` says that the base's weights are (in, out), as GPT-2's are, and `short_names` that every layer called as an
+    adapted one is (`q_proj`) has an adapter: else the settings name each layer by its path.
 
     Raises:
         OSError: the disk is full, or the directory cannot be written.
@@ -47,7 +54,7 @@ def save_adapter(
     config = LoraConfig(r=rank, lora_alpha=alpha, task_type="CAUSAL_LM", inference_mode=True)
     config.fan_in_fan_out = transposed
     # A list, since peft writes a set in an order that differs from process to process: equal adapters, equal bytes.
-    config.target_modules = sorted({name.rsplit(".", 1)[1] for name in lora})
+    config.target_modules = sorted({name.rsplit(".", 1)[1] if short_names else name for name in lora})
     config.save_pretrained(str(directory))
     return directory
 

@@ -60,7 +60,7 @@ def adapted_modules(module: Any) -> dict[str, tuple[int, int]]:
     """Return the layers that get an adapter, in the order of the module, with the shapes (out, in) of their weights.
 
     peft finds them: all linear layers but the head. It marks them by one LoRA layer of rank 1 each, removed again here. It also marks
-    experts that are one tensor a layer: those get none.
+    experts that are one tensor a layer: those get none. Nor do the layers for images or sound of a model that reads them, too.
     """
     import warnings
 
@@ -78,7 +78,15 @@ def adapted_modules(module: Any) -> dict[str, tuple[int, int]]:
         if isinstance(part, LoraLayer) and not isinstance(part, ParamWrapper)
     }
     marked.unload()
-    return found
+    text = text_part(module)
+    return {name: shape for name, shape in found.items() if name.startswith(text)}
+
+
+def text_part(module: Any) -> str:
+    """Return how the names of the layers for text begin, where a model reads images or sound, too; else nothing."""
+    if module.config.get_text_config() is module.config:
+        return ""
+    return next(f"{name}." for name, part in module.named_modules() if part is module.get_decoder())
 
 
 def add_hooks(module: Any, targets: Sequence[str]) -> None:
@@ -147,6 +155,11 @@ class HubModel:
     def is_transposed(self) -> bool:
         """Whether the weights of adapted layers are (in, out)."""
         return any(isinstance(part, Conv1D) for part in self.module.modules())
+
+    @property
+    def reads_text_only(self) -> bool:
+        """Whether all linear layers but the head are for text."""
+        return not text_part(self.module)
 
     @property
     def pad(self) -> int:

@@ -144,6 +144,11 @@ class Llama:
         return False
 
     @property
+    def reads_text_only(self) -> bool:
+        """Whether all linear layers but the head are for text."""
+        return True
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.head.device
