@@ -59,7 +59,8 @@ def train_candidate(night: Night) -> None:
     train_adapter(night)
     upload_candidate(night)
     baselines = [(baseline.policy, baseline.suites) for baseline in name_baselines(night)]
-    for policy, only in [("parent", None), (CANDIDATE, None), *baselines]:
+    # The candidate first: the parent's luck is only known once giving up counts as a test (gate/abandonment.py).
+    for policy, only in [(CANDIDATE, None), ("parent", None), *baselines]:
         measure_suites(night, policy, only)
     measure_contexts(night)
     complete_record(night)

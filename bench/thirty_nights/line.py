@@ -140,7 +140,7 @@ class NightLine:
         train_adapter.fn(night)
         upload_candidate.fn(night)
         baselines = name_baselines.fn(night) if self.is_gated else ()
-        for policy, only in [("parent", None), (CANDIDATE, None), *((each.policy, each.suites) for each in baselines)]:
+        for policy, only in [(CANDIDATE, None), ("parent", None), *((each.policy, each.suites) for each in baselines)]:
             measure_suites.fn(night, policy, only)
         for compare in (complete_record, look_at_candidate, renew_record):
             compare.fn(night)

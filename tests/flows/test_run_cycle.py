@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.support.prefect import Nights
 
 EVERY_STEP = [
-    *("open", "items", "suites", "ladder", "checkpoint", "trained", "files", "measured/parent", "measured/candidate"),
+    *("open", "items", "suites", "ladder", "checkpoint", "trained", "files", "measured/candidate", "measured/parent"),
     *("check/bytes", "check/rewards", "decision", "record", "report"),
 ]
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def train_and_judge(night: Night) -> str:
-    """Train on the ladder, measure parent and candidate, and return the outcome of the gate."""
+    """Train on the ladder, measure candidate and parent, and return the outcome of the gate."""
     train_adapter.fn(night)
     upload_candidate.fn(night)
-    for policy in ("parent", "candidate"):
+    for policy in ("candidate", "parent"):
         measure_suites.fn(night, policy)
     check_bytes.fn(night)
     recheck_rewards.fn(night)
