@@ -78,10 +78,16 @@ def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
 
 @step_task
 def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
-    """Freeze the inputs and settings of a new night and return it."""
+    """Freeze the inputs and settings of a new night and return it.
+
+    What a night with the same inputs left that was given up is removed: its suites hold problems that others have measured
+    since, and follow from the settings of that time.
+    """
     inputs = inputs_of(settings, data_digest=claim.data_digest)
-    notes = freeze_settings(settings)
-    return _fenced(open_cycle(open_store(settings.store), settings.store.line, inputs, notes=notes), settings, token)
+    store, line, notes = open_store(settings.store), settings.store.line, freeze_settings(settings)
+    if current_cycle(store, line) is None:
+        Workspace(store, line, cycle_key(inputs), token=token).clear()
+    return _fenced(open_cycle(store, line, inputs, notes=notes), settings, token)
 
 
 @step_task

@@ -25,7 +25,7 @@ from everlearn.registry.events import EventKind
 from tasks.earlier_nights import level_of, record_trained, records_of
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.night import Night, hold_line
-from tasks.open_night import end_night, open_night
+from tasks.open_night import abandon_night, end_night, open_night
 from tasks.train import reservoir_before
 from tests.support.line import candidate
 from tests.support.night import LONG, SHORT, stored_snapshot
@@ -73,6 +73,28 @@ def test_a_rejected_night_forbids_its_items_for_good(settings: Settings, tmp_pat
         assert load_records(second.store, second.line, Use.MEASURED) == records
         (own,) = (digest for digest, record in records.items() if record.nights == (second.key,))
         assert records_of(second) == [f"measured/{own}"]
+
+
+def test_a_night_that_was_given_up_begins_anew_by_the_settings_of_now(settings: Settings) -> None:
+    """Its frozen suites hold what a night in between has measured with the same parent."""
+    by_line = settings.model_copy(update={"gate": settings.gate.model_copy(update={"improvement_error": "line"})})
+    with hold_line(settings) as token:
+        first = opened(settings, token, LONG)
+        freeze_suites.fn(first)
+        first.work.put("trained", b"")
+        abandon_night(first, why="it hangs")
+        between = opened(settings, token, LONG[:18])
+        freeze_suites.fn(between)
+        measured = {problem.statement for problem in roots_of(between)[1]}
+        reject(between)
+        again = opened(by_line, token, LONG)
+        assert (again.key, again.work.names()) == (first.key, ())
+        freeze_suites.fn(again)
+        held_out = {problem.statement for problem in roots_of(again)[1]}
+        assert measured
+        assert not measured & held_out
+        assert held_out
+        assert opened(by_line, token, LONG).work.has("suites"), "an open night keeps its work"
 
 
 def test_a_night_with_nothing_to_train_on_is_recorded(settings: Settings, tmp_path: Path) -> None:

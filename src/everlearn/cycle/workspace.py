@@ -109,6 +109,10 @@ class Workspace:
         """Remove a result and its bytes. Does nothing if it does not exist."""
         self._change(lambda names: {other: files for other, files in names.items() if other != name})
 
+    def clear(self) -> None:
+        """Remove all results and their bytes."""
+        self._change(lambda _: {})
+
     def _set(self, name: str, files: dict[str, str]) -> None:
         self._change(lambda names: names | {name: files})
 

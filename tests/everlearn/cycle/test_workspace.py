@@ -51,6 +51,17 @@ def test_a_result_can_be_replaced_and_dropped(work: Workspace) -> None:
     assert work.names() == ()
 
 
+def test_a_cleared_workspace_holds_nothing(store: MemoryStore, work: Workspace) -> None:
+    work.clear()
+    work.put("ladder", b"rungs")
+    work.append("segments", b"one")
+    work.clear()
+    assert work.names() == ()
+    assert list(store.list(f"{LINE}/work/{KEY}/sha256/")) == []
+    with pytest.raises(CycleBusyError, match="taken over"):
+        Workspace(store, LINE, KEY, token=0).clear()
+
+
 def test_a_replaced_checkpoint_leaves_no_bytes_behind(store: MemoryStore, work: Workspace, tmp_path: Path) -> None:
     (tmp_path / "same").write_bytes(b"the ladder")
     work.put("ladder", b"the ladder")
