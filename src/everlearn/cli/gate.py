@@ -93,7 +93,7 @@ def audit(context: typer.Context, *, json: Json = False) -> None:
     ]
     said = f"{len(decisions) - unknown - len(wrong)} of {len(decisions)} decisions are as they were stored"
     if unknown:
-        said += f"; {unknown} cannot be repeated: their evidence was not kept, or an older rule judged their looks"
+        said += f"; {unknown} cannot be repeated: their evidence was not kept, or an older rule judged their looks or targets"
     older = sum(decision.by_older_rule for decision in decisions)
     if older:
         said += f"; {older} by an older rule of the level: made today, they would have another"

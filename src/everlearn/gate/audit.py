@@ -6,7 +6,8 @@ a record in the evidence of a night that is not the one that its parent left.
 
 What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
 knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
-older rule, it is repeated at that level, and said to be by an older rule. Comparisons with the record by an older rule of the looks cannot be repeated.
+older rule, it is repeated at that level, and said to be by an older rule. Comparisons with the record by an older rule of the looks cannot be repeated,
+nor decisions by an older rule about several targets of which some had no room to improve.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from everlearn.data.suites import parse
+from everlearn.data.suites import SuiteKind, parse
 from everlearn.errors import IntegrityError
 from everlearn.gate.consequences import END_OF, EVENT_OF
 from everlearn.gate.decision_of_line import judge_by_line
-from everlearn.gate.lifetime_error import RULE, SAME_LOOKS, TESTS, loss_level, older_levels
+from everlearn.gate.decision_record import Against
+from everlearn.gate.evidence import compare
+from everlearn.gate.lifetime_error import RULE, SAME_LOOKS, SAME_TARGETS, TESTS, loss_level, older_levels
 from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
@@ -82,7 +85,7 @@ def _audited(
         if digest is None or not stored:
             return replace(audited, differences=wrong_end or None)
         evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
-        if evidence.guards and (stored.get("rule") or 0) < SAME_LOOKS:
+        if _was_judged_otherwise(evidence, rule=stored.get("rule") or 0):
             return replace(audited, differences=wrong_end or None)
         other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
         again, has_older_level = _repeated(evidence, stored, before, registry=registry)
@@ -96,6 +99,13 @@ def _audited(
         by_older_rule=has_older_level,
         differences=differences,
     )
+
+
+def _was_judged_otherwise(evidence: StoredEvidence, *, rule: int) -> bool:
+    """Return whether these answers may have another outcome today than by that rule."""
+    of_parent = [pair for pair in evidence.pairs if pair.kind is SuiteKind.TARGET and pair.against is Against.PARENT]
+    have_room = {compare(pair).has_room(ceiling=evidence.settings.ceiling) for pair in of_parent}
+    return (bool(evidence.guards) and rule < SAME_LOOKS) or (len(have_room) > 1 and rule < SAME_TARGETS)
 
 
 def _repeated(

@@ -137,7 +137,8 @@ def _beaten(comparisons: Sequence[Comparison], headline: Headline) -> tuple[str,
 class _Claims:
     """What the tests support: which targets improved on the parent, and which suites got worse.
 
-    Both are corrected for the number of claims by Holm's procedure, improvements at `level`, losses at `alpha`.
+    Both are corrected for the number of claims by Holm's procedure, improvements at `level`, losses at `alpha`. A target without room to
+    improve is no candidate, and counts as a claim: which targets have room depends on the luck of the parent.
     """
 
     def __init__(
@@ -153,7 +154,8 @@ class _Claims:
         ]
         self.candidates = [each for each in self.targets if each.has_room(ceiling=settings.ceiling)]
         self.p_better = {(each.suite, each.against): each.p_better() for each in self.candidates}
-        self.improved = _supported(self.p_better, alpha=level)
+        never = dict.fromkeys(((each.suite, each.against) for each in self.targets), 1.0)
+        self.improved = _supported(never | self.p_better, alpha=level)
         self.p_worse = {(each.suite, each.against): each.p_worse() for each in (*comparisons, *together)}
         self.worse = _supported(self.p_worse, alpha=settings.alpha)
         highs = [each.largest_gain(alpha=settings.alpha) for each in self.candidates]

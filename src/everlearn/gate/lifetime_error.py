@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 TESTS = frozenset({EventKind.PUBLISHED, EventKind.REJECTED, EventKind.INSUFFICIENT})
 """Events that end a night which is a test, also where it ended before it could be decided."""
 
-RULE = 2
-"""Number of the rule by which levels follow from events, and outcomes from the looks, stored with each decision. To be raised with every change."""
+RULE = 3
+"""Number of the rule by which levels follow from events, and outcomes from answers, stored with each decision. To be raised with every change."""
 SAME_LOOKS = 2
 """The oldest of these rules by which looks give the outcome that they give today; the levels have been the same since the first one."""
+SAME_TARGETS = 3
+"""The oldest of these rules by which a target without room to improve counts as one of the night's claims."""
 IMPROVEMENT_ERROR = "improvement_error"
 """Field of the event of a night that was not decided: the setting of that name. Events of older revisions do not have it."""
 _DECAY, _SUM = 1.6, 2.2858

@@ -258,6 +258,16 @@ def test_only_comparisons_with_the_record_cannot_be_repeated_by_an_older_rule_of
     assert [decision.differences for decision in audit(registry)] == [None, ()]
 
 
+def test_targets_without_room_cannot_be_repeated_by_a_rule_that_did_not_count_them(registry: Registry) -> None:
+    full = pair("+" * 495 + "-" * 5, "+" * 500, suite="full")
+    for name, other, rule in (("one", full, 2), ("two", full, RULE), ("three", replace(IMPROVED, suite="other"), 2)):
+        evidence = replace(WITHOUT_RECORD, pairs=(IMPROVED, other))
+        made = judge_by_line(evidence, registry.state().history, registry=registry)
+        plain = {"loss_level": None} | replace(made, rule=rule).to_dict()
+        publish(registry, name, decision=plain, evidence=registry.put_object(evidence.to_json()))
+    assert [decision.differences for decision in audit(registry)] == [None, (), ()]
+
+
 def test_what_cannot_be_repeated_is_told_apart(registry: Registry) -> None:
     registry.publish(candidate(registry, "old"), make_champion=True, actor="night", reason="by an earlier release")
     registry.record(EventKind.INSUFFICIENT, cycle_key="9" * 64, reason="few", actor="night", detail={})

@@ -247,6 +247,18 @@ def test_parent_at_the_ceiling_is_insufficient() -> None:
     assert decision.reasons[0].startswith("nothing to gain")
 
 
+def test_a_target_without_room_counts_as_a_claim() -> None:
+    """Which targets have room depends on the luck of the parent: without this, the luckiest choice is tested at the whole level."""
+    gained = pair("-" * 8 + "+" * 92, "+" * 8 + "+" * 90 + "-" * 2)
+    full = [pair("+" * 495 + "-" * 5, "+" * 500, suite=f"full-{part}") for part in range(2)]
+    alone, among = decide(gained), decide(gained, *full)
+    assert alone.rows[0].p_value == among.rows[0].p_value == pytest.approx(0.0547, abs=1e-4)
+    assert decide(gained, alpha=0.06).passed
+    assert decide(gained, *full, alpha=0.06).outcome is Outcome.INSUFFICIENT
+    assert decide(gained, *full, alpha=0.17).passed
+    assert [row.sentence.partition(":")[0] for row in among.rows[1:]] == ["nothing to gain"] * 2
+
+
 def test_without_a_target_the_outcome_is_insufficient() -> None:
     decision = decide(pair("+" * 700, "+" * 700, suite="skill", kind=SuiteKind.SKILL))
     assert decision.outcome is Outcome.INSUFFICIENT
