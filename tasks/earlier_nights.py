@@ -25,7 +25,8 @@ from everlearn.data.used_problems import (
     tips_of,
 )
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import TESTS, level_of_line, loss_level_of_line, past_of
+from everlearn.gate.decision_record import Against
+from everlearn.gate.lifetime_error import TESTS, decision_of, level_of_line, loss_level_of_line, past_of
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 from tasks.starting_point import begins_after
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from everlearn.data.holdout import Split
     from everlearn.data.used_problems import EarlierUse
     from everlearn.gate.lifetime_error import Past
+    from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
+    from everlearn.registry.versions import Registry
     from tasks.night import Night
 
 
@@ -149,14 +152,20 @@ def _old_splits(night: Night, state: State) -> dict[str, Split]:
 def _tests_against_parent(night: Night, state: State) -> set[str]:
     """Return the nights that compared a candidate with tonight's parent, where the line has a budget for false improvements.
 
-    The parent's luck on their problems is known, so that a p-value from them is not valid given what happened before. A night that
-    does not say what its parent was counts as one of them.
+    The parent's luck on their problems is known, so that a p-value from them is not valid given what happened before.
     """
     if night.settings.gate.improvement_error == "night":
         return set()
-    parent = night.inputs.parent
     tests = {key: event for key, event in state.cycles.items() if event.kind in TESTS}
-    return {key for key, event in tests.items() if event.detail.get("parent", parent) == parent}
+    return {key for key, event in tests.items() if _has_measured(night.inputs.parent, event, night.registry)}
+
+
+def _has_measured(parent: str | None, event: Event, registry: Registry) -> bool:
+    """Return whether a test measured this parent on its target: as its parent, or the base besides. One that does not say so has."""
+    if parent is not None or event.detail.get("parent") is None:
+        return bool(event.detail.get("parent", parent) == parent)
+    decision = decision_of(event, registry)
+    return not decision or any(row["against"] == Against.BASE for row in decision.get("rows", ()))
 
 
 def _published(state: State) -> set[str]:

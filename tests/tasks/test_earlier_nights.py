@@ -239,7 +239,9 @@ def test_the_level_of_a_line_follows_from_its_events(settings: Settings) -> None
     [
         ("line", {"parent": None}, True),
         ("line", {}, True),
-        ("line", {"parent": "v0009"}, False),
+        ("line", {"parent": "v0009", "decision": {"rows": [{"against": "parent"}]}}, False),
+        ("line", {"parent": "v0009", "decision": {"rows": [{"against": "parent"}, {"against": "base"}]}}, True),
+        ("line", {"parent": "v0009"}, True),
         ("night", {"parent": None}, False),
     ],
 )

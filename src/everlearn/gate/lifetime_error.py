@@ -94,7 +94,7 @@ def loss_spent_of(history: Sequence[Event], *, settings: GateSettings, registry:
     """Return the sum of the levels at which all attempts were compared with the record, as their decisions store them."""
     spent = 0.0
     for attempt, event in enumerate((event for event in history if event.kind in TESTS), start=1):
-        stored = (_decision_of(event, registry) or {}).get("loss_level")
+        stored = (decision_of(event, registry) or {}).get("loss_level")
         spent += loss_level(attempt, alpha=settings.alpha) if stored is None else stored
     return spent
 
@@ -195,7 +195,7 @@ def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> It
     for event in history:
         if event.kind not in TESTS:
             continue
-        decision = _decision_of(event, registry)
+        decision = decision_of(event, registry)
         if decision is None:
             if event.detail.get(IMPROVEMENT_ERROR, "line") == "line":
                 yield False, None
@@ -210,7 +210,7 @@ def _earns(event: Event, leaked: set[str], *, alpha: float, registry: Registry) 
     return bool(registry.manifest(event.detail["version"]).config.get("gate", {}).get("alpha") == alpha)
 
 
-def _decision_of(event: Event, registry: Registry) -> dict[str, Any] | None:
+def decision_of(event: Event, registry: Registry) -> dict[str, Any] | None:
     """Return the decision about the night of this event; None where it ended without one."""
     if event.kind is EventKind.PUBLISHED:
         return registry.manifest(event.detail["version"]).decision
