@@ -1,8 +1,8 @@
 """Make every decision of a line again, from its events and the evidence that they name, and say where they differ.
 
 The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was judged
-at a level that was not its own, such as one whose attempts before it were left out, one that ended otherwise than it was decided, and
-a record in the evidence of a night that is not the one that its parent left.
+at a level that was not its own, such as one whose attempts before it were left out, one that ended otherwise than it was decided, a suite
+that guarded the line and was not compared, or not with all of its items, and a record in the evidence of a night that is not the one that its parent left.
 
 What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
 knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
@@ -13,6 +13,7 @@ nor decisions by an older rule about several targets of which some had no room t
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from everlearn.gate.decision_of_line import judge_by_line
 from everlearn.gate.decision_record import Against
 from everlearn.gate.evidence import compare
 from everlearn.gate.lifetime_error import RULE, SAME_LOOKS, SAME_TARGETS, TESTS, loss_level, older_levels
-from everlearn.gate.record_of_line import guarded_suites, item_key, record_after
+from everlearn.gate.record_of_line import WHOLE_MEMORY, guarded_suites, item_key, record_after
 from everlearn.gate.stored_evidence import StoredEvidence
 from everlearn.registry.events import EventKind
 from everlearn.registry.guarded_suites import after_event
@@ -87,11 +88,14 @@ def _audited(
         evidence = StoredEvidence.from_json(registry.get_object(ObjectRef(digest=digest, size=0)))
         if _was_judged_otherwise(evidence, rule=stored.get("rule") or 0):
             return replace(audited, differences=wrong_end or None)
-        other_record = tuple(_other_record(evidence, event, state=state, suites=suites, registry=registry))
+        others = (
+            *_other_items(evidence, suites),
+            *_other_record(evidence, event, state=state, suites=suites, registry=registry),
+        )
         again, has_older_level = _repeated(evidence, stored, before, registry=registry)
     except IntegrityError as error:  # the other decisions can still be repeated
         return replace(audited, differences=(str(error),))
-    differences = (*wrong_end, *_differences(stored, again), *other_record)
+    differences = (*wrong_end, *_differences(stored, again), *others)
     return replace(
         audited,
         level=again.get("level"),
@@ -148,6 +152,22 @@ def _wrong_end(event: Event, stored: dict[str, Any]) -> Iterator[str]:
     outcome = stored.get("outcome")
     if outcome not in (None, OUTCOME_OF[event.kind]):
         yield f"the night ended as {event.kind}, and its outcome is stored as {outcome!r}"
+
+
+def _other_items(evidence: StoredEvidence, suites: Suites) -> Iterator[str]:
+    """Yield the suites that were not compared with as many items as guarded the line; nothing where its history names no suite."""
+    guarded, compared = Counter[str](), Counter[str]()
+    by_record = evidence.settings.loss_error == "line"
+    for name, suite in suites.items():
+        guarded[WHOLE_MEMORY if by_record and suite.kind == SuiteKind.MEMORY else name] += suite.items
+    for guard in evidence.guards:
+        compared[guard.suite] += len(guard.recorded)
+    for pair in evidence.pairs:
+        if pair.against is Against.PARENT and not pair.kind.is_of_tonight:
+            compared[pair.suite] += len(pair.before)
+    for name in sorted(guarded | compared) if suites else ():
+        if compared[name] != guarded[name]:
+            yield f"{name}: {guarded[name]} items guarded the line, and {compared[name]} were compared"
 
 
 def _other_record(

@@ -10,6 +10,7 @@ import pytest
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.gate.audit import audit
 from everlearn.gate.decision_of_line import judge_by_line
+from everlearn.gate.decision_record import Against
 from everlearn.gate.lifetime_error import RULE, TESTS, improvement_level, loss_level
 from everlearn.gate.record_of_line import RecordedItem, item_key, to_json
 from everlearn.gate.stored_evidence import StoredEvidence
@@ -136,7 +137,58 @@ def test_a_record_that_is_not_the_parents_is_named(registry: Registry) -> None:
     guard_suite(registry, "new", problems[:1])
     publish(registry, "four")
     differ = ("short: 1 of 700 recorded items are not as in the record of v0002",)
-    assert [decision.differences for decision in audit(registry)] == [(), (), differ, ()]
+    unlike = (
+        "new: 1 items guarded the line, and 0 were compared",
+        "short: 0 items guarded the line, and 700 were compared",
+    )
+    assert [decision.differences for decision in audit(registry)] == [(), (), differ, unlike]
+
+
+def guard_memory(registry: Registry, *sizes: int) -> None:
+    """Guard the line by the memory of so many nights."""
+    suites = [
+        Suite(
+            name=f"memory-v000{night}",
+            kind=SuiteKind.MEMORY,
+            problems=tuple(Problem(id=str(n), domain="integration", statement=f"{n}*x^{night}") for n in range(size)),
+        )
+        for night, size in enumerate(sizes, start=1)
+    ]
+    contents = {
+        suite.name: SuiteContent(kind="memory", items=len(suite.problems), data=suite.to_jsonl().encode())
+        for suite in suites
+    }
+    registry.guard_suites(contents, actor="night")
+
+
+@pytest.mark.parametrize(
+    ("loss_error", "sizes", "differences"),
+    [
+        ("line", (300, 400), ()),
+        ("line", (300, 401), ("memory-all: 701 items guarded the line, and 700 were compared",)),
+        ("night", (60, 40), ()),
+        ("night", (60, 40, 9), ("memory-v0003: 9 items guarded the line, and 0 were compared",)),
+        ("night", (61, 40), ("memory-v0001: 61 items guarded the line, and 60 were compared",)),
+    ],
+)
+def test_a_suite_that_was_not_compared_or_not_whole_is_named(
+    registry: Registry, loss_error: str, sizes: tuple[int, ...], differences: tuple[str, ...]
+) -> None:
+    settings = BY_LINE.model_copy(update={"loss_error": loss_error})
+    same = [
+        pair("+" * n, "+" * n, suite=f"memory-v000{night}", kind=SuiteKind.MEMORY, against=against)
+        for night, n in ((1, 60), (2, 40))
+        for against in (Against.PARENT, Against.BASE)
+    ]
+    whole = replace(EVIDENCE.guards[0], suite="memory-all", kind=SuiteKind.MEMORY)
+    by_pairs = replace(WORSE, pairs=(*WORSE.pairs, *same), guards=(), settings=settings)
+    evidence = by_pairs if loss_error == "night" else replace(WORSE, guards=(whole,))
+    guard_memory(registry, *sizes)
+    made = judge_by_line(evidence, registry.state().history, registry=registry)
+    detail = {"decision": made.to_dict(), "evidence": registry.put_object(evidence.to_json()).digest}
+    registry.record(EventKind.REJECTED, cycle_key="8" * 64, reason="worse", actor="night", detail=detail)
+    [decision] = audit(registry)
+    assert decision.differences == differences
 
 
 def test_a_night_that_asks_in_another_way_records_anew_and_for_the_same_policies(registry: Registry) -> None:
