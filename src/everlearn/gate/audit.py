@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import isclose
 from typing import TYPE_CHECKING, Any
 
 from everlearn.data.suites import SuiteKind, parse
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 
 OUTCOME_OF = {EVENT_OF.get(end, EventKind.PUBLISHED): outcome for outcome, end in END_OF.items()}
 """The outcome that a night has to have for each event that can end it."""
+_ROUNDING = 1e-9
+"""Largest relative difference of numbers that count as equal."""
+_RESOLUTION = 1e-8
+"""Largest absolute difference of two bounds that count as equal: bisection finds them to 2e-9."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +132,7 @@ def _repeated(
     made = replace(judge_by_line(evidence, before, registry=registry), rule=None, seen=None)
     level = stored.get("level")
     older = older_levels(before, settings=evidence.settings, registry=registry)
-    if level == made.level or level not in older:
+    if _is_equal(level, made.level) or not any(_is_equal(level, each) for each in older):
         return _plain(made), False
     headline_level = loss_level(sum(event.kind in TESTS for event in before) + 1, alpha=evidence.settings.alpha)
     at_level = evidence.judge(level=level, loss_level=made.loss_level, headline_level=headline_level)
@@ -215,10 +220,18 @@ def _differences(stored: dict[str, Any], again: dict[str, Any]) -> Iterator[str]
             )
             for suite, against in dict.fromkeys((*before, *after)):
                 rows = before.get((suite, against), {}), after.get((suite, against), {})
-                fields = [field for field in {**rows[0], **rows[1]} if rows[0].get(field) != rows[1].get(field)]
-                yield from (f"{suite} against the {against}: {_said(field, *rows)}" for field in fields)
-        elif stored.get(name) != again.get(name):
+                for field in {**rows[0], **rows[1]}:
+                    if not _is_equal(*(row.get(field) for row in rows), within=_RESOLUTION):
+                        yield f"{suite} against the {against}: {_said(field, *rows)}"
+        elif not _is_equal(stored.get(name), again.get(name)):
             yield _said(name, stored, again)
+
+
+def _is_equal(one: Any, other: Any, *, within: float = 0.0) -> bool:
+    """Return whether two values are equal, numbers up to their rounding: the last digits depend on processor and libraries."""
+    if isinstance(one, float) and isinstance(other, float):
+        return isclose(one, other, rel_tol=_ROUNDING, abs_tol=within)
+    return bool(one == other)
 
 
 def _said(field: str, stored: dict[str, Any], again: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nextafter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +104,33 @@ def test_a_changed_decision_is_named(registry: Registry) -> None:
     publish(registry, "one", decision={"warnings": ["none"]})
     [decision] = audit(registry)
     assert decision.differences == ("warnings is stored as ['none'], and repeated as []",)
+
+
+def rounded_otherwise(plain: Any) -> Any:
+    """Return the values as a processor or library may compute them whose last digits are others."""
+    match plain:
+        case float():
+            return nextafter(nextafter(plain, 2.0), 2.0)
+        case dict():
+            return {name: rounded_otherwise(value) for name, value in plain.items()}
+        case list():
+            return [rounded_otherwise(value) for value in plain]
+    return plain
+
+
+def test_a_decision_of_another_processor_is_the_same(registry: Registry) -> None:
+    publish(registry, "one", decision=rounded_otherwise(EVIDENCE.judge(**levels(0, [])).to_dict()))
+    assert [decision.differences for decision in audit(registry)] == [()]
+
+
+@pytest.mark.parametrize(("field", "most"), [("bound", 1e-7), ("power", 1e-6)])
+def test_a_number_that_no_rounding_explains_is_named(registry: Registry, field: str, most: float) -> None:
+    rows = EVIDENCE.judge(**levels(0, [])).to_dict()["rows"]
+    rows[0][field] += most
+    publish(registry, "one", decision={"rows": rows})
+    [decision] = audit(registry)
+    assert decision.differences
+    assert decision.differences[0].startswith(f"target against the parent: {field} is stored as")
 
 
 def test_a_night_that_ended_otherwise_than_it_was_decided_is_named(
@@ -243,7 +271,7 @@ def test_a_decision_by_an_older_rule_is_repeated_at_its_level_and_is_no_differen
     for night in range(20):
         made_by_night = candidate(registry, str(night), parent=registry.state().champion)
         registry.publish(made_by_night, make_champion=True, actor="night", reason="by its own alpha")
-    made = WITHOUT_RECORD.judge(**levels(20, [True] * 20))
+    made = WITHOUT_RECORD.judge(**rounded_otherwise(levels(20, [True] * 20)))
     assert made.level is not None
     assert made.level > 3 * improvement_level([], alpha=0.05)
     publish_unnumbered(registry, "one", made)
