@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 REASON = "trained on problems that a night measured (everlearn leaks)"
+TRAINED = "trained/"
+"""How the events of nights name records of what was trained on (`data.used_problems`)."""
 SHOWN = 20
 """Leaks that are listed for people; `--json` has all."""
 
@@ -56,7 +58,7 @@ def leaks(
     state = registry.state()
     domain = load_domain(installation.settings().domain)
     cycles = {entry.cycle_key: entry.version for entry in state.versions.values()}
-    found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain)
+    found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain, named=_trained_records(state))
     tainted = _with_descendants(state, {leak.version for leak in found})
     left = {*tainted, *state.barred}
     clean = next((version for version in reversed(state.champions) if version not in left), None)
@@ -105,6 +107,15 @@ def _bar(registry: Registry, versions: list[str]) -> None:
             announce(registry, registry.rollback(reason=REASON, actor=actor).event)
         registry.bar(version, reason=REASON, actor=actor, leaked=True)
         announce(registry, registry.cached_state.history[-1])
+
+
+def _trained_records(state: State) -> dict[str, set[str]]:
+    """Return the digests of the trained records that the event of each night names, where it names any."""
+    named = {key: event.detail.get("records", ()) for key, event in state.cycles.items()}
+    trained = {
+        key: {name[len(TRAINED) :] for name in names if name.startswith(TRAINED)} for key, names in named.items()
+    }
+    return {key: digests for key, digests in trained.items() if digests}
 
 
 def _with_descendants(state: State, versions: set[str]) -> list[str]:

@@ -7,12 +7,13 @@ equals. A version passes what it was trained on to all that descend from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from everlearn.data.used_problems import Use, load_records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from everlearn.data.used_problems import UsedProblems
     from everlearn.domains.contract import Domain
@@ -29,8 +30,18 @@ class Leak:
     nights: tuple[str, ...]
 
 
-def find_leaks(store: Store, line: str, *, versions: Mapping[str, str], domain: Domain) -> list[Leak]:
+def find_leaks(
+    store: Store,
+    line: str,
+    *,
+    versions: Mapping[str, str],
+    domain: Domain,
+    named: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> list[Leak]:
     """Return all leaks of the published versions, given by cycle key, in the order of versions and problems.
+
+    `named` are the digests of the trained records that the event of a night names. Other records of that night are of an attempt with
+    the same inputs that was given up, of which its version has nothing. Of a night that is not there, all count.
 
     Raises:
         IntegrityError: a record is damaged.
@@ -40,14 +51,14 @@ def find_leaks(store: Store, line: str, *, versions: Mapping[str, str], domain: 
         for key, statement in _by_key(record, domain).items():
             measured.setdefault(key, (statement, set()))[1].update(record.nights)
     leaks = []
-    for record in load_records(store, line, Use.TRAINED).values():
-        own = sorted(versions[night] for night in record.nights if night in versions)
+    for digest, record in load_records(store, line, Use.TRAINED).items():
+        nights = (night for night in record.nights if digest in named.get(night, (digest,)))
+        own = sorted(versions[night] for night in nights if night in versions)
         for key, statement in _by_key(record, domain).items():
             if key in measured:
-                text, nights = measured[key]
+                text, by = measured[key]
                 leaks += [
-                    Leak(version=version, trained=statement, measured=text, nights=tuple(sorted(nights)))
-                    for version in own
+                    Leak(version=version, trained=statement, measured=text, nights=tuple(sorted(by))) for version in own
                 ]
     return sorted(leaks, key=lambda leak: (leak.version, leak.trained))
 

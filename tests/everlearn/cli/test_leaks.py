@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 DOMAIN = load_domain("integration")
 
 
-def record(registry: Registry, use: Use, night: str, *statements: str) -> None:
+def record(registry: Registry, use: Use, night: str, *statements: str) -> str:
     made = UsedProblems.of(statements, nights=[night], domain=DOMAIN)
-    save_record(registry.store, registry.line, use, made)
+    return save_record(registry.store, registry.line, use, made)
 
 
 @pytest.fixture
@@ -64,6 +64,22 @@ def test_a_leak_names_the_version_and_its_descendants(
     assert (leak["version"], leak["trained"], leak["measured"]) == (versions[1], "x^3 + sin(x)", "-2*sin(x) - 2*x^3")
     assert "everlearn leaks --bar" in everlearn("leaks").out
     assert registry.state().tip == before, "nothing was changed"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_night_trained_on_before_it_was_given_up_is_no_leak_of_its_version(
+    everlearn: Callable[..., Ended], registry: Registry, *, named: bool
+) -> None:
+    """It began anew with the same inputs, and its event names what it trained on then; older events name nothing."""
+    made = candidate(registry, "one")
+    given_up = record(registry, Use.TRAINED, made.cycle_key, "x^2 + sin(x)")
+    kept = record(registry, Use.TRAINED, made.cycle_key, "x^2 - cos(x)")
+    record(registry, Use.MEASURED, "9" * 64, "2*x^2 + 2*sin(x)")
+    records = [f"measured/{given_up}", *([f"trained/{kept}"] if named else [])]
+    registry.publish(made, make_champion=True, actor="night", reason="better", records=records)
+    assert everlearn("leaks", "--json").facts["versions"] == ([] if named else ["v0001"])
+    record(registry, Use.MEASURED, "9" * 64, "2*x^2 - 2*cos(x)")
+    assert everlearn("leaks", "--json").facts["versions"] == ["v0001"]
 
 
 def test_where_every_version_leaks_the_base_is_left(
