@@ -1,8 +1,9 @@
 """Make every decision of a line again, from its events and the evidence that they name, and say where they differ.
 
 The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was judged
-at a level that was not its own, such as one whose attempts before it were left out, one that ended otherwise than it was decided, a suite
-that guarded the line and was not compared, or not with all of its items, and a record in the evidence of a night that is not the one that its parent left.
+at a level that was not its own, such as one whose attempts before it were left out; one that ended otherwise than it was decided; a version that
+was judged by other settings than those of its night; a suite that guarded the line and was not compared, or not with all of its items;
+and a record in the evidence of a night that is not the one that its parent left.
 
 What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
 knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
@@ -94,6 +95,7 @@ def _audited(
         if _was_judged_otherwise(evidence, rule=stored.get("rule") or 0):
             return replace(audited, differences=wrong_end or None)
         others = (
+            *_other_settings(evidence, version, registry),
             *_other_items(evidence, suites),
             *_other_record(evidence, event, state=state, suites=suites, registry=registry),
         )
@@ -157,6 +159,14 @@ def _wrong_end(event: Event, stored: dict[str, Any]) -> Iterator[str]:
     outcome = stored.get("outcome")
     if outcome not in (None, OUTCOME_OF[event.kind]):
         yield f"the night ended as {event.kind}, and its outcome is stored as {outcome!r}"
+
+
+def _other_settings(evidence: StoredEvidence, version: str | None, registry: Registry) -> Iterator[str]:
+    """Yield the settings of the gate with which a version was not decided as its manifest says. Events of other nights say none."""
+    stated = registry.manifest(version).config.get("gate", {}) if version else {}
+    for name, used in evidence.settings.model_dump(mode="json").items():
+        if name in stated and stated[name] != used:
+            yield f"gate.{name} was {stated[name]!r} by the settings of the night, and {used!r} in its evidence"
 
 
 def _other_items(evidence: StoredEvidence, suites: Suites) -> Iterator[str]:

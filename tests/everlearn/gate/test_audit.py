@@ -172,6 +172,14 @@ def test_a_record_that_is_not_the_parents_is_named(registry: Registry) -> None:
     assert [decision.differences for decision in audit(registry)] == [(), (), differ, unlike]
 
 
+def test_a_version_that_was_judged_by_other_settings_is_named(registry: Registry) -> None:
+    loose = replace(EVIDENCE, settings=BY_LINE.model_copy(update={"alpha": 0.2}))
+    made = judge_by_line(loose, registry.state().history, registry=registry)
+    publish(registry, "one", decision=made.to_dict(), evidence=registry.put_object(loose.to_json()))
+    [decision] = audit(registry)
+    assert decision.differences == ("gate.alpha was 0.05 by the settings of the night, and 0.2 in its evidence",)
+
+
 def guard_memory(registry: Registry, *sizes: int) -> None:
     """Guard the line by the memory of so many nights."""
     suites = [
