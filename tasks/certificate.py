@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
-from everlearn.domains.certification.certificate import PROCEDURE, Certificate
-from everlearn.domains.certification.code_version import code_version
-from everlearn.domains.certification.shipped import shipped_certificate
-from everlearn.domains.contract import load_domain
 from everlearn.domains.domain_names import members_of
 from everlearn.errors import UncertifiedError
 from everlearn.registry.connect import open_certificates
+from everlearn.registry.domain_certificates import find_certificate, refusals, refused
 from tasks.night import LOG, step_task
 
 if TYPE_CHECKING:
+    from everlearn.domains.certification.certificate import Certificate
     from everlearn.registry.manifest import ObjectRef
-    from everlearn.settings import CertificationSettings, Settings
+    from everlearn.settings import Settings
     from tasks.night import Night
 
 
@@ -31,10 +29,7 @@ def require_certificate(settings: Settings) -> None:
     for name, certificate in find_certificates(settings).items():
         reasons = refusals(certificate, settings.certification)
         if reasons and settings.certification.uncertified == "refuse":
-            raise UncertifiedError(
-                f"domain {name} may not be trained on: {'; '.join(reasons)}. Run `everlearn domain certify {name}`, mend its "
-                "verifier, or set certification.uncertified to 'train on unproved rewards'"
-            )
+            raise UncertifiedError(refused(name, reasons))
         if reasons:
             LOG.warning("training on unproved rewards, as set: domain %s: %s", name, "; ".join(reasons))
 
@@ -45,22 +40,8 @@ def find_certificates(settings: Settings) -> dict[str, Certificate | None]:
     Raises:
         IntegrityError: a stored one is damaged, or not signed with a trusted key.
     """
-    kept, found = open_certificates(settings), dict[str, Certificate | None]()
-    for name in members_of(settings.domain):
-        code = code_version(load_domain(name))
-        stored = kept.find(name, code=code, procedure=PROCEDURE)
-        shipped = None if stored else shipped_certificate(name, code=code)
-        if shipped is not None:
-            kept.put(shipped.to_content())
-        found[name] = Certificate.from_content(stored) if stored else shipped
-    return found
-
-
-def refusals(certificate: Certificate | None, settings: CertificationSettings) -> tuple[str, ...]:
-    """Return why no model may be trained; none if it may."""
-    if certificate is None:
-        return ("its verifier has no certificate for its present code",)
-    return certificate.refusals(settings)
+    kept = open_certificates(settings)
+    return {name: find_certificate(kept, name, keep_shipped=True) for name in members_of(settings.domain)}
 
 
 def keep_certificates(night: Night) -> ObjectRef | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn.errors import EverlearnError, ServiceError, StoreError
+from everlearn.errors import EverlearnError, ServiceError, StoreError, UncertifiedError
 from everlearn.local import laptop
 from everlearn.local.local_server import check_free_disk
 from everlearn.orchestration import server_version
@@ -46,6 +46,7 @@ def run_checks(installation: Installation, *, gpu: bool = False) -> list[DoctorC
         "base model": check_base,
         "S3": check_s3,
         "signing key": check_key,
+        "certificate": check_certificate,
         "Prefect": check_prefect,
     }
     if gpu:
@@ -196,6 +197,25 @@ def check_key(installation: Installation) -> str:
             return "unsigned, as the settings say"
         return "none: versions can be read, not published (`everlearn keys new FILE` creates one)"
     return f"{signer.key[:16]}…"
+
+
+def check_certificate(installation: Installation) -> str:
+    """Check that a night may train on the rewards of the line's domain, of each one of a mixture. Stores nothing."""
+    from everlearn.domains.domain_names import members_of
+    from everlearn.registry.connect import open_certificates
+    from everlearn.registry.domain_certificates import find_certificate, refusals, refused
+
+    installation.connect()
+    settings = installation.settings()
+    kept, said = open_certificates(settings), []
+    for name in members_of(settings.domain):
+        certificate = find_certificate(kept, name, keep_shipped=False)
+        reasons = refusals(certificate, settings.certification)
+        if reasons and settings.certification.uncertified == "refuse":
+            raise UncertifiedError(refused(name, reasons))
+        why = f"trained on unproved rewards, as set: {'; '.join(reasons)}" if reasons else ""
+        said.append(f"{name}: {why or (certificate and certificate.summary())}")
+    return "; ".join(said)
 
 
 def check_prefect(installation: Installation) -> str:

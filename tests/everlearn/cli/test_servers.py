@@ -23,6 +23,7 @@ from everlearn.local.seaweedfs import LocalS3
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.training.models.hub_download import download
 from tests.support.fake_hub import FakeHub
+from tests.support.plugins import install_passwords
 from tests.support.tiny_base import write_base
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from everlearn.registry.versions import Registry
     from tests.everlearn.cli.conftest import Ended
 
 
@@ -343,6 +345,29 @@ def test_doctor_checks_the_signing_key(
     checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
     assert checks["signing key"]["ok"] is ok
     assert detail in checks["signing key"]["detail"]
+
+
+def test_doctor_names_a_domain_that_no_night_trains_on(
+    everlearn: Callable[..., Ended], registry: Registry, params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, settings = install_passwords(tmp_path, monkeypatch), params.read_text(encoding="utf-8")
+
+    def detail(domain: str, uncertified: str) -> tuple[bool, str]:
+        params.write_text(
+            f"{settings}domain: {domain}\ncertification: {{uncertified: {uncertified}}}\n", encoding="utf-8"
+        )
+        checks = {check["name"]: check for check in everlearn("doctor", "--json").facts}
+        return checks["certificate"]["ok"], checks["certificate"]["detail"]
+
+    ok, remedy = detail(f"arithmetic+{name}", "refuse")
+    assert not ok
+    assert "Run `everlearn domain certify passwords`" in remedy
+    ok, said = detail(f"arithmetic+{name}", "train on unproved rewards")
+    assert ok
+    assert re.match(
+        r"arithmetic: \d+ wrong answers tried, .*; passwords: trained on unproved rewards, as set: its", said
+    )
+    assert not list(registry.store.list(f"{registry.line}/certificates")), "doctor stores nothing"
 
 
 def test_doctor_does_not_hide_a_bug() -> None:
