@@ -10,8 +10,9 @@ from everlearn.cli.output import progress_bar
 from everlearn.data import suites
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, RegistryError
 from everlearn.problem import Ruling
+from everlearn.registry.eligibility import CHAMPION
 from everlearn.training.asking import asking_of
 from everlearn.training.models.base_source import base_directory, pin_base
 from everlearn.training.problem_file import problems_in
@@ -27,10 +28,18 @@ if TYPE_CHECKING:
 
 
 def adapter_of(installation: Installation, *, version: str) -> Path | None:
-    """Fetch a version into the state directory, verified, and return its folder; None for the base model."""
+    """Fetch a version into the state directory, verified, and return its folder; None for the base model.
+
+    Raises:
+        RegistryError: there is no such version, or no champion.
+    """
     if version == "base":
         return None
     registry = installation.registry()
+    if version == CHAMPION and registry.state().champion is None:
+        raise RegistryError(
+            f"line {registry.line} has no champion yet: name the base model with `--version base`, or run `everlearn cycle`"
+        )
     name = registry.resolve(version).version
     return registry.pull(name, to=installation.home / "versions" / name)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, RegistryError
 from everlearn.ladder.tree import Ladder, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
 
@@ -92,6 +92,13 @@ def test_evaluate_pulls_and_verifies_the_version(
     publish()
     assert everlearn("evaluate", "--version", "champion", "--suite", "skill").code == 0
     assert (calls[0]["adapter"] / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.usefixtures("in_project", "calls")
+def test_without_a_champion_the_remedy_is_to_name_the_base(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("evaluate", "--version", "champion", "--suite", "skill")
+    assert ended.code == RegistryError.exit_code
+    assert "has no champion yet: name the base model with `--version base`" in " ".join(ended.err.split())
 
 
 @pytest.mark.usefixtures("in_project")
