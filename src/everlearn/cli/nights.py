@@ -18,6 +18,7 @@ from everlearn.cli.exit_codes import EXIT_CODES
 from everlearn.cli.inbox import misplaced_shards
 from everlearn.cli.output import Json, Profile, log_to_stderr, print_note, print_result, table
 from everlearn.errors import BadInputError
+from everlearn.registry.night_lookup import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,8 @@ def cycle(
             rows += [("let it serve", f'{command} approve {ended["version"]} --reason "…"')]
         else:
             rows += [("take it back", f'{command} rollback --reason "…"')]
+    elif ended.get("report"):
+        rows += [("see why", f"{command} report {str(ended['cycle_key'])[:SHOWN]}")]
     elif ended["end"] == "NO_NEW_DATA" or (ended["end"] == "SKIPPED" and ended.get("cycle_key")):
         rows += [("offer it again", _again(command, data))]
     print_result(ended, as_json=json, text=table("", "", rows=rows))

@@ -45,7 +45,7 @@ def night(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         night["api"] = os.environ.get("PREFECT_API_URL")
         return {
             name: night[name]
-            for name in ("end", "version", "reason", "cycle_key", "waits_for", "items")
+            for name in ("end", "version", "reason", "cycle_key", "waits_for", "items", "report")
             if name in night
         }
 
@@ -181,6 +181,13 @@ def test_a_profile_names_the_line_for_every_command(
 def test_cycle_names_the_command_that_approves(everlearn: Callable[..., Ended], night: dict[str, Any]) -> None:
     night["waits_for"] = "approval"
     assert "everlearn approve v0001" in everlearn("cycle").out
+
+
+def test_cycle_names_the_report_of_a_night_without_a_version(
+    everlearn: Callable[..., Ended], night: dict[str, Any]
+) -> None:
+    night |= {"end": "INSUFFICIENT", "version": None, "cycle_key": "0123456789", "report": "d" * 64}
+    assert "everlearn report 01234567\n" in everlearn("cycle").out
 
 
 @pytest.mark.parametrize(
