@@ -48,12 +48,14 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
         everlearn gate plan --json | jq .budgets.losses.left
     """
     from everlearn.data import suites
+    from everlearn.domains.domain_names import find_domain
     from everlearn.gate.plan import plan_night
     from everlearn.gate.record_of_line import way_of_asking
 
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
     settings = installation.settings()
+    find_domain(settings.domain)  # suites of a misspelt one would be left out without a word
     gate = settings.gate
     shipped = suites.load_directory(settings.suites_directory, domain=settings.domain) + _general(settings)
     is_new = settings.store.endpoint_url is None and not installation.has_key  # a line on this machine, before `up`

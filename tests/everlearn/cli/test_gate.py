@@ -66,6 +66,13 @@ def test_without_a_suite_it_says_that_nothing_is_guarded(everlearn: Callable[...
     assert "nothing shows that the model keeps what it can" in " ".join(everlearn("gate", "plan").out.split())
 
 
+def test_a_misspelt_domain_is_refused_by_the_plan(everlearn: Callable[..., Ended], params: Path) -> None:
+    params.write_text("domain: integratoin\n", encoding="utf-8")
+    ended = everlearn("gate", "plan")
+    assert ended.code == 2
+    assert "unknown domain 'integratoin': use one of" in ended.err
+
+
 def test_a_line_with_an_error_budget_names_its_next_level(
     everlearn: Callable[..., Ended], params: Path, registry: Registry, publish: Callable[..., str]
 ) -> None:
