@@ -46,6 +46,9 @@ def list_domains(*, json: Json = False) -> None:
             facts.append({"name": name, "tasks": tasks_of(name)})
         except UnknownDomainError as error:
             facts.append({"name": name, "tasks": (), "fault": str(error)})
+        except Exception as error:  # noqa: BLE001 (one broken plug-in must not hide the others)
+            fault = f"cannot be loaded: {type(error).__name__}: {error}; `everlearn domain check {name}` shows where"
+            facts.append({"name": name, "tasks": (), "fault": fault})
     lines = [
         line for fact in facts for line in fact["tasks"] or (" ".join([fact["name"], fact.get("fault", "")]).strip(),)
     ]

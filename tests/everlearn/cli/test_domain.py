@@ -175,6 +175,15 @@ def test_the_list_says_which_library_is_missing(
     assert "lacking domain lacking cannot be loaded" in everlearn("domain", "list").out
 
 
+def test_the_list_names_the_fault_of_a_broken_plug_in_beside_the_others(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, name="broken", source="def problem(:", member="Broken")
+    facts = {fact["name"]: fact for fact in everlearn("domain", "list", "--json").facts}
+    assert facts["broken"]["fault"].startswith("cannot be loaded: SyntaxError: invalid syntax")
+    assert "arithmetic" in facts
+
+
 def test_a_task_of_a_family_is_checked_by_its_name(everlearn: Callable[..., Ended]) -> None:
     assert everlearn("domain", "check", "gym/chain_sum").code == 0
     ended = everlearn("domain", "check", "gym/nothing")
