@@ -96,12 +96,17 @@ def new(
 ) -> None:
     """Write a package with a domain that works, its entry point, rows and tests, to be changed to what you need.
 
-    An existing folder is refused.
+    An existing folder is refused, and so is the name of an installed domain.
 
         everlearn domain new capitals
     """
+    from everlearn.domains.contract import known_domains
     from everlearn.domains.new_package import write_package
 
+    if name in known_domains():
+        raise BadInputError(
+            f"a domain {name!r} is installed already: choose another name, since one of the two would hide the other"
+        )
     folder = to or Path(name)
     written = write_package(name, folder)
     steps = [

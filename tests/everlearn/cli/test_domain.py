@@ -92,6 +92,13 @@ def test_a_name_that_cannot_be_one_is_refused(everlearn: Callable[..., Ended], t
     assert not (tmp_path / "new").exists()
 
 
+def test_the_name_of_an_installed_domain_is_refused(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    ended = everlearn("domain", "new", "arithmetic", "--to", str(tmp_path / "new"))
+    assert ended.code == 2
+    assert "a domain 'arithmetic' is installed already: choose another name" in " ".join(ended.err.split())
+    assert not (tmp_path / "new").exists()
+
+
 def test_nothing_is_overwritten(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
     ended = everlearn("domain", "new", "capitals", "--to", str(tmp_path))
     assert ended.code == 2
