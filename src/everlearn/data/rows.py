@@ -281,6 +281,12 @@ def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str
         reader.check(domain, problem)
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
+    except Exception as error:
+        error.add_note(
+            f"raised by domain {row.domain} for {row.where}: mend the domain, which has to raise GrammarError for a row that is "
+            f"no problem of it (`everlearn domain check {row.domain}`), or take the row out"
+        )
+        raise
     used = names if problem.reference is not None else ()
     unused.update(name for name in _REFERENCES if fields.get(name) is not None and name not in used)
     return problem, canonical

@@ -15,7 +15,7 @@ from everlearn.data.rows import Intake, Row, RowFault
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.json_lines import MAX_LINE_BYTES
-from everlearn.problem import STATEMENT_FIELDS
+from everlearn.problem import STATEMENT_FIELDS, Problem
 from everlearn.settings import FormatSettings
 from everlearn.training.models.formats.format_choice import checker
 
@@ -153,6 +153,20 @@ def test_empty_files_are_refused_with_an_example(tmp_path: Path, content: bytes)
     (tmp_path / "empty.jsonl").write_bytes(content)
     with pytest.raises(BadInputError, match=r"holds no line.*3\*x\^2"):
         read(tmp_path)
+
+
+def test_an_error_of_a_domain_names_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = load_domain("arithmetic")
+
+    def fail(row: object) -> Problem:
+        raise KeyError("country")
+
+    monkeypatch.setattr(domain, "problem", fail)
+    (tmp_path / "a.jsonl").write_bytes(VALID)
+    with pytest.raises(KeyError) as raised:
+        rows.read(tmp_path, domain="arithmetic", load=lambda _: domain)
+    [note] = raised.value.__notes__
+    assert note.startswith("raised by domain arithmetic for a.jsonl:1: mend the domain")
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
