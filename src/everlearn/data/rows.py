@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+EXAMPLE = '{"problem": "…"}'
+"""A line of new problems, of any domain."""
 _EXCERPT_CHARS = 80
 _REFERENCES = (REFERENCE_FIELD, *ANSWER_FIELDS)
 _NOT_SHOWN = (*_REFERENCES, MESSAGES, TOOLS)
@@ -149,7 +151,7 @@ def read(
             for number, line in read_lines(file, name=str(shard)):
                 rows.append(_parse_row(line, f"{shard.name}:{number}", domain, reader, unused))
     if not rows and not seen_files:
-        raise BadInputError(f"{path} holds no line: write one problem a line, as in {_example(domain)}")
+        raise BadInputError(f"{path} holds no line: write one problem a line, as in {EXAMPLE}")
     return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
 
 
@@ -162,7 +164,7 @@ def shards(path: Path) -> list[Path]:
     else:
         raise BadInputError(f"{path} does not exist: name a directory of .jsonl files, or one such file")
     if not files:
-        raise BadInputError(f"{path} holds no .jsonl file: put the new problems there, as in {_example('integration')}")
+        raise BadInputError(f"{path} holds no .jsonl file: put the new problems there, as in {EXAMPLE}")
     for file in files:
         if file.suffix == ".parquet":
             raise BadInputError(f"{file} is Parquet, which is not supported: convert it to one JSON object a line")
@@ -295,7 +297,3 @@ def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str
 def _clean(text: str) -> str:
     """Strip `text`, and replace lone surrogates, which JSON can contain and UTF-8 cannot encode."""
     return text.encode(errors="replace").decode().strip()
-
-
-def _example(domain: str) -> str:
-    return json.dumps({"id": "a-1", "domain": domain, "problem": "3*x^2"})
