@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -16,6 +18,9 @@ from typer.testing import CliRunner
 from everlearn.cli import EPILOG, app
 from everlearn.cli.exit_codes import DISK_FULL, EXIT_CODES, NOT_WRITABLE, TABLE
 from everlearn.errors import EverlearnError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("data/**/*.md")])
@@ -92,6 +97,21 @@ def test_help_has_an_example(name: str) -> None:
     done = CliRunner().invoke(app, [name, "--help"])
     assert done.exit_code == 0
     assert f"everlearn {name}" in (COMMANDS[name].help or "")
+
+
+def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the words and the help text of a command and of all below it."""
+    yield words, inspect.cleandoc(command.help or "")
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from every_command(inner, (*words, name))
+
+
+def test_each_example_of_a_help_has_a_line_of_its_own() -> None:
+    # Typer removes the indentation of examples, and so joins them, after a paragraph of a single line.
+    for words, text in every_command(typer.main.get_group(app)):
+        shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "300"}).output
+        examples = {line.strip() for line in text.splitlines() if line.strip().startswith(("everlearn ", "cd "))}
+        assert examples <= {line.strip() for line in shown.splitlines()}, words
 
 
 def test_every_exit_code_is_documented_once() -> None:

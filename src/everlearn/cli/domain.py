@@ -20,7 +20,8 @@ app.command()(certify)
 def domain() -> None:
     """List domains, make one of your own, check that it keeps the contract in docs/domains.md, and generate problems.
 
-    A domain says what a problem means and how an answer to it is judged.
+    A domain says what a problem means
+    and how an answer to it is judged.
 
         everlearn domain list
         everlearn domain generate gym/chain_sum --count 200 --size 3 --to problems.jsonl
@@ -70,7 +71,8 @@ def generate(
 ) -> None:
     """Write new problems of a domain that has a generator: rows for a night, or a skill suite.
 
-    A night leaves out of its ladder what a suite holds. An existing file is refused.
+    A night leaves out of its ladder what a suite holds.
+    An existing file is refused.
 
         everlearn domain generate gym/chain_sum --count 200 --size 3 --to problems.jsonl
         everlearn domain generate gym/chain_sum --suite short-sums --seed 1 --to data/suites/short-sums.jsonl
@@ -134,7 +136,8 @@ def check(
 ) -> None:
     """Try a domain on problems, and name the laws of the contract that it breaks.
 
-    It does not attack the verifier, as `certify` does. Exit code 1: a law is broken.
+    It does not attack the verifier, as `certify` does.
+    Exit code 1: a law is broken.
 
         everlearn domain check arithmetic
         everlearn domain check capitals --problems capitals/problems.jsonl

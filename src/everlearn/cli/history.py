@@ -66,6 +66,7 @@ def status(context: typer.Context, *, json: Json = False) -> None:
     The champion is the version that consumers should load now. A barred version was rolled back.
 
     everlearn status
+
     everlearn status --json | jq .champion
     """
     installation: Installation = context.obj
@@ -314,7 +315,9 @@ def report(
     The report is one HTML page without external resources.
 
     everlearn report v0001
+
     everlearn report champion --to night.html
+
     everlearn report 3f9c0a71
     """
     installation: Installation = context.obj

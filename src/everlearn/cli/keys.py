@@ -55,7 +55,8 @@ def new(
 def show(context: typer.Context, *, json: Json = False) -> None:
     """Show the public key that signs here, and the trusted ones.
 
-    Needs neither a private key nor a server.
+    Needs neither a private key
+    nor a server.
 
         everlearn keys show
         everlearn keys show --json | jq -r .signs

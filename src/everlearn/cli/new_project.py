@@ -126,7 +126,8 @@ def init(
 ) -> None:
     """Make a new project: settings, .gitignore, deployments; by default with the demonstration's model and examples.
 
-    The project is self-contained: it needs this repository no more. A directory with files is refused without `--force`.
+    The project is self-contained: it needs this repository no more.
+    A directory with files is refused without `--force`.
 
         everlearn init demo
         cd demo && everlearn cycle --data examples

@@ -261,7 +261,8 @@ def ladder(
 ) -> None:
     """Print a ladder as a tree: each problem with its pass rate.
 
-    For a file of problems, the model grows a ladder first, which takes a minute.
+    For a file of problems, the model grows a ladder first,
+    which takes a minute.
 
         everlearn ladder ladder.jsonl
         everlearn ladder data/example --version champion --out ladder.jsonl
@@ -293,6 +294,7 @@ def evaluate(
     """Measure a version on a suite: answer each problem once, greedily, and judge the answers.
 
     everlearn evaluate --version champion --suite short-sums
+
     everlearn evaluate --version base --suite problems.jsonl --answers
     """
     from everlearn.cli import model
