@@ -125,7 +125,7 @@ def require_problems(suite: Suite, *, domain: Domain) -> None:
     """Check that the items are problems of the domain. Raises BadInputError, which names the first one that is not."""
     for problem in suite.problems:
         try:
-            domain.canonical(problem.statement)
+            domain.problem({"statement": problem.statement, "reference": problem.reference})
         except GrammarError as error:
             raise BadInputError(
                 f"item {problem.id} of suite {suite.name} is no problem of domain {domain.name}: {error}; correct it, or "

@@ -19,6 +19,7 @@ from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.publish import record_nothing_to_learn
 from tests.support.night import stored_snapshot
+from tests.support.plugins import install_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,6 +100,19 @@ def test_an_item_of_another_domain_is_named() -> None:
     suite = parse(text, name="short", where="short.jsonl", domain="equations")
     with pytest.raises(BadInputError, match=r"^item b of suite short is no problem of domain equations: .*`domain`$"):
         require_problems(suite, domain=load_domain("equations"))
+
+
+def test_an_item_that_a_domain_without_a_canonical_form_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain = load_domain(install_passwords(tmp_path, monkeypatch))
+    text = '{"statement": "hint 1", "reference": "secret"}\n{"id": "b", "statement": "5*x", "reference": "secret"}\n'
+    suite = parse(text, name="short", where="short.jsonl", domain="passwords")
+    with pytest.raises(
+        BadInputError, match=r"^item b of suite short is no problem of domain passwords: no hint"
+    ) as raised:
+        require_problems(suite, domain=domain)
+    assert "secret" not in str(raised.value)
 
 
 def test_problems_equivalent_to_suite_items_leave_nothing_to_learn(settings: Settings) -> None:
