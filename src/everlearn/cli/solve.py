@@ -75,6 +75,8 @@ def solve(
     from everlearn.training.solved_problems import offer as offer_solved
     from everlearn.training.test_time import Budget
 
+    if out.is_dir() or any(each.is_file() for each in out.parents):
+        raise BadInputError(f"{out} cannot be a file: name another one with --out")
     compares = compare and training
     installation: Installation = context.obj
     settings = model.pinned_settings(installation)
