@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import random
 import threading
 from collections import Counter
 from concurrent.futures import Future
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from everlearn.errors import BadInputError
-from everlearn.training.rollouts import seed_of
+from everlearn.training.rollouts import prompt_tokens, seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,8 +187,7 @@ def _prompt(served: ServedVersion, request: Generation) -> list[int]:
     """Return the tokens of the prompt: of a problem as in training, of a conversation by the template of the model."""
     if request.problem is None:
         return served.form.conversation(request.messages).ids
-    rng = random.Random(seed_of(request.seed, "prompt", request.problem.statement))  # noqa: S311 - no secret
-    return served.form.prompt(request.problem, rng=rng).ids
+    return prompt_tokens(served.form, request.problem, seed=request.seed)
 
 
 def _decode(served: ServedVersion, batch: Sequence[tuple[_Waiting, list[int], int]]) -> list[Reply]:

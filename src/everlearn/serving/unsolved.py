@@ -29,10 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
-    from everlearn.problem import Problem, Verdict
+    from everlearn.problem import Problem
     from everlearn.storage.protocol import Store
-
-    Judge = Callable[[Sequence[tuple[Problem, str]]], list[Verdict]]
+    from everlearn.training.rollouts import Judge
 
 LOG = logging.getLogger("everlearn.serving")
 HOUR = 3600.0

@@ -42,8 +42,7 @@ def _majority(group: Group, *, solver: Solver, share: float) -> tuple[bool, ...]
         labelled = _with_reference(group.problem, answer, solver=solver)
         if labelled is None:
             continue
-        pairs = [(labelled, each) for each in answers]
-        verdicts = solver.judge(pairs) if solver.judge else [solver.domain.verify(*pair) for pair in pairs]
+        verdicts = solver.verdicts([(labelled, each) for each in answers])
         same = {each for each, verdict in zip(answers, verdicts, strict=True) if verdict.is_correct}
         agreed = tuple(each in same for each in group.answers)
         if answer in same and sum(agreed) >= share * len(agreed):

@@ -90,9 +90,12 @@ class Solver:
         return most if self.context is None else max(0, min(most, self.context - len(prompt)))
 
     def prompt(self, problem: Problem, *, seed: int) -> list[int]:
-        """Return the tokens of a prompt. Equal seeds give equal prompts, whatever else is asked."""
-        rng = random.Random(seed_of(seed, "prompt", problem.statement))
-        return self.form.prompt(problem, rng=rng, solved=self.examples(problem)).ids
+        """Return the tokens of the prompt, with the solver's examples. See `prompt_tokens`."""
+        return prompt_tokens(self.form, problem, seed=seed, solved=self.examples(problem))
+
+    def verdicts(self, pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """Return the verdict of each pair of problem and answer, by the judge or in this process."""
+        return [self.domain.verify(*pair) for pair in pairs] if self.judge is None else self.judge(pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,17 @@ def seed_of(*parts: object) -> int:
     """Return a 64-bit seed from the names of a random draw (run, step, problem, k), equal on every machine."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def prompt_tokens(form: Format, problem: Problem, *, seed: int, solved: Sequence[Answer] = ()) -> list[int]:
+    """Return the tokens of a prompt. Equal seeds give equal prompts, whatever other problems are asked.
+
+    Measurements are paired by this rule, and the endpoint asks as the gate has measured.
+
+    Raises:
+        GrammarError: the format cannot state the problem.
+    """
+    return form.prompt(problem, rng=random.Random(seed_of(seed, "prompt", problem.statement)), solved=solved).ids
 
 
 def batches(lengths: Sequence[int], *, budget: int) -> list[list[int]]:
@@ -299,7 +313,6 @@ def _sample(
 def _verdicts(solver: Solver, problems: Sequence[Problem], answers: list[list[str]]) -> list[list[Verdict]]:
     pairs = [(problem, answer) for problem, given in zip(problems, answers, strict=True) for answer in given]
     distinct = list(dict.fromkeys(pairs))
-    judged = [solver.domain.verify(*pair) for pair in distinct] if solver.judge is None else solver.judge(distinct)
-    verdict_of = dict(zip(distinct, judged, strict=True))
+    verdict_of = dict(zip(distinct, solver.verdicts(distinct), strict=True))
     counters.increment("verdicts", by=len(pairs))
     return [[verdict_of[problem, answer] for answer in given] for problem, given in zip(problems, answers, strict=True)]

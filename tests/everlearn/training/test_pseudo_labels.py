@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,7 +47,8 @@ def agreed(group: Group, *, share: float = 0.6, variants: Sequence[str] = ("v",)
     def judge(pairs: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         return [domain.verify(*pair) for pair in pairs]
 
-    solver = cast("Solver", SimpleNamespace(domain=domain, judge=judge if pool else None))
+    unused: Any = None
+    solver = Solver(policy=unused, model=unused, form=unused, domain=domain, judge=judge if pool else None)
     [labelled] = with_pseudo_labels([group], solver=solver, variants=variants, share=share)
     assert replace(labelled, agreed=None) == group, "verdicts stay as they are"
     assert (labelled.passed, labelled.rewards) == (group.passed, group.rewards)
