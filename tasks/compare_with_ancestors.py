@@ -13,7 +13,7 @@ from everlearn.gate.decision_record import Decision
 from everlearn.reporting.transfer import MeasuredNight, share_metrics, shares_in, transfer
 from tasks.compare_with_record import guards_of
 from tasks.decide import decision_of
-from tasks.freeze_suites import load_suites, versions_of
+from tasks.freeze_suites import items_of, load_suites, versions_of
 from tasks.measure import CANDIDATE, has_guards, measured
 from tasks.night import as_json
 
@@ -58,7 +58,7 @@ def memory_shares(night: Night) -> MemoryShares:
 
     Where suites are compared with the record of the line, it stands for the parent, and both are shares of sampled answers.
     """
-    memory = [problem for suite in load_suites(night) if suite.kind is SuiteKind.MEMORY for problem in suite.problems]
+    memory = items_of(night, SuiteKind.MEMORY)
     sides = _of_record(night) if has_guards(night) else [_right(night, "parent"), _right(night, CANDIDATE)]
     before, after = (dict(zip((problem.id for problem in memory), side, strict=True)) for side in sides)
     return {

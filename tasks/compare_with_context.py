@@ -13,7 +13,7 @@ from everlearn.reporting.context_comparison import context_notes
 from everlearn.reporting.costs import cost_of
 from everlearn.training.asking import asking_of
 from everlearn.training.context_results import ContextResult, read_solved
-from tasks.freeze_suites import load_suites
+from tasks.freeze_suites import items_of
 from tasks.measure import CANDIDATE, adapter_of
 from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.open_base import base_folder
@@ -68,14 +68,13 @@ def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextR
     from everlearn.training.in_context import measure_in_context  # imports torch
 
     settings, domain = night.settings, load_domain(night.settings.domain)
-    problems = [item for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for item in suite.problems]
     solved = read_solved(night.work.get("rewarded"), domain=domain)
     with tempfile.TemporaryDirectory() as folder, progress(f"{policy} in context") as report_progress:
         return list(
             measure_in_context(
                 base_folder(settings),
                 adapter_of(night, policy, Path(folder) / "adapter"),
-                problems,
+                items_of(night, SuiteKind.TARGET),
                 solved,
                 policy=policy,
                 counts=counts,

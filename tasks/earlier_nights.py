@@ -116,7 +116,7 @@ def _measured_before(night: Night, state: State, nights: set[str]) -> Iterator[s
 def _trained_before(night: Night, state: State, nights: set[str]) -> Iterator[str]:
     """Yield the rungs that remain of these nights, and the problems of their snapshots that were not held out."""
     for work in _works(night, nights, having="ladder after"):
-        yield from (rung.statement for rung in parse_ladder(work.get("ladder after").decode()).rungs.values())
+        yield from (rung.statement for rung in parse_ladder(work.get("ladder after")).rungs.values())
     published = {entry.data_digest for entry in state.versions.values() if entry.cycle_key in nights}
     for digest, parts in _old_splits(night, state).items():
         if digest in published:

@@ -216,6 +216,11 @@ def load_suites(night: Night) -> tuple[Suite, ...]:
     return tuple(sorted(frozen, key=lambda suite: list(SuiteKind).index(suite.kind)))
 
 
+def items_of(night: Night, kind: SuiteKind) -> list[Problem]:
+    """Return the items of the night's suites of one kind, in the order of the suites."""
+    return [item for suite in load_suites(night) if suite.kind is kind for item in suite.problems]
+
+
 def item_metrics(night: Night) -> dict[str, float]:
     """Return the numbers of own and generated items; none for a night whose suites an older revision has frozen."""
     metrics: dict[str, float] = json.loads(night.work.get("items")) if night.work.has("items") else {}

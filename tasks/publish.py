@@ -30,7 +30,7 @@ from tasks.compare_with_ancestors import transfer_metrics
 from tasks.compare_with_record import stored_record
 from tasks.decide import decision_of, evidence_of, pseudo_metrics
 from tasks.earlier_nights import records_of
-from tasks.freeze_suites import item_metrics, load_memory, load_suites
+from tasks.freeze_suites import item_metrics, items_of, load_memory
 from tasks.measure import files_of
 from tasks.night import ACTOR, Night, step_task, times_of
 from tasks.open_base import base_folder
@@ -169,10 +169,9 @@ def _memory_of(night: Night) -> ObjectRef | None:
     if not item_metrics(night):
         return None
     settings = night.settings
-    own = [problem for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for problem in suite.problems]
     memory = remember(
         load_memory(night),
-        own,
+        items_of(night, SuiteKind.TARGET),
         cycle_key=night.key,
         domain=load_domain(settings.domain),
         per_night=settings.gate.memory_per_night,

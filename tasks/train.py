@@ -15,7 +15,7 @@ from everlearn.gate.decision_record import Decision
 from everlearn.gate.guard import drifted_rows
 from everlearn.gate.record_of_line import guarded_suites
 from everlearn.ladder.replay import Reservoir
-from everlearn.ladder.tree import load_ladder, references_of
+from everlearn.ladder.tree import parse_ladder, references_of
 from tasks.earlier_nights import record_trained
 from tasks.freeze_suites import forbidden_keys, load_suites, roots_of
 from tasks.night import LOG, as_json, step_task, timed_step
@@ -75,8 +75,7 @@ def grow_ladder(night: Night) -> int:
         if not work.has("ladder"):
             with tempfile.TemporaryDirectory() as folder, progress("growing and measuring the ladder") as report:
                 ladder = _grow(night, Path(folder), report)
-                ladder.save(Path(folder) / "ladder.jsonl")
-                work.put("ladder", (Path(folder) / "ladder.jsonl").read_bytes())
+            work.put("ladder", ladder.to_bytes())
             work.drop(GROWTH)
             LOG.info("ladder: %d rungs, %s", len(ladder.rungs), dict(ladder.counts))
         return len(ladder_of(work, "ladder").rungs)
@@ -112,11 +111,10 @@ def train_adapter(night: Night) -> None:
             trained = _train(night, Path(folder), report)
             result = Path(folder) / "trained"
             trained.adapter.rename(result)
-            trained.ladder.save(Path(folder) / "ladder.jsonl")
             _keep_used_problems(night, trained.ladder)
             work.put("rewarded", trained.rewarded.read_bytes())
             work.put("policy", trained.policy.encode())
-            work.put("ladder after", (Path(folder) / "ladder.jsonl").read_bytes())
+            work.put("ladder after", trained.ladder.to_bytes())
             work.put("curve", json.dumps([asdict(point) for point in trained.curve]).encode())
             work.put_tree("trained", result)  # last: a resumed run trains again unless all of the above is there
         work.drop("checkpoint")
@@ -136,10 +134,7 @@ def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
 
 def ladder_of(work: Workspace, name: str) -> Ladder:
     """Return a ladder that is kept in a workspace."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ladder.jsonl"
-        path.write_bytes(work.get(name))
-        return load_ladder(path)
+    return parse_ladder(work.get(name))
 
 
 def starting_adapter(night: Night, to: Path) -> Path | None:

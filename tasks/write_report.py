@@ -37,7 +37,7 @@ from tasks.certificate import certificate_notes
 from tasks.compare_with_ancestors import ancestors_of, transfer_of
 from tasks.compare_with_context import notes_about_context, results_in_context
 from tasks.decide import decision_of, pseudo_metrics
-from tasks.freeze_suites import item_metrics, load_suites, roots_of
+from tasks.freeze_suites import item_metrics, items_of, load_suites, roots_of
 from tasks.measure import pairs_of
 from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
@@ -150,9 +150,7 @@ def _solved_items(night: Night) -> tuple[SolvedItem, ...]:
     """Return newly solved target items with exact proofs. Kept under `proofs`: a time limit makes them irreproducible."""
     work = night.work
     if not work.has("proofs"):
-        asked = {
-            item.id: item for suite in load_suites(night) if suite.kind is SuiteKind.TARGET for item in suite.problems
-        }
+        asked = {item.id: item for item in items_of(night, SuiteKind.TARGET)}
         answers = newly_solved(pairs_of(night, "parent", "parent"), limit=PROVED_ITEMS)
         pairs = [(asked[measured.item], measured.answer) for measured in answers]
         proofs = prove_answers(night.settings.domain, pairs)

@@ -170,11 +170,15 @@ class Ladder:
         """Add to the number of decoded proposals."""
         self.counts[DECODED] = self.proposals + number
 
-    def save(self, path: Path) -> None:
-        """Write JSONL: the counts, then one rung per line."""
+    def to_bytes(self) -> bytes:
+        """Return JSON Lines: the counts, then one rung a line."""
         lines = [json.dumps({"counts": dict(sorted(self.counts.items()))})]
         lines += [json.dumps(asdict(rung)) for rung in self.rungs.values()]
-        write_whole(path, ("\n".join(lines) + "\n").encode())
+        return ("\n".join(lines) + "\n").encode()
+
+    def save(self, path: Path) -> None:
+        """Write `to_bytes` to a file, whole or not at all."""
+        write_whole(path, self.to_bytes())
 
 
 def load_ladder(path: Path) -> Ladder:
@@ -184,13 +188,13 @@ def load_ladder(path: Path) -> Ladder:
         BadInputError: the file is missing or is not a ladder.
     """
     try:
-        return parse_ladder(path.read_text(encoding="utf-8"))
+        return parse_ladder(path.read_bytes())
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInputError(f"{path} is not a ladder: {error}. Grow one with `everlearn ladder FILE`.") from None
 
 
-def parse_ladder(text: str) -> Ladder:
-    """Invert `Ladder.save`. ValueError, TypeError or KeyError if the text is not a ladder."""
-    head, *rows = text.splitlines()
+def parse_ladder(data: bytes) -> Ladder:
+    """Invert `Ladder.to_bytes`. ValueError, TypeError or KeyError if the data is not a ladder."""
+    head, *rows = data.decode().splitlines()
     rungs = [Rung(**json.loads(row)) for row in rows]
     return Ladder(rungs={rung.digest: rung for rung in rungs}, counts=Counter(json.loads(head)["counts"]))
