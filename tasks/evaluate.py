@@ -31,11 +31,12 @@ def evaluate_version(settings: Settings, version: str, suite: Path) -> dict[str,
     """
     from everlearn.training.evaluation import measure  # imports torch
 
+    registry = open_registry(settings)
     problems = suites.load(settings.resolve(suite), domain=settings.domain).problems
     with tempfile.TemporaryDirectory() as folder, progress(f"{version} on {suite.stem}") as report_progress:
-        adapter = None if version == "base" else open_registry(settings).pull(version, to=Path(folder) / "adapter")
+        adapter = None if version == "base" else registry.pull(version, to=Path(folder) / "adapter")
         rows = measure(
-            base_folder(pin_base(settings, open_registry(settings))),
+            base_folder(pin_base(settings, registry)),
             adapter,
             problems,
             seed=settings.learn.seed,

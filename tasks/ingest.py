@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import digest_of
@@ -19,11 +18,10 @@ from everlearn.data.acceptance import AcceptanceCriteria, decide
 from everlearn.data.bucket_inbox import inbox_prefix
 from everlearn.data.snapshot import Watermark, take
 from everlearn.data.snapshot_store import folder_of, load_snapshot, save_snapshot
-from everlearn.domains.mixture import domain_of_rows
 from everlearn.registry.connect import open_registry, open_store
 from everlearn.storage.immutable_objects import fetch, write_once
 from everlearn.storage.local_file import write_whole
-from everlearn.training.models.formats.format_choice import checker
+from everlearn.training.problem_file import read_rows
 from tasks.data_docs import data_docs
 from tasks.expectations import validate_rows
 from tasks.night import LOG, as_json, step_task
@@ -60,14 +58,7 @@ def read_problems(settings: Settings, data: Path | None, *, again: bool = False)
         LOG.info("no new problems: %s and %s/inbox/ in the bucket are empty", inbox, line)
         intake = rows.Intake(rows=(), sources=(), seen_files=0)
     else:
-        intake = rows.read(
-            settings.resolve(data or inbox),
-            domain=settings.domain,
-            load=partial(domain_of_rows, line_domain=settings.domain),
-            seen=seen,
-            check=checker(settings.resolve(settings.base.path) if settings.base.path else None, settings.format),
-            system=settings.format.system,
-        )
+        intake = read_rows(settings.resolve(data or inbox), settings=settings, seen=seen)
     LOG.info("%d rows read, %d files seen before", len(intake.rows), intake.seen_files)
     if intake.unused_sentence:
         LOG.info("%s", intake.unused_sentence)

@@ -19,7 +19,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from everlearn.data.chat_rows import MESSAGES, TOOLS, plain_fields
 from everlearn.domains.hidden_reference import reference_in
@@ -29,6 +29,7 @@ from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from io import BufferedReader
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
@@ -142,7 +143,7 @@ def read(
     reader = _Reader(load, check, system)
     for shard in shards(path):
         with _open(shard) as file:
-            source = _digest(file)
+            source = hashlib.file_digest(file, "sha256").hexdigest()
             if source in seen or source in sources:
                 seen_files += 1
                 continue
@@ -189,18 +190,11 @@ class _Reader:
         return self._known[name]
 
 
-def _open(shard: Path) -> BinaryIO:
+def _open(shard: Path) -> BufferedReader:
     try:
         return shard.open("rb")
     except OSError as error:
         raise BadInputError(f"{shard} cannot be read ({error.strerror}): check its permissions") from None
-
-
-def _digest(file: BinaryIO) -> str:
-    state = hashlib.sha256()
-    while block := file.read(1 << 20):
-        state.update(block)
-    return state.hexdigest()
 
 
 class _InvalidRowError(Exception):

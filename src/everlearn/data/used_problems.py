@@ -59,7 +59,7 @@ class UsedProblems:
         """Return the record of these statements."""
         return cls(
             nights=tuple(sorted(nights)),
-            scheme=scheme_of(domain),
+            scheme=domain.equivalence_scheme,
             problems={text: domain.equivalence(text) for text in statements},
             before=tuple(sorted(before)),
         )
@@ -91,7 +91,7 @@ class UsedProblems:
     def key_of(self, statement: str, domain: Domain) -> str:
         """Return the equivalence key of one of the problems by the domain's present rule."""
         old = self.problems[statement]
-        return old if self.scheme == scheme_of(domain) else _renewed(domain, statement, old=old)
+        return old if self.scheme == domain.equivalence_scheme else _renewed(domain, statement, old=old)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +139,6 @@ def load_earlier_use(
 
 def _of_nights(records: Iterable[UsedProblems], nights: set[str]) -> list[UsedProblems]:
     return [record for record in records if not nights.isdisjoint(record.nights)]
-
-
-def scheme_of(domain: Domain) -> str:
-    """Return the name of the domain's rule of equivalence."""
-    return domain.equivalence_scheme
 
 
 def folder_of(line: str, use: Use) -> str:

@@ -9,12 +9,12 @@ A proposal becomes a rung only if it is in the domain's grammar, no rung has its
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from everlearn.canonical_json import digest_of
 from everlearn.domains.contamination import is_contaminated
 from everlearn.errors import BadInputError, GrammarError
 from everlearn.problem import Problem
@@ -74,15 +74,15 @@ def point_of(plain: dict[str, Any]) -> CurvePoint:
     return CurvePoint(**plain | {"pass_by_size": {int(size): rate for size, rate in plain["pass_by_size"].items()}})
 
 
-def digest_of(canonical: str) -> str:
-    """Return the ID of a problem: SHA-256 of its canonical form."""
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def rung_digest(statement: str, *, domain: Domain) -> str:
+    """Return the digest of a problem as a rung: the SHA-256 of its canonical form. Raises GrammarError if it has none."""
+    return digest_of(domain.canonical(statement).encode())
 
 
 def references_of(problems: Iterable[Problem], *, domain: Domain) -> dict[str, str]:
     """Return the references of the problems that have one, by the digest that they have as rungs."""
     return {
-        digest_of(domain.canonical(problem.statement)): problem.reference
+        rung_digest(problem.statement, domain=domain): problem.reference
         for problem in problems
         if problem.reference is not None
     }
@@ -114,7 +114,7 @@ class Ladder:
         refused = None
         try:
             statement = domain.problem(statement).statement
-            digest = digest_of(domain.canonical(statement))
+            digest = rung_digest(statement, domain=domain)
         except GrammarError:
             refused = "outside the grammar"
         else:

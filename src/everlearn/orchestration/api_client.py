@@ -11,6 +11,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from everlearn.errors import ServiceError
+from everlearn.orchestration.direct_client import unreachable
 from everlearn.orchestration.server_version import incompatibility, is_compatible
 
 if TYPE_CHECKING:
@@ -38,4 +39,4 @@ def connect() -> Iterator[SyncPrefectClient]:
     except PrefectHTTPStatusError as error:
         raise ServiceError(f"the Prefect server at {url} refuses the request: {error}") from error
     except (httpx.HTTPError, RuntimeError) as error:
-        raise ServiceError(f"the Prefect server at {url} does not answer ({error}); run `everlearn up`") from error
+        raise unreachable(url, error) from error

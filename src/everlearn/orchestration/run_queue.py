@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
+from everlearn.orchestration.schedules import SLUG
 from everlearn.telemetry.prometheus import QueueStatus
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ WAITING = [StateType.SCHEDULED, StateType.PENDING]
 def read_queue(client: SyncPrefectClient, *, line: str) -> QueueStatus:
     """Return how many nights of a line wait and run, and for how long; all zero if the line is not deployed."""
     now = datetime.now(tz=UTC)
-    nightly = DeploymentFilter(name=DeploymentFilterName(any_=[f"nightly-{line}"]))
+    nightly = DeploymentFilter(name=DeploymentFilterName(any_=[f"{SLUG}-{line}"]))
     is_due = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
         expected_start_time=FlowRunFilterExpectedStartTime(before_=now),

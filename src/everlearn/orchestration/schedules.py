@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from everlearn.orchestration.direct_client import ApiClient
 
 SLUG = "nightly"
+"""Slug of the schedule of nights, and how the names of their deployments begin: `nightly-<line>`."""
 PROFILE = "EVERLEARN_PROFILE"
 TAG = "everlearn"
 """The tag of every deployment of ours."""

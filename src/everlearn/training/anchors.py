@@ -19,7 +19,7 @@ from everlearn.training.engines.samplers import sampling
 from everlearn.training.gpu import device_time
 from everlearn.training.grpo import forward_divergence
 from everlearn.training.job import Anchor
-from everlearn.training.memory_plan import keep_freed_memory, plan
+from everlearn.training.memory_plan import keep_freed_memory, plan_single_answers
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import answer_logprobs, token_logprobs
 from everlearn.training.models.policy import load_policy
@@ -86,8 +86,8 @@ def add_anchor_gradient(run: TrainingRun, *, model: Model) -> float:
     if not mine:
         return 0.0
     lengths = [len(each.answer) for each in mine]
-    one = settings.model_copy(update={"group": 2})  # the memory of a prompt is shared by no group
-    cut = plan(model, longest=max(lengths), prompt=max(len(each.prompt) for each in mine), settings=one)
+    longest_prompt = max(len(each.prompt) for each in mine)
+    cut = plan_single_answers(model, longest=max(lengths), prompt=longest_prompt, settings=settings)
     trained, total = run.policy.trained(model, checkpointing=cut.checkpointing), 0.0
     for batch in batches(lengths, budget=cut.tokens):
         rows = [mine[index] for index in batch]

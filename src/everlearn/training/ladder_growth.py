@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from everlearn.canonical_json import digest_of
 from everlearn.domains.contract import load_domain
 from everlearn.errors import GrammarError
 from everlearn.ladder.tree import (
@@ -20,9 +21,9 @@ from everlearn.ladder.tree import (
     PROPOSALS,
     VALID_PROPOSALS,
     Ladder,
-    digest_of,
     problem_of,
     references_of,
+    rung_digest,
 )
 from everlearn.training.engines import collectives
 from everlearn.training.engines.samplers import sampling
@@ -201,7 +202,7 @@ def _proposed_variants(
 def _is_another(variant: str, parent: Rung, *, domain: Domain) -> bool:
     """Return whether a text is a problem, and not that of `parent` again."""
     try:
-        return digest_of(domain.canonical(domain.problem(variant).statement)) != parent.digest
+        return rung_digest(domain.problem(variant).statement, domain=domain) != parent.digest
     except GrammarError:
         return False
 
@@ -305,7 +306,7 @@ def measure_rungs(
 
 def _unit(problem: Problem, digest: str) -> str:
     """Return the name of a rung in the journal: its digest, and that of its reference if it has one."""
-    return digest if problem.reference is None else f"{digest} {digest_of(problem.key)}"
+    return digest if problem.reference is None else f"{digest} {digest_of(problem.key.encode())}"
 
 
 def _chunks(items: Sequence[T]) -> list[list[T]]:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from everlearn.training.memory_estimate import DECODE_GIB
+from everlearn.training.memory_estimate import DECODE_GIB, GIB
 from everlearn.training.models.hub import HubModel
 
 if TYPE_CHECKING:
     from everlearn.settings import LearnSettings
     from everlearn.training.models.llama import Model
 
-GIB = 1 << 30
 CPU_GIB, GPU_SHARE = 4.0, 0.4
 """Memory of an update by default: GiB on a CPU, and the share of what the base leaves of a GPU."""
 _MALLOC_OPTIONS = {-3: 32 << 20, -1: (2 << 30) - 1, -2: 64 << 20}
@@ -80,6 +79,14 @@ def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) ->
         return MemoryPlan(tokens=min(settings.tokens, fitting), checkpointing=False)
     fitting = room // bytes_per_token(model, prompt_share=prompt_share, checkpointing=True)
     return MemoryPlan(tokens=min(settings.tokens, max(1, fitting)), checkpointing=True)
+
+
+def plan_single_answers(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> MemoryPlan:
+    """Return `plan` for answers that each have a prompt of their own, the longest of them of `longest` tokens.
+
+    `bytes_per_token` leaves out what a prompt holds beside its copies, since a group shares it. Here each prompt counts twice.
+    """
+    return plan(model, longest=longest, prompt=prompt, settings=settings.model_copy(update={"group": 2}))
 
 
 def bytes_per_token(model: Model, *, prompt_share: float, checkpointing: bool = False) -> int:

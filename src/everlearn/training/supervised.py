@@ -18,7 +18,7 @@ from everlearn.errors import SettingsError
 from everlearn.training.engines.decode import Completion
 from everlearn.training.gpu import device_time
 from everlearn.training.job import Schooled
-from everlearn.training.memory_plan import keep_freed_memory, plan
+from everlearn.training.memory_plan import keep_freed_memory, plan_single_answers
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
@@ -131,8 +131,8 @@ def _step(policy: Policy, rows: Sequence[Pair], job: SupervisedJob) -> float:
     """Add the gradient of a step, in batches that fit into memory; return its summed loss."""
     model = policy.snapshot()
     lengths = [len(answer) for _, answer in rows]
-    one = job.learn.model_copy(update={"group": 2})  # the memory of a prompt is shared by no group
-    cut = plan(model, longest=max(lengths), prompt=max(len(prompt) for prompt, _ in rows), settings=one)
+    longest_prompt = max(len(prompt) for prompt, _ in rows)
+    cut = plan_single_answers(model, longest=max(lengths), prompt=longest_prompt, settings=job.learn)
     trained, total = policy.trained(model, checkpointing=cut.checkpointing), 0.0
     for batch in batches(lengths, budget=cut.tokens):
         prompts, answers = [rows[index][0] for index in batch], [rows[index][1] for index in batch]

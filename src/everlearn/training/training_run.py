@@ -11,7 +11,7 @@ import torch
 from everlearn.domains.contract import PART_SIZES
 from everlearn.ladder.curriculum import Curriculum
 from everlearn.ladder.replay import repair_weights
-from everlearn.ladder.tree import digest_of, problem_of
+from everlearn.ladder.tree import problem_of, rung_digest
 from everlearn.settings import FormatSettings
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.precision import use_bf16
@@ -115,11 +115,8 @@ def start_run(
     Half of the draws of `replay` are for problems of the `repaired` skills. `references` are those of the ladder's roots, by digest.
     Without `form`, the model's usual one is used.
     """
-    replayed = {
-        digest: replace(problem, id=digest)
-        for problem in replay
-        for digest in [digest_of(domain.canonical(problem.statement))]
-    }
+    problems = [replace(problem, id=rung_digest(problem.statement, domain=domain)) for problem in replay]
+    replayed = {problem.id: problem for problem in problems}
     curriculum = Curriculum(
         classes={},
         replay=settings.replay,

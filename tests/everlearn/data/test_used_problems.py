@@ -21,7 +21,6 @@ from everlearn.data.used_problems import (
     load_earlier_use,
     load_records,
     save_record,
-    scheme_of,
     tips_of,
 )
 from everlearn.domains.contamination import equivalence_keys
@@ -154,7 +153,7 @@ def test_a_damaged_record_stops_the_night() -> None:
 def test_keys_of_another_rule_are_computed_again() -> None:
     stored = UsedProblems(nights=("n",), scheme="older", problems={"2*x": "old key", "2 apples": "kept"})
     assert stored.keys(DOMAIN) == {DOMAIN.equivalence("x"), "kept"}
-    same = dataclasses.replace(stored, scheme=scheme_of(DOMAIN))
+    same = dataclasses.replace(stored, scheme=DOMAIN.equivalence_scheme)
     assert same.keys(DOMAIN) == {"old key", "kept"}
 
 

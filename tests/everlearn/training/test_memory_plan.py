@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from everlearn.settings import ComputeSettings, LearnSettings
-from everlearn.training.memory_plan import GIB, bytes_per_token, plan, update_memory
+from everlearn.training.memory_estimate import GIB
+from everlearn.training.memory_plan import bytes_per_token, plan, update_memory
 from everlearn.training.models.hub import HubModel
 from everlearn.training.models.llama import Model, token_logprobs
 from everlearn.training.models.policy import Policy, load_policy

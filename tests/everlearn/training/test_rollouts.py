@@ -10,10 +10,10 @@ import pytest
 from everlearn.domains.arithmetic.domain import Arithmetic
 from everlearn.domains.contract import Domain, load_domain
 from everlearn.errors import ModelError
-from everlearn.ladder.tree import digest_of
+from everlearn.ladder.tree import rung_digest
 from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import ComputeSettings, FormatSettings
-from everlearn.training import memory_plan, rollouts
+from everlearn.training import memory_estimate, memory_plan, rollouts
 from everlearn.training import train_step as step
 from everlearn.training.engines.decode import Completion, decode
 from everlearn.training.engines.vllm import Replicas
@@ -89,7 +89,7 @@ def test_keys_and_values_of_a_batch_fit_into_memory(
 
     monkeypatch.setattr(rollouts, "decode", counted)
     kept = 2 * 2 * 4 * (4 if compute.policy == "auto" else 2) * 8  # bytes a token: layers, heads of width 8, float32
-    monkeypatch.setattr(memory_plan, "DECODE_GIB", 8 * longest * kept / memory_plan.GIB)
+    monkeypatch.setattr(memory_plan, "DECODE_GIB", 8 * longest * kept / memory_estimate.GIB)
     in_parts = attempt(solver, problems, group=2, seed=1)
     assert sum(rows) == 40
     assert max(rows) <= 8
@@ -158,7 +158,7 @@ def test_a_step_trains_on_the_problems_that_leave_room(gpt2: Path, monkeypatch: 
     run.ladder = plant([SMALL.statement, LARGE.statement], domain=SUMS, forbidden=frozenset())
     point = train_step(run, budget_used=0.0)
     assert (point.groups_sampled, point.stopped) == (2, None)
-    del run.ladder.rungs[digest_of(SUMS.canonical(SMALL.statement))]
+    del run.ladder.rungs[rung_digest(SMALL.statement, domain=SUMS)]
     with pytest.raises(ModelError, match="no prompt of this step leaves room for an answer"):
         train_step(run, budget_used=0.0)
 
