@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 42, 390, 12, 190
 STRIP_WIDTH, STRIP_HEIGHT = 240, 26
+TICKS = 5
+REACH = 3
+"""Neighbours on each side of a point that its smoothed value is the mean of: with it, of seven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +108,15 @@ def forest_strip(row: SuiteRow, scale: Scale) -> Markup:
     )
 
 
-def smoothed(points: Sequence[tuple[float, float]], *, reach: int = 3) -> tuple[tuple[float, float], ...]:
-    """Replace each value by the mean of itself and up to `reach` neighbours on each side."""
+def smoothed(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Replace each value by the mean of itself and up to `REACH` neighbours on each side."""
     values = [y for _, y in points]
-    return tuple((x, _mean(values[max(0, i - reach) : i + reach + 1])) for i, (x, _) in enumerate(points))
+    return tuple((x, _mean(values[max(0, i - REACH) : i + REACH + 1])) for i, (x, _) in enumerate(points))
 
 
-def ticks(low: float, high: float, *, about: int = 5) -> list[float]:
-    """Return round tick values within `low..high`, spaced by 1, 2 or 5 times a power of ten."""
-    rough = (high - low) / about
+def ticks(low: float, high: float) -> list[float]:
+    """Return round tick values within `low..high`, at most about `TICKS`, spaced by 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / TICKS
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [round(k * step, 10) for k in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1)]

@@ -225,10 +225,10 @@ class S3Store:
                 aborted += 1
         return aborted
 
-    def presigned_url(self, key: str, *, content_type: str, seconds: int = WEEK_S) -> str:
-        """Return a URL that serves the object for `seconds` without credentials, for a browser."""
+    def presigned_url(self, key: str, *, content_type: str) -> str:
+        """Return a URL that serves the object for a week without credentials, for a browser."""
         params = self._address(key) | {"ResponseContentType": content_type}
-        return str(self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds))
+        return str(self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=WEEK_S))
 
     def probe(self) -> dict[str, str | None]:
         """Run every conformance check; return the fault, or None, by the name of the check."""

@@ -47,6 +47,7 @@ PROMPT, LONGEST = 48, 160
 BATCH = 16
 RECHECKED, TRAINING_SHARE = 400, 0.7
 """Most rewarded answers that are judged a second time, and the share of the time by the clock that is left for training."""
+SEED = 0
 SHOWN = 5  # examples, each of at most 120 characters
 SETTINGS = LearnSettings(
     prompts=16,
@@ -65,7 +66,7 @@ SETTINGS = LearnSettings(
 
 
 def attack_by_learning(
-    domain: Domain, samples: Sequence[ContractSample], *, seconds: float, wall_s: float = 600.0, seed: int = 0
+    domain: Domain, samples: Sequence[ContractSample], *, seconds: float, wall_s: float = 600.0
 ) -> LearnedAttack:
     """Train a small model against the verifier for that many CPU seconds, and judge again what was rewarded.
 
@@ -74,10 +75,10 @@ def attack_by_learning(
     Raises:
         ModelError: the training cannot go on, as where a reward is neither 0 nor 1.
     """
-    rng, begun = random.Random(f"learned attack {seed}"), time.monotonic()
+    rng, begun = random.Random(f"learned attack {SEED}"), time.monotonic()
     answers = [sample for sample in samples if sample.answer and len(sample.answer) < LONGEST]
     form = _Characters(domain, answers)
-    weights, shape = _untrained(form, seed=seed)
+    weights, shape = _untrained(form)
     _learn_notation(weights, Llama(weights, shape), form, answers, seconds=NOTATION_SHARE * seconds, rng=rng)
     base = LoadedBase(
         model=Llama({name: tensor.detach() for name, tensor in weights.items()}, shape),
@@ -86,7 +87,7 @@ def attack_by_learning(
         chosen="small model of characters",
         stops=form.stops,
     )
-    run = _start(base, domain, samples, form=form, seed=seed)
+    run = _start(base, domain, samples, form=form)
     started, rollouts = cpu_seconds(), snapshot()["rollouts"]
     with judging(domain.name, verifiers=1) as judges:
         run.judge = judges.judge
@@ -107,19 +108,17 @@ def attack_by_learning(
     )
 
 
-def _start(
-    base: LoadedBase, domain: Domain, samples: Sequence[ContractSample], *, form: _Characters, seed: int
-) -> TrainingRun:
+def _start(base: LoadedBase, domain: Domain, samples: Sequence[ContractSample], *, form: _Characters) -> TrainingRun:
     problems = [sample.problem for sample in samples]
     ladder = plant([problem.statement for problem in problems], domain=domain, forbidden=frozenset())
     if not ladder.rungs:
         raise ModelError(f"domain {domain.name} reads none of its problems again")
     return start_run(
-        base.policy(seed=seed),
+        base.policy(seed=SEED),
         ladder,
         domain=domain,
         settings=SETTINGS,
-        seed=seed,
+        seed=SEED,
         references=references_of(problems, domain=domain),
         form=form,
     )
@@ -141,9 +140,9 @@ def _config(form: _Characters) -> LlamaConfig:
     )
 
 
-def _untrained(form: _Characters, *, seed: int) -> tuple[dict[str, torch.Tensor], Any]:
+def _untrained(form: _Characters) -> tuple[dict[str, torch.Tensor], Any]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED)
         module = LlamaForCausalLM(_config(form))
     return dict(module.named_parameters()), geometry(module.config)
 

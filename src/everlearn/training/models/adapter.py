@@ -59,9 +59,7 @@ def save_adapter(
     return directory
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], *, metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write a safetensors file, one tensor at a time: at most one is copied in memory, from another device or layout.
 
     The bytes are those of `safetensors.torch.save`.
@@ -71,8 +69,7 @@ def write_tensors(
     """
     types = list(DTYPES)
     order = sorted(tensors, key=lambda name: (types.index(tensors[name].dtype), name))
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
+    header, end = dict[str, object](), 0
     for name in order:
         start, end = end, end + tensors[name].numel() * tensors[name].element_size()
         kind, shape = DTYPES[tensors[name].dtype], list(tensors[name].shape)
