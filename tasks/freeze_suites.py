@@ -70,10 +70,10 @@ def freeze_suites(night: Night) -> bool:
                 least=night.settings.ingest.min_target_items,
                 seed=night.inputs.data_digest,
             )
-            _say_power(night, own)
+            _log_power(night, own)
             frozen = [*own, *memory, *shipped, *load_general(night)]
             suites.require_distinct(frozen)
-            _say_answers(night, frozen)
+            _log_answers_needed(night, frozen)
             record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
@@ -161,7 +161,7 @@ def versions_of(night: Night) -> dict[str, str]:
     return {entry.cycle_key: entry.version for entry in night.registry.state().versions.values()}
 
 
-def _say_power(night: Night, own: Iterable[Suite]) -> None:
+def _log_power(night: Night, own: Iterable[Suite]) -> None:
     """Log which improvement the night's own items can show."""
     counts, gate = count_items(own), night.settings.gate
     gate = gate.model_copy(update={"alpha": level_of(night) or gate.alpha})
@@ -171,7 +171,7 @@ def _say_power(night: Night, own: Iterable[Suite]) -> None:
     LOG.log(logging.INFO if can_decide else logging.WARNING, "%s", sentence)
 
 
-def _say_answers(night: Night, frozen: list[Suite]) -> None:
+def _log_answers_needed(night: Night, frozen: list[Suite]) -> None:
     """Log how many answers the comparison with the record needs, before anything is trained."""
     if night.settings.gate.loss_error == "line":
         record = record_after(night.inputs.parent, night.registry)

@@ -144,11 +144,11 @@ def inputs_of(settings: Settings, *, data_digest: str) -> CycleInputs:
 def watch_parent(night: Night) -> Callable[[], None]:
     """Return a function that abandons the night and raises StaleParentError once it can no longer publish.
 
-    Training looks at its start and at each checkpoint: rollback and bar need no lease, so they can come at any time.
+    Training calls it at its start and at each checkpoint: rollback and bar need no lease, so they can come at any time.
     """
     registry = night.registry
 
-    def look() -> None:
+    def require_parent() -> None:
         try:
             registry.require_parent(
                 night.inputs.parent, cycle_key=night.key, make_champion=becomes_champion(night.settings.gate)
@@ -157,7 +157,7 @@ def watch_parent(night: Night) -> Callable[[], None]:
             abandon_night(night, why=str(error))
             raise
 
-    return look
+    return require_parent
 
 
 def end_night(night: Night, end: End) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from everlearn.data.suites import Suite
     from everlearn.ladder.tree import CurvePoint, Ladder
     from everlearn.problem import Problem
-    from everlearn.training.job import Anchor, Schooled, Trained
+    from everlearn.training.job import Anchor, FineTuned, Trained
     from tasks.night import Night
     from tasks.progress import ReportProgress
 
@@ -55,10 +55,10 @@ def learn_reference_answers(night: Night) -> None:
             return
         watch_parent(night)()
         with tempfile.TemporaryDirectory() as folder, progress("learning reference answers") as report:
-            schooled = _learn_answers(night, Path(folder), report)
-            if schooled.adapter is not None:
-                work.put_tree("schooled", schooled.adapter)
-            facts = {"used": schooled.used, "refused": schooled.refused, "losses": schooled.losses}
+            tuned = _learn_answers(night, Path(folder), report)
+            if tuned.adapter is not None:
+                work.put_tree("schooled", tuned.adapter)
+            facts = {"used": tuned.used, "refused": tuned.refused, "losses": tuned.losses}
             work.put("schooling", json.dumps(facts).encode())
 
 
@@ -121,13 +121,13 @@ def train_adapter(night: Night) -> None:
 
 
 def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
-    """Look at the parent, and return the function that keeps segments of a journal and looks again after each."""
-    work, look = night.work, watch_parent(night)
-    look()
+    """Return a function that keeps a segment of a journal. The parent is checked now, and after each segment (`watch_parent`)."""
+    work, require_parent = night.work, watch_parent(night)
+    require_parent()
 
     def keep(segment: bytes) -> None:
         work.append(name, segment)
-        look()
+        require_parent()
 
     return keep
 
@@ -138,7 +138,7 @@ def ladder_of(work: Workspace, name: str) -> Ladder:
 
 
 def starting_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the adapter that the ladder and the training begin with: as `first_adapter`, or what it was schooled to be."""
+    """Fetch the adapter that the ladder and the training begin with: that of `first_adapter`, fine-tuned where `supervised` did so."""
     if not night.work.has("schooled"):
         return first_adapter(night, to)
     night.work.get_tree("schooled", to)
@@ -172,7 +172,7 @@ def _keep_used_problems(night: Night, ladder: Ladder) -> None:
     night.work.put("replay", after.to_bytes())
 
 
-def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> Schooled:
+def _learn_answers(night: Night, folder: Path, report: ReportProgress) -> FineTuned:
     from everlearn.training.job import SupervisedJob
     from everlearn.training.supervised import learn_answers  # imports torch
 
@@ -271,8 +271,8 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
     from everlearn.training.job import Anchor, TrainingJob
     from everlearn.training.trainer import train  # imports torch
 
-    settings, work, place, look = night.settings, night.work, folder / "work", watch_parent(night)
-    look()
+    settings, work, place, require_parent = night.settings, night.work, folder / "work", watch_parent(night)
+    require_parent()
     place.mkdir()
     forbidden, domain = forbidden_keys(night), load_domain(settings.domain)
     if work.has("checkpoint"):
@@ -283,7 +283,7 @@ def _train(night: Night, folder: Path, report: ReportProgress) -> Trained:
 
     def keep(checkpoint: Path) -> None:
         work.put_tree("checkpoint", checkpoint)
-        look()
+        require_parent()
 
     replayed = _replayed(night)
     job = TrainingJob(

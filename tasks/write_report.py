@@ -85,7 +85,7 @@ def record_of(night: Night) -> NightRecord:
         notes=(
             *certificate_notes(night.settings),
             *domain_notes(domain),
-            *schooling_notes(night),
+            *supervised_notes(night),
             *pseudo_notes(night),
             *ladder_notes(ladder),
             *training_notes(curve),
@@ -110,7 +110,7 @@ def record_of(night: Night) -> NightRecord:
     )
 
 
-def schooling_notes(night: Night) -> tuple[str, ...]:
+def supervised_notes(night: Night) -> tuple[str, ...]:
     """Return a sentence about the reference answers that were learned; none where the settings asked for none."""
     if not night.work.has("schooling"):
         return ()

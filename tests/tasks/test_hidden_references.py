@@ -20,7 +20,7 @@ from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.train import grow_ladder, ladder_of, learn_reference_answers
-from tasks.write_report import report_of, schooling_notes, write_report
+from tasks.write_report import report_of, supervised_notes, write_report
 from tests.support.judged_night import train_and_judge
 from tests.support.night import tiny
 from tests.support.plugins import install_passwords
@@ -116,7 +116,7 @@ def test_references_judge_and_leave_no_trace(
 
     assert schooled["used"] > 0, "no reference answer was learned"
     assert len(schooled["losses"]) == 1
-    assert schooling_notes(night)[0].startswith(f"Supervised first: {schooled['used']} reference answers were learned")
+    assert supervised_notes(night)[0].startswith(f"Supervised first: {schooled['used']} reference answers were learned")
     assert rewarded, "no answer was judged right, so that nothing was tested"
     assert {json.loads(line)["statement"] for line in rewarded} <= {rung.statement for rung in rungs if not rung.parent}
     assert (report["checked"], report["no_recheck"]) == (0, "passwords")
@@ -124,7 +124,7 @@ def test_references_judge_and_leave_no_trace(
     assert judged == {"target": 4, "known": 4}
     assert outcome != Outcome.PASS, "four of four items won would be p = 1/16"
     page = open_registry(settings).get_object(report_of(night)).decode()
-    assert schooling_notes(night)[0] in page
+    assert supervised_notes(night)[0] in page
     assert MARKER not in page
     assert night.work.has("evidence"), "what the gate decided by is stored, and is among the objects below"
     assert prompts

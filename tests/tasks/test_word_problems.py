@@ -20,7 +20,7 @@ from tasks.night import hold_line
 from tasks.open_night import open_night
 from tasks.publish import publish_night
 from tasks.train import grow_ladder, ladder_of, learn_reference_answers
-from tasks.write_report import report_of, schooling_notes, write_report
+from tasks.write_report import report_of, supervised_notes, write_report
 from tests.support.chat_models import write_model
 from tests.support.judged_night import train_and_judge
 from tests.support.night import tiny
@@ -110,7 +110,7 @@ def test_worked_solutions_are_learned_judged_by_and_weighed_by_the_gate(settings
 
     assert len(roots) + len(held_out) == 24
     assert schooled["used"] == len(roots), "every worked solution is judged right"
-    assert schooling_notes(night)[0].startswith(f"Supervised first: {len(roots)} reference answers were learned")
+    assert supervised_notes(night)[0].startswith(f"Supervised first: {len(roots)} reference answers were learned")
     assert {rung.statement for rung in rungs} >= {problem.statement for problem in roots}
     assert WORKED not in night.work.get("ladder after").decode()
 

@@ -61,7 +61,7 @@ class Reservoir:
         references: Mapping[str, str] = MappingProxyType({}),
     ) -> Reservoir:
         """Return the reservoir after a night with that ladder. `references` are those of its roots, by digest."""
-        rungs = [rung for rung in ladder.rungs.values() if passes(rung)]
+        rungs = [rung for rung in ladder.rungs.values() if is_mastered(rung)]
         found = [mastered(rung, night=night, domain=domain, references=references) for rung in rungs]
         return Reservoir(problems=choose([*self.problems, *found], most=most))
 
@@ -99,7 +99,7 @@ def repair_weights(skills: Mapping[str, str], *, repaired: Collection[str]) -> d
     return {key: len(skills) / (2 * (own if skill in repaired else others)) for key, skill in skills.items()}
 
 
-def passes(rung: Rung) -> bool:
+def is_mastered(rung: Rung) -> bool:
     """Return whether every rollout after training was correct."""
     return bool(rung.rollouts_after) and rung.passed_after == rung.rollouts_after
 

@@ -89,7 +89,7 @@ def measure_in_context(
     indexes = {name: ExampleIndex([each for each in solved if each.problem.domain == name]) for name in names}
     plan = [(count, choice) for count in counts for choice in _choices(count)]
     known, window = min(map(len, indexes.values())), context_of(base)
-    told = progress or (lambda *_: None)
+    report = progress or (lambda *_: None)
     with examining(base, adapter, domains=names, **asking) as examination:
 
         def asked_with(count: int, choice: Choice) -> dict[str, Solver]:
@@ -109,7 +109,7 @@ def measure_in_context(
         total, probed = len(plan) + len(searched) * (1 + known.bit_length()), count_from()
 
         def probe(count: int, choice: Choice) -> bool:
-            told(next(probed), total)
+            report(next(probed), total)
             return exceeds(count, choice)
 
         largest: dict[Choice, int] = {}
@@ -118,7 +118,7 @@ def measure_in_context(
             largest[choice] = bisect_left(range(1, known + 1), True, key=partial(probe, choice=choice))
         plan += [(count, choice) for choice, count in largest.items() if count and (count, choice) not in plan]
         for done, (count, choice) in enumerate(plan, start=total - len(plan)):
-            told(done, total)
+            report(done, total)
             if not exceeds(count, choice):
                 measured = _measured(
                     asked_with(count, choice), problems, policy=policy, count=count, choice=choice, seed=seed

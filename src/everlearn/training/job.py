@@ -143,7 +143,7 @@ def load_job(path: Path) -> TrainingJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schooled:
+class FineTuned:
     """Result of supervised fine-tuning: the adapter's directory (None: no answer could be used), and the mean loss of each epoch in nats a token.
 
     `used` counts the answers, `refused` those that the domain does not judge right or that are too long.

@@ -122,7 +122,7 @@ def extend(
 
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
     what d / depth of it leaves after the layers above. A model that is asked in words makes one chunk of proposals first:
-    where it proposes too little (`can_propose`), the domain's own moves derive the variants of this layer, of those below it,
+    where too few are valid (`has_failed_to_propose`), the domain's own moves derive the variants of this layer, of those below it,
     and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of them.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
@@ -189,13 +189,16 @@ def _proposed_variants(
             for (parent, move), request, text in zip(proposals[part], requests, texts, strict=True)
         ]
         variants += new
-        others = [
-            variant if variant is not None and _is_another(variant, parent, domain=solver.domain) else None
-            for (parent, _), variant in zip(proposals[part], new, strict=True)
-        ]
-        is_able = not solver.form.asks_in_words or can_propose(ladder, others, domain=solver.domain)
-        if not is_able and solver.domain.has_moves:
-            return None
+        if solver.form.asks_in_words:
+            is_valid = [
+                variant is not None and _is_another(variant, parent, domain=solver.domain)
+                for (parent, _), variant in zip(proposals[part], new, strict=True)
+            ]
+            ladder.counts.update({PROPOSALS: len(is_valid), VALID_PROPOSALS: sum(is_valid)})
+            if has_failed_to_propose(ladder):
+                _warn_of_failure(ladder, domain=solver.domain)
+                if solver.domain.has_moves:
+                    return None
     return variants
 
 
@@ -212,26 +215,17 @@ def has_failed_to_propose(ladder: Ladder) -> bool:
     return ladder.counts[VALID_PROPOSALS] < ENOUGH * ladder.counts[PROPOSALS]
 
 
-def can_propose(ladder: Ladder, variants: Sequence[str | None], *, domain: Domain) -> bool:
-    """Count the proposals and the valid ones in the ladder; return whether `ENOUGH` of all so far are valid.
-
-    Too few are logged, with what is done about it.
-    """
-    new = {PROPOSALS: len(variants), VALID_PROPOSALS: sum(variant is not None for variant in variants)}
-    ladder.counts.update(new)
-    asked, valid = ladder.counts[PROPOSALS], ladder.counts[VALID_PROPOSALS]
-    if not has_failed_to_propose(ladder):
-        return True
+def _warn_of_failure(ladder: Ladder, *, domain: Domain) -> None:
+    """Log how few proposals are valid, and where the variants come from instead."""
     instead = "its own moves make" if domain.has_moves else "it has no moves of its own to make"
     LOG.warning(
         "%d of %d proposals are variants, fewer than %d %%: domain %s: %s the ladder",
-        valid,
-        asked,
+        ladder.counts[VALID_PROPOSALS],
+        ladder.counts[PROPOSALS],
         round(100 * ENOUGH),
         domain.name,
         instead,
     )
-    return False
 
 
 def _own_variants(domain: Domain, proposals: Sequence[Proposal], *, seed: int) -> list[str | None]:

@@ -17,7 +17,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import SettingsError
 from everlearn.training.engines.decode import Completion
 from everlearn.training.gpu import device_time
-from everlearn.training.job import Schooled
+from everlearn.training.job import FineTuned
 from everlearn.training.memory_plan import keep_freed_memory, plan_single_answers
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.format_choice import choose_format
@@ -41,7 +41,7 @@ Pair = tuple[list[int], list[int]]
 """The tokens of a prompt and of its answer."""
 
 
-def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None] = lambda *_: None) -> Schooled:
+def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None] = lambda *_: None) -> FineTuned:
     """Train a copy of the parent's adapter on the reference answers of the job's problems.
 
     The result is the same, bit for bit on one machine, whenever it is called.
@@ -67,12 +67,12 @@ def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None
     refused = sum(problem.reference is not None for problem in job.problems) - len(pairs)
     LOG.info("supervised: %d reference answers, %d others not judged right or too long", len(pairs), refused)
     if not pairs:
-        return Schooled(adapter=None, used=0, refused=refused, losses=())
+        return FineTuned(adapter=None, used=0, refused=refused, losses=())
     with device_time(policy.base_model.device):
         check_policy(solver, job.problems)
         losses = _learn(policy, pairs, job, on_step=on_step)
     check_saved(policy, policy.save(job.out))
-    return Schooled(adapter=job.out, used=len(pairs), refused=refused, losses=tuple(losses))
+    return FineTuned(adapter=job.out, used=len(pairs), refused=refused, losses=tuple(losses))
 
 
 def demonstrations(solver: Solver, problems: Sequence[Problem]) -> list[Pair]:

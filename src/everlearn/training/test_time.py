@@ -283,14 +283,14 @@ class _Search:
         solver = solver_of(self._run, self._run.policy.snapshot(bf16=self._run.bf16 and not is_greedy))
         [answered] = attempt(solver, [self._problem], group=group, seed=seed or self._seed, greedy=is_greedy)
         self._has_room = answered.is_asked
-        self._look_at(answered, by)
+        self._keep_first_accepted(answered, by)
 
     def _sample(self, by: By, *, at_most: int) -> None:
         """Sample answers to the problem from one prompt."""
         size = min(SAMPLED_TOGETHER, at_most, self._rollouts_left())
         self._ask(by, group=size, seed=seed_of(self._seed, "samples", self._rollouts()))
 
-    def _look_at(self, group: Group, by: By) -> None:
+    def _keep_first_accepted(self, group: Group, by: By) -> None:
         """Keep the first answer that both judgements accept."""
         for answer, verdict in zip(group.answers, group.verdicts, strict=True):
             if not verdict.is_correct or answer in self._contradicted:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from everlearn.domains.contract import load_domain
 from everlearn.errors import IntegrityError
-from everlearn.ladder.replay import Mastered, Reservoir, choose, mastered, passes, repair_weights
+from everlearn.ladder.replay import Mastered, Reservoir, choose, is_mastered, mastered, repair_weights
 from everlearn.ladder.tree import Ladder, Rung
 
 DOMAIN = load_domain("integration")
@@ -90,7 +90,7 @@ def test_more_nights_than_room_leave_a_sample_of_all() -> None:
 def test_a_rung_is_mastered_when_every_rollout_passed(
     rollouts: int | None, passed: int | None, *, expected: bool
 ) -> None:
-    assert passes(replace(RUNG, rollouts_after=rollouts, passed_after=passed)) is expected
+    assert is_mastered(replace(RUNG, rollouts_after=rollouts, passed_after=passed)) is expected
 
 
 @pytest.mark.parametrize(

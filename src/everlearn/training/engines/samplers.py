@@ -43,7 +43,7 @@ def sampling(
         yield None
         return
     rank, device = max(policy.rank, least_rank), policy.base_model.device
-    with serving(settings, base=base, device=device, rank=rank, threads=threads) as (served, can_sleep):
+    with vllm_servers(settings, base=base, device=device, rank=rank, threads=threads) as (served, can_sleep):
         assert served.adapters is not None  # noqa: S101 (the settings demand it where there are servers)
         replicas = Replicas(
             served.servers,
@@ -62,7 +62,7 @@ def sampling(
 
 
 @contextlib.contextmanager
-def serving(
+def vllm_servers(
     settings: RolloutSettings, *, base: Path, device: torch.device, rank: int, threads: int, learners: int = 1
 ) -> Iterator[tuple[RolloutSettings, bool]]:
     """Yield the settings with the addresses of servers, and whether these share a GPU with the learner.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from everlearn import counters
 from everlearn.errors import EverlearnError
 from everlearn.ladder.tree import CurvePoint, load_ladder, point_of
-from everlearn.training.engines.samplers import serving
+from everlearn.training.engines.samplers import vllm_servers
 from everlearn.training.job import Trained
 from everlearn.training.models.adapter import load_adapter
 from everlearn.training.models.policy import device_of
@@ -46,7 +46,7 @@ def run_processes(
     folder, count = job.workdir / "job", job.settings.processes
     rank = job.settings.rank if job.adapter is None else load_adapter(job.adapter)[0].r + job.settings.grow_rank
     device = device_of(job.compute)
-    with serving(job.rollouts, base=job.base, device=device, rank=rank, threads=job.threads, learners=count) as (
+    with vllm_servers(job.rollouts, base=job.base, device=device, rank=rank, threads=job.threads, learners=count) as (
         rollouts,
         _,
     ):
