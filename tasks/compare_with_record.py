@@ -28,7 +28,7 @@ from everlearn.gate.record_of_line import (
     unrecorded,
 )
 from everlearn.registry.line_state import BASE
-from tasks.earlier_nights import loss_level_of
+from tasks.error_levels import loss_level_of
 from tasks.freeze_suites import load_suites, way_of_asking_of
 from tasks.measure import CANDIDATE, examination_of, has_guards
 from tasks.night import LOG, as_json, step_task, timed_step

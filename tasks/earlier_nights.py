@@ -1,4 +1,4 @@
-"""What earlier nights measured and trained on, and what this night does. Each night reads it before it freezes suites.
+"""Records of what nights measured and trained on, which each night reads before it freezes its suites.
 
 Every night records the items that it measures before anything is trained, and what it trained on. Nights of releases
 that kept no record are recorded by the first night that finds them, from what the bucket still holds: frozen suites,
@@ -26,7 +26,7 @@ from everlearn.data.used_problems import (
 )
 from everlearn.domains.contract import load_domain
 from everlearn.gate.decision_record import Against
-from everlearn.gate.lifetime_error import TESTS, decision_of, level_of_line, loss_level_of_line, past_of
+from everlearn.gate.lifetime_error import TESTS, decision_of
 from everlearn.ladder.tree import parse_ladder
 from tasks.night import LOG
 from tasks.starting_point import begins_after
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from everlearn.data.holdout import Split
     from everlearn.data.used_problems import EarlierUse
-    from everlearn.gate.lifetime_error import Past
     from everlearn.registry.events import Event
     from everlearn.registry.line_state import State
     from everlearn.registry.versions import Registry
@@ -73,9 +72,9 @@ def record_trained(night: Night, statements: Iterable[str]) -> None:
 
 
 def records_of(night: Night) -> list[str]:
-    """Return the records that this night wrote, as `measured/<digest>`. Its event names them, so that none is lost unseen.
+    """Return the names of the records that this night wrote, such as `measured/<digest>`, for the event that ends it.
 
-    None for a night whose suites an older revision has frozen.
+    A record that the event names and the bucket lacks is found by `everlearn fsck`. Empty where an older revision froze the suites.
     """
     return sorted({part.decode() for part in night.work.parts(RECORDS)})
 
@@ -170,17 +169,3 @@ def _has_measured(parent: str | None, event: Event, registry: Registry) -> bool:
 
 def _published(state: State) -> set[str]:
     return {entry.cycle_key for entry in state.versions.values()}
-
-
-def level_of(night: Night) -> float | None:
-    """Return the level of this night's improvement test; None where it is `gate.alpha` each night."""
-    return level_of_line(_past_of(night), settings=night.settings.gate)
-
-
-def loss_level_of(night: Night) -> float | None:
-    """Return the level at which this night has to exclude losses; None where it is `gate.alpha` for each comparison."""
-    return loss_level_of_line(_past_of(night), settings=night.settings.gate)
-
-
-def _past_of(night: Night) -> Past:
-    return past_of(night.registry.state().history, settings=night.settings.gate, registry=night.registry)

@@ -24,7 +24,8 @@ from everlearn.gate.record_of_line import memory_after, record_after, way_of_ask
 from everlearn.registry.guarded_suites import SuiteContent
 from everlearn.reporting.own_items import ITEM_METRICS, count_items
 from everlearn.training.models.formats.format_choice import is_asked_in_words
-from tasks.earlier_nights import earlier_use, level_of, record_measured
+from tasks.earlier_nights import earlier_use, record_measured
+from tasks.error_levels import improvement_level_of
 from tasks.night import ACTOR, LOG, as_json, step_task, timed_step
 from tasks.open_base import base_folder
 from tasks.starting_point import choose_start
@@ -164,7 +165,7 @@ def versions_of(night: Night) -> dict[str, str]:
 def _log_power(night: Night, own: Iterable[Suite]) -> None:
     """Log which improvement the night's own items can show."""
     counts, gate = count_items(own), night.settings.gate
-    gate = gate.model_copy(update={"alpha": level_of(night) or gate.alpha})
+    gate = gate.model_copy(update={"alpha": improvement_level_of(night) or gate.alpha})
     can_decide, sentence = describe_target(
         int(counts[ITEM_METRICS[SuiteKind.TARGET]]), int(counts[ITEM_METRICS[SuiteKind.GENERATED]]), settings=gate
     )

@@ -17,12 +17,11 @@ from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.used_problems import Use, load_records
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
-from everlearn.gate.lifetime_error import improvement_level
 from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import Ladder
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
-from tasks.earlier_nights import level_of, record_trained, records_of
+from tasks.earlier_nights import record_trained, records_of
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.night import Night, hold_line
 from tasks.open_night import abandon_night, end_night, open_night
@@ -221,17 +220,6 @@ def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Se
         ((digest, record),) = load_records(night.store, night.line, Use.TRAINED).items()
         assert (record.nights, *record.problems) == ((night.key,), "asinh(x)")
         assert records_of(night) == [f"trained/{digest}"]
-
-
-def test_the_level_of_a_line_follows_from_its_events(settings: Settings) -> None:
-    by_line = settings.model_copy(update={"gate": settings.gate.model_copy(update={"improvement_error": "line"})})
-    levels = []
-    with hold_line(settings) as token:
-        for each, start in ((settings, 0), (by_line, 8), (by_line, 16)):
-            night = opened(each, token, LONG[start : start + 8])
-            levels.append(level_of(night))
-            reject(night)
-    assert levels == [None, *(improvement_level([False] * tests, alpha=0.05) for tests in (1, 2))]
 
 
 @pytest.mark.parametrize(
