@@ -155,11 +155,26 @@ class _Routes:
         return {"object": "list", "data": [{"id": name, "object": "model", "owned_by": self._line} for name in names]}
 
     async def complete(self, request: Request, body: ChatRequest) -> Response:
-        caller, served = request.state.caller, self._engine.served
+        served = self._engine.served
         _require_model(body.model, line=self._line, served=served)
         generation = _generation(body, served)
+        reply = await self._reply(generation)
+        content = _content(reply, line=self._line)
+        headers = {"x-everlearn-version": reply.version, "x-everlearn-manifest": reply.manifest or ""}
+        if generation.problem and self._unsolved is not None:
+            self._remember(content["id"], generation.problem)
+            headers["x-everlearn-collected"] = await _collect(
+                self._unsolved, generation.problem, reply, caller=request.state.caller
+            )
+        if not body.stream:
+            return JSONResponse(content, headers=headers)
+        events = _events(content, with_usage=bool((body.stream_options or {}).get("include_usage")))
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    async def _reply(self, generation: Generation) -> Reply:
+        """Return the reply of the engine. Raises _RefusedError where there is none."""
         try:
-            reply = await asyncio.wrap_future(self._engine.submit(generation))
+            return await asyncio.wrap_future(self._engine.submit(generation))
         except GrammarError as error:
             raise _RefusedError(400, str(error), code="not_a_problem") from None
         except BadInputError as error:
@@ -174,21 +189,6 @@ class _Routes:
                 f"the model failed on this request ({type(error).__name__}); the log of the endpoint has the details"
             )
             raise _RefusedError(500, message, code="model_failed") from error
-        content = _content(reply, line=self._line)
-        headers = {"x-everlearn-version": reply.version, "x-everlearn-manifest": reply.manifest or ""}
-        if generation.problem and self._unsolved is not None:
-            self._remember(content["id"], generation.problem)
-            answers = [each.answer for each in reply.completions]
-            try:
-                done = await asyncio.to_thread(self._unsolved.judge, generation.problem, answers, caller=caller)
-            except (EverlearnError, OSError):
-                LOG.exception("an unsolved problem was not collected")
-                done = "no: failed"
-            headers["x-everlearn-collected"] = done
-        if not body.stream:
-            return JSONResponse(content, headers=headers)
-        events = _events(content, with_usage=bool((body.stream_options or {}).get("include_usage")))
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     async def feedback(self, request: Request, body: Feedback) -> dict[str, str]:
         assert self._unsolved is not None  # noqa: S101 (the route is there only with a collection)
@@ -203,6 +203,16 @@ class _Routes:
         self._asked[answer] = problem
         while len(self._asked) > REMEMBERED:
             self._asked.popitem(last=False)
+
+
+async def _collect(unsolved: UnsolvedProblems, problem: Problem, reply: Reply, *, caller: str) -> str:
+    """Collect the problem if no answer solves it. Return "yes", or "no: " and the reason; an error is logged."""
+    answers = [each.answer for each in reply.completions]
+    try:
+        return await asyncio.to_thread(unsolved.judge, problem, answers, caller=caller)
+    except (EverlearnError, OSError):
+        LOG.exception("an unsolved problem was not collected")
+        return "no: failed"
 
 
 def _refuse(_: Request, error: Exception) -> JSONResponse:

@@ -138,28 +138,28 @@ class Engine:
 
     def _work(self) -> None:
         held: _Waiting | None = None
-        while True:
-            first = held or self._waiting.get()
-            held = None
-            if first is None:
-                self._waiting.put(None)  # for the other threads
-                return
-            batch = [first]
-            while self._served.sampler is None and sum(each.request.count for each in batch) < MOST_ROWS:
-                try:
-                    another = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if another is None:
-                    self._waiting.put(None)  # after this batch
-                    break
-                rows = sum(each.request.count for each in batch) + another.request.count
-                if another.decoded_alike != first.decoded_alike or rows > MOST_ROWS:
-                    held = another
-                    break
-                batch.append(another)
+        while (first := held or self._waiting.get()) is not None:
+            batch, held = self._batch(first)
             with self._decoding() as served:
                 self._answer(batch, served=served)
+        self._waiting.put(None)  # for the other threads
+
+    def _batch(self, first: _Waiting) -> tuple[list[_Waiting], _Waiting | None]:
+        """Return the requests to decode together with `first`, and one that was taken from the queue for the next batch, if any."""
+        batch, rows = [first], first.request.count
+        while self._served.sampler is None and rows < MOST_ROWS:
+            try:
+                another = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if another is None:
+                self._waiting.put(None)  # the end, after this batch
+                break
+            rows += another.request.count
+            if another.decoded_alike != first.decoded_alike or rows > MOST_ROWS:
+                return batch, another
+            batch.append(another)
+        return batch, None
 
     def _answer(self, batch: list[_Waiting], *, served: ServedVersion) -> None:
         ready = list[tuple[_Waiting, list[int], int]]()
