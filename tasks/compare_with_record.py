@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 
 @step_task
 def complete_record(night: Night) -> None:
-    """Let the parent answer the items that the record lacks, several times each.
+    """Let the parent answer the items that the record lacks, `gate.record_samples` times each.
 
-    What the record has only as answers to another way of asking is answered afresh by the policy that it is of.
+    Where the record has an item's answers with another temperature, format or quantization, the policy that gave them
+    answers it again.
 
     Raises:
         RegistryError: such a policy was retired.
@@ -159,7 +160,7 @@ def stored_record(night: Night) -> ObjectRef | None:
 
 
 def _able_to_serve(policy: str | None, state: State) -> str | None:
-    """Return what a rollback can go back to by the name that a record has for it; None where it is barred or retired."""
+    """Return the version, or `base`, that the record calls `policy`; None where it is barred or retired, so that no rollback can choose it."""
     version = _version_of(policy or "", state)
     entry = state.versions.get(version)
     is_able = version == BASE or (entry is not None and not entry.barred and not entry.retired)
@@ -167,7 +168,7 @@ def _able_to_serve(policy: str | None, state: State) -> str | None:
 
 
 def _version_of(policy: str, state: State) -> str:
-    """Return the version, or the base, that a record has this name for; the name itself where there is none."""
+    """Return the version, or `base`, that the record calls `policy`; the name itself where no version has it."""
     nights = {policy_of_night(each.cycle_key): each.version for each in state.versions.values()}
     return nights.get(policy, policy)
 
@@ -178,9 +179,10 @@ def _guarded(night: Night) -> tuple[Suite, ...]:
 
 @contextlib.contextmanager
 def _looking(night: Night, policy: str, *, name: str, most: int) -> Iterator[Callable[[Sequence[Problem], int], str]]:
-    """Load a policy, and yield what lets it answer problems once; the number of the look is part of the seed.
+    """Load a policy, and yield a function (problems, number of the look) -> one letter for each sampled answer (`letter_of`).
 
-    `most` is the largest number of answers that can be needed, for the progress.
+    The number is part of the seed. `most` is the largest number of answers that can be needed, for the progress. What was
+    decoded is kept in the workspace until the block ends.
     """
     from everlearn.training.rollouts import seed_of  # imports torch
 

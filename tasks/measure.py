@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tasks.night import Night
 
 MOST_PER_SUITE, LEAST_PER_SUITE = 12, 2
-"""Items of each suite that the fresh process answers; `PROBES` is about the number of all together."""
+"""Most and fewest items of each suite that the fresh process answers; in all suites together about `PROBES`."""
 CANDIDATE = "candidate"
 
 
@@ -56,9 +56,10 @@ def upload_candidate(night: Night) -> dict[str, str]:
 
 @step_task
 def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = None) -> None:
-    """Answer every item of the suites `only` (None: of all that are compared so) with one policy: "candidate", "parent", "base" or a version.
+    """Answer every item of the suites `only` (None: of all that are compared answer by answer) with one policy.
 
-    Answers that an earlier night has are taken from there. A resumed run repeats only those of the last seconds before the interruption.
+    `policy` is "candidate", "parent", "base" or a version. Answers that an earlier night has kept are used again. A resumed run
+    repeats only those of the last seconds before the interruption.
     """
     name = f"measured/{policy}"
     with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("everlearn.night")
 ACTOR = "night"
-"""Who did it, in the events of nights."""
+"""Actor of the events that nights record."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -1,4 +1,4 @@
-"""Solve problems one by one with a version that is not changed; each result is kept in the bucket as soon as it is there."""
+"""Solve problems one by one with a version, which stays as it is. Each result is stored in the bucket at once."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def read_unsolved(settings: Settings, problems: Path) -> list[Problem]:
 def solve_problems(
     settings: Settings, asked: list[Problem], version: str, *, compares: bool, processes: int, **budget: Any
 ) -> list[dict[str, Any]]:
-    """Return a row for each problem, of those that a run of the same budget has kept in the bucket as well.
+    """Solve the problems, and return a row for each. Rows that an earlier run with equal inputs stored in the bucket are used again.
 
-    `budget` are fields of `Budget`; with `compares` each result is compared with others at equal rollouts, after all are kept. The
-    processes share the verifiers of the settings.
+    `budget` holds fields of `Budget`. With `compares`, each result is compared with others at equal rollouts, after all are
+    stored. The `processes` share the verifiers of the settings.
     """
     from everlearn.training.solve_pool import rows_of  # imports torch
     from everlearn.training.test_time import Budget
@@ -74,7 +74,7 @@ def solve_problems(
 
 @step_task
 def offer_solved(settings: Settings, asked: list[Problem], found: list[dict[str, Any]]) -> int:
-    """Put what was not solved at once into the inbox of the next night. Return how many problems these are."""
+    """Put the solved problems, except by a greedy answer, into the inbox of the next night. Return their number."""
     offered = offer(open_registry(settings).store, settings.store.line, asked, found)
     LOG.info("solve: %d solved problems are offered to the next night", offered)
     return offered

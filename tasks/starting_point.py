@@ -1,4 +1,4 @@
-"""What the adapter of a night begins as: its parent's, the base without one, or a candidate that was left undecided.
+"""The adapter that a night begins with: its parent's, a new one on the base, or that of an undecided candidate.
 
 With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from it, and
 the gate compares the result with the parent as ever. It goes on from the nights directly before that ended INSUFFICIENT with the

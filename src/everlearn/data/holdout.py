@@ -26,7 +26,7 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """New problems by use: to train on, held out to measure, and left out: since they fit neither use, or are not fresh."""
+    """New problems by use: to train on, held out to measure, left out since they fit neither use, and left out as not fresh."""
 
     roots: tuple[Problem, ...]
     held_out: tuple[Problem, ...]

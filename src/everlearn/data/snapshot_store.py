@@ -2,7 +2,7 @@
 
     dvc/files/md5/…                             the bytes, in DVC's layout
     <line>/snapshots/<digest>/snapshot.dvc      the pointer to them, which `dvc pull` follows
-    <line>/snapshots/<digest>/counts.json       what became of the rows
+    <line>/snapshots/<digest>/counts.json       number of rows by outcome
 
 The pointer is written after the bytes: where it exists, the snapshot is complete. Readers need no DVC.
 """

@@ -114,7 +114,7 @@ def require_distinct(suites: Iterable[Suite]) -> None:
 
 
 def of_domain(suites: Iterable[Suite], domain: str) -> tuple[Suite, ...]:
-    """Return the suites whose problems are of that domain: general ones may be of another, which its keys are not about."""
+    """Return the suites whose problems are of that domain, which has the keys for them: general suites may be of another."""
     return tuple(suite for suite in suites if suite.problems and suite.problems[0].domain == domain)
 
 

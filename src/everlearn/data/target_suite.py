@@ -1,4 +1,4 @@
-"""What a night is about: its own held-out problems (`target`), and generated ones that resemble them (`fillers`).
+"""A night's own suites: its held-out problems (`target`), and generated ones that resemble them (`fillers`).
 
 Two suites, because only the first one says something about the problems that arrived. The second adds items of the same
 families, as far as the domain can generate any.

@@ -32,7 +32,7 @@ def wait_for_answer(form: type[Form], *, hours: float) -> Form:
     """Suspend this run until the form is answered, and return the answer; the run is executed again for that.
 
     The client sends a request again when its response is lost. The run is suspended by then, the second request is
-    rejected, and Prefect (3.8) ends the run without a form in it: the form is saved here, or nobody could answer it.
+    rejected, and Prefect (3.8) ends the run without saving the form: it is saved here, so that it can be answered.
     """
     try:
         return suspend_flow_run(wait_for_input=form, timeout=int(hours * 3600))

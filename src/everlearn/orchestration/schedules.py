@@ -123,7 +123,7 @@ def set_schedule(client: ApiClient, night: ScheduledNight, *, cron: str, timezon
 
 
 def set_paused(client: ApiClient, night: ScheduledNight, *, paused: bool) -> None:
-    """Pause or resume the scheduled nights of a line. Resuming activates the schedule, whoever switched it off.
+    """Pause or resume the scheduled nights of a line. Resuming activates a schedule that was switched off.
 
     Raises:
         BadInputError: there is no schedule to resume.

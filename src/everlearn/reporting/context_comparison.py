@@ -1,4 +1,4 @@
-"""In-context learning beside the adapter: what each answers, what a request costs, and when the adapter is cheaper."""
+"""In-context learning beside the adapter: table of results and costs, and the sentence on when the adapter is cheaper."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def context_rows(results: Iterable[ContextResult]) -> tuple[ContextRow, ...]:
 def context_notes(
     contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings
 ) -> tuple[str, ...]:
-    """Return when the adapter is cheaper than the context that does as well.
+    """Return a sentence on when the adapter is cheaper than a context of the same accuracy; none where no context was measured.
 
-    `paid` is what the adapter has cost; 0: it is not known. Nothing is said where no context was measured.
+    `paid` is the cost of the adapter's training; 0: not known.
     """
     if not contexts:
         return ()

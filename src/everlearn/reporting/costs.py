@@ -1,4 +1,4 @@
-"""What a night cost, what each problem cost that its candidate solves and its parent does not, and what retraining would have cost."""
+"""Costs of a night: in total, for each newly solved problem, and compared with retraining from the base."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def step_money(steps: Iterable[StepTime], prices: PriceSettings) -> dict[str, fl
 def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSettings) -> tuple[str, ...]:
     """Return a sentence about CPU and GPU time, tokens, energy, and money where there are prices; none without a measured step.
 
-    Steps that have not ended, such as publishing, are not in it. The problems are the night's own held-out ones, so those that
-    users bring later cost less: the night is paid once.
+    Steps that have not ended, such as publishing, are not counted. The cost of a newly solved problem is that of the night
+    divided by the target items that the candidate solves and the parent does not.
     """
     cost = cost_of(steps, prices)
     if not cost.cpu_seconds:
@@ -78,10 +78,10 @@ def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSe
 def retraining_notes(
     tonight: Sequence[StepTime], ancestors: Sequence[Sequence[StepTime]], *, prices: PriceSettings
 ) -> tuple[str, ...]:
-    """Return a sentence about what the version would have cost if it had been trained from the base, beside what tonight cost.
+    """Return a sentence that compares tonight's learning steps with those of training the version from the base model.
 
-    `ancestors` are the steps of the nights of its ancestors. Nothing is said of a night without ancestors, which is such a
-    training itself, or where no step of one is known.
+    `ancestors` are the steps of the nights of its ancestors. Empty for a night without ancestors, which trains from the base
+    itself, and where no step of an ancestor is known.
     """
     steps, known = _learning(tonight), [steps for steps in map(_learning, ancestors) if steps]
     own, full = cost_of(steps, prices), cost_of(chain(steps, *known), prices)

@@ -14,7 +14,7 @@ SHOWN_EVENTS = 50
 
 
 def history_markdown(state: State, *, line: str) -> str:
-    """Return what serves and why, and the newest events, the last one first."""
+    """Return the version that serves with the reason, and the newest events, the last one first, as markdown."""
     summary = summarize(state)
     rows = [
         f"| {event.sequence} | {event.at:%Y-%m-%d %H:%M} | {escape_markdown(event.sentence)} | {escape_markdown(event.actor)} |"

@@ -48,7 +48,7 @@ MemoryShares = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """The metrics as shares, over so many suites and nights of an ancestry; None where nothing was measured that they are about."""
+    """The metrics as shares, over `suites` suites and the `nights` of an ancestry; None where a metric has no measurement."""
 
     suites: int
     nights: int
@@ -83,7 +83,7 @@ class MeasuredNight:
     memory: MemoryShares = field(default_factory=dict)
 
     def guarded(self) -> Iterator[tuple[str, float, float, int | None]]:
-        """Yield each guarded suite with the shares of parent and candidate; the number of items too where it says which they are."""
+        """Yield each guarded suite, the shares of parent and candidate, and its number of items; None for a memory suite, which is thinned."""
         for row in self.rows:
             if not row.stands_for_suite or row.kind.is_of_tonight:
                 continue

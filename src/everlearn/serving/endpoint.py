@@ -67,7 +67,7 @@ class Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The fields of a chat completion that are known. Others are refused, except those without a meaning here, and nulls."""
+    """The accepted fields of a chat completion; any other one is refused, unless it is null. `user`, `metadata` and `store` have no effect."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,7 +92,7 @@ class ChatRequest(BaseModel):
 
 
 class Feedback(BaseModel):
-    """What a caller says about an answer: `id` is that of the completion."""
+    """A caller's verdict on an answer. `id` is that of the completion."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -136,7 +136,7 @@ class _Routes:
         self._asked: OrderedDict[str, Problem] = OrderedDict()
 
     async def admit(self, request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Refuse a request by its head, so that a caller without a key sends no body into this process, and nobody a large one."""
+        """Refuse a request without a key, or with a large body, by its headers, before its body is read."""
         try:
             request.state.caller = "" if request.url.path == "/health" else _authenticate(request, self._keys)
             _require_small(request)

@@ -77,7 +77,7 @@ class _Waiting:
 
     @property
     def decoded_alike(self) -> tuple[float, bool]:
-        """What all rows of a batch have in common."""
+        """Temperature, and whether it is a conversation: equal for all requests of a batch."""
         return self.request.temperature, self.request.problem is None
 
 

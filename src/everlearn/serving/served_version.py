@@ -72,7 +72,10 @@ class ServedVersion:
         limits: Sequence[int],
         temperature: float,
     ) -> list[list[Completion]]:
-        """Return one completion for each prompt, greedy without seeds. Where this process decodes, it may exceed its limit."""
+        """Return one completion for each prompt, greedy without seeds.
+
+        Where this process decodes, a batch goes on to its largest limit, so that a completion may exceed its own: cut it.
+        """
         if self.sampler is not None:
             return self.sampler.complete(prompts, group=1, seeds=seeds, limits=limits, temperature=temperature)
         done: list[list[Completion]] = [[] for _ in prompts]

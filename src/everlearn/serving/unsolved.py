@@ -1,7 +1,7 @@
 """Problems that an endpoint did not solve, for the inbox of the next night.
 
-A problem is collected because the domain's verifier does not accept the answer, or because a caller says that it did not help.
-Either is only a reason to learn it: the night reads it like any row, and rewards nothing but what the verifier accepts.
+A problem is collected where the domain's verifier does not accept the answer, or where a caller reports that it did not help.
+The night reads it like any row, and rewards only what the verifier accepts.
 
 Rows wait in a file on this machine, and go as one shard to `<line>/inbox/` in the bucket after some time, at some number and at
 the end, so that nothing is lost by a crash and no night reads a shard for each row.
@@ -87,7 +87,7 @@ class UnsolvedProblems:
         waiting.parent.mkdir(parents=True, exist_ok=True)
 
     def judge(self, problem: Problem, answers: Sequence[str], *, caller: str) -> str:
-        """Collect the problem unless the verifier accepts an answer, or cannot tell. Return what was done, in words.
+        """Collect the problem unless an answer is correct or undecided. Return "yes", or "no: " and the reason.
 
         A problem whose answer only a reference can judge is collected by feedback alone.
         """
@@ -102,7 +102,7 @@ class UnsolvedProblems:
         return self.add(problem, caller=caller)
 
     def add(self, problem: Problem, *, caller: str) -> str:
-        """Collect a problem. Return what was done, in words."""
+        """Collect a problem. Return "yes", or "no: " and the reason."""
         with self._lock:
             if problem.id in self._known:
                 return "no: known"

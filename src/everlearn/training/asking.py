@@ -1,4 +1,4 @@
-"""How a model is asked when it is measured: the settings that decoding and judging share."""
+"""Settings of a measurement: how a model is addressed and decoded, and by how many processes its answers are judged."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class Asking(TypedDict, total=False):
-    """Keyword arguments of everything that measures a model; those left out have the defaults of the settings.
+    """Keyword arguments of the functions that measure a model; those left out have the defaults of the settings.
 
     threads     CPU threads
     verifiers   processes that judge; 0: this process
-    compute     what the model runs on
-    form        how it is addressed
-    rollouts    who decodes
+    compute     device, dtype and policy of the model
+    form        format of prompts and completions
+    rollouts    backend that decodes: this process or vLLM servers
     """
 
     threads: Required[int]
@@ -26,7 +26,7 @@ class Asking(TypedDict, total=False):
 
 
 def asking_of(settings: Settings) -> Asking:
-    """Return how a line's model is asked."""
+    """Return these arguments as the settings of a line have them."""
     return {
         "threads": settings.threads,
         "verifiers": settings.verifiers,

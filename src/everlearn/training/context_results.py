@@ -1,4 +1,4 @@
-"""What in-context learning was measured to do, beside an adapter: accuracy, prompt tokens and seconds a request."""
+"""Results of in-context learning and of an adapter on the same suite: accuracy, prompt tokens and seconds a request."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextResult:
-    """One policy on one suite, with so many examples in each prompt.
+    """Result of one policy on one suite, with `examples` solved problems in each prompt.
 
-    `right` says which problems were answered right, in their order. `prompt_tokens`, `answer_tokens`, `seconds` (by the clock, of a batch
-    shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request. `is_largest`: no more examples fit the
-    model's window, or are solved; false where that was not looked for.
+    `right` says of each problem, in their order, whether it was answered right. `prompt_tokens`, `answer_tokens`, `seconds`
+    (by the clock, of a batch shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request.
+    `is_largest`: no more examples fit the model's window, or are solved; false where that was not searched for.
     """
 
     policy: str
@@ -77,10 +77,10 @@ def requests_until_cheaper(
     paid: float,
     cost: Callable[[ContextResult], float] = attrgetter("cpu_seconds"),
 ) -> float | None:
-    """Return after how many requests what training has cost, `paid`, is earned back by shorter prompts.
+    """Return the number of requests after which the adapter's shorter prompts have saved what its training cost, `paid`.
 
-    `cost` is that of a request in the unit of `paid`; CPU seconds by default. Compared is the cheapest context whose accuracy is at least
-    the adapter's. None where no context does as well, or where the one that does is not dearer than the adapter.
+    `cost` returns the cost of a request in the unit of `paid`; by default CPU seconds. The adapter is compared with the cheapest
+    context whose accuracy is at least its own. None where there is no such context, or where it costs no more than the adapter.
     """
     as_good = [cost(each) for each in results if each.accuracy >= adapter.accuracy]
     saved = min(as_good, default=0.0) - cost(adapter)

@@ -33,7 +33,7 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """A policy that is ready to answer suites, until the block of `examining` ends."""
+    """A loaded policy with a solver for each domain, to measure suites with until the block of `examining` ends."""
 
     solvers: Mapping[str, Solver]
     journal: Journal
@@ -94,7 +94,7 @@ def examining(
     journal: Journal | None = None,
     **asking: Unpack[Asking],
 ) -> Iterator[Examination]:
-    """Load a policy for problems of these domains, and yield what asks it.
+    """Load a policy for problems of these domains, and yield it as an `Examination`.
 
     `progress` is called with the number of problems measured and of all problems. Finished chunks are kept in `journal`.
 

@@ -1,4 +1,4 @@
-"""The GPUs of the learner: whether there is one, which ones no learner has, and what a block of code takes of one."""
+"""GPUs of the learner: their description, which ones are spare, and the time and memory that a block of code uses."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ExampleIndex:
         return len(self._solved)
 
     def choose(self, problem: Problem, *, count: int, choice: Choice, seed: int) -> list[Answer]:
-        """Return `count` examples (or all there are), at random by the seed and the problem, or the most similar ones, that one last."""
+        """Return `count` examples, or all there are: drawn by seed and problem, or the most similar ones with the nearest last."""
         others = [at for at, each in enumerate(self._solved) if each.problem.statement != problem.statement]
         if choice is Choice.RANDOM:
             rng = random.Random(seed_of(seed, "examples", problem.key))
@@ -70,12 +70,12 @@ def measure_in_context(
     progress: Callable[[int, int], None] | None = None,
     **asking: Unpack[Asking],
 ) -> Iterator[ContextResult]:
-    """Answer the problems greedily without examples (a count of 0), and with each other count, chosen at random and by similarity.
+    """Answer the problems greedily with each number of examples in `counts`, chosen at random and by similarity.
 
-    The same `seed` gives the prompts of `evaluation.measure`. Counts that no prompt has examples for, or with which the longest
-    prompt and answer exceed the model's window, are left out, but never a count of 0. With `up_to_window` the largest count that is not left out is
-    measured as well, for each choice its own, unless the model states no window: that is logged. `progress` is called before each count, and
-    before each one that is tried in search of the largest.
+    A count of 0 is measured once, without examples. Another one is left out where fewer problems are solved, or where the
+    longest prompt with its answer exceeds the model's window. With `up_to_window`, the largest count that fits is measured as
+    well, found for each choice by bisection; a model that states no window is logged instead. The same `seed` gives the
+    prompts of `evaluation.measure`. `progress` is called before each count, and before each one that the bisection tries.
 
     Yields:
         The results, in the order of `counts`, the largest counts last.

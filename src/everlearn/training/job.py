@@ -30,8 +30,8 @@ class GrowthJob:
     """Input of growing a ladder: the policy (`base` and `adapter`), the root problems, and the settings.
 
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
-    in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` how the
-    model is addressed, `rollouts` who decodes. `verifiers` are processes; with 0 this process judges.
+    in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` the format of
+    prompts, `rollouts` the backend that decodes. `verifiers` is the number of processes that judge; with 0 this process does.
     """
 
     base: Path
@@ -101,10 +101,11 @@ class TrainingJob:
     """Input of a training: the parent policy, the ladder, replayed problems, settings, and a working directory.
 
     `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
-    in `forbidden` are left out, and of the others those of the skills `repaired` get half of the draws. `references` are those of the ladder's roots, by digest, which the ladder does not hold.
-    `verifiers` are processes; with 0 this process judges. `rollouts` says who decodes. `compute` chooses policy and device, `form` how the model is addressed. `base_identity` is that
-    of the base's files when the night was opened. `anchors` are used where `settings.anchor_kl` is above 0. Checkpoints and results
-    are written to `workdir`.
+    in `forbidden` are left out, and of the others those of the skills `repaired` get half of the draws. `references` are
+    those of the ladder's roots, by digest, which the ladder does not hold. `verifiers` is the number of processes that
+    judge; with 0 this process does. `rollouts` chooses the backend that decodes, `compute` policy and device, `form` the
+    format of prompts. `base_identity` is that of the base's files when the night was opened. `anchors` are used where
+    `settings.anchor_kl` is above 0. Checkpoints and results are written to `workdir`.
     """
 
     base: Path

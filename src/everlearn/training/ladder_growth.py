@@ -120,8 +120,8 @@ def extend(
 ) -> list[Rung]:
     """Add up to `settings.rungs` variants to the ladder and return them.
 
-    Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: layer d may use
-    what d / depth of it leaves after the layers above. A model that is asked in words makes one chunk of proposals first:
+    Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: the first d layers
+    together use at most the share d / depth of it. A model that is asked in words makes one chunk of proposals first:
     where too few are valid (`has_failed_to_propose`), the domain's own moves derive the variants of this layer, of those below it,
     and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of them.
     """
@@ -171,9 +171,9 @@ def _proposed_variants(
     settings: LadderSettings,
     journal: Journal,
 ) -> list[str | None] | None:
-    """Ask the policy for a variant of each parent by a move; an entry is None where its text is none.
+    """Return the variant that the policy writes for each pair of parent and move; None for a text that is no variant.
 
-    Return None instead of the list where a model that is asked in words cannot propose and the domain has its own moves.
+    Returns None instead of a list where a model that is asked in words fails to propose and the domain has its own moves.
     """
     variants: list[str | None] = []
     while len(variants) < len(proposals):

@@ -41,7 +41,7 @@ TEMPERATURES = (0.5, 0.7, 1.0, 1.4)
 NEVER = -100.0
 """Log-probability, in nats, of a token that is as good as masked."""
 CHECKED = 8
-"""Problems whose prompts are looked at."""
+"""Problems whose prompts are checked."""
 GROUPS = 4
 """Groups of the first step whose answers are scored again."""
 
@@ -179,7 +179,10 @@ def check_sampler(run: TrainingRun, groups: Sequence[Group]) -> None:
 
 
 def _first_of_equals(groups: Sequence[Sequence[Completion]]) -> torch.Tensor:
-    """Return which tokens begin like no earlier answer of their group: others have the same log-probability, rounding included."""
+    """(tokens,) mask: True where a token ends a beginning that no earlier answer of its group has.
+
+    Equal beginnings have equal log-probabilities, rounding errors included, so each one may count only once.
+    """
     first: list[bool] = []
     for rows in groups:
         seen: set[tuple[int, ...]] = set()

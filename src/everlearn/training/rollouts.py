@@ -66,8 +66,8 @@ class Judges:
 class Solver:
     """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
 
-    `model` is `policy.snapshot()` at the moment of sampling, `form` how it is addressed, and `examples` chooses the solved ones that
-    stand in the prompt of a problem. Without `sampler` and `judge`, this process does both.
+    `model` is `policy.snapshot()` at the moment of sampling, `form` the format of its prompts, and `examples` maps a problem
+    to the solved ones that its prompt shows. Without `sampler` and `judge`, this process does both.
     """
 
     policy: Policy
@@ -193,8 +193,9 @@ def complete(
 ) -> list[list[Completion]]:
     """Decode completions by the solver's sampler, or in this process; return them in the order of the prompts.
 
-    `seeds` are ordered by prompt; without them decoding is greedy. With `copying` an answer may use only the markers
-    of its prompt, which this process sees to. Where the context has no room for an answer, completions are empty.
+    `seeds` holds `len(prompts) * group` numbers, ordered by prompt; without them decoding is greedy. With `copying` an
+    answer may use only the markers of its prompt, and this process decodes. Where the context has no room for an answer,
+    completions are empty.
     """
     limits = [solver.limit(prompt) for prompt in prompts]
     done = [[Completion(ids=[], logprobs=[], finished=False)] * group for _ in prompts]

@@ -34,11 +34,11 @@ def rows_of(
     processes: int,
     **given: Any,
 ) -> Iterator[tuple[Problem, Row]]:
-    """Yield a row for each problem that `kept` has none for, as soon as it is solved; with one process in the given order.
+    """Solve each problem that has no row in `kept`, and yield its row as soon as it is solved; with one process in the given order.
 
-    With `compares` the rows follow once more, each as soon as it is compared with others at equal rollouts, and so do those of `kept`
-    that are not compared yet. So all solutions are kept before anything is compared. `kept` and `keys` are by
-    `Problem.key`; `given` are arguments of `solve`.
+    With `compares`, a second pass yields the row of each problem again, those in `kept` included, with its comparison at
+    equal rollouts, unless it has one. It begins after all problems are solved, so that an interruption loses no solution.
+    `kept` and `keys` map `Problem.key` to rows and to the keys of new rows; `given` are arguments of `solve`.
     """
     rows, domain = dict(kept), given["settings"].domain
     unsolved = [problem for problem in problems if problem.key not in rows]
@@ -59,9 +59,12 @@ def rows_of(
 
 
 def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, processes: int) -> Iterator[T]:
-    """Yield what `work` returns for each problem. The first error ends it: problems that were not begun are left.
+    """Yield the result of `work` for each problem, as soon as it is there. The first error is raised, and no other problem is begun.
 
     The processes end with this one, also where it is killed.
+
+    Raises:
+        EverlearnError: a process was killed, or what `work` raises.
     """
     if processes == 1:
         yield from map(work, problems)

@@ -31,7 +31,7 @@ SECTIONS = ("learn", "ladder", "format", "compute")
 ADDED_LATER = {"pseudo_labels"}
 """Settings of these sections that earlier keys do not have: part of a key only where they differ from their default."""
 BESIDE = ("answer", "by", "rollouts", "tokens", "cpu_seconds")
-"""What a row says about a comparison."""
+"""Fields of a solution that the row keeps of each arm of a comparison."""
 ARMS = {"samples": "best of n", "both": "both together"}
 """Comparisons at equal rollouts, as a summary names them."""
 
@@ -44,11 +44,11 @@ def keys_of(
     base: Path,
     adapter: Path | None,
 ) -> dict[str, tuple[str, str]]:
-    """Return the keys under which a result may be kept for each problem, by `Problem.key`: equal keys, equal results.
+    """Return the two keys of each problem's result, by `Problem.key`: equal keys, equal results.
 
-    They depend on the problem with its reference, the model, the budget, the settings, and the code of the domain and of Everlearn. Whether a
-    result is compared with others is no part of the second, under which results are kept; under the first, earlier revisions
-    kept those with a comparison.
+    They depend on the problem with its reference, the model, the budget, the settings, and the code of the domain and of
+    Everlearn. Results are written under the second key. The first one differs from it in a mark for a comparison: earlier
+    revisions wrote results with a comparison under it, so both are read.
     """
     from everlearn.training.models.fingerprint import fingerprint
 
@@ -81,7 +81,7 @@ def row_of(solution: Solution, *, domain: str, version: str, key: str) -> dict[s
 
 
 def with_comparison(row: dict[str, Any], arms: Mapping[str, dict[str, Any]], *, key: str) -> dict[str, Any]:
-    """Return the row of a result with what each arm did, as JSON values. It is kept in place of the row without."""
+    """Return the row of a result with what each arm of the comparison did. It replaces the row without a comparison."""
     return row | {"beside": {arm: {name: each[name] for name in BESIDE} for arm, each in arms.items()}, "key": key}
 
 
@@ -102,7 +102,7 @@ def progress_of(rows: Collection[dict[str, Any]], *, problems: int, compares: bo
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return how many were solved, by what, and what it cost; of those that are compared, how many each arm solved as well."""
+    """Return counts of solved problems, in total and by method, and their cost; for compared ones also those that each arm solved."""
     by = Counter(row["by"] for row in rows if row["answer"] is not None)
     facts = {
         "problems": len(rows),
@@ -136,9 +136,9 @@ def _seconds_beside(row: dict[str, Any], arms: dict[str, dict[str, Any]]) -> flo
 
 
 def offer(store: Store, line: str, problems: Sequence[Problem], rows: Sequence[dict[str, Any]]) -> int:
-    """Write what was not solved at once as one shard of the line's inbox, the same rows once. Return how many there are.
+    """Write the solved problems, except by a greedy answer, as one shard of the line's inbox. Return their number.
 
-    `rows` are the results of `problems`, in the same order.
+    `rows` are the results of `problems`, in the same order. Equal rows are one shard, however often they are written.
     """
     from everlearn.training.test_time import By  # imports torch
 

@@ -44,7 +44,7 @@ PROMPTS = 16
 SAMPLED_TOGETHER = 16
 """Answers sampled from one prompt: in the format `marked` each prompt has other markers, which decide whether any is right."""
 PATIENCE = 30
-"""How many times its CPU seconds a comparison at equal rollouts may take, so that the rollouts end it."""
+"""Factor on the budget's CPU seconds for a comparison at equal rollouts, so that the rollouts end it and not the time."""
 
 
 class By(StrEnum):
@@ -96,10 +96,10 @@ class Solution:
 
 
 def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
-    """Return the budgets of what a solution with a ladder is compared with, at as many rollouts as it has used.
+    """Return the budget of each arm that a solution with a ladder is compared with, at as many rollouts as it has used.
 
-    `samples`: best of n, the policy untouched. `both`: the first half of the rollouts are samples, then there is a ladder as
-    large as the rest pays for; where it pays for none, the rest are samples as well.
+    samples   best of n: the policy is not trained
+    both      the first half of the rollouts are samples, the rest pays for a ladder, or for samples where it is too little
     """
     equal = replace(budget, cpu_seconds=PATIENCE * budget.cpu_seconds, rollouts=rollouts, tokens=0)
     return {
@@ -109,7 +109,7 @@ def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
 
 
 def solve_beside(problem: Problem, *, budget: Budget, rollouts: int, **given: Any) -> dict[str, Solution]:
-    """Return what best of n and both together do with a problem that a solution has used so many rollouts for.
+    """Solve a problem again by each arm of `equal_rollouts`, to compare with a solution that used that many rollouts.
 
     `budget` is that of the solution, and `given` are its other arguments of `solve`.
     """

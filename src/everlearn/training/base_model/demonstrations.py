@@ -1,4 +1,4 @@
-"""What the demo model is pretrained on: sums and compositions with their antiderivatives, and moves that make them easier."""
+"""Pretraining data of the demo model: sums and compositions with their antiderivatives, and moves that make them easier."""
 
 from __future__ import annotations
 

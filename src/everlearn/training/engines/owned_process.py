@@ -24,7 +24,7 @@ GRACE_S = 10.0
 
 
 def run(command: Sequence[str]) -> int:
-    """Run the command until it ends, standard input does, or this process is told to. Return its exit status."""
+    """Run the command until it ends, standard input is closed, or a signal arrives. Return its exit status."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:

@@ -1,4 +1,4 @@
-"""The sampler that the settings name: vLLM's, or none, where the learner's own forward pass decodes."""
+"""Rollout backend of the settings: vLLM servers, or none where this process decodes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def sampling(
     least_rank: int = 0,
     load_timeout_s: float = 600.0,
 ) -> Iterator[Replicas | None]:
-    """Yield the sampler of every answer inside the block, or None for the local one.
+    """Yield the vLLM servers that sample inside the block; None where this process decodes.
 
-    It has loaded the policy's adapter as `version`; without one, it has none yet. Servers of our own take adapters up to
-    `least_rank`, or the policy's rank if that is higher.
+    They have loaded the policy's adapter as `version`; without one, they have none yet. Servers of our own take adapters up
+    to `least_rank`, or the policy's rank if that is higher.
 
     Raises:
         ModelError: vLLM is not installed, or cannot serve this model.

@@ -10,7 +10,8 @@
 Requests and answers are token ids, so that both sides cannot tokenize differently. After each load, a replica answers a
 few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the
 adapter before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line
-in the log, and is not used again; its requests go to the others. Several threads may ask at once. The servers read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
+in the log, and is not used again; its requests go to the others. Several threads may send requests at once. The servers
+read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Replicas:
 
     @property
     def context(self) -> int | None:
-        """The most tokens of a prompt with its answer, as far as the servers say it."""
+        """The most tokens of a prompt with its answer; None where no server states it."""
         return min(self._contexts, default=None)
 
     def load(self, policy: Policy, *, version: str) -> None:

@@ -1,4 +1,4 @@
-"""vLLM servers of this machine, which this process starts, keeps for all steps of a night, and takes with it when it ends.
+"""vLLM servers of this machine, which this process starts, keeps for all steps of a night, and stops when it ends.
 
 vLLM has a virtual environment of its own (`make vllm`), since its pins exclude ours. There is one server on each GPU that
 no learner has. Where none is left, it shares the learner's: it takes `rollouts.gpu_share` of its memory, and sleeps while
@@ -56,7 +56,7 @@ ENVIRON = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlan:
-    """What a server serves, and how: the model's folder, a device, vLLM's program, and the largest rank of an adapter.
+    """Configuration of a server: the model's folder, a device, vLLM's program, and the largest rank of an adapter.
 
     `gpu_share` is the part of a GPU's memory that it takes; with `is_shared`, a learner has the rest.
     """
@@ -76,7 +76,7 @@ class ServerPlan:
         return self.is_shared and self.device.startswith("cuda")
 
     def fits(self, other: ServerPlan) -> bool:
-        """Whether a server of this plan does for the other one, too."""
+        """Whether a server with this plan can be used where one with the other plan is needed."""
         return self.rank >= other.rank and replace(self, rank=other.rank) == other
 
     def command(self, port: int) -> list[str]:
@@ -181,7 +181,7 @@ class OwnServer:
         return self._process.poll() is None and is_healthy(self.url)
 
     def serves(self, plan: ServerPlan) -> bool:
-        """Whether it runs and does what the plan wants."""
+        """Whether it runs and can be used for the plan."""
         return self.plan.fits(plan) and self.is_alive
 
     def wait_until_ready(self) -> None:

@@ -1,4 +1,4 @@
-"""What is checked about a base model before a night starts: files, architecture, tokenizer. Reads no weights."""
+"""Checks of a base model before a night starts: files, architecture, tokenizer. Reads no weights."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class HubModel:
     """A module with hooks (`add_hooks`), and the adapter that it uses.
 
     `adapter` and `scale` are those of `llama.Llama`. With `chunked`, log-probabilities are computed from the last hidden
-    states; without, from all logits, because the model changes them after its head (`loading` tries both).
+    states; without, from all logits, because the model changes them after its head (`policy.adapt` finds out).
     """
 
     module: Any

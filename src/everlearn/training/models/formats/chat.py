@@ -13,7 +13,7 @@ from everlearn.training.models.formats.chat_template import NEXT_QUESTION, ChatT
 from everlearn.training.models.formats.format import Request
 
 STATEMENT = "{statement}"
-"""What `format.answer_prefix` may hold for the statement of the problem."""
+"""Placeholder in `format.answer_prefix` for the statement of the problem."""
 
 if TYPE_CHECKING:
     import random

@@ -24,7 +24,9 @@ MARKED_ARCHITECTURE = "marked_llama"
 
 
 def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> ServedFormat:
-    """Return the format for the policy's model. Requests that are whole as they are get no system text, examples or begun answer.
+    """Return the format for the policy's model.
+
+    A domain with `request_tokens` writes complete requests: they get no system text, no examples and no beginning of an answer.
 
     Raises:
         SettingsError: `marked` is set for a domain whose problems are not sums of terms.
@@ -55,7 +57,10 @@ def checker(base: Path | None, settings: FormatSettings) -> Callable[[Domain, Pr
 
 
 def is_asked_in_words(base: Path | None, settings: FormatSettings, domain: Domain) -> bool:
-    """Return whether a line of that domain addresses the model in that folder in words, without loading it; None: one of a hub."""
+    """Return whether a line of that domain addresses its model in words, without loading the model.
+
+    `base` is the folder of the model, None if it is not known yet.
+    """
     return not _is_marked(settings, domain=domain, is_marked_model=_architecture(base) == MARKED_ARCHITECTURE)
 
 
@@ -73,5 +78,5 @@ def _architecture(base: Path | None) -> str | None:
     try:
         architecture: str | None = json.loads((base / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (ValueError, AttributeError):
-        return None  # what is damaged is said when the model is loaded
+        return None  # a damaged file is reported when the model is loaded
     return architecture
