@@ -1,4 +1,4 @@
-"""Compare a candidate with what its ancestors could do, on everything that guards the line: continual-learning metrics of the night."""
+"""Continual-learning metrics of a night: its candidate compared with its ancestors on all guarded suites."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METRICS = "transfer"
 
 
 def transfer_of(night: Night, ancestors: Sequence[Manifest | None]) -> Transfer | None:
-    """Compute the metrics from what this night and its ancestors (as `ancestors_of`) measured, and keep them for the manifest."""
+    """Compute the metrics from what this night and its ancestors (`ancestors_of`) measured. Keep them for the manifest."""
     memory = memory_shares(night)
     known = [_measured(manifest) for manifest in reversed(ancestors) if manifest]
     found = transfer([*known, MeasuredNight(rows=decision_of(night).rows, memory=memory)])
@@ -56,7 +56,8 @@ def ancestors_of(night: Night) -> Iterator[Manifest | None]:
 def memory_shares(night: Night) -> MemoryShares:
     """Return the shares of the memory of each earlier night that the parent and the candidate solve.
 
-    Where suites are compared with the record of the line, it stands for the parent, and both are shares of sampled answers.
+    Where suites are compared with the record of the line, it stands for the parent, and both are shares of sampled
+    answers.
     """
     memory = items_of(night, SuiteKind.MEMORY)
     sides = _of_record(night) if has_guards(night) else [_right(night, "parent"), _right(night, CANDIDATE)]

@@ -1,4 +1,4 @@
-"""Measure in-context learning beside the candidate, where `context.examples` asks for it: solved problems in the parent's prompt."""
+"""Measure in-context learning beside the candidate (`context.examples`): solved problems in the parent's prompt."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Compare a candidate with the record of its line, on every suite that must not get worse, where `gate.loss_error` is `line`.
 
-The parent answers what the record lacks, the candidate answers every suite until it is decided, and what it is shown to do
-better than the record it answers afresh for the nights after this one.
+The parent answers what the record lacks, the candidate answers every suite until it is decided, and what it is shown to
+do better than the record it answers afresh for the nights after this one.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def stored_record(night: Night) -> ObjectRef | None:
 
 
 def _able_to_serve(policy: str | None, state: State) -> str | None:
-    """Return the version, or `base`, that the record calls `policy`; None where it is barred or retired, so that no rollback can choose it."""
+    """Return the version, or `base`, that the record calls `policy`; None where it is barred or retired."""
     version = _version_of(policy or "", state)
     entry = state.versions.get(version)
     is_able = version == BASE or (entry is not None and not entry.barred and not entry.retired)
@@ -181,8 +181,8 @@ def _guarded(night: Night) -> tuple[Suite, ...]:
 def _looking(night: Night, policy: str, *, name: str, most: int) -> Iterator[Callable[[Sequence[Problem], int], str]]:
     """Load a policy, and yield a function (problems, number of the look) -> one letter for each sampled answer (`letter_of`).
 
-    The number is part of the seed. `most` is the largest number of answers that can be needed, for the progress. What was
-    decoded is kept in the workspace until the block ends.
+    The number is part of the seed. `most` is the largest number of answers that can be needed, for the progress. What
+    was decoded is kept in the workspace until the block ends.
     """
     from everlearn.training.rollouts import seed_of  # imports torch
 

@@ -74,7 +74,8 @@ def record_trained(night: Night, statements: Iterable[str]) -> None:
 def records_of(night: Night) -> list[str]:
     """Return the names of the records that this night wrote, such as `measured/<digest>`, for the event that ends it.
 
-    A record that the event names and the bucket lacks is found by `everlearn fsck`. Empty where an older revision froze the suites.
+    A record that the event names and the bucket lacks is found by `everlearn fsck`. Empty where an older revision froze
+    the suites.
     """
     return sorted({part.decode() for part in night.work.parts(RECORDS)})
 

@@ -1,9 +1,10 @@
 """Answers that earlier nights measured: what the same policy was asked in the same way is not decoded and judged again.
 
-Greedy answers depend on the policy's bytes, the problem, how it is asked, and the code. An answer is used again only where all of
-these are the same, and vLLM's never: which release of it a server runs is not known here. A new target is always measured; what a
-line compares with besides it (the base, the best version of each suite, the parent on guarded suites) stays the same for many
-nights. An `UNDECIDED` verdict is not kept: it may have been the time limit of a busy machine.
+Greedy answers depend on the policy's bytes, the problem, how it is asked, and the code. An answer is used again only
+where all of these are the same, and vLLM's never: which release of it a server runs is not known here. A new target is
+always measured; what a line compares with besides it (the base, the best version of each suite, the parent on guarded
+suites) stays the same for many nights. An `UNDECIDED` verdict is not kept: it may have been the time limit of a busy
+machine.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def upload_candidate(night: Night) -> dict[str, str]:
 def measure_suites(night: Night, policy: str, only: tuple[str, ...] | None = None) -> None:
     """Answer every item of the suites `only` (None: of all that are compared answer by answer) with one policy.
 
-    `policy` is "candidate", "parent", "base" or a version. Answers that an earlier night has kept are used again. A resumed run
-    repeats only those of the last seconds before the interruption.
+    `policy` is "candidate", "parent", "base" or a version. Answers that an earlier night has kept are used again. A
+    resumed run repeats only those of the last seconds before the interruption.
     """
     name = f"measured/{policy}"
     with timed_step(night, f"measure {policy}") as work, tempfile.TemporaryDirectory() as folder:

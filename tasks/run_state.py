@@ -42,7 +42,8 @@ def has_later_run() -> bool:
 def skip_night(busy: LineBusyError) -> dict[str, str | None]:
     """Return the end of a run of a deployment that found another night at work. An interactive run raises the error.
 
-    The run ends instead of waiting: a waiting run would hold a place of its worker for as long as the other night takes.
+    The run ends instead of waiting: a waiting run would hold a place of its worker for as long as the other night
+    takes.
     """
     if deployment.id is None:
         raise busy

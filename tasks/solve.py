@@ -36,10 +36,10 @@ def read_unsolved(settings: Settings, problems: Path) -> list[Problem]:
 def solve_problems(
     settings: Settings, asked: list[Problem], version: str, *, compares: bool, processes: int, **budget: Any
 ) -> list[dict[str, Any]]:
-    """Solve the problems, and return a row for each. Rows that an earlier run with equal inputs stored in the bucket are used again.
+    """Solve the problems, and return a row for each. Rows that the bucket has for equal inputs are used again.
 
-    `budget` holds fields of `Budget`. With `compares`, each result is compared with others at equal rollouts, after all are
-    stored. The `processes` share the verifiers of the settings.
+    `budget` holds fields of `Budget`. With `compares`, each result is compared with others at equal rollouts, after all
+    are stored. The `processes` share the verifiers of the settings.
     """
     from everlearn.training.solve_pool import rows_of  # imports torch
     from everlearn.training.test_time import Budget

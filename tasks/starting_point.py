@@ -1,11 +1,12 @@
 """The adapter that a night begins with: its parent's, a new one on the base, or that of an undecided candidate.
 
-With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from it, and
-the gate compares the result with the parent as ever. It goes on from the nights directly before that ended INSUFFICIENT with the
-parent and base of tonight, without those that may have lost something: only the improvement was undecided. What they trained on is in
-the adapter, so it counts as trained on, and is never measured. The problems that they were measured on have chosen the candidate, so
-they are left out of tonight's target: its test is about fresh ones (`data.holdout`). With `gate.improvement_error: line` that holds for
-every earlier night with the same parent, whatever tonight begins as.
+With `learn.start: undecided` a candidate that improved too little to be proved is not lost: the next night goes on from
+it, and the gate compares the result with the parent as ever. It goes on from the nights directly before that ended
+INSUFFICIENT with the parent and base of tonight, without those that may have lost something: only the improvement was
+undecided. What they trained on is in the adapter, so it counts as trained on, and is never measured. The problems that
+they were measured on have chosen the candidate, so they are left out of tonight's target: its test is about fresh ones
+(`data.holdout`). With `gate.improvement_error: line` that holds for every earlier night with the same parent, whatever
+tonight begins as.
 """
 
 from __future__ import annotations

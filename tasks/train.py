@@ -121,7 +121,7 @@ def train_adapter(night: Night) -> None:
 
 
 def segment_writer(night: Night, name: str) -> Callable[[bytes], None]:
-    """Return a function that keeps a segment of a journal. The parent is checked now, and after each segment (`watch_parent`)."""
+    """Return a function that keeps a segment of a journal. Check the parent now and after each segment (`watch_parent`)."""
     work, require_parent = night.work, watch_parent(night)
     require_parent()
 
@@ -138,7 +138,7 @@ def ladder_of(work: Workspace, name: str) -> Ladder:
 
 
 def starting_adapter(night: Night, to: Path) -> Path | None:
-    """Fetch the adapter that the ladder and the training begin with: that of `first_adapter`, fine-tuned where `supervised` did so."""
+    """Fetch the adapter that ladder and training begin with: `first_adapter`, fine-tuned where the night did that first."""
     if not night.work.has("schooled"):
         return first_adapter(night, to)
     night.work.get_tree("schooled", to)

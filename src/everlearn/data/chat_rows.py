@@ -3,8 +3,9 @@
     {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
     {"prompt": [{"role": "user", "content": "…"}], "completion": [{"role": "assistant", "content": "…"}]}
 
-A chat is one question of the user and, in `messages`, one answer. A system message is accepted before the question where it is that of
-the line (`format.system`), since the model is asked with no other. Longer chats, tools and content that is no text are refused.
+A chat is one question of the user and, in `messages`, one answer. A system message is accepted before the question
+where it is that of the line (`format.system`), since the model is asked with no other. Longer chats, tools and content
+that is no text are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 def plain_fields(fields: Mapping[str, Any], *, system: str) -> dict[str, Any]:
     """Return the fields of a row with the question of a chat in `prompt` and its answer in `completion`.
 
-    A row that has a statement as text keeps it: its `messages` are not read. `system` is the system message of the line.
+    A row that has a statement as text keeps it: its `messages` are not read. `system` is the system message of the
+    line.
 
     Raises:
         BadInputError: the chat is not one question, or one question and its answer, or it has tools.

@@ -2,8 +2,9 @@
 
 A class is on one side for the life of a line. The side is a hash of the equivalence key, unless an earlier night has
 decided: what was measured once is never trained on, and what a published night trained on is never held out, whatever
-the share or the rule of equivalence is now. A class of which earlier nights did both is left out: it fits neither use. So is one
-that is not fresh (`EarlierUse.not_fresh`): a test needs problems whose results have not decided what is tested.
+the share or the rule of equivalence is now. A class of which earlier nights did both is left out: it fits neither use.
+So is one that is not fresh (`EarlierUse.not_fresh`): a test needs problems whose results have not decided what is
+tested.
 """
 
 from __future__ import annotations

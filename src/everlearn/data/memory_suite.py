@@ -6,8 +6,8 @@ first of every night, then the second of every night, and so on until it is full
 hundred nights as after ten, a problem that has left never returns, and every night keeps its share. An item's id is
 `<night>/<id of the problem>`, with the start of the night's cycle key.
 
-A night measures its memory as one suite for each earlier night, `memory-v0003`, so that a forgotten night is not diluted
-by the others. Of more than `MOST_SUITES` nights, the oldest share the suite `memory-older`.
+A night measures its memory as one suite for each earlier night, `memory-v0003`, so that a forgotten night is not
+diluted by the others. Of more than `MOST_SUITES` nights, the oldest share the suite `memory-older`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def split_memory(memory: Iterable[Problem], *, versions: Mapping[str, str]) -> t
 
 
 def name_nights(memory: Iterable[Problem], *, versions: Mapping[str, str]) -> dict[str, list[Problem]]:
-    """Return the items of each night by the name of a suite of its own, the oldest night first. `versions` as for `split_memory`."""
+    """Return the items of each night by the name of its own suite, the oldest first. `versions` as for `split_memory`."""
     names = {key[:_DIGITS]: version for key, version in versions.items()}
     return {memory_name(names.get(night, night)): items for night, items in _by_night(memory).items()}
 

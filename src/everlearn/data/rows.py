@@ -2,11 +2,11 @@
 
     {"id": "a-17", "domain": "integration", "problem": "3*x^2 + sin(2*x)"}
 
-`id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`, and so is a chat of one question
-(chat_rows.py). An invalid line raises no error: its row has a `fault`, and acceptance.py decides whether that stops the night. A field
-`reference` is the problem's hidden reference, if its domain keeps one; so is an answer (`ANSWER_FIELDS`) where the domain takes
-references. Other answers are counted and not used. No reference is in the excerpt of an invalid line, and of a chat at most its
-question. Parquet is not supported.
+`id` and `domain` are optional, and every name in `STATEMENT_FIELDS` is accepted for `problem`, and so is a chat of one
+question (chat_rows.py). An invalid line raises no error: its row has a `fault`, and acceptance.py decides whether that
+stops the night. A field `reference` is the problem's hidden reference, if its domain keeps one; so is an answer
+(`ANSWER_FIELDS`) where the domain takes references. Other answers are counted and not used. No reference is in the
+excerpt of an invalid line, and of a chat at most its question. Parquet is not supported.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ def freeze_own(
 ) -> list[Suite]:
     """Return the suites about tonight's problems: those held out, and fillers like all of them, up to `least` items together.
 
-    In a mixture, each domain has its own, with its share of `least`. A held-out problem stays in the target where an earlier
-    night has held it out too, so that progress on it counts. No filler equals a problem of an earlier night. `items` are the
-    equivalence keys of the shipped suites.
+    In a mixture, each domain has its own, with its share of `least`. A held-out problem stays in the target where an
+    earlier night has held it out too, so that progress on it counts. No filler equals a problem of an earlier night.
+    `items` are the equivalence keys of the shipped suites.
     """
     forbidden = items | equivalence_keys([root.statement for root in parts.roots], domain=domain)
     targets = {

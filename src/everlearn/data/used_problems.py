@@ -98,9 +98,10 @@ class UsedProblems:
 class EarlierUse:
     """Equivalence keys of what earlier nights measured, however they ended, and of what the published ones trained on.
 
-    What an unpublished night trained on has left no trace in a model. `not_fresh` are keys that tonight's target must not
-    hold, since a test on them would be biased: nights measured them whose undecided candidate tonight goes on from, or that
-    tested a candidate against tonight's parent. `tips` are the newest records of measured problems, which the next one names.
+    What an unpublished night trained on has left no trace in a model. `not_fresh` are keys that tonight's target must
+    not hold, since a test on them would be biased: nights measured them whose undecided candidate tonight goes on from,
+    or that tested a candidate against tonight's parent. `tips` are the newest records of measured problems, which the
+    next one names.
     """
 
     measured: frozenset[str] = frozenset()
@@ -121,8 +122,8 @@ def load_earlier_use(
 ) -> EarlierUse:
     """Return what the nights other than `night` used.
 
-    `published` are the cycle keys of the published ones, `begun` those of the undecided ones that `night` goes on from, and
-    `tested` those whose problems must not be in its target.
+    `published` are the cycle keys of the published ones, `begun` those of the undecided ones that `night` goes on from,
+    and `tested` those whose problems must not be in its target.
     """
     measured, trained = (load_records(store, line, use) for use in (Use.MEASURED, Use.TRAINED))
     # A resumed night finds its own record: it must not forbid itself its own items.

@@ -41,8 +41,9 @@ class Curriculum:
     """State of the schedule: discounted (rollouts, passes) per class in `seen`, number of draws per rung in `used`.
 
     `classes` maps a size to the digests of its rungs, `replay` is the share of mastered classes, `frontier` the minimum
-    share of the first unsolved class; `uniform` draws all rungs with equal probability instead. `results` are the counts of
-    single rungs, with the number of `updates` at which they were made. `weight` is that of rungs which do not weigh 1.
+    share of the first unsolved class; `uniform` draws all rungs with equal probability instead. `results` are the
+    counts of single rungs, with the number of `updates` at which they were made. `weight` is that of rungs which do not
+    weigh 1.
     """
 
     classes: dict[int, list[str]]

@@ -1,7 +1,8 @@
 """Replay: problems that earlier nights mastered, mixed into training so that they are not forgotten.
 
-A reservoir holds a bounded sample of them, of all nights and all strata (skill and difficulty of the problem). Each night
-updates the reservoir of the night before with what it mastered itself, so that no night reads more than one of them.
+A reservoir holds a bounded sample of them, of all nights and all strata (skill and difficulty of the problem). Each
+night updates the reservoir of the night before with what it mastered itself, so that no night reads more than one of
+them.
 
 `choose` decides which problems stay. Each problem has a rank, a hash that does not depend on what else there is. One of
 each night and one of each stratum stay first, as long as these are no more than half of the room each (beyond that, a
@@ -89,8 +90,8 @@ class Reservoir:
 def repair_weights(skills: Mapping[str, str], *, repaired: Collection[str]) -> dict[str, float]:
     """Return weights by which half of the draws go to the problems of the `repaired` skills; `skills` names the skill of each problem.
 
-    They sum to the number of problems, so that earlier nights have no more draws than without them. Empty, which means that all
-    weigh the same, where there are none of these problems or where they are half anyway.
+    They sum to the number of problems, so that earlier nights have no more draws than without them. Empty, which means
+    that all weigh the same, where there are none of these problems or where they are half anyway.
     """
     own = sum(skill in repaired for skill in skills.values())
     others = len(skills) - own

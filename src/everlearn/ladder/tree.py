@@ -1,10 +1,10 @@
 """The verified tree of variants below a set of roots, with the model's own pass rate on each.
 
-No model, no clock and no references: `references_of` keeps those of the roots beside a ladder. After LADDER (Simonds & Yoshiyama 2025,
-arXiv 2503.00735), with one change: difficulty is the measured pass rate, not the depth.
+No model, no clock and no references: `references_of` keeps those of the roots beside a ladder. After LADDER (Simonds &
+Yoshiyama 2025, arXiv 2503.00735), with one change: difficulty is the measured pass rate, not the depth.
 
-A proposal becomes a rung only if it is in the domain's grammar, no rung has its canonical form, and it is not equivalent
-(equal up to a constant factor) to an item of a suite. Refused proposals are counted by reason.
+A proposal becomes a rung only if it is in the domain's grammar, no rung has its canonical form, and it is not
+equivalent (equal up to a constant factor) to an item of a suite. Refused proposals are counted by reason.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class CurvePoint:
 PROPOSALS, VALID_PROPOSALS, OWN_MOVES = "proposals", "valid proposals", "rungs by the domain's own moves"
 """Names in the counts of a ladder whose proposals were asked in words; no reasons of a refusal."""
 DECODED = "decoded proposals"
-"""Name of the number of completions in the counts of a ladder, whether a layer had room for them or not; no reason of a refusal."""
+"""Name of the number of decoded completions in the counts of a ladder, unused ones included; no reason of a refusal."""
 
 
 def point_of(plain: dict[str, Any]) -> CurvePoint:

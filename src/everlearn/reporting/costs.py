@@ -55,8 +55,8 @@ def step_money(steps: Iterable[StepTime], prices: PriceSettings) -> dict[str, fl
 def cost_notes(steps: Sequence[StepTime], decision: Decision, *, prices: PriceSettings) -> tuple[str, ...]:
     """Return a sentence about CPU and GPU time, tokens, energy, and money where there are prices; none without a measured step.
 
-    Steps that have not ended, such as publishing, are not counted. The cost of a newly solved problem is that of the night
-    divided by the target items that the candidate solves and the parent does not.
+    Steps that have not ended, such as publishing, are not counted. The cost of a newly solved problem is that of the
+    night divided by the target items that the candidate solves and the parent does not.
     """
     cost = cost_of(steps, prices)
     if not cost.cpu_seconds:
@@ -80,8 +80,8 @@ def retraining_notes(
 ) -> tuple[str, ...]:
     """Return a sentence that compares tonight's learning steps with those of training the version from the base model.
 
-    `ancestors` are the steps of the nights of its ancestors. Empty for a night without ancestors, which trains from the base
-    itself, and where no step of an ancestor is known.
+    `ancestors` are the steps of the nights of its ancestors. Empty for a night without ancestors, which trains from the
+    base itself, and where no step of an ancestor is known.
     """
     steps, known = _learning(tonight), [steps for steps in map(_learning, ancestors) if steps]
     own, full = cost_of(steps, prices), cost_of(chain(steps, *known), prices)

@@ -35,8 +35,9 @@ USAGE = ("cpu_seconds", "seconds", "gpu_seconds", "tokens", "peak_bytes", "joule
 class StepTime:
     """Wall-clock, CPU and GPU seconds of one step of the cycle, child processes included, and the tokens that it sampled.
 
-    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one. `joules` is what processors and GPUs of
-    the machine used meanwhile, other work included; 0 where the machine does not tell it (`energy.py`).
+    `peak_bytes` is the most memory that its process had had by its end: of the GPU if it used one. `joules` is what
+    processors and GPUs of the machine used meanwhile, other work included; 0 where the machine does not tell it
+    (`energy.py`).
     """
 
     name: str
@@ -104,11 +105,11 @@ class NightRecord:
     """One night, from the arrived problems to its end.
 
     `sizes` maps the digest of a rung to the size of its problem (`Domain.size`), `refused` counts the ladder's refused
-    proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of the
-    night's own and of all target items, `policy` which policy trained and why, `base` names the base model; None in
-    records of older revisions. `money` is what each step cost by its name, in `currency`; empty without prices. `contexts` are
-    the parent with examples in its prompt and the candidate without, where that was measured. `transfer` is what the candidate kept of
-    what its ancestors could do.
+    proposals by reason, `rates` are greedy pass rates on suite items (`rates_by_size`). `own_items` are the numbers of
+    the night's own and of all target items, `policy` which policy trained and why, `base` names the base model; None in
+    records of older revisions. `money` is what each step cost by its name, in `currency`; empty without prices.
+    `contexts` are the parent with examples in its prompt and the candidate without, where that was measured. `transfer`
+    is what the candidate kept of what its ancestors could do.
     """
 
     line: str

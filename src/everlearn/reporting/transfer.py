@@ -1,9 +1,10 @@
 """Continual-learning metrics of a night: what its candidate kept of everything that its ancestors could do.
 
-The tasks are tonight's held-out problems, the memory of each earlier night, and the skill and general suites. A guarded suite counts from
-what the parent solved of it in the first night that measured it: for the memory of a night, whose items the next night measures
-first, that is the version which learned them. The rows of the ancestry are those of the gate, so a version that was rolled back is in it only
-if something was trained from it, and a retired suite only in the nights that measured it.
+The tasks are tonight's held-out problems, the memory of each earlier night, and the skill and general suites. A guarded
+suite counts from what the parent solved of it in the first night that measured it: for the memory of a night, whose
+items the next night measures first, that is the version which learned them. The rows of the ancestry are those of the
+gate, so a version that was rolled back is in it only if something was trained from it, and a retired suite only in the
+nights that measured it.
 
     average accuracy    mean share over the tasks of the night
     backward transfer   mean change of the guarded suites since each counts; negative: forgotten
@@ -12,13 +13,14 @@ if something was trained from it, and a retired suite only in the nights that me
     intransigence       mean distance, over tonight's problems and the memory of each night, of the version that learned them to the
                         best share that the base or a version in the ancestry is known to have reached on them; 0 or more
 
-D. Lopez-Paz, M. Ranzato, "Gradient episodic memory for continual learning" (NeurIPS 2017, arXiv 1706.08840); A. Chaudhry et
-al., "Riemannian walk for incremental learning" (ECCV 2018, arXiv 1801.10112). There, intransigence is the distance to a model that is
-trained on everything at once. No night trains such a model; the best share that is known to be reached stands for it, so that the
-true value may be larger.
+D. Lopez-Paz, M. Ranzato, "Gradient episodic memory for continual learning" (NeurIPS 2017, arXiv 1706.08840); A.
+Chaudhry et al., "Riemannian walk for incremental learning" (ECCV 2018, arXiv 1801.10112). There, intransigence is the
+distance to a model that is trained on everything at once. No night trains such a model; the best share that is known to
+be reached stands for it, so that the true value may be larger.
 
-A thinned memory keeps problems that are chosen without regard to any answer, so its share stands for that of the whole. A skill or general suite
-with another number of items than before is another suite, and counts from the night that measured it so.
+A thinned memory keeps problems that are chosen without regard to any answer, so its share stands for that of the whole.
+A skill or general suite with another number of items than before is another suite, and counts from the night that
+measured it so.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class Transfer:
 
     @property
     def in_words(self) -> str:
-        """Return `over 3 suites and 2 nights: average accuracy 81.2 %, backward transfer -1.3, …`, all but the first in points."""
+        """Return `over 3 suites and 2 nights: average accuracy 81.2 %, backward transfer -1.3, …`, the others in points."""
         counts = [f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in ((self.suites, "suite"), (self.nights, "night"))]
         named = {"backward transfer": self.backward, "forward transfer": self.forward, "forgetting": self.forgetting}
         named["intransigence"] = self.intransigence
@@ -83,7 +85,7 @@ class MeasuredNight:
     memory: MemoryShares = field(default_factory=dict)
 
     def guarded(self) -> Iterator[tuple[str, float, float, int | None]]:
-        """Yield each guarded suite, the shares of parent and candidate, and its number of items; None for a memory suite, which is thinned."""
+        """Yield each guarded suite, the shares of parent and candidate, and its number of items (None: memory, thinned)."""
         for row in self.rows:
             if not row.stands_for_suite or row.kind.is_of_tonight:
                 continue

@@ -5,9 +5,9 @@
     GET  /v1/models             the version that serves
     GET  /health
 
-Decoding is greedy unless a request has a temperature: that is what the gate measures. What the endpoint cannot do (tools,
-log-probabilities, a response format, stop texts) is refused instead of ignored. A request with a temperature and no seed gets other
-samples each time.
+Decoding is greedy unless a request has a temperature: that is what the gate measures. What the endpoint cannot do
+(tools, log-probabilities, a response format, stop texts) is refused instead of ignored. A request with a temperature
+and no seed gets other samples each time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The accepted fields of a chat completion; any other one is refused, unless it is null. `user`, `metadata` and `store` have no effect."""
+    """The accepted fields of a chat completion. Any other one is refused, unless it is null.
+
+    `user`, `metadata` and `store` have no effect.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -113,7 +116,8 @@ def create_endpoint(
 ) -> FastAPI:
     """Return the endpoint as an ASGI app.
 
-    With `keys`, every request but /health needs one of them as bearer token, before its body is read. `unsolved` collects problems that were not solved.
+    With `keys`, every request but /health needs one of them as bearer token, before its body is read. `unsolved`
+    collects problems that were not solved.
     """
     app = FastAPI(title="Everlearn", docs_url=None, redoc_url=None, openapi_url=None)
     routes = _Routes(engine, line=line, keys=keys, unsolved=unsolved)

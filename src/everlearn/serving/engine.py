@@ -1,8 +1,8 @@
 """Answer prompts with one version at a time: requests that wait together are decoded together.
 
-A request is decoded by the version that serves when its decoding begins. A new version takes over between two batches, so that
-no request is dropped or answered by two versions. One thread decodes here; with `rollouts.engine: vllm` many hand one
-request each to the servers, which batch them, and an adapter is unloaded there after its last request.
+A request is decoded by the version that serves when its decoding begins. A new version takes over between two batches,
+so that no request is dropped or answered by two versions. One thread decodes here; with `rollouts.engine: vllm` many
+hand one request each to the servers, which batch them, and an adapter is unloaded there after its last request.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Engine:
         self._waiting.put(None)  # for the other threads
 
     def _batch(self, first: _Waiting) -> tuple[list[_Waiting], _Waiting | None]:
-        """Return the requests to decode together with `first`, and one that was taken from the queue for the next batch, if any."""
+        """Return the requests to decode with `first`, and a request from the queue that begins the next batch, if any."""
         batch, rows = [first], first.request.count
         while self._served.sampler is None and rows < MOST_ROWS:
             try:

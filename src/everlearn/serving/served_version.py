@@ -35,8 +35,8 @@ LOAD_S = 120.0
 class ServedVersion:
     """A version that can answer. `manifest` is the digest of its manifest; None: the base model alone.
 
-    `sampler` are the vLLM servers that have loaded it; without them `model`, with its adapter merged, decodes here, within the
-    `model_context`. `reload` loads it once more, into every server that is there then.
+    `sampler` are the vLLM servers that have loaded it; without them `model`, with its adapter merged, decodes here,
+    within the `model_context`. `reload` loads it once more, into every server that is there then.
     """
 
     version: str
@@ -74,7 +74,8 @@ class ServedVersion:
     ) -> list[list[Completion]]:
         """Return one completion for each prompt, greedy without seeds.
 
-        Where this process decodes, a batch goes on to its largest limit, so that a completion may exceed its own: cut it.
+        Where this process decodes, a batch goes on to its largest limit, so that a completion may exceed its own: cut
+        it.
         """
         if self.sampler is not None:
             return self.sampler.complete(prompts, group=1, seeds=seeds, limits=limits, temperature=temperature)
@@ -94,7 +95,7 @@ class ServedVersion:
         return done
 
     def _batches(self, lengths: Sequence[int], limits: Sequence[int]) -> list[list[int]]:
-        """Return rows to decode together: a batch goes on to its largest limit, so a row that has no room for it stays alone."""
+        """Return rows to decode together. A batch goes on to its largest limit: a row without room for it is alone."""
         longest = max(limits)
         fits = [self.context is None or length + longest <= self.context for length in lengths]
         together = [row for row, has_room in enumerate(fits) if has_room]

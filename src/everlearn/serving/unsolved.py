@@ -1,10 +1,10 @@
 """Problems that an endpoint did not solve, for the inbox of the next night.
 
-A problem is collected where the domain's verifier does not accept the answer, or where a caller reports that it did not help.
-The night reads it like any row, and rewards only what the verifier accepts.
+A problem is collected where the domain's verifier does not accept the answer, or where a caller reports that it did not
+help. The night reads it like any row, and rewards only what the verifier accepts.
 
-Rows wait in a file on this machine, and go as one shard to `<line>/inbox/` in the bucket after some time, at some number and at
-the end, so that nothing is lost by a crash and no night reads a shard for each row.
+Rows wait in a file on this machine, and go as one shard to `<line>/inbox/` in the bucket after some time, at some
+number and at the end, so that nothing is lost by a crash and no night reads a shard for each row.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def collecting_alone(waiting: Path) -> Iterator[None]:
 class UnsolvedProblems:
     """Collect problems of one domain, at most `per_hour` of each caller; the same problem once in the life of the process.
 
-    `judge` maps pairs of problem and answer to verdicts; it is called by one thread at a time. `waiting` is the file of rows that
-    are in no shard yet; what an earlier process left there is kept. One process at a time may use it (`collecting_alone`).
+    `judge` maps pairs of problem and answer to verdicts; it is called by one thread at a time. `waiting` is the file of
+    rows that are in no shard yet; what an earlier process left there is kept. One process at a time may use it
+    (`collecting_alone`).
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """A `Store` that retries with tenacity while the store behind it does not answer, for unattended work.
 
 Every operation may be repeated. Reads change nothing. A conditional write that was carried out although its response
-was lost raises ConflictError on the second attempt; callers read what is stored then, to tell their own write from another's.
+was lost raises ConflictError on the second attempt; callers read what is stored then, to tell their own write from
+another's.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Anchors: answers that the night's parent gave to problems which earlier nights mastered, and what keeps the policy near them.
 
-What tonight's ladder does not exercise may drift. With `learn.anchor_kl`, each update adds the divergence of the policy from the parent
-on some anchors, KL(parent || policy): the answers are the parent's, so their mean over anchors estimates it without a second model
-in memory. They are sampled once, before the training, with the log-probabilities of the learner's own forward pass; training, its
-processes and a resumed run read them from the job. Answers are not judged: a divergence is about all that the parent says.
+What tonight's ladder does not exercise may drift. With `learn.anchor_kl`, each update adds the divergence of the policy
+from the parent on some anchors, KL(parent || policy): the answers are the parent's, so their mean over anchors
+estimates it without a second model in memory. They are sampled once, before the training, with the log-probabilities of
+the learner's own forward pass; training, its processes and a resumed run read them from the job. Answers are not
+judged: a divergence is about all that the parent says.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def answer_anchors(job: AnchorJob) -> tuple[Anchor, ...]:
 def add_anchor_gradient(run: TrainingRun, *, model: Model) -> float:
     """Add the gradient of this process's share of the step's anchors, and return its part of the loss.
 
-    The loss is `anchor_kl` times the mean divergence of a token over the anchors of all processes, whose gradients simply add up. Which
-    anchors a step has is a function of seed and step. `model` is the policy merged before the step.
+    The loss is `anchor_kl` times the mean divergence of a token over the anchors of all processes, whose gradients
+    simply add up. Which anchors a step has is a function of seed and step. `model` is the policy merged before the
+    step.
     """
     settings = run.settings
     draw = random.Random(seed_of(run.seed, "anchors", run.step))

@@ -29,9 +29,10 @@ class Choice(StrEnum):
 class ContextResult:
     """Result of one policy on one suite, with `examples` solved problems in each prompt.
 
-    `right` says of each problem, in their order, whether it was answered right. `prompt_tokens`, `answer_tokens`, `seconds`
-    (by the clock, of a batch shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means of a request.
-    `is_largest`: no more examples fit the model's window, or are solved; false where that was not searched for.
+    `right` says of each problem, in their order, whether it was answered right. `prompt_tokens`, `answer_tokens`,
+    `seconds` (by the clock, of a batch shared by its requests), `cpu_seconds` and `gpu_seconds` (0 on a CPU) are means
+    of a request. `is_largest`: no more examples fit the model's window, or are solved; false where that was not
+    searched for.
     """
 
     policy: str
@@ -65,7 +66,7 @@ class ContextResult:
 
 
 def read_solved(rewarded: bytes, *, domain: Domain) -> list[Answer]:
-    """Return the answers that a night has rewarded and a verifier judged, of JSON Lines with `statement` and `answer`, as examples for a prompt."""
+    """Return the rewarded answers of a night that a verifier judged. `rewarded` is JSON Lines with `statement` and `answer`."""
     rows = map(json.loads, rewarded.splitlines())
     return [Answer(problem=domain.stated(row["statement"]), text=row["answer"]) for row in rows if PSEUDO not in row]
 
@@ -79,8 +80,9 @@ def requests_until_cheaper(
 ) -> float | None:
     """Return the number of requests after which the adapter's shorter prompts have saved what its training cost, `paid`.
 
-    `cost` returns the cost of a request in the unit of `paid`; by default CPU seconds. The adapter is compared with the cheapest
-    context whose accuracy is at least its own. None where there is no such context, or where it costs no more than the adapter.
+    `cost` returns the cost of a request in the unit of `paid`; by default CPU seconds. The adapter is compared with the
+    cheapest context whose accuracy is at least its own. None where there is no such context, or where it costs no more
+    than the adapter.
     """
     as_good = [cost(each) for each in results if each.accuracy >= adapter.accuracy]
     saved = min(as_good, default=0.0) - cost(adapter)

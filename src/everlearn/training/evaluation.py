@@ -1,4 +1,4 @@
-"""Measure a policy on a suite: one answer to each problem, verified, greedy or sampled. The fast policy decodes it in float32."""
+"""Measure a policy on a suite: one verified answer to each problem, greedy or sampled; by the fast policy in float32."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "examining", "measure"]
 
 CHUNK = 64
-"""Problems measured between two reports of progress, as one unit of the journal. A prompt's seed depends on the problem, not on its chunk."""
+"""Problems measured between two reports of progress, as one unit of the journal. No prompt depends on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,8 @@ def examining(
 ) -> Iterator[Examination]:
     """Load a policy for problems of these domains, and yield it as an `Examination`.
 
-    `progress` is called with the number of problems measured and of all problems. Finished chunks are kept in `journal`.
+    `progress` is called with the number of problems measured and of all problems. Finished chunks are kept in
+    `journal`.
 
     Raises:
         ModelError: the base or the adapter cannot be used, or not with vLLM.

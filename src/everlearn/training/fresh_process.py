@@ -4,9 +4,10 @@
 
 A probe is a problem with the answer and the log-probability of the trainer's policy (`probe`). Here peft loads the
 adapter onto the base from `AutoModelForCausalLM`, in float32 on that device, quantized as in training (`compute`): the
-registry's bytes, peft's reading of them and our own forward pass have to agree. Prints one JSON object, `FreshProcessReport`, or
-`{"failed": why}` where peft cannot read the adapter, and exits with 0 whatever it says; `everlearn.gate.checks` judges it.
-Any other failure, such as too little memory, says nothing about the adapter and is an error.
+registry's bytes, peft's reading of them and our own forward pass have to agree. Prints one JSON object,
+`FreshProcessReport`, or `{"failed": why}` where peft cannot read the adapter, and exits with 0 whatever it says;
+`everlearn.gate.checks` judges it. Any other failure, such as too little memory, says nothing about the adapter and is
+an error.
 """
 
 from __future__ import annotations

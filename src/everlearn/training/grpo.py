@@ -78,8 +78,9 @@ def divergence(new: torch.Tensor, old: torch.Tensor, parent: torch.Tensor, *, ma
 def forward_divergence(new: torch.Tensor, parent: torch.Tensor, *, mask: torch.Tensor) -> torch.Tensor:
     """(answers, tokens) -> same: the k3 estimate of KL(parent || policy) at each token of the parent's answers; 0 where masked.
 
-    It needs no importance ratio: the parent's answers do not depend on the policy, so the gradient of the mean is that of the
-    divergence, and it is 0 at each token where both agree. The mean of the negative log-likelihood has the same gradient, with noise there.
+    It needs no importance ratio: the parent's answers do not depend on the policy, so the gradient of the mean is that
+    of the divergence, and it is 0 at each token where both agree. The mean of the negative log-likelihood has the same
+    gradient, with noise there.
     """
     gap = (new - parent) * mask
     return torch.exp(gap) - gap - 1

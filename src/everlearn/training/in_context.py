@@ -1,8 +1,8 @@
 """In-context learning as a baseline: solved examples in the prompt, where training would change the weights.
 
-The examples are what a night knows as solved: answers that its ladder rewarded, and references. They are chosen for each problem,
-at random or by similarity, and the most similar one stands last. Similarity is the cosine of counts of character trigrams: it
-needs no model, and any retrieval that a user has is at least as good.
+The examples are what a night knows as solved: answers that its ladder rewarded, and references. They are chosen for
+each problem, at random or by similarity, and the most similar one stands last. Similarity is the cosine of counts of
+character trigrams: it needs no model, and any retrieval that a user has is at least as good.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ExampleIndex:
         return len(self._solved)
 
     def choose(self, problem: Problem, *, count: int, choice: Choice, seed: int) -> list[Answer]:
-        """Return `count` examples, or all there are: drawn by seed and problem, or the most similar ones with the nearest last."""
+        """Return up to `count` examples: drawn by seed and problem, or the most similar ones with the nearest last."""
         others = [at for at, each in enumerate(self._solved) if each.problem.statement != problem.statement]
         if choice is Choice.RANDOM:
             rng = random.Random(seed_of(seed, "examples", problem.key))
@@ -72,10 +72,11 @@ def measure_in_context(
 ) -> Iterator[ContextResult]:
     """Answer the problems greedily with each number of examples in `counts`, chosen at random and by similarity.
 
-    A count of 0 is measured once, without examples. Another one is left out where fewer problems are solved, or where the
-    longest prompt with its answer exceeds the model's window. With `up_to_window`, the largest count that fits is measured as
-    well, found for each choice by bisection; a model that states no window is logged instead. The same `seed` gives the
-    prompts of `evaluation.measure`. `progress` is called before each count, and before each one that the bisection tries.
+    A count of 0 is measured once, without examples. Another one is left out where fewer problems are solved, or where
+    the longest prompt with its answer exceeds the model's window. With `up_to_window`, the largest count that fits is
+    measured as well, found for each choice by bisection; a model that states no window is logged instead. The same
+    `seed` gives the prompts of `evaluation.measure`. `progress` is called before each count, and before each one that
+    the bisection tries.
 
     Yields:
         The results, in the order of `counts`, the largest counts last.

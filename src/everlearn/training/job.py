@@ -31,7 +31,8 @@ class GrowthJob:
 
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
     in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` the format of
-    prompts, `rollouts` the backend that decodes. `verifiers` is the number of processes that judge; with 0 this process does.
+    prompts, `rollouts` the backend that decodes. `verifiers` is the number of processes that judge; with 0 this process
+    does.
     """
 
     base: Path
@@ -52,8 +53,8 @@ class GrowthJob:
 class SupervisedJob:
     """Input of supervised fine-tuning: the parent policy, and problems whose references are right answers.
 
-    `learn` gives rank, memory and seed. The adapter is written to `out`. `base_identity` is that of the base's files when the
-    night was opened.
+    `learn` gives rank, memory and seed. The adapter is written to `out`. `base_identity` is that of the base's files
+    when the night was opened.
     """
 
     base: Path
@@ -70,7 +71,7 @@ class SupervisedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """An answer of the parent to a problem that an earlier night mastered: tokens of prompt and answer, log-probabilities of the latter."""
+    """The parent's answer to a problem that an earlier night mastered: tokens, and log-probabilities of the answer's."""
 
     statement: str
     prompt: list[int]
@@ -100,12 +101,12 @@ class AnchorJob:
 class TrainingJob:
     """Input of a training: the parent policy, the ladder, replayed problems, settings, and a working directory.
 
-    `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is
-    in `forbidden` are left out, and of the others those of the skills `repaired` get half of the draws. `references` are
+    `adapter` is the parent's (None: a fresh one of rank `settings.rank`). `replay` problems whose equivalence key is in
+    `forbidden` are left out, and of the others those of the skills `repaired` get half of the draws. `references` are
     those of the ladder's roots, by digest, which the ladder does not hold. `verifiers` is the number of processes that
-    judge; with 0 this process does. `rollouts` chooses the backend that decodes, `compute` policy and device, `form` the
-    format of prompts. `base_identity` is that of the base's files when the night was opened. `anchors` are used where
-    `settings.anchor_kl` is above 0. Checkpoints and results are written to `workdir`.
+    judge; with 0 this process does. `rollouts` chooses the backend that decodes, `compute` policy and device, `form`
+    the format of prompts. `base_identity` is that of the base's files when the night was opened. `anchors` are used
+    where `settings.anchor_kl` is above 0. Checkpoints and results are written to `workdir`.
     """
 
     base: Path
@@ -145,9 +146,10 @@ def load_job(path: Path) -> TrainingJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuned:
-    """Result of supervised fine-tuning: the adapter's directory (None: no answer could be used), and the mean loss of each epoch in nats a token.
+    """Result of supervised fine-tuning: the adapter's directory (None: no answer could be used), and losses.
 
-    `used` counts the answers, `refused` those that the domain does not judge right or that are too long.
+    `losses` are the mean loss of each epoch, in nats a token. `used` counts the answers, `refused` those that the
+    domain does not judge right or that are too long.
     """
 
     adapter: Path | None
@@ -160,7 +162,8 @@ class FineTuned:
 class Trained:
     """Result of a training: the adapter's directory, the ladder with pass rates after it, and the learning curve.
 
-    `rewarded` is a JSONL file of `{"statement", "answer"}`, with a field `PSEUDO` where a pseudo-label rewarded. `policy` says which forward pass trained and why.
+    `rewarded` is a JSONL file of `{"statement", "answer"}`, with a field `PSEUDO` where a pseudo-label rewarded.
+    `policy` says which forward pass trained and why.
     """
 
     adapter: Path

@@ -122,8 +122,9 @@ def extend(
 
     Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: the first d layers
     together use at most the share d / depth of it. A model that is asked in words makes one chunk of proposals first:
-    where too few are valid (`has_failed_to_propose`), the domain's own moves derive the variants of this layer, of those below it,
-    and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of them.
+    where too few are valid (`has_failed_to_propose`), the domain's own moves derive the variants of this layer, of
+    those below it, and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of
+    them.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
     layer = ladder.roots()
@@ -173,7 +174,8 @@ def _proposed_variants(
 ) -> list[str | None] | None:
     """Return the variant that the policy writes for each pair of parent and move; None for a text that is no variant.
 
-    Returns None instead of a list where a model that is asked in words fails to propose and the domain has its own moves.
+    Returns None instead of a list where a model that is asked in words fails to propose and the domain has its own
+    moves.
     """
     variants: list[str | None] = []
     while len(variants) < len(proposals):

@@ -2,8 +2,9 @@
 
 Counted for the training: the base, copies of its linear layers with the adapter added (fast policy), the adapter with
 gradients and the states of AdamW, and keys and values while a step is sampled. The activations of an update are not:
-`learn.memory_gib` limits them, and smaller batches are always possible. Counted for the proof at the end of the night: the base in
-float32, as `fresh_process` loads it, the adapter twice, and keys and values of the probes. The night needs the larger of both.
+`learn.memory_gib` limits them, and smaller batches are always possible. Counted for the proof at the end of the night:
+the base in float32, as `fresh_process` loads it, the adapter twice, and keys and values of the probes. The night needs
+the larger of both.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes of a training for the base, copies of its linear layers, the adapter and keys and values; and of the proof after it."""
+    """Bytes of a training: the base, copies of its linear layers, the adapter, keys and values; and those of the `proof`."""
 
     base: int
     copies: int
@@ -83,9 +84,9 @@ def estimate(
 ) -> MemoryEstimate:
     """Return the memory for a model with these weights and this `config.json`.
 
-    The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored, or
-    in `compute.dtype`, or quantized, once. Each of several processes on one device has all of it but its share of the cache;
-    one of them makes the proof.
+    The fast policy computes in float32 and merges adapters into copies; the hub policy keeps the base as it is stored,
+    or in `compute.dtype`, or quantized, once. Each of several processes on one device has all of it but its share of
+    the cache; one of them makes the proof.
     """
     linear = [
         tensor.shape

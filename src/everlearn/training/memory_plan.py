@@ -1,8 +1,9 @@
 """Memory plan: how many tokens a batch of an update or of a decoding may have, and whether layers recompute their activations.
 
 Smaller batches come first, since they cost nothing; activation checkpointing only where one group does not fit. The
-limit is a setting or follows from the kind of device and the base, and not from what is free at the moment: how a step is cut decides
-the last bits of its sums, and a training that is resumed on another machine of that kind has to give the same result.
+limit is a setting or follows from the kind of device and the base, and not from what is free at the moment: how a step
+is cut decides the last bits of its sums, and a training that is resumed on another machine of that kind has to give the
+same result.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def plan(model: Model, *, longest: int, prompt: int, settings: LearnSettings) ->
 def plan_single_answers(model: Model, *, longest: int, prompt: int, settings: LearnSettings) -> MemoryPlan:
     """Return `plan` for answers that each have a prompt of their own, the longest of them of `longest` tokens.
 
-    `bytes_per_token` leaves out what a prompt holds beside its copies, since a group shares it. Here each prompt counts twice.
+    `bytes_per_token` leaves out what a prompt holds beside its copies, since a group shares it. Here each prompt counts
+    twice.
     """
     return plan(model, longest=longest, prompt=prompt, settings=settings.model_copy(update={"group": 2}))
 

@@ -1,9 +1,9 @@
 """Checks before the first gradient: faults that raise no error and show in no loss, only in a model that learns nothing.
 
 `check_room` runs before the ladder grows, `check_identity` and `check_policy` when a training is prepared, with GRPO or
-supervised, `check_sampler` on the answers of its first step, `check_rewards` in each step, and `check_saved` on the adapter
-that was written. Each fault is named in one sentence.
-Adapters of vLLM servers are checked at each load (`engines.vllm`).
+supervised, `check_sampler` on the answers of its first step, `check_rewards` in each step, and `check_saved` on the
+adapter that was written. Each fault is named in one sentence. Adapters of vLLM servers are checked at each load
+(`engines.vllm`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def read_rows(path: Path, *, settings: Settings, seen: Collection[str] = ()) -> Intake:
     """Read a shard, or all shards in a directory, as rows of the line's domain. Raises BadInputError as `rows.read`.
 
-    A problem that the line's model cannot be asked about is a row with a fault. Files whose SHA-256 is in `seen` are left out.
+    A problem that the line's model cannot be asked about is a row with a fault. Files whose SHA-256 is in `seen` are
+    left out.
     """
     return rows.read(
         path,

@@ -1,7 +1,7 @@
 """Pseudo-labels: what most answers to a variant agree on, where only a reference could judge it (`learn.pseudo_labels`).
 
-After TTRL (Zuo et al. 2025, arXiv 2504.16084). No verifier has judged what they reward: the verdicts stay UNDECIDED, so no pass rate, statistic or
-replay counts them, and each answer is marked where it is stored as rewarded.
+After TTRL (Zuo et al. 2025, arXiv 2504.16084). No verifier has judged what they reward: the verdicts stay UNDECIDED, so
+no pass rate, statistic or replay counts them, and each answer is marked where it is stored as rewarded.
 """
 
 from __future__ import annotations

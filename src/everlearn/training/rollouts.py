@@ -66,8 +66,8 @@ class Judges:
 class Solver:
     """A policy that solves problems of one domain: its merged weights, and the backends that sample and judge.
 
-    `model` is `policy.snapshot()` at the moment of sampling, `form` the format of its prompts, and `examples` maps a problem
-    to the solved ones that its prompt shows. Without `sampler` and `judge`, this process does both.
+    `model` is `policy.snapshot()` at the moment of sampling, `form` the format of its prompts, and `examples` maps a
+    problem to the solved ones that its prompt shows. Without `sampler` and `judge`, this process does both.
     """
 
     policy: Policy
@@ -144,8 +144,8 @@ def judging(
 ) -> Iterator[Judges]:
     """Keep `verifiers` warm verifier processes while the block runs; with 0, this process judges.
 
-    `recorded` are verdicts that were given up in an earlier run; the processes repeat them instead of trying again. This
-    process has no limit of time, so it tries them, but keeps the record for a later run with processes.
+    `recorded` are verdicts that were given up in an earlier run; the processes repeat them instead of trying again.
+    This process has no limit of time, so it tries them, but keeps the record for a later run with processes.
     """
     if not verifiers:
         yield Judges(judge=None, recorded={key: dict(entry) for key, entry in (recorded or {}).items()})
@@ -194,8 +194,8 @@ def complete(
     """Decode completions by the solver's sampler, or in this process; return them in the order of the prompts.
 
     `seeds` holds `len(prompts) * group` numbers, ordered by prompt; without them decoding is greedy. With `copying` an
-    answer may use only the markers of its prompt, and this process decodes. Where the context has no room for an answer,
-    completions are empty.
+    answer may use only the markers of its prompt, and this process decodes. Where the context has no room for an
+    answer, completions are empty.
     """
     limits = [solver.limit(prompt) for prompt in prompts]
     done = [[Completion(ids=[], logprobs=[], finished=False)] * group for _ in prompts]
@@ -229,7 +229,7 @@ def _decode_here(
     temperature: float,
     copying: bool,
 ) -> list[list[Completion]]:
-    """Decode in this process, in batches of similar length whose keys and values fit; return the completions in the order of the prompts."""
+    """Decode in this process, in batches of similar length whose keys and values fit. The order is that of the prompts."""
     done: list[list[Completion]] = [[] for _ in prompts]
     # A batch is decoded up to the largest limit in it: a prompt whose own one the context has cut stays alone.
     cut = [index for index, prompt in enumerate(prompts) if limits[index] < solver.form.max_tokens(prompt)]

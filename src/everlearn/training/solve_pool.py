@@ -34,11 +34,11 @@ def rows_of(
     processes: int,
     **given: Any,
 ) -> Iterator[tuple[Problem, Row]]:
-    """Solve each problem that has no row in `kept`, and yield its row as soon as it is solved; with one process in the given order.
+    """Yield the row of each problem that has none in `kept`, as soon as it is solved; with one process in the given order.
 
-    With `compares`, a second pass yields the row of each problem again, those in `kept` included, with its comparison at
-    equal rollouts, unless it has one. It begins after all problems are solved, so that an interruption loses no solution.
-    `kept` and `keys` map `Problem.key` to rows and to the keys of new rows; `given` are arguments of `solve`.
+    With `compares`, a second pass yields the row of each problem again, those in `kept` included, with its comparison
+    at equal rollouts, unless it has one. It begins after all problems are solved, so that an interruption loses no
+    solution. `kept` and `keys` map `Problem.key` to rows and to the keys of new rows; `given` are arguments of `solve`.
     """
     rows, domain = dict(kept), given["settings"].domain
     unsolved = [problem for problem in problems if problem.key not in rows]
@@ -59,9 +59,9 @@ def rows_of(
 
 
 def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, processes: int) -> Iterator[T]:
-    """Yield the result of `work` for each problem, as soon as it is there. The first error is raised, and no other problem is begun.
+    """Yield the result of `work` for each problem, as soon as it is there.
 
-    The processes end with this one, also where it is killed.
+    After an error no other problem is begun. The processes end with this one, also where it is killed.
 
     Raises:
         EverlearnError: a process was killed, or what `work` raises.

@@ -1,4 +1,4 @@
-"""Results of `everlearn solve` and of the flow `solve`: what a result depends on, its row, and what is offered to the next night."""
+"""Results of `everlearn solve` and of the flow `solve`: their keys, rows and summary, and their offer to the next night."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def keys_of(
 ) -> dict[str, tuple[str, str]]:
     """Return the two keys of each problem's result, by `Problem.key`: equal keys, equal results.
 
-    They depend on the problem with its reference, the model, the budget, the settings, and the code of the domain and of
-    Everlearn. Results are written under the second key. The first one differs from it in a mark for a comparison: earlier
-    revisions wrote results with a comparison under it, so both are read.
+    They depend on the problem with its reference, the model, the budget, the settings, and the code of the domain and
+    of Everlearn. Results are written under the second key. The first one differs from it in a mark for a comparison:
+    earlier revisions wrote results with a comparison under it, so both are read.
     """
     from everlearn.training.models.fingerprint import fingerprint
 
@@ -102,7 +102,7 @@ def progress_of(rows: Collection[dict[str, Any]], *, problems: int, compares: bo
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return counts of solved problems, in total and by method, and their cost; for compared ones also those that each arm solved."""
+    """Return counts of solved problems, in total, by method and by arm of the comparison, and their cost."""
     by = Counter(row["by"] for row in rows if row["answer"] is not None)
     facts = {
         "problems": len(rows),
@@ -155,8 +155,9 @@ def offer(store: Store, line: str, problems: Sequence[Problem], rows: Sequence[d
 def offered_row(problem: Problem, answer: str, *, domain: Domain) -> dict[str, str]:
     """Return the row of a solved problem for a night: with its own reference, else with the answer.
 
-    The answer is the `reference` where the domain keeps it as one and judges it right by it, as `supervised.epochs` needs it. Elsewhere, such as
-    in a domain whose references are tests or that keeps none, it is in the field `answer`, which a night counts and does not use.
+    The answer is the `reference` where the domain keeps it as one and judges it right by it, as `supervised.epochs`
+    needs it. Elsewhere, such as in a domain whose references are tests or that keeps none, it is in the field `answer`,
+    which a night counts and does not use.
     """
     row = {"problem": problem.statement, "domain": problem.domain}
     if problem.reference is not None:

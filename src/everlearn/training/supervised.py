@@ -1,8 +1,8 @@
 """Supervised fine-tuning on reference answers: the first stage of a night on rows that have some.
 
-An answer is used only if the domain judges it right as the completion of the model that it would be, and if it ends within the
-limit of tokens. The loss is the mean negative log-likelihood of the answer's tokens, its end included, and of nothing in the
-prompt. The order of the rows is a function of the seed.
+An answer is used only if the domain judges it right as the completion of the model that it would be, and if it ends
+within the limit of tokens. The loss is the mean negative log-likelihood of the answer's tokens, its end included, and
+of nothing in the prompt. The order of the rows is a function of the seed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Test-time training: climb a ladder for one problem, with an adapter that is thrown away afterwards.
 
-After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), which calls it TTRL: a problem that stays unsolved gets a ladder
-of its own, and the policy is trained on it until it solves the problem or the budget is used up. The answer is one
-that the verifier accepts and that the domain's second judgement, where it has one, confirms; otherwise there
-is none. Nothing is written: the adapter that the policy came with stays as it is.
+After LADDER (Simonds & Yoshiyama 2025, arXiv 2503.00735), which calls it TTRL: a problem that stays unsolved gets a
+ladder of its own, and the policy is trained on it until it solves the problem or the budget is used up. The answer is
+one that the verifier accepts and that the domain's second judgement, where it has one, confirms; otherwise there is
+none. Nothing is written: the adapter that the policy came with stays as it is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RUNGS, BREADTH, TRIES = 60, 12, 3
 """Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
 PROMPTS = 16
-"""Problems of a step, chosen by the curriculum as in a night: the problem itself is rarely one of them before its variants are solved."""
+"""Problems of a step. The curriculum chooses them: rarely the problem itself, before its variants are solved."""
 SAMPLED_TOGETHER = 16
 """Answers sampled from one prompt: in the format `marked` each prompt has other markers, which decide whether any is right."""
 PATIENCE = 30
@@ -60,10 +60,10 @@ class Budget:
     """What one problem may cost.
 
     `samples` are drawn before a ladder is grown; with `trains` false there is no ladder, and samples are drawn until
-    the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included, and `tokens` what these
-    have sampled; 0: any number. The budget is looked at between the greedy answer, the samples, the ladder and the steps, so that a
-    ladder or a step may exceed the seconds and the tokens. The rollouts are never exceeded: a ladder is as large as
-    they pay for, a step is taken where they pay for it, and what is left is samples.
+    the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included, and `tokens` what
+    these have sampled; 0: any number. The budget is looked at between the greedy answer, the samples, the ladder and
+    the steps, so that a ladder or a step may exceed the seconds and the tokens. The rollouts are never exceeded: a
+    ladder is as large as they pay for, a step is taken where they pay for it, and what is left is samples.
     """
 
     cpu_seconds: float = 20.0
@@ -99,7 +99,7 @@ def equal_rollouts(budget: Budget, rollouts: int) -> dict[str, Budget]:
     """Return the budget of each arm that a solution with a ladder is compared with, at as many rollouts as it has used.
 
     samples   best of n: the policy is not trained
-    both      the first half of the rollouts are samples, the rest pays for a ladder, or for samples where it is too little
+    both      half of the rollouts are samples, the rest pays for a ladder, or for samples where it is too little
     """
     equal = replace(budget, cpu_seconds=PATIENCE * budget.cpu_seconds, rollouts=rollouts, tokens=0)
     return {
@@ -128,8 +128,8 @@ def solve(
 ) -> Solution:
     """Solve one problem within a budget, deterministically but for the limit of CPU seconds.
 
-    The sections `learn`, `ladder`, `format` and `compute` of the settings are those of a night. `identity` is that of the base
-    that the adapter was trained on; None: not known.
+    The sections `learn`, `ladder`, `format` and `compute` of the settings are those of a night. `identity` is that of
+    the base that the adapter was trained on; None: not known.
 
     Raises:
         GrammarError: the problem cannot be stated to the model.

@@ -152,7 +152,7 @@ def _restore_good_parameters(run: TrainingRun) -> None:
 
 
 def _record_outcomes(run: TrainingRun, groups: Sequence[Group]) -> dict[int, tuple[int, int]]:
-    """Return (rollouts, passes) by size class, and add the correct answers to `run.rewarded`, and those of pseudo-labels, marked."""
+    """Return (rollouts, passes) by size class. Add correct answers to `run.rewarded`, and those of pseudo-labels, marked."""
     outcomes: dict[int, tuple[int, int]] = {}
     for group in groups:
         size = run.domain.size(group.statement)

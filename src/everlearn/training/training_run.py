@@ -39,9 +39,9 @@ class TrainingRun:
     `start` is the policy at step 0; `first` are the statistics of its answers. `good` holds the newest parameters whose
     own answers passed the guards, and `stopped` the reason of the guard that ended the training. `prefetched` are
     answers for the next step, sampled during the update (`staleness: 1`). `replicas` sample and `judge` verifies, where
-    given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them.
-    `references` are those of the ladder's roots, by digest, `anchors` what `learn.anchor_kl` keeps the policy near. `is_checked` says whether this process has compared the sampler
-    with the trainer, `has_updated` whether it has taken a step.
+    given; `recorded` are verdicts that were given up, kept so that a resumed training repeats them. `references` are
+    those of the ladder's roots, by digest, `anchors` what `learn.anchor_kl` keeps the policy near. `is_checked` says
+    whether this process has compared the sampler with the trainer, `has_updated` whether it has taken a step.
     """
 
     policy: Policy
@@ -112,8 +112,8 @@ def start_run(
 ) -> TrainingRun:
     """Return a run at step 0, whose curriculum starts from the pass rates in the ladder.
 
-    Half of the draws of `replay` are for problems of the `repaired` skills. `references` are those of the ladder's roots, by digest.
-    Without `form`, the model's usual one is used.
+    Half of the draws of `replay` are for problems of the `repaired` skills. `references` are those of the ladder's
+    roots, by digest. Without `form`, the model's usual one is used.
     """
     problems = [replace(problem, id=rung_digest(problem.statement, domain=domain)) for problem in replay]
     replayed = {problem.id: problem for problem in problems}

@@ -1,7 +1,8 @@
 """Attack a verifier with a small model that our own GRPO trains against it: what it learns to be rewarded for, it shows.
 
-The model writes single characters. It first learns the notation of some right answers, so that what it samples looks like
-answers at all; after that nothing but the verifier tells it what to write. Rewarded answers are judged a second time.
+The model writes single characters. It first learns the notation of some right answers, so that what it samples looks
+like answers at all; after that nothing but the verifier tells it what to write. Rewarded answers are judged a second
+time.
 """
 
 from __future__ import annotations

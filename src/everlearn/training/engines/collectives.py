@@ -1,10 +1,9 @@
 """Collective operations of the processes that share one training.
 
 Each process samples its share of the problems and computes the gradient of its share of the groups. In each step three
-things are exchanged: the verified answers, the record of the pairs that could not be judged in time, and the gradients of
-A and B, summed. Everything else is computed alike by each process, so that curriculum, optimizer and adapter stay equal
-without being sent.
-Without a process group each function returns its input.
+things are exchanged: the verified answers, the record of the pairs that could not be judged in time, and the gradients
+of A and B, summed. Everything else is computed alike by each process, so that curriculum, optimizer and adapter stay
+equal without being sent. Without a process group each function returns its input.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def gather(items: list[T]) -> list[T]:
 
 
 def merge(entries: dict[str, T]) -> None:
-    """Add the entries of all processes to those of each; of equal keys, the entry of the process with the lowest number stays."""
+    """Add the entries of all processes to those of each. Of equal keys, that of the lowest process stays."""
     if count() == 1:
         return
     parts: list[Any] = [None] * count()

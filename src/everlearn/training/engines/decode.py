@@ -2,8 +2,8 @@
 
 The rotated keys and values of a prompt are read by its whole group in one matrix product; those of the answers are in
 float32 tensors, allocated once (a model of transformers uses its own cache, `hub_decoder`). Finished groups leave the
-batch, an eighth of it at a time. Each row draws one random number a token from its own seed, on the CPU, so that a rollout depends neither on the
-rest of the batch nor on the number of processes or the kind of device.
+batch, an eighth of it at a time. Each row draws one random number a token from its own seed, on the CPU, so that a
+rollout depends neither on the rest of the batch nor on the number of processes or the kind of device.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def decode(
 ) -> list[list[Completion]]:
     """Return `group` completions for each prompt, at most `limit` tokens long; greedy when `seeds` is None.
 
-    Any token of `stops` ends an answer. `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With `copying`, an answer may use only the markers
-    of its prompt.
+    Any token of `stops` ends an answer. `seeds` holds `len(prompts) * group` numbers, ordered by prompt. With
+    `copying`, an answer may use only the markers of its prompt.
     """
     decoder = (
         HubDecoder(model, prompts, group=group)

@@ -2,8 +2,8 @@
 
     python -m everlearn.training.engines.owned_process COMMAND [ARGUMENT…]
 
-Standard input is a pipe from the owner, which the kernel closes when the owner is gone. Then the command's whole process
-group is stopped, and killed if it has not ended after a while. Exits with the command's exit status.
+Standard input is a pipe from the owner, which the kernel closes when the owner is gone. Then the command's whole
+process group is stopped, and killed if it has not ended after a while. Exits with the command's exit status.
 """
 
 from __future__ import annotations

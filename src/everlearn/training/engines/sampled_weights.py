@@ -1,9 +1,10 @@
 """Which weights gave these log-probabilities: those that should, or others that answer by mistake.
 
-A server that rounds to bfloat16 differs from our float32 forward pass by 0.05 nats a token, and so do two adapters one step
-apart: the size of the difference tells nothing. Its direction does. Rounding is independent of how other weights differ
-from ours; a server that answers with them differs from us exactly as they do. That holds only where ours and the other
-weights are scored in the same precision: else the direction would be that of our own rounding, which the difference has, too.
+A server that rounds to bfloat16 differs from our float32 forward pass by 0.05 nats a token, and so do two adapters one
+step apart: the size of the difference tells nothing. Its direction does. Rounding is independent of how other weights
+differ from ours; a server that answers with them differs from us exactly as they do. That holds only where ours and the
+other weights are scored in the same precision: else the direction would be that of our own rounding, which the
+difference has, too.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ nearly sure of its answers differs from others in a few tokens, whose own roundi
 def other_weights(theirs: torch.Tensor, ours: torch.Tensor, others: Mapping[str, torch.Tensor]) -> str | None:
     """Return the name of the weights among `others` that gave `theirs`, or None if they may be ours.
 
-    All tensors are (tokens,): log-probabilities of the same tokens, in nats. Weights that differ from ours too little to
-    matter, or to be told apart in that many tokens, are not named.
+    All tensors are (tokens,): log-probabilities of the same tokens, in nats. Weights that differ from ours too little
+    to matter, or to be told apart in that many tokens, are not named.
     """
     gap, found = theirs.double() - ours.double(), dict[str, float]()
     for name, scores in others.items():

@@ -32,8 +32,8 @@ def sampling(
 ) -> Iterator[Replicas | None]:
     """Yield the vLLM servers that sample inside the block; None where this process decodes.
 
-    They have loaded the policy's adapter as `version`; without one, they have none yet. Servers of our own take adapters up
-    to `least_rank`, or the policy's rank if that is higher.
+    They have loaded the policy's adapter as `version`; without one, they have none yet. Servers of our own take
+    adapters up to `least_rank`, or the policy's rank if that is higher.
 
     Raises:
         ModelError: vLLM is not installed, or cannot serve this model.

@@ -1,7 +1,7 @@
 """Run a training job by several processes of this machine (torchrun).
 
-The job is saved in `workdir/job`; each process is `everlearn.training.torchrun_worker`. The first one prints its progress
-as one JSON object a line: {"point": …, "steps": …}, {"checkpoint": path}, {"trained": …}.
+The job is saved in `workdir/job`; each process is `everlearn.training.torchrun_worker`. The first one prints its
+progress as one JSON object a line: {"point": …, "steps": …}, {"checkpoint": path}, {"trained": …}.
 """
 
 from __future__ import annotations

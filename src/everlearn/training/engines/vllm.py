@@ -11,7 +11,8 @@ Requests and answers are token ids, so that both sides cannot tokenize different
 few probes, and the log-probabilities that it reports must be those of our own forward pass, and neither those of the
 adapter before nor those of the bare base (`sampled_weights`). A replica that fails in any way is dropped, with one line
 in the log, and is not used again; its requests go to the others. Several threads may send requests at once. The servers
-read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its batch.
+read `folder` at the same path. Equal seeds give equal answers only up to the server's rounding, which depends on its
+batch.
 """
 
 from __future__ import annotations
@@ -114,9 +115,9 @@ class Replicas:
     def load(self, policy: Policy, *, version: str) -> None:
         """Load the adapter into every replica, check that it answers with it, and unload the one before.
 
-        Of several processes that train together the first one does it for all. The servers know the adapter as `version` and
-        the beginning of its digest: vLLM caches the keys and values of prefixes by that name, which therefore must never
-        mean other weights.
+        Of several processes that train together the first one does it for all. The servers know the adapter as
+        `version` and the beginning of its digest: vLLM caches the keys and values of prefixes by that name, which
+        therefore must never mean other weights.
 
         Raises:
             ServiceError: all replicas failed.
@@ -168,7 +169,7 @@ class Replicas:
             self._is_asleep = False
 
     def unload(self) -> None:
-        """Unload the newest adapter, also from servers that were dropped, and remove its file. Those that are gone do not matter."""
+        """Unload the newest adapter, also from servers that were dropped, and remove its file. Errors are ignored."""
         collectives.wait_for_all()
         if not self._model or collectives.rank():
             return

@@ -1,8 +1,8 @@
 """vLLM servers of this machine, which this process starts, keeps for all steps of a night, and stops when it ends.
 
-vLLM has a virtual environment of its own (`make vllm`), since its pins exclude ours. There is one server on each GPU that
-no learner has. Where none is left, it shares the learner's: it takes `rollouts.gpu_share` of its memory, and sleeps while
-an adapter is updated.
+vLLM has a virtual environment of its own (`make vllm`), since its pins exclude ours. There is one server on each GPU
+that no learner has. Where none is left, it shares the learner's: it takes `rollouts.gpu_share` of its memory, and
+sleeps while an adapter is updated.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ _RUNNING: list[OwnServer] = []
 
 
 def require_rank(rank: int) -> None:
-    """Raise ModelError if this process's servers run and take only adapters of lower ranks: they would be stopped for others."""
+    """Raise ModelError if this process's running servers take only adapters of lower ranks: they are not restarted."""
     most = min((server.plan.rank for server in _RUNNING if server.is_alive), default=rank)
     if rank > most:
         raise ModelError(f"the running vLLM takes adapters up to rank {most}, this one has {rank}: start it again")

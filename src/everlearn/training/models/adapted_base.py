@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class Policy(ABC):
     """A forward pass of the unmodified base model, adapter pairs by module name, and the tokenizer.
 
-    `chosen` says which policy this is and why, in one line. `stops` are the tokens that end a completion. `context` is how many
-    tokens a prompt and its completion may have together, None where the model does not say.
+    `chosen` says which policy this is and why, in one line. `stops` are the tokens that end a completion. `context` is
+    how many tokens a prompt and its completion may have together, None where the model does not say.
     """
 
     base_model: Model

@@ -36,8 +36,8 @@ def save_adapter(
 ) -> Path:
     """Write A and B of each module, and the settings that `peft.PeftModel.from_pretrained` needs.
 
-    `transposed` says that the base's weights are (in, out), as GPT-2's are, and `short_names` that every layer called as an
-    adapted one is (`q_proj`) has an adapter: else the settings name each layer by its path.
+    `transposed` says that the base's weights are (in, out), as GPT-2's are, and `short_names` that every layer called
+    as an adapted one is (`q_proj`) has an adapter: else the settings name each layer by its path.
 
     Raises:
         OSError: the disk is full, or the directory cannot be written.

@@ -1,9 +1,10 @@
 """Autograd functions with backward passes of their own, which leave out gradients that the update does not need.
 
-`adapted_linear` multiplies by the merged weight `W + scale * B @ A` once, as the decoder does, and has gradients for x, A
-and B only: that of the merged weight, a third of an ordinary backward pass, is never computed. `chosen_logprobs` returns
-the log-probability of one token a row without storing (rows, vocabulary) scores: it computes them in chunks and keeps one
-vector of the model's width a row for the backward pass. `rotate` applies rotary embeddings without temporaries.
+`adapted_linear` multiplies by the merged weight `W + scale * B @ A` once, as the decoder does, and has gradients for x,
+A and B only: that of the merged weight, a third of an ordinary backward pass, is never computed. `chosen_logprobs`
+returns the log-probability of one token a row without storing (rows, vocabulary) scores: it computes them in chunks and
+keeps one vector of the model's width a row for the backward pass. `rotate` applies rotary embeddings without
+temporaries.
 """
 
 from __future__ import annotations

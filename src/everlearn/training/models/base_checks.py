@@ -44,7 +44,7 @@ def check_base(base: Path) -> WeightFiles:
 
 
 def require_context(base: Path, settings: FormatSettings, domain: Domain) -> None:
-    """Raise ModelError if an answer of the length in the settings leaves no room for a question (`preflight.check_room` asks real ones)."""
+    """Raise ModelError if an answer of the length in the settings leaves no room for a question. See `preflight.check_room`."""
     context = context_of(base)
     if context and is_asked_in_words(base, settings, domain) and settings.max_tokens >= context:
         raise ModelError(

@@ -1,8 +1,9 @@
 """Fingerprint of a base model: an adapter fits only the model that it was trained on.
 
 Scheme 1 covers weights in safetensors, `config.json`, `tokenizer.json` and `*.jinja`. Scheme 2 covers every file that
-transformers may read: also `tokenizer_config.json`, `generation_config.json`, vocabularies and weights in other formats. A chat template is in
-`*.jinja` or in `tokenizer_config.json`. The digests of large files are remembered (`file_digests`).
+transformers may read: also `tokenizer_config.json`, `generation_config.json`, vocabularies and weights in other
+formats. A chat template is in `*.jinja` or in `tokenizer_config.json`. The digests of large files are remembered
+(`file_digests`).
 """
 
 from __future__ import annotations

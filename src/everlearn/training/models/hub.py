@@ -1,9 +1,9 @@
 """Causal language models of any architecture: a transformers module, and LoRA added by forward hooks.
 
-The base keeps its dtype and its device, and is neither merged nor copied; gradients exist for A and B only. The adapter of
-a call is a context variable and not part of the module, as peft's layers are, so that several policies share one base,
-also in several threads: the policy in training, its parent for the divergence, and the snapshot that samples meanwhile.
-The layers are those that peft names for `all-linear`.
+The base keeps its dtype and its device, and is neither merged nor copied; gradients exist for A and B only. The adapter
+of a call is a context variable and not part of the module, as peft's layers are, so that several policies share one
+base, also in several threads: the policy in training, its parent for the divergence, and the snapshot that samples
+meanwhile. The layers are those that peft names for `all-linear`.
 
 In the update a prompt is computed once for its group (`forward` with a cache that has gradients), and log-probabilities
 come from the last hidden states in chunks. Where memory demands activation checkpointing, each answer is computed with
@@ -59,8 +59,9 @@ def _active(call: _Call) -> Iterator[None]:
 def adapted_modules(module: Any) -> dict[str, tuple[int, int]]:
     """Return the layers that get an adapter, in the order of the module, with the shapes (out, in) of their weights.
 
-    peft finds them: all linear layers but the head. It marks them by one LoRA layer of rank 1 each, removed again here. It also marks
-    experts that are one tensor a layer: those get none. Nor do the layers for images or sound of a model that reads them, too.
+    peft finds them: all linear layers but the head. It marks them by one LoRA layer of rank 1 each, removed again here.
+    It also marks experts that are one tensor a layer: those get none. Nor do the layers for images or sound of a model
+    that reads them, too.
     """
     import warnings
 
@@ -131,8 +132,8 @@ def _run_layer(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 class HubModel:
     """A module with hooks (`add_hooks`), and the adapter that it uses.
 
-    `adapter` and `scale` are those of `llama.Llama`. With `chunked`, log-probabilities are computed from the last hidden
-    states; without, from all logits, because the model changes them after its head (`policy.adapt` finds out).
+    `adapter` and `scale` are those of `llama.Llama`. With `chunked`, log-probabilities are computed from the last
+    hidden states; without, from all logits, because the model changes them after its head (`policy.adapt` finds out).
     """
 
     module: Any

@@ -1,8 +1,8 @@
 """Base models from the Hugging Face hub: look up a commit, and download its files into the hub's cache.
 
-Only what a causal language model needs is downloaded: weights in safetensors, JSON, tokenizer files, chat templates. Never a
-pickle. huggingface_hub keeps the files under HF_HOME, resumes an interrupted download, and reads HF_TOKEN, HF_ENDPOINT and
-HF_HUB_OFFLINE. Imports no torch.
+Only what a causal language model needs is downloaded: weights in safetensors, JSON, tokenizer files, chat templates.
+Never a pickle. huggingface_hub keeps the files under HF_HOME, resumes an interrupted download, and reads HF_TOKEN,
+HF_ENDPOINT and HF_HUB_OFFLINE. Imports no torch.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def download(model: str, commit: str, *, progress: OnBytes | None = None) -> Pat
 def complete_folder(model: str, commit: str) -> Path | None:
     """Return the folder of an earlier download with all files of a commit; None if there is none. Asks no server.
 
-    Where another program filled the cache, which files there are may be unknown: then the weights are all that is certain.
+    Where another program filled the cache, which files there are may be unknown: then the weights are all that is
+    certain.
     """
     try:
         folder = Path(snapshot_download(model, revision=commit, local_files_only=True, **PATTERNS))

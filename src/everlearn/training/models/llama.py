@@ -2,8 +2,8 @@
 
 Supports rotary attention, RMS norms, SwiGLU, grouped KV heads, a tied or untied head. A LoRA adapter is merged into new
 weights `W + scale * B @ A`, so that the base is never changed; where A and B are trained, `adapter` holds them and
-autograd.py their gradients. Does not support biases, sliding windows and scaled rotary embeddings: `geometry` names what
-is unsupported, and such models run in hub.py.
+autograd.py their gradients. Does not support biases, sliding windows and scaled rotary embeddings: `geometry` names
+what is unsupported, and such models run in hub.py.
 
 A batch is a set of *groups*: `prompts` (groups, prompt tokens) and, for each, answers that share its keys and values,
 computed once (`Prefix`).
@@ -107,8 +107,8 @@ def rotation(positions: torch.Tensor, *, shape: Geometry) -> tuple[torch.Tensor,
 class Llama:
     """Weights by their names in a checkpoint (`model.layers.0.mlp.up_proj.weight`, …) and the geometry.
 
-    `adapter` are the pairs A, B, merged into the weights times `scale`, that get gradients. With `checkpointing`, only the
-    input of each layer is kept for the backward pass and the rest is computed again (arXiv 1604.06174).
+    `adapter` are the pairs A, B, merged into the weights times `scale`, that get gradients. With `checkpointing`, only
+    the input of each layer is kept for the backward pass and the rest is computed again (arXiv 1604.06174).
     """
 
     weights: Mapping[str, torch.Tensor]

@@ -44,7 +44,7 @@ LOG = logging.getLogger("everlearn.learn")
 _KEPT: dict[tuple[tuple[FileIdentity, ...], ComputeSettings], LoadedBase] = {}
 """The base model that was loaded last, by its files and the settings."""
 OWN_CODE_ONLY = {"local_files_only": True, "trust_remote_code": False}
-"""Arguments of transformers' `from_pretrained`. Without them it asks at a terminal whether to run code that a model brings along."""
+"""Arguments of transformers' `from_pretrained`. Without them it asks at a terminal whether to run a model's own code."""
 PARITY_TOKENS, PARITY_NATS = 24, 1e-3
 """Tokens on which two forward passes are compared, and the nats by which they may differ in float32."""
 
@@ -53,8 +53,8 @@ PARITY_TOKENS, PARITY_NATS = 24, 1e-3
 class LoadedBase:
     """A base model in memory, without an adapter. It may carry several policies at once, since none changes it.
 
-    `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason, `stops`
-    the tokens that end a completion, `context` the most tokens of a prompt with its completion (`Policy`).
+    `targets` are the adapted layers with the shapes (out, in) of their weights, `chosen` the policy and the reason,
+    `stops` the tokens that end a completion, `context` the most tokens of a prompt with its completion (`Policy`).
     """
 
     model: Model

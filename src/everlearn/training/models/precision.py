@@ -29,19 +29,20 @@ def use_bf16(setting: bool | None) -> bool:  # noqa: FBT001 (the setting `learn.
 def own_dtype(stated: torch.dtype | None, base: Path) -> torch.dtype | str:
     """Return the type for a base that is computed as it is stored: `auto`, or bfloat16 for float16.
 
-    `stated` is that of its config. A token's weight in the loss of a step is 1e-4 to 1e-7, and float16 has no number below 6e-8:
-    gradients would lose their last digits there, or be 0.
+    `stated` is that of its config. A token's weight in the loss of a step is 1e-4 to 1e-7, and float16 has no number
+    below 6e-8: gradients would lose their last digits there, or be 0.
     """
     is_half = read_weight_files(base).dtypes[:1] == ("F16",) if stated is None else stated == torch.float16
     return torch.bfloat16 if is_half else "auto"
 
 
 def round_merged(weight: torch.Tensor) -> torch.Tensor:
-    """Return a merged float32 weight in bfloat16, rounded up or down in proportion to what lies between; `weight` is overwritten.
+    """Return a merged float32 weight in bfloat16, by stochastic rounding with fixed thresholds; `weight` is overwritten.
 
-    Rounding to the nearest would lose a whole update that is smaller than half of a weight's last bit, which the first hundred steps of
-    a small learning rate are, and a base that is stored in bfloat16 would answer instead of the policy. Here the update is there on average
-    over the weights. A value that bfloat16 has stays as it is. Which ones are rounded up depends on their place alone.
+    Rounding to the nearest would lose a whole update that is smaller than half of a weight's last bit, which the first
+    hundred steps of a small learning rate are, and a base that is stored in bfloat16 would answer instead of the
+    policy. Here the update is there on average over the weights. A value that bfloat16 has stays as it is. Which ones
+    are rounded up depends on their place alone.
     """
     bits = weight.view(torch.int32)
     bits += _thresholds(weight.numel()).view_as(bits)

@@ -47,8 +47,8 @@ def quantized(compute: ComputeSettings, *, device: torch.device) -> dict[str, An
 def place(module: Any, *, device: torch.device) -> Any:
     """Return the module on its device; a quantized one is there since it was read.
 
-    On CPUs with bfloat16 products, bitsandbytes packs a layer's weights at its first call without gradients, for blocks of
-    64 columns and for inference alone. That is switched off: the same layers are trained.
+    On CPUs with bfloat16 products, bitsandbytes packs a layer's weights at its first call without gradients, for blocks
+    of 64 columns and for inference alone. That is switched off: the same layers are trained.
     """
     layers = [part for part in module.modules() if hasattr(part, "support_avx512bf16_for_cpu")]
     for part in layers:

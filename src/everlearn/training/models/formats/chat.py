@@ -1,7 +1,7 @@
 """The format `chat`: a question in words, in the tokenizer's chat template, and an answer within a limit of tokens.
 
-What stands between the reasoning tags is kept apart: it is neither an answer nor a proposal. A completion without an end
-token is truncated; so is one whose reasoning has no end.
+What stands between the reasoning tags is kept apart: it is neither an answer nor a proposal. A completion without an
+end token is truncated; so is one whose reasoning has no end.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class ChatFormat:
         return self._domain.read_variant(statement, move, written) if written else None
 
     def _examples_for(self, problem: Problem) -> list[tuple[str, str]]:
-        """Return the examples of the settings without those that ask for this problem, whose answer would stand in the prompt."""
+        """Return the examples of the settings, except those that ask for this problem: its answer would be in the prompt."""
         if not self._asked_in_examples:
             return []
         own = {self._domain.question(problem), self._key(problem.statement)}

@@ -1,8 +1,9 @@
 """Render messages by the tokenizer's chat template, or by a plain one where it has none.
 
-The template's text is tokenized without adding special tokens, so that a template with a BOS token gives one and not two.
-Special tokens that stand in a message are broken up: a problem cannot end its own turn. A template that writes today's date gets
-the same one every day, so that equal problems have equal prompts in each night, and in a night that is resumed on the next day.
+The template's text is tokenized without adding special tokens, so that a template with a BOS token gives one and not
+two. Special tokens that stand in a message are broken up: a problem cannot end its own turn. A template that writes
+today's date gets the same one every day, so that equal problems have equal prompts in each night, and in a night that
+is resumed on the next day.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ MARKED_ARCHITECTURE = "marked_llama"
 def choose_format(policy: Policy, domain: Domain, settings: FormatSettings) -> ServedFormat:
     """Return the format for the policy's model.
 
-    A domain with `request_tokens` writes complete requests: they get no system text, no examples and no beginning of an answer.
+    A domain with `request_tokens` writes complete requests: they get no system text, no examples and no beginning of an
+    answer.
 
     Raises:
         SettingsError: `marked` is set for a domain whose problems are not sums of terms.

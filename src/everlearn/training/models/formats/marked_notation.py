@@ -5,9 +5,9 @@
     HALF <3> + … <7> - … <9> + … =          ->   <3> <9>                      keep about half of the terms
     EASE <3> + 3*x^2 <7> - 4*sin(2*x) =     ->   <7> + 2*cos(x)               replace one term by an easier one
 
-Markers are an increasing subset of a random window, drawn for each prompt. They are notation only: the verifier sees the
-terms. A completion names markers of its prompt; any other completion proposes nothing. `DROP` and `HALF` give easier
-problems by construction. The difficulty of all variants is measured.
+Markers are an increasing subset of a random window, drawn for each prompt. They are notation only: the verifier sees
+the terms. A completion names markers of its prompt; any other completion proposes nothing. `DROP` and `HALF` give
+easier problems by construction. The difficulty of all variants is measured.
 """
 
 from __future__ import annotations
