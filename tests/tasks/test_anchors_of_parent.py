@@ -117,7 +117,7 @@ def test_the_training_gets_the_anchors_that_the_night_keeps(
 
 
 @pytest.mark.parametrize(("after", "is_drifted"), [(0.8, True), (0.9, False)])
-def test_the_skills_on_which_the_parent_has_drifted_are_repaired_and_nothing_else_is_left_out(
+def test_replay_repairs_the_skills_on_which_the_parent_drifted(
     settings: Settings,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

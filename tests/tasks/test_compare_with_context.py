@@ -65,7 +65,7 @@ def test_context_and_weights_stand_side_by_side_and_are_measured_once(settings: 
 
 
 @pytest.mark.parametrize(("examples", "notes"), [((), 0), ((50,), 1)])
-def test_a_night_that_cannot_show_examples_says_so_and_one_that_need_not_says_nothing(
+def test_the_report_says_why_contexts_were_not_measured(
     settings: Settings, tmp_path: Path, examples: tuple[int, ...], notes: int
 ) -> None:
     night = trained(settings, tmp_path / "adapter", examples=examples, solved=SHORT[:3])

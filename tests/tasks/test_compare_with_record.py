@@ -158,7 +158,7 @@ def test_a_better_candidate_renews_the_record_with_fresh_answers(guarded: Settin
     assert sum(item.share for item in renewed.values()) > 0
 
 
-def test_what_was_asked_otherwise_is_answered_afresh_by_the_policy_that_holds_it(
+def test_answers_by_other_settings_are_sampled_again_by_their_policy(
     guarded: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="everlearn.night")

@@ -51,7 +51,7 @@ def test_a_row_of_any_fault_is_bad(fault: RowFault) -> None:
     assert (validation.success, validation.bad) == (False, (3,))
 
 
-def test_no_rows_do_not_pass() -> None:
+def test_an_empty_intake_does_not_pass() -> None:
     assert not validate().success
 
 

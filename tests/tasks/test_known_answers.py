@@ -93,7 +93,7 @@ def test_another_way_of_asking_is_asked_anew(settings: Settings, sections: dict[
     assert measuring(second, "base") == items_of(second)
 
 
-def test_other_code_is_asked_anew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_code_measures_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(settings, *LONG[:12])
     measuring(first, "base")
     end(first)
@@ -102,9 +102,7 @@ def test_other_code_is_asked_anew(settings: Settings, monkeypatch: pytest.Monkey
     assert measuring(second, "base") == items_of(second)
 
 
-def test_another_machine_is_asked_anew_and_a_server_of_unknown_release_always(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_machine_or_a_vllm_server_measures_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     first = opened(settings, *LONG[:12])
     here = known_answers(first, {}, {"integration"})
     with monkeypatch.context() as patched:

@@ -88,7 +88,7 @@ def dependencies(settings: Settings, version: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_two_nights_in_a_row(settings: Settings, tmp_path: Path) -> None:
+def test_a_second_night_starts_from_the_version_of_the_first(settings: Settings, tmp_path: Path) -> None:
     data = write_shard(tmp_path / "new" / "a.jsonl", LONG[:15])
     with hold_line(settings) as token:
         claim = claimed(settings, data)

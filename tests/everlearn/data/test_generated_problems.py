@@ -35,7 +35,7 @@ def test_rows_are_read_as_a_night_reads_them(tmp_path: Path) -> None:
     ]
 
 
-def test_a_suite_is_read_as_one(tmp_path: Path) -> None:
+def test_a_generated_suite_is_read_as_a_suite(tmp_path: Path) -> None:
     problems = generate_problems(DOMAIN, count=5, size=2, seed=0)
     write_problems(problems, tmp_path / "short.jsonl", suite="short")
     [suite] = suites.load_directory(tmp_path, domain="arithmetic")

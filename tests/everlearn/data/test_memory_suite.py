@@ -97,7 +97,7 @@ def test_the_oldest_of_many_nights_share_a_suite() -> None:
     assert [item for suite in made for item in suite.problems] == list(memory)
 
 
-def test_the_list_survives_its_file() -> None:
+def test_a_memory_list_is_read_back_from_its_file() -> None:
     made = remember((), problems(0, 3), cycle_key=key(0), domain=DOMAIN, per_night=5, total=50)
     assert made is not None
     assert parse(made.to_jsonl(), name="x", where="x") == made

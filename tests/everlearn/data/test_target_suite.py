@@ -136,7 +136,7 @@ def test_a_domain_without_a_generator_gives_no_fillers() -> None:
     assert generate_fillers(tonight, count=5, domain=domain, forbidden=keys(tonight, domain), seed="") is None
 
 
-def test_a_nights_own_suites_have_what_it_held_out_and_fillers_up_to_the_least_number() -> None:
+def test_own_suites_are_filled_up_to_the_least_number_of_items() -> None:
     parts = Split(roots=tuple(UNKNOWN[6:]), held_out=tuple(UNKNOWN[:6]))
     keys = equivalence_keys([problem.statement for problem in UNKNOWN[:6]], domain=INTEGRATION)
     asked = {"domain": INTEGRATION, "items": frozenset[str](), "least": 12, "seed": "d"}

@@ -48,7 +48,7 @@ def test_a_missing_requirement_is_named_with_the_remedy(facts: dict[str, Any], m
 @pytest.mark.parametrize(
     "facts", [{}, {"uses_trigrams": True, "has_trigrams": False, "may_extend": False}, {"revision": "c8d5f2a71b3e"}]
 )
-def test_the_requirements_suffice(facts: dict[str, Any]) -> None:
+def test_a_database_that_meets_the_requirements_is_accepted(facts: dict[str, Any]) -> None:
     assert find_fault(replace(FIT, **facts)) is None
 
 

@@ -21,7 +21,7 @@ def test_time_and_tokens_are_said_for_the_night_and_each_solved_problem() -> Non
     )
 
 
-def test_prices_turn_it_into_money() -> None:
+def test_prices_turn_costs_into_money() -> None:
     on_gpu = replace(TRAIN, gpu_seconds=720)
     prices = PriceSettings(currency="EUR", cpu_hour=0.1, gpu_hour=2.0)
     [said] = cost_notes([on_gpu], DECISION, prices=prices)

@@ -182,7 +182,7 @@ def test_samples_without_a_seed_are_others_each_time(client: OpenAI, monkeypatch
     assert [sample(), sample()] == [sample(seed=1), sample(seed=2)]
 
 
-def test_null_is_no_value(client: OpenAI) -> None:
+def test_null_fields_of_a_request_are_ignored(client: OpenAI) -> None:
     nothing = dict.fromkeys(("temperature", "seed", "n", "stop", "tools", "stream"))
     assert ask(client, EASY, extra_body=nothing) == ask(client, EASY)
 

@@ -141,7 +141,7 @@ def test_the_command_uses_the_threads_that_it_is_given(
     assert used == [1, 1, 3]
 
 
-def test_an_adapter_that_cannot_be_read_is_reported_and_other_failures_are_not_taken_for_one(
+def test_only_an_unreadable_adapter_is_reported_as_one(
     shipped: Path, adapter: Path, probes: list[Probe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_probes(tmp_path / "probes.jsonl", probes)

@@ -173,7 +173,7 @@ def test_a_result_is_the_same_after_being_stored() -> None:
     ("accuracy", "seconds", "expected"),
     [((True, True), 3.0, 50.0), ((False, False), 3.0, None), ((True, True), 1.0, None)],
 )
-def test_an_adapter_is_earned_back_by_a_context_that_does_as_well_and_costs_more(
+def test_requests_are_counted_until_an_adapter_is_cheaper(
     accuracy: tuple[bool, ...], seconds: float, expected: float | None
 ) -> None:
     context = replace(RESULT, right=accuracy, cpu_seconds=seconds)

@@ -67,7 +67,7 @@ def test_progress_counts_the_measured_rungs(job: GrowthJob, tiny: Path) -> None:
     assert reports == [(len(ladder.rungs), len(ladder.rungs))]
 
 
-def test_what_was_decoded_is_counted_though_its_layer_was_full_also_from_a_journal(
+def test_decoded_proposals_count_although_their_layer_was_full(
     job: GrowthJob, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = replace(job, base=tiny, settings=LadderSettings(rungs=1, depth=2, breadth=2, tries=3, rollouts=1))

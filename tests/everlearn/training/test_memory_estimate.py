@@ -68,7 +68,7 @@ def test_keys_and_values_follow_the_config() -> None:
     assert estimate(weights_of(), {}, settings, in_fast_policy=False).total == 0
 
 
-def test_keys_and_values_are_those_of_the_longest_answers_and_of_what_is_decoded_at_once() -> None:
+def test_the_cache_is_that_of_the_longest_answers_decoded_at_once() -> None:
     learn = LearnSettings(prompts=1, group=2)
     few, many, most = (Settings(learn=learn, format=FormatSettings(max_tokens=count)) for count in (100, 300, 10**6))
     per_token = 2 * 28 * 2 * 128

@@ -151,5 +151,5 @@ def test_a_tenth_of_valid_proposals_is_enough(valid: int, asked: int, *, can: bo
     assert has_failed_to_propose(ladder) is not can
 
 
-def test_a_notation_has_no_note() -> None:
+def test_a_ladder_without_proposals_in_words_has_no_note() -> None:
     assert ladder_notes(Ladder()) == ()

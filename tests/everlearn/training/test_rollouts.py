@@ -38,7 +38,7 @@ DOMAIN = load_domain("integration")
 SHORT, LONG = "2*x", " + ".join(f"{number}*cos({number}*x)" for number in range(2, 10))
 
 
-def test_an_answer_has_the_limit_of_its_own_prompt_whatever_it_is_decoded_with(tiny: Path) -> None:
+def test_the_limit_of_an_answer_does_not_depend_on_its_batch(tiny: Path) -> None:
     policy = load_policy(tiny)
     form = choose_format(policy, DOMAIN, FormatSettings())
     solver = Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)

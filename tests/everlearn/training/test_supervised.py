@@ -72,7 +72,7 @@ def solver_of(policy: Policy, form: ChatFormat) -> Solver:
     return Solver(policy=policy, model=policy.snapshot(), domain=DOMAIN, form=form)
 
 
-def test_answers_are_learned(base: Path, tmp_path: Path) -> None:
+def test_reference_answers_are_learned(base: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     made = learn_answers(job(base, tmp_path / "a"), on_step=lambda *point: seen.append(point))
     assert (made.used, made.refused) == (4, 0)

@@ -62,7 +62,7 @@ def test_an_unsolved_problem_ends_with_its_budget(shipped: Path) -> None:
     assert solution.to_content()["by"] is None
 
 
-def test_seconds_end_it_too(shipped: Path) -> None:
+def test_a_limit_of_seconds_ends_a_search(shipped: Path) -> None:
     assert solved("tan(x)", shipped, cpu_seconds=0.01, trains=False).rollouts <= 17
 
 
@@ -94,7 +94,7 @@ def test_in_a_mixture_only_a_domain_that_has_a_second_judgement_gives_one(
     assert (solution.answer, solution.by, solution.contradicted) == ("4", By.GREEDY, 0)
 
 
-def test_tokens_end_it_too(shipped: Path) -> None:
+def test_a_limit_of_tokens_ends_a_search(shipped: Path) -> None:
     solution = solved("tan(x)", shipped, samples=2, tokens=1, trains=False)
     assert solution.rollouts == 1, "the greedy answer alone has used them"
     assert solution.tokens >= 1

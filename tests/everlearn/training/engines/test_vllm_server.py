@@ -204,7 +204,7 @@ def plan(base: Path, settings: RolloutSettings, device: str) -> ServerPlan:
     return plan_servers(base, settings=settings, device=torch.device(device), rank=9, threads=2)[0]
 
 
-def test_on_the_only_gpu_it_shares_the_card(
+def test_a_server_shares_the_only_gpu_with_the_learner(
     base: Path, settings: RolloutSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -152,7 +152,7 @@ def test_an_incomplete_cache_is_completed_and_never_used_as_it_is(
     assert (download(MODEL, commit) / "model.safetensors").is_file()
 
 
-def test_what_another_program_left_out_is_downloaded_where_the_hub_answers(
+def test_files_that_another_program_left_out_are_downloaded(
     hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """transformers' own download of a model has no tokenizer and no README."""

@@ -72,7 +72,7 @@ def test_a_changed_file_is_read_again(name: str, qwen: Path, reads: list[str]) -
     assert reads == [qwen.name] * 2
 
 
-def test_other_settings_read_it_again_and_keep_one(qwen: Path, reads: list[str]) -> None:
+def test_other_settings_load_the_base_again_and_one_is_kept(qwen: Path, reads: list[str]) -> None:
     loaded = [load_base(qwen, compute=ComputeSettings(dtype=dtype)) for dtype in ("auto", "bfloat16", "bfloat16")]
     assert loaded[1] is loaded[2] is not loaded[0]
     assert loaded[1].model.head.dtype == torch.bfloat16

@@ -22,7 +22,7 @@ def test_an_update_far_below_the_last_bit_is_there_on_average(exponent: float, s
     assert float(change.abs().max() / WEIGHTS.abs().max()) < 2**-5
 
 
-def test_what_bfloat16_has_stays_as_it_is_and_equal_weights_are_rounded_alike() -> None:
+def test_bfloat16_values_stay_and_rounding_is_reproducible() -> None:
     assert torch.equal(round_merged(WEIGHTS.clone()), WEIGHTS.bfloat16())
     between = WEIGHTS * 1.001
     assert torch.equal(round_merged(between.clone()), round_merged(between.clone()))

@@ -256,7 +256,7 @@ def test_a_conversation_without_a_system_text_gets_that_of_the_settings() -> Non
         form(NO_SYSTEM).conversation([{"role": "system", "content": "x"}])
 
 
-def test_solved_examples_are_turns_after_those_that_are_set_and_begin_as_answers_do() -> None:
+def test_solved_examples_follow_the_examples_of_the_settings() -> None:
     solved = [Answer(problem=DOMAIN.problem("1 + 2"), text="3")]
     shown = form(examples=[["What is 1 + 1?", "1 + 1 = 2"]], answer_prefix="{statement} = ")
     asked = shown.prompt(PROBLEM, rng=RNG, solved=solved).text
