@@ -12,7 +12,7 @@ import random
 import time
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count as count_from
 from math import sqrt
@@ -92,18 +92,9 @@ def measure_in_context(
     known, window = min(map(len, indexes.values())), context_of(base)
     report = progress or (lambda *_: None)
     with examining(base, adapter, domains=names, **asking) as examination:
-
-        def asked_with(count: int, choice: Choice) -> dict[str, Solver]:
-            return {
-                name: _with_examples(solver, indexes[name], count=count, choice=choice, seed=seed)
-                for name, solver in examination.solvers.items()
-            }
-
-        def exceeds(count: int, choice: Choice) -> bool:
-            if not count:  # answers are cut to what the window leaves, as where they are measured without examples
-                return False
-            return count > known or not _fits(asked_with(count, choice), problems, window=window, seed=seed)
-
+        contexts = _Contexts(
+            solvers=examination.solvers, indexes=indexes, problems=problems, known=known, window=window, seed=seed
+        )
         if up_to_window and window is None:
             LOG.warning("no window in the config of %s: as many examples as it holds are not measured", base)
         searched = _choices(known) if up_to_window and window is not None else ()
@@ -111,7 +102,7 @@ def measure_in_context(
 
         def probe(count: int, choice: Choice) -> bool:
             report(next(probed), total)
-            return exceeds(count, choice)
+            return contexts.exceeds(count, choice)
 
         largest: dict[Choice, int] = {}
         for choice in searched:
@@ -120,58 +111,79 @@ def measure_in_context(
         plan += [(count, choice) for choice, count in largest.items() if count and (count, choice) not in plan]
         for done, (count, choice) in enumerate(plan, start=total - len(plan)):
             report(done, total)
-            if not exceeds(count, choice):
-                measured = _measured(
-                    asked_with(count, choice), problems, policy=policy, count=count, choice=choice, seed=seed
-                )
-                yield replace(measured, is_largest=largest.get(choice) == count)
+            if not contexts.exceeds(count, choice):
+                result = contexts.measure(count, choice, policy=policy)
+                yield replace(result, is_largest=largest.get(choice) == count)
 
 
 def _choices(count: int) -> tuple[Choice, ...]:
     return (Choice.RANDOM, Choice.SIMILAR) if count else (Choice.NONE,)
 
 
-def _with_examples(solver: Solver, index: ExampleIndex, *, count: int, choice: Choice, seed: int) -> Solver:
-    if not count:
-        return solver
-    return replace(solver, examples=partial(index.choose, count=count, choice=choice, seed=seed))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contexts:
+    """The problems of a suite, and what their prompts may show: `known` examples of each domain, within `window` tokens."""
 
+    solvers: Mapping[str, Solver]
+    indexes: Mapping[str, ExampleIndex]
+    problems: Sequence[Problem]
+    known: int
+    window: int | None
+    seed: int
 
-def _fits(solvers: Mapping[str, Solver], problems: Sequence[Problem], *, window: int | None, seed: int) -> bool:
-    """Return whether every prompt and its longest answer are within the model's window, where it has one."""
-    for problem in problems if window else ():
-        solver = solvers[problem.domain]
-        prompt = solver.prompt(problem, seed=seed)
-        if len(prompt) + solver.form.max_tokens(prompt) > (window or 0):
+    def exceeds(self, count: int, choice: Choice) -> bool:
+        """Return whether fewer examples are known, or a prompt and its longest answer exceed the window; never for a count of 0."""
+        if not count:  # answers are cut to what the window leaves, as where they are measured without examples
             return False
-    return True
+        return count > self.known or not self._fit(count, choice)
 
+    def measure(self, count: int, choice: Choice, *, policy: str) -> ContextResult:
+        """Answer the problems greedily with `count` examples in each prompt; `policy` names the result."""
+        solvers, problems = self._with_examples(count, choice), self.problems
+        started, cpu_started = time.monotonic(), counters.cpu_seconds()
+        groups: dict[int, Group] = {}
+        order = sorted(range(len(problems)), key=lambda at: (problems[at].domain, len(problems[at].statement)))
+        for start in range(0, len(order), CHUNK):
+            chunk = order[start : start + CHUNK]
+            for name in sorted({problems[at].domain for at in chunk}):
+                own = [at for at in chunk if problems[at].domain == name]
+                asked = [problems[at] for at in own]
+                answered = attempt(solvers[name], asked, group=1, seed=self.seed, greedy=True)
+                groups |= dict(zip(own, answered, strict=True))
+        each, seconds = 1 / len(problems), time.monotonic() - started
+        on_gpu = any(solver.model.device.type == "cuda" for solver in solvers.values())
+        return ContextResult(
+            policy=policy,
+            examples=count,
+            choice=choice,
+            right=tuple(groups[at].verdicts[0].is_correct for at in range(len(problems))),
+            prompt_tokens=round(each * sum(len(group.prompt) for group in groups.values()), 1),
+            answer_tokens=round(each * sum(len(group.completions[0].ids) for group in groups.values()), 1),
+            seconds=round(each * seconds, 5),
+            cpu_seconds=round(each * (counters.cpu_seconds() - cpu_started), 5),
+            gpu_seconds=round(each * seconds, 5) if on_gpu else 0.0,
+        )
 
-def _measured(
-    solvers: Mapping[str, Solver], problems: Sequence[Problem], *, policy: str, count: int, choice: Choice, seed: int
-) -> ContextResult:
-    started, cpu_started = time.monotonic(), counters.cpu_seconds()
-    groups: dict[int, Group] = {}
-    order = sorted(range(len(problems)), key=lambda at: (problems[at].domain, len(problems[at].statement)))
-    for start in range(0, len(order), CHUNK):
-        chunk = order[start : start + CHUNK]
-        for name in sorted({problems[at].domain for at in chunk}):
-            own = [at for at in chunk if problems[at].domain == name]
-            asked = [problems[at] for at in own]
-            groups |= dict(zip(own, attempt(solvers[name], asked, group=1, seed=seed, greedy=True), strict=True))
-    each, seconds = 1 / len(problems), time.monotonic() - started
-    on_gpu = any(solver.model.device.type == "cuda" for solver in solvers.values())
-    return ContextResult(
-        policy=policy,
-        examples=count,
-        choice=choice,
-        right=tuple(groups[at].verdicts[0].is_correct for at in range(len(problems))),
-        prompt_tokens=round(each * sum(len(group.prompt) for group in groups.values()), 1),
-        answer_tokens=round(each * sum(len(group.completions[0].ids) for group in groups.values()), 1),
-        seconds=round(each * seconds, 5),
-        cpu_seconds=round(each * (counters.cpu_seconds() - cpu_started), 5),
-        gpu_seconds=round(each * seconds, 5) if on_gpu else 0.0,
-    )
+    def _fit(self, count: int, choice: Choice) -> bool:
+        if not self.window:
+            return True
+        solvers = self._with_examples(count, choice)
+        for problem in self.problems:
+            solver = solvers[problem.domain]
+            prompt = solver.prompt(problem, seed=self.seed)
+            if len(prompt) + solver.form.max_tokens(prompt) > self.window:
+                return False
+        return True
+
+    def _with_examples(self, count: int, choice: Choice) -> dict[str, Solver]:
+        if not count:
+            return dict(self.solvers)
+        return {
+            name: replace(
+                solver, examples=partial(self.indexes[name].choose, count=count, choice=choice, seed=self.seed)
+            )
+            for name, solver in self.solvers.items()
+        }
 
 
 def _trigrams(text: str) -> Counter[str]:
