@@ -72,7 +72,8 @@ def freeze_suites(night: Night) -> bool:
                 seed=night.inputs.data_digest,
             )
             _log_power(night, own)
-            frozen = [*own, *memory, *shipped, *load_general(night)]
+            compared = with_fresh_targets(shipped, domain=domain, not_fresh=earlier.not_fresh)
+            frozen = [*own, *memory, *compared, *load_general(night)]
             suites.require_distinct(frozen)
             _log_answers_needed(night, frozen)
             record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
@@ -146,6 +147,23 @@ def without_trained(shipped: Iterable[Suite], *, domain: Domain, trained: Collec
             left_out, all_items = len(suite.problems) - len(problems), len(suite.problems)
             message = "suite %s: %d of %d items left out, because earlier nights trained on them or on equal problems"
             LOG.warning(message, suite.name, left_out, all_items)
+        if problems:
+            kept.append(replace(suite, problems=problems))
+    return tuple(kept)
+
+
+def with_fresh_targets(shipped: Iterable[Suite], *, domain: Domain, not_fresh: Collection[str]) -> tuple[Suite, ...]:
+    """Return the suites, those that are targets without the items that tonight's own may not hold either (`EarlierUse.not_fresh`)."""
+    kept = []
+    for suite in shipped:
+        if suite.kind is not SuiteKind.TARGET:
+            kept.append(suite)
+            continue
+        problems = without_contamination(suite.problems, domain=domain, forbidden=not_fresh)
+        if problems != suite.problems:
+            left_out, all_items = len(suite.problems) - len(problems), len(suite.problems)
+            message = "target %s: %d of %d items left out: an earlier night measured them, and a test needs fresh ones"
+            LOG.info(message, suite.name, left_out, all_items)
         if problems:
             kept.append(replace(suite, problems=problems))
     return tuple(kept)

@@ -258,3 +258,30 @@ def test_with_a_budget_of_the_line_the_parent_is_not_tested_twice_on_one_problem
     assert held_out - tested, "new problems are held out as ever"
     said = f"{len(tested)} were measured by an earlier night, with the same parent"
     assert caplog.text.count(said) == int(are_left_out)
+
+
+@pytest.mark.parametrize("error", ["line", "night"])
+def test_a_shipped_target_is_fresh_as_well(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: str
+) -> None:
+    """A suite of the user's that is a target is the same each night, and is no test of the same parent twice."""
+    caplog.set_level(logging.INFO, logger="everlearn.night")
+    chosen = settings.model_copy(update={"gate": settings.gate.model_copy(update={"improvement_error": error})})
+    path = tmp_path / "data" / "suites" / "hard.jsonl"
+    lines = [{"suite": "hard", "kind": "target"}, *({"id": text, "problem": text} for text in ("atan(x)", "asinh(x)"))]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    seen = []
+    with hold_line(chosen) as token:
+        for start in (0, 8, 16):
+            night = opened(chosen, token, LONG[start : start + 8])
+            freeze_suites.fn(night)
+            suites = {suite.name: [item.statement for item in suite.problems] for suite in load_suites(night)}
+            seen.append(suites.get("hard"))
+            assert suites["short"] == SHORT, "what guards is measured every night"
+            reject(night)
+            path.write_text(path.read_text() + json.dumps({"id": str(start), "problem": f"acosh(x + {start})"}) + "\n")
+    first, second, third = ["atan(x)", "asinh(x)"], ["acosh(x + 0)"], ["acosh(x + 8)"]
+    all_items = [first, first + second, first + second + third]
+    assert seen == ([first, second, third] if error == "line" else all_items)
+    said = "target hard: 2 of 3 items left out: an earlier night measured them, and a test needs fresh ones"
+    assert (said in caplog.text) is (error == "line")
