@@ -146,6 +146,13 @@ def test_several_processes_share_the_problems(everlearn: Callable[..., Ended], f
     assert {text: row["answer"] is not None for text, row in rows.items()} == {EASY: True, HARD: False}
 
 
+def test_a_directory_cannot_take_results(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
+    for out in (tmp_path, file / "solved.jsonl"):
+        ended = everlearn("solve", str(file), *BASE, "--out", str(out))
+        assert ended.code == 2
+        assert "cannot be a file: name another one with --out" in " ".join(ended.err.split())
+
+
 def test_a_file_with_something_else_is_not_added_to(everlearn: Callable[..., Ended], file: Path) -> None:
     before = file.read_bytes()
     ended = everlearn("solve", str(file), *BASE, "--out", str(file))
