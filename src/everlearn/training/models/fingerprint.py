@@ -62,9 +62,10 @@ def fingerprints(base: Path) -> dict[int, str]:
 def model_directory(base: Path) -> Path:
     """Return `base`. Raises ModelError if it holds no model."""
     if not (base / "config.json").is_file():
+        fault = "holds no config.json" if base.is_dir() else "is no directory"
         message = (
-            f"base model missing: {base} holds no config.json. Point `base.path` at a model directory, or run "
-            "`dvc repro base` to build the default one"
+            f"base model missing: {base} {fault}. Point `base.path` at a model directory, or run `dvc repro base` in the "
+            "checkout of Everlearn to build the demonstration's"
         )
         raise ModelError(message)
     return base

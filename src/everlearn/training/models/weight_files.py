@@ -98,7 +98,7 @@ def damaged(path: Path, error: Exception) -> ModelError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ModelError(
         f"base model: {path} is damaged ({reason}); restore it (delete it to download it again), or run `dvc repro base` "
-        "for the default one"
+        "in the checkout of Everlearn for the demonstration's"
     )
 
 

@@ -207,8 +207,12 @@ def test_a_base_with_other_numbers_uses_the_pass_of_transformers(
 
 
 def test_a_missing_base_is_reported_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="base model missing"):
+    with pytest.raises(
+        ModelError, match=r"holds no config\.json\. Point `base\.path` at .* in the checkout of Everlearn"
+    ):
         fingerprint(tmp_path)
+    with pytest.raises(ModelError, match=r"base model missing: .*nowhere is no directory"):
+        fingerprint(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
