@@ -15,6 +15,7 @@ from everlearn.local.local_server import check_free_disk
 from everlearn.orchestration import server_version
 from everlearn.registry import signing
 from everlearn.registry.connect import open_store
+from everlearn.settings.layers import check_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +64,9 @@ def run_check(name: str, check: Callable[[Installation], str], *, installation: 
 
 
 def check_settings(installation: Installation) -> str:
-    """Check that every name is known and every value in range."""
+    """Check that every name is known and every value in range, in all profiles."""
     settings = installation.settings()
+    check_profiles(installation.params)
     source = installation.params if installation.params.exists() else "built-in defaults"
     return f"{source}, profile {settings.profile}, line {settings.store.line}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, table
+from everlearn.settings.layers import check_profiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,7 @@ def deploy(
     """
     installation: Installation = context.obj
     settings = installation.settings()
+    check_profiles(installation.params)  # scheduled nights use one of their own
     lines, plan_file = line or [settings.store.line], file or settings.root / "infra" / "prefect.yaml"
     with prefect_client(installation) as client:
         from everlearn.orchestration.deployments import apply, compare, read_plan

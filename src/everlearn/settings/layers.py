@@ -66,6 +66,20 @@ def load(
     return Settings.model_validate(dict(layered), context={"root": root_of(path)})
 
 
+def check_profiles(path: Path = Path("params.yaml")) -> None:
+    """Check the settings of every profile in the file: a scheduled night uses another one than commands do.
+
+    Raises:
+        SettingsError: as `load`. The message names the profile.
+    """
+    in_file = read_yaml(path) if path.is_file() else {}
+    for name in _mapping(in_file.get("profiles", {}), where=f"{path}: profiles"):
+        try:
+            load(path, profile=str(name))
+        except SettingsError as error:
+            raise SettingsError(f"profile {name}: {error}") from None
+
+
 def root_of(path: Path) -> Path:
     """Return the directory of a settings file; the working directory if there is no such file."""
     return path.absolute().parent if path.is_file() else Path.cwd()

@@ -27,6 +27,17 @@ def test_a_misspelt_setting_is_one_message_and_exit_code_2(everlearn: Callable[.
     assert ended.out == ""
 
 
+def test_a_misspelt_setting_of_another_profile_is_named_before_its_night(
+    everlearn: Callable[..., Ended], params: Path
+) -> None:
+    params.write_text("profiles: {quick: {learn: {steps: 3}}, nightly: {learn: {stps: 1}}}", encoding="utf-8")
+    said = "profile nightly: unknown setting learn.stps; did you mean learn.steps?"
+    assert everlearn("doctor", "--json").facts[0] == {"name": "settings", "ok": False, "detail": said}
+    ended = everlearn("deploy")
+    assert ended.code == SettingsError.exit_code
+    assert ended.err == f"{said}\n"
+
+
 def test_an_unknown_command_is_refused(everlearn: Callable[..., Ended]) -> None:
     assert everlearn("stauts").code == 2
 
