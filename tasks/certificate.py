@@ -56,7 +56,7 @@ def keep_certificates(night: Night) -> ObjectRef | None:
 
 
 def certificate_notes(settings: Settings) -> tuple[str, ...]:
-    """Return what the report says about each verifier."""
+    """Return the report's sentence about each verifier."""
     notes = []
     for name, certificate in find_certificates(settings).items():
         reasons = refusals(certificate, settings.certification)

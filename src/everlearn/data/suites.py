@@ -1,7 +1,7 @@
 """Suites: frozen lists of problems used only to measure, in files of JSON Lines, identified by their SHA-256.
 
-A file begins with an optional header, `{"suite": "hard", "kind": "skill"}`, and has one problem a line,
-`{"id": "…", "statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers, except a
+A file begins with an optional header, `{"suite": "hard", "kind": "skill"}`, and has one problem a line, `{"id": "…",
+"statement": "…"}` (or `problem`, as in new problems; `domain` is optional). It contains no answers, except a
 `reference` where the domain needs one to judge. Items that are not independent, such as variants of one problem,
 declare the same `"root": "…"`: the gate counts them as one.
 """

@@ -33,7 +33,7 @@ RECORDS = "records"
 
 
 class Use(StrEnum):
-    """What a night does with a problem."""
+    """Use of a problem by a night."""
 
     MEASURED = "measured"
     TRAINED = "trained"

@@ -158,9 +158,9 @@ class Ladder:
 
     @property
     def proposals(self) -> int:
-        """How many completions were decoded as proposals, invalid and unused ones included; variants by own moves are none.
+        """Number of completions decoded as proposals, invalid and unused ones included, variants by own moves not.
 
-        Ladders of older revisions do not have the number. Of these it is that of the proposals that were looked at.
+        Ladders of older revisions do not have the number. For these, only the proposals that were read are counted.
         """
         if DECODED in self.counts:
             return self.counts[DECODED]

@@ -1,4 +1,4 @@
-"""How many target items of a night are its own held-out problems, and how many were generated like them.
+"""Numbers of a night's items: its own held-out problems, and those generated like them.
 
 Kept as metrics of the manifest or of the event. Nights of older revisions have none: their target suite mixes both.
 """

@@ -1,4 +1,4 @@
-"""How a large file is cut into parts, and the composite checksum by which S3 identifies the result.
+"""Parts of a large file, and the composite checksum by which S3 identifies the object made of them.
 
 S3 gives a multipart object the SHA-256 of its parts' SHA-256 digests, followed by their number:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html. The same cuts give the same

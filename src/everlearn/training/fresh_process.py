@@ -178,7 +178,7 @@ class _Scored:
 
 
 def _scored(model: Any, probes: Sequence[Probe]) -> list[_Scored]:
-    """Return what the model says about each answer, in batches of similar length, padded on the right."""
+    """Score the trainer's answer to each probe by the model, in batches of similar length, padded on the right."""
     scored: dict[int, _Scored] = {}
     rows = [item.prompt + item.answer for item in probes]
     for batch in batches(list(map(len, rows)), budget=BATCH_TOKENS):

@@ -54,7 +54,7 @@ def describe_gpu(compute: ComputeSettings) -> str:
 
 
 def _driver() -> str:
-    """Return the version of NVIDIA's driver, as `nvidia-smi` says it."""
+    """Return the version of NVIDIA's driver, as `nvidia-smi` reports it."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SMI_S).stdout.split()

@@ -148,7 +148,7 @@ def check_room(solver: Solver, problems: Sequence[Problem]) -> None:
 
 @torch.no_grad()
 def check_sampler(run: TrainingRun, groups: Sequence[Group]) -> None:
-    """Score the sampled answers again, unrounded, with the policy as it is, which should have sampled them.
+    """Score the sampled answers again, unrounded, with the current policy, which should have sampled them.
 
     Raises:
         ModelError: they were sampled by the bare base or at another temperature, or their log-probabilities differ.

@@ -80,7 +80,7 @@ class Solver:
 
     @property
     def context(self) -> int | None:
-        """The most tokens of a prompt with its completion, None where neither model nor sampler says."""
+        """The most tokens of a prompt with its completion, None where neither model nor sampler states it."""
         stated = (self.policy.context, self.sampler.context if self.sampler else None)
         return min((each for each in stated if each is not None), default=None)
 

@@ -48,7 +48,7 @@ PATIENCE = 30
 
 
 class By(StrEnum):
-    """What found an answer."""
+    """Step of a search that found the answer."""
 
     GREEDY = "greedy answer"
     SAMPLES = "samples"
@@ -57,7 +57,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What one problem may cost.
+    """Limits of the search for the answer to one problem.
 
     `samples` are drawn before a ladder is grown; with `trains` false there is no ladder, and samples are drawn until
     the budget is used up (best of n). `rollouts` counts every sampled completion, proposals included, and `tokens` what
@@ -75,7 +75,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """What came out for one problem: a verified answer and what found it, or None and what was spent.
+    """Result for one problem: a verified answer and the step that found it, or None, and the cost.
 
     `contradicted` counts answers that `verify` accepted and the second judgement did not.
     """
@@ -250,7 +250,7 @@ class _Search:
         return (1 + self._learn.prompts) * self._learn.group
 
     def _grow(self, growth: LadderSettings) -> None:
-        """Plant the problem, and let the policy as it is propose and try easier variants."""
+        """Grow a ladder below the problem with the present policy, measure it, and begin a training on it."""
         ladder = plant([self._problem.statement], domain=self._domain, forbidden=frozenset())
         solver = solver_of(self._run, current_model(self._run))
         extend(ladder, solver, forbidden=frozenset(), settings=growth, seed=self._seed)

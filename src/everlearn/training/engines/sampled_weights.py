@@ -1,4 +1,4 @@
-"""Which weights gave these log-probabilities: those that should, or others that answer by mistake.
+"""Test which weights gave some log-probabilities: the expected ones, or others by mistake.
 
 A server that rounds to bfloat16 differs from our float32 forward pass by 0.05 nats a token, and so do two adapters one
 step apart: the size of the difference tells nothing. Its direction does. Rounding is independent of how other weights

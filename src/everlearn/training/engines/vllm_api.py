@@ -82,7 +82,7 @@ class ModelList(BaseModel):
 
     @property
     def context(self) -> int | None:
-        """The most tokens of a prompt with its answer, where the server says it."""
+        """The most tokens of a prompt with its answer, None where the server does not state it."""
         return min((card.max_model_len for card in self.data if card.max_model_len is not None), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Where the base model comes from: a folder, or a model of the Hugging Face hub pinned to a commit. Imports no torch."""
+"""Source of the base model: a folder, or a model of the Hugging Face hub pinned to a commit. Imports no torch."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class ChatFormat:
         return self._request(self._template.conversation(messages))
 
     def demonstration(self, text: str) -> list[int]:
-        """Return the tokens of a completion that says this, with the end token that the template puts after an answer."""
+        """Return the tokens of a completion with this text and the end token that the template puts after an answer."""
         said = self._template.broken_up(text)
         begun = " " if not self._template.is_own and not said.startswith(" ") else ""
         ids: list[int] = list(self._tokenizer(begun + said, add_special_tokens=False).input_ids)

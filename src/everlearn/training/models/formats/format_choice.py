@@ -1,4 +1,4 @@
-"""Which format a model is addressed in: the one that is set, or `marked` for the architecture of the demo, else `chat`."""
+"""Choice of a model's format: the one that is set, or `marked` for the architecture of the demo, else `chat`."""
 
 from __future__ import annotations
 
