@@ -11,6 +11,7 @@ A history that breaks one of these rules is damaged:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,11 @@ class State:
 def version_name(number: int) -> str:
     """Return the name of version `number`: 7 → "v0007"."""
     return f"v{number:04d}"
+
+
+def version_number(name: str) -> int | None:
+    """Return the number of a version, the inverse of `version_name`: "v0007" → 7. None for any other name."""
+    return int(name[1:]) if re.fullmatch(r"v(\d{4}|[1-9]\d{4,})", name, re.ASCII) else None
 
 
 def fold(events: Iterable[Event], *, start: State | None = None) -> State:

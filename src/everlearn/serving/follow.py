@@ -13,7 +13,6 @@ change, or a restart, runs the command again.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from everlearn.canonical_json import canonical, parse
 from everlearn.errors import BadInputError, EverlearnError, IntegrityError
 from everlearn.registry.acknowledgements import acknowledge, check_consumer_name
 from everlearn.registry.delivery import Receipt
-from everlearn.registry.line_state import BASE
+from everlearn.registry.line_state import BASE, version_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 CURRENT, STATE_FILE = "current", ".followed.json"
 TERMINATE_TIMEOUT_S = 10.0
-_FOLDER = re.compile(r"v\d{4,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,9 +193,12 @@ def check_sequence(state: State, *, line: str, seen: int) -> None:
 
 def prune(directory: Path, *, keep: int, serving: str | None) -> None:
     """Delete the folders of all versions but the newest `keep`, and never the one that serves."""
-    folders = [path for path in directory.iterdir() if _FOLDER.fullmatch(path.name) and Receipt.of(path)]
-    oldest_first = sorted(folders, key=lambda path: int(path.name[1:]))
-    for path in oldest_first[: max(0, len(folders) - keep)]:
+    folders = {
+        number: path
+        for path in directory.iterdir()
+        if (number := version_number(path.name)) is not None and Receipt.of(path)
+    }
+    for _, path in sorted(folders.items())[: max(0, len(folders) - keep)]:
         if path.name != serving:
             shutil.rmtree(path)
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn.errors import EverlearnError, IntegrityError, RegistryError
 from everlearn.registry.base_identity import is_same_base
 from everlearn.registry.connect import open_registry
+from everlearn.registry.line_state import version_number
 from everlearn.settings import load
 from everlearn.training.models.fingerprint import fingerprint
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from everlearn.registry.versions import Registry
 
 NAME = "everlearn"
-_VERSION = re.compile(r"v\d{4,}")
 logger = logging.getLogger("everlearn.serving")
 
 
@@ -45,7 +44,7 @@ class Adapters:
         """Return the verified folder of version `name`; None, with the reason in the log, if it must not be served."""
         if name == "champion":
             logger.error("champion is not loaded: vLLM would never update it; request a version such as v0008")
-        if not _VERSION.fullmatch(name):
+        if version_number(name) is None:
             return None
         try:
             return self._deliver(name, base=base)

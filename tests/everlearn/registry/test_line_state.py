@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from everlearn.canonical_json import canonical, parse
 from everlearn.errors import IntegrityError
 from everlearn.registry.events import Event, EventKind
-from everlearn.registry.line_state import State, champion_after_each, fold, version_name
+from everlearn.registry.line_state import State, champion_after_each, fold, version_name, version_number
 from tests.support.line import WHEN
 
 
@@ -262,3 +262,13 @@ def test_history_that_breaks_a_rule_is_refused(change: dict[str, Any], why: str)
     event = replace(after(state, EventKind.SUITE_CHANGED), **change)
     with pytest.raises(IntegrityError, match=why):
         add(state, event)
+
+
+@given(number=st.integers(min_value=0, max_value=10**6))
+def test_a_version_name_gives_its_number(number: int) -> None:
+    assert version_number(version_name(number)) == number
+
+
+@pytest.mark.parametrize("name", ["champion", "v7", "v00007", "v0007 ", "0007", "v\u0660\u0660\u0660\u0667"])
+def test_another_name_has_no_version_number(name: str) -> None:
+    assert version_number(name) is None
