@@ -162,13 +162,6 @@ def test_a_file_with_something_else_is_not_added_to(everlearn: Callable[..., End
 
 
 @pytest.mark.parametrize("text", ["my notes", '{"a": 1}', "not ours\n", '{"a"'])
-def test_a_directory_cannot_take_results(everlearn: Callable[..., Ended], file: Path, tmp_path: Path) -> None:
-    for out in (tmp_path, file / "solved.jsonl"):
-        ended = everlearn("solve", str(file), *BASE, "--out", str(out))
-        assert ended.code == 2
-        assert "cannot be a file: name another one with --out" in " ".join(ended.err.split())
-
-
 def test_a_file_of_somebody_else_is_kept_whatever_its_last_line(
     everlearn: Callable[..., Ended], file: Path, tmp_path: Path, text: str
 ) -> None:
