@@ -65,8 +65,7 @@ def cycle(
         everlearn cycle --abandon                    # if it cannot resume; its data stays available
 
     A night that is given up after its candidate was measured ends as one that could not decide: it was a test. With the same
-    data, parent and settings, `--again` begins another. One that is given up before is continued by the same data, parent and
-    settings, with the suites that it froze: after a change in data/suites, set another `learn.seed`.
+    data, parent and settings, `--again` begins another. One that is given up before begins anew with the same command.
     """
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
