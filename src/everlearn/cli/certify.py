@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from everlearn.cli.output import Json, log_to_stderr, print_note, print_result, table
-from everlearn.errors import IntegrityError, SettingsError, StoreError
+from everlearn.errors import BadInputError, IntegrityError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,11 @@ def certify(
 
     installation: Installation = context.obj
     domain, limits = load_domain(name), installation.settings().certification
+    if len(domain.parts) > 1:
+        raise BadInputError(
+            f"{name} is a line of several domains, and each needs a certificate of its own: name one of "
+            f"{', '.join(domain.parts)}"
+        )
     samples = read_samples(domain, problems) if problems else []
     kept = _certificates(installation)
     found = None if kept is None or again else kept.find(name, code=code_version(domain), procedure=PROCEDURE)

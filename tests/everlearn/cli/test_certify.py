@@ -49,6 +49,12 @@ def test_a_sound_domain_is_certified_once(
     assert "near misses" in shown.out
 
 
+def test_each_domain_of_a_mixture_is_certified_alone(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("domain", "certify", "arithmetic+equations")
+    assert ended.code == 2
+    assert "each needs a certificate of its own: name one of arithmetic, equations" in " ".join(ended.err.split())
+
+
 def test_a_domain_that_can_be_cheated_is_refused(
     everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
