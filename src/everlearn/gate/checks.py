@@ -20,17 +20,24 @@ MAX_LENGTH_RATIO = 1.5
 LENGTH_SLACK = 8
 """Tokens that the mean answer may always grow by, so that very short answers are not held to the ratio alone."""
 
+NOTHING_REWARDED = (
+    "; no answer of the training was right, so there was nothing to learn from: the night needs easier problems, a deeper ladder "
+    "(ladder.depth), or a base that solves some of its rungs"
+)
+
 
 def run_checks(bytes_report: Mapping[str, Any], rewards_report: Mapping[str, Any]) -> list[Check]:
     """Return the checks of a candidate. All of them have to pass."""
-    return [*_check_bytes(bytes_report), _check_rewards(rewards_report)]
+    has_rewards = rewards_report["rewarded"] + rewards_report.get("pseudo", 0) > 0
+    return [*_check_bytes(bytes_report, has_rewards=has_rewards), _check_rewards(rewards_report)]
 
 
-def _check_bytes(report: Mapping[str, Any]) -> list[Check]:
+def _check_bytes(report: Mapping[str, Any], *, has_rewards: bool) -> list[Check]:
     if "failed" in report:
         why = f"the uploaded bytes cannot be loaded in a fresh process: {(report['failed'].strip() or 'no message').splitlines()[-1]}"
         return [Check(name="same bytes, same answers", passed=False, sentence=why)]
-    return [_check_answers(report), _check_effect(report), _check_finite(report), _check_length(report)]
+    effect = _check_effect(report, has_rewards=has_rewards)
+    return [_check_answers(report), effect, _check_finite(report), _check_length(report)]
 
 
 def _check_answers(report: Mapping[str, Any]) -> Check:
@@ -43,12 +50,13 @@ def _check_answers(report: Mapping[str, Any]) -> Check:
     )
 
 
-def _check_effect(report: Mapping[str, Any]) -> Check:
+def _check_effect(report: Mapping[str, Any], *, has_rewards: bool) -> Check:
     relation = "differ from" if report["changed"] else "are"
+    nothing = "" if has_rewards else NOTHING_REWARDED
     return Check(
         name="changes the output",
         passed=report["changed"],
-        sentence=f"the answers to {report['probes']} probes {relation} the base's",
+        sentence=f"the answers to {report['probes']} probes {relation} the base's{nothing}",
     )
 
 

@@ -46,6 +46,14 @@ def test_each_fault_fails_its_own_check(changes: dict[str, Any], name: str) -> N
     assert failed(BYTES | changes) == [name]
 
 
+def test_a_night_without_a_right_answer_says_why_it_changed_nothing() -> None:
+    sentences = [run_checks(BYTES | {"changed": False}, REWARDS | each)[1].sentence for each in ({}, {"rewarded": 0})]
+    assert sentences[0] == "the answers to 12 probes are the base's"
+    assert sentences[1].startswith(f"{sentences[0]}; no answer of the training was right")
+    agreed = run_checks(BYTES | {"changed": False}, REWARDS | {"rewarded": 0, "pseudo": 3})[1]
+    assert agreed.sentence == sentences[0], "a majority was learned from"
+
+
 def test_the_tolerances_are_inclusive() -> None:
     assert failed(BYTES | {"worst_gap": 1e-3, "length_after": 38.0}) == []
     assert failed(BYTES | {"length_before": 0.0, "length_after": 9.5}) == []
