@@ -113,10 +113,14 @@ def test_the_adapters_of_a_line_are_made_once(shop: Workshop) -> None:
 
 @pytest.mark.parametrize("kind", sorted({*BAD, *HARMLESS} - {"truncated training"}))
 def test_each_kind_changes_the_adapter(shop: Workshop, kind: str) -> None:
-    """One GRPO step from the parent changes nothing here: all answers to such short sums are right."""
-    damage(shop, kind, 0, strength=1)
+    """A GRPO step without a wrong answer changes nothing, and on sums this short there may be none: other numbers sample others."""
     start = shop.adapters[PARENT if kind in {"slow decline", "leaked items"} else GOOD]
-    assert any(not torch.equal(b, start[name][1]) for name, (_, b) in shop.copy().items())
+
+    def is_changed(number: int) -> bool:
+        damage(shop, kind, number, strength=1)
+        return any(not torch.equal(b, start[name][1]) for name, (_, b) in shop.copy().items())
+
+    assert any(is_changed(number) for number in range(20))
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [("other base", "REFUSED"), ("truncated training", "FAIL")])
