@@ -28,15 +28,15 @@ NOTHING_REWARDED = (
 
 def run_checks(bytes_report: Mapping[str, Any], rewards_report: Mapping[str, Any]) -> list[Check]:
     """Return the checks of a candidate. All of them have to pass."""
-    has_rewards = rewards_report["rewarded"] + rewards_report.get("pseudo", 0) > 0
-    return [*_check_bytes(bytes_report, has_rewards=has_rewards), _check_rewards(rewards_report)]
+    was_unrewarded = rewards_report.get("rewarded") == 0 and not rewards_report.get("pseudo")
+    return [*_check_bytes(bytes_report, was_unrewarded=was_unrewarded), _check_rewards(rewards_report)]
 
 
-def _check_bytes(report: Mapping[str, Any], *, has_rewards: bool) -> list[Check]:
+def _check_bytes(report: Mapping[str, Any], *, was_unrewarded: bool) -> list[Check]:
     if "failed" in report:
         why = f"the uploaded bytes cannot be loaded in a fresh process: {(report['failed'].strip() or 'no message').splitlines()[-1]}"
         return [Check(name="same bytes, same answers", passed=False, sentence=why)]
-    effect = _check_effect(report, has_rewards=has_rewards)
+    effect = _check_effect(report, was_unrewarded=was_unrewarded)
     return [_check_answers(report), effect, _check_finite(report), _check_length(report)]
 
 
@@ -50,9 +50,9 @@ def _check_answers(report: Mapping[str, Any]) -> Check:
     )
 
 
-def _check_effect(report: Mapping[str, Any], *, has_rewards: bool) -> Check:
+def _check_effect(report: Mapping[str, Any], *, was_unrewarded: bool) -> Check:
     relation = "differ from" if report["changed"] else "are"
-    nothing = "" if has_rewards else NOTHING_REWARDED
+    nothing = NOTHING_REWARDED if was_unrewarded else ""
     return Check(
         name="changes the output",
         passed=report["changed"],
