@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
     from tasks.night import Night
 
+TO_GUARD = 'to guard what the model can, begin its file with a header such as {"suite": "NAME", "kind": "skill"}'
 FORBIDDEN = "forbidden keys"
 
 
@@ -105,6 +106,8 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
     for suite in shipped:
         require_problems(suite, domain=domain)
+        if suite.kind is SuiteKind.TARGET:
+            LOG.warning("suite %s is a target, which guards nothing: %s", suite.name, TO_GUARD)
     return shipped
 
 

@@ -133,6 +133,17 @@ def test_suites_of_one_name_end_the_night_before_anything_is_recorded(settings: 
     assert open_registry(settings).state().history == ()
 
 
+def test_a_suite_that_guards_nothing_is_named(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "data" / "suites" / "mine.jsonl").write_text('{"id": "1", "problem": "x^3"}\n')
+    with caplog.at_level(logging.WARNING, logger="everlearn.night"):
+        night = opened(settings, UNKNOWN)
+    assert by_name(night)["mine"].kind is SuiteKind.TARGET
+    assert "suite mine is a target, which guards nothing" in caplog.text
+    assert "suite short" not in caplog.text
+
+
 def test_a_night_reads_forbidden_keys_of_an_earlier_revision(settings: Settings, tmp_path: Path) -> None:
     night = opened(settings, UNKNOWN)
     keys = forbidden_keys(night)
