@@ -168,8 +168,15 @@ def _serve(forwarder: socket.socket, port: int) -> None:
             except OSError:
                 caller.close()
                 continue
-            for source, sink in ((caller, called), (called, caller)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+            threading.Thread(target=_join, args=(caller, called), daemon=True).start()
+
+
+def _join(caller: socket.socket, called: socket.socket) -> None:
+    with caller, called:
+        back = threading.Thread(target=_pump, args=(called, caller), daemon=True)
+        back.start()
+        _pump(caller, called)
+        back.join()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
