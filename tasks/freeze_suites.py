@@ -143,33 +143,27 @@ def without_trained(shipped: Iterable[Suite], *, domain: Domain, trained: Collec
 
     This concerns suites, and items, that are newer than these nights: nothing that ships is trained on.
     """
-    kept = []
-    for suite in shipped:
-        problems = without_contamination(suite.problems, domain=domain, forbidden=trained)
-        if problems != suite.problems:
-            left_out, all_items = len(suite.problems) - len(problems), len(suite.problems)
-            message = "suite %s: %d of %d items left out, because earlier nights trained on them or on equal problems"
-            LOG.warning(message, suite.name, left_out, all_items)
-        if problems:
-            kept.append(replace(suite, problems=problems))
-    return tuple(kept)
+    kept = (
+        _without(suite, trained, domain, why="earlier nights trained on them or on equal problems") for suite in shipped
+    )
+    return tuple(suite for suite in kept if suite.problems)
 
 
 def with_fresh_targets(shipped: Iterable[Suite], *, domain: Domain, not_fresh: Collection[str]) -> tuple[Suite, ...]:
     """Return the suites, those that are targets without the items that tonight's own may not hold either (`EarlierUse.not_fresh`)."""
-    kept = []
-    for suite in shipped:
-        if suite.kind is not SuiteKind.TARGET:
-            kept.append(suite)
-            continue
-        problems = without_contamination(suite.problems, domain=domain, forbidden=not_fresh)
-        if problems != suite.problems:
-            left_out, all_items = len(suite.problems) - len(problems), len(suite.problems)
-            message = "target %s: %d of %d items left out: an earlier night measured them, and a test needs fresh ones"
-            LOG.info(message, suite.name, left_out, all_items)
-        if problems:
-            kept.append(replace(suite, problems=problems))
-    return tuple(kept)
+    why = "an earlier night measured them, and a test needs fresh ones"
+    kept = (
+        _without(suite, not_fresh, domain, why=why) if suite.kind is SuiteKind.TARGET else suite for suite in shipped
+    )
+    return tuple(suite for suite in kept if suite.problems)
+
+
+def _without(suite: Suite, forbidden: Collection[str], domain: Domain, *, why: str) -> Suite:
+    problems = without_contamination(suite.problems, domain=domain, forbidden=forbidden)
+    if problems != suite.problems:
+        count = len(suite.problems)
+        LOG.warning("suite %s: %d of %d items left out, because %s", suite.name, count - len(problems), count, why)
+    return replace(suite, problems=problems)
 
 
 def load_memory(night: Night) -> tuple[Problem, ...]:

@@ -283,5 +283,5 @@ def test_a_shipped_target_is_fresh_as_well(
     first, second, third = ["atan(x)", "asinh(x)"], ["acosh(x + 0)"], ["acosh(x + 8)"]
     all_items = [first, first + second, first + second + third]
     assert seen == ([first, second, third] if error == "line" else all_items)
-    said = "target hard: 2 of 3 items left out: an earlier night measured them, and a test needs fresh ones"
+    said = "suite hard: 2 of 3 items left out, because an earlier night measured them, and a test needs fresh ones"
     assert (said in caplog.text) is (error == "line")
