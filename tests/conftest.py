@@ -12,6 +12,7 @@ import boto3
 import pytest
 from hypothesis import settings
 
+from everlearn.errors import ServiceError
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.storage.s3 import S3Store
 from tests.support.s3_fault_proxy import run_proxy
@@ -63,8 +64,13 @@ class S3Server:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Run SeaweedFS on free ports until the session ends."""
-    with LocalS3(tmp_path_factory.mktemp("s3")) as server:
+    """Run SeaweedFS until the session ends; where another process of the tests was faster to take a port, on other ones."""
+    server = LocalS3(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+    except ServiceError:
+        server = LocalS3(tmp_path_factory.mktemp("s3"))
+    with server:
         yield S3Server(endpoint_url=server.endpoint_url, access_key=server.access_key, secret_key=server.secret_key)
 
 
