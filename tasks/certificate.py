@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from everlearn.canonical_json import canonical, parse
 from everlearn.domains.domain_names import members_of
-from everlearn.errors import UncertifiedError
 from everlearn.registry.connect import open_certificates
-from everlearn.registry.domain_certificates import find_certificate, refusals, refused
+from everlearn.registry.domain_certificates import accepted_refusals, find_certificate, refusals
 from tasks.night import LOG, step_task
 
 if TYPE_CHECKING:
@@ -27,10 +26,7 @@ def require_certificate(settings: Settings) -> None:
             not accept that.
     """
     for name, certificate in find_certificates(settings).items():
-        reasons = refusals(certificate, settings.certification)
-        if reasons and settings.certification.uncertified == "refuse":
-            raise UncertifiedError(refused(name, reasons))
-        if reasons:
+        if reasons := accepted_refusals(name, certificate, settings.certification):
             LOG.warning("training on unproved rewards, as set: domain %s: %s", name, "; ".join(reasons))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from everlearn.errors import EverlearnError, ServiceError, StoreError, UncertifiedError
+from everlearn.errors import EverlearnError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import check_free_disk
 from everlearn.orchestration import server_version
@@ -205,16 +205,14 @@ def check_certificate(installation: Installation) -> str:
     """Check that a night may train on the rewards of the line's domain, of each one of a mixture. Stores nothing."""
     from everlearn.domains.domain_names import members_of
     from everlearn.registry.connect import open_certificates
-    from everlearn.registry.domain_certificates import find_certificate, refusals, refused
+    from everlearn.registry.domain_certificates import accepted_refusals, find_certificate
 
     installation.connect()
     settings = installation.settings()
     kept, said = open_certificates(settings), []
     for name in members_of(settings.domain):
         certificate = find_certificate(kept, name, keep_shipped=False)
-        reasons = refusals(certificate, settings.certification)
-        if reasons and settings.certification.uncertified == "refuse":
-            raise UncertifiedError(refused(name, reasons))
+        reasons = accepted_refusals(name, certificate, settings.certification)
         why = f"trained on unproved rewards, as set: {'; '.join(reasons)}" if reasons else ""
         said.append(f"{name}: {why or (certificate and certificate.summary())}")
     return "; ".join(said)

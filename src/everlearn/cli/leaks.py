@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 REASON = "trained on problems that a night measured (everlearn leaks)"
-TRAINED = "trained/"
-"""How the events of nights name records of what was trained on (`data.used_problems`)."""
 SHOWN = 20
 """Leaks that are listed for people; `--json` has all."""
 
@@ -111,11 +109,14 @@ def _bar(registry: Registry, versions: list[str]) -> None:
 
 def _trained_records(state: State) -> dict[str, set[str]]:
     """Return the digests of the trained records that the event of each night names, where it names any."""
-    named = {key: event.detail.get("records", ()) for key, event in state.cycles.items()}
-    trained = {
-        key: {name[len(TRAINED) :] for name in names if name.startswith(TRAINED)} for key, names in named.items()
-    }
-    return {key: digests for key, digests in trained.items() if digests}
+    from everlearn.data.used_problems import Use
+
+    prefix, trained = f"{Use.TRAINED}/", dict[str, set[str]]()
+    for key, event in state.cycles.items():
+        names = event.detail.get("records", ())
+        if digests := {name.removeprefix(prefix) for name in names if name.startswith(prefix)}:
+            trained[key] = digests
+    return trained
 
 
 def _with_descendants(state: State, versions: set[str]) -> list[str]:

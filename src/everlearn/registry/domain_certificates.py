@@ -8,6 +8,7 @@ from everlearn.domains.certification.certificate import PROCEDURE, Certificate
 from everlearn.domains.certification.code_version import code_version
 from everlearn.domains.certification.shipped import shipped_certificate
 from everlearn.domains.contract import load_domain
+from everlearn.errors import UncertifiedError
 
 if TYPE_CHECKING:
     from everlearn.registry.certificates import CertificateStore
@@ -37,9 +38,16 @@ def refusals(certificate: Certificate | None, settings: CertificationSettings) -
     return certificate.refusals(settings)
 
 
-def refused(domain: str, reasons: tuple[str, ...]) -> str:
-    """Return what a night that refuses to train on a domain says, with the remedies."""
-    return (
-        f"domain {domain} may not be trained on: {'; '.join(reasons)}. Run `everlearn domain certify {domain}`, mend its "
-        "verifier, or set certification.uncertified to 'train on unproved rewards'"
-    )
+def accepted_refusals(domain: str, certificate: Certificate | None, settings: CertificationSettings) -> tuple[str, ...]:
+    """Return why the rewards of a domain are unproved, where the settings accept that; none where they are proved.
+
+    Raises:
+        UncertifiedError: they are unproved, and the settings do not accept that.
+    """
+    reasons = refusals(certificate, settings)
+    if reasons and settings.uncertified == "refuse":
+        raise UncertifiedError(
+            f"domain {domain} may not be trained on: {'; '.join(reasons)}. Run `everlearn domain certify {domain}`, mend its "
+            "verifier, or set certification.uncertified to 'train on unproved rewards'"
+        )
+    return reasons
