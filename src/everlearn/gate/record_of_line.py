@@ -25,11 +25,12 @@ from everlearn.problem import Ruling
 from everlearn.settings import ComputeSettings, FormatSettings, GateSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from everlearn.problem import Problem
+    from everlearn.registry.manifest import Manifest
     from everlearn.registry.versions import Registry
 
 RIGHT, UNDECIDED, NOT_RIGHT = "1", "u", "0"
@@ -151,19 +152,29 @@ def record_after(version: str | None, registry: Registry) -> Record:
     Nights with `gate.loss_error: night` leave none, and the record of the nights before them stays: a change of the setting
     forgives no loss.
     """
-    while version is not None:
-        manifest = registry.manifest(version)
+    for _, manifest in _with_ancestors(version, registry):
         if manifest.record is not None:
             recorded, asked = from_json(registry.get_object(manifest.record)), way_of_asking(manifest.config)
             return {key: item if item.asked else replace(item, asked=asked) for key, item in recorded.items()}
-        version = manifest.parent
     return {}
 
 
 def memory_after(version: str | None, registry: Registry) -> Suite | None:
-    """Return the problems of earlier nights that the manifest of a version names; None where it names none, and for the base model."""
-    ref = registry.manifest(version).memory if version else None
-    return parse(registry.get_object(ref).decode(), name=PREFIX, where=f"memory of {version}") if ref else None
+    """Return the newest list of problems of earlier nights that the manifest of a version or of an ancestor names; None: there is none.
+
+    Nights with `gate.memory_items: 0` leave none, and the list of the nights before them stays.
+    """
+    for name, manifest in _with_ancestors(version, registry):
+        if manifest.memory is not None:
+            return parse(registry.get_object(manifest.memory).decode(), name=PREFIX, where=f"memory of {name}")
+    return None
+
+
+def _with_ancestors(version: str | None, registry: Registry) -> Iterator[tuple[str, Manifest]]:
+    while version is not None:
+        manifest = registry.manifest(version)
+        yield version, manifest
+        version = manifest.parent
 
 
 def to_json(record: Mapping[str, RecordedItem]) -> bytes:

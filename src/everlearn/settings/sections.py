@@ -254,7 +254,8 @@ class GateSettings(Section):
     memory_items: int = Field(
         default=500,
         ge=0,
-        description="Items of the memory suite: those of all published nights before, in equal shares. 0: none.",
+        description="Items of the memory suite: those of all published nights before, in equal shares. "
+        "0: the night measures none, and leaves the list as it is.",
     )
     require_approval: bool = Field(
         default=False,

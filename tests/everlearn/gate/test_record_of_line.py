@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everlearn.data.memory_suite import PREFIX
 from everlearn.data.suites import Suite, SuiteKind
 from everlearn.errors import IntegrityError
 from everlearn.gate.record_of_line import (
@@ -17,6 +18,7 @@ from everlearn.gate.record_of_line import (
     guarded_suites,
     holder_of,
     item_key,
+    memory_after,
     memory_parts,
     policy_of_night,
     record_after,
@@ -122,13 +124,17 @@ def test_a_record_survives_storage_and_damage_is_named() -> None:
             from_json(damaged)
 
 
-def test_nights_that_compare_with_no_record_leave_the_one_before_them() -> None:
+def test_nights_that_leave_no_record_or_memory_keep_those_before_them() -> None:
     registry, record = open_line(MemoryStore()), record_answers([A], ["1"], policy="base", asked="one way")
+    memory = suite(PREFIX, SuiteKind.MEMORY, A)
     publish(registry, "without")
     assert record_after("v0001", registry) == record_after(None, registry) == {}
-    manifest = candidate(registry, "recorded", parent="v0001")
-    manifest = replace(manifest, record=registry.put_object(to_json(record)))
+    assert memory_after("v0001", registry) is None
+    manifest = candidate(registry, "remembered", parent="v0001")
+    keep = registry.put_object
+    manifest = replace(manifest, record=keep(to_json(record)), memory=keep(memory.to_jsonl().encode()))
     registry.publish(manifest, make_champion=True, actor="night", reason="better")
     for name in ("one", "two"):
         publish(registry, name)
     assert record_after("v0004", registry) == record
+    assert memory_after("v0004", registry) == memory
