@@ -2,13 +2,14 @@
 
     python -m bench.certificates [NAME ...] [--seconds 300] [--learning 60] [--answers 10000] [--again] [--json]
 
-Each domain is attacked by `everlearn domain certify` in a process of its own, at most that many seconds. A domain whose code has a
-certificate is not attacked again without --again, so an interrupted run goes on where it was. Writes the certificates to
-src/everlearn/domains/certification/shipped.json, which a night reads, and the table docs/certificates.md. A domain whose
-process does not end in time gets a certificate that allows nothing.
+Each domain is attacked by `everlearn domain certify` in a process of its own, at most that many seconds. A domain whose
+code has a certificate is not attacked again without --again, so an interrupted run goes on where it was. Writes the
+certificates to src/everlearn/domains/certification/shipped.json, which a night reads, and the table
+docs/certificates.md. A domain whose process does not end in time gets a certificate that allows nothing.
 
-Without names: all domains that are installed, and all tasks of families; `gym` names all tasks of it. `numbers`, which generates no
-problems, is tried on word problems that are made here, with whole numbers, decimals, fractions, percent, money and short expressions.
+Without names: all domains that are installed, and all tasks of families; `gym` names all tasks of it. `numbers`, which
+generates no problems, is tried on word problems that are made here, with whole numbers, decimals, fractions, percent,
+money and short expressions.
 """
 
 from __future__ import annotations

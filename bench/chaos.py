@@ -3,8 +3,8 @@
     python -m bench.chaos [--nights 50] [--minutes M] [--faults NAME …] [--no-nightly] [--json]
 
 SeaweedFS, a Prefect server on SQLite and `everlearn worker` are real and run on this machine. A tiny night improves
-sums of six terms from about 70 % to 90 % in about 20 s of work, with real steps and a real gate. Each published version is
-rolled back before the next night, so that all nights start from the same model. The night in the middle has the
+sums of six terms from about 70 % to 90 % in about 20 s of work, with real steps and a real gate. Each published version
+is rolled back before the next night, so that all nights start from the same model. The night in the middle has the
 profile `nightly`.
 
     lost       nights without a verdict within ten minutes

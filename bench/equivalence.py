@@ -4,8 +4,8 @@
 
 For each family of the generator, families that users bring, and sums of several sizes: the number of different texts,
 of different structures (canonical text up to a factor) and of equivalence classes among the draws. The generator has as
-many classes as structures. Of the others, sqrt(2*x + 4) and sqrt(x + 2) differ in structure and are proportional. Times are CPU time of one new text, and include its
-parsing and its structure.
+many classes as structures. Of the others, sqrt(2*x + 4) and sqrt(x + 2) differ in structure and are proportional. Times
+are CPU time of one new text, and include its parsing and its structure.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m bench.gate_power [--nights 400] [--lines 600] [--json]
 
-Four policies answer the same items: candidate, parent, base and best version. Each two differ on the same share of items
-(`--discordance`), and the candidate is compared with the three others at once. Items are independent.
+Four policies answer the same items: candidate, parent, base and best version. Each two differ on the same share of
+items (`--discordance`), and the candidate is compared with the three others at once. Items are independent.
 
     unchanged       all four are equally good: how often the candidate passes, with 1, 3, 6 and 10 skill suites
     one suite lost  the same, but the candidate truly lost the stated margin on one suite

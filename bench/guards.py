@@ -1,8 +1,9 @@
 """Silent faults and false alarms of the checks before a training: `python -m bench.guards --json`.
 
-Injects each of the twelve faults of `tests/support/silent_faults.py` and counts those that a check refused with a sentence.
-Then prepares healthy trainings of tiny random models (12 families; type, rank, size of the adapter and seed are drawn anew),
-takes a first step and saves the adapter, with every check but those of vLLM's servers, and counts those that were refused.
+Injects each of the twelve faults of `tests/support/silent_faults.py` and counts those that a check refused with a
+sentence. Then prepares healthy trainings of tiny random models (12 families; type, rank, size of the adapter and seed
+are drawn anew), takes a first step and saves the adapter, with every check but those of vLLM's servers, and counts
+those that were refused.
 
     python -m bench.guards --loads 10000 --json     # about an hour on one core
 """

@@ -5,9 +5,10 @@
     python -m bench.lm_gym --json                     # continues where it was stopped
     python -m bench.lm_gym --rerun ladder,1           # repeat one row and compare it item by item
 
-Roots are sums and differences of six numbers of one digit, in the library's own words; a rung down has a number less, so that the
-ladder is five layers deep. The library's score is the only judgement: no reward is judged again. Problems have no pieces that could be asked alone, so there is no such arm;
-all variants are the domain's own, so there is no arm for that. Writes docs/lm_gym.json, .md and .svg.
+Roots are sums and differences of six numbers of one digit, in the library's own words; a rung down has a number less,
+so that the ladder is five layers deep. The library's score is the only judgement: no reward is judged again. Problems
+have no pieces that could be asked alone, so there is no such arm; all variants are the domain's own, so there is no arm
+for that. Writes docs/lm_gym.json, .md and .svg.
 """
 
 from __future__ import annotations

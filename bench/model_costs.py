@@ -2,10 +2,10 @@
 
     python -m bench.model_costs --smollm2 DIRECTORY [--rounds 3] [--json]
 
-Each configuration has a process of its own, on one thread: it loads the base, takes one step that is not timed, then the
-rounds. A step samples 8 answers of 64 tokens to each of 4 prompts and takes one GRPO update, as in bench/trainer.py. The peak is the
-process's largest resident memory, the loading included. `--smollm2` is the directory that `make smollm2` prints. `nf4` needs
-bitsandbytes and is left out without it. Writes docs/model_costs.json.
+Each configuration has a process of its own, on one thread: it loads the base, takes one step that is not timed, then
+the rounds. A step samples 8 answers of 64 tokens to each of 4 prompts and takes one GRPO update, as in
+bench/trainer.py. The peak is the process's largest resident memory, the loading included. `--smollm2` is the directory
+that `make smollm2` prints. `nf4` needs bitsandbytes and is left out without it. Writes docs/model_costs.json.
 """
 
 from __future__ import annotations

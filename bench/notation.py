@@ -2,10 +2,10 @@
 
     python -m bench.notation [--answers FILE] [--oracle 600] [--json]
 
-FILE is JSONL with `id`, `problem` and `answer`; an id that ends in `:wrong` is that of a wrong answer, every other one that
-of a right one. Besides, an oracle writes answers in many notations (bench/notation_answers.py), wrong ones among them. The
-goals, of the file and of the oracle each: 97 % of the right answers are CORRECT, none is WRONG, and no wrong answer is
-CORRECT.
+FILE is JSONL with `id`, `problem` and `answer`; an id that ends in `:wrong` is that of a wrong answer, every other one
+that of a right one. Besides, an oracle writes answers in many notations (bench/notation_answers.py), wrong ones among
+them. The goals, of the file and of the oracle each: 97 % of the right answers are CORRECT, none is WRONG, and no wrong
+answer is CORRECT.
 """
 
 from __future__ import annotations

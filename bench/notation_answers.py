@@ -1,9 +1,9 @@
 """Right and wrong answers in many notations, whose truth is known without the reader or the verifier.
 
 Antiderivatives are SymPy expressions. SymPy prints them (LaTeX in several styles, Python, Mathematica), or a printer of
-plain text here does, as people write: `x²/2`, `ln x`, `2x e^(3x)`. Then words, delimiters and a constant are written around
-them. A wrong answer is a right one with a sign, a factor or an exponent changed, or a term missing; it counts as wrong where
-its derivative really differs, which mpmath decides.
+plain text here does, as people write: `x²/2`, `ln x`, `2x e^(3x)`. Then words, delimiters and a constant are written
+around them. A wrong answer is a right one with a sign, a factor or an exponent changed, or a term missing; it counts as
+wrong where its derivative really differs, which mpmath decides.
 """
 
 from __future__ import annotations

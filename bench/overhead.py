@@ -2,10 +2,10 @@
 
     python -m bench.overhead [--nights 3] [--json]
 
-Runs nights of a deployed line on real servers with `everlearn worker` on this machine, one after the other. The wall time
-of a night runs from its trigger to the end of its run; its own work is the time that Prefect measured for the tasks in
-WORK, which excludes uploads, the registry and artifacts. The rest does not grow with the night, so it is given as a
-share of a night of ten minutes. `everlearn status` is timed as a whole process. Writes docs/overhead.json.
+Runs nights of a deployed line on real servers with `everlearn worker` on this machine, one after the other. The wall
+time of a night runs from its trigger to the end of its run; its own work is the time that Prefect measured for the
+tasks in WORK, which excludes uploads, the registry and artifacts. The rest does not grow with the night, so it is given
+as a share of a night of ten minutes. `everlearn status` is timed as a whole process. Writes docs/overhead.json.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@
     python -m bench.plain_positions                      # every arm, three seeds; continues where it was stopped
     python -m bench.plain_positions --rerun ladder,1     # repeat one row and compare it item by item
 
-The default base stands a term and its antiderivative at the same positions (`marked_llama`), which helps to copy terms of sums
-longer than any in its pretraining. Here everything but the positions is the same: data, steps, seed, notation, problems, arms.
-Writes docs/plain_positions.json, .md and .svg.
+The default base stands a term and its antiderivative at the same positions (`marked_llama`), which helps to copy terms
+of sums longer than any in its pretraining. Here everything but the positions is the same: data, steps, seed, notation,
+problems, arms. Writes docs/plain_positions.json, .md and .svg.
 """
 
 from __future__ import annotations

@@ -3,17 +3,17 @@
     python -m bench.ttrl [--problems 100] [--seeds 3] [--json]   # continues where it was stopped
     python -m bench.ttrl --rerun ttrl,0                          # repeat one row and compare it problem by problem
 
-Problems of the demo that its base does not solve, half of them sums of twelve terms, half compositions of six functions: a
-problem is taken if the greedy answer and 16 samples fail, and these rollouts are not used again. Each arm gets the same
-problems:
+Problems of the demo that its base does not solve, half of them sums of twelve terms, half compositions of six
+functions: a problem is taken if the greedy answer and 16 samples fail, and these rollouts are not used again. Each arm
+gets the same problems:
 
     ttrl              a ladder and a throw-away adapter for each problem, at most 20 CPU seconds
     samples           best of n: as many rollouts as `ttrl` has used for the problem and seed
     samples, seconds  best of n: as many CPU seconds as `ttrl` has used
     both              as many rollouts as `ttrl` has used, the first half of them samples, then a ladder that the rest pays for (else samples)
 
-`ttrl` stops at its first right answer, so that the others get what it needed, not the limit. Raw results per problem with
-revision, machine and command are in docs/ttrl.json; docs/ttrl.md and docs/ttrl.svg are made of them.
+`ttrl` stops at its first right answer, so that the others get what it needed, not the limit. Raw results per problem
+with revision, machine and command are in docs/ttrl.json; docs/ttrl.md and docs/ttrl.svg are made of them.
 """
 
 from __future__ import annotations

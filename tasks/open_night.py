@@ -80,8 +80,8 @@ def join_night(settings: Settings, cycle_key: str, token: int) -> Night:
 def open_night(settings: Settings, token: int, claim: ClaimedSnapshot) -> Night:
     """Freeze the inputs and settings of a new night and return it.
 
-    What a night with the same inputs left that was given up is removed: its suites hold problems that others have measured
-    since, and follow from the settings of that time.
+    What a night with the same inputs left that was given up is removed: its suites hold problems that others have
+    measured since, and follow from the settings of that time.
     """
     inputs = inputs_of(settings, data_digest=claim.data_digest)
     store, line, notes = open_store(settings.store), settings.store.line, freeze_settings(settings)

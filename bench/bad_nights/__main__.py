@@ -36,7 +36,8 @@ Rows = list[dict[str, Any]]
 def candidate(shop: Workshop, kind: str, number: int) -> dict[str, Any]:
     """Make a candidate, let the guards of a night and the gate judge it, and measure what it truly is.
 
-    `gate` is the gate's outcome even where another guard refuses the candidate, `measured` that without the checks of bytes and rewards.
+    `gate` is the gate's outcome even where another guard refuses the candidate, `measured` that without the checks of
+    bytes and rewards.
     """
     before, turn = counters.cpu_seconds(), number // SEEDS
     damage(shop, kind, number, strength=1 + turn % 4)

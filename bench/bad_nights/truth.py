@@ -22,8 +22,8 @@ def judge_truth(
 ) -> dict[str, Any]:
     """Return the gains on target and skill, the number of items, and the truth.
 
-    `measure` answers a block, as strings with 1 for a right answer; `before` has the parent's. Bad is a loss of more than `margin` on
-    skills, or a gain of less than `gain` on the target.
+    `measure` answers a block, as strings with 1 for a right answer; `before` has the parent's. Bad is a loss of more
+    than `margin` on skills, or a gain of less than `gain` on the target.
     """
     old, new = ({"target": "", "skill": ""} for _ in range(2))
     for number, block in enumerate(before):

@@ -55,8 +55,9 @@ Row = tuple[list[int], list[int]]
 class Scale:
     """How large everything is; the defaults are those of the results. `skill` items are of each size.
 
-    `course` has the sizes of the sums that each adapter is trained on, beginning as the one before it, and the steps. `blocks` of
-    `block_target` and `block_skill` items are what the truth is measured on; `probes` of each suite are answered by the saved bytes.
+    `course` has the sizes of the sums that each adapter is trained on, beginning as the one before it, and the steps.
+    `blocks` of `block_target` and `block_skill` items are what the truth is measured on; `probes` of each suite are
+    answered by the saved bytes.
     """
 
     target: int = 80

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Command:
     """`python -m module`. `defaults` are the options, `summarize` makes the object that `--json` prints.
 
-    `arms` are those that the subject can run. With `direct_seconds`, the arm `direct` gets the CPU seconds that the arm `ladder` of its seed has used.
+    `arms` are those that the subject can run. With `direct_seconds`, the arm `direct` gets the CPU seconds that the arm
+    `ladder` of its seed has used.
     """
 
     module: str

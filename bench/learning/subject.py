@@ -22,8 +22,9 @@ Ask = Callable[[Sequence[str]], list[str]]
 class Subject:
     """The problems of a comparison. Roots have the size `hard`; `longer` is larger than any root.
 
-    `question` is the title of the page. `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks the base for parts of each problem and
-    joins its answers; without it, there is no arm `pieces`. `draw` draws a problem of a size, where the domain's own generator has others.
+    `question` is the title of the page. `courses` are the sizes of generated problems by arm, `solve_in_pieces` asks
+    the base for parts of each problem and joins its answers; without it, there is no arm `pieces`. `draw` draws a
+    problem of a size, where the domain's own generator has others.
     """
 
     domain: str

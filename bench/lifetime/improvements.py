@@ -1,8 +1,8 @@
 """How many "improved" labels of a line are false over its life: tests at `alpha` each night, and at the level of the line.
 
-Simulated lines; every night tries one candidate on so many own held-out problems, of which 20 % are answered differently by
-candidate and parent. The test is the gate's exact McNemar test, the level `gate.improvement_error: night` or `line`
-(`everlearn.gate.lifetime_error`). Guards are not simulated: they can only take labels away.
+Simulated lines; every night tries one candidate on so many own held-out problems, of which 20 % are answered
+differently by candidate and parent. The test is the gate's exact McNemar test, the level `gate.improvement_error:
+night` or `line` (`everlearn.gate.lifetime_error`). Guards are not simulated: they can only take labels away.
 
     no gain             no candidate is better
     few small gains     one in ten candidates is better by 15 points
@@ -12,8 +12,8 @@ candidate and parent. The test is the gate's exact McNemar test, the level `gate
                         candidates that are not better, while the level is highest
 
 `false_improved_share` is the expected share of a line's labels that are false, with 0 for a line without labels;
-`any_false` the share of lines with at least one. `any_false_headline` is the share of lines that ever say "beats the base model" of a
-candidate that does not, by the level of headlines, or by `alpha` each night.
+`any_false` the share of lines with at least one. `any_false_headline` is the share of lines that ever say "beats the
+base model" of a candidate that does not, by the level of headlines, or by `alpha` each night.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def p_values(
 def levels_of(labels: np.ndarray, spending: np.ndarray) -> np.ndarray:
     """Return the level of each line's next test, as `improvement_level` gives it: bool (lines, tests) -> float (lines,).
 
-    `spending` holds the gate's levels after 0, 1, … tests without a label: half of what a label earns, later by as many tests.
+    `spending` holds the gate's levels after 0, 1, … tests without a label: half of what a label earns, later by as many
+    tests.
     """
     tests = labels.shape[1]
     if not tests:

@@ -1,9 +1,9 @@
 """How often a line serves a version that lost more than the margin, with `gate.loss_error: line`.
 
-One guarded suite of 700 fixed items, of which two samples of one model differ on 10 %, and the margin of three points. Every
-night a candidate is looked at until it is decided, at the level of the attempt, and becomes the champion if it passes. All other
-guards are taken to pass, which can only make a loss more frequent. Scores are expected shares of right answers; the record is 16
-samples an item, and starts with those of the first champion.
+One guarded suite of 700 fixed items, of which two samples of one model differ on 10 %, and the margin of three points.
+Every night a candidate is looked at until it is decided, at the level of the attempt, and becomes the champion if it
+passes. All other guards are taken to pass, which can only make a loss more frequent. Scores are expected shares of
+right answers; the record is 16 samples an item, and starts with those of the first champion.
 
     no change       every candidate equals the record
     small gains     one in ten gains a point on the champion, the others equal it
@@ -17,9 +17,9 @@ samples an item, and starts with those of the first champion.
     1.01 margins, half repeated; all repeated     the same, but that share of the answers of every later look are copies of the first look's:
                     looks that are not independent, which the promise does not cover
 
-`any_skill_lost` is the share of lines on which some champion was more than the margin below the record; `any_lost_of_true_best` the
-same against the best true score that ever served, which nobody knows and nothing promises. `unchanged_passes` is for nights
-with several suites at once.
+`any_skill_lost` is the share of lines on which some champion was more than the margin below the record;
+`any_lost_of_true_best` the same against the best true score that ever served, which nobody knows and nothing promises.
+`unchanged_passes` is for nights with several suites at once.
 """
 
 from __future__ import annotations

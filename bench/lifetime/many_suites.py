@@ -1,8 +1,9 @@
 """Losses of a line whose suites change: they are added and thinned over the nights, and each gets the margin that it decides.
 
-Every month a suite of 400 items is added, up to ten, and what is older than 120 nights is thinned to a half, again after as long, but not below
-100 items; a thinned suite has a record of its own. In nine of ten nights the candidate is 1.01 margins below the record of one
-suite, another one every night; all others are taken to pass. In every tenth night it equals the record on all suites.
+Every month a suite of 400 items is added, up to ten, and what is older than 120 nights is thinned to a half, again
+after as long, but not below 100 items; a thinned suite has a record of its own. In nine of ten nights the candidate is
+1.01 margins below the record of one suite, another one every night; all others are taken to pass. In every tenth night
+it equals the record on all suites.
 """
 
 from __future__ import annotations

@@ -36,11 +36,12 @@ def average(night: dict[str, Any]) -> float:
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return what a row of at least one night shows.
 
-    `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a skill's
-    accuracy since the end of its first phase, `skills_below_first` counts skills on which the last version is below the first
-    version, `nights_to_learn` the most nights that a new skill took; None: one was not learned. `time_ratio` compares the CPU
-    seconds of the last ten nights with the second ten, `time_ratio_first` with the first ten, before replay and memory are
-    full; `storage_ratio` compares the bytes that a night adds to the bucket, in the last ten nights and the second ten.
+    `largest_fall` is how far average accuracy fell below its best before, `backward_transfer` the mean change of a
+    skill's accuracy since the end of its first phase, `skills_below_first` counts skills on which the last version is
+    below the first version, `nights_to_learn` the most nights that a new skill took; None: one was not learned.
+    `time_ratio` compares the CPU seconds of the last ten nights with the second ten, `time_ratio_first` with the first
+    ten, before replay and memory are full; `storage_ratio` compares the bytes that a night adds to the bucket, in the
+    last ten nights and the second ten.
     """
     nights = row["nights"]
     last, done = nights[-1]["accuracy"], nights[-1]["night"]

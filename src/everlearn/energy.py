@@ -1,8 +1,9 @@
 """Energy that this machine has used, where it tells: processors by the kernel, NVIDIA's GPUs by their driver.
 
-Processors: Intel's and AMD's RAPL counters below /sys. GPUs: NVML's counter of each card since Volta, read from the driver's library, since
-`nvidia-smi --query-gpu` shows power but no energy on most drivers. A counter covers a whole package or card, other work on it included. In a
-container or a virtual machine there often is none, and the result is 0.
+Processors: Intel's and AMD's RAPL counters below /sys. GPUs: NVML's counter of each card since Volta, read from the
+driver's library, since `nvidia-smi --query-gpu` shows power but no energy on most drivers. A counter covers a whole
+package or card, other work on it included. In a container or a virtual machine there often is none, and the result is
+0.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Verdict:
 class Problem:
     """A task in a domain that can verify answers to it.
 
-    `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation). `root` names the
-    group of a suite's item that is not independent of others, such as variants of one problem; None: independent.
+    `statement` is written in the domain's grammar (for `integration`, the integrand in infix notation). `root` names
+    the group of a suite's item that is not independent of others, such as variants of one problem; None: independent.
     `reference` is what the domain judges answers by, if it needs anything, such as a number or tests. It is stored in
     snapshots and suites only, and never in a prompt, a log, a ladder or a report.
     """

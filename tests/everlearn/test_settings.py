@@ -155,8 +155,8 @@ def test_the_root_is_copied_but_not_dumped(tmp_path: Path) -> None:
     assert Settings.model_validate_json(settings.model_dump_json()).root == tmp_path
 
 
-# Equal on revision 9353ed6, before the settings were split into modules, and on 05bc9bb. The gate's settings decide about
-# no weights and enter no key: they may get new members and defaults.
+# Equal on revision 9353ed6, before the settings were split into modules, and on 05bc9bb. The gate's settings decide
+# about no weights and enter no key: they may get new members and defaults.
 ADDED_LATER: dict[str, Any] = {
     "base": {"model", "revision", "commit"},
     "certification": True,

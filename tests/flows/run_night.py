@@ -1,7 +1,8 @@
 """Run one tiny night as a process that a test can kill: `run_night.py CONFIG.json` prints the end of the night.
 
 With EVERLEARN_TEST_DIE_AT=NAME the process is killed (SIGKILL) right after the workspace holds that result, or, for
-`publish`, `record` and `open`, right after that call. With EVERLEARN_TEST_NO_DECODING an answer that is decoded in this process ends it.
+`publish`, `record` and `open`, right after that call. With EVERLEARN_TEST_NO_DECODING an answer that is decoded in this
+process ends it.
 
 Every verifier process imports this file again, as that of its owner. So nothing is imported before the night runs.
 """

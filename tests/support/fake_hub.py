@@ -1,7 +1,8 @@
 """A loopback server with the part of the Hugging Face hub's protocol that huggingface_hub uses to read a model.
 
 Repositories are folders; each is one commit, to which any number of branches and tags point. Faults: `gated`, `hidden`
-(private or missing), `broken` (500) by name of the model, and `cut`: bytes of large files after which a connection closes.
+(private or missing), `broken` (500) by name of the model, and `cut`: bytes of large files after which a connection
+closes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A fake of the part of vLLM's API that `everlearn.training.engines.vllm` uses, with our own decoder and with faults.
 
-Faults of every request: `resets` and `dies` close connections, `hangs` never answers, `breaks` returns 500, `forgets` loses its adapters,
-`babbles` returns other JSON, `shortens` returns too few tokens. Of answers that
-end: `swallows` returns no end token.
+Faults of every request: `resets` and `dies` close connections, `hangs` never answers, `breaks` returns 500, `forgets`
+loses its adapters, `babbles` returns other JSON, `shortens` returns too few tokens. Of answers that end: `swallows`
+returns no end token.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class _Server(ThreadingHTTPServer):
 class FakeVllm:
     """One replica on a free port, with a `fault` after `sound` completed requests.
 
-    `shift` is added to every log-probability, and noise of the standard deviation `rounding`; `raw` reports them before the
-    temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model. `context` is what it says of its context, and
-    with `refuses` it calls every request wrong. The names of loaded adapters
-    are added to `log`.
+    `shift` is added to every log-probability, and noise of the standard deviation `rounding`; `raw` reports them before
+    the temperature; `stale` always answers with the adapter before the newest one, `bare` with the base model.
+    `context` is what it says of its context, and with `refuses` it calls every request wrong. The names of loaded
+    adapters are added to `log`.
     """
 
     policy: Policy

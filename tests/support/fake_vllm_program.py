@@ -1,8 +1,8 @@
 """A fake of the program `vllm`, for a server that a worker starts: `serve BASE --port PORT …` with the fake of its API.
 
 `write_program` makes it; beside it, `pids` lists the processes of every start (the server's and one that the server
-starts, as vLLM starts its engine) and `loads` each adapter loaded. It does not start while there is a file `broken`, and
-serves no model, only its health, while there is a file `idle`.
+starts, as vLLM starts its engine) and `loads` each adapter loaded. It does not start while there is a file `broken`,
+and serves no model, only its health, while there is a file `idle`.
 """
 
 from __future__ import annotations

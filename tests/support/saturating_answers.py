@@ -1,8 +1,8 @@
 """Answers whose derivative cancels or saturates far from zero, right and wrong ones, with the truth by computer algebra.
 
-`{u}` is a linear function of x with slope `{a}`. Each row is an integrand and its antiderivatives. The wrong answers are
-right ones with a change that fades away where the functions saturate, or that is tiny everywhere. SymPy differentiates
-the texts and mpmath compares at 160 digits, near zero, where nothing saturates.
+`{u}` is a linear function of x with slope `{a}`. Each row is an integrand and its antiderivatives. The wrong answers
+are right ones with a change that fades away where the functions saturate, or that is tiny everywhere. SymPy
+differentiates the texts and mpmath compares at 160 digits, near zero, where nothing saturates.
 """
 
 from __future__ import annotations

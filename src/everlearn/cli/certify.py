@@ -45,10 +45,10 @@ def certify(
 ) -> None:
     """Attack the verifier of a domain, and say whether a night may train on its rewards.
 
-    Constants, the question itself, right answers with text glued on, near misses, look-alikes, huge input, right answers in
-    other notation, and a small model that learns what is rewarded. The certificate is for the present code of the domain. It
-    is signed and stored in the line's registry, where that can be reached, and found there again. Exit code 1: it allows no
-    training.
+    Constants, the question itself, right answers with text glued on, near misses, look-alikes, huge input, right
+    answers in other notation, and a small model that learns what is rewarded. The certificate is for the present code
+    of the domain. It is signed and stored in the line's registry, where that can be reached, and found there again.
+    Exit code 1: it allows no training.
 
         everlearn domain certify integration
         everlearn domain certify capitals --problems capitals/problems.jsonl

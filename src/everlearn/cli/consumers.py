@@ -58,8 +58,8 @@ def pull(
 ) -> None:
     """Fetch the adapter of a version, verify every byte against its digest, and replace DIR at once.
 
-    After an interruption the same command resumes; repeated, it changes nothing. DIR/everlearn.json records the length of
-    the history, so that later pulls refuse an older one; `--at-least` does the same for the first pull.
+    After an interruption the same command resumes; repeated, it changes nothing. DIR/everlearn.json records the length
+    of the history, so that later pulls refuse an older one; `--at-least` does the same for the first pull.
     `peft.PeftModel.from_pretrained(base, DIR)` loads the adapter.
 
         everlearn pull champion --to adapter
@@ -158,8 +158,8 @@ def replicas(
 ) -> None:
     """Show the version that each consumer acknowledged last, and whether it is behind the champion.
 
-    `serve`, `watch`, and `pull --consumer`, acknowledge a version after they have delivered it. The exit code is 0 even if a
-    consumer is behind.
+    `serve`, `watch`, and `pull --consumer`, acknowledge a version after they have delivered it. The exit code is 0 even
+    if a consumer is behind.
 
         everlearn replicas
         everlearn replicas --forget old-host

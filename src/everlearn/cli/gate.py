@@ -37,11 +37,11 @@ def gate() -> None:
 def plan(context: typer.Context, *, profile: Profile = None, json: Json = False) -> None:
     """Show which losses the suites can exclude, how many items the wanted margins need, and which gains a night can show.
 
-    A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and best version, or
-    with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item, the memory of earlier nights included. With
-    an error budget of the line the levels are those of its next night, and what is spent and left of the budget is said. Before
-    `everlearn up` has made the key of a line on this machine, `gate.improvement_error: line` has the level of its first night. Nothing
-    is changed.
+    A margin is decided if an unchanged model stays within it with probability `gate.power`: against parent, base and
+    best version, or with `gate.loss_error: line` against the record, after `gate.most_looks` answers an item, the
+    memory of earlier nights included. With an error budget of the line the levels are those of its next night, and what
+    is spent and left of the budget is said. Before `everlearn up` has made the key of a line on this machine,
+    `gate.improvement_error: line` has the level of its first night. Nothing is changed.
 
         everlearn gate plan
         everlearn gate plan --json | jq .guards
@@ -70,9 +70,10 @@ def plan(context: typer.Context, *, profile: Profile = None, json: Json = False)
 def audit(context: typer.Context, *, json: Json = False) -> None:
     """Make every decision of the line again, from what the bucket holds, and compare it with the stored one.
 
-    Needs no model and no problems: each decision names its evidence, and the levels of an error budget of the line follow from
-    the events before it. Decisions of earlier releases, and of retired versions, cannot be repeated and are named. One at a level of
-    an older rule is repeated at that level, and named. Nothing is changed. Exit code 1: a decision differs.
+    Needs no model and no problems: each decision names its evidence, and the levels of an error budget of the line
+    follow from the events before it. Decisions of earlier releases, and of retired versions, cannot be repeated and are
+    named. One at a level of an older rule is repeated at that level, and named. Nothing is changed. Exit code 1: a
+    decision differs.
 
         everlearn gate audit
         everlearn gate audit --json | jq '.decisions[] | select(.differences != [])'

@@ -30,8 +30,8 @@ def suites(
 ) -> None:
     """Show the suites that guard the line, and since when each has its present items.
 
-    Every night measures them, so that no version gets worse on what the line can do. `history` shows when a suite was added, thinned
-    or retired. The suites of a night's own problems are new every night, and not among them.
+    Every night measures them, so that no version gets worse on what the line can do. `history` shows when a suite was
+    added, thinned or retired. The suites of a night's own problems are new every night, and not among them.
 
         everlearn suites
         everlearn suites memory-v0003 > memory.jsonl

@@ -21,9 +21,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 def keys() -> None:
     """Create a key that signs versions, and show which keys are trusted.
 
-    A publisher has a private key; a reader trusts public keys. To change keys: create a new one, add both public keys to
-    `signing.trusted` of every reader, then set `signing.key_file` to the new one. Versions that the old key signed are
-    valid as long as it is trusted, so keep it in the list.
+    A publisher has a private key; a reader trusts public keys. To change keys: create a new one, add both public keys
+    to `signing.trusted` of every reader, then set `signing.key_file` to the new one. Versions that the old key signed
+    are valid as long as it is trusted, so keep it in the list.
 
         everlearn keys new .everlearn/signing.pem
         everlearn keys show

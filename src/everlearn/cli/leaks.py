@@ -36,13 +36,15 @@ def leaks(
 ) -> None:
     """Look for problems that a version was trained on and that a night measured.
 
-    A night forbids what earlier nights have measured, by the domain's rule of equivalence at its time. This compares everything
-    that all published nights trained on with everything that any night measured, by the present rule. A version hands on what it
-    was trained on, so those that descend from it are named too. Exit code 1: there are leaks, and they are not barred.
+    A night forbids what earlier nights have measured, by the domain's rule of equivalence at its time. This compares
+    everything that all published nights trained on with everything that any night measured, by the present rule. A
+    version hands on what it was trained on, so those that descend from it are named too. Exit code 1: there are leaks,
+    and they are not barred.
 
-    `--bar` bars all of these versions, so that no later night begins from them or is compared with them, and voids their labels:
-    with `gate.improvement_error: line` they earn nothing for later nights. If one of them serves, the newest former champion without
-    a leak becomes the champion, and the record goes on from it. Without it, nothing is changed.
+    `--bar` bars all of these versions, so that no later night begins from them or is compared with them, and voids
+    their labels: with `gate.improvement_error: line` they earn nothing for later nights. If one of them serves, the
+    newest former champion without a leak becomes the champion, and the record goes on from it. Without it, nothing is
+    changed.
 
         everlearn leaks
         everlearn leaks --bar

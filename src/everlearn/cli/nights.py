@@ -55,17 +55,19 @@ def cycle(
     """Run one night: from new problems to a version that is provably better, or to the reason why there is none.
 
     Starts the local servers unless the settings name others. After an interruption the same command resumes the night;
-    repeated, it reports that there is no new data. `--again` offers known data to a night of its own: held-out problems stay
-    held out, and where a night with the same data, parent and settings has ended, this one takes the next `learn.seed`, since
-    equal inputs train equal weights. Exit code 10: the gate rejected the candidate; 11: it could not decide.
+    repeated, it reports that there is no new data. `--again` offers known data to a night of its own: held-out problems
+    stay held out, and where a night with the same data, parent and settings has ended, this one takes the next
+    `learn.seed`, since equal inputs train equal weights. Exit code 10: the gate rejected the candidate; 11: it could
+    not decide.
 
         everlearn cycle --data data/example
         everlearn cycle --profile nightly --json
         everlearn cycle --data data/example --again  # problems that a published night has seen are offered again
         everlearn cycle --abandon                    # if it cannot resume; its data stays available
 
-    A night that is given up after its candidate was measured ends as one that could not decide: it was a test. With the same
-    data, parent and settings, `--again` begins another. One that is given up before begins anew with the same command.
+    A night that is given up after its candidate was measured ends as one that could not decide: it was a test. With the
+    same data, parent and settings, `--again` begins another. One that is given up before begins anew with the same
+    command.
     """
     named: Installation = context.obj
     installation = replace(named, profile=profile or named.profile)
@@ -145,7 +147,8 @@ def resumable(command: str) -> Iterator[None]:
 def abandon_night(installation: Installation) -> dict[str, object]:
     """Close the open night of the line without an end.
 
-    Return its key, as `abandoned` (None if no night is open), and whether it was `charged`, so that its inputs have ended.
+    Return its key, as `abandoned` (None if no night is open), and whether it was `charged`, so that its inputs have
+    ended.
     """
     from everlearn.cycle.record import abandon_cycle
     from everlearn.gate.abandonment import charge, is_abandoned
@@ -171,9 +174,10 @@ def verify(
     """Judge answers: one line of JSON for each input line, in the same order.
 
     An input line has "problem" (or "question", "prompt", "statement", "integrand") and "answer" (or "response",
-    "completion", "solution", "antiderivative"), and optionally "id" and "domain". The file may be compressed by gzip. An
-    output line has "id", "verdict" (CORRECT, WRONG, UNREADABLE or UNDECIDED) and "reason". UNREADABLE: the answer cannot be
-    read, and is not right. Counts go to standard error. Exit code 2: a line is not valid; the others are judged nevertheless.
+    "completion", "solution", "antiderivative"), and optionally "id" and "domain". The file may be compressed by gzip.
+    An output line has "id", "verdict" (CORRECT, WRONG, UNREADABLE or UNDECIDED) and "reason". UNREADABLE: the answer
+    cannot be read, and is not right. Counts go to standard error. Exit code 2: a line is not valid; the others are
+    judged nevertheless.
 
         everlearn verify answers.jsonl > verdicts.jsonl
         echo '{"problem": "2*x", "answer": "x^2 + 7"}' | everlearn verify -
@@ -203,8 +207,10 @@ def ingest(
 ) -> None:
     """Add new problems for the next night.
 
-    Each line is a JSON object: {"problem": "3*x^2 + sin(x)"} (or "question", "prompt", "statement", "integrand"),
-    or a chat of one question and its answer ("messages"), optionally with "id" and "domain". The file may be compressed by gzip. All lines are checked first; if too many are bad, nothing is added. A published night's problems are not read again.
+    Each line is a JSON object: {"problem": "3*x^2 + sin(x)"} (or "question", "prompt", "statement", "integrand"), or a
+    chat of one question and its answer ("messages"), optionally with "id" and "domain". The file may be compressed by
+    gzip. All lines are checked first; if too many are bad, nothing is added. A published night's problems are not read
+    again.
 
         everlearn ingest problems.jsonl
         everlearn ingest problems.jsonl --bucket    # to <line>/inbox/ in the bucket instead of this machine

@@ -64,13 +64,13 @@ def serve(
 ) -> None:
     """Serve the champion behind an OpenAI-compatible endpoint, until Ctrl-C or SIGTERM.
 
-    A message that is a problem of the line's domain is asked as in training; a chat model takes any conversation. Each answer
-    names version and manifest. A promotion or rollback takes over between two batches of requests, and none is dropped.
-    The model is the one of the settings, on their device. With `rollouts.engine: vllm` it is decoded by vLLM: by
-    `rollouts.servers`, or by a server that this command starts.
+    A message that is a problem of the line's domain is asked as in training; a chat model takes any conversation. Each
+    answer names version and manifest. A promotion or rollback takes over between two batches of requests, and none is
+    dropped. The model is the one of the settings, on their device. With `rollouts.engine: vllm` it is decoded by vLLM:
+    by `rollouts.servers`, or by a server that this command starts.
 
-    EVERLEARN_API_KEYS holds the API keys, separated by commas. They are needed for --collect, and to listen on another address
-    than loopback. Collected is what the verifier does not accept, and what a caller says was no help (`POST
+    EVERLEARN_API_KEYS holds the API keys, separated by commas. They are needed for --collect, and to listen on another
+    address than loopback. Collected is what the verifier does not accept, and what a caller says was no help (`POST
     /v1/feedback`). The next night reads it like any row.
 
         everlearn serve

@@ -41,8 +41,8 @@ def up(
 ) -> None:
     """Start the local S3 server, Prefect with its dashboard, and the site of the line.
 
-    Running servers are not changed, so this is safe at any time. Their data, logs and keys are in .everlearn/. SQLite is
-    enough for one night at a time; for more, give Prefect an empty Postgres database. It is checked before anything
+    Running servers are not changed, so this is safe at any time. Their data, logs and keys are in .everlearn/. SQLite
+    is enough for one night at a time; for more, give Prefect an empty Postgres database. It is checked before anything
     starts, and used from then on.
 
         everlearn up

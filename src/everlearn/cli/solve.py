@@ -54,14 +54,14 @@ def solve(
 ) -> None:
     """Solve problems one by one, with more work for each than a night would give it.
 
-    The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and trains
-    an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a second time where
-    the domain can; otherwise the result says that there is none. Interrupted, the same command goes on after the problems
-    that `--out` holds. After all solutions are there, each is compared with best of n on the untouched version, and
-    with both together, at as many rollouts. This comes on top of the budget, and takes up to about three times as long
-    as the solutions; `--no-compare` leaves it out, as does `--no-training`. `--offer` puts the problems that were
-    solved by samples or by training into the line's inbox in the bucket, with their own reference where they have one.
-    Exit code 1: not all problems were solved.
+    The version answers greedily, then by samples; where no answer is right, it grows a ladder for this one problem and
+    trains an adapter on it, which is thrown away: the version is not changed. An answer is verified, and judged a
+    second time where the domain can; otherwise the result says that there is none. Interrupted, the same command goes
+    on after the problems that `--out` holds. After all solutions are there, each is compared with best of n on the
+    untouched version, and with both together, at as many rollouts. This comes on top of the budget, and takes up to
+    about three times as long as the solutions; `--no-compare` leaves it out, as does `--no-training`. `--offer` puts
+    the problems that were solved by samples or by training into the line's inbox in the bucket, with their own
+    reference where they have one. Exit code 1: not all problems were solved.
 
         everlearn solve unsolved.jsonl --seconds 60 --processes 4
         everlearn solve unsolved.jsonl --tokens 200000 --no-compare

@@ -28,9 +28,9 @@ def unbar(
 ) -> None:
     """Let a barred version be champion and parent again. The champion does not change.
 
-    A rollback bars the version that it leaves, and `approve --refuse` the one that it refuses. Unbarring also lifts the flag
-    of the night's data. A refused version then waits for approval again. Unbarring a version that is not barred changes
-    nothing.
+    A rollback bars the version that it leaves, and `approve --refuse` the one that it refuses. Unbarring also lifts the
+    flag of the night's data. A refused version then waits for approval again. Unbarring a version that is not barred
+    changes nothing.
 
         everlearn unbar v0001 --reason "the data source was at fault, not the version"
         everlearn promote v0001 --reason "it serves again"

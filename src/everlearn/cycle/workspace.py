@@ -3,8 +3,9 @@
     <line>/work/<cycle key>/index.json        token, and the files of each name by digest; moved by conditional writes
     <line>/work/<cycle key>/sha256/<digest>   the bytes
 
-A name holds bytes or a whole directory, replaced atomically, or a sequence of bytes that grows. The index carries the fencing token of the lease: a
-worker whose token is older than that of the index is refused, even if it still believes to hold the lease.
+A name holds bytes or a whole directory, replaced atomically, or a sequence of bytes that grows. The index carries the
+fencing token of the lease: a worker whose token is older than that of the index is refused, even if it still believes
+to hold the lease.
 """
 
 from __future__ import annotations

@@ -40,8 +40,9 @@ def find_leaks(
 ) -> list[Leak]:
     """Return all leaks of the published versions, given by cycle key, in the order of versions and problems.
 
-    `named` are the digests of the trained records that the event of a night names. Other records of that night are of an attempt with
-    the same inputs that was given up, of which its version has nothing. Of a night that is not there, all count.
+    `named` are the digests of the trained records that the event of a night names. Other records of that night are of
+    an attempt with the same inputs that was given up, of which its version has nothing. Of a night that is not there,
+    all count.
 
     Raises:
         IntegrityError: a record is damaged.

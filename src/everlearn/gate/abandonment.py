@@ -1,8 +1,8 @@
 """An abandoned night whose candidate was measured is an attempt, and is recorded as one that decided nothing.
 
-Otherwise attempts would be free: a night could be given up after each result that is not liked. A night that was given up before
-its candidate answered a suite has tested nothing, and leaves no event. Its parent has answered no suite then, since the candidate is
-measured first: otherwise the nights in which the parent was lucky could be given up for nothing.
+Otherwise attempts would be free: a night could be given up after each result that is not liked. A night that was given
+up before its candidate answered a suite has tested nothing, and leaves no event. Its parent has answered no suite then,
+since the candidate is measured first: otherwise the nights in which the parent was lucky could be given up for nothing.
 """
 
 from __future__ import annotations

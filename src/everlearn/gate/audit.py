@@ -1,14 +1,16 @@
 """Make every decision of a line again, from its events and the evidence that they name, and say where they differ.
 
-The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was judged
-at a level that was not its own, such as one whose attempts before it were left out; one that ended otherwise than it was decided; a version that
-was judged by other settings than those of its night; a suite that guarded the line and was not compared, or not with all of its items;
-and a record in the evidence of a night that is not the one that its parent left.
+The levels of the line's error budget follow from the events before a decision. So the audit also finds a night that was
+judged at a level that was not its own, such as one whose attempts before it were left out; one that ended otherwise
+than it was decided; a version that was judged by other settings than those of its night; a suite that guarded the line
+and was not compared, or not with all of its items; and a record in the evidence of a night that is not the one that its
+parent left.
 
-What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the decision names the newest event that it
-knew; attempts are counted in any case. A decision of an older revision names neither that event nor its rule: where its level is the one of an
-older rule, it is repeated at that level, and said to be by an older rule. Comparisons with the record by an older rule of the looks cannot be repeated,
-nor decisions by an older rule about several targets of which some had no room to improve.
+What happened between a decision and its event, such as that a version was found to have leaked, is left out, as the
+decision names the newest event that it knew; attempts are counted in any case. A decision of an older revision names
+neither that event nor its rule: where its level is the one of an older rule, it is repeated at that level, and said to
+be by an older rule. Comparisons with the record by an older rule of the looks cannot be repeated, nor decisions by an
+older rule about several targets of which some had no room to improve.
 """
 
 from __future__ import annotations
@@ -55,8 +57,9 @@ _RESOLUTION = 1e-8
 class AuditedDecision:
     """A decision of the line. `differences` is empty where the repeated decision is the stored one; None: not repeatable.
 
-    `level` and `loss_level` are those at which it was repeated; None where the night was judged at `gate.alpha`. `by_older_rule` means
-    that the level is not the one of the present rule, but of one before decisions stored the number of their rule.
+    `level` and `loss_level` are those at which it was repeated; None where the night was judged at `gate.alpha`.
+    `by_older_rule` means that the level is not the one of the present rule, but of one before decisions stored the
+    number of their rule.
     """
 
     cycle_key: str
@@ -190,8 +193,8 @@ def _other_record(
 ) -> Iterator[str]:
     """Yield the guarded suites whose recorded answers are not those that the record of the parent holds.
 
-    Items that this record lacks were answered in the night itself, and those of a retired parent may be gone. Of items that the night
-    asked in another way, only the policy is compared.
+    Items that this record lacks were answered in the night itself, and those of a retired parent may be gone. Of items
+    that the night asked in another way, only the policy is compared.
     """
     parent = state.versions.get(event.detail.get("parent", ""))
     if not evidence.guards or parent is None or parent.retired:

@@ -1,7 +1,7 @@
 """Baselines: the policies that the candidate is compared with besides its parent.
 
-A candidate that is only ever compared with its parent may lose a little every night. The base model and, for each suite,
-the best version so far make a slow decline visible.
+A candidate that is only ever compared with its parent may lose a little every night. The base model and, for each
+suite, the best version so far make a slow decline visible.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def eligible_versions(state: State) -> list[str]:
 def shares_of(version: str, decision: Mapping[str, Any]) -> dict[str, float]:
     """Return the share of right answers on each suite that the decision about a published version has measured.
 
-    Its target counts as the memory suite that guards it from then on. What was measured under a name may change from night
-    to night; it only decides what is measured again tonight.
+    Its target counts as the memory suite that guards it from then on. What was measured under a name may change from
+    night to night; it only decides what is measured again tonight.
     """
     rows = [row for row in decision.get("rows", ()) if row["against"] in (Against.PARENT, Against.RECORD)]
     names = {row["suite"]: memory_name(version) if row["kind"] == SuiteKind.TARGET else row["suite"] for row in rows}
@@ -55,9 +55,10 @@ def choose_baselines(
 ) -> tuple[Baseline, ...]:
     """Return the base model, and each version that is the best on a suite and not the parent, with these suites.
 
-    `shares` has the results of `shares_of` for the eligible versions, oldest first. A suite has at most one best version,
-    so that measuring all of them costs at most as much as measuring one policy. Suites that are new every night have
-    none. Without a parent there are no baselines, because the candidate is compared with the base model anyway.
+    `shares` has the results of `shares_of` for the eligible versions, oldest first. A suite has at most one best
+    version, so that measuring all of them costs at most as much as measuring one policy. Suites that are new every
+    night have none. Without a parent there are no baselines, because the candidate is compared with the base model
+    anyway.
     """
     if parent is None:
         return ()

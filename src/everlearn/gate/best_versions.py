@@ -1,7 +1,7 @@
 """The best version so far on one suite: the last one that clearly beat the best version before it.
 
-The highest share is no guide: of ten equally good versions the luckiest on these items is some points ahead, and an equally
-good candidate would look worse than it for ever.
+The highest share is no guide: of ten equally good versions the luckiest on these items is some points ahead, and an
+equally good candidate would look worse than it for ever.
 """
 
 from __future__ import annotations

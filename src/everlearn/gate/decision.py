@@ -2,12 +2,13 @@
 
 PASS requires that at least one target improved, that no target got worse, and that all other suites are non-inferior
 within their margins against every measured baseline: the suites of a kind together, and each of several suites alone.
-The non-inferiority claims must all hold, so they need no correction for multiple testing; the improvement claims, one of
-which suffices, are corrected by Holm's procedure. The sizes of these suites are fixed before measuring. Guards that are compared with
-the record of the line (`guard`) stop early, by evidence that allows it; the two are never mixed in one claim.
+The non-inferiority claims must all hold, so they need no correction for multiple testing; the improvement claims, one
+of which suffices, are corrected by Holm's procedure. The sizes of these suites are fixed before measuring. Guards that
+are compared with the record of the line (`guard`) stop early, by evidence that allows it; the two are never mixed in
+one claim.
 
-`evidence` counts what changed, with `UNDECIDED` answers, `margins` says how large a loss counts as none, `statistics` has
-the tests and bounds, `sentences` words the results, `decision_record` defines them.
+`evidence` counts what changed, with `UNDECIDED` answers, `margins` says how large a loss counts as none, `statistics`
+has the tests and bounds, `sentences` words the results, `decision_record` defines them.
 """
 
 from __future__ import annotations
@@ -82,8 +83,9 @@ def decide(
 ) -> Decision:
     """Combine all suites and checks into one decision. `level` is that of the improvement test, by default `alpha`.
 
-    `guards` are the suites that were compared with the record instead (`gate.loss_error: line`), in a night of their own level.
-    A `headline` decides nothing: it is said where it is proved on a target, at its level divided by the number of targets.
+    `guards` are the suites that were compared with the record instead (`gate.loss_error: line`), in a night of their
+    own level. A `headline` decides nothing: it is said where it is proved on a target, at its level divided by the
+    number of targets.
 
     FAIL: a check failed, a suite got significantly worse, or every target gained significantly less than is worthwhile.
     INSUFFICIENT: nothing to gain, or too few items to prove or refute a claim.
@@ -137,8 +139,9 @@ def _beaten(comparisons: Sequence[Comparison], headline: Headline) -> tuple[str,
 class _Claims:
     """What the tests support: which targets improved on the parent, and which suites got worse.
 
-    Both are corrected for the number of claims by Holm's procedure, improvements at `level`, losses at `alpha`. A target without room to
-    improve is no candidate, and counts as a claim: which targets have room depends on the luck of the parent.
+    Both are corrected for the number of claims by Holm's procedure, improvements at `level`, losses at `alpha`. A
+    target without room to improve is no candidate, and counts as a claim: which targets have room depends on the luck
+    of the parent.
     """
 
     def __init__(

@@ -89,10 +89,10 @@ class Decision:
 
     `pools` holds one row per kind with several suites and baseline: these suites together. `warnings` says what the
     decision does not cover. Both are also among the reasons, and older decisions have neither. `level` is that of the
-    improvement test, `loss_level` that of the comparisons with the record, where they are not `gate.alpha` (`lifetime_error`).
-    `beats_base` names the targets on which the candidate is proved to beat the base model at a level that holds for the line's whole
-    life; None where no such claim is made. `rule` is the number of the rule by which these levels follow from the events of the line up to
-    number `seen`; None in decisions of older revisions.
+    improvement test, `loss_level` that of the comparisons with the record, where they are not `gate.alpha`
+    (`lifetime_error`). `beats_base` names the targets on which the candidate is proved to beat the base model at a
+    level that holds for the line's whole life; None where no such claim is made. `rule` is the number of the rule by
+    which these levels follow from the events of the line up to number `seen`; None in decisions of older revisions.
     """
 
     outcome: Outcome

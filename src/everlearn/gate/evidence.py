@@ -1,9 +1,9 @@
 """Evidence of paired measurements: wins and losses of each suite, alone or pooled with the suites of its kind.
 
-An `UNREADABLE` answer counts as wrong, an `UNDECIDED` one never. A claim that leads to PASS counts it against the candidate
-(undecided before = right, undecided after = not right), a claim that leads to FAIL counts it against the baseline (the reverse).
-Two undecided answers to an item are a tie only if their texts are equal. Undecided answers can therefore turn a
-decision into INSUFFICIENT, never into PASS or FAIL.
+An `UNREADABLE` answer counts as wrong, an `UNDECIDED` one never. A claim that leads to PASS counts it against the
+candidate (undecided before = right, undecided after = not right), a claim that leads to FAIL counts it against the
+baseline (the reverse). Two undecided answers to an item are a tie only if their texts are equal. Undecided answers can
+therefore turn a decision into INSUFFICIENT, never into PASS or FAIL.
 """
 
 from __future__ import annotations

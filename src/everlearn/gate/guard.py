@@ -1,10 +1,10 @@
 """Guards with an error budget of the line: is a candidate within the margin of the record on every suite?
 
 A look is one more answer to every item. After each look a suite is decided or not: its loss is within the margin, by
-evidence of 1 over the level of the line's attempt (`lifetime_error.loss_level`), or it got worse, or nothing is shown yet. Only
-undecided suites get another look, at most `gate.most_looks`. A version that lost the margin on some suite is published only if the
-evidence about that very suite is false, so the level needs no correction for the number of suites. The memory of all nights is one
-suite, in which each night has a veto (`memory_veto`).
+evidence of 1 over the level of the line's attempt (`lifetime_error.loss_level`), or it got worse, or nothing is shown
+yet. Only undecided suites get another look, at most `gate.most_looks`. A version that lost the margin on some suite is
+published only if the evidence about that very suite is false, so the level needs no correction for the number of
+suites. The memory of all nights is one suite, in which each night has a veto (`memory_veto`).
 
 The margin is that of the suite's kind, or the smallest one that all looks decide; for skill and general suites up to
 `gate.widest_margin`. It depends on the record alone, so it is known before anything is measured.
@@ -45,9 +45,9 @@ _DRIFT = 1 / 3
 class Guard:
     """One suite: the record of its items, and the looks at the candidate so far, each with a letter for each item.
 
-    `guards` is the number of suites of the night that are compared with the record, `level` that of the line's attempt. `parts` are the
-    nights whose memory the suite holds, none for other kinds. `holder` is the version that most of the record is of, if it can
-    serve again.
+    `guards` is the number of suites of the night that are compared with the record, `level` that of the line's attempt.
+    `parts` are the nights whose memory the suite holds, none for other kinds. `holder` is the version that most of the
+    record is of, if it can serve again.
     """
 
     suite: str
@@ -237,8 +237,8 @@ class _Plan(TypedDict):
 def chance_of_each(guards: int, *, power: float) -> float:
     """Return the probability with which an unchanged model passes each guard, so that it passes all with `power`.
 
-    Half of the probability of stopping it is left to the comparisons of tonight's suites with the parent. Of that of a guard with
-    several nights, the vetoes have a share.
+    Half of the probability of stopping it is left to the comparisons of tonight's suites with the parent. Of that of a
+    guard with several nights, the vetoes have a share.
     """
     return float((1 - (1 - power) / 2) ** (1 / guards))
 

@@ -1,24 +1,28 @@
 """The levels of each night's tests, so that a line makes few errors over its life, however many nights it tries.
 
-Improvements, so that few of all "improved" labels are false: LORD++ (A. Ramdas, F. Yang, M. Wainwright, M. Jordan, "Online
-control of the false discovery rate with decaying memory", NeurIPS 2017, arXiv 1710.00499). At any time the expected number of false labels of a
-line is at most `alpha` times that of all its labels (at least 1). A test without a label spends from a budget, a label earns some of it back.
+Improvements, so that few of all "improved" labels are false: LORD++ (A. Ramdas, F. Yang, M. Wainwright, M. Jordan,
+"Online control of the false discovery rate with decaying memory", NeurIPS 2017, arXiv 1710.00499). At any time the
+expected number of false labels of a line is at most `alpha` times that of all its labels (at least 1). A test without a
+label spends from a budget, a label earns some of it back.
 
 A test counts as passed where its night was published: a night that a guard stopped gives no label, which is as if its
-p-value were 1. The guarantee needs p-values that are valid given the past, so a night's target has no problem that an earlier night
-measured with the same parent, nor one that the undecided candidate was measured on that it goes on from (`EarlierUse.not_fresh`).
+p-value were 1. The guarantee needs p-values that are valid given the past, so a night's target has no problem that an
+earlier night measured with the same parent, nor one that the undecided candidate was measured on that it goes on from
+(`EarlierUse.not_fresh`).
 
-Only nights that the budget judged are tests of it: others spend nothing, and their versions earn nothing. A label earns only for tests
-at the `alpha` at which it was given. For all others its night is a test without a label. So no change of the settings, back and
-forth, gives back what was spent: the levels of all tests, of whatever `alpha`, sum to at most a max(1, n) for n labels and the largest
-`alpha` a that the line had. Their initial parts sum to a / 2, each label earns at most a, and the first one only a / 2.
+Only nights that the budget judged are tests of it: others spend nothing, and their versions earn nothing. A label earns
+only for tests at the `alpha` at which it was given. For all others its night is a test without a label. So no change of
+the settings, back and forth, gives back what was spent: the levels of all tests, of whatever `alpha`, sum to at most a
+max(1, n) for n labels and the largest `alpha` a that the line had. Their initial parts sum to a / 2, each label earns
+at most a, and the first one only a / 2.
 
-Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt spends
-a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`). The attempts of all nights are counted,
-whatever judged them, so that a change of the settings begins nothing anew.
+Losses, so that with probability 1 - `alpha` no version is ever published that lost more than a margin: every attempt
+spends a fixed part of `alpha`, and the parts of all attempts sum to at most `alpha` (`loss_level`). The attempts of all
+nights are counted, whatever judged them, so that a change of the settings begins nothing anew.
 
-Headlines, "beats the base model", so that with probability 1 - `alpha` a line never makes a false one: they spend an `alpha` of their own
-in the same way, where improvements have an error budget. The held-out problems of each night are fresh.
+Headlines, "beats the base model", so that with probability 1 - `alpha` a line never makes a false one: they spend an
+`alpha` of their own in the same way, where improvements have an error budget. The held-out problems of each night are
+fresh.
 """
 
 from __future__ import annotations
@@ -57,7 +61,8 @@ _OFFSET = 100
 class ErrorBudget:
     """What the tests of a line so far have spent of an error budget, and what is left for all later ones.
 
-    `overdrawn` is what was spent beyond the budget, as where a label was voided later or `alpha` was another. Then nothing is left.
+    `overdrawn` is what was spent beyond the budget, as where a label was voided later or `alpha` was another. Then
+    nothing is left.
     """
 
     spent: float
@@ -109,7 +114,8 @@ def level_of_line(past: Past, *, settings: GateSettings) -> float | None:
 def older_levels(history: Sequence[Event], *, settings: GateSettings, registry: Registry) -> tuple[float | None, ...]:
     """Return the levels that a decision without the number of a rule may have been made at, after these events.
 
-    Every test counted once, and every published version had given a label; later, labels were as now, but none was void.
+    Every test counted once, and every published version had given a label; later, labels were as now, but none was
+    void.
     """
     published = [event.kind is EventKind.PUBLISHED for event in history if event.kind in TESTS]
     unaware = past_of(
@@ -142,9 +148,9 @@ def budget_of(earned: float, *, spent: float) -> ErrorBudget:
 def budgets_of_line(past: Past, *, settings: GateSettings, loss_spent: float = 0.0) -> dict[str, ErrorBudget]:
     """Return the budget of each error that is limited over the life of the line: `improvements`, `headlines`, `losses`.
 
-    What was earned is said by the present `alpha` and the labels that count now: it is the wealth of LORD++. What was spent is as it was decided. No
-    decision stores the level of a headline: these are said as if all had been made at the present `alpha`, as is the part of
-    a night that ended without a decision.
+    What was earned is said by the present `alpha` and the labels that count now: it is the wealth of LORD++. What was
+    spent is as it was decided. No decision stores the level of a headline: these are said as if all had been made at
+    the present `alpha`, as is the part of a night that ended without a decision.
     """
     alpha, budgets = settings.alpha, {}
     if settings.improvement_error == "line":
@@ -178,8 +184,8 @@ def loss_level(attempt: int, *, alpha: float) -> float:
 def _spending(after: int) -> float:
     """Return the share of a budget that is spent so many tests after it was earned; the shares sum to at most 1.
 
-    Proportional to j^-1.6, after Ramdas, Zrnic, Wainwright and Jordan (SAFFRON, ICML 2018, arXiv 1802.09098): more of it
-    early than by the slower decay of LORD's authors, which found a tenth of the improvements in `bench.lifetime`.
+    Proportional to j^-1.6, after Ramdas, Zrnic, Wainwright and Jordan (SAFFRON, ICML 2018, arXiv 1802.09098): more of
+    it early than by the slower decay of LORD's authors, which found a tenth of the improvements in `bench.lifetime`.
     """
     return float(after**-_DECAY) / _SUM
 
@@ -187,9 +193,9 @@ def _spending(after: int) -> float:
 def _labels(history: Sequence[Event], *, alpha: float, registry: Registry) -> Iterator[tuple[bool, float | None]]:
     """Yield for each test of the line's budget whether it gave a label that earns at `alpha`, and the level of the test.
 
-    A decision has a level where the budget made it. Of a night without a decision, given up or with nothing to train on, the event says
-    what would have made it; one of an older revision does not, and counts as a test. Its level is None. The label of a version that
-    leaked is none, from the event on that says so.
+    A decision has a level where the budget made it. Of a night without a decision, given up or with nothing to train
+    on, the event says what would have made it; one of an older revision does not, and counts as a test. Its level is
+    None. The label of a version that leaked is none, from the event on that says so.
     """
     leaked = {event.detail["version"] for event in history if event.detail.get("leaked")}
     for event in history:

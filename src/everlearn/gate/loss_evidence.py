@@ -1,20 +1,22 @@
 """Evidence about a loss against a recorded result, one answer an item and look, valid however many looks there are.
 
-The items are fixed. `recorded` holds the share of right answers of each item in the record, X is 1 for a right answer of
-the candidate and 0 otherwise. If the expected score lies `margin` or more below the record, then for every stake s in [0, 1)
+The items are fixed. `recorded` holds the share of right answers of each item in the record, X is 1 for a right answer
+of the candidate and 0 otherwise. If the expected score lies `margin` or more below the record, then for every stake s
+in [0, 1)
 
     product over items of 1 + s (X - recorded + margin)
 
 is an e-value: its expectation is at most 1, because the answers are independent and the geometric mean of the factors'
 expectations is at most their arithmetic mean. Stakes that depend on earlier looks only make the product over looks a
 test supermartingale, so that by Ville's inequality it ever reaches 1/a with probability at most a (A. Ramdas, P.
-Grünwald, V. Vovk, G. Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38 (2023),
-arXiv 2210.01948). Nothing is estimated and nothing is asymptotic.
+Grünwald, V. Vovk, G. Shafer, "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38
+(2023), arXiv 2210.01948). Nothing is estimated and nothing is asymptotic.
 
-The stake makes the evidence grow about as fast as it can: for D = X - recorded + margin it is near the maximum of E log(1 + s D), which to third
-order is E D / (E D^2 - E D E D^3 / E D^2). The moments are estimated from the looks before, and from what is expected of a candidate that lost a
-quarter of the margin (I. Waudby-Smith, A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86 (2024), arXiv 2010.09686: plug-in
-stakes). The third moment matters where nearly all answers are right: there a wrong one loses nearly the whole stake.
+The stake makes the evidence grow about as fast as it can: for D = X - recorded + margin it is near the maximum of E
+log(1 + s D), which to third order is E D / (E D^2 - E D E D^3 / E D^2). The moments are estimated from the looks
+before, and from what is expected of a candidate that lost a quarter of the margin (I. Waudby-Smith, A. Ramdas,
+"Estimating means of bounded random variables by betting", JRSS B 86 (2024), arXiv 2010.09686: plug-in stakes). The
+third moment matters where nearly all answers are right: there a wrong one loses nearly the whole stake.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ class LossEvidence:
     """The looks at one suite so far, or at the same suite of many simulated lines.
 
     Items with equal `recorded` shares may be grouped: `recorded` and `sizes` have the shape (groups,), counts the shape
-    (..., groups). `doubted` is the part of the recorded shares that was undecided. `variance` is the expected variance of one
-    answer, on average over the items.
+    (..., groups). `doubted` is the part of the recorded shares that was undecided. `variance` is the expected variance
+    of one answer, on average over the items.
     """
 
     def __init__(
@@ -95,7 +97,8 @@ class LossEvidence:
     def can_pass(self, level: float, *, looks: int) -> NDArray[np.bool_]:
         """Return whether so many more looks can still give the evidence 1 / `level`: a forecast, of no meaning for what is proved.
 
-        As by a candidate that is two standard errors better than its looks so far, with the best stakes to second order.
+        As by a candidate that is two standard errors better than its looks so far, with the best stakes to second
+        order.
         """
         if not self._looks:
             return np.full(1, fill_value=looks > 0)
@@ -153,8 +156,8 @@ def _mean(values: Sequence[Floats]) -> Floats:
 def chance_within(margin: float, *, items: float, variance: float, looks: int, level: float) -> float:
     """Return the probability that `looks` answers an item show a candidate that equals the record to be within `margin`.
 
-    Normal approximation for items half of which are mostly right and half mostly wrong, with this variance of an answer. It
-    is the chance at the last look; a candidate may pass at an earlier one.
+    Normal approximation for items half of which are mostly right and half mostly wrong, with this variance of an
+    answer. It is the chance at the last look; a candidate may pass at an earlier one.
     """
     stake = min(_MOST, _AIM * margin / (variance + margin**2)) if margin else 0.0
     often = (1 + sqrt(max(0.0, 1 - 4 * variance))) / 2

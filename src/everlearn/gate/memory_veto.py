@@ -1,14 +1,14 @@
 """Veto of each earlier night's memory, where the memory of all nights is compared with the record as one suite.
 
-Together, the gain of many nights hides that one was forgotten, and few items widen the margin. A night's own items cannot show
-that nothing was lost, but they can show that much was. So a candidate is rejected where more than `veto_margin` is proved to be lost on the items
-of one night.
+Together, the gain of many nights hides that one was forgotten, and few items widen the margin. A night's own items
+cannot show that nothing was lost, but they can show that much was. So a candidate is rejected where more than
+`veto_margin` is proved to be lost on the items of one night.
 
 The proof is an e-process like that of `loss_evidence`, against "at most the margin was lost": the product over items of
 1 + s (W - wrong), where W is 1 for an answer that is not right, and `wrong` the recorded share of such answers with the
 margin added, more of it where more was right. If no more than that was lost, its expectation is at most 1. All nights
-together have a small share of the probability of stopping an unchanged model (`VETO_SHARE`), divided equally, so that by Ville's inequality
-a candidate that equals the record meets a veto at any look with at most that probability.
+together have a small share of the probability of stopping an unchanged model (`VETO_SHARE`), divided equally, so that
+by Ville's inequality a candidate that equals the record meets a veto at any look with at most that probability.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The record of a line: stored answers of the best version on each guarded item, several an item.
 
-A version's manifest names the record of its ancestry. An item enters it with answers of the night's parent, and gets those of
-a new version where that is shown to be better on the item's suite. These are fresh answers: the ones that showed it are
-lucky ones. A record is JSON, `{"items": {key: [right, undecided, samples, policy, asked]}}`.
+A version's manifest names the record of its ancestry. An item enters it with answers of the night's parent, and gets
+those of a new version where that is shown to be better on the item's suite. These are fresh answers: the ones that
+showed it are lucky ones. A record is JSON, `{"items": {key: [right, undecided, samples, policy, asked]}}`.
 
-Only answers to the same way of asking are compared (`way_of_asking`). Where the settings have changed it, what was recorded in another way is
-answered afresh by the policies that it is of: a lower temperature would hide a loss, and a higher one would look like one.
+Only answers to the same way of asking are compared (`way_of_asking`). Where the settings have changed it, what was
+recorded in another way is answered afresh by the policies that it is of: a lower temperature would hide a loss, and a
+higher one would look like one.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def unrecorded(suites: Iterable[Suite], record: Mapping[str, RecordedItem], *, a
 def record_after(version: str | None, registry: Registry) -> Record:
     """Return the newest record that the manifest of a version or of an ancestor names; empty where there is none.
 
-    Nights with `gate.loss_error: night` leave none, and the record of the nights before them stays: a change of the setting
-    forgives no loss.
+    Nights with `gate.loss_error: night` leave none, and the record of the nights before them stays: a change of the
+    setting forgives no loss.
     """
     for _, manifest in _with_ancestors(version, registry):
         if manifest.record is not None:

@@ -1,7 +1,7 @@
 """What a decision was made from, stored so that anybody can make it again without a model and without the problems.
 
-An answer is one letter (`record_of_line`); of two undecided answers to an item it is stored whether they are equal, because the
-gate counts equal ones as a tie. Statements, answers and references are not stored.
+An answer is one letter (`record_of_line`); of two undecided answers to an item it is stored whether they are equal,
+because the gate counts equal ones as a tie. Statements, answers and references are not stored.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def undecided_nights(
 ) -> tuple[list[str], list[str]]:
     """Return the cycle keys of the newest undecided nights of that parent and base, the newest first, and of those passed over.
 
-    They end at the first night that was decided, or had another parent or base. Passed over are candidates that may have lost
-    something.
+    They end at the first night that was decided, or had another parent or base. Passed over are candidates that may
+    have lost something.
     """
     nights: list[str] = []
     doubtful: list[str] = []

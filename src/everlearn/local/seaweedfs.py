@@ -26,9 +26,9 @@ SEAWEED_FLAGS = (
     "-s3.autoCreateBucket=false",
 )
 
-# Without limits the server grows to 600 MB. With GOMEMLIMIT at 200 MiB, which its 140 MB of resident memory nearly reach
-# in the runtime's count, Go collects garbage all the time: 12 % of a core while idle, 78 % of that in the collector. At
-# 400 MiB it idles at 0.5 % and peaks at 270 MB under load.
+# Without limits the server grows to 600 MB. With GOMEMLIMIT at 200 MiB, which its 140 MB of resident memory nearly
+# reach in the runtime's count, Go collects garbage all the time: 12 % of a core while idle, 78 % of that in the
+# collector. At 400 MiB it idles at 0.5 % and peaks at 270 MB under load.
 GO_MEMORY = {"GOMEMLIMIT": "400MiB", "GOGC": "50"}
 
 

@@ -5,8 +5,8 @@
     dependencies         the adapter depends on all of them
 
 Built with the models of `cyclonedx-python-lib`, except for the model card and the contents of the data component, which
-version 11 of that library has no classes for. The serial number is derived from the content, so the same night gives the
-same bytes. See https://cyclonedx.org/docs/1.6/json/.
+version 11 of that library has no classes for. The serial number is derived from the content, so the same night gives
+the same bytes. See https://cyclonedx.org/docs/1.6/json/.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ class EventLog:
         """Append the event that `propose` returns for the current state, and return it.
 
         `propose` is called again after a lost race. It returns an event of the history if its intent is fulfilled
-        already, and raises if the state forbids it. After ConflictError or StoreDownError on HEAD the log is read again:
-        finding our own event there is success.
+        already, and raises if the state forbids it. After ConflictError or StoreDownError on HEAD the log is read
+        again: finding our own event there is success.
 
         Raises:
             StoreDownError: It is unknown whether the event was committed; the same call may be repeated.

@@ -1,9 +1,9 @@
 """Guarded suites of a line: what every night measures so that no version gets worse on it.
 
-The items of a suite are an object of the registry. An event `suite_changed` names the suites that were added, that hold other
-items than before (a thinned memory, or without items that an earlier night trained on), or that are guarded no longer. A night
-records it before it trains, so that the history says what each later decision was about. The suites of tonight's own problems are
-new every night and not guarded.
+The items of a suite are an object of the registry. An event `suite_changed` names the suites that were added, that hold
+other items than before (a thinned memory, or without items that an earlier night trained on), or that are guarded no
+longer. A night records it before it trains, so that the history says what each later decision was about. The suites of
+tonight's own problems are new every night and not guarded.
 """
 
 from __future__ import annotations

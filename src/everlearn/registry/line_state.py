@@ -32,8 +32,8 @@ BASE = "base"  # reference to the base model without an adapter: no champion
 class VersionEntry:
     """A published version. `sequence` is the number of its event; `retired` means that its files were removed.
 
-    `leaked` means that it was trained on problems that a night measured: what it was found to improve proves nothing. It stays
-    so where the bar is lifted.
+    `leaked` means that it was trained on problems that a night measured: what it was found to improve proves nothing.
+    It stays so where the bar is lifted.
     """
 
     version: str

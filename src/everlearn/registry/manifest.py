@@ -1,7 +1,7 @@
 """Manifest of a version: its files by digest, and where they come from.
 
-A manifest does not hold its version number, which the publishing event assigns: after a lost race only that event has to
-be rewritten.
+A manifest does not hold its version number, which the publishing event assigns: after a lost race only that event has
+to be rewritten.
 """
 
 from __future__ import annotations

@@ -176,8 +176,8 @@ class Registry:
     def retire(self, versions: Callable[[State], tuple[str, ...]], *, reason: str, actor: str) -> tuple[str, ...]:
         """Record that the files of the versions chosen by `versions` may be removed, and return these versions.
 
-        Nothing is removed here. `versions` is called again after a lost race; a version that was ever champion cannot be
-        retired.
+        Nothing is removed here. `versions` is called again after a lost race; a version that was ever champion cannot
+        be retired.
         """
         chosen: tuple[str, ...] = ()
 
@@ -289,8 +289,8 @@ class Registry:
     ) -> Path:
         """Deliver a version's files into directory `to`: all of them, every byte verified, or none.
 
-        Files that are already right are not touched, and an interrupted download is continued. `progress` gets the number
-        of bytes that arrived since its last call.
+        Files that are already right are not touched, and an interrupted download is continued. `progress` gets the
+        number of bytes that arrived since its last call.
 
         Raises:
             IntegrityError: A file is damaged or not part of a valid adapter, or HEAD is older than `at_least` events or

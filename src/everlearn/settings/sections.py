@@ -163,7 +163,8 @@ class GateSettings(Section):
     """The statistical test that decides about a candidate. Margins and gains are shares: 0.03 is three points of 100.
 
     A margin is the largest loss that counts as none. The suites of a kind are judged together, and each of several also
-    alone. What the items cannot decide with `power` gets the smallest margin that they can decide, and the report says so.
+    alone. What the items cannot decide with `power` gets the smallest margin that they can decide, and the report says
+    so.
     """
 
     alpha: float = Field(

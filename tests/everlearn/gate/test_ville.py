@@ -1,7 +1,8 @@
 """Oracles of the evidence: the library ville for its capital, and the exact chance that it ever crosses 1 / a, over all answers at all looks.
 
-The exact chance enumerates the histories of a few items, weighs them with their exact probability, and computes the wealth of the bets by
-itself, from the definition in `loss_evidence`. A true score just at the margin is the worst case of the hypothesis.
+The exact chance enumerates the histories of a few items, weighs them with their exact probability, and computes the
+wealth of the bets by itself, from the definition in `loss_evidence`. A true score just at the margin is the worst case
+of the hypothesis.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct served by a real vLLM that the endpoint starts, through a promotion while requests are in flight.
 
-`make vllm smollm2` once, then `make test-slow ARGS=tests/everlearn/serving/test_vllm_engine_server.py`. About three minutes on two cores.
+`make vllm smollm2` once, then `make test-slow ARGS=tests/everlearn/serving/test_vllm_engine_server.py`. About three
+minutes on two cores.
 """
 
 from __future__ import annotations

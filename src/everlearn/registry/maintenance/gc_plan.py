@@ -1,9 +1,9 @@
 """Plan of a garbage collection: which objects are unreferenced and which versions can be retired. Reads only.
 
-Never removed: HEAD, events, manifests and snapshots (the history); every object that an event or the manifest of a version
-that is not retired names (references.py), such as the report of a rejected night; what was uploaded since the open cycle
-began. A version can be retired if it was never champion and is not among the
-newest ones. Data snapshots are stored elsewhere and are not considered.
+Never removed: HEAD, events, manifests and snapshots (the history); every object that an event or the manifest of a
+version that is not retired names (references.py), such as the report of a rejected night; what was uploaded since the
+open cycle began. A version can be retired if it was never champion and is not among the newest ones. Data snapshots are
+stored elsewhere and are not considered.
 """
 
 from __future__ import annotations

@@ -177,7 +177,8 @@ class _LlamaDecoder:
     ) -> torch.Tensor:
         """(rows, heads, 1, head_dim) -> same: attention to the group's prompt and to the row's own tokens."""
         q = q * self.model.shape.head_dim**-0.5
-        # The prompt's keys and values exist once a group, so its rows are the columns of one product: (groups, heads, group).
+        # The prompt's keys and values exist once a group, so its rows are the columns of one product: (groups, heads,
+        # group).
         grouped = q[:, :, 0].unflatten(0, (-1, self.group)).transpose(1, 2)
         shared = (grouped @ k0 + self.padding).transpose(1, 2).flatten(0, 1)[:, :, None]
         own = q @ keys.transpose(2, 3)

@@ -1,6 +1,7 @@
 """SHA-256 of large files, computed once and remembered by the identity of the file.
 
-    ~/.cache/everlearn/digests/<digest of the path>.json      {"identity": [path, device, inode, size, mtime, ctime], "sha256": …}
+    ~/.cache/everlearn/digests/<digest of the path>.json      {"identity": [path, device, inode, size, mtime, ctime],
+    "sha256": …}
 
 One record a file, replaced atomically, so that processes may write at the same time. A record that cannot be read, or
 is of another identity, is ignored. XDG_CACHE_HOME moves the folder. Imports no torch.

@@ -1,6 +1,7 @@
 """The update and the decoding of the hub policy on the device `meta`, which has shapes but no data.
 
-Here it stands for a GPU: an operation on a tensor there and one left in main memory is an error. Numbers are tested on the CPU.
+Here it stands for a GPU: an operation on a tensor there and one left in main memory is an error. Numbers are tested on
+the CPU.
 """
 
 from __future__ import annotations
