@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import bench.lm_night.__main__ as lm_night
 from bench.learning.arms import Bench, Options
-from bench.learning.rows import run_row, write_json
+from bench.learning.rows import run_row, say_origins, write_json
 from bench.learning.subject import COMPOSITIONS, SUMS
 from everlearn import counters
 from everlearn.settings import Settings
@@ -199,11 +199,10 @@ def _requests(row: dict[str, Any], results: Sequence[ContextResult]) -> float | 
 
 def page(rows: dict[str, Any]) -> str:
     """Return the Markdown page."""
-    origins = sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows.values()})
     lines = [
         "# Context, weights or search",
         "",
-        f"`python -m bench.context`: {'; '.join(origins)}. bench/context.py describes the policies; docs/context.json has the raw results.",
+        f"`python -m bench.context`: {say_origins(rows.values())}. bench/context.py describes the policies; docs/context.json has the raw results.",
         "",
         "The base model answers fresh problems with solved examples in its prompt, an adapter answers them without, best of 16 takes what the",
         f"verifier accepts, ttrl trains on each problem alone for at most {TTRL_SECONDS:.0f} CPU seconds (on the first problems only). Medians over seeds;",

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.learning.page import draw_lines
-from bench.learning.rows import origin, write_json
+from bench.learning.rows import origin, say_origins, write_json
 from everlearn.domains.contract import load_domain
 from everlearn.domains.integration.compositions import draw_product
 from everlearn.domains.integration.term_sums import draw_sum
@@ -138,11 +138,10 @@ def _false(content: dict[str, Any], row: dict[str, Any]) -> int:
 def page(content: dict[str, Any]) -> str:
     """Return the Markdown page."""
     rows, problems = content["rows"], content["problems"]
-    origins = sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows.values()})
     lines = [
         "# Test-time training against sampling",
         "",
-        f"`python -m bench.ttrl --problems {len(problems)}`: {'; '.join(origins)}. bench/ttrl.py describes the arms;",
+        f"`python -m bench.ttrl --problems {len(problems)}`: {say_origins(rows.values())}. bench/ttrl.py describes the arms;",
         "docs/ttrl.json has the raw results.",
         "",
         f"{len(problems)} problems that the demo's base solves neither greedily nor by 16 samples, chosen on separate rollouts. Each gets",

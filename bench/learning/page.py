@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench.learning.arms import ARMS, TRAINED
+from bench.learning.rows import say_origins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,7 @@ def stem_of(module: str, *, cpu_seconds: int) -> str:
 def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) -> str:
     """Return the Markdown page of the rows that `python -m module` has written."""
     present = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
-    origin = "; ".join(sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows}))
+    origin = say_origins(rows)
     unit, cpu_seconds = subject.unit, options.get("cpu_seconds", 0)
     stem = stem_of(module, cpu_seconds=cpu_seconds)
     skills, sizes = _sizes(subject.skills), {arm: _sizes(course) for arm, course in subject.courses.items()}

@@ -8,11 +8,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from bench.learning.arms import Options
@@ -80,7 +82,20 @@ def origin(command: list[str]) -> dict[str, str]:
     }
 
 
+def say_origins(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return where rows come from: their revisions by date and machine, each once."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        found[row["date"], row["machine"]].add(row["revision"])
+    return "; ".join(
+        f"{date}, {machine}, revision {', '.join(sorted(revisions))}"
+        for (date, machine), revisions in sorted(found.items())
+    )
+
+
 def _revision() -> str:
-    """Return the commit, marked if the checkout has changes."""
-    described = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(described, capture_output=True, check=False, text=True).stdout.strip() or "unknown"
+    """Return the commit, marked if the checkout has changes outside docs/, where benches write their results."""
+    named = ["git", "rev-parse", "--short=12", "HEAD"]
+    compared = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)docs"]
+    commit = subprocess.run(named, capture_output=True, check=False, text=True).stdout.strip() or "unknown"
+    return f"{commit}-dirty" if subprocess.run(compared, check=False).returncode == 1 else commit

@@ -14,7 +14,7 @@ from typing import Any
 
 import bench.thirty_nights
 from bench.learning.page import draw_lines
-from bench.learning.rows import origin, write_json
+from bench.learning.rows import origin, say_origins, write_json
 from bench.thirty_nights.line import ARMS, NightLine
 from bench.thirty_nights.stream import MEASURED, NIGHTS, SCHEDULE, SKILLS, arrival_of
 
@@ -127,11 +127,10 @@ def summarize(rows: Rows) -> dict[str, Any]:
 
 def page(rows: Rows) -> str:
     """Return the Markdown page."""
-    origins = sorted({f"{row['date']}, {row['machine']}, revision {row['revision']}" for row in rows.values()})
     lines = [
         "# Thirty nights",
         "",
-        f"`python -m bench.thirty_nights`: {'; '.join(origins)}. bench/thirty_nights/__init__.py describes nights and arms,",
+        f"`python -m bench.thirty_nights`: {say_origins(rows.values())}. bench/thirty_nights/__init__.py describes nights and arms,",
         "docs/thirty_nights.json has the raw results by night.",
         "",
         "![average accuracy over all skills, by night](thirty_nights.svg)",
