@@ -16,9 +16,11 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import secrets
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, Request, Response
@@ -26,8 +28,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from everlearn.errors import BadInputError, EverlearnError, GrammarError, ServiceError
-from everlearn.serving.engine import Generation
+from everlearn.errors import BadInputError, GrammarError, ServiceError
+from everlearn.serving.engine import LEAST_TEMPERATURE, Generation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -160,16 +162,16 @@ class _Routes:
 
     async def complete(self, request: Request, body: ChatRequest) -> Response:
         served = self._engine.served
-        _require_model(body.model, line=self._line, served=served)
+        _require_model(body.model, line=self._line, version=served.version)
         generation = _generation(body, served)
         reply = await self._reply(generation)
+        _require_model(body.model, line=self._line, version=reply.version)  # another one may have taken over
         content = _content(reply, line=self._line)
         headers = {"x-everlearn-version": reply.version, "x-everlearn-manifest": reply.manifest or ""}
         if generation.problem and self._unsolved is not None:
             self._remember(content["id"], generation.problem)
-            headers["x-everlearn-collected"] = await _collect(
-                self._unsolved, generation.problem, reply, caller=request.state.caller
-            )
+            judge = partial(_judge, self._unsolved, generation, reply, caller=request.state.caller)
+            headers["x-everlearn-collected"] = await _collected(judge)
         if not body.stream:
             return JSONResponse(content, headers=headers)
         events = _events(content, with_usage=bool((body.stream_options or {}).get("include_usage")))
@@ -201,7 +203,7 @@ class _Routes:
         if body.solved:
             return {"collected": "no: solved"}
         problem, caller = self._asked[body.id], request.state.caller
-        return {"collected": await asyncio.to_thread(self._unsolved.add, problem, caller=caller)}
+        return {"collected": await _collected(partial(self._unsolved.add, problem, caller=caller))}
 
     def _remember(self, answer: str, problem: Problem) -> None:
         self._asked[answer] = problem
@@ -209,12 +211,19 @@ class _Routes:
             self._asked.popitem(last=False)
 
 
-async def _collect(unsolved: UnsolvedProblems, problem: Problem, reply: Reply, *, caller: str) -> str:
-    """Collect the problem if no answer solves it. Return "yes", or "no: " and the reason; an error is logged."""
-    answers = [each.answer for each in reply.completions]
+def _judge(unsolved: UnsolvedProblems, generation: Generation, reply: Reply, *, caller: str) -> str:
+    """Collect the problem if no answer solves it. Answers that the caller's own limit has cut off say nothing about that."""
+    assert generation.problem is not None  # noqa: S101 (a conversation is not judged)
+    limit = generation.max_tokens
+    whole = [each.answer for each in reply.completions if each.finished or each.answer or each.tokens != limit]
+    return unsolved.judge(generation.problem, whole, caller=caller) if whole else "no: cut off by max_tokens"
+
+
+async def _collected(add: Callable[[], str]) -> str:
+    """Return what `add` returns in a thread: "yes", or "no: " and the reason. An error is logged: the answer is there."""
     try:
-        return await asyncio.to_thread(unsolved.judge, problem, answers, caller=caller)
-    except (EverlearnError, OSError):
+        return await asyncio.to_thread(add)
+    except Exception:
         LOG.exception("an unsolved problem was not collected")
         return "no: failed"
 
@@ -233,7 +242,7 @@ def _explain(_: Request, error: Exception) -> JSONResponse:
 
 def _authenticate(request: Request, keys: Sequence[str]) -> str:
     """Return the key of the caller, empty where none is needed."""
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    given = re.sub("^bearer ", "", request.headers.get("authorization", ""), flags=re.IGNORECASE).strip()
     if not keys:
         return ""
     if not any(hmac.compare_digest(given.encode(), key.encode()) for key in keys):
@@ -243,7 +252,7 @@ def _authenticate(request: Request, keys: Sequence[str]) -> str:
 
 def _require_small(request: Request) -> None:
     length = request.headers.get("content-length", "0" if request.method == "GET" else "")
-    if not length.isdecimal():
+    if not length.isdecimal() or "transfer-encoding" in request.headers:  # whose chunks count, and not the length
         raise _RefusedError(
             411, "the request does not state the length of its body: send Content-Length", code="no_length"
         )
@@ -251,8 +260,8 @@ def _require_small(request: Request) -> None:
         raise _RefusedError(413, f"the body has {length} bytes, and at most {MOST_BYTES} are read", code="too_long")
 
 
-def _require_model(name: str, *, line: str, served: ServedVersion) -> None:
-    known = (CHAMPION, line, _name(line, served.version))
+def _require_model(name: str, *, line: str, version: str) -> None:
+    known = (CHAMPION, line, _name(line, version))
     if name not in known:
         message = f"model {name!r} does not serve here; {known[-1]} does, also under the name {CHAMPION!r}"
         raise _RefusedError(404, message, code="model_not_found")
@@ -278,15 +287,16 @@ def _generation(body: ChatRequest, served: ServedVersion) -> Generation:
     if problem is None:
         roles = {"developer": "system"}
         messages = tuple({"role": roles.get(each.role, each.role), "content": each.text} for each in body.messages)
+    temperature = body.temperature if body.temperature >= LEAST_TEMPERATURE else 0.0
     seed = body.seed
     if seed is None:
-        seed = secrets.randbelow(2**31) if body.temperature else 0
+        seed = secrets.randbelow(2**31) if temperature else 0
     return Generation(
         problem=problem,
         messages=messages,
         count=body.n,
         max_tokens=body.max_completion_tokens or body.max_tokens,
-        temperature=body.temperature,
+        temperature=temperature,
         seed=seed,
     )
 

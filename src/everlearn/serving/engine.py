@@ -32,6 +32,8 @@ SENDERS = 32
 """Threads that hand requests to vLLM."""
 CONVERSATION_TOKENS, MOST_TOKENS = 512, 4096
 """Tokens of an answer in a conversation, unless the request says otherwise, and the most that it may ask for."""
+LEAST_TEMPERATURE = 1e-5
+"""The temperature below which decoding is greedy, as with vLLM: divided by less, logits overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

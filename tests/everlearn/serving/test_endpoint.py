@@ -29,10 +29,12 @@ from tests.support.endpoint import client_of, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from openai import OpenAI
     from openai.types import CompletionUsage
 
+    from everlearn.serving.engine import Reply
     from everlearn.serving.served_version import ServedVersion
 
 BASE = Path(__file__).parents[3] / "data" / "base"
@@ -151,6 +153,8 @@ def test_without_its_key_nothing_is_answered(engine: Engine) -> None:
             with pytest.raises(openai.AuthenticationError):
                 wrong.models.list()
         assert httpx.get(f"{url}/models", trust_env=False).status_code == 401
+        headers = {"Authorization": "bearer one"}  # schemes have no case
+        assert httpx.get(f"{url}/models", headers=headers, trust_env=False).status_code == 200
         assert httpx.get(url.removesuffix("/v1") + "/health", trust_env=False).json()["version"] == "base"
 
 
@@ -160,6 +164,7 @@ def test_without_its_key_nothing_is_answered(engine: Engine) -> None:
         ("Content-Length: 999999999", 401),
         ("Authorization: Bearer key\r\nContent-Length: 1000001", 413),
         ("Authorization: Bearer key\r\nTransfer-Encoding: chunked", 411),
+        ("Authorization: Bearer key\r\nContent-Length: 10\r\nTransfer-Encoding: chunked", 411),  # of any length
     ],
 )
 def test_a_request_is_refused_by_its_head_before_its_body_is_read(engine: Engine, head: str, status: int) -> None:
@@ -180,6 +185,27 @@ def test_samples_without_a_seed_are_others_each_time(client: OpenAI, monkeypatch
         return [choice.message.content for choice in made.choices]
 
     assert [sample(), sample()] == [sample(seed=1), sample(seed=2)]
+
+
+def test_a_temperature_next_to_nought_is_greedy(client: OpenAI) -> None:
+    assert ask(client, EASY, temperature=1e-45) == ask(client, EASY)
+
+
+def test_a_version_that_was_asked_for_by_name_is_not_answered_by_the_next_one(
+    engine: Engine, other: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = engine.submit
+
+    def promoted_meanwhile(request: Generation) -> Future[Reply]:
+        engine.use(other)
+        return submit(request)
+
+    monkeypatch.setattr(engine, "submit", promoted_meanwhile)
+    with running(create_endpoint(engine, line=LINE)) as url, client_of(url) as client:
+        said: Any = [{"role": "user", "content": EASY}]
+        with pytest.raises(openai.NotFoundError, match="'integration/base' does not serve here; integration/v0001 does"):
+            client.chat.completions.create(model="integration/base", messages=said)
+        assert client.chat.completions.create(model=LINE, messages=said).model == "integration/v0001"
 
 
 def test_null_fields_of_a_request_are_ignored(client: OpenAI) -> None:
@@ -260,6 +286,35 @@ def test_an_answer_is_given_although_it_cannot_be_collected(
         (tmp_path / "waiting.jsonl").rmdir()
         answer = raw.create(model="champion", messages=[{"role": "user", "content": HARD}])
         assert answer.headers["x-everlearn-collected"] == "yes", "it was not taken for known"
+
+
+def test_what_cannot_be_judged_or_written_costs_no_answer(
+    engine: Engine, unsolved: UnsolvedProblems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise IndexError("the verifiers are gone")
+
+    monkeypatch.setattr(unsolved, "judge", fail)
+    monkeypatch.setattr(unsolved, "add", fail)
+    with running(create_endpoint(engine, line=LINE, unsolved=unsolved)) as url, client_of(url) as client:
+        raw = client.chat.completions.with_raw_response
+        answer = raw.create(model="champion", messages=[{"role": "user", "content": HARD}])
+        assert answer.headers["x-everlearn-collected"] == "no: failed"
+        feedback = {"id": answer.parse().id, "solved": False}
+        said = httpx.post(f"{url}/feedback", json=feedback, trust_env=False)
+        assert (said.status_code, said.json()) == (200, {"collected": "no: failed"})
+
+
+def test_an_answer_that_its_caller_cut_off_says_nothing_of_the_problem(
+    engine: Engine, unsolved: UnsolvedProblems
+) -> None:
+    with running(create_endpoint(engine, line=LINE, unsolved=unsolved)) as url, client_of(url) as client:
+        raw = client.chat.completions.with_raw_response
+        cut = raw.create(model="champion", messages=[{"role": "user", "content": EASY}], max_tokens=2)
+        assert cut.parse().choices[0].finish_reason == "length"
+        assert cut.headers["x-everlearn-collected"] == "no: cut off by max_tokens"
+        whole = raw.create(model="champion", messages=[{"role": "user", "content": HARD}], max_tokens=4096)
+        assert whole.headers["x-everlearn-collected"] == "yes"
 
 
 def test_feedback_can_name_the_newest_answers_alone(
