@@ -142,8 +142,10 @@ def _listen(host: str, port: int) -> socket.socket:
 def _first(
     installation: Installation, settings: Settings, *, version: str, consumer: str | None
 ) -> tuple[ServedVersion, ChampionLoader | None]:
-    """Return the version that serves first, and what loads the champions after it; None for a fixed version."""
+    """Return the version that serves first, and what loads the champions after it; None for a fixed version, if it is not barred."""
     from everlearn.cli import model
+    from everlearn.registry.eligibility import require_unbarred
+    from everlearn.registry.line_state import BASE
     from everlearn.serving.champion_loader import ChampionLoader
     from everlearn.serving.served_version import load_version
     from everlearn.training.models.base_source import base_directory
@@ -155,8 +157,13 @@ def _first(
         return load_version(base, adapter, version=name, manifest=manifest, settings=settings)
 
     if version != "champion":
+        manifest = None
+        if version != BASE:
+            registry = installation.registry()
+            entry = registry.resolve(version)
+            require_unbarred(entry, registry.cached_state)
+            manifest = entry.manifest
         adapter = model.adapter_of(installation, version=version)
-        manifest = installation.registry().resolve(version).manifest if adapter else None
         return load(adapter.name if adapter else version, adapter, manifest), None
     folder = installation.home / "versions"
     loader = ChampionLoader(installation.registry(), folder=folder, load=load, now=now, consumer=consumer)

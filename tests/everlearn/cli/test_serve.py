@@ -176,6 +176,13 @@ def test_a_named_version_stays(serving: Callable[..., Ended], registry: Registry
     assert serving(lambda client: ask(client, "2*x").raise_for_status(), "--version", "base").code == 0
 
 
+def test_a_barred_version_is_not_served(everlearn: Callable[..., Ended], registry: Registry, version: str) -> None:
+    registry.rollback(reason="wrong", actor="me")
+    ended = everlearn("serve", "--port", "0", "--version", version)
+    assert ended.code != 0
+    assert f"{version} is barred" in ended.err
+
+
 def test_what_it_did_not_solve_is_in_the_inbox_when_it_ends(
     serving: Callable[..., Ended], registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
