@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import os
 import threading
 import time
 from collections import defaultdict, deque
@@ -83,7 +84,7 @@ class UnsolvedProblems:
         self._sending = waiting.with_suffix(".sending")
         self._flushing = threading.Lock()
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._rows = len(waiting.read_text(encoding="utf-8").splitlines()) if waiting.exists() else 0
+        self._rows = self._whole_rows()
         self._since = clock()
         waiting.parent.mkdir(parents=True, exist_ok=True)
 
@@ -111,8 +112,12 @@ class UnsolvedProblems:
                 return f"no: longer than {MAX_STATEMENT_CHARS} characters"
             if not self._has_room(caller):
                 return f"no: more than {self._per_hour} an hour"
-            with self._waiting.open("a", encoding="utf-8") as rows:
-                rows.write(json.dumps({"problem": problem.statement, "domain": self._domain.name}) + "\n")
+            try:
+                with self._waiting.open("a", encoding="utf-8") as rows:
+                    rows.write(json.dumps({"problem": problem.statement, "domain": self._domain.name}) + "\n")
+            except OSError:
+                self._whole_rows()
+                raise
             self._known.add(problem.id)
             self._rows += 1
         return "yes"
@@ -141,6 +146,14 @@ class UnsolvedProblems:
                 self._waiting.rename(self._sending)
                 self._rows, self._since = 0, self._clock()
             return self._sending.exists()
+
+    def _whole_rows(self) -> int:
+        """Return the number of rows in the file, without one that a crash or a full disk cut: the next would be part of it."""
+        data = self._waiting.read_bytes() if self._waiting.is_file() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            os.truncate(self._waiting, len(whole))
+        return whole.count(b"\n")
 
     def _has_room(self, caller: str) -> bool:
         times, now = self._times[caller], self._clock()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
+import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +176,34 @@ def test_what_waits_survives_the_process_and_a_store_that_is_down(
     again.flush()
     again.flush()
     assert shards(store) == [["x^2"]]
+
+
+def test_a_row_that_a_crash_has_cut_takes_no_other_with_it(store: MemoryStore, tmp_path: Path, clock: Seconds) -> None:
+    collection(store, tmp_path, clock).add(DOMAIN.problem("x^2"), caller="a")
+    with (tmp_path / "serving" / "line.jsonl").open("a") as waiting:
+        waiting.write('{"problem": "x^')
+    again = collection(store, tmp_path, clock)
+    again.add(DOMAIN.problem("x^3"), caller="a")
+    again.flush()
+    assert shards(store) == [["x^2", "x^3"]]
+
+
+def test_a_row_that_a_full_disk_has_cut_takes_no_other_with_it(
+    store: MemoryStore, tmp_path: Path, clock: Seconds
+) -> None:
+    unsolved, waiting = collection(store, tmp_path, clock), tmp_path / "serving" / "line.jsonl"
+    unsolved.add(DOMAIN.problem("x^2"), caller="a")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (waiting.stat().st_size + 10, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            unsolved.add(DOMAIN.problem("x^3"), caller="a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert unsolved.add(DOMAIN.problem("x^3"), caller="a") == "yes"
+    unsolved.flush()
+    assert shards(store) == [["x^2", "x^3"]]
 
 
 def test_rows_are_collected_while_a_shard_is_on_its_way(
