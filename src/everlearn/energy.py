@@ -36,9 +36,16 @@ class EnergyMeter:
         """Return the joules since the first call; 0 where no counter can be read."""
         with _LOCK:
             for package in sorted(self._folder.glob("intel-rapl:[0-9]*")):
-                if package.name.count(":") == 1:  # those of cores and memory are in it
+                if package.name.count(":") == 1 and not self._is_platform(package):  # those of cores are in it
                     self._microjoules += self._used(package)
             return self._microjoules / 1e6
+
+    def _is_platform(self, package: Path) -> bool:
+        """Return whether that is the counter of a whole laptop, which has the packages in it: beside them, they count once."""
+        try:
+            return (package / "name").read_text().strip() == "psys"
+        except OSError:
+            return False
 
     def _used(self, package: Path) -> int:
         """Return the microjoules of a package since the last call."""

@@ -42,6 +42,16 @@ def test_the_sum_of_all_packages_survives_the_end_of_a_counter(
     assert meter.joules() == 2 * sum(used) / 1e6
 
 
+def test_the_counter_of_a_whole_laptop_does_not_count_its_processor_again(tmp_path: Path) -> None:
+    meter, names = EnergyMeter(tmp_path), {"intel-rapl:0": "package-0", "intel-rapl:1": "psys"}
+    for microjoules in (0, 500_000):
+        for name, kind in names.items():
+            write(tmp_path, name, microjoules=microjoules)
+            (tmp_path / name / "name").write_text(f"{kind}\n")
+        joules = meter.joules()
+    assert joules == 0.5
+
+
 def test_nothing_is_claimed_where_nothing_can_be_read(tmp_path: Path) -> None:
     assert EnergyMeter(tmp_path / "none").joules() == 0
     (tmp_path / "intel-rapl:0").mkdir()
