@@ -12,8 +12,10 @@ from everlearn.domains.contract import load_domain
 from everlearn.training.engines.decode import decode
 from everlearn.training.engines.samplers import sampling
 from everlearn.training.engines.vllm_server import require_rank
+from everlearn.training.memory_plan import decoded_tokens
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
+from everlearn.training.rollouts import batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,11 +97,16 @@ class ServedVersion:
         return done
 
     def _batches(self, lengths: Sequence[int], limits: Sequence[int]) -> list[list[int]]:
-        """Return rows to decode together. A batch goes on to its largest limit: a row without room for it is alone."""
+        """Return rows to decode together, whose keys and values fit into memory: more are decoded one batch after another.
+
+        A batch goes on to its largest limit: a row without room for it is alone.
+        """
         longest = max(limits)
         fits = [self.context is None or length + longest <= self.context for length in lengths]
         together = [row for row, has_room in enumerate(fits) if has_room]
-        return [*([together] if together else []), *([row] for row, has_room in enumerate(fits) if not has_room)]
+        cut = batches([lengths[row] + longest for row in together], budget=decoded_tokens(self.model))
+        shared = [[together[place] for place in batch] for batch in cut]
+        return [*shared, *([row] for row, has_room in enumerate(fits) if not has_room)]
 
     def close(self) -> None:
         """Unload its adapter from the servers. An error is logged: it must not end the thread of other requests."""

@@ -15,7 +15,7 @@ import pytest
 
 from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import VerifierPool
-from everlearn.serving import endpoint
+from everlearn.serving import endpoint, served_version
 from everlearn.serving.endpoint import MOST_CHARACTERS, create_endpoint
 from everlearn.serving.engine import Engine, Generation
 from everlearn.serving.served_version import load_version
@@ -203,7 +203,9 @@ def test_a_version_that_was_asked_for_by_name_is_not_answered_by_the_next_one(
     monkeypatch.setattr(engine, "submit", promoted_meanwhile)
     with running(create_endpoint(engine, line=LINE)) as url, client_of(url) as client:
         said: Any = [{"role": "user", "content": EASY}]
-        with pytest.raises(openai.NotFoundError, match="'integration/base' does not serve here; integration/v0001 does"):
+        with pytest.raises(
+            openai.NotFoundError, match="'integration/base' does not serve here; integration/v0001 does"
+        ):
             client.chat.completions.create(model="integration/base", messages=said)
         assert client.chat.completions.create(model=LINE, messages=said).model == "integration/v0001"
 
@@ -415,6 +417,26 @@ def test_a_prompt_that_fills_the_context_is_decoded_alone(tmp_path: Path) -> Non
     assert len(greedy.ids) <= 3
     unlimited = replace(served, model_context=None)
     assert [row.ids for [row] in unlimited.complete([short], seeds=[2], limits=[20], temperature=0.9)] == [alone.ids]
+
+
+def test_more_answers_than_fit_into_memory_are_decoded_one_batch_after_another(
+    base: ServedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    decode = served_version.decode
+
+    def counted(model: Any, prompts: Any, **options: Any) -> Any:
+        rows.append(len(prompts))
+        return decode(model, prompts, **options)
+
+    monkeypatch.setattr(served_version, "decode", counted)
+    given: dict[str, Any] = {"seeds": range(4), "limits": [8] * 4, "temperature": 1.0}
+    prompts = [[5, 6, 7, 5, 6][:length] for length in (2, 3, 4, 5)]
+    at_once = base.complete(prompts, **given)
+    monkeypatch.setattr(served_version, "decoded_tokens", lambda _: 22)
+    parts = base.complete(prompts, **given)
+    assert rows == [4, 2, 1, 1]
+    assert [row.ids for [row] in parts] == [row.ids for [row] in at_once]
 
 
 def test_a_template_that_refuses_the_messages_is_the_callers_error(tmp_path: Path) -> None:
