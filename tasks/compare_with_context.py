@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.reporting.context_comparison import context_notes
-from everlearn.reporting.costs import cost_of
+from everlearn.reporting.costs import COMPARISON, adapter_cost
 from everlearn.training.asking import asking_of
 from everlearn.training.context_results import ContextResult, read_solved
 from tasks.freeze_suites import items_of
@@ -33,7 +33,7 @@ def measure_contexts(night: Night) -> None:
     counts = night.settings.context.examples
     if not counts:
         return
-    with timed_step(night, "in context") as work:
+    with timed_step(night, COMPARISON) as work:
         if work.has(RESULT):
             return
         results = _measured(night, "parent", counts)
@@ -61,7 +61,7 @@ def notes_about_context(night: Night) -> tuple[str, ...]:
             ),
         )
     prices = night.settings.prices
-    return context_notes(results[:-1], results[-1], paid=cost_of(times_of(night.work), prices), prices=prices)
+    return context_notes(results[:-1], results[-1], paid=adapter_cost(times_of(night.work), prices), prices=prices)
 
 
 def _measured(night: Night, policy: str, counts: Sequence[int]) -> list[ContextResult]:

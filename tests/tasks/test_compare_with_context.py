@@ -10,6 +10,7 @@ import pytest
 from everlearn.domains.contract import load_domain
 from everlearn.reporting.context_comparison import context_rows
 from everlearn.training.models.policy import load_policy
+from tasks import compare_with_context
 from tasks.compare_with_context import measure_contexts, notes_about_context, results_in_context
 from tasks.freeze_suites import freeze_suites
 from tasks.measure import upload_candidate
@@ -20,6 +21,7 @@ from tests.support.night import LONG, SHORT, stored_snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from everlearn.reporting.costs import Cost
     from everlearn.settings import Settings
     from tasks.night import Night
 
@@ -62,6 +64,19 @@ def test_context_and_weights_stand_side_by_side_and_are_measured_once(settings: 
     measure_contexts.fn(night)
     assert night.work.get("in context") == kept
     assert [step.name for step in times_of(night.work)].count("in context") == 1
+
+
+def test_what_the_comparison_costs_is_no_cost_of_the_adapter(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = trained(settings, tmp_path / "adapter", examples=(2,), solved=SHORT)
+    measure_contexts.fn(night)
+    paid: list[Cost] = []
+    monkeypatch.setattr(compare_with_context, "context_notes", lambda *_, **given: paid.append(given["paid"]))
+    notes_about_context(night)
+    steps = times_of(night.work)
+    assert paid[0].cpu_seconds == sum(step.cpu_seconds for step in steps if step.name != "in context")
+    assert paid[0].cpu_seconds < sum(step.cpu_seconds for step in steps)
 
 
 @pytest.mark.parametrize(("examples", "notes"), [((), 0), ((50,), 1)])

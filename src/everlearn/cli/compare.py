@@ -65,7 +65,7 @@ def compare(
         everlearn compare champion --suite data/suites/short-sums.jsonl --examples 4 --examples 32
     """
     from everlearn.reporting.context_comparison import context_notes
-    from everlearn.reporting.costs import cost_of
+    from everlearn.reporting.costs import adapter_cost, cost_of
     from everlearn.reporting.night_record import steps_from_metrics
 
     installation: Installation = context.obj
@@ -88,10 +88,11 @@ def compare(
             f"not measured: {', '.join(map(str, left_out))} examples (fewer are solved, or the window is smaller)"
         )
     prices = installation.settings().prices
-    paid = cost_of(steps_from_metrics(manifest.metrics), prices)
+    steps = steps_from_metrics(manifest.metrics)
+    night, paid = cost_of(steps, prices), adapter_cost(steps, prices)
     notes = context_notes([each for each in contexts if each.examples], adapter, paid=paid, prices=prices)
-    facts = {"version": entry.version, "suite": suite, "night_cpu_seconds": paid.cpu_seconds, "notes": notes}
-    facts |= {"night_gpu_seconds": paid.gpu_seconds, "night_money": paid.money, "currency": prices.currency}
+    facts = {"version": entry.version, "suite": suite, "night_cpu_seconds": night.cpu_seconds, "notes": notes}
+    facts |= {"night_gpu_seconds": night.gpu_seconds, "night_money": night.money, "currency": prices.currency}
     print_result(facts | {"rows": [each.to_content() for each in results]}, as_json=json, text=_shown(results, notes))
 
 

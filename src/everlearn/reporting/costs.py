@@ -21,6 +21,9 @@ KILOWATT_HOUR = 3.6e6  # joules
 LEARNING = ("supervised", "ladder", "anchors", "train")
 """Steps of a night that decide its weights. The others measure and publish, which a night does however it has learned."""
 
+COMPARISON = "in context"
+"""The step that compares a candidate with contexts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
@@ -38,6 +41,11 @@ def cost_of(steps: Iterable[StepTime], prices: PriceSettings) -> Cost:
     cpu, gpu, joules = (sum(getattr(step, name) for step in kept) for name in ("cpu_seconds", "gpu_seconds", "joules"))
     money = money_of(prices, cpu_seconds=cpu, gpu_seconds=gpu, joules=joules)
     return Cost(cpu_seconds=cpu, gpu_seconds=gpu, joules=joules, money=money)
+
+
+def adapter_cost(steps: Iterable[StepTime], prices: PriceSettings) -> Cost:
+    """Return what an adapter has cost: its night without the comparison with contexts, which no adapter needs."""
+    return cost_of((step for step in steps if step.name != COMPARISON), prices)
 
 
 def money_of(prices: PriceSettings, *, cpu_seconds: float, gpu_seconds: float, joules: float = 0.0) -> float:
