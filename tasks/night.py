@@ -100,7 +100,7 @@ def timed_step(night: Night, name: str) -> Iterator[Workspace]:
     work = night.work
     wall, cpu, before = time.monotonic(), counters.cpu_seconds(), counters.snapshot()
     joules = energy.joules()
-    with logs.log_context(cycle=night.key):
+    with logs.log_context(cycle=night.key), energy.asked_meanwhile():
         yield work
         LOG.info("%s: %.0f s", name, time.monotonic() - wall)
     if not work.has(f"time/{name}"):

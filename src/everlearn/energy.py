@@ -8,16 +8,19 @@ package or card, other work on it included. In a container or a virtual machine 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 POWERCAP = Path("/sys/class/powercap")
 NVML = "libnvidia-ml.so.1"
+ROUND_S = 60.0
+"""Seconds after which the meters are asked again: less than a round of any counter."""
 _LOCK = threading.Lock()
 
 
@@ -98,6 +101,24 @@ class GpuEnergyMeter:
 
 
 _METERS = (EnergyMeter(), GpuEnergyMeter())
+
+
+@contextlib.contextmanager
+def asked_meanwhile() -> Iterator[None]:
+    """Ask the meters every minute while the block runs: counters of processors begin again after some minutes or hours."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(ROUND_S):
+            joules()
+
+    asking = threading.Thread(target=ask, name="energy", daemon=True)
+    asking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        asking.join()
 
 
 def joules() -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +52,23 @@ def test_the_counter_of_a_whole_laptop_does_not_count_its_processor_again(tmp_pa
             (tmp_path / name / "name").write_text(f"{kind}\n")
         joules = meter.joules()
     assert joules == 0.5
+
+
+def test_a_step_longer_than_a_round_of_the_counter_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter, package = EnergyMeter(tmp_path), tmp_path / "intel-rapl:0"
+    monkeypatch.setattr(energy, "_METERS", (meter,))
+    monkeypatch.setattr(energy, "ROUND_S", 0.001)
+    write(tmp_path, package.name, microjoules=0)
+    before = energy.joules()
+    with energy.asked_meanwhile():
+        for microjoules in (600_000, 1_200_000, 1_800_000):
+            write(tmp_path, package.name, microjoules=microjoules)
+            deadline = time.monotonic() + 10
+            while meter._last[package] != microjoules % RANGE and time.monotonic() < deadline:
+                time.sleep(0.001)
+    assert energy.joules() - before == pytest.approx(1.8)
 
 
 def test_nothing_is_claimed_where_nothing_can_be_read(tmp_path: Path) -> None:
