@@ -121,7 +121,8 @@ def _serve(
         )
         follower.start()
         host, port = listener.getsockname()[:2]
-        print_note(f"{line}/{served.version} serves at http://{host}:{port}/v1")
+        address = f"[{host}]" if ":" in host else host
+        print_note(f"{line}/{served.version} serves at http://{address}:{port}/v1")
         try:
             app = create_endpoint(engine, line=line, keys=keys, unsolved=unsolved)
             with end_on_signal():
@@ -134,7 +135,7 @@ def _serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         raise BadInputError(f"cannot listen on {host}, port {port} ({error}); choose another with --port") from None
 

@@ -284,6 +284,14 @@ def test_what_is_not_private_needs_keys(everlearn: Callable[..., Ended], words: 
     assert f"needs API keys: set {command.KEYS}" in ended.err
 
 
+@pytest.mark.parametrize("host", command.LOOPBACK)
+def test_each_name_of_loopback_can_be_listened_on(host: str) -> None:
+    if host == "::1" and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    with command._listen(host, 0) as listener:
+        assert listener.getsockname()[0] in {"127.0.0.1", "::1"}
+
+
 def test_a_taken_port_is_said_before_a_model_is_loaded(everlearn: Callable[..., Ended]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = everlearn("serve", "--port", str(taken.getsockname()[1]))
