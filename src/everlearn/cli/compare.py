@@ -90,7 +90,8 @@ def compare(
     prices = installation.settings().prices
     steps = steps_from_metrics(manifest.metrics)
     night, paid = cost_of(steps, prices), adapter_cost(steps, prices)
-    notes = context_notes([each for each in contexts if each.examples], adapter, paid=paid, prices=prices)
+    shown, asked = [each for each in contexts if each.examples], "the target" if suite == "target" else suite
+    notes = context_notes(shown, adapter, paid=paid, prices=prices, suite=asked)
     facts = {"version": entry.version, "suite": suite, "night_cpu_seconds": night.cpu_seconds, "notes": notes}
     facts |= {"night_gpu_seconds": night.gpu_seconds, "night_money": night.money, "currency": prices.currency}
     print_result(facts | {"rows": [each.to_content() for each in results]}, as_json=json, text=_shown(results, notes))

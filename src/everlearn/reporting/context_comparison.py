@@ -34,15 +34,20 @@ def context_rows(results: Iterable[ContextResult]) -> tuple[ContextRow, ...]:
 
 
 def context_notes(
-    contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings
+    contexts: Sequence[ContextResult],
+    adapter: ContextResult,
+    *,
+    paid: Cost,
+    prices: PriceSettings,
+    suite: str = "the target",
 ) -> tuple[str, ...]:
     """Return a sentence on when the adapter is cheaper than a context of the same accuracy; none where no context was measured.
 
-    `paid` is the cost of the adapter's training; 0: not known.
+    `paid` is the cost of the adapter's training; 0: not known. `suite` is what both were measured on.
     """
     if not contexts:
         return ()
-    return (f"Context or weights, on the target: {_conclusion(contexts, adapter, paid=paid, prices=prices)}",)
+    return (f"Context or weights, on {suite}: {_conclusion(contexts, adapter, paid=paid, prices=prices)}",)
 
 
 def _conclusion(contexts: Sequence[ContextResult], adapter: ContextResult, *, paid: Cost, prices: PriceSettings) -> str:

@@ -114,6 +114,7 @@ def test_a_suite_may_be_a_file(everlearn: Callable[..., Ended], version: str, tm
     suite.write_text('{"id": "one", "statement": "2*x"}\n')
     facts = everlearn("compare", version, "--suite", str(suite), "--examples", "1", "--json").facts
     assert all(len(row["right"]) == 1 for row in facts["rows"])
+    assert facts["notes"][0].startswith(f"Context or weights, on {suite}: ")
     assert everlearn("compare", version, "--suite", "nothing").code == 2
 
 
