@@ -19,6 +19,7 @@ from everlearn import counters
 from everlearn.domains.contract import load_domain
 from everlearn.domains.pool import second_judgement
 from everlearn.ladder.tree import Ladder, references_of
+from everlearn.training.job import PSEUDO
 from everlearn.training.ladder_growth import extend, measure_rungs, plant
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
@@ -272,7 +273,11 @@ class _Search:
         while self._goes_on() and run.stopped is None:
             if self._budget.rollouts and self._rollouts_left() < self._step_rollouts():
                 break
+            before = len(run.rewarded)
             train_step(run, budget_used=self._used())
+            for row in run.rewarded[before:]:  # the problem itself is a rung, too
+                if row["statement"] == self._problem.statement and PSEUDO not in row:
+                    self._keep(row["answer"], By.TRAINING)
             if self._goes_on():
                 size = min(run.settings.group, self._rollouts_left())
                 self._ask(By.TRAINING, group=size, seed=seed_of(self._seed, "try", run.step))
@@ -293,12 +298,17 @@ class _Search:
     def _keep_first_accepted(self, group: Group, by: By) -> None:
         """Keep the first answer that both judgements accept."""
         for answer, verdict in zip(group.answers, group.verdicts, strict=True):
-            if not verdict.is_correct or answer in self._contradicted:
-                continue
-            if self._has_recheck and not self._recheck([(self._problem, answer)])[0].is_correct:
-                self._contradicted.add(answer)
-            elif self._found is None:
-                self._found = answer, by
+            if verdict.is_correct:
+                self._keep(answer, by)
+
+    def _keep(self, answer: str, by: By) -> None:
+        """Keep an answer that the verifier has accepted, if it is the first one and the second judgement accepts it."""
+        if answer in self._contradicted:
+            return
+        if self._has_recheck and not self._recheck([(self._problem, answer)])[0].is_correct:
+            self._contradicted.add(answer)
+        elif self._found is None:
+            self._found = answer, by
 
     def _goes_on(self) -> bool:
         return self._found is None and self._has_room and self._used() < 1

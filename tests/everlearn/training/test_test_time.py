@@ -14,6 +14,7 @@ from everlearn.errors import ModelError
 from everlearn.problem import Ruling, Verdict
 from everlearn.settings import FormatSettings, Settings
 from everlearn.training import test_time
+from everlearn.training.job import PSEUDO
 from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.policy import load_policy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from everlearn.domains.contract import Domain
+    from everlearn.training.training_run import TrainingRun
 
 DOMAIN = load_domain("integration")
 LONG = draw_sum(random.Random(6), size=10)
@@ -122,6 +124,23 @@ def test_what_a_stopped_training_leaves_of_the_budget_is_sampled(
     solution = solved("tan(x)", shipped, samples=16, tokens=4000)
     assert (solution.answer, solution.steps) == (None, 0)
     assert solution.tokens >= 4000
+
+
+@pytest.mark.parametrize("mark", [{}, {PSEUDO: "majority"}], ids=["judged", "majority"])
+def test_a_right_answer_to_the_problem_in_a_training_step_ends_the_search(
+    shipped: Path, monkeypatch: pytest.MonkeyPatch, mark: dict[str, str]
+) -> None:
+    right, step = "-log(abs(cos(x)))", test_time.train_step
+
+    def lucky(run: TrainingRun, *, budget_used: float) -> None:
+        step(run, budget_used=budget_used)
+        run.rewarded += [{"statement": "tan(x)", "answer": right} | mark, {"statement": "2*x", "answer": "x^2"}]
+
+    for name in ("RUNGS", "BREADTH", "TRIES"):
+        monkeypatch.setattr(test_time, name, 1)
+    monkeypatch.setattr(test_time, "train_step", lucky)
+    solution = solved("tan(x)", shipped, samples=1, tokens=4000)
+    assert (solution.answer, solution.by) == ((None, None) if mark else (right, By.TRAINING))
 
 
 def test_a_comparison_has_as_many_rollouts(shipped: Path) -> None:
