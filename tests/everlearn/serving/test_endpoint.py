@@ -22,6 +22,7 @@ from everlearn.serving.served_version import load_version
 from everlearn.serving.unsolved import UnsolvedProblems
 from everlearn.settings import Settings
 from everlearn.storage.in_memory import MemoryStore
+from everlearn.training.engines.decode import decode
 from everlearn.training.models.policy import load_policy
 from tests.support.adapters import shake
 from tests.support.chat_models import NO_SYSTEM, write_model
@@ -423,7 +424,6 @@ def test_more_answers_than_fit_into_memory_are_decoded_one_batch_after_another(
     base: ServedVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[int] = []
-    decode = served_version.decode
 
     def counted(model: Any, prompts: Any, **options: Any) -> Any:
         rows.append(len(prompts))

@@ -19,6 +19,7 @@ from everlearn.training.models.fingerprint import fingerprint
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.policy import load_policy
 from everlearn.training.test_time import Budget, By, Solution, equal_rollouts, solve, solve_beside
+from everlearn.training.train_step import train_step
 from tests.support.chat_models import write_model as write_chat_model
 from tests.support.tiny_models import write_model
 from tests.support.tokens import end_of
@@ -130,10 +131,10 @@ def test_what_a_stopped_training_leaves_of_the_budget_is_sampled(
 def test_a_right_answer_to_the_problem_in_a_training_step_ends_the_search(
     shipped: Path, monkeypatch: pytest.MonkeyPatch, mark: dict[str, str]
 ) -> None:
-    right, step = "-log(abs(cos(x)))", test_time.train_step
+    right = "-log(abs(cos(x)))"
 
     def lucky(run: TrainingRun, *, budget_used: float) -> None:
-        step(run, budget_used=budget_used)
+        train_step(run, budget_used=budget_used)
         run.rewarded += [{"statement": "tan(x)", "answer": right} | mark, {"statement": "2*x", "answer": "x^2"}]
 
     for name in ("RUNGS", "BREADTH", "TRIES"):
