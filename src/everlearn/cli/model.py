@@ -41,7 +41,12 @@ def adapter_of(installation: Installation, *, version: str) -> Path | None:
             f"line {registry.line} has no champion yet: name the base model with `--version base`, or run `everlearn cycle`"
         )
     name = registry.resolve(version).version
-    return registry.pull(name, to=installation.home / "versions" / name)
+    return registry.pull(name, to=versions_folder(installation, registry.line) / name)
+
+
+def versions_folder(installation: Installation, line: str) -> Path:
+    """Return the folder below the state directory for versions of a line: those of another one have the same names."""
+    return installation.home / "versions" / line
 
 
 def require_base(installation: Installation, base: Path, *, version: str) -> None:

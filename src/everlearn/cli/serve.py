@@ -166,8 +166,9 @@ def _first(
             manifest = entry.manifest
         adapter = model.adapter_of(installation, version=version)
         return load(adapter.name if adapter else version, adapter, manifest), None
-    folder = installation.home / "versions"
-    loader = ChampionLoader(installation.registry(), folder=folder, load=load, now=now, consumer=consumer)
+    registry = installation.registry()
+    folder = model.versions_folder(installation, registry.line)
+    loader = ChampionLoader(registry, folder=folder, load=load, now=now, consumer=consumer)
     first: list[ServedVersion] = []
     try:
         loader.step(first.append)

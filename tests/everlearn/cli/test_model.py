@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.cli.context import Installation
+from everlearn.cli.model import adapter_of
 from everlearn.errors import BadInputError, RegistryError
 from everlearn.ladder.tree import Ladder, Rung
 from everlearn.problem import Measurement, Ruling, Verdict
+from tests.support.line import candidate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from everlearn.registry.versions import Registry
     from everlearn.training.job import GrowthJob
     from tests.everlearn.cli.conftest import Ended
 
@@ -64,6 +68,22 @@ def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [{"id": f"i{number}", "domain": "integration", "statement": f"{number + 1}*x"} for number in range(4)]
     (suites / "skill.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return tmp_path
+
+
+def test_versions_of_two_lines_in_one_state_directory_do_not_replace_each_other(
+    home: Path, params: Path, registry: Registry, tmp_path: Path
+) -> None:
+    (other := tmp_path / "other.yaml").write_text(params.read_text().replace(registry.line, f"{registry.line[1:]}.two"))
+    held: list[tuple[Path, bytes]] = []
+    for path in (params, other):
+        installation = Installation(home=home, params=path)
+        line = installation.registry()
+        line.publish(candidate(line, line.line), make_champion=True, actor="night", reason="improved")
+        adapter = adapter_of(installation, version="v0001")
+        assert adapter
+        held.append((adapter, (adapter / "adapter_model.safetensors").read_bytes()))
+    assert held[0][1] != held[1][1]
+    assert all((adapter / "adapter_model.safetensors").read_bytes() == data for adapter, data in held)
 
 
 @pytest.mark.usefixtures("in_project")
