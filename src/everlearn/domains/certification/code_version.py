@@ -39,13 +39,13 @@ def package_digest(module: str, *, libraries: Iterable[str]) -> str:
 
 
 def _sources(module: str) -> dict[Path, bytes]:
-    """Return the source files of the module's package by their path in it; of the module alone where it has none."""
+    """Return the source files of the module's package by their path in it; of the module alone where there is none."""
     package = module.rpartition(".")[0]
     found = importlib.util.find_spec(package or module)
     if found is None or found.origin is None:
         raise BadInputError(f"the source files of {module} cannot be found, so its code has no version: install them")
     origin = Path(found.origin)
-    if not package:
+    if not package and not found.submodule_search_locations:
         return {Path(origin.name): origin.read_bytes()}
     return {path.relative_to(origin.parent): path.read_bytes() for path in sorted(origin.parent.rglob("*.py"))}
 

@@ -19,7 +19,7 @@ from everlearn.domains.certification.certificate import (
     certificate_of,
     upper_limit,
 )
-from everlearn.domains.certification.code_version import code_version
+from everlearn.domains.certification.code_version import code_version, package_digest
 from everlearn.domains.certification.shipped import shipped_certificate, shipped_certificates
 from everlearn.domains.contract import load_domain
 from everlearn.domains.domain_names import tasks_of
@@ -104,6 +104,19 @@ def test_the_code_version_changes_with_the_code(tmp_path: Path, monkeypatch: pyt
     module = tmp_path / "doubles_plugin.py"
     module.write_text(module.read_text().replace("Double ", "Twice "))
     assert code_version(load_domain("doubles")) != before
+
+
+def test_the_code_version_covers_a_package_whose_domain_is_in_its_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "doubling"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "verifier.py").write_text("LIMIT = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = package_digest("doubling", libraries=())
+    (package / "verifier.py").write_text("LIMIT = 2\n")
+    assert package_digest("doubling", libraries=()) != before
 
 
 def test_the_code_version_changes_with_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
