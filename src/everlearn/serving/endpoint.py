@@ -27,6 +27,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
 
 from everlearn.errors import BadInputError, GrammarError, ServiceError
 from everlearn.serving.engine import LEAST_TEMPERATURE, Generation
@@ -126,6 +127,7 @@ def create_endpoint(
     app.middleware("http")(routes.admit)
     app.add_exception_handler(_RefusedError, _refuse)
     app.add_exception_handler(RequestValidationError, _explain)
+    app.add_exception_handler(HTTPException, _name_request)
     app.add_api_route("/health", routes.health)
     app.add_api_route("/v1/models", routes.models)
     app.add_api_route("/v1/chat/completions", routes.complete, methods=["POST"])
@@ -214,8 +216,8 @@ class _Routes:
 def _judge(unsolved: UnsolvedProblems, generation: Generation, reply: Reply, *, caller: str) -> str:
     """Collect the problem if no answer solves it. Answers that the caller's own limit has cut off say nothing about that."""
     assert generation.problem is not None  # noqa: S101 (a conversation is not judged)
-    limit = generation.max_tokens
-    whole = [each.answer for each in reply.completions if each.finished or each.answer or each.tokens != limit]
+    cut = generation.max_tokens
+    whole = [each.answer for each in reply.completions if each.finished or each.answer or each.tokens != cut]
     return unsolved.judge(generation.problem, whole, caller=caller) if whole else "no: cut off by max_tokens"
 
 
@@ -235,9 +237,13 @@ def _refuse(_: Request, error: Exception) -> JSONResponse:
 
 def _explain(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (the handler of this exception)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return _error(400, f"{where}: {first['msg']}", code="invalid_request")
+    where, message = error.errors()[0]["loc"][1:], error.errors()[0]["msg"]
+    return _error(400, f"{'.'.join(map(str, where)) or 'the request'}: {message}", code="invalid_request")
+
+
+def _name_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 (the handler of this exception)
+    return _error(error.status_code, f"{request.method} {request.url.path}: {error.detail}", code="invalid_request")
 
 
 def _authenticate(request: Request, keys: Sequence[str]) -> str:

@@ -147,6 +147,23 @@ def test_a_request_that_cannot_be_served_is_refused_with_the_reason(
     assert ask(client, EASY), "the endpoint goes on"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "status", "says"),
+    [
+        ("chat/completions", b"[" * 100_000, 400, "POST /v1/chat/completions: "),
+        ("embeddings", b"{}", 404, "POST /v1/embeddings: Not Found"),
+        ("models", b"{}", 405, "POST /v1/models: Method Not Allowed"),
+    ],
+)
+def test_what_no_route_takes_is_an_error_object_too(
+    client: OpenAI, path: str, body: bytes, status: int, says: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    refused = httpx.post(f"{client.base_url}{path}", content=body, headers=headers, trust_env=False)
+    assert refused.status_code == status
+    assert refused.json()["error"]["message"].startswith(says)
+
+
 def test_without_its_key_nothing_is_answered(engine: Engine) -> None:
     with running(create_endpoint(engine, line=LINE, keys=("one", "two"))) as url:
         with client_of(url, key="two") as right, client_of(url, key="three") as wrong:
