@@ -79,9 +79,12 @@ class TrainingRun:
         return problem_of(rung, domain=self.domain.name, references=self.references)
 
     def update_classes(self) -> None:
-        """Sort all problems into the curriculum's size classes; needed after the ladder has grown."""
+        """Sort all problems into the curriculum's size classes; needed after the ladder has grown.
+
+        A replayed problem that is a rung as well is there once: equal seeds would give it the same answers twice.
+        """
         classes: dict[int, list[str]] = {}
-        for digest in [*self.ladder.rungs, *self.replay]:
+        for digest in dict.fromkeys([*self.ladder.rungs, *self.replay]):
             classes.setdefault(self.domain.size(self.problem(digest).statement), []).append(digest)
         self.curriculum.classes = classes
 

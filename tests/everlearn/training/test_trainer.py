@@ -16,6 +16,7 @@ from everlearn.settings import LadderSettings, LearnSettings
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.ladder_growth import grow, plant
 from everlearn.training.models.policy import load_policy
+from everlearn.training.train_step import choose_problems
 from everlearn.training.trainer import train
 from everlearn.training.training_run import start_run
 
@@ -102,6 +103,15 @@ def test_a_forbidden_problem_is_never_replayed(tiny: Path, tmp_path: Path) -> No
     forbidden = frozenset({DOMAIN.equivalence("5*x^2")})
     [point] = train(replace(job, replay=replay, forbidden=forbidden)).curve
     assert point.groups_sampled == 2
+
+
+def test_a_replayed_problem_that_tonights_ladder_has_as_well_is_drawn_once(tiny: Path) -> None:
+    ladder = plant(["sin(x)", "3*x^2"], domain=DOMAIN, forbidden=frozenset())
+    replay = [DOMAIN.problem("sin(x)"), DOMAIN.problem("cos(x)")]
+    settings = LearnSettings(prompts=8)
+    run = start_run(load_policy(tiny), ladder, domain=DOMAIN, settings=settings, seed=0, replay=replay)
+    drawn = [run.problem(digest).statement for digest in choose_problems(run)]
+    assert sorted(drawn) == ["3*x^2", "cos(x)", "sin(x)"]
 
 
 def test_half_of_the_draws_of_earlier_nights_problems_are_for_repaired_skills(tiny: Path) -> None:
