@@ -237,6 +237,13 @@ def items_of(night: Night, kind: SuiteKind) -> list[Problem]:
     return [item for suite in load_suites(night) if suite.kind is kind for item in suite.problems]
 
 
+def held_out_items(night: Night) -> list[Problem]:
+    """Return the items about the night's own problems: a shipped suite may be a target too, with the same ids."""
+    domain = load_domain(night.settings.domain)
+    own = {suite_name(TARGET, part, domain=domain) for part in domain.parts}
+    return [item for suite in load_suites(night) if suite.name in own for item in suite.problems]
+
+
 def item_metrics(night: Night) -> dict[str, float]:
     """Return the numbers of own and generated items; none for a night whose suites an older revision has frozen."""
     metrics: dict[str, float] = json.loads(night.work.get("items")) if night.work.has("items") else {}

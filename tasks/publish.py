@@ -11,7 +11,6 @@ from everlearn.canonical_json import canonical
 from everlearn.cycle.inputs import cycle_key
 from everlearn.cycle.record import End
 from everlearn.data.memory_suite import remember
-from everlearn.data.suites import SuiteKind
 from everlearn.domains.contract import load_domain
 from everlearn.errors import StaleParentError
 from everlearn.gate.baselines import SKILL_METRIC
@@ -30,7 +29,7 @@ from tasks.compare_with_ancestors import transfer_metrics
 from tasks.compare_with_record import stored_record
 from tasks.decide import decision_of, evidence_of, pseudo_metrics
 from tasks.earlier_nights import records_of
-from tasks.freeze_suites import item_metrics, items_of, load_memory
+from tasks.freeze_suites import held_out_items, item_metrics, load_memory
 from tasks.measure import files_of
 from tasks.night import ACTOR, Night, step_task, times_of
 from tasks.open_base import base_folder
@@ -171,7 +170,7 @@ def _memory_of(night: Night) -> ObjectRef | None:
     settings = night.settings
     memory = remember(
         load_memory(night),
-        items_of(night, SuiteKind.TARGET),
+        held_out_items(night),
         cycle_key=night.key,
         domain=load_domain(settings.domain),
         per_night=settings.gate.memory_per_night,

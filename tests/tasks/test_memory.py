@@ -15,6 +15,7 @@ from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.gate.baselines import Baseline
 from everlearn.gate.decision_record import Against, Outcome
+from everlearn.gate.record_of_line import memory_after
 from everlearn.problem import Measurement, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
@@ -165,6 +166,24 @@ def test_a_published_night_adds_its_held_out_problems(settings: Settings, tmp_pa
     lines = [json.loads(line) for line in registry.get_object(memory).decode().splitlines()[1:]]
     assert len(lines) == len(TAUGHT) + len(own.problems)
     assert {line["statement"] for line in lines} == {*TAUGHT, *(item.statement for item in own.problems)}
+
+
+def test_a_shipped_target_with_the_ids_of_new_rows_does_not_enter_the_memory(
+    settings: Settings, tmp_path: Path
+) -> None:
+    lines = [{"id": f"p{number}", "problem": f"{number + 2}*cosh(x) - log(x)"} for number in range(len(TONIGHT))]
+    shipped = tmp_path / "data" / "suites" / "hard.jsonl"
+    shipped.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    night = frozen(settings)
+    made = candidate(night.registry, "two", report=True)
+    night.work.put("files", json.dumps({name: asdict(ref) for name, ref in made.files.items()}).encode())
+    night.work.put("report", json.dumps(asdict(made.report) if made.report else {}).encode())
+    night.work.put("decision", DECISION.to_json().encode())
+    publish_night.fn(night, "PASS")
+    own = next(suite for suite in load_suites(night) if suite.name == "target")
+    memory = memory_after("v0002", night.registry)
+    assert memory is not None
+    assert {item.statement for item in memory.problems} == {*TAUGHT, *(item.statement for item in own.problems)}
 
 
 def test_the_history_says_what_guards_the_line(settings: Settings, tmp_path: Path) -> None:
