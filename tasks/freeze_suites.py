@@ -58,7 +58,8 @@ def freeze_suites(night: Night) -> bool:
             earlier = earlier_use(night)
             shipped = without_trained(load_shipped(night), domain=domain, trained=earlier.trained)
             memory = split_memory(load_memory(night), versions=versions_of(night))
-            items, remembered = (keys_of(group, domain=domain) for group in (shipped, memory))
+            general = without_trained(load_general(night), domain=domain, trained=earlier.trained)
+            items, remembered = (keys_of(group, domain=domain) for group in ((*shipped, *general), memory))
             earlier = replace(earlier, measured=earlier.measured | remembered)
             parts = _split(night, domain=domain, items=items, earlier=earlier)
             if not parts.roots:
@@ -74,10 +75,10 @@ def freeze_suites(night: Night) -> bool:
             )
             _log_power(night, own)
             compared = with_fresh_targets(shipped, domain=domain, not_fresh=earlier.not_fresh)
-            frozen = [*own, *memory, *compared, *load_general(night)]
+            frozen = [*own, *memory, *compared, *general]
             suites.require_distinct(frozen)
             _log_answers_needed(night, frozen)
-            record_measured(night, _statements(suites.of_domain(frozen, domain.name)), earlier=earlier)
+            record_measured(night, _statements(suites.of_line(frozen, domain.name)), earlier=earlier)
             work.put("items", as_json(count_items(own)))
             _keep_split(work, parts)
             _keep_forbidden(work, earlier.measured | keys_of(frozen, domain=domain))
@@ -159,7 +160,11 @@ def with_fresh_targets(shipped: Iterable[Suite], *, domain: Domain, not_fresh: C
 
 
 def _without(suite: Suite, forbidden: Collection[str], domain: Domain, *, why: str) -> Suite:
-    problems = without_contamination(suite.problems, domain=domain, forbidden=forbidden)
+    of_line = suites.of_line([suite], domain.name)
+    kept = {
+        item.id for part in of_line for item in without_contamination(part.problems, domain=domain, forbidden=forbidden)
+    }
+    problems = tuple(item for item in suite.problems if item.id in kept or not of_line)
     if problems != suite.problems:
         count = len(suite.problems)
         LOG.warning("suite %s: %d of %d items left out, because %s", suite.name, count - len(problems), count, why)
@@ -260,8 +265,8 @@ def forbidden_keys(night: Night) -> frozenset[str]:
 
 
 def keys_of(frozen: Iterable[Suite], *, domain: Domain) -> frozenset[str]:
-    """Return the equivalence keys of all items of that domain."""
-    return equivalence_keys(_statements(suites.of_domain(frozen, domain.name)), domain=domain)
+    """Return the equivalence keys of all items of that domain, or of one that it is mixed of."""
+    return equivalence_keys(_statements(suites.of_line(frozen, domain.name)), domain=domain)
 
 
 def _statements(frozen: Iterable[Suite]) -> list[str]:

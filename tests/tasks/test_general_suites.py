@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.data.suites import SuiteKind, load_general, of_domain
+from everlearn.data.used_problems import Use, load_records
 from everlearn.domains.contract import load_domain
 from everlearn.errors import BadInputError
 from everlearn.gate.decision_record import Against
 from everlearn.training.models.policy import load_policy
 from tasks.compare_with_record import guards_of
 from tasks.decide import decide, decision_of, recheck_rewards
-from tasks.freeze_suites import load_suites
+from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
+from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import check_bytes, measure_suites, measured, upload_candidate
+from tasks.night import hold_line
+from tasks.open_night import open_night
 from tests.support import chat_models
 from tests.support.night import LONG, opened
 
@@ -73,6 +77,38 @@ def test_a_night_measures_and_judges_what_its_line_does_not_train(settings: Sett
     rows = {row.suite: row for row in decision_of(night).rows if row.against is Against.PARENT}
     assert rows["requests"].kind is SuiteKind.GENERAL
     assert guards_of(night) == []
+
+
+@pytest.mark.parametrize("line_domain", ["arithmetic", "arithmetic+equations"])
+def test_what_general_suites_ask_of_the_lines_domain_is_not_trained_on(
+    settings: Settings, tmp_path: Path, line_domain: str
+) -> None:
+    base = chat_models.write_model(tmp_path / "base")
+    asked = [
+        {"suite": "sums", "kind": "general"},
+        *({"domain": "arithmetic", "statement": f"{n} + 8"} for n in range(30, 50)),
+    ]
+    rows = [{"domain": "arithmetic", "problem": f"{n} + 8"} for n in range(20, 60)]
+    (tmp_path / "data" / "suites" / "short.jsonl").unlink()  # of another domain
+    for name, lines in (("general/sums.jsonl", asked), ("new/rows.jsonl", rows)):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    changes = {"domain": line_domain, "base": settings.base.model_copy(update={"path": base})}
+    given = with_general(settings, tmp_path / "general", **changes)
+    with hold_line(given) as token:
+        intake = read_problems.fn(given, tmp_path / "new")
+        validate_problems.fn(given, intake)
+        night = open_night.fn(given, token, claim_problems.fn(given, intake))
+        assert freeze_suites.fn(night)
+    domain = load_domain(line_domain)
+    prefix = "" if line_domain == "arithmetic" else "arithmetic: "
+    measured_keys = {domain.equivalence(f"{prefix}{n} + 8") for n in range(30, 50)}
+    roots, held_out = roots_of(night)
+    assert roots
+    assert not measured_keys & {domain.equivalence(each.statement) for each in (*roots, *held_out)}
+    assert measured_keys <= forbidden_keys(night)
+    later = load_records(night.store, night.line, Use.MEASURED).values()
+    assert measured_keys <= frozenset[str]().union(*(record.keys(domain) for record in later))
 
 
 def test_a_model_that_is_not_addressed_in_words_gets_none_with_a_warning(

@@ -81,13 +81,13 @@ def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:
     Raises:
         BadInputError: as `load`, or a file mixes problems of this domain with others.
     """
-    of_line = {domain, *members_of(domain)}
+    own = {domain, *members_of(domain)}
     read = {path: load(path, domain=domain) for path in sorted(folder.glob("*.jsonl"))}
     for path, suite in read.items():
         domains = {problem.domain for problem in suite.problems}
-        if domains & of_line and len(domains) > 1:
+        if domains & own and len(domains) > 1:
             raise BadInputError(f"suite {path} mixes the domains {', '.join(sorted(domains))}: write one file for each")
-    return tuple(_of_line(suite, domain) for suite in read.values() if suite.problems[0].domain in of_line)
+    return of_line(read.values(), domain)
 
 
 def load_general(folder: Path) -> tuple[Suite, ...]:
@@ -116,6 +116,12 @@ def require_distinct(suites: Iterable[Suite]) -> None:
 def of_domain(suites: Iterable[Suite], domain: str) -> tuple[Suite, ...]:
     """Return the suites whose problems are of that domain, which has the keys for them: general suites may be of another."""
     return tuple(suite for suite in suites if suite.problems and suite.problems[0].domain == domain)
+
+
+def of_line(suites: Iterable[Suite], domain: str) -> tuple[Suite, ...]:
+    """Return the suites of that domain and of each member of a mixture, with problems of the mixture."""
+    own = {domain, *members_of(domain)}
+    return tuple(_of_line(suite, domain) for suite in suites if suite.problems and suite.problems[0].domain in own)
 
 
 def _of_line(suite: Suite, domain: str) -> Suite:
