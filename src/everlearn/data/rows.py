@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from everlearn.data.acceptance import MAX_STATEMENT_CHARS
 from everlearn.data.chat_rows import MESSAGES, TOOLS, plain_fields
 from everlearn.domains.hidden_reference import reference_in
 from everlearn.errors import BadInputError, GrammarError, InvalidLineError, UnknownDomainError
@@ -273,10 +274,15 @@ def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str
     names = domain.reference_fields
     try:
         problem = domain.problem({"statement": row.statement} | reference_in(fields, names=names))
+        if len(problem.statement) > MAX_STATEMENT_CHARS:
+            why = f"a problem of {len(problem.statement)} characters: at most {MAX_STATEMENT_CHARS} are accepted"
+            raise _InvalidRowError(RowFault.TOO_LONG, why)
         canonical = domain.canonical(problem.statement)
         reader.check(domain, problem)
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
+    except _InvalidRowError:
+        raise
     except Exception as error:
         error.add_note(
             f"raised by domain {row.domain} for {row.where}: mend the domain, which has to raise GrammarError for a row that is "

@@ -139,11 +139,13 @@ def _order(entry: Entry) -> tuple[str, str, str]:
 
 
 def _with_unique_ids(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Return the same problems; a repeated id gets the beginning of the problem's digest appended."""
+    """Return the same problems; a repeated id gets the beginning of the problem's digest appended, until it is new."""
     ids: set[str] = set()
     chosen = []
     for entry in entries:
-        identity = entry.id if entry.id not in ids else f"{entry.id}~{_short_digest((entry.domain, entry.canonical))}"
+        identity = entry.id
+        while identity in ids:
+            identity += f"~{_short_digest((entry.domain, entry.canonical))}"
         ids.add(identity)
         chosen.append(replace(entry, id=identity))
     return tuple(chosen)

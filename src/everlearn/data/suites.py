@@ -182,9 +182,15 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _object(line: str, where: str, number: int) -> dict[str, Any]:
     try:
-        return parse_object(line.encode())
+        fields = parse_object(line.encode())
+        json.dumps(fields, ensure_ascii=False).encode()
     except InvalidLineError as error:
         raise BadInputError(f"{where}, line {number}: {error}") from None
+    except UnicodeEncodeError:
+        raise BadInputError(
+            f"{where}, line {number}: an escape is half of a character, which UTF-8 cannot encode; write the whole one"
+        ) from None
+    return fields
 
 
 def _name(value: object, where: str) -> str:

@@ -34,6 +34,16 @@ def one_row(tmp_path: Path, line: bytes) -> Row:
     return row
 
 
+def test_a_problem_that_is_too_long_is_a_fault_though_its_domain_accepts_it(tmp_path: Path) -> None:
+    (tmp_path / "night.jsonl").write_text(
+        "".join(json.dumps({"problem": "x" * chars, "answer": "1"}) + "\n" for chars in (4000, 4001))
+    )
+    fits, longer = rows.read(tmp_path, domain="numbers", load=load_domain).rows
+    assert fits.fault is None
+    assert (longer.fault, longer.canonical) == (RowFault.TOO_LONG, None)
+    assert longer.why == "a problem of 4001 characters: at most 4000 are accepted"
+
+
 def test_a_valid_line_has_a_canonical_form_and_no_fault(tmp_path: Path) -> None:
     row = one_row(tmp_path, VALID)
     assert (row.where, row.id, row.domain, row.statement) == ("night.jsonl:1", "a", "integration", "3*x^2")

@@ -69,6 +69,13 @@ def test_repeated_ids_are_made_unique() -> None:
     assert "a" in ids
 
 
+def test_an_id_that_looks_like_a_repeated_one_is_made_unique_as_well() -> None:
+    repeated = taken(row("x", name="a"), row("x^2", name="a"), row("x^3", name="b"))
+    [made] = [entry.id for entry in repeated.entries if "~" in entry.id]
+    ids = [entry.id for entry in taken(row("x", name="a"), row("x^2", name="a"), row("2*x", name=made)).entries]
+    assert len(set(ids)) == 3
+
+
 def test_bytes_with_another_digest_are_refused() -> None:
     snapshot = taken(row("x"))
     with pytest.raises(IntegrityError, match="other bytes"):

@@ -78,6 +78,7 @@ def test_a_file_without_header_gets_name_kind_and_ids(tmp_path: Path) -> None:
         ("[1]", "line 1: the line is JSON, but a list and not an object"),
         ('{"statement": "x", "statement": "y"}', "line 1: the key 'statement' occurs twice"),
         ('{"statement": "  "}', "line 1: a problem needs a `problem`"),
+        ('{"statement": "\\ud83d"}', "line 1: an escape is half of a character"),
         ('{"statement": 3}', "line 1: a problem needs a `problem`"),
         ('{"statement": "x", "id": "a"}\n{"statement": "y", "id": "a"}', "line 2: the id 'a' was used before"),
         ("[" * 60_000, "line 1: the line is no JSON object"),
