@@ -6,8 +6,10 @@ end token is truncated; so is one whose reasoning has no end.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from everlearn.domains.mixture import SEPARATOR
 from everlearn.errors import GrammarError
 from everlearn.training.models.formats.chat_template import NEXT_QUESTION, ChatTemplate
 from everlearn.training.models.formats.format import Request
@@ -44,7 +46,7 @@ class ChatFormat:
         self._tokenizer, self._domain, self._settings = tokenizer, domain, settings
         self.stops = stops
         self._template = ChatTemplate(tokenizer, system=settings.system, arguments=settings.template)
-        self._asked_in_examples = [self._key(asked) for asked, _ in settings.examples]
+        self._asked_in_examples = [self._keys(asked) for asked, _ in settings.examples]
         self._opening, self._closing = settings.reasoning
         # Templates of some models open the reasoning themselves.
         self._starts_in_reasoning = bool(self._opening and self._closing) and self._template.render(
@@ -105,16 +107,17 @@ class ChatFormat:
         """Return the examples of the settings, except those that ask for this problem: its answer would be in the prompt."""
         if not self._asked_in_examples:
             return []
-        own = {self._domain.question(problem), self._key(problem.statement)}
+        own = {self._domain.question(problem), *self._keys(problem.statement)}
         pairs = zip(self._settings.examples, self._asked_in_examples, strict=True)
-        return [example for example, key in pairs if not own & {example[0], key}]
+        return [example for example, keys in pairs if not own & keys]
 
-    def _key(self, asked: str) -> str:
-        """Return what is equal for equivalent problems, as far as the domain reads the text."""
-        try:
-            return self._domain.equivalence(self._domain.problem(asked).statement)
-        except GrammarError:
-            return asked
+    def _keys(self, asked: str) -> set[str]:
+        """Return the text, and what is equal for equivalent problems as far as the domain, or a member of a mixture, reads it."""
+        keys, parts = {asked}, self._domain.parts
+        for text in [asked, *(f"{part}{SEPARATOR}{asked}" for part in parts if len(parts) > 1)]:
+            with contextlib.suppress(GrammarError):
+                keys.add(self._domain.equivalence(self._domain.problem(text).statement))
+        return keys
 
     def _begun(self, problem: Problem) -> str:
         return self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from everlearn.domains.arithmetic.domain import Arithmetic
-from everlearn.domains.contract import Domain
+from everlearn.domains.contract import Domain, load_domain
 from everlearn.errors import GrammarError
 from everlearn.problem import Answer
 from everlearn.settings import FormatSettings
@@ -116,6 +116,14 @@ def test_an_example_does_not_answer_the_problem() -> None:
     text = form(examples=examples).prompt(PROBLEM, rng=RNG).text
     assert (text.count("7<|end|>"), text.count("2<|end|>"), text.count("Yes.<|end|>")) == (0, 1, 1)
     assert form(examples=examples).prompt(DOMAIN.problem("3 + 5"), rng=RNG).text.count("7<|end|>") == 2
+
+
+def test_an_example_does_not_answer_a_problem_of_a_mixture() -> None:
+    mixed = load_domain("arithmetic+equations")
+    asked = form(domain=mixed, examples=[["4 + 3", "7"], ["2*x = 4", "x = 2"], ["1 + 1", "2"]])
+    assert "7<|end|>" not in asked.prompt(mixed.problem("arithmetic: 3 + 4"), rng=RNG).text
+    text = asked.prompt(mixed.problem("equations: 4 = 2*x"), rng=RNG).text
+    assert (text.count("7<|end|>"), text.count("x = 2<|end|>"), text.count("2<|end|>")) == (1, 0, 1)
 
 
 def test_a_tokenizer_without_template_is_asked_plainly(caplog: pytest.LogCaptureFixture) -> None:
