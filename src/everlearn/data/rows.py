@@ -19,6 +19,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from io import BufferedReader, RawIOBase
 from typing import TYPE_CHECKING, Any
 
 from everlearn.data.acceptance import MAX_STATEMENT_CHARS
@@ -30,8 +31,9 @@ from everlearn.problem import ANSWER_FIELDS, REFERENCE_FIELD, STATEMENT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from io import BufferedReader
     from pathlib import Path
+
+    from _typeshed import WriteableBuffer
 
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
@@ -148,10 +150,11 @@ def read(
             if source in seen or source in sources:
                 seen_files += 1
                 continue
-            sources.add(source)
             file.seek(0)
-            for number, line in read_lines(file, name=str(shard)):
+            read_once = _Digesting(file)
+            for number, line in read_lines(BufferedReader(read_once), name=str(shard)):
                 rows.append(_parse_row(line, f"{shard.name}:{number}", domain, reader, unused))
+            sources.add(read_once.digest.hexdigest())
     if not rows and not seen_files:
         raise BadInputError(f"{path} holds no line: write one problem a line, as in {EXAMPLE}")
     return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
@@ -189,6 +192,23 @@ class _Reader:
             except UnknownDomainError as error:
                 self._known[name] = str(error)
         return self._known[name]
+
+
+class _Digesting(RawIOBase):
+    """A shard with the digest of what was read of it. A file that changes meanwhile must not count as seen with other bytes."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        read = self._file.readinto(buffer)
+        self.digest.update(memoryview(buffer)[:read])
+        return read
 
 
 def _open(shard: Path) -> BufferedReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_a_problem_that_is_too_long_is_a_fault_though_its_domain_accepts_it(tmp_
     assert fits.fault is None
     assert (longer.fault, longer.canonical) == (RowFault.TOO_LONG, None)
     assert longer.why == "a problem of 4001 characters: at most 4000 are accepted"
+
+
+def test_a_file_that_is_cut_while_it_is_read_counts_as_seen_with_what_was_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "night.jsonl"
+    whole = b"".join(b'{"problem": "%d*x"}\n' % number for number in range(1, 2001))
+    path.write_bytes(whole)
+    cut = rows.read(
+        path, domain="integration", load=load_domain, check=lambda *_: os.truncate(path, 0)
+    )  # as a log that is rotated by copying
+    assert 0 < len(cut.rows) < 2000
+    path.write_bytes(whole)
+    assert len(read(path, seen=frozenset(cut.sources)).rows) == 2000
 
 
 def test_a_valid_line_has_a_canonical_form_and_no_fault(tmp_path: Path) -> None:
