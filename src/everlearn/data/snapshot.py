@@ -134,8 +134,9 @@ def _entry(row: Row, key: tuple[str, str]) -> Entry:
     )
 
 
-def _order(entry: Entry) -> tuple[str, str, str]:
-    return entry.id, entry.statement, entry.reference or ""
+def _order(entry: Entry) -> tuple[bool, str, str, str]:
+    """Return what sorts equal problems. One with a reference comes first: without it, no answer could be judged."""
+    return entry.reference is None, entry.id, entry.statement, entry.reference or ""
 
 
 def _with_unique_ids(entries: Iterable[Entry]) -> tuple[Entry, ...]:

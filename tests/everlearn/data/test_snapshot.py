@@ -69,6 +69,12 @@ def test_repeated_ids_are_made_unique() -> None:
     assert "a" in ids
 
 
+def test_of_equal_problems_one_with_a_reference_is_taken() -> None:
+    bare, referenced = row("x", name="a"), replace(row("x", name="b"), reference="x^2/2")
+    for rows in ((bare, referenced), (referenced, bare), (replace(bare, id=None), replace(referenced, id=None))):
+        assert [entry.reference for entry in taken(*rows).entries] == ["x^2/2"]
+
+
 def test_an_id_that_looks_like_a_repeated_one_is_made_unique_as_well() -> None:
     repeated = taken(row("x", name="a"), row("x^2", name="a"), row("x^3", name="b"))
     [made] = [entry.id for entry in repeated.entries if "~" in entry.id]
