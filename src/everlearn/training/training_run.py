@@ -130,6 +130,9 @@ def start_run(
     )
     for rung in ladder.rungs.values():
         curriculum.count(domain.size(rung.statement), rollouts=rung.rollouts, passed=rung.passed, rung=rung.digest)
+    # Earlier nights mastered what is replayed: a class of it that tonight did not measure is not the frontier.
+    for size in {domain.size(problem.statement) for problem in problems} - curriculum.seen.keys():
+        curriculum.count(size, rollouts=1, passed=1)
     bf16, on_gpu = use_bf16(settings.bf16), policy.base_model.device.type == "cuda"
     run = TrainingRun(
         policy=policy,

@@ -114,6 +114,17 @@ def test_a_replayed_problem_that_tonights_ladder_has_as_well_is_drawn_once(tiny:
     assert sorted(drawn) == ["3*x^2", "cos(x)", "sin(x)"]
 
 
+def test_replayed_problems_of_a_size_that_tonight_did_not_measure_are_not_the_frontier(tiny: Path) -> None:
+    ladder = plant(["sin(x) + x^2", "sin(x) + x^2 + exp(x) + log(x)"], domain=DOMAIN, forbidden=frozenset())
+    for digest, passed in zip(list(ladder.rungs), (2, 0), strict=True):
+        ladder.set_pass_rate(digest, rollouts=4, passed=passed)
+    settings = LearnSettings(replay=0.3, frontier=0.15)
+    replay = [DOMAIN.problem("cos(x)")]
+    run = start_run(load_policy(tiny), ladder, domain=DOMAIN, settings=settings, seed=0, replay=replay)
+    easy, medium, hard = (DOMAIN.size(text) for text in ("cos(x)", "sin(x) + x^2", "sin(x) + x^2 + exp(x) + log(x)"))
+    assert run.curriculum.weights() == pytest.approx({easy: 0.3, medium: 0.7 * 0.85, hard: 0.7 * 0.15})
+
+
 def test_half_of_the_draws_of_earlier_nights_problems_are_for_repaired_skills(tiny: Path) -> None:
     ladder = plant(["sin(x)"], domain=DOMAIN, forbidden=frozenset())
     replay = [DOMAIN.problem(f"{text}(x)") for text in ("cos", "exp", "log", "tan", "sqrt")]
