@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from everlearn.domains.contract import load_domain
 from everlearn.errors import GrammarError
 from everlearn.problem import REFERENCE_FIELD, Ruling
 
@@ -52,8 +53,11 @@ def _majority(group: Group, *, solver: Solver, share: float) -> tuple[bool, ...]
 
 def _with_reference(problem: Problem, answer: str, *, solver: Solver) -> Problem | None:
     """Return the problem with that answer as its reference; None where the domain takes none, or not this one."""
+    domain = solver.domain
+    if len(domain.parts) > 1:  # the answers of a mixture are whole completions: `verify` finds the answer in them
+        answer = load_domain(domain.part(problem.statement)).extract(answer)
     try:
-        made = solver.domain.problem({"statement": problem.statement, REFERENCE_FIELD: answer})
+        made = domain.problem({"statement": problem.statement, REFERENCE_FIELD: answer})
     except GrammarError:
         return None
     return replace(made, id=problem.id) if made.reference is not None else None

@@ -63,6 +63,14 @@ def test_answers_agree_as_the_domain_compares_them(pool: bool) -> None:  # noqa:
     assert agreed(group, share=0.7, pool=pool) is None, "three of five are too few"
 
 
+def test_answers_in_whole_sentences_agree_in_a_mixture() -> None:
+    mixed = load_domain("numbers+arithmetic")
+    group = group_of(
+        "3 and 9.\nAnswer: 12", "The answer is 12.", "Answer: 13", domain=mixed, statement=f"numbers: {VARIANT}"
+    )
+    assert agreed(group) == (True, True, False)
+
+
 def test_an_update_learns_the_pseudo_label_and_else_the_rewards() -> None:
     group = group_of("12", "13")
     assert replace(group, agreed=(True, False)).learned == [1.0, 0.0]
