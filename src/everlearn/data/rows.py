@@ -141,7 +141,7 @@ def read(
     """
     rows: list[Row] = []
     sources: set[str] = set()
-    seen_files = 0
+    seen_files = copies = 0
     unused: Counter[str] = Counter()
     reader = _Reader(load, check, system)
     for shard in shards(path):
@@ -149,13 +149,14 @@ def read(
             source = hashlib.file_digest(file, "sha256").hexdigest()
             if source in seen or source in sources:
                 seen_files += 1
+                copies += source in sources
                 continue
             file.seek(0)
             read_once = _Digesting(file)
             for number, line in read_lines(BufferedReader(read_once), name=str(shard)):
                 rows.append(_parse_row(line, f"{shard.name}:{number}", domain, reader, unused))
             sources.add(read_once.digest.hexdigest())
-    if not rows and not seen_files:
+    if not rows and seen_files == copies:
         raise BadInputError(f"{path} holds no line: write one problem a line, as in {EXAMPLE}")
     return Intake(rows=tuple(rows), sources=tuple(sorted(sources)), seen_files=seen_files, unused=dict(unused))
 

@@ -176,6 +176,9 @@ def test_empty_files_are_refused_with_an_example(tmp_path: Path, content: bytes)
     (tmp_path / "empty.jsonl").write_bytes(content)
     with pytest.raises(BadInputError, match=r"holds no line.*\{\"problem\": \"…\"\}$"):
         read(tmp_path)
+    (tmp_path / "empty too.jsonl").write_bytes(content)
+    with pytest.raises(BadInputError, match="holds no line"):
+        read(tmp_path)
 
 
 def test_an_error_of_a_domain_names_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
