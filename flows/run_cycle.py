@@ -20,7 +20,7 @@ from tasks.certificate import require_certificate
 from tasks.climb import await_climb, stop_climbs
 from tasks.decide import decide, name_baselines, recheck_rewards
 from tasks.emit_events import emit_night_ended
-from tasks.freeze_suites import freeze_suites
+from tasks.freeze_suites import check_suites, freeze_suites
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.night import Night, hold_line
 from tasks.open_base import check_base_model, open_base
@@ -89,6 +89,7 @@ def _run(config: CycleConfig, token: int) -> dict[str, str | None]:
             emit_night_ended(settings, ended)
             return ended
         check_base_model(settings, trains_here=config.climb is None)
+        check_suites(settings)
         night = open_night(settings, token, claim)
     ended = _learn(night, climb=config.climb) if freeze_suites(night) else record_nothing_to_learn(night)
     emit_night_ended(settings, ended)  # before it is closed: a kill here repeats the event instead of losing it

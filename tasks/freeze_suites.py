@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from everlearn.data.used_problems import EarlierUse
     from everlearn.domains.contract import Domain
     from everlearn.problem import Problem
+    from everlearn.settings import Settings
     from tasks.night import Night
 
 TO_GUARD = 'to guard what the model can, begin its file with a header such as {"suite": "NAME", "kind": "skill"}'
@@ -56,9 +57,12 @@ def freeze_suites(night: Night) -> bool:
             domain = load_domain(night.settings.domain)
             choose_start(night)
             earlier = earlier_use(night)
-            shipped = without_trained(load_shipped(night), domain=domain, trained=earlier.trained)
+            shipped, general = load_shipped(night.settings), load_general(night.settings)
+            _warn_of_suites(night.settings, shipped, general)
+            shipped, general = (
+                without_trained(each, domain=domain, trained=earlier.trained) for each in (shipped, general)
+            )
             memory = split_memory(load_memory(night), versions=versions_of(night))
-            general = without_trained(load_general(night), domain=domain, trained=earlier.trained)
             items, remembered = (keys_of(group, domain=domain) for group in ((*shipped, *general), memory))
             earlier = replace(earlier, measured=earlier.measured | remembered)
             parts = _split(night, domain=domain, items=items, earlier=earlier)
@@ -96,10 +100,20 @@ def _guarded(frozen: Iterable[Suite]) -> dict[str, SuiteContent]:
     }
 
 
-def load_shipped(night: Night) -> tuple[Suite, ...]:
-    """Return the shipped suites of the night's domain. Raises BadInputError where one has the name of a night's own."""
-    folder = night.settings.suites_directory
-    domain = load_domain(night.settings.domain)
+@step_task
+def check_suites(settings: Settings) -> None:
+    """Read the suites before a night is opened: its settings are frozen, so that another folder would come too late.
+
+    Raises:
+        BadInputError: a suite or its folder cannot be used.
+    """
+    suites.require_distinct([*load_shipped(settings), *load_general(settings)])
+
+
+def load_shipped(settings: Settings) -> tuple[Suite, ...]:
+    """Return the shipped suites of the line's domain. Raises BadInputError where one has the name of a night's own."""
+    folder = settings.suites_directory
+    domain = load_domain(settings.domain)
     shipped = suites.load_directory(folder, domain=domain.name)
     own_names = {suite_name(base, part, domain=domain) for base in (TARGET, FILLERS) for part in domain.parts}
     taken = [suite.name for suite in shipped if suite.name in own_names or suite.name.startswith(memory_name(""))]
@@ -107,24 +121,29 @@ def load_shipped(night: Night) -> tuple[Suite, ...]:
         raise BadInputError(f"a suite in {folder} is named {taken[0]!r}, as a night names its own suites; rename it")
     for suite in shipped:
         require_problems(suite, domain=domain)
-        if suite.kind is SuiteKind.TARGET:
-            LOG.warning("suite %s is a target, which guards nothing: %s", suite.name, TO_GUARD)
     return shipped
 
 
-def load_general(night: Night) -> tuple[Suite, ...]:
+def load_general(settings: Settings) -> tuple[Suite, ...]:
     """Return the general suites of `data.general`, where the line's model is addressed in words."""
-    settings, domain = night.settings, load_domain(night.settings.domain)
+    domain = load_domain(settings.domain)
     if settings.data.general is None:
         return ()
     if not is_asked_in_words(base_folder(settings), settings.format, domain):
-        LOG.warning("data.general: the model is not addressed in words, so general suites say nothing about it")
         return ()
     general = suites.load_general(settings.resolve(settings.data.general))
     for suite in general:
         for name in {problem.domain for problem in suite.problems}:
             require_problems(suite, domain=load_domain(name))
     return general
+
+
+def _warn_of_suites(settings: Settings, shipped: Iterable[Suite], general: Collection[Suite]) -> None:
+    for suite in shipped:
+        if suite.kind is SuiteKind.TARGET:
+            LOG.warning("suite %s is a target, which guards nothing: %s", suite.name, TO_GUARD)
+    if settings.data.general is not None and not general:
+        LOG.warning("data.general: the model is not addressed in words, so general suites say nothing about it")
 
 
 def require_problems(suite: Suite, *, domain: Domain) -> None:

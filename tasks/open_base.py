@@ -35,14 +35,16 @@ def check_base_model(settings: Settings, *, trains_here: bool) -> None:
     Raises:
         ModelError: it is damaged or incomplete, no causal language model, or its context is too short for an answer; where it
             trains, it is too large for the memory that there is, GPUs are missing, or vLLM is to serve it and cannot.
+        SettingsError: it is to learn reference answers, and is not addressed in words.
     """
     from everlearn.domains.contract import load_domain
     from everlearn.training.engines.vllm_server import require_vllm
-    from everlearn.training.models.base_checks import check_base, require_context
+    from everlearn.training.models.base_checks import check_base, require_answers_in_words, require_context
 
-    folder = base_folder(settings)
+    folder, domain = base_folder(settings), load_domain(settings.domain)
     weights = check_base(folder)
-    require_context(folder, settings.format, load_domain(settings.domain))
+    require_context(folder, settings.format, domain)
+    require_answers_in_words(folder, settings.format, domain, epochs=settings.supervised.epochs)
     name = settings.base.model or str(folder)
     commit = f" at commit {settings.base.commit}" if settings.base.commit else ""
     LOG.info(

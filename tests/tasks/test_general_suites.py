@@ -17,7 +17,7 @@ from everlearn.gate.decision_record import Against
 from everlearn.training.models.policy import load_policy
 from tasks.compare_with_record import guards_of
 from tasks.decide import decide, decision_of, recheck_rewards
-from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
+from tasks.freeze_suites import check_suites, forbidden_keys, freeze_suites, load_suites, roots_of
 from tasks.ingest import claim_problems, read_problems, validate_problems
 from tasks.measure import check_bytes, measure_suites, measured, upload_candidate
 from tasks.night import hold_line
@@ -118,6 +118,15 @@ def test_a_model_that_is_not_addressed_in_words_gets_none_with_a_warning(
         night = opened(with_general(settings, SHIPPED), *LONG)
     assert "requests" not in {suite.name for suite in load_suites(night)}
     assert "not addressed in words" in caplog.text
+
+
+def test_a_folder_without_general_suites_is_refused_before_a_night_is_opened(
+    settings: Settings, tmp_path: Path
+) -> None:
+    asked = settings.format.model_copy(update={"name": "chat"})
+    check_suites.fn(with_general(settings, SHIPPED, format=asked))
+    with pytest.raises(BadInputError, match=r"data\.general names a folder of suites, or is null"):
+        check_suites.fn(with_general(settings, tmp_path / "none", format=asked))
 
 
 @pytest.mark.parametrize(

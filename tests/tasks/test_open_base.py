@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from everlearn.canonical_json import digest_of
-from everlearn.errors import ModelError
+from everlearn.errors import ModelError, SettingsError
 from everlearn.registry.connect import open_registry
 from everlearn.settings import ComputeSettings, FormatSettings, RolloutSettings
 from everlearn.training import memory_estimate
@@ -151,3 +151,10 @@ def test_the_second_night_reads_no_weights(settings: Settings, tmp_path: Path, m
     data[-1] ^= 1
     weights.write_bytes(data)
     assert inputs_of(changed, data_digest="d") != first
+
+
+def test_reference_answers_without_words_are_refused_before_a_night_is_opened(settings: Settings) -> None:
+    asked = settings.model_copy(update={"supervised": settings.supervised.model_copy(update={"epochs": 1})})
+    with pytest.raises(SettingsError, match="needs answers in words"):
+        check_base_model.fn(asked, trains_here=False)
+    check_base_model.fn(settings, trains_here=False)

@@ -19,6 +19,7 @@ from everlearn.training.engines.decode import Completion
 from everlearn.training.gpu import device_time
 from everlearn.training.job import FineTuned
 from everlearn.training.memory_plan import keep_freed_memory, plan_single_answers
+from everlearn.training.models.base_checks import NO_WORDS
 from everlearn.training.models.formats.chat import ChatFormat
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.llama import token_logprobs
@@ -85,9 +86,7 @@ def demonstrations(solver: Solver, problems: Sequence[Problem]) -> list[Pair]:
     """
     form, domain, pairs = solver.form, solver.domain, []
     if not isinstance(form, ChatFormat):
-        raise SettingsError(
-            "supervised.epochs needs answers in words: set format.name to chat, or supervised.epochs to 0"
-        )
+        raise SettingsError(NO_WORDS)
     for problem in problems:
         if problem.reference is None:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from everlearn.errors import ModelError
+from everlearn.errors import ModelError, SettingsError
 from everlearn.training.models.fingerprint import model_directory
 from everlearn.training.models.formats.format_choice import is_asked_in_words
 from everlearn.training.models.weight_files import WeightFiles, damaged, read_weight_files
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from everlearn.domains.contract import Domain
     from everlearn.settings import FormatSettings
 
+NO_WORDS = "supervised.epochs needs answers in words: set format.name to chat, or supervised.epochs to 0"
+"""What is wrong where reference answers are to be learned in the format `marked`."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
 OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json")
@@ -51,6 +53,12 @@ def require_context(base: Path, settings: FormatSettings, domain: Domain) -> Non
             f"format.max_tokens is {settings.max_tokens}, but base model {base} has a context of {context} tokens for "
             "the question and the answer together; lower it"
         )
+
+
+def require_answers_in_words(base: Path, settings: FormatSettings, domain: Domain, *, epochs: int) -> None:
+    """Raise SettingsError if the model is to learn reference answers for so many epochs, and has no words for them."""
+    if epochs and not is_asked_in_words(base, settings, domain):
+        raise SettingsError(NO_WORDS)
 
 
 def context_of(base: Path) -> int | None:
