@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.cycle.record import End
 from everlearn.data.snapshot_store import load_counts
-from everlearn.data.suites import SuiteKind, of_domain
+from everlearn.data.suites import of_domain
 from everlearn.domains.contract import load_domain
 from everlearn.domains.exact_proofs import prove_answers
 from everlearn.gate.consequences import END_OF
@@ -37,7 +37,7 @@ from tasks.certificate import certificate_notes
 from tasks.compare_with_ancestors import ancestors_of, transfer_of
 from tasks.compare_with_context import notes_about_context, results_in_context
 from tasks.decide import decision_of, pseudo_metrics
-from tasks.freeze_suites import item_metrics, items_of, load_suites, roots_of
+from tasks.freeze_suites import item_metrics, load_suites, roots_of
 from tasks.measure import pairs_of
 from tasks.night import as_json, step_task, timed_step, times_of
 from tasks.train import ladder_of
@@ -150,9 +150,12 @@ def _solved_items(night: Night) -> tuple[SolvedItem, ...]:
     """Return newly solved target items with exact proofs. Kept under `proofs`: a time limit makes them irreproducible."""
     work = night.work
     if not work.has("proofs"):
-        asked = {item.id: item for item in items_of(night, SuiteKind.TARGET)}
-        answers = newly_solved(pairs_of(night, "parent", "parent"), limit=PROVED_ITEMS)
-        pairs = [(asked[measured.item], measured.answer) for measured in answers]
+        asked = {suite.name: {item.id: item for item in suite.problems} for suite in load_suites(night)}
+        pairs = [
+            (asked[pair.suite][measured.item], measured.answer)
+            for pair in pairs_of(night, "parent", "parent")
+            for measured in newly_solved([pair], limit=PROVED_ITEMS)
+        ][:PROVED_ITEMS]
         proofs = prove_answers(night.settings.domain, pairs)
         items = [
             {"statement": problem.statement, "answer": answer, "status": proof.status, "canonical": proof.canonical}

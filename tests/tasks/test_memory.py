@@ -21,6 +21,7 @@ from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from everlearn.registry.line_keys import manifest_key
 from everlearn.reporting.transfer import shares_in, transfer_in
+from tasks import write_report
 from tasks.compare_with_ancestors import ancestors_of, transfer_metrics, transfer_of
 from tasks.decide import decide, decision_of, name_baselines
 from tasks.freeze_suites import forbidden_keys, freeze_suites, load_suites, roots_of
@@ -184,6 +185,18 @@ def test_a_shipped_target_with_the_ids_of_new_rows_does_not_enter_the_memory(
     memory = memory_after("v0002", night.registry)
     assert memory is not None
     assert {item.statement for item in memory.problems} == {*TAUGHT, *(item.statement for item in own.problems)}
+
+
+def test_a_report_shows_each_answer_with_the_problem_of_its_own_suite(settings: Settings, tmp_path: Path) -> None:
+    lines = [{"id": f"p{number}", "problem": f"{number + 2}*cosh(x) - log(x)"} for number in range(len(TONIGHT))]
+    shipped = tmp_path / "data" / "suites" / "hard.jsonl"
+    shipped.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    night = frozen(settings)
+    measure(night, "parent", tmp_path, lambda _: False)
+    measure(night, "candidate", tmp_path, lambda _: True)
+    shown = write_report._solved_items(night)
+    assert len(shown) == write_report.PROVED_ITEMS
+    assert {item.statement for item in shown} <= {line["problem"] for line in lines}, "its answers come first"
 
 
 def test_the_history_says_what_guards_the_line(settings: Settings, tmp_path: Path) -> None:

@@ -295,21 +295,19 @@ def _read(row: Row, fields: dict[str, Any], reader: _Reader, unused: Counter[str
     names = domain.reference_fields
     try:
         problem = domain.problem({"statement": row.statement} | reference_in(fields, names=names))
-        if len(problem.statement) > MAX_STATEMENT_CHARS:
-            why = f"a problem of {len(problem.statement)} characters: at most {MAX_STATEMENT_CHARS} are accepted"
-            raise _InvalidRowError(RowFault.TOO_LONG, why)
         canonical = domain.canonical(problem.statement)
         reader.check(domain, problem)
     except GrammarError as error:
         raise _InvalidRowError(RowFault.GRAMMAR, str(error)) from None
-    except _InvalidRowError:
-        raise
     except Exception as error:
         error.add_note(
             f"raised by domain {row.domain} for {row.where}: mend the domain, which has to raise GrammarError for a row that is "
             f"no problem of it (`everlearn domain check {row.domain}`), or take the row out"
         )
         raise
+    if len(problem.statement) > MAX_STATEMENT_CHARS:
+        why = f"a problem of {len(problem.statement)} characters: at most {MAX_STATEMENT_CHARS} are accepted"
+        raise _InvalidRowError(RowFault.TOO_LONG, why)
     used = names if problem.reference is not None else ()
     unused.update(name for name in _REFERENCES if fields.get(name) is not None and name not in used)
     return problem, canonical
