@@ -265,7 +265,12 @@ def held_out_items(night: Night) -> list[Problem]:
     """Return the items about the night's own problems: a shipped suite may be a target too, with the same ids."""
     domain = load_domain(night.settings.domain)
     own = {suite_name(TARGET, part, domain=domain) for part in domain.parts}
-    return [item for suite in load_suites(night) if suite.name in own for item in suite.problems]
+    return [
+        item
+        for suite in load_suites(night)
+        if suite.kind is SuiteKind.TARGET and suite.name in own
+        for item in suite.problems
+    ]
 
 
 def item_metrics(night: Night) -> dict[str, float]:
