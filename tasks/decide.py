@@ -142,7 +142,8 @@ def _baseline(row: dict[str, Any]) -> Baseline:
 
 def _recheck(night: Night, answers: list[tuple[str, str]], *, domain: Domain) -> list[dict[str, Any]]:
     """Return the answers that the independent check does not find correct, with its verdict."""
-    trained = (*roots_of(night)[0], *reservoir_before(night).allowed(domain=domain, forbidden=()))
+    # Tonight's roots last: a training judges by their references, where earlier nights had others.
+    trained = (*reservoir_before(night).allowed(domain=domain, forbidden=()), *roots_of(night)[0])
     known, doubted = {problem.statement: problem for problem in trained}, []
     pairs = [(known.get(statement) or domain.stated(statement), answer) for statement, answer in answers]
     judging = second_judgement(domain.name, workers=night.settings.verifiers)

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from everlearn.errors import IntegrityError
-from everlearn.ladder.tree import problem_of
+from everlearn.ladder.tree import problem_of, rung_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -61,10 +61,19 @@ class Reservoir:
         most: int = MAX_REPLAYED,
         references: Mapping[str, str] = MappingProxyType({}),
     ) -> Reservoir:
-        """Return the reservoir after a night with that ladder. `references` are those of its roots, by digest."""
+        """Return the reservoir after a night with that ladder. `references` are those of its roots, by digest.
+
+        A root that came again with another reference is judged by that one from now on.
+        """
+        kept = [
+            each
+            if each.reference is None
+            else replace(each, reference=references.get(rung_digest(each.statement, domain=domain), each.reference))
+            for each in self.problems
+        ]
         rungs = [rung for rung in ladder.rungs.values() if is_mastered(rung)]
         found = [mastered(rung, night=night, domain=domain, references=references) for rung in rungs]
-        return Reservoir(problems=choose([*self.problems, *found], most=most))
+        return Reservoir(problems=choose([*kept, *found], most=most))
 
     def allowed(self, *, domain: Domain, forbidden: Collection[str]) -> list[Problem]:
         """Return the problems whose equivalence key, by the domain's present rule, is not forbidden."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from everlearn.domains.contract import load_domain
 from everlearn.errors import IntegrityError
 from everlearn.ladder.replay import Mastered, Reservoir, choose, is_mastered, mastered, repair_weights
-from everlearn.ladder.tree import Ladder, Rung
+from everlearn.ladder.tree import Ladder, Rung, rung_digest
 
 DOMAIN = load_domain("integration")
 RUNG = Rung(digest="d", statement="2*x", parent=None, depth=0, move=None, rollouts=4, passed=1)
@@ -138,3 +138,12 @@ def test_a_mastered_root_keeps_its_reference_and_a_variant_has_none() -> None:
     found = {problem.statement: problem.reference for problem in again.allowed(domain=DOMAIN, forbidden=())}
     assert found == {"x^2": "secret", "sin(x)": None}
     assert b"reference" not in Reservoir().updated(ladder, night="n", domain=DOMAIN).to_bytes()
+
+
+def test_a_corrected_reference_replaces_that_of_an_earlier_night() -> None:
+    first = Ladder(rungs={"a": replace(RUNG, digest="a", rollouts_after=4, passed_after=4)})
+    before = Reservoir().updated(first, night="one", domain=DOMAIN, references={"a": "wrong"})
+    corrected = {rung_digest("2*x", domain=DOMAIN): "right"}
+    after = before.updated(Ladder(), night="two", domain=DOMAIN, references=corrected)
+    assert [(each.reference, each.night) for each in after.problems] == [("right", "one")]
+    assert before.updated(Ladder(), night="two", domain=DOMAIN) == before
