@@ -69,10 +69,10 @@ def read_problems(settings: Settings, data: Path | None, *, again: bool = False)
 
 @step_task
 def find_unseen(settings: Settings) -> list[str]:
-    """Return the digests of the shards in the inbox that no published night has claimed."""
+    """Return the digests of the shards in the inbox that no published night has claimed. Raises BadInputError as `read_problems`."""
     store = open_store(settings.store)
     seen = _watermark(settings, store).sources
-    return sorted({digest_of(path.read_bytes()) for path in sync_inbox(settings, store)} - set(seen))
+    return sorted({rows.digest_of_shard(path) for path in sync_inbox(settings, store)} - set(seen))
 
 
 def sync_inbox(settings: Settings, store: Store) -> list[Path]:

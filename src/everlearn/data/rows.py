@@ -177,6 +177,12 @@ def shards(path: Path) -> list[Path]:
     return files
 
 
+def digest_of_shard(shard: Path) -> str:
+    """Return the SHA-256 of a shard, by which nights claim it. Raises BadInputError if it cannot be read."""
+    with _open(shard) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class _Reader:
     """The check of problems, the system message of the line, and a cache of domains by name, of unknown names too."""
 

@@ -216,6 +216,13 @@ def test_a_shard_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone.jsonl")
     with pytest.raises(BadInputError, match="cannot be read"):
         read(tmp_path)
+    with pytest.raises(BadInputError, match="cannot be read"):
+        rows.digest_of_shard(tmp_path / "a.jsonl")
+
+
+def test_a_shard_is_looked_for_by_the_digest_that_a_night_claims(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(VALID)
+    assert read(tmp_path).sources == (rows.digest_of_shard(tmp_path / "a.jsonl"),)
 
 
 @given(st.binary(max_size=300))
