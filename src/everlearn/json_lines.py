@@ -47,10 +47,10 @@ def read_lines(source: BinaryIO, *, name: str) -> Iterator[tuple[int, bytes]]:
         raise BadInputError(f"{name} is damaged ({error}): compress it again") from None
 
 
-def parse_object(line: bytes) -> dict[str, Any]:
-    """Return the JSON object in a line. Raises InvalidLineError for anything else."""
-    if len(line.rstrip(b"\r\n")) > MAX_LINE_BYTES:
-        raise InvalidLineError(LineFault.TOO_LONG, f"the line is longer than {MAX_LINE_BYTES // 1024} KiB")
+def parse_object(line: bytes, *, most: int = MAX_LINE_BYTES) -> dict[str, Any]:
+    """Return the JSON object in a line of at most so many bytes. Raises InvalidLineError for anything else."""
+    if len(line.rstrip(b"\r\n")) > most:
+        raise InvalidLineError(LineFault.TOO_LONG, f"the line is longer than {most // 1024} KiB")
     try:
         value = json.loads(
             line.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite

@@ -19,7 +19,7 @@ from everlearn.domains.domain_names import members_of
 from everlearn.domains.hidden_reference import reference_in
 from everlearn.domains.mixture import in_mixture
 from everlearn.errors import BadInputError, InvalidLineError
-from everlearn.json_lines import parse_object
+from everlearn.json_lines import MAX_LINE_BYTES, parse_object
 from everlearn.problem import REFERENCE_FIELD, STATEMENT_FIELDS, Problem
 from everlearn.storage.local_file import write_whole
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+MAX_ITEM_BYTES = 4 * MAX_LINE_BYTES
+"""Most bytes of a line. A row of the allowed size fits as an item: tests become a text there, which doubles each quote."""
 _NAME = re.compile(r"\w[^/\\\x00-\x1f]{0,99}")
 
 
@@ -182,7 +184,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _object(line: str, where: str, number: int) -> dict[str, Any]:
     try:
-        fields = parse_object(line.encode())
+        fields = parse_object(line.encode(), most=MAX_ITEM_BYTES)
         json.dumps(fields, ensure_ascii=False).encode()
     except InvalidLineError as error:
         raise BadInputError(f"{where}, line {number}: {error}") from None

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from everlearn.data import rows
 from everlearn.data.suites import Suite, SuiteKind, load, load_directory, parse, require_distinct
+from everlearn.domains.contract import Domain
 from everlearn.errors import BadInputError
-from everlearn.problem import Problem
+from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+
+class FreeTexts:
+    """A domain of any text with any reference."""
+
+    name = "free"
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        return Problem(id="", domain=self.name, statement=row["statement"], reference=row.get("reference"))
+
+    def question(self, problem: Problem) -> str:
+        return problem.statement
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.CORRECT if answer == problem.reference else Ruling.WRONG, reason="")
 
 
 def problem(statement: str) -> Problem:
@@ -66,6 +84,18 @@ def test_a_file_without_header_gets_name_kind_and_ids(tmp_path: Path) -> None:
     assert [(p.domain, p.statement) for p in suite.problems] == [("integration", "x"), ("d", "y")]
     assert suite.problems[1].id == "7"
     assert suite.problems[0].id == load(path).problems[0].id
+
+
+def test_an_item_may_be_as_long_as_the_longest_row_that_a_night_reads(tmp_path: Path) -> None:
+    tests = [f'assert f({number:03}) == "{"a" * 100}"' for number in range(200)]
+    row = {"id": "i", "problem": "def f(x): return a text", "reference": [*tests, '"' * 16_000]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    [read] = rows.read(tmp_path, domain="free", load=lambda _: Domain(FreeTexts())).rows
+    assert read.fault is None
+    assert read.statement is not None
+    item = Problem(id="i", domain="free", statement=read.statement, reference=read.reference)
+    suite = replace(SUITE, problems=(item,))
+    assert parse(suite.to_jsonl(), name="n", where="w") == suite
 
 
 @pytest.mark.parametrize(
