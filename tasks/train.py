@@ -146,10 +146,13 @@ def starting_adapter(night: Night, to: Path) -> Path | None:
 
 
 def reservoir_before(night: Night) -> Reservoir:
-    """Return the reservoir of the newest published night, with the ladders of nights since that kept none."""
+    """Return the reservoir of the newest published night, with the ladders of nights since that kept none.
+
+    A night whose version was barred counts as none: its data is flagged, and the parent has not mastered it.
+    """
     ladders: list[tuple[str, Ladder]] = []
     reservoir = Reservoir()
-    for entry in reversed(tuple(night.registry.state().versions.values())):
+    for entry in reversed([each for each in night.registry.state().versions.values() if not each.barred]):
         work = Workspace(night.store, night.line, entry.cycle_key)
         if work.has("replay"):
             reservoir = Reservoir.from_bytes(work.get("replay"))

@@ -216,6 +216,8 @@ def test_a_night_reads_the_newest_reservoir_and_no_ladder_before_it(settings: Se
             else:
                 work.put("ladder after", saved(ladder(content), tmp_path))
         assert [each.statement for each in reservoir_before(night).problems] == ["cos(x)", "tan(x)"]
+        registry.bar("v0002", reason="bad rows", actor="ann")
+        assert [each.statement for each in reservoir_before(replace(night)).problems] == ["asin(x)", "tan(x)"]
         record_trained(night, ["asinh(x)"])
         ((digest, record),) = load_records(night.store, night.line, Use.TRAINED).items()
         assert (record.nights, *record.problems) == ((night.key,), "asinh(x)")
