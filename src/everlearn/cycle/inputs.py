@@ -108,7 +108,7 @@ def config_digest(settings: Settings) -> str:
     always["learn"]["memory_gib"] = settings.learn.memory_gib or MEMORY_GIB
     changed = settings.model_dump(mode="json", include=set(SECTIONS), exclude=NEVER_INCLUDED, exclude_defaults=True)
     for name, value in changed.items():
-        if value == {}:
+        if value == {} or (name == "supervised" and not settings.supervised.epochs):
             continue  # nothing but settings that change no weights
         always[name] = {**always.get(name, {}), **value} if isinstance(value, dict) else value
     return digest_of(canonical(always))

@@ -84,6 +84,16 @@ def test_other_settings_do_not_change_the_digest(changes: dict[str, Any]) -> Non
     assert config_digest(Settings.model_validate(changes)) == DEFAULT_DIGEST
 
 
+def test_settings_of_the_reference_answers_change_the_digest_where_these_are_learned() -> None:
+    digests = {
+        (epochs, rate): config_digest(Settings.model_validate({"supervised": {"epochs": epochs, "rate": rate}}))
+        for epochs in (0, 1)
+        for rate in (1e-3, 2e-3)
+    }
+    assert digests[0, 1e-3] == digests[0, 2e-3] == DEFAULT_DIGEST
+    assert len(set(digests.values())) == 3
+
+
 def test_all_settings_of_release_0_1_0_are_still_there() -> None:
     dumped = Settings().model_dump(include=ALWAYS_INCLUDED)
     assert {name: set(value) for name, value in dumped.items() if isinstance(value, dict)} == {
