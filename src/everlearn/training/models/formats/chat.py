@@ -123,12 +123,13 @@ class ChatFormat:
         return self._settings.answer_prefix.replace(STATEMENT, self._template.broken_up(problem.statement))
 
     def _split(self, text: str) -> tuple[str, str | None]:
-        """Return the reasoning and what follows it, None if it does not end."""
-        if not (self._opening and self._closing):
+        """Return the reasoning and what follows it, None if it does not end. With a closing tag alone, all before it is reasoning."""
+        if not self._closing:
             return "", text
         before, closed, after = text.rpartition(self._closing)
         if closed:
-            return before.removeprefix(self._opening).strip(), None if self._opening in after else after
+            is_again = bool(self._opening) and self._opening in after
+            return before.removeprefix(self._opening).strip(), None if is_again else after
         return (text, None) if self._starts_in_reasoning or self._opening in text else ("", text)
 
     def _request(self, text: str) -> Request:

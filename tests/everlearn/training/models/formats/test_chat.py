@@ -111,6 +111,11 @@ def test_a_prompt_does_not_depend_on_the_day() -> None:
     assert form(dated, template={"date": "1 May"}).prompt(PROBLEM, rng=RNG).text.startswith("1 May\n<s>")
 
 
+@pytest.mark.parametrize(("text", "answer"), [("7", ""), ("no\n7</think>", ""), ("8</think>7", "7")])
+def test_with_a_closing_tag_alone_only_what_follows_it_is_an_answer(text: str, answer: str) -> None:
+    assert form(reasoning=["", "</think>"]).answer(completion(text)) == answer
+
+
 def test_an_example_does_not_answer_the_problem() -> None:
     examples = [["What is 3 + 4?", "7"], ["4 + 3", "7"], ["What is 1 + 1?", "2"], ["Are you ready?", "Yes."]]
     text = form(examples=examples).prompt(PROBLEM, rng=RNG).text
