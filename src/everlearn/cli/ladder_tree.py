@@ -52,10 +52,11 @@ def rung_label(rung: Rung) -> Text:
     rates = [_format_rate(rung.passed, rung.rollouts)]
     if rung.rollouts_after is not None:
         rates.append(_format_rate(rung.passed_after or 0, rung.rollouts_after))
-    move = f"[dim]{escape(rung.move)}[/]  " if rung.move else ""
-    label = Text.from_markup(f"{' → '.join(rates)}  {move}{escape(rung.statement)}", overflow="ellipsis")
+    label = Text.from_markup(f"{' → '.join(rates)}  ", overflow="ellipsis")
     label.no_wrap = True
-    return label
+    if rung.move:
+        label.append(rung.move, style="dim").append("  ")
+    return label.append(rung.statement)
 
 
 def _format_rate(passed: int, rollouts: int) -> str:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
 Profile = Annotated[
     str | None,
@@ -32,13 +33,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one line
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")]
 
 
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
+"""Control characters, all but tab and newline, to be left out: in a reason, a name or a problem they could rewrite the screen."""
+
+
+class PlainConsole(Console):
+    """A console whose own styles alone reach the terminal: no control characters of a text, and `:x:` is no emoji."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield the segments of a renderable, its texts without control characters."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(segment.text.translate(_CONTROLS), segment.style)
+
+
 def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:
     """Print the result on standard output: `facts` as JSON, or `text` for people."""
     if as_json:
         sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
         sys.stdout.flush()  # a command that goes on may be read by another one
     else:
-        Console(soft_wrap=isinstance(text, str)).print(text, markup=not isinstance(text, str))
+        PlainConsole(soft_wrap=isinstance(text, str)).print(text, markup=not isinstance(text, str))
 
 
 def print_note(text: str) -> None:
@@ -51,9 +68,9 @@ def print_error(text: str) -> None:
     stderr_console().print(text, style="bold red", markup=False)
 
 
-def stderr_console() -> Console:
+def stderr_console() -> PlainConsole:
     """Return a console on standard error that does not wrap lines, so that paths can be copied."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return PlainConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -59,3 +59,10 @@ def test_ladder_facts_hold_every_rung() -> None:
     facts = ladder_tree.ladder_facts(ladder)
     assert [each["digest"] for each in facts["rungs"]] == ["a", "b"]
     assert facts["counts"] == {"leak": 1}
+
+
+def test_a_problem_is_shown_as_it_is_written() -> None:
+    label = ladder_tree.rung_label(
+        Rung(digest="a", statement="a:x:b [red]c\\", parent=None, depth=0, move="m[0]", rollouts=2, passed=1)
+    )
+    assert label.plain == "1/2  m[0]  a:x:b [red]c\\"

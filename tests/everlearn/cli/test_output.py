@@ -34,3 +34,15 @@ def test_tables_show_a_dash_for_none(capsys: pytest.CaptureFixture[str]) -> None
     assert isinstance(shown, Table)
     print_result({}, as_json=False, text=shown)
     assert capsys.readouterr().out.split() == ["a", "b", "1", "-"]
+
+
+def test_text_from_outside_neither_controls_the_terminal_nor_becomes_an_emoji(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "rm \x1b[2J\x1b]0;owned\x07 \x9b1m :x: k:on:z\nb"
+    print_result({}, as_json=False, text=text)
+    print_result({}, as_json=False, text=table("reason", rows=[(text,)]))
+    print_note(text)
+    out, err = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\x9b"} & set(out + err)
+    assert err == out.partition("reason")[0] == "rm [2J]0;owned 1m :x: k:on:z\nb\n"
