@@ -12,6 +12,7 @@ from rich.text import Text
 
 from everlearn.cli.history import announce
 from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_result, stderr_console, table
+from everlearn.errors import IntegrityError
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -56,6 +57,7 @@ def leaks(
     installation: Installation = context.obj
     registry = installation.known_registry()
     state = registry.state()
+    _require_records(registry, state)
     domain = load_domain(installation.settings().domain)
     cycles = {entry.cycle_key: entry.version for entry in state.versions.values()}
     found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain, named=_trained_records(state))
@@ -76,13 +78,12 @@ def leaks(
     rows = [(leak.version, leak.trained, leak.measured, len(leak.nights)) for leak in found[:SHOWN]]
     found_where = f"{len(found)} leaks; trained on measured problems: {', '.join(tainted)}. Their gains on these problems prove nothing"
     listed = Group(table(*names, rows=rows), Text(found_where))
-    entries = [state.versions[version] for version in tainted]
-    open_versions = [entry.version for entry in entries if not (entry.barred and entry.leaked)]
+    open_versions = _open_of(state, tainted)
     if bar:
         if is_interactive(yes=yes):
             stderr_console().print(listed)
             confirm(f"Bar {', '.join(open_versions) or 'no version: all are barred'}?")
-        _bar(registry, open_versions)
+        open_versions = _bar(registry, tainted)
         champion = registry.cached_state.champion or "the base model"
         done = Text(
             f"{', '.join(open_versions) or 'no other version'} barred; {champion} serves, and the record goes on from it; "
@@ -99,14 +100,37 @@ def leaks(
         raise typer.Exit(1)
 
 
-def _bar(registry: Registry, versions: list[str]) -> None:
-    """Bar these versions as leaked. If one of them is the champion, roll back to the last one that is not barred then."""
-    actor, champion = getpass.getuser(), registry.state().champion
+def _bar(registry: Registry, tainted: list[str]) -> list[str]:
+    """Bar these versions as leaked, and what a night has trained from them meanwhile. Return those that were not.
+
+    If one of them is the champion, roll back to the last one that is not barred then.
+    """
+    actor, state = getpass.getuser(), registry.state()
+    champion, versions = state.champion, _open_of(state, _with_descendants(state, set(tainted)))
     for version in sorted(versions, key=lambda version: version == champion):  # the champion last
         if version == champion:
             announce(registry, registry.rollback(reason=REASON, actor=actor).event)
         registry.bar(version, reason=REASON, actor=actor, leaked=True)
         announce(registry, registry.cached_state.history[-1])
+    return versions
+
+
+def _open_of(state: State, versions: list[str]) -> list[str]:
+    """Return those of these versions that are not barred as leaked."""
+    entries = [state.versions[version] for version in versions]
+    return [entry.version for entry in entries if not (entry.barred and entry.leaked)]
+
+
+def _require_records(registry: Registry, state: State) -> None:
+    """Raise IntegrityError if a record is gone that an event names: what it held would look like no leak."""
+    folder = f"{registry.line}/problems/"
+    held = {info.key.removeprefix(folder) for info in registry.store.list(folder)}
+    named = {name for event in state.cycles.values() for name in event.detail.get("records", ())}
+    if gone := sorted(named - held):
+        raise IntegrityError(
+            f"{len(gone)} records that the history names are missing, such as {folder}{gone[0]}: leaks in them cannot be "
+            "found; run `everlearn fsck --repair`"
+        )
 
 
 def _trained_records(state: State) -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ import typer
 from everlearn.cli.leaks import REASON
 from everlearn.data.used_problems import Use, UsedProblems, save_record
 from everlearn.domains.contract import load_domain
-from everlearn.errors import RegistryError
+from everlearn.errors import IntegrityError, RegistryError
 from everlearn.gate.baselines import eligible_versions
 from everlearn.gate.lifetime_error import past_of
 from everlearn.gate.record_of_line import RecordedItem, record_after, to_json
@@ -75,6 +75,7 @@ def test_what_a_night_trained_on_before_it_was_given_up_is_no_leak_of_its_versio
     given_up = record(registry, Use.TRAINED, made.cycle_key, "x^2 + sin(x)")
     kept = record(registry, Use.TRAINED, made.cycle_key, "x^2 - cos(x)")
     record(registry, Use.MEASURED, "9" * 64, "2*x^2 + 2*sin(x)")
+    assert record(registry, Use.MEASURED, made.cycle_key, "x^2 + sin(x)") == given_up
     records = [f"measured/{given_up}", *([f"trained/{kept}"] if named else [])]
     registry.publish(made, make_champion=True, actor="night", reason="better", records=records)
     assert everlearn("leaks", "--json").facts["versions"] == ([] if named else ["v0001"])
@@ -198,3 +199,31 @@ def test_barring_asks_for_confirmation_at_a_terminal(
     ended = everlearn("leaks", "--bar")
     assert asked == [f"Bar {versions[1]}, {versions[2]}?"]
     assert "measured as" in ended.err, "what it is about is shown first"
+
+
+def test_what_was_trained_from_a_leaking_version_before_the_answer_is_barred_as_well(
+    everlearn: Callable[..., Ended],
+    registry: Registry,
+    versions: list[str],
+    publish: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record(registry, Use.MEASURED, "9" * 64, "-2*sin(x) - 2*x^3")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: publish())
+    assert everlearn("leaks", "--bar", "--json").facts["barred"] == [*versions[1:], "v0004"]
+    assert registry.state().champion == versions[0]
+
+
+@pytest.mark.parametrize("use", list(Use))
+def test_a_lost_record_is_named_and_not_taken_for_no_leak(
+    everlearn: Callable[..., Ended], registry: Registry, use: Use
+) -> None:
+    made = candidate(registry, "one")
+    lost = record(registry, use, made.cycle_key, "x^2 + sin(x)")
+    registry.publish(made, make_champion=True, actor="night", reason="better", records=[f"{use}/{lost}"])
+    registry.store.delete(f"{registry.line}/problems/{use}/{lost}")
+    ended = everlearn("leaks")
+    assert ended.code == IntegrityError.exit_code
+    assert f"problems/{use}/{lost}" in ended.err
+    assert "everlearn fsck --repair" in ended.err
