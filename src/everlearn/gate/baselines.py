@@ -35,8 +35,8 @@ class Baseline:
 
 
 def eligible_versions(state: State) -> list[str]:
-    """Return the versions that may be the best version so far: all that are neither barred nor retired."""
-    return [entry.version for entry in state.versions.values() if not (entry.barred or entry.retired)]
+    """Return the versions that may be the best version so far: all that are neither barred nor retired, and never leaked."""
+    return [entry.version for entry in state.versions.values() if not (entry.barred or entry.leaked or entry.retired)]
 
 
 def shares_of(version: str, decision: Mapping[str, Any]) -> dict[str, float]:

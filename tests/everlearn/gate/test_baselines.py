@@ -141,3 +141,12 @@ def test_a_version_whose_files_are_gone_is_not_eligible() -> None:
     publish(registry, "two")
     registry.retire(lambda _: ("v0001",), reason="retention", actor="gc")
     assert eligible_versions(registry.state()) == ["v0002"]
+
+
+def test_a_version_that_leaked_is_not_eligible_even_when_its_bar_is_lifted() -> None:
+    registry = open_line(MemoryStore())
+    for name in ("one", "two"):
+        publish(registry, name)
+    registry.bar("v0001", reason="trained on measured problems", actor="op", leaked=True)
+    registry.unbar("v0001", reason="to look at it again", actor="op")
+    assert eligible_versions(registry.state()) == ["v0002"]
