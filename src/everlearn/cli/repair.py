@@ -135,7 +135,7 @@ def _summary(findings: Findings, done: list[RepairPlan]) -> str:
     lines = [f"done: {sentence}" for plan in done for sentence in _describe_plan(plan)]
     lines += [f"damaged: {_sentence(fault)}" for fault in (*findings.head, *findings.damaged)]
     lines += [f"missing: {_sentence(fault)}" for fault in findings.missing]
-    lines += [f"lost report: {_sentence(fault)}; no version needs it" for fault in findings.lost]
+    lines += [f"lost document: {_sentence(fault)}; no version needs it" for fault in findings.lost]
     lines += [f"unreferenced: {key}" for key in findings.unreferenced[:MAX_LISTED]]
     if len(findings.unreferenced) > MAX_LISTED:
         lines.append(

@@ -68,7 +68,7 @@ def test_a_lost_report_is_no_fault_and_is_put_back(
     registry.store.delete(key)
     ended = everlearn("fsck", "--repair")
     assert ended.code == 0
-    assert f"lost report: {key}: event 1 (rejected) names it as its report; no version needs it" in ended.out
+    assert f"lost document: {key}: event 1 (rejected) names it as its report; no version needs it" in ended.out
     monkeypatch.setattr(S3Store, "versions", lambda *_: iter([Blob(data=b"<html>", etag="")]))
     facts = everlearn("fsck", "--repair", "--json").facts
     assert (facts["lost"], facts["done"]) == ([], [f"put back {key} from an older content of the bucket"])

@@ -5,7 +5,7 @@
     damaged        bytes that differ from their digest, an untrusted signature, a history that breaks a rule, a HEAD that
                    is older than a committed event
     missing        referred to, but not there
-    lost           the missing report of a night without a version; not a fault, nothing depends on it
+    lost           the missing report or evidence of a night without a version; not a fault, no version depends on it
     unreferenced   referred to by nothing: left by a crash or a lost race; not a fault, `everlearn gc` removes it
     orphan tips    events after the history that no HEAD is known to have named: lost races, as far as is known
 

@@ -1,7 +1,7 @@
 """References: what HEAD, the events and the manifests of a line name, for everything that removes, checks or restores.
 
     needed   must be there: the chain, its snapshots, the manifests and files of versions that stay
-    reports  reports of nights without a version: kept, but no version and no history is broken without them
+    reports  reports and evidence of nights without a version: kept, but no version and no history is broken without them
     named    any digest in a document that stays, in whatever field. A field that a later release adds, such as a suite
              or a report of another kind, is thus never garbage, even for a release that does not know the field
 
@@ -28,7 +28,7 @@ class References:
     """The keys that the documents of a line name, as far as these were added.
 
     needed   why a key must be there, by key
-    reports  which event names a report, by key
+    reports  which event names a report or evidence, by key
     named    every key that a digest in one of the documents may stand for
     """
 
@@ -56,10 +56,11 @@ class References:
 
     def add_documents(self, event: Event) -> None:
         """Add what else an event names, such as the report of a night without a version."""
-        report = event.detail.get("report")
-        if is_digest(report):
-            why = f"event {event.sequence} ({event.kind}) names it as its report"
-            self.reports.setdefault(object_key(self._line, str(report)), why)
+        for name, what in (("report", "its report"), ("evidence", "the evidence of its decision")):
+            digest = event.detail.get(name)
+            if is_digest(digest):
+                why = f"event {event.sequence} ({event.kind}) names it as {what}"
+                self.reports.setdefault(object_key(self._line, str(digest)), why)
         for name, suite in changed_by(event).items():
             self._need(suite.digest, f"event {event.sequence} ({event.kind}) names it as the suite {name}")
         for record in event.detail.get("records", ()):

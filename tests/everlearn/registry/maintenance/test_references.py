@@ -74,18 +74,21 @@ def test_gc_keeps_every_digest_that_an_event_names(
 
 
 @pytest.mark.parametrize("kind", [EventKind.REJECTED, EventKind.INSUFFICIENT])
-def test_the_report_of_a_night_without_version_is_restored(kind: EventKind) -> None:
+@pytest.mark.parametrize(("name", "what"), [("report", "its report"), ("evidence", "the evidence of its decision")])
+def test_the_report_and_the_evidence_of_a_night_without_version_are_restored(
+    kind: EventKind, name: str, what: str
+) -> None:
     store = VersionedStore()
     line = open_line(store)
     publish(line, "one")
     report = line.put_object(b"<html>").digest
-    line.record(kind, cycle_key="c" * 64, reason="worse", actor="night", detail={"report": report})
+    line.record(kind, cycle_key="c" * 64, reason="worse", actor="night", detail={name: report})
     assert fsck(store, LINE, verifier=VERIFIER).unreferenced == ()
     store.delete(object_key(LINE, report))
     findings = fsck(store, LINE, verifier=VERIFIER)
     assert findings.is_clean, "a gc of an earlier release may have removed it: nothing depends on it"
     assert [(fault.key, fault.why) for fault in findings.lost] == [
-        (object_key(LINE, report), f"event 2 ({kind}) names it as its report")
+        (object_key(LINE, report), f"event 2 ({kind}) names it as {what}")
     ]
     carry_out(store, plan_repair(store, findings, verifier=VERIFIER))
     assert fsck(store, LINE, verifier=VERIFIER).lost == ()
