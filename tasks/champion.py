@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from everlearn.orchestration.artifact_keys import artifact_key
 from everlearn.registry.acknowledgements import require_followed
 from everlearn.registry.connect import open_registry
+from everlearn.reporting.history_table import list_markdown
 from everlearn.serving.rollout_status import read_rollout_status
 from tasks.night import step_task
 
@@ -44,7 +45,7 @@ def show_champion(settings: Settings) -> None:
     sentences = read_rollout_status(registry).sentences()
     create_markdown_artifact(
         key=artifact_key("champion", line=settings.store.line),
-        markdown="".join(f"- {sentence}\n" for sentence in sentences),
+        markdown=list_markdown(sentences),
         description=f"The champion of line {settings.store.line}",
     )
 

@@ -273,7 +273,7 @@ def announce(registry: Registry, event: Event) -> None:
     state, line = registry.cached_state, registry.line
     payload = {"what": event.sentence, "actor": event.actor, "champion": state.champion}
     if emit(CHANGED, line=line, payload=payload):
-        from everlearn.reporting.history_table import history_markdown
+        from everlearn.reporting.history_table import history_markdown, list_markdown
 
         show_markdown(
             "history",
@@ -285,7 +285,7 @@ def announce(registry: Registry, event: Event) -> None:
         show_markdown(
             "champion",
             line=line,
-            markdown="".join(f"- {sentence}\n" for sentence in sentences),
+            markdown=list_markdown(sentences),
             description=f"The champion of line {line}",
         )
 

@@ -117,10 +117,9 @@ def replicas(registry: Registry, *, state: State | None = None) -> tuple[Replica
 
 def forget_consumer(registry: Registry, consumer: str) -> None:
     """Delete a consumer's record, so that rollbacks no longer wait for it. Raises BadInputError if it has none."""
-    key = _key(registry.line, check_consumer_name(consumer))
-    if _read(registry.store, key) is None and consumer not in acknowledgements(registry.store, registry.line):
+    if consumer not in acknowledgements(registry.store, registry.line):
         raise BadInputError(f"no consumer of line {registry.line} is called {consumer!r}; see `everlearn replicas`")
-    registry.store.delete(key)
+    registry.store.delete(_key(registry.line, consumer))
 
 
 def require_followed(registry: Registry, *, timeout_s: float) -> None:

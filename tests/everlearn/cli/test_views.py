@@ -21,8 +21,9 @@ from everlearn.registry.events import EventKind
 from everlearn.registry.known_lines import known_lines
 from everlearn.registry.line_summary import summarize
 from everlearn.registry.versions import Registry
-from everlearn.reporting.history_table import history_markdown
+from everlearn.reporting.history_table import history_markdown, list_markdown
 from everlearn.reporting.site.pages import Site
+from everlearn.serving.rollout_status import read_rollout_status
 from everlearn.storage.in_memory import MemoryStore
 from tests.support.line import LINE, SIGNER, VERIFIER, Clock, candidate, open_line, publish
 from tests.support.manifests import DECISION
@@ -150,3 +151,11 @@ def test_a_new_line_is_known_from_its_first_object_on() -> None:
     publish(open_line(store), "one")
     store.create("new/inbox/a.jsonl", b"{}")
     assert shown(named(store, "new"), "status")["serves"] == "the base model"
+
+
+def test_a_consumer_is_no_markup_in_the_dashboard() -> None:
+    line = open_line(MemoryStore())
+    publish(line, "one")
+    line.store.put(f"{LINE}/consumers/<img src=x>_a_.json", b"?")
+    shown_there = list_markdown(read_rollout_status(line).sentences())
+    assert r"\<img src=x\>\_a\_ serves an unknown version" in shown_there

@@ -175,3 +175,12 @@ def test_unreachable_store_is_polled_until_the_timeout() -> None:
     ticks = itertools.count()
     with pytest.raises(StoreDownError):
         wait_until_followed(open_line(Away()), timeout_s=1, clock=lambda: float(next(ticks)), sleep=lambda _: None)
+
+
+def test_a_record_whose_name_no_consumer_may_have_can_be_forgotten() -> None:
+    store = MemoryStore()
+    publish(open_line(store), "one")
+    store.put("integration/consumers/a b.json", b"?")
+    assert behind(store) == {"a b": True}, "a rollback would wait for it"
+    forget_consumer(open_line(store), "a b")
+    assert behind(store) == {}
