@@ -82,7 +82,7 @@ def headline(night: NightRecord) -> str:
     """Return one sentence about how the night ended."""
     decision = night.decision
     if decision is None:
-        return f"The night ended as {night.end}: nothing was measured."
+        return f"The night ended as {night.end}: there is no decision of the gate to show."
     if decision.passed:
         held = sum(not row.kind.is_of_tonight and row.stands_for_suite for row in decision.rows)
         skills = f" {held} old skill{'s' if held != 1 else ''} held." if held else ""

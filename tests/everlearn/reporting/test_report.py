@@ -187,7 +187,7 @@ def test_rejected_night_starts_with_its_reasons() -> None:
 
 def test_headline_states_the_result() -> None:
     assert headline(FULL) == "v0002 passed: hard 0.0% → 50.0%. 1 old skill held."
-    assert headline(BARE) == "The night ended as NO_NEW_DATA: nothing was measured."
+    assert headline(BARE) == "The night ended as NO_NEW_DATA: there is no decision of the gate to show."
     target = PairedSuite(
         suite="hard", kind=SuiteKind.TARGET, before=measured("-" * 100), after=measured("+" * 50 + "-" * 50)
     )

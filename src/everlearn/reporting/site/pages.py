@@ -116,6 +116,7 @@ class Site:
         record, missing = self.reader.record(night)
         after = [event for event in snapshot.state.history[night.event.sequence :] if night.version in _versions(event)]
         site = {"name": night.name, "report": self.reader.has_report(night), "event": night.event}
+        site["stored"] = record != self.reader.summary(night)  # else its counts are unknown, not 0
         return render(record, site=site | {"missing": missing, "after": after if night.version else []}).encode()
 
     def _report(self, night: NightView) -> bytes | None:

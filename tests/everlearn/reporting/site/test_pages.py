@@ -312,3 +312,22 @@ def test_directory_with_other_files_is_not_replaced(tmp_path: Path) -> None:
         site.build(tmp_path / "mine" / "letter.txt")
     (tmp_path / "empty").mkdir()
     assert site.build(tmp_path / "empty") == ["index.html"]
+
+
+def test_a_night_of_which_nothing_was_kept_claims_no_counts() -> None:
+    registry = open_line(MemoryStore())
+    reason = "given up after its candidate was measured, which counts as a test: gave_up"
+    registry.record(EventKind.INSUFFICIENT, cycle_key="c" * 64, reason=reason, actor="ada", detail={"abandoned": True})
+    event = registry.state().history[0]
+    page = text_of(registry, f"nights/{page_name(event)}.html")
+    assert reason in page
+    assert f'<dt>Ended</dt><dd><time datetime="{event.at.isoformat()}">{event.at:%Y-%m-%d %H:%M} UTC' in page
+    for claim in ("nothing was measured", "New problems", "<h2>Ingest</h2>", "Started", "Duration", "CPU time"):
+        assert claim not in page
+
+
+def test_every_time_of_the_history_names_its_zone(pages: dict[str, str]) -> None:
+    for text in pages.values():
+        assert not re.search(
+            r"\d\d:\d\d(?! UTC|:\d\d|\d)", re.sub(r'datetime="[^"]*"|<style>.*?</style>', "", text, flags=re.DOTALL)
+        )
