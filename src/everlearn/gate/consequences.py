@@ -31,7 +31,7 @@ def skill_of(decision: Decision) -> float:
 
 def reason_of(decision: Decision) -> str:
     """Return the sentence for the history: the first improvement, or the most important reason against publishing."""
-    improved = [row for row in decision.rows if row.p_value is not None and decision.passed]
+    improved = [row for row in decision.rows if decision.passed and row.has_improved]
     if not improved:
         return decision.reasons[0]
     return "; ".join([f"{improved[0].suite} {improved[0].sentence}", *decision.warnings])

@@ -32,6 +32,10 @@ class Against(StrEnum):
     """The recorded best on a suite: stored answers, with which several sampled answers an item are compared."""
 
 
+ANOTHER_IMPROVED = "and another target improved"
+"""End of the sentence of a target that did not improve itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """A deterministic check: uploaded bytes are equal, no NaN, the adapter changes the output."""
@@ -81,6 +85,12 @@ class SuiteRow:
     def stands_for_suite(self) -> bool:
         """Whether this is the row to show where a suite has only one: against the parent, or the record in its place."""
         return self.against in (Against.PARENT, Against.RECORD)
+
+    @property
+    def has_improved(self) -> bool:
+        """Whether this is a target that improved itself, and did not pass because another one did."""
+        is_tested = self.p_value is not None and self.outcome is Outcome.PASS
+        return is_tested and not self.sentence.endswith(ANOTHER_IMPROVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from everlearn.data.suites import SuiteKind
+from everlearn.gate.decision_record import ANOTHER_IMPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ def improved(row: SuiteRow) -> str:
 
 def another_improved(row: SuiteRow) -> str:
     """Return the sentence of a target that did not improve where another did."""
-    return f"no worse: {_changes(row)}, and another target improved"
+    return f"no worse: {_changes(row)}, {ANOTHER_IMPROVED}"
 
 
 def nothing_to_gain(row: SuiteRow) -> str:

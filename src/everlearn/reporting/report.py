@@ -98,7 +98,7 @@ def headline(night: NightRecord) -> str:
 def _gains(night: NightRecord, decision: Decision) -> str:
     """Return the gain of each target that improved, then that of the generated problems, with their numbers of items."""
     rows = [row for row in decision.rows if row.against is Against.PARENT]
-    improved = [row for row in rows if row.p_value is not None and row.outcome is Outcome.PASS]
+    improved = [row for row in rows if row.has_improved]
     generated = [row for row in rows if row.kind is SuiteKind.GENERATED]
     yours = "" if night.own_items is None else " on {} problems of yours"
     gains = [f"{row.suite} {row.before:.1%} → {row.after:.1%}{yours.format(row.n)}" for row in improved]

@@ -46,3 +46,9 @@ def test_the_reason_is_the_improvement_or_what_failed() -> None:
 def test_the_reason_of_a_pass_says_what_nothing_guards() -> None:
     unguarded = replace(DECISION, warnings=("no skill suite was measured",))
     assert reason_of(unguarded) == "tonight 104 won, 4 lost of 200; no skill suite was measured"
+
+
+def test_the_reason_is_the_target_that_improved_and_not_the_one_beside_it() -> None:
+    improved = row(Against.PARENT)
+    beside = replace(improved, suite="beside", p_value=0.5, sentence="no worse: 1 won, and another target improved")
+    assert reason_of(replace(DECISION, rows=(beside, improved))) == reason_of(DECISION)

@@ -380,3 +380,13 @@ def test_context_and_weights_stand_side_by_side() -> None:
     assert '<td>candidate</td><td>none</td><td class="n">75.0% of 40</td>' in page
     assert "| parent | 4, similar | 25.0% of 40 | 180 | 0.250 |" in text
     assert "Context or weights" not in render(BARE)
+
+
+def test_the_headline_names_no_target_that_did_not_improve() -> None:
+    pairs = [
+        PairedSuite(suite=name, kind=SuiteKind.TARGET, before=measured("-" * 60), after=measured(after))
+        for name, after in (("beside", "-" * 60), ("hard", "+" * 40 + "-" * 20))
+    ]
+    found = judge(pairs, settings=GateSettings(target_margin=0.9, widest_margin=0.95))
+    assert found.passed
+    assert headline(replace(FULL, decision=found)).startswith("v0002 passed: hard 0.0% → 66.7%. ")
