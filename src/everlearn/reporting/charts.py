@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 400, 230
 LEFT, RIGHT, TOP, BOTTOM = 42, 390, 12, 190
 STRIP_WIDTH, STRIP_HEIGHT = 240, 26
+LETTER = 7.0
+"""Approximate width of a letter of a tick."""
 TICKS = 5
 REACH = 3
 """Neighbours on each side of a point that its smoothed value is the mean of: with it, of seven."""
@@ -61,15 +63,16 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, percent: b
 
 
 def before_after_bars(rates: Sequence[SizeRate], *, title: str) -> Markup:
-    """Draw two bars per problem size: before and after."""
+    """Draw two bars per problem size, before and after, and as many sizes below them as fit."""
     y = Scale(low=0.0, high=1.0, start=BOTTOM, stop=TOP)
     slot = (RIGHT - LEFT) / len(rates)
     width = min(18.0, slot * 0.4)
+    step = ceil(max(len(str(rate.size)) + 1 for rate in rates) * LETTER / slot)
     parts = [y_axis(y, percent=True)]
     for index, rate in enumerate(rates):
         middle = LEFT + slot * (index + 0.5)
         parts += [_bar(middle - width, rate.before, "before", width, y), _bar(middle, rate.after, "after", width, y)]
-        parts.append(text_at(middle, BOTTOM + 16, str(rate.size), "tick mid"))
+        parts += [text_at(middle, BOTTOM + 16, str(rate.size), "tick mid")] if index % step == 0 else []
     parts.append(text_at((LEFT + RIGHT) / 2, BOTTOM + 34, "size of the problem", "tick mid"))
     return svg(parts, title=title, height=HEIGHT)
 
@@ -153,7 +156,7 @@ def _line(series: Series, x: Scale, y: Scale) -> Markup:
 def _bar(x: float, rate: float, style: str, width: float, y: Scale) -> Markup:
     top = y(rate)
     return Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-        style, round(x, 1), top, round(width - 1, 1), round(BOTTOM - top, 1), f"{style}: {rate:.0%}"
+        style, round(x, 1), top, round(max(width - 1, width / 2), 1), round(BOTTOM - top, 1), f"{style}: {rate:.0%}"
     )
 
 

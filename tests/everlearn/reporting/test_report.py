@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -390,3 +391,17 @@ def test_the_headline_names_no_target_that_did_not_improve() -> None:
     found = judge(pairs, settings=GateSettings(target_margin=0.9, widest_margin=0.95))
     assert found.passed
     assert headline(replace(FULL, decision=found)).startswith("v0002 passed: hard 0.0% → 66.7%. ")
+
+
+@pytest.mark.parametrize("number", [1, 9, 30, 400])
+def test_bars_of_many_sizes_stay_visible_and_their_labels_apart(number: int) -> None:
+    rates = [SizeRate(size=1000 + index, n=1, before=0.5, after=1.0) for index in range(number)]
+    drawn = charts.before_after_bars(rates, title="t")
+    widths = [
+        float(each) for each in re.findall(r'<rect class="bar \w+" x="[-.\d]+" y="[-.\d]+" width="([-.\d]+)"', drawn)
+    ]
+    assert len(widths) == 2 * number
+    assert min(widths) > 0
+    places = [float(x) for x in re.findall(r'<text x="([.\d]+)" y="[.\d]+" class="tick mid">1\d\d\d<', drawn)]
+    assert places
+    assert all(right - left > 4 * charts.LETTER for left, right in pairwise(places))

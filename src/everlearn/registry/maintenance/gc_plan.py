@@ -2,8 +2,8 @@
 
 Never removed: HEAD, events, manifests and snapshots (the history); every object that an event or the manifest of a
 version that is not retired names (references.py), such as the report of a rejected night; what was uploaded since the
-open cycle began. A version can be retired if it was never champion and is not among the newest ones. Data snapshots are
-stored elsewhere and are not considered.
+open cycle began. A version can be retired if it was never champion and is not among the newest ones, and no cycle is
+open. Data snapshots are stored elsewhere and are not considered.
 """
 
 from __future__ import annotations
@@ -99,7 +99,12 @@ def plan_collection(registry: Registry, retention: RetentionSettings) -> Collect
 
 
 def retirable(registry: Registry, state: State, *, keep: int, before: datetime) -> tuple[str, ...]:
-    """Return the versions that were never champion, are not among the newest `keep`, and were published before then."""
+    """Return the versions that were never champion, are not among the newest `keep`, and were published before then.
+
+    None while a cycle is open: its night may have chosen any of them as the best version to compare with.
+    """
+    if current_cycle(registry.store, registry.line) is not None:
+        return ()
     old = list(state.versions.values())
     old = old[: max(0, len(old) - keep)]
     fit = [entry for entry in old if not entry.retired and entry.version not in state.ever_champion]

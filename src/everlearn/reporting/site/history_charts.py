@@ -14,7 +14,7 @@ from markupsafe import Markup
 from everlearn.data.suites import SuiteKind
 from everlearn.gate.decision_record import Against
 from everlearn.registry.versions import EventKind
-from everlearn.reporting.charts import BOTTOM, LEFT, Scale, svg, text_at, y_axis
+from everlearn.reporting.charts import BOTTOM, LEFT, LETTER, Scale, svg, text_at, y_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 COLOURS = 6
 BAND, TOP = 22, 34  # the band of champions above the plot
 HEIGHT = 216
-LETTER = 7.0  # approximate width of a tick letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -261,3 +261,16 @@ def test_retention_defaults_are_in_params_and_safe(tmp_path: Path) -> None:
     assert RetentionSettings() == Settings().retention == load(environ={}).retention
     with pytest.raises(SettingsError, match="at least twice lease_seconds"):
         load(tmp_path / "none", environ={"EVERLEARN_RETENTION__MINIMUM_AGE_HOURS": "0.1"})
+
+
+def test_no_version_is_retired_while_a_night_is_open_that_may_compare_with_it(
+    store: MemoryStore, line: Registry, time: ManualClock, tmp_path: Path
+) -> None:
+    publish(line, "one", champion=False)
+    publish(line, "two")
+    time.now += 2 * DAY
+    cycle = open_cycle(store, LINE, INPUTS)
+    assert run(line, time).retired == ()
+    line.pull("v0001", to=tmp_path / "adapter")
+    close_cycle(store, cycle, end=None)
+    assert run(line, time).retired == ("v0001",)
