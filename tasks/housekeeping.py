@@ -27,6 +27,7 @@ from everlearn.registry.connect import open_registry, open_store, open_verifier
 from everlearn.registry.maintenance.fsck import fsck
 from everlearn.registry.maintenance.gc import collect
 from everlearn.registry.maintenance.gc_plan import plan_collection
+from everlearn.reporting.report import escape_markdown
 from tasks.night import step_task
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def walk_line(settings: Settings) -> int:
     line = settings.store.line
     result = fsck(open_store(settings.store), line, verifier=open_verifier(settings))
     faults = [*result.head, *result.damaged, *result.missing]
-    rows = "".join(f"- `{fault.key}`: {fault.why}\n" for fault in faults)
+    rows = "".join(f"- `{fault.key}`: {escape_markdown(fault.why)}\n" for fault in faults)
     create_markdown_artifact(
         key=artifact_key("walk", line=line),
         markdown=rows or f"{result.checked} objects, no faults\n",

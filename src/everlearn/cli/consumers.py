@@ -72,6 +72,10 @@ def pull(
     name = registry.resolve(version).version
     with download_progress(registry, name) as report:
         path = registry.pull(name, to=to, at_least=at_least, progress=report)
+    if registry.cached_state.versions[name].barred:
+        print_note(
+            f"{name} is barred: it was rolled back or refused, so do not serve it; `everlearn status` names the champion"
+        )
     receipt = Receipt.of(path)
     sequence = receipt.sequence if receipt else 0
     if consumer:

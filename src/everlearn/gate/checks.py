@@ -1,7 +1,7 @@
 """Checks beside the statistics: the published bytes behave like the trained policy, and rewarded answers are correct.
 
 Both inputs are stored reports, kept as JSON in the cycle's workspace: "check/bytes" from a fresh process
-(`training.fresh_process`) and "check/rewards" from the re-check at 50 digits. The reports hold numbers only; every
+(`training.fresh_process`) and "check/rewards" from the second judgement of rewards. The reports hold numbers only; every
 tolerance is here. Reports of release 0.1.0 also hold `passed`, which is ignored.
 """
 
@@ -82,6 +82,6 @@ def _check_rewards(report: Mapping[str, Any]) -> Check:
     return Check(
         name="rewards are true",
         passed=not wrong,
-        sentence=f"{wrong} of {report['checked']} different rewarded answers are false at 50 digits, "
+        sentence=f"{wrong} of {report['checked']} different rewarded answers are false by the second judgement, "
         f"{undecided} undecided",
     )

@@ -46,6 +46,15 @@ def test_a_damaged_version_is_not_delivered(
     assert not (tmp_path / "adapter").exists()
 
 
+def test_pull_says_that_a_version_is_barred(
+    everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, tmp_path: Path
+) -> None:
+    publish()
+    registry.rollback(reason="wrong signs", actor="ada")
+    ended = everlearn("pull", "v0001", "--to", str(tmp_path / "adapter"))
+    assert (ended.code, "v0001 is barred" in ended.err) == (0, True)
+
+
 def test_pull_refuses_an_older_history(
     everlearn: Callable[..., Ended], publish: Callable[..., str], registry: Registry, tmp_path: Path
 ) -> None:
