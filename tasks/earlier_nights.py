@@ -21,6 +21,7 @@ from everlearn.data.used_problems import (
     UsedProblems,
     load_earlier_use,
     load_records,
+    require_records,
     save_record,
     tips_of,
 )
@@ -90,7 +91,9 @@ def _save(
 
 
 def _record_older_nights(night: Night, state: State) -> None:
-    """Record the ended nights of which there is no record."""
+    """Record the ended nights of which there is no record. Raises IntegrityError if one that an event names is lost."""
+    named = (name for event in state.cycles.values() for name in event.detail.get("records", ()))
+    require_records(night.store, night.line, named)
     ended = {key for key, event in state.cycles.items() if event.kind in TESTS}
     for use, nights in ((Use.MEASURED, ended), (Use.TRAINED, _published(state))):
         known = load_records(night.store, night.line, use)

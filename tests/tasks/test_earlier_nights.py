@@ -17,6 +17,7 @@ from everlearn.data.snapshot_store import load_snapshot
 from everlearn.data.used_problems import Use, load_records
 from everlearn.domains.contamination import equivalence_keys
 from everlearn.domains.contract import load_domain
+from everlearn.errors import IntegrityError
 from everlearn.ladder.replay import Reservoir
 from everlearn.ladder.tree import Ladder
 from everlearn.registry.connect import open_registry
@@ -287,3 +288,17 @@ def test_a_shipped_target_is_fresh_as_well(
     assert seen == ([first, second, third] if error == "line" else all_items)
     said = "suite hard: 2 of 3 items left out, because an earlier night measured them, and a test needs fresh ones"
     assert (said in caplog.text) is (error == "line")
+
+
+def test_a_lost_record_stops_the_night_that_could_train_on_what_it_held(settings: Settings) -> None:
+    with hold_line(settings) as token:
+        first = opened(settings, token, LONG[:15])
+        freeze_suites.fn(first)
+        (name,) = records_of(first)
+        detail = {"records": [name]}
+        first.registry.record(EventKind.REJECTED, cycle_key=first.key, reason="worse", actor="night", detail=detail)
+        end_night(first, End.REJECTED)
+        first.store.delete(f"{first.line}/problems/{name}")
+        second = opened(settings, token, LONG[15:])
+        with pytest.raises(IntegrityError, match=rf"{name}: leaks could not be seen; run `everlearn fsck --repair`"):
+            freeze_suites.fn(second)

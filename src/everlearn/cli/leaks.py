@@ -12,7 +12,6 @@ from rich.text import Text
 
 from everlearn.cli.history import announce
 from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_result, stderr_console, table
-from everlearn.errors import IntegrityError
 
 if TYPE_CHECKING:
     from everlearn.cli.context import Installation
@@ -52,12 +51,14 @@ def leaks(
         everlearn leaks --json | jq .versions
     """
     from everlearn.data.leaked_problems import find_leaks
+    from everlearn.data.used_problems import require_records
     from everlearn.domains.contract import load_domain
 
     installation: Installation = context.obj
     registry = installation.known_registry()
     state = registry.state()
-    _require_records(registry, state)
+    records = (name for event in state.cycles.values() for name in event.detail.get("records", ()))
+    require_records(registry.store, registry.line, records)
     domain = load_domain(installation.settings().domain)
     cycles = {entry.cycle_key: entry.version for entry in state.versions.values()}
     found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain, named=_trained_records(state))
@@ -119,18 +120,6 @@ def _open_of(state: State, versions: list[str]) -> list[str]:
     """Return those of these versions that are not barred as leaked."""
     entries = [state.versions[version] for version in versions]
     return [entry.version for entry in entries if not (entry.barred and entry.leaked)]
-
-
-def _require_records(registry: Registry, state: State) -> None:
-    """Raise IntegrityError if a record is gone that an event names: what it held would look like no leak."""
-    folder = f"{registry.line}/problems/"
-    held = {info.key.removeprefix(folder) for info in registry.store.list(folder)}
-    named = {name for event in state.cycles.values() for name in event.detail.get("records", ())}
-    if gone := sorted(named - held):
-        raise IntegrityError(
-            f"{len(gone)} records that the history names are missing, such as {folder}{gone[0]}: leaks in them cannot be "
-            "found; run `everlearn fsck --repair`"
-        )
 
 
 def _trained_records(state: State) -> dict[str, set[str]]:

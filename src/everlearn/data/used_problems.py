@@ -161,6 +161,17 @@ def load_records(store: Store, line: str, use: Use) -> dict[str, UsedProblems]:
         return dict(pool.map(lambda key: _load(store, key), keys))
 
 
+def require_records(store: Store, line: str, named: Iterable[str]) -> None:
+    """Raise IntegrityError if a record is gone that an event names, as `measured/<digest>`: none is ever removed."""
+    folder = f"{line}/problems/"
+    held = {info.key.removeprefix(folder) for info in store.list(folder)}
+    if lost := sorted({*named} - held):
+        raise IntegrityError(
+            f"{len(lost)} records of what nights measured or trained on are missing, such as {folder}{lost[0]}: leaks could "
+            "not be seen; run `everlearn fsck --repair`, or restore them from a backup"
+        )
+
+
 def tips_of(records: Mapping[str, UsedProblems]) -> set[str]:
     """Return the digests that no other record names as one before it."""
     return set(records) - {digest for record in records.values() for digest in record.before}
