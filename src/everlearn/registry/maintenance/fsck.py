@@ -219,13 +219,13 @@ class _Walk:
         return evidence.event in self._held.events and evidence.sequence >= since
 
     def _read_version(self, published: tuple[Event, bool]) -> None:
-        """Check the manifest of a published event, and add what it needs. A retired version needs nothing."""
+        """Check the manifest of a published event, and add what it needs: of a retired version nothing but the manifest."""
         event, is_retired = published
         version = event.detail["version"]
         key = manifest_key(self._line, event.detail["manifest"])
+        self._references.add_version(version, manifest=event.detail["manifest"])
         if is_retired:
             return
-        self._references.add_version(version, manifest=event.detail["manifest"])
         manifest = self._held.manifest(event.detail["manifest"])
         if manifest is None:
             return

@@ -5,7 +5,8 @@
     named    any digest in a document that stays, in whatever field. A field that a later release adds, such as a suite
              or a report of another kind, is thus never garbage, even for a release that does not know the field
 
-A retired version keeps its event and needs nothing else; its manifest stays, and what only that manifest names is free.
+A retired version keeps its event and its manifest, whose decision counts for the levels of later nights. What only that
+manifest names is free.
 Suites are named by events and manifests, and name nothing themselves.
 """
 
@@ -74,7 +75,7 @@ class References:
         return frozenset(self.named | self.needed.keys() | self.reports.keys())
 
     def add_version(self, version: str, *, manifest: str) -> None:
-        """Add the manifest of a version that stays, by its digest."""
+        """Add the manifest of a version, by its digest."""
         self.needed[manifest_key(self._line, manifest)] = f"{version} needs it"
 
     def add_manifest(self, manifest: Manifest, *, version: str) -> None:

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from everlearn.canonical_json import canonical, digest_of, parse
 from everlearn.data.used_problems import Use, UsedProblems, save_record
-from everlearn.errors import StoreDownError
+from everlearn.errors import IntegrityError, StoreDownError
+from everlearn.gate.lifetime_error import past_of
 from everlearn.registry import event_log
 from everlearn.registry.acknowledgements import Acknowledgement
 from everlearn.registry.content_store import ContentStore
@@ -19,6 +20,7 @@ from everlearn.registry.events import Draft, Event, EventKind
 from everlearn.registry.maintenance.fsck import Findings, fsck
 from everlearn.registry.sealed_document import seal
 from everlearn.registry.signing import Ed25519Signer, Ed25519Verifier, Unsigned
+from everlearn.settings import GateSettings
 from everlearn.storage.immutable_objects import object_key
 from everlearn.storage.in_memory import MemoryStore
 from everlearn.storage.protocol import Blob
@@ -271,7 +273,7 @@ def test_fsck_reports_a_head_that_contradicts_its_history(store: MemoryStore, ch
     assert [fault.why for fault in walk(store).head] == [f"{HEAD} contradicts its own history"]
 
 
-def test_retired_version_needs_no_objects(store: MemoryStore) -> None:
+def test_retired_version_needs_its_manifest_and_no_objects(store: MemoryStore) -> None:
     line = open_line(store)
     version = publish(line, "four", champion=False)
     manifest = line.resolve(version).manifest
@@ -280,9 +282,17 @@ def test_retired_version_needs_no_objects(store: MemoryStore) -> None:
     findings = walk(store)
     assert findings.is_clean
     assert set(findings.unreferenced) < set(there)  # the configuration is shared with versions that stay
-    for key in (*findings.unreferenced, f"{LINE}/manifests/{manifest}.json"):
+    for key in findings.unreferenced:
         store.delete(key)
     assert walk(store).is_clean
+    store.delete(f"{LINE}/manifests/{manifest}.json")
+    with pytest.raises(
+        IntegrityError, match=f"{manifest}.json is missing"
+    ):  # the levels of the next night depend on it
+        past_of(line.state().history, settings=GateSettings(improvement_error="line"), registry=open_line(store))
+    assert [(fault.key, fault.why) for fault in walk(store).missing] == [
+        (f"{LINE}/manifests/{manifest}.json", f"{version} needs it")
+    ]
 
 
 def test_manifest_that_differs_from_its_event_is_damaged(store: MemoryStore) -> None:
