@@ -80,11 +80,19 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A line of a chart over nights, in points; None for a night without a value. `style` is its CSS class."""
+    """A line of a chart over nights; None for a night without a value. `style` is its CSS class.
+
+    The values are changes in points, or shares in percent.
+    """
 
     name: str
     style: str
     values: Sequence[float | None]
+    in_percent: bool = False
+
+    def said(self, value: float) -> str:
+        """Return a value with its name and unit."""
+        return f"{self.name}: {value:.1f} %" if self.in_percent else f"{self.name}: {value:+.1f} points"
 
 
 def colour(names: Sequence[str], name: str) -> str:
@@ -143,7 +151,7 @@ def forgetting(slots: Sequence[Slot], *, suites: Sequence[str], palette: Sequenc
 
 
 def curves(slots: Sequence[Slot], lines: Sequence[Curve], *, title: str, width: int) -> Markup:
-    """Draw values in points: a line through the published versions, a dot for each night, hollow without a version."""
+    """Draw values in points or percent: a line through the published versions, a dot for each night, hollow without a version."""
     axis = Axis(slots=slots, width=width)
     values = [value for curve in lines for value in curve.values if value is not None]
     padding = max(1.0, max(values) - min(values)) * 0.12
@@ -154,10 +162,7 @@ def curves(slots: Sequence[Slot], lines: Sequence[Curve], *, title: str, width: 
         known = [(index, value) for index, value in enumerate(curve.values) if value is not None]
         points = [(axis.middle(at), y(value)) for at, value in known if is_published(slots[at])]
         parts.append(_line(points, curve.style))
-        parts += [
-            _change(slots[at], axis.middle(at), y(value), f"{curve.name}: {value:+.1f}", curve.style)
-            for at, value in known
-        ]
+        parts += [_change(slots[at], axis.middle(at), y(value), curve.said(value), curve.style) for at, value in known]
     return svg(parts, title=title, height=HEIGHT, width=width)
 
 
@@ -229,7 +234,7 @@ def is_published(slot: Slot) -> bool:
 def _change(slot: Slot, x: float, y: float, title: str, style: str) -> Markup:
     hollow = "" if is_published(slot) else " hollow"
     dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="2.6"><title>{}</title></circle>')
-    return dot.format(style + hollow, x, y, f"{title} points, {slot.event.at:%Y-%m-%d}")
+    return dot.format(style + hollow, x, y, f"{title}, {slot.event.at:%Y-%m-%d}")
 
 
 def _champion_blocks(axis: Axis) -> list[Markup]:

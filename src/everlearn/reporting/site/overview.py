@@ -114,7 +114,12 @@ def kept(slots: Sequence[Slot]) -> dict[str, Chart]:
     charts = {}
     for title, fields in KEPT.items():
         lines = [
-            Curve(name=name, style=history_charts.colour(list(fields), name), values=_points(found, field))
+            Curve(
+                name=name,
+                style=history_charts.colour(list(fields), name),
+                values=_points(found, field),
+                in_percent=field == "average",
+            )
             for name, field in fields.items()
         ]
         known = [line for line in lines if any(value is not None for value in line.values)]

@@ -109,6 +109,8 @@ def test_first_page_draws_what_versions_kept_and_night_pages_say_it(pages: dict[
     [narrow, _] = re.findall(r'aria-label="Transfer, forgetting and intransigence, in points">(.*?)</svg>', text)
     for name in ("backward transfer", "forgetting", "intransigence"):
         assert f"<title>{name}: " in narrow
+    assert re.search(r"<title>backward transfer: [-+][.\d]+ points, 2026-", narrow)
+    assert re.search(r"<title>average accuracy: [.\d]+ %, 2026-", text), "a share is no difference in points"
     assert "forward transfer" not in narrow, "no night of this line measured the base on its target"
     assert narrow.count('class="taken"') == 2
     assert "The candidate, over 3 suites and 1 night: " in night_named(pages, "v0001 passed")
