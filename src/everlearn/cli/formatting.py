@@ -14,6 +14,7 @@ from everlearn.canonical_json import parse
 from everlearn.cli.output import table
 from everlearn.errors import NotFoundError
 from everlearn.registry.base_identity import describe_base, newest_digest
+from everlearn.registry.eligibility import require_files
 from everlearn.registry.line_summary import summarize
 from everlearn.registry.night_lookup import SHOWN
 from everlearn.reporting.own_items import ITEM_METRICS, describe_items, own_items
@@ -93,15 +94,22 @@ def replica_row(replica: Replica) -> tuple[object, ...]:
 
 def version_facts(entry: VersionEntry, manifest: Manifest, *, code: str | None) -> dict[str, Any]:
     """Return the manifest of a version together with its entry in the history and the commit of its code."""
-    status = {"version": entry.version, "barred": entry.barred, "approved": entry.approved, "reason": entry.reason}
+    status = {
+        "version": entry.version,
+        "barred": entry.barred,
+        "retired": entry.retired,
+        "approved": entry.approved,
+        "reason": entry.reason,
+    }
     origin = {"manifest": entry.manifest, "actor": entry.actor, "at": entry.at.isoformat()}
     return status | manifest.to_content() | origin | {"code": code}
 
 
 def version_table(entry: VersionEntry, manifest: Manifest, *, code: str | None) -> RenderableType:
     """Return a version for people: origin, files, and the gate's table with its reasons."""
+    unknown = "its provenance was removed" if entry.retired else "not from a checkout"
     rows = [
-        ("version", entry.version + (" (barred)" if entry.barred else "")),
+        ("version", entry.version + (" (barred)" if entry.barred else "") + (" (retired)" if entry.retired else "")),
         ("published", f"{format_time(entry.at)} UTC by {entry.actor}"),
         ("why", entry.reason),
         ("parent", manifest.parent or "the base model"),
@@ -112,7 +120,7 @@ def version_table(entry: VersionEntry, manifest: Manifest, *, code: str | None) 
         ("data", manifest.data_digest[:16]),
         ("measured on", describe_items(own_items(manifest.metrics))),
         ("cycle", entry.cycle_key[:SHOWN]),
-        ("code", f"{manifest.code_version}, {f'commit {code}' if code else 'not from a checkout'}"),
+        ("code", f"{manifest.code_version}, {f'commit {code}' if code else unknown}"),
         *((name, f"{ref.size:,} bytes, {ref.digest[:16]}") for name, ref in sorted(manifest.files.items())),
         *(
             (name, f"{value:.4g}")
@@ -153,25 +161,27 @@ def night_table(event: Event) -> RenderableType:
     return Group(*parts)
 
 
-def read_code(registry: Registry, version: str, manifest: Manifest) -> str | None:
-    """Return the commit of the code that made a version; None if it was not recorded."""
+def read_code(registry: Registry, entry: VersionEntry, manifest: Manifest) -> str | None:
+    """Return the commit of the code that made a version; None if it was not recorded, or is gone with a retired version."""
     from everlearn.registry.provenance import recorded_code
 
-    if manifest.provenance is None:
+    if manifest.provenance is None or entry.retired:
         return None
-    return recorded_code(read_document(registry, version, manifest, kind="provenance"))
+    return recorded_code(read_document(registry, entry, manifest, kind="provenance"))
 
 
-def read_document(registry: Registry, version: str, manifest: Manifest, *, kind: str) -> dict[str, Any]:
+def read_document(registry: Registry, entry: VersionEntry, manifest: Manifest, *, kind: str) -> dict[str, Any]:
     """Return the provenance, the bill of materials or the certificate of a version, its digest verified.
 
     Raises:
         NotFoundError: the version was published without that document.
+        RegistryError: the version is retired.
     """
     ref = manifest.documents().get(kind)
     if ref is None:
-        raise NotFoundError(f"{version} was published without {kind}, by an earlier version of Everlearn")
-    return parse(registry.get_object(ref), name=f"{kind} of {version}")
+        raise NotFoundError(f"{entry.version} was published without {kind}, by an earlier version of Everlearn")
+    require_files(entry)
+    return parse(registry.get_object(ref), name=f"{kind} of {entry.version}")
 
 
 def indented_json(value: dict[str, Any]) -> str:

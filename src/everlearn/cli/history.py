@@ -153,10 +153,10 @@ def show(
         return
     manifest = registry.manifest(entry.version)
     if kinds:
-        document = formatting.read_document(registry, entry.version, manifest, kind=kinds[0])
+        document = formatting.read_document(registry, entry, manifest, kind=kinds[0])
         print_result(document, as_json=json, text=formatting.indented_json(document))
         return
-    code = formatting.read_code(registry, entry.version, manifest)
+    code = formatting.read_code(registry, entry, manifest)
     facts = formatting.version_facts(entry, manifest, code=code)
     print_result(facts, as_json=json, text=formatting.version_table(entry, manifest, code=code))
 
@@ -339,10 +339,9 @@ def report_of(registry: Registry, night: VersionEntry | Event) -> tuple[str, Obj
     """Return a name for the page, and the report of a night. NotFoundError if it has none."""
     if not isinstance(night, Event):
         page = registry.manifest(night.version).report
-        if page is None:
-            raise NotFoundError(
-                f"{night.version} was published without a report; `everlearn show {night.version}` shows its gate decision"
-            )
+        if page is None or night.retired:
+            why = "is retired, so its report was removed" if night.retired else "was published without a report"
+            raise NotFoundError(f"{night.version} {why}; `everlearn show {night.version}` shows its gate decision")
         return night.version, page
     name, digest = str(night.cycle_key)[:SHOWN], night.detail.get("report")
     if digest is None:

@@ -159,3 +159,19 @@ def test_a_consumer_is_no_markup_in_the_dashboard() -> None:
     line.store.put(f"{LINE}/consumers/<img src=x>_a_.json", b"?")
     shown_there = list_markdown(read_rollout_status(line).sentences())
     assert r"\<img src=x\>\_a\_ serves an unknown version" in shown_there
+
+
+def test_a_retired_version_is_shown_although_its_documents_are_gone() -> None:
+    line = open_line(MemoryStore())
+    refs = {name: line.put_object(name.encode()) for name in ("provenance", "report")}
+    made = replace(candidate(line, "one"), decision=DECISION.to_dict(), **refs)
+    line.publish(made, make_champion=False, actor="night", reason="better")
+    line.retire(lambda _: ("v0001",), reason="retention", actor="gc")
+    for ref in refs.values():
+        line.store.delete(f"{LINE}/objects/sha256/{ref.digest}")
+    assert shown(line, "show", "v0001")["retired"]
+    text = run(line, "show", "v0001").output
+    assert "v0001 (retired)" in text
+    assert "its provenance was removed" in text
+    assert "v0001 is retired" in str(run(line, "show", "v0001", "--provenance").exception)
+    assert "v0001 is retired, so its report was removed" in str(run(line, "report", "v0001").exception)
