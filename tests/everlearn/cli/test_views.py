@@ -163,11 +163,11 @@ def test_a_consumer_is_no_markup_in_the_dashboard() -> None:
 
 def test_a_retired_version_is_shown_although_its_documents_are_gone() -> None:
     line = open_line(MemoryStore())
-    refs = {name: line.put_object(name.encode()) for name in ("provenance", "report")}
-    made = replace(candidate(line, "one"), decision=DECISION.to_dict(), **refs)
+    provenance, page = line.put_object(b"provenance"), line.put_object(b"report")
+    made = replace(candidate(line, "one"), decision=DECISION.to_dict(), provenance=provenance, report=page)
     line.publish(made, make_champion=False, actor="night", reason="better")
     line.retire(lambda _: ("v0001",), reason="retention", actor="gc")
-    for ref in refs.values():
+    for ref in (provenance, page):
         line.store.delete(f"{LINE}/objects/sha256/{ref.digest}")
     assert shown(line, "show", "v0001")["retired"]
     text = run(line, "show", "v0001").output
