@@ -17,6 +17,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from everlearn.telemetry.plain_text import without_controls
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -33,10 +35,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one line
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation, even at a terminal.")]
 
 
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)))
-"""Control characters, all but tab and newline, to be left out: in a reason, a name or a problem they could rewrite the screen."""
-
-
 class PlainConsole(Console):
     """A console whose own styles alone reach the terminal: no control characters of a text, and `:x:` is no emoji."""
 
@@ -46,7 +44,7 @@ class PlainConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Yield the segments of a renderable, its texts without control characters."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(segment.text.translate(_CONTROLS), segment.style)
+            yield segment if segment.control else Segment(without_controls(segment.text), segment.style)
 
 
 def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from pythonjsonlogger.json import JsonFormatter
 
 from everlearn.errors import SettingsError
+from everlearn.telemetry.plain_text import without_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def redact(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Text records; the context fields follow the first line unless the output is a terminal."""
+    """Text records without control characters; the context fields follow the first line unless the output is a terminal."""
 
     def __init__(self, fmt: str, *, datefmt: str | None = None, terminal: bool = False) -> None:
         super().__init__(fmt, datefmt=datefmt)
@@ -76,7 +77,7 @@ class TextFormatter(logging.Formatter):
         """Format a record, with its traceback if it has one."""
         context = "" if self.terminal else "".join(f" {name}={value}" for name, value in context_fields().items())
         first, mark, rest = super().format(record).partition("\n")
-        return redact(f"{first}{context}{mark}{rest}")
+        return redact(without_controls(f"{first}{context}{mark}{rest}"))
 
 
 class JsonLogFormatter(JsonFormatter):

@@ -104,3 +104,8 @@ def test_command_logs_in_the_selected_format(
         logger.handlers, logger.propagate = before[0], before[2]
         logger.setLevel(before[1])
     assert json.loads(capsys.readouterr().err)["message"] == "hello"
+
+
+def test_a_record_does_not_control_the_terminal_that_shows_it() -> None:
+    record = logging.LogRecord("everlearn.site", logging.INFO, __file__, 1, "/%s", ("\x1b[2J\x9b1m",), None)
+    assert logs.TextFormatter("%(message)s").format(record) == "/[2J1m"
