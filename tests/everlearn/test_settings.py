@@ -345,3 +345,42 @@ def test_the_fast_policy_is_refused_off_its_ground(changes: dict[str, str]) -> N
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(ValidationError, match="pattern"):
         Settings.model_validate({"compute": {"device": "tpu"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learn: {seed: 3}\ngate: {alpha: 0.1}\nlearn: {rank: 4}\n", "line 3: 'learn' is named twice"),
+        ("profiles:\n  quick:\n    learn:\n      seed: 3\n      seed: 4\n", "line 5: 'seed' is named twice"),
+        ("learn:\n\tseed: 3\n", "line 2: while scanning for the next token, found character that cannot start"),
+        ("base: {model: a/b, revision: 2026-02-30}\n", "day is out of range for month"),
+        ("on: 3\n", "YAML reads the name True as bool; put it in quotes"),
+        ("profiles: {2024: {learn: {seed: 3}}}\n", "YAML reads the name 2024 as int; put it in quotes"),
+        ("gate: {approval_hours: .inf}\n", "setting gate.approval_hours: Input should be a finite number"),
+    ],
+)
+def test_a_file_that_does_not_mean_what_it_says_is_refused_in_one_line(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load(path, environ={})
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_anchor_may_be_used_twice_but_not_hide_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("learn: &few {steps: 3}\nprofiles: {a: {learn: *few}, b: {learn: *few}}\n", encoding="utf-8")
+    assert load(path, profile="b", environ={}).learn.steps == 3
+
+
+@pytest.mark.parametrize("line", ["2024", "on", "1.5", "2026-11-30"])
+def test_a_text_in_the_environment_may_look_like_a_number(line: str, tmp_path: Path) -> None:
+    assert load(tmp_path / "none.yaml", environ={"EVERLEARN_STORE__LINE": line}).store.line == line
+
+
+def test_what_watch_tells_its_command_is_no_setting(tmp_path: Path) -> None:
+    told = {"EVERLEARN_VERSION": "v0001", "EVERLEARN_PATH": "/srv/adapters/v0001"}
+    assert load(tmp_path / "none.yaml", environ=told) == Settings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from everlearn.errors import SettingsError
@@ -12,14 +13,18 @@ from everlearn.settings.all_settings import Settings
 from everlearn.settings.layers import parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pydantic.fields import FieldInfo
 
 PREFIX = "EVERLEARN_"
-# Variables with the prefix that are not settings: two secrets, a value for infra/prefect.yaml, and the log format.
+# Variables with the prefix that are not settings: secrets, a value for infra/prefect.yaml, the log format, and what
+# `everlearn watch --exec CMD` tells CMD, which may be another command of ours.
 OTHER_VARIABLES = frozenset(
-    {"EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG", "EVERLEARN_API_KEYS"}
+    [
+        *("EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG", "EVERLEARN_API_KEYS"),
+        *("EVERLEARN_VERSION", "EVERLEARN_PATH"),
+    ]
 )
 
 
@@ -55,6 +60,20 @@ class Environment(EnvSettingsSource):
 
 def _parse_variable(name: str, text: str) -> Any:
     try:
-        return parse_yaml(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         raise SettingsError(f"{name}={text!r} is not a YAML value; quote it or unset it") from None
+    is_number = value is not None and not isinstance(value, str | list | dict)
+    return text if is_number and name.removeprefix(PREFIX).lower() in _TEXTS else value  # a line may be called 2024
+
+
+def _names_of_texts(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Yield the settings that are text, as variables name them without their prefix: `store__line`."""
+    for name, field in model.model_fields.items():
+        if field.annotation is str:
+            yield prefix + name
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _names_of_texts(field.annotation, f"{prefix}{name}__")
+
+
+_TEXTS = frozenset(_names_of_texts())

@@ -90,13 +90,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path} is not readable as YAML: {error}. Correct it or name another file.") from None
+        fault = _one_line(error)
+        raise SettingsError(f"{path} is not readable as YAML: {fault}. Correct it or name another file.") from None
     return dict(_mapping({} if content is None else content, where=str(path)))
 
 
 def parse_yaml(text: str) -> Any:
-    """Return the value of a YAML document. yaml.YAMLError if it is none."""
-    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader in both cases
+    """Return the value of a YAML document. yaml.YAMLError if it is none, or names something twice."""
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_repeated_names(node)
+        return None if node is None else loader.construct_document(node)
+    except ValueError as error:  # a date or a number that looks like one, such as 2026-02-30
+        raise yaml.YAMLError(str(error)) from None
+    finally:
+        loader.dispose()
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
@@ -131,7 +140,39 @@ def _with_one_base(layers: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], 
 def _mapping(value: Any, *, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise SettingsError(f"{where}: expected `name: value` lines, found {type(value).__name__}")
+    other = next((name for name in value if not isinstance(name, str)), "")
+    if other != "":
+        raise SettingsError(f"{where}: YAML reads the name {other!r} as {type(other).__name__}; put it in quotes")
     return value
+
+
+def _refuse_repeated_names(node: yaml.Node | None) -> None:
+    """Raise yaml.YAMLError for a name that a mapping has twice: the second would hide the first without a word."""
+    waiting, seen = [node], set()
+    while waiting:
+        each = waiting.pop()
+        if each in seen or not isinstance(each, yaml.CollectionNode):
+            continue
+        seen.add(each)
+        if isinstance(each, yaml.SequenceNode):
+            waiting += each.value
+            continue
+        names: set[str] = set()
+        for name, value in each.value:
+            text = str(name.value)
+            if text in names:
+                problem = f"{text!r} is named twice: put both values into one place"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=name.start_mark)
+            names.add(text)
+            waiting.append(value)
+
+
+def _one_line(error: Exception) -> str:
+    """Return what is wrong with a file, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        return f"line {error.problem_mark.line + 1}: {what}"
+    return " ".join(str(error).split())
 
 
 def _explain(error: ValidationError) -> str:
