@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from everlearn.errors import EverlearnError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import check_free_disk
+from everlearn.local.postgres_url import redact
 from everlearn.orchestration import server_version
 from everlearn.registry import signing
 from everlearn.registry.connect import open_store
@@ -229,5 +230,5 @@ def check_prefect(installation: Installation) -> str:
         raise ServiceError(server_version.incompatibility(url=url, server=theirs, client=ours))
     _, prefect = laptop.servers(installation.home)
     if not prefect.is_running():
-        return f"{url}, version {theirs}"
+        return f"{redact(url)}, version {theirs}"
     return f"{prefect.url}, version {theirs}, on {prefect.database.redacted if prefect.database else 'SQLite'}"

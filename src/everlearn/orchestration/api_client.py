@@ -11,7 +11,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from everlearn.errors import ServiceError
-from everlearn.orchestration.direct_client import unreachable
+from everlearn.orchestration.direct_client import refused, unreachable
 from everlearn.orchestration.server_version import incompatibility, is_compatible
 
 if TYPE_CHECKING:
@@ -37,6 +37,6 @@ def connect() -> Iterator[SyncPrefectClient]:
                 raise ServiceError(incompatibility(url=url, server=theirs, client=ours))
             yield client
     except PrefectHTTPStatusError as error:
-        raise ServiceError(f"the Prefect server at {url} refuses the request: {error}") from error
-    except (httpx.HTTPError, RuntimeError) as error:
+        raise refused(url, error) from error
+    except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
         raise unreachable(url, error) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from everlearn.errors import ServiceError
+from everlearn.local.postgres_url import redact
 from everlearn.orchestration.events_client import credentials
 from everlearn.orchestration.server_version import incompatibility, is_compatible
 
@@ -52,7 +53,7 @@ def connect() -> Iterator[ApiClient]:
             check_version(client, url=str(url))
             yield client
         except httpx.HTTPStatusError as error:
-            raise ServiceError(f"the Prefect server at {url} refuses the request: {error}") from error
+            raise refused(str(url), error) from error
         except httpx.HTTPError as error:
             raise unreachable(str(url), error) from error
 
@@ -73,12 +74,20 @@ def check_version(client: ApiClient, *, url: str) -> None:
 
 def unreachable(url: str, error: Exception) -> ServiceError:
     """Return the error for a server that does not answer."""
-    return ServiceError(f"the Prefect server at {url} does not answer ({error}); run `everlearn up`")
+    return ServiceError(f"the Prefect server at {redact(url)} does not answer ({error}); run `everlearn up`")
+
+
+def refused(url: str, error: Exception) -> ServiceError:
+    """Return the error for a server that refuses a request, without a password in its address."""
+    return ServiceError(f"the Prefect server at {redact(url)} refuses the request: {redact(str(error))}")
 
 
 def _direct_client(url: str) -> httpx.Client:
     hooks = {"response": [httpx.Response.raise_for_status]}
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=credentials(), event_hooks=hooks)
+    try:
+        return httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=credentials(), event_hooks=hooks)
+    except httpx.InvalidURL as error:
+        raise unreachable(url, error) from None
 
 
 def _requires_tokens(client: httpx.Client, *, url: str) -> bool:

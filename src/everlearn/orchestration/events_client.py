@@ -8,6 +8,7 @@ Without PREFECT_API_URL, or without an answer within two seconds, no event is em
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import logging
@@ -42,7 +43,10 @@ def emit(event: str, *, line: str, payload: dict[str, Any]) -> bool:
 
 def is_configured() -> bool:
     """Return whether PREFECT_API_URL names a server."""
-    return urlsplit(os.environ.get("PREFECT_API_URL", "")).scheme in {"http", "https"}
+    try:
+        return urlsplit(os.environ.get("PREFECT_API_URL", "")).scheme in {"http", "https"}
+    except ValueError:  # such as http://[::1
+        return False
 
 
 def post(path: str, content: Any, *, what: str) -> bool:
@@ -51,16 +55,15 @@ def post(path: str, content: Any, *, what: str) -> bool:
         return False
     url = urlsplit(os.environ["PREFECT_API_URL"])
     connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = connect(url.netloc, timeout=TIMEOUT_S)
+    place = url.netloc.rpartition("@")[2]
     try:
-        headers = {"Content-Type": "application/json"} | credentials()
-        connection.request("POST", url.path + path, body=json.dumps(content), headers=headers)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        logger.info("Prefect at %s does not answer (%s): %s not sent", url.netloc, error, what)
+        with contextlib.closing(connect(place, timeout=TIMEOUT_S)) as connection:
+            headers = {"Content-Type": "application/json"} | credentials()
+            connection.request("POST", url.path + path, body=json.dumps(content), headers=headers)
+            status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:  # also a port that is no number
+        logger.info("Prefect at %s does not answer (%s): %s not sent", place, error, what)
         return False
-    finally:
-        connection.close()
     if status >= http.client.MULTIPLE_CHOICES:
         logger.warning("Prefect at %s refuses the %s (HTTP %d)", url.hostname, what, status)
         return False

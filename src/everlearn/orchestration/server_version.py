@@ -7,6 +7,7 @@ Does not import Prefect, so that `everlearn doctor` answers quickly.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 from urllib.parse import urlsplit
@@ -14,25 +15,25 @@ from urllib.parse import urlsplit
 from packaging.version import InvalidVersion, Version
 
 from everlearn.errors import ServiceError
+from everlearn.local.postgres_url import redact
 
 TIMEOUT_S = 5.0
 
 
 def read_version(api_url: str) -> str:
     """Return the version of the server at `api_url`. ServiceError if there is no answer within 5 s."""
-    parts = urlsplit(api_url)
-    connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(parts.netloc, timeout=TIMEOUT_S)
+    shown = redact(api_url)
     try:
-        connection.request("GET", f"{parts.path}/admin/version")
-        response = connection.getresponse()
-        if response.status != http.client.OK:
-            raise ServiceError(f"{api_url} is not a Prefect server (HTTP {response.status} {response.reason})")
-        return str(json.loads(response.read()))
+        parts = urlsplit(api_url)
+        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        with contextlib.closing(connect(parts.netloc.rpartition("@")[2], timeout=TIMEOUT_S)) as connection:
+            connection.request("GET", f"{parts.path}/admin/version")
+            response = connection.getresponse()
+            if response.status != http.client.OK:
+                raise ServiceError(f"{shown} is not a Prefect server (HTTP {response.status} {response.reason})")
+            return str(json.loads(response.read()))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise ServiceError(f"{api_url} does not answer ({error}); run `everlearn down` and `everlearn up`") from None
-    finally:
-        connection.close()
+        raise ServiceError(f"{shown} does not answer ({error}); run `everlearn down` and `everlearn up`") from None
 
 
 def is_compatible(*, server: str, client: str) -> bool:
@@ -48,7 +49,7 @@ def is_compatible(*, server: str, client: str) -> bool:
 def incompatibility(*, url: str, server: str, client: str) -> str:
     """Return the error message for an incompatible server, with the remedy."""
     return (
-        f"the Prefect server at {url} is version {server}, and here is {client}: a server must not be older than its "
+        f"the Prefect server at {redact(url)} is version {server}, and here is {client}: a server must not be older than its "
         f"clients, nor of another major version. Upgrade the server to {client} (a local one: `everlearn down`, then "
         f"`everlearn up`), or point PREFECT_API_URL to another"
     )

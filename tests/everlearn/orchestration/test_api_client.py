@@ -45,3 +45,14 @@ def test_without_a_server_the_remedy_is_named() -> None:
         connect(),
     ):
         pass
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:42oo/api", "http://ada:s3cret@127.0.0.1:9/api"])
+def test_an_address_without_a_server_is_named_without_its_password(url: str) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(ServiceError, match="does not answer") as failed,
+        connect(),
+    ):
+        pass
+    assert "s3cret" not in str(failed.value)

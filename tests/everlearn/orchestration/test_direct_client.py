@@ -132,3 +132,11 @@ def test_other_refusals_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PREFECT_API_URL", url)
         with pytest.raises(ServiceError, match=r"refuses the request: .*500"), connect() as client:
             find_night(client, line="a")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:42oo/api", "http://ada:s3cret@127.0.0.1:9/api"])
+def test_an_address_without_a_server_is_named_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(ServiceError, match="does not answer") as failed, connect():
+        pass
+    assert "s3cret" not in str(failed.value)

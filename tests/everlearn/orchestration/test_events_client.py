@@ -67,3 +67,9 @@ def test_a_refusal_is_logged(
 def test_an_unreachable_server_is_no_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", url)
     assert not emit(CHANGED, line="math", payload={})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:42oo/api", "http://[::1/api"])
+def test_an_address_that_is_none_sends_nothing_and_raises_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    assert not emit(CHANGED, line="math", payload={})

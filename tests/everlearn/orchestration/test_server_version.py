@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from everlearn.orchestration.server_version import incompatibility, is_compatible
+from everlearn.errors import ServiceError
+from everlearn.orchestration.server_version import incompatibility, is_compatible, read_version
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,10 @@ def test_a_server_may_be_newer_than_its_clients_not_older(server: str, client: s
     assert f"is version {server}, and here is {client}" in incompatibility(
         url="http://there", server=server, client=client
     )
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:42oo/api", "http://[::1/api", "http://ada:s3cret@127.0.0.1:9/api"])
+def test_an_address_without_a_server_is_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(ServiceError, match="does not answer") as failed:
+        read_version(url)
+    assert "s3cret" not in str(failed.value)
