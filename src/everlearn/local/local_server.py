@@ -58,9 +58,15 @@ class LocalServer(ABC):
         """Ports and keys, as drawn at the first start. ServiceError before that."""
         try:
             fields = json.loads(self._config_file.read_text(encoding="utf-8"))
+            ports = {role: int(fields["ports"][role]) for role in self.roles}
+            return ServerConfig(ports=ports, keys=tuple(fields["keys"]))
         except FileNotFoundError:
             raise ServiceError(f"{self.name} was never started in {self.directory}; run `everlearn up`") from None
-        return ServerConfig(ports=fields["ports"], keys=tuple(fields["keys"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"{self._config_file} does not hold the ports and keys of {self.name} ({error!r}); correct it, or delete it, "
+                "and `everlearn down` and `everlearn up` draw others"
+            ) from None
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,6 +91,7 @@ class LocalServer(ABC):
             DiskFullError: Less than 512 MiB are free.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)  # Prefect's database holds notification targets and the key that decrypts them
         with exclusive_lock(self.directory / "lock"):
             process = Process.load(self._record)
             if process is not None:
@@ -103,7 +110,8 @@ class LocalServer(ABC):
         process = Process.load(self._record)
         if process is not None:
             process.stop()
-        self._record.unlink(missing_ok=True)
+        if Process.load(self._record) is None:  # else another command has started the server again meanwhile
+            self._record.unlink(missing_ok=True)
         return process is not None
 
     def _wait_until_ready(self, process: Process) -> None:

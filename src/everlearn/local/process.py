@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from everlearn.errors import ServiceError
 from everlearn.process_identity import start_ticks
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,8 +66,8 @@ class Process:
         return process if process.is_running() else None
 
     def save(self, record: Path) -> None:
-        """Write the record that `load` reads."""
-        record.write_text(json.dumps({"pid": self.pid, "began": self.began}), encoding="utf-8")
+        """Write the record that `load` reads. Another command sees it whole: half a record is that of a dead process."""
+        write_whole(record, json.dumps({"pid": self.pid, "began": self.began}).encode())
 
     def is_running(self) -> bool:
         """Return whether this very process is running; a child that has ended is reaped first."""

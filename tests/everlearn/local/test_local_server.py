@@ -10,6 +10,7 @@ import pytest
 from everlearn.errors import ServiceError
 from everlearn.local import local_server, ports
 from everlearn.local.local_server import is_healthy
+from everlearn.local.process import Process
 from tests.support.static_server import StaticServer
 
 if TYPE_CHECKING:
@@ -28,6 +29,36 @@ def test_a_server_is_started_found_and_stopped(tmp_path: Path) -> None:
 def test_config_before_the_first_start_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="everlearn up"):
         _ = StaticServer(tmp_path).config
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"ports": {}, "keys": []}', '{"ports": {"page": "x"}, "keys": []}', "[]"])
+def test_a_damaged_config_is_named_with_the_remedy(text: str, tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ServiceError, match=r"server\.json does not hold the ports and keys .* correct it, or delete it"):
+        _ = StaticServer(tmp_path).config
+
+
+def test_what_a_server_stores_is_closed_to_other_users(tmp_path: Path) -> None:
+    with StaticServer(tmp_path / "static"):
+        assert (tmp_path / "static").stat().st_mode & 0o077 == 0
+
+
+def test_stopping_a_server_keeps_the_record_of_one_that_was_started_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = StaticServer(tmp_path)
+    server.start()
+    stop = Process.stop
+
+    def stop_while_another_command_starts(process: Process) -> None:
+        monkeypatch.setattr(Process, "stop", stop)
+        stop(process)
+        StaticServer(tmp_path).start()
+
+    monkeypatch.setattr(Process, "stop", stop_while_another_command_starts)
+    assert server.stop()
+    assert server.is_running()
+    assert server.stop()
 
 
 def test_a_busy_port_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,3 +104,14 @@ def test_output_and_errors_are_appended_to_the_log(tmp_path: Path) -> None:
 def test_waiting_ends_at_the_timeout() -> None:
     assert not wait_until(lambda: False, timeout_s=0.0)
     assert wait_until(lambda: True, timeout_s=0.0)
+
+
+def test_a_record_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """A worker that reads the record while another one writes it would report a run that lives as crashed."""
+    record = tmp_path / "record"
+    process = Process(pid=os.getpid(), began=start_ticks(os.getpid()) or 0)
+    process.save(record)
+    with record.open(encoding="utf-8") as read_meanwhile:
+        process.save(record)
+        assert read_meanwhile.read() == record.read_text(encoding="utf-8")
+        assert os.fstat(read_meanwhile.fileno()).st_ino != record.stat().st_ino
