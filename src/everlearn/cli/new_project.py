@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 from pydantic import ValidationError
 
 from everlearn.cli.output import Json, print_result
 from everlearn.errors import BadInputError
+from everlearn.settings.layers import parse_yaml
 from everlearn.settings.sections import ModelSettings
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,12 +198,12 @@ def make_project(directory: Path, choices: ProjectChoices, *, force: bool) -> Ne
             in_words = is_asked_in_words(choices.base, FormatSettings(), domain)
     source = starter_files()
     settings = params_text((source / "params.yaml").read_text(encoding="utf-8"), choices, in_words=in_words)
+    require_choices(settings, choices, source=source / "params.yaml")
     contents = {"params.yaml": settings.encode(), ".gitignore": IGNORED.encode()}
     contents |= {name: path.read_bytes() for path, name in copies(source, choices)}
     kept = sorted(name for name in contents if (directory / name).exists())
     for name in sorted(contents.keys() - {*kept}):
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_bytes(contents[name])
+        write_whole(directory / name, contents[name])  # a killed `init` leaves no half file for `--force` to keep
     written = tuple(sorted(contents.keys() - {*kept}))
     return NewProject(directory=directory.absolute(), written=written, kept=tuple(kept))
 
@@ -237,9 +240,40 @@ def copies(source: Path, choices: ProjectChoices) -> Iterator[tuple[Path, str]]:
 
 def params_text(text: str, choices: ProjectChoices, *, in_words: bool) -> str:
     """Return the shipped settings with the domain, the name of the line and the base model; with `in_words`, for a language model."""
-    text = re.sub(r"(?m)^domain: .*$", f"domain: {choices.domain}", text, count=1)
-    text = re.sub(r"(?m)^  line: .*$", f"  line: {choices.line}", text, count=1)
+    text = re.sub(r"(?m)^domain: .*$", f"domain: {_as_yaml(choices.domain)}", text, count=1)
+    text = re.sub(r"(?m)^  line: .*$", f"  line: {_as_yaml(choices.line)}", text, count=1)
     if not choices.has_demo_model:
-        model = f"model: {choices.model}" if choices.base is None else f"path: {json_of(str(choices.base.absolute()))}"
-        text = text.replace("  path: data/base\n", f"  {model}\n" + (IN_WORDS if in_words else ""), 1)
+        ((name, value),) = chosen_base(choices).items()
+        text = text.replace("  path: data/base\n", f"  {name}: {_as_yaml(value)}\n" + (IN_WORDS if in_words else ""), 1)
     return text
+
+
+def chosen_base(choices: ProjectChoices) -> dict[str, str]:
+    """Return the section `base` of the project's settings."""
+    if choices.model is not None:
+        return {"model": choices.model}
+    return {"path": "data/base" if choices.base is None else str(choices.base.absolute())}
+
+
+def require_choices(text: str, choices: ProjectChoices, *, source: Path) -> None:
+    """Raise BadInputError unless settings say what was chosen: those of a checkout may have been changed by hand."""
+    wanted = {"domain": choices.domain, "store.line": choices.line, "base": chosen_base(choices)}
+    try:
+        read = parse_yaml(text)
+        found = {"domain": read["domain"], "store.line": read["store"]["line"], "base": read["base"]}
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        found = {"fault": str(error)}
+    wrong = [name for name, value in wanted.items() if found.get(name) != value]
+    if wrong:
+        raise BadInputError(
+            f"{source}, which a new project begins with, was changed, so that {', '.join(wrong)} cannot be set in a copy of it: "
+            "restore that file (its changes belong into a project), then run the same command again"
+        )
+
+
+def _as_yaml(text: str) -> str:
+    """Return a text as YAML reads it: in quotes where it looks like a number or a truth value."""
+    try:
+        return text if parse_yaml(text) == text else json_of(text)
+    except yaml.YAMLError:
+        return json_of(text)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from everlearn.cli.new_project import LINE
 from everlearn.cli.output import Json, Yes, confirm, is_interactive, print_note, print_result, table
+from everlearn.errors import BadInputError
 from everlearn.settings.layers import check_profiles
 
 if TYPE_CHECKING:
@@ -73,6 +75,11 @@ def deploy(
     """
     installation: Installation = context.obj
     settings = installation.settings()
+    wrong = next((each for each in line or () if not LINE.fullmatch(each)), None)
+    if wrong is not None:
+        raise BadInputError(
+            f"{wrong!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores"
+        )
     check_profiles(installation.params)  # scheduled nights use one of their own
     lines, plan_file = line or [settings.store.line], file or settings.root / "infra" / "prefect.yaml"
     with prefect_client(installation) as client:

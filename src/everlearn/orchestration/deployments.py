@@ -95,10 +95,12 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
         text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(_VARIABLE.sub(lambda match: environ.get(match[1], match[0]), text))
         deployments = {f"{_flow_name(each['entrypoint'])}/{each['name']}": each for each in content["deployments"]}
+        _ = [_fields_in_file(each) for each in deployments.values()]  # a pool and a queue are read from each
     except OSError as error:
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise BadInputError(f"{file} is not a list of Prefect deployments ({error})") from None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        fault = " ".join(str(error).split())
+        raise BadInputError(f"{file} is not a list of Prefect deployments with work pools and queues ({fault})") from None
     _check_schedules(file, deployments)
     automations = read_automations(file.with_name("automations.yaml"))
     notifications = read_automations(file.with_name("notifications.yaml"), targets=targets or (PLACEHOLDER,))

@@ -38,6 +38,14 @@ def test_a_misspelt_setting_of_another_profile_is_named_before_its_night(
     assert ended.err == f"{said}\n"
 
 
+def test_a_line_that_no_setting_accepts_is_not_deployed(everlearn: Callable[..., Ended]) -> None:
+    ended = everlearn("deploy", "--line", "math", "--line", "My Line")
+    assert (ended.code, ended.err) == (
+        2,
+        "'My Line' cannot name a line: use lower-case letters, digits, dots, dashes or underscores\n",
+    )
+
+
 def test_an_unknown_command_is_refused(everlearn: Callable[..., Ended]) -> None:
     assert everlearn("stauts").code == 2
 

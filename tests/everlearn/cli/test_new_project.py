@@ -158,6 +158,41 @@ def test_an_installed_wheel_has_the_files_of_a_project(tmp_path: Path, monkeypat
     assert make_project(tmp_path / "p", ProjectChoices(), force=False).kept == ()
 
 
+@pytest.mark.parametrize("line", ["2024", "on", "1.5", "a-1"])
+def test_the_name_of_a_line_is_read_as_it_was_given(tmp_path: Path, line: str) -> None:
+    make_project(tmp_path / "p", ProjectChoices(line=line), force=False)
+    assert load(tmp_path / "p/params.yaml", environ={}).store.line == line
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ("store:\n  bucket: everlearn\n  line: integration\n", "store: {bucket: b, line: theirs}\n", "store.line"),
+        ("base:\n  path: data/base\n", "base: {model: a/b}\n", "base"),
+        ("threads: 1\n\n", "learn: {rate: 1.0e-4}\n", "domain, store.line, base"),
+    ],
+)
+def test_a_checkout_whose_settings_were_changed_makes_no_project_of_another_line_or_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, wrong: str
+) -> None:
+    source = tmp_path / "checkout"
+    source.mkdir()
+    for name in ("data", "infra"):
+        (source / name).symlink_to(ROOT / name)
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert before in text
+    (source / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
+    monkeypatch.setattr(new_project, "CHECKOUT", source)
+    with pytest.raises(BadInputError, match=f"was changed, so that {wrong} cannot be set"):
+        make_project(tmp_path / "p", ProjectChoices(model="c/d", line="mine"), force=False)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_folder_whose_name_is_no_plain_yaml_is_quoted(tmp_path: Path) -> None:
+    text = new_project.params_text("base:\n  path: data/base\n", ProjectChoices(base=Path("/a: [b")), in_words=False)
+    assert text == 'base:\n  path: "/a: [b"\n'
+
+
 def build(prefix: Path) -> None:
     """Copy what pyproject.toml puts into the wheel to where pip installs it."""
     import shutil

@@ -155,7 +155,15 @@ def deploy(client: SyncPrefectClient, *, name: str, entrypoint: str, line: str |
     return client.create_deployment(flow, name=name, entrypoint=entrypoint, tags=tags)
 
 
-@pytest.mark.parametrize("text", ["a: [", "deployments: 3", "deployments: [{name: x}]", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: [", "deployments: 3", "deployments: [{name: x}]", ""),
+        "deployments: [{name: x, entrypoint: 3}]",
+        "deployments: [{name: x, entrypoint: flows.a.a}]",
+        "deployments: [{name: x, entrypoint: flows.a.a, work_pool: {name: cpu}}]",
+    ],
+)
 def test_a_file_without_deployments_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "prefect.yaml"
     file.write_text(text)
