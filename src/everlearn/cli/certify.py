@@ -67,6 +67,8 @@ def certify(
             f"{', '.join(domain.parts)}"
         )
     samples = read_samples(domain, problems) if problems else []
+    if problems and not samples:
+        raise BadInputError(f"{problems} holds no row: write one problem with a right answer a line")
     kept = _certificates(installation)
     found = None if kept is None or again else kept.find(name, code=code_version(domain), procedure=PROCEDURE)
     if found is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from everlearn.cli import exit_codes
 from everlearn.errors import EverlearnError, ServiceError, StoreError
 from everlearn.local import laptop
 from everlearn.local.local_server import check_free_disk
@@ -62,6 +63,11 @@ def run_check(name: str, check: Callable[[Installation], str], *, installation: 
         return DoctorCheck(name=name, ok=True, detail=check(installation))
     except EverlearnError as error:
         return DoctorCheck(name=name, ok=False, detail=str(error))
+    except OSError as error:
+        explained = exit_codes.explain(error)
+        if explained is None:
+            raise
+        return DoctorCheck(name=name, ok=False, detail=explained[1])
 
 
 def check_settings(installation: Installation) -> str:

@@ -148,7 +148,11 @@ def check(
     loaded = load_domain(name)
     samples = samples_of(loaded) if problems is None else read_samples(loaded, problems)
     if not samples:
-        raise BadInputError(f"domain {name} generates no problems: name a file of rows with --problems")
+        raise BadInputError(
+            f"{problems} holds no row: write one problem a line"
+            if problems
+            else f"domain {name} generates no problems: name a file of rows with --problems"
+        )
     broken = {finding.law: finding.seen for finding in check_domain(loaded, samples, entry=name)}
     laws = [*LAWS, *(law for law in broken if law not in LAWS)]
     facts = [{"law": law, "ok": law not in broken, "seen": broken.get(law, "")} for law in laws]

@@ -34,7 +34,10 @@ TABLE = {
     128 + signal.SIGTERM: "stopped by SIGTERM",
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_FORBIDDEN = {
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+}
 
 
 def as_markdown() -> str:

@@ -50,7 +50,12 @@ class PlainConsole(Console):
 def print_result(facts: Any, *, as_json: bool, text: RenderableType) -> None:
     """Print the result on standard output: `facts` as JSON, or `text` for people."""
     if as_json:
-        sys.stdout.write(json.dumps(facts, ensure_ascii=False, default=str) + "\n")
+        line = json.dumps(facts, ensure_ascii=False, default=str)
+        try:
+            line.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:  # a name of a file that is not UTF-8, or another encoding of the terminal
+            line = json.dumps(facts, default=str)
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()  # a command that goes on may be read by another one
     else:
         PlainConsole(soft_wrap=isinstance(text, str)).print(text, markup=not isinstance(text, str))

@@ -217,3 +217,12 @@ def test_a_domain_without_a_generator_generates_nothing(
     ended = everlearn("domain", "generate", capitals, "--to", str(tmp_path / "rows.jsonl"))
     assert ended.code == 2
     assert "capitals has no generator" in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize("command", ["check", "certify"])
+def test_a_file_without_rows_is_refused_by_its_name(
+    everlearn: Callable[..., Ended], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    ended = everlearn("domain", command, "arithmetic", "--problems", str(tmp_path / "empty.jsonl"))
+    assert (ended.code, f"{tmp_path}/empty.jsonl holds no row" in ended.err) == (2, True)

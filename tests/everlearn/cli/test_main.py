@@ -83,6 +83,40 @@ def test_a_read_only_checkout_is_one_message_without_traceback(
     assert "everlearn --home DIR" in ended.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ingest", "a" * 300),
+        ("keys", "new", "a" * 300),
+        ("domain", "new", "capitals", "--to", "a" * 300),
+        ("ladder", "a" * 300),
+        ("init", "a" * 300),
+    ],
+)
+def test_a_name_too_long_for_a_file_is_one_message(everlearn: Callable[..., Ended], words: tuple[str, ...]) -> None:
+    ended = everlearn(*words)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (NOT_WRITABLE, "", 1)
+    assert "cannot be read or written (File name too long)" in ended.err
+
+
+def test_a_key_below_a_file_is_one_message(everlearn: Callable[..., Ended], params: Path) -> None:
+    ended = everlearn("keys", "new", str(params / "key"))
+    assert (ended.code, f"{params} cannot be read or written (File exists)" in ended.err) == (NOT_WRITABLE, True)
+
+
+def test_the_name_of_a_file_that_is_not_utf_8_is_shown(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    words = ("domain", "generate", "arithmetic", "--count", "2", "--to")
+    assert everlearn(*words, str(tmp_path / "caf\udce9.jsonl"), "--json").facts["file"].endswith("caf\udce9.jsonl")
+    ended = everlearn(*words, str(tmp_path / "caf\udce8.jsonl"))
+    assert (ended.code, "caf\\udce8.jsonl: 2 problems" in ended.out) == (0, True)
+
+
+def test_doctor_goes_on_after_a_directory_that_cannot_be_read(everlearn: Callable[..., Ended], params: Path) -> None:
+    ended = everlearn("doctor", "--json", at=params)
+    found = {each["name"]: each["detail"] for each in ended.facts}
+    assert (ended.code, "Not a directory" in found["S3"], "Prefect" in found) == (1, True, True)
+
+
 def test_a_state_directory_below_a_file_is_one_message(everlearn: Callable[..., Ended], params: Path) -> None:
     ended = everlearn("up", at=params / "state")
     assert ended.code == NOT_WRITABLE

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -374,4 +375,10 @@ def test_doctor_does_not_hide_a_bug() -> None:
     assert issubclass(ModelError, Exception)
     with pytest.raises(ZeroDivisionError):
         doctor.run_check("broken", lambda _: str(1 / 0), installation=None)  # type: ignore[arg-type]
+
+    def break_(_: object) -> str:
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        doctor.run_check("broken", break_, installation=None)  # type: ignore[arg-type]
     assert is_free(0)
