@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,9 +115,9 @@ def new(
     steps = [
         *(str(path) for path in written),
         "",
-        f"pip install -e {folder}",
-        f"everlearn domain check {name} --problems {folder / 'problems.jsonl'}",
-        f"pytest {folder}",
+        f"pip install -e {shlex.quote(str(folder))}",
+        f"everlearn domain check {name} --problems {shlex.quote(str(folder / 'problems.jsonl'))}",
+        f"pytest {shlex.quote(str(folder))}",
     ]
     print_result({"files": [str(path) for path in written]}, as_json=json, text="\n".join(steps))
 

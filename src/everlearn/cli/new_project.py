@@ -7,6 +7,7 @@ files come from the checkout that Everlearn was installed from, or from the inst
 from __future__ import annotations
 
 import re
+import shlex
 import sysconfig
 from dataclasses import dataclass
 from json import dumps as json_of  # `json` is the name of an option
@@ -152,24 +153,25 @@ def init(
 
 def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
     """Return what to type next."""
+    enter = f"  cd {shlex.quote(str(directory))} && everlearn"
     if choices.has_demo_model:
         return [
             "one night on its example problems, in minutes:",
-            f"  cd {directory} && everlearn cycle --data examples",
+            f"{enter} cycle --data examples",
         ]
     if choices.is_demo_domain:
         return [
             "look at settings and machine, then run one night on the example problems; how long it takes depends on model and machine:",
-            f"  cd {directory} && everlearn up && everlearn doctor && everlearn cycle --data examples",
+            f"{enter} up && everlearn doctor && everlearn cycle --data examples",
         ]
-    generate = f"  cd {directory} && everlearn domain generate {choices.domain}"
+    generate = f"{enter} domain generate {choices.domain}"
     return [
         f'put a few hundred problems into {directory}/rows/*.jsonl, one a line such as {{"problem": "…"}}',
         "or write some, and a suite that guards what the model can do already, where the domain has a generator:",
         f"{generate} --count 500 --size 6 --to rows/problems.jsonl",
         f"{generate} --suite kept --count 400 --size 2 --to data/suites/kept.jsonl",
         "then look at settings and machine, and run one night:",
-        f"  cd {directory} && everlearn up && everlearn doctor && everlearn cycle --profile nightly --data rows",
+        f"{enter} up && everlearn doctor && everlearn cycle --profile nightly --data rows",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import shlex
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -113,7 +114,7 @@ def cycle(
 
 def _again(command: str, data: Path | None) -> str:
     """Return the command that offers the same data to a night of its own."""
-    return f"{command} cycle{f' --data {data}' if data else ''} --again"
+    return f"{command} cycle{f' --data {shlex.quote(str(data))}' if data else ''} --again"
 
 
 def _with_inbox(installation: Installation) -> Settings:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from everlearn.cli.context import Installation
 
 app = typer.Typer()
+NIGHTLY_SETTINGS = "params.yaml"
+"""The file in their directory that runs of a deployment read, without options."""
 schedule = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 Line = Annotated[str | None, typer.Option(metavar="LINE", help="Name of the line; by default that of the settings.")]
 
@@ -79,6 +81,11 @@ def deploy(
     if wrong is not None:
         raise BadInputError(
             f"{wrong!r} cannot name a line: use lower-case letters, digits, dots, dashes or underscores"
+        )
+    if installation.params.name != NIGHTLY_SETTINGS:
+        raise BadInputError(
+            f"scheduled nights read {settings.root / NIGHTLY_SETTINGS}, not {installation.params}: name the settings file "
+            f"{NIGHTLY_SETTINGS}, in a directory of its own where there are several"
         )
     check_profiles(installation.params)  # scheduled nights use one of their own
     lines, plan_file = line or [settings.store.line], file or settings.root / "infra" / "prefect.yaml"

@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from everlearn.data.suites import Suite, SuiteKind
+from everlearn.data.suites import Suite, SuiteKind, parse
 from everlearn.errors import BadInputError
 from everlearn.storage.local_file import write_whole
 
@@ -73,7 +73,9 @@ def write_problems(problems: tuple[Problem, ...], path: Path, *, suite: str | No
     if path.exists():
         raise BadInputError(f"{path} exists: name another file, or remove it")
     if suite is not None:
-        Suite(name=suite, kind=SuiteKind.SKILL, problems=problems).save(path)
+        made = Suite(name=suite, kind=SuiteKind.SKILL, problems=problems)
+        parse(made.to_jsonl(), name=suite, where=str(path))  # what no night could read is not written
+        made.save(path)
         return
     rows = [{"id": each.id, "domain": each.domain, "problem": each.statement} for each in problems]
     write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

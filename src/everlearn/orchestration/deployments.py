@@ -101,6 +101,8 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         fault = " ".join(str(error).split())
         raise BadInputError(f"{file} is not a list of Prefect deployments with work pools and queues ({fault})") from None
+    if len(deployments) < len(content["deployments"]):
+        raise BadInputError(f"{file} names a deployment twice: give each entry of a flow a name of its own")
     _check_schedules(file, deployments)
     automations = read_automations(file.with_name("automations.yaml"))
     notifications = read_automations(file.with_name("notifications.yaml"), targets=targets or (PLACEHOLDER,))

@@ -101,10 +101,13 @@ def with_targets(automation: dict[str, Any], ids: tuple[UUID, ...]) -> dict[str,
 
 def parse_target(url: str) -> Block:
     """Return the unsaved block for an address. BadInputError if the address is not supported."""
-    parts = urlsplit(url)
     unsupported = BadInputError(
         "--notify takes https://hooks.slack.com/…, sendgrid://KEY:sender@domain/receiver@domain, or the http(s) URL of a webhook"
     )
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as https://[
+        raise unsupported from None
     if parts.scheme in {"http", "https"} and parts.hostname:
         if parts.hostname == SLACK:
             return SlackWebhook(url=SecretStr(url))

@@ -226,3 +226,9 @@ def test_a_file_without_rows_is_refused_by_its_name(
     (tmp_path / "empty.jsonl").touch()
     ended = everlearn("domain", command, "arithmetic", "--problems", str(tmp_path / "empty.jsonl"))
     assert (ended.code, f"{tmp_path}/empty.jsonl holds no row" in ended.err) == (2, True)
+
+
+def test_a_suite_that_no_night_could_read_is_not_written(everlearn: Callable[..., Ended], tmp_path: Path) -> None:
+    to = tmp_path / "kept.jsonl"
+    ended = everlearn("domain", "generate", "arithmetic", "--count", "2", "--suite", "a/b", "--to", str(to))
+    assert (ended.code, "'a/b' is no name of a suite" in ended.err, to.exists()) == (2, True, False)

@@ -46,6 +46,14 @@ def test_a_line_that_no_setting_accepts_is_not_deployed(everlearn: Callable[...,
     )
 
 
+def test_settings_that_no_scheduled_night_would_read_are_not_deployed(
+    everlearn: Callable[..., Ended], params: Path
+) -> None:
+    other = params.rename(params.with_name("math.yaml"))
+    ended = everlearn("--params", str(other), "deploy")
+    assert (ended.code, f"scheduled nights read {params}, not {other}: name" in ended.err) == (2, True)
+
+
 def test_an_unknown_command_is_refused(everlearn: Callable[..., Ended]) -> None:
     assert everlearn("stauts").code == 2
 

@@ -105,6 +105,7 @@ def test_only_a_night_of_the_demos_own_model_is_said_to_take_minutes() -> None:
     assert "in minutes" in demo[0]
     assert "how long it takes depends on model and machine" in other[0]
     assert other[1].endswith("everlearn doctor && everlearn cycle --data examples")
+    assert next_steps(Path("my project"), ProjectChoices())[1].startswith("  cd 'my project' && ")
 
 
 def test_the_rows_and_the_suite_that_are_typed_next_can_be_generated(

@@ -173,6 +173,14 @@ def test_a_file_without_deployments_is_refused(tmp_path: Path, text: str) -> Non
         read_plan(tmp_path, line="a", directory=tmp_path)
 
 
+def test_a_file_that_names_a_deployment_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    again = "\n  - {name: 'solve-a', entrypoint: flows.solve.solve, work_pool: {name: gpu, work_queue_name: default}}\n"
+    file.write_text(FILE.read_text() + again)
+    with pytest.raises(BadInputError, match=rf"{file} names a deployment twice"):
+        read_plan(file, line="a", directory=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"), [('cron: "0 2 * * *"', "cron: daily"), ("timezone: UTC", "timezone: Mars/Olympus")]
 )

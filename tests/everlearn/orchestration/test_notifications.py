@@ -197,6 +197,7 @@ def test_the_address_decides_the_kind_of_target(url: str, kind: str) -> None:
         "sendgrid://KEY/ada@example.org",
         "sendgrid://:nights@example.org/ada@example.org",
         "https://",
+        "https://[hooks.slack.com/services/T/B/x",
     ],
 )
 def test_an_unsupported_target_is_refused(url: str) -> None:
