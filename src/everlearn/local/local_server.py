@@ -95,7 +95,8 @@ class LocalServer(ABC):
         with exclusive_lock(self.directory / "lock"):
             process = Process.load(self._record)
             if process is not None:
-                self._wait_until_ready(process)
+                self.prepare()
+                self._wait_until_ready(process, was_running=True)
                 return False
             check_free_disk(self.directory)
             self._create_config()
@@ -114,14 +115,17 @@ class LocalServer(ABC):
             self._record.unlink(missing_ok=True)
         return process is not None
 
-    def _wait_until_ready(self, process: Process) -> None:
+    def _wait_until_ready(self, process: Process, *, was_running: bool = False) -> None:
         if wait_until(lambda: self.is_ready() or not process.is_running(), timeout_s=START_TIMEOUT_S):
             if process.is_running():
                 return
             fault = "ended at once"
         else:
             fault = f"did not answer within {START_TIMEOUT_S:.0f} s"
-        self.stop()
+        if was_running and process.is_running():  # a night may be using it
+            fault += ", and runs on as it was; `everlearn down` stops it, and `everlearn up` starts it again"
+        else:
+            self.stop()
         raise ServiceError(f"{self.name} {fault}; the last lines of {self.log}:\n{last_lines(self.log)}")
 
     def _create_config(self) -> None:
@@ -134,6 +138,9 @@ class LocalServer(ABC):
     def draw_keys(self) -> tuple[str, ...]:
         """Return new credentials for the server; none by default."""
         return ()
+
+    def prepare(self) -> None:
+        """Prepare a server that is running for this command; nothing by default."""
 
     @abstractmethod
     def command(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import secrets
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,13 @@ class LocalS3(LocalServer):
         """Return the credentials that the server demands, and limits for Go's memory."""
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
         return keys | GO_MEMORY
+
+    def prepare(self) -> None:
+        """Make the bucket, which another command may have named than the one that started the server."""
+        with contextlib.suppress(OSError, http.client.HTTPException):  # `is_ready` says what is wrong
+            store_probe.request(
+                self.endpoint_url, method="PUT", path=f"/{self.bucket}", keys=(self.access_key, self.secret_key)
+            )
 
     def is_ready(self) -> bool:
         """Return whether an object can be written and read with the credentials, and not without."""

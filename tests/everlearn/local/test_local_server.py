@@ -88,6 +88,17 @@ def test_a_server_that_never_answers_is_stopped(tmp_path: Path, monkeypatch: pyt
     assert not server.is_running()
 
 
+def test_a_running_server_that_does_not_answer_a_command_is_not_stopped_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with StaticServer(tmp_path) as server:
+        monkeypatch.setattr(local_server, "START_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(StaticServer, "is_ready", lambda _: False)
+        with pytest.raises(ServiceError, match="did not answer within 0 s, and runs on as it was; `everlearn down`"):
+            StaticServer(tmp_path).start()
+        assert server.is_running()
+
+
 def test_a_full_disk_is_reported_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1024**2))
     with pytest.raises(ServiceError, match="only 1 MiB are free"):

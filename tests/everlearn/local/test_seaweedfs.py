@@ -36,6 +36,13 @@ def test_starting_twice_starts_once(s3: LocalS3) -> None:
     assert not LocalS3(s3.directory, bucket="testbucket").start()
 
 
+def test_a_running_server_gets_the_bucket_of_another_command(s3: LocalS3) -> None:
+    other = LocalS3(s3.directory, bucket="another")
+    assert not other.start()
+    assert other.is_ready()
+    assert s3.is_ready()
+
+
 def test_ports_and_keys_are_readable_by_the_owner_only(s3: LocalS3) -> None:
     assert stat.S_IMODE((s3.directory / "server.json").stat().st_mode) == 0o600
     assert len(s3.secret_key) == 40
