@@ -49,6 +49,8 @@ def explain(error: OSError) -> tuple[int, str] | None:
     """Return the exit code and the message of an error that a user can mend; None for any other."""
     if error.errno in _FULL:
         return DISK_FULL, f"the disk is full ({error}); make room and run the same command again: it resumes"
+    if error.errno == errno.ENOENT and error.filename is None:  # of os.getcwd
+        return NOT_WRITABLE, "the working directory does not exist any more; change to another one"
     if error.errno in _FORBIDDEN and error.filename is not None:
         return NOT_WRITABLE, (
             f"{error.filename} cannot be read or written ({error.strerror}); change its permissions, or name directories "

@@ -90,7 +90,7 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
 
 def is_interactive(*, yes: bool = False) -> bool:
     """Whether to ask for confirmation: standard input is a terminal and `--yes` was not given."""
-    return sys.stdin.isatty() and not yes
+    return sys.stdin is not None and sys.stdin.isatty() and not yes  # None: it is closed
 
 
 def confirm(question: str) -> None:

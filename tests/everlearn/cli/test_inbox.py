@@ -91,6 +91,17 @@ def test_ingest_can_upload_shards_to_the_bucket(
     assert not list(fresh.glob("*")), "not on this machine as well"
 
 
+def test_files_with_equal_bytes_are_uploaded_once(
+    everlearn: Callable[..., Ended], registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "rows").mkdir()
+    for name in ("a.jsonl", "b.jsonl"):
+        write(tmp_path / "rows" / name, "2*x", "3*x^2")
+    ended = everlearn("ingest", str(tmp_path / "rows"), "--bucket")
+    assert (ended.code, "no Prefect server" in ended.err) == (0, True)
+    assert len(list(registry.store.list(f"{registry.line}/inbox/"))) == 1
+
+
 def test_ingest_works_in_any_directory(
     everlearn: Callable[..., Ended], params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,6 +107,20 @@ def test_a_name_too_long_for_a_file_is_one_message(everlearn: Callable[..., Ende
     assert "cannot be read or written (File name too long)" in ended.err
 
 
+def test_a_working_directory_that_is_gone_is_one_message(
+    everlearn: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ended = everlearn("--params", "params.yaml", "status")
+    assert (ended.code, ended.err) == (
+        NOT_WRITABLE,
+        "the working directory does not exist any more; change to another one\n",
+    )
+
+
 def test_a_key_below_a_file_is_one_message(everlearn: Callable[..., Ended], params: Path) -> None:
     ended = everlearn("keys", "new", str(params / "key"))
     assert (ended.code, f"{params} cannot be read or written (File exists)" in ended.err) == (NOT_WRITABLE, True)

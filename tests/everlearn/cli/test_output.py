@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from everlearn.cli.output import print_error, print_note, print_result, table
+from everlearn.cli.output import is_interactive, print_error, print_note, print_result, table
 
 if TYPE_CHECKING:
     import pytest
@@ -46,3 +47,8 @@ def test_text_from_outside_neither_controls_the_terminal_nor_becomes_an_emoji(
     out, err = capsys.readouterr()
     assert not {"\x1b", "\x07", "\x9b"} & set(out + err)
     assert err == out.partition("reason")[0] == "rm [2J]0;owned 1m :x: k:on:z\nb\n"
+
+
+def test_nothing_is_asked_where_standard_input_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not is_interactive()
