@@ -359,9 +359,7 @@ def test_an_unknown_device_is_refused() -> None:
         ("gate: {approval_hours: .inf}\n", "setting gate.approval_hours: Input should be a finite number"),
     ],
 )
-def test_a_file_that_does_not_mean_what_it_says_is_refused_in_one_line(
-    text: str, message: str, tmp_path: Path
-) -> None:
+def test_a_file_that_does_not_mean_what_it_says_is_refused_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as refused:

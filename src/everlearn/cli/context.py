@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from everlearn import settings as configuration
+from everlearn.cli.output import print_note
 from everlearn.errors import ServiceError
 from everlearn.local import laptop
 from everlearn.local.postgres_url import VARIABLE, PostgresUrl
@@ -78,7 +79,9 @@ class Installation:
         """Start the local servers unless the settings name an S3 server, and connect to them."""
         store = self.settings().store
         if store.endpoint_url is None:
-            self.choose_database(os.environ.get(VARIABLE))
+            moved = self.choose_database(os.environ.get(VARIABLE))
+            if moved is not None:
+                print_note(moved)
             laptop.up(self.home, bucket=store.bucket)
             self.create_key()
         self.connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import shlex
 import signal
 import sys
@@ -18,6 +19,7 @@ from rich.console import Group
 from everlearn.cli.exit_codes import EXIT_CODES
 from everlearn.cli.inbox import misplaced_shards
 from everlearn.cli.output import Json, Profile, log_to_stderr, print_note, print_result, table
+from everlearn.cli.schedule import prefect_client
 from everlearn.errors import BadInputError
 from everlearn.registry.night_lookup import SHOWN
 
@@ -81,6 +83,9 @@ def cycle(
         return
     print_note("starting the local servers, if they are not running (the first start takes 15 s)")
     installation.start()
+    if os.environ.get("PREFECT_API_URL"):
+        with prefect_client(installation):  # one that does not answer is named before the night begins
+            pass
     warning = None if data else misplaced_shards(installation.inbox.parent)
     if warning is not None:
         print_note(warning)

@@ -139,7 +139,7 @@ class LocalServer(ABC):
         """Return new credentials for the server; none by default."""
         return ()
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most servers need nothing
         """Prepare a server that is running for this command; nothing by default."""
 
     @abstractmethod

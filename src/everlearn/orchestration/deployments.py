@@ -100,7 +100,9 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         fault = " ".join(str(error).split())
-        raise BadInputError(f"{file} is not a list of Prefect deployments with work pools and queues ({fault})") from None
+        raise BadInputError(
+            f"{file} is not a list of Prefect deployments with work pools and queues ({fault})"
+        ) from None
     if len(deployments) < len(content["deployments"]):
         raise BadInputError(f"{file} names a deployment twice: give each entry of a flow a name of its own")
     _check_schedules(file, deployments)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -8,12 +9,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from everlearn.cli import nights
 from everlearn.cli.context import Installation
 from everlearn.cli.nights import _with_inbox
 from everlearn.cycle.inputs import CycleInputs
 from everlearn.cycle.record import open_cycle
 from everlearn.cycle.workspace import Workspace
+from everlearn.errors import ServiceError
 from everlearn.local import laptop
 from everlearn.local.seaweedfs import LocalS3
 from everlearn.registry.connect import open_store
@@ -126,6 +130,33 @@ def test_cycle_starts_no_server_for_a_configured_store(
     params.write_text("store: {endpoint_url: 'https://s3.example'}", encoding="utf-8")
     assert everlearn("cycle").code == 0
     assert night["config"].settings.store.endpoint_url == "https://s3.example"
+
+
+@pytest.mark.usefixtures("night")
+def test_cycle_says_before_the_night_that_prefect_does_not_answer(
+    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        ended = everlearn("cycle")
+    assert ended.code == ServiceError.exit_code
+    assert "the Prefect server at http://127.0.0.1:9/api does not answer" in ended.err
+
+
+@pytest.mark.usefixtures("night")
+def test_cycle_says_that_prefect_moves_to_another_database(
+    everlearn: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Installation, "choose_database", lambda *_: "Prefect starts on another database.")
+    assert "Prefect starts on another database." in everlearn("cycle").err
+
+
+def test_cycle_asks_a_server_that_answers_for_its_version(
+    everlearn: Callable[..., Ended], night: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://there/api")
+    monkeypatch.setattr(nights, "prefect_client", lambda _: contextlib.nullcontext())
+    assert (everlearn("cycle").code, night["api"]) == (0, "http://there/api")
 
 
 def test_cycle_abandons_an_open_night(everlearn: Callable[..., Ended], home: Path, params: Path) -> None:

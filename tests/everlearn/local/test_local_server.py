@@ -34,7 +34,9 @@ def test_config_before_the_first_start_names_the_remedy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", '{"ports": {}, "keys": []}', '{"ports": {"page": "x"}, "keys": []}', "[]"])
 def test_a_damaged_config_is_named_with_the_remedy(text: str, tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(text, encoding="utf-8")
-    with pytest.raises(ServiceError, match=r"server\.json does not hold the ports and keys .* correct it, or delete it"):
+    with pytest.raises(
+        ServiceError, match=r"server\.json does not hold the ports and keys .* correct it, or delete it"
+    ):
         _ = StaticServer(tmp_path).config
 
 
