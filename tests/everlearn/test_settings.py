@@ -382,3 +382,9 @@ def test_a_text_in_the_environment_may_look_like_a_number(line: str, tmp_path: P
 def test_what_watch_tells_its_command_is_no_setting(tmp_path: Path) -> None:
     told = {"EVERLEARN_VERSION": "v0001", "EVERLEARN_PATH": "/srv/adapters/v0001"}
     assert load(tmp_path / "none.yaml", environ=told) == Settings()
+
+
+def test_a_password_in_the_address_of_the_store_is_refused_and_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") as refused:
+        load(tmp_path / "none", environ={"EVERLEARN_STORE__ENDPOINT_URL": "http://key:s3cret@127.0.0.1:9000"})
+    assert "s3cret" not in str(refused.value)

@@ -8,6 +8,7 @@ pydantic-settings ignores.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # PyYAML's parser in C is ten times as fast; wheels have it, a build from source may not.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_USER_IN_URL = re.compile(r"[^/]*//[^/]*@")
 STANDARD_PROFILES = ("quick", "nightly")
 """Profiles that may be chosen although params.yaml does not define them."""
 OTHER_BASE = {"path": ("model", "revision", "commit"), "model": ("path",)}
@@ -62,6 +64,11 @@ def load(
         layered = LayeredSettings(_build_sources=(sources, {}))
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    if _USER_IN_URL.match(layered.store.endpoint_url or ""):  # errors, dashboards and frozen settings show the address
+        raise SettingsError(
+            "setting store.endpoint_url: it has a user or a password, which S3 does not use; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY instead"
+        )
     # A plain model from here on: reading it back from JSON must not read the environment again.
     return Settings.model_validate(dict(layered), context={"root": root_of(path)})
 

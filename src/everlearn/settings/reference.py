@@ -28,9 +28,10 @@ Settings come from four layers. A later one wins, setting by setting:
 3. the profile, `quick`, `nightly`, `laptop-lm` or one of your own: the part of that file below `profiles`,
 4. the environment: `EVERLEARN_LEARN__SEED=7` is `learn: {seed: 7}`. Values are YAML: `true`, `[a, b]`, `null`.
 
-An unknown name is refused in every layer, with the name that was probably meant. Relative paths start at the directory
-of `params.yaml`. A night that was cut off resumes with the settings that it started with, except `store` and `signing`.
-Settings that are part of the cycle's key decide which weights a night makes: another value is another night.
+An unknown name is refused in every layer, with the name that was probably meant, and so is a name that a file has twice
+in one place. Relative paths start at the directory of `params.yaml`. A night that was cut off resumes with the settings
+that it started with, except `store` and `signing`. Settings that are part of the cycle's key decide which weights a
+night makes: another value is another night.
 
 Secrets are not settings. `EVERLEARN_SIGNING_KEY` holds the private key that signs versions (or `signing.key_file` is the
 file with it), the AWS variables hold the keys of the S3 server, and `EVERLEARN_POSTGRES` the address of Prefect's
