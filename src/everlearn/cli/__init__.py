@@ -144,9 +144,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading takes less than a second
     os.environ.setdefault("DO_NOT_TRACK", "1")  # no telemetry from Prefect
-    with contextlib.suppress(
-        AttributeError
-    ):  # a name of a file that is not UTF-8 is shown, not refused, once all is done
+    # The name of a file that is not UTF-8 is shown, instead of a traceback after all was done.
+    with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # Nearly all objects of a short command live until it ends: fewer collections save 30 ms.
     gc.set_threshold(100_000, 20, 20)
