@@ -21,10 +21,15 @@ PREFIX = "EVERLEARN_"
 # Variables with the prefix that are not settings: secrets, a value for infra/prefect.yaml, the log format, and what
 # `everlearn watch --exec CMD` tells CMD, which may be another command of ours.
 OTHER_VARIABLES = frozenset(
-    [
-        *("EVERLEARN_SIGNING_KEY", "EVERLEARN_POSTGRES", "EVERLEARN_DIRECTORY", "EVERLEARN_LOG", "EVERLEARN_API_KEYS"),
-        *("EVERLEARN_VERSION", "EVERLEARN_PATH"),
-    ]
+    {
+        "EVERLEARN_SIGNING_KEY",
+        "EVERLEARN_POSTGRES",
+        "EVERLEARN_DIRECTORY",
+        "EVERLEARN_LOG",
+        "EVERLEARN_API_KEYS",
+        "EVERLEARN_VERSION",
+        "EVERLEARN_PATH",
+    }
 )
 
 
