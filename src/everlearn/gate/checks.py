@@ -79,9 +79,9 @@ def _check_rewards(report: Mapping[str, Any]) -> Check:
         why = f"not judged a second time: the domain {report['no_recheck']} has no independent method"
         return Check(name="rewards are true", passed=True, sentence=why)
     wrong, undecided = len(report["wrong"]), len(report["undecided"])
-    return Check(
+    return Check(  # decisions of all revisions store this sentence, and the audit compares it
         name="rewards are true",
         passed=not wrong,
-        sentence=f"{wrong} of {report['checked']} different rewarded answers are false by the second judgement, "
+        sentence=f"{wrong} of {report['checked']} different rewarded answers are false at 50 digits, "
         f"{undecided} undecided",
     )

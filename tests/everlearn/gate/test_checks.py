@@ -29,7 +29,7 @@ def test_a_sound_candidate_passes_all_checks() -> None:
     names = ["same bytes, same answers", "changes the output", "finite", "length", "rewards are true"]
     assert [check.name for check in checks] == names
     assert failed(BYTES) == []
-    assert "0 of 7 different rewarded answers are false by the second judgement, 1 undecided" in checks[-1].sentence
+    assert "0 of 7 different rewarded answers are false at 50 digits, 1 undecided" in checks[-1].sentence
 
 
 @pytest.mark.parametrize(
