@@ -95,7 +95,8 @@ def read_plan(file: Path, *, line: str, directory: Path, targets: tuple[UUID, ..
         text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(_VARIABLE.sub(lambda match: environ.get(match[1], match[0]), text))
         deployments = {f"{_flow_name(each['entrypoint'])}/{each['name']}": each for each in content["deployments"]}
-        _ = [_fields_in_file(each) for each in deployments.values()]  # a pool and a queue are read from each
+        for each in deployments.values():
+            _fields_in_file(each)  # reads a pool and a queue
     except OSError as error:
         raise BadInputError(f"{file} cannot be read ({error.strerror}); run this where Everlearn's infra/ is") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
