@@ -92,8 +92,7 @@ def _save(
 
 def _record_older_nights(night: Night, state: State) -> None:
     """Record the ended nights of which there is no record. Raises IntegrityError if one that an event names is lost."""
-    named = (name for event in state.cycles.values() for name in event.detail.get("records", ()))
-    require_records(night.store, night.line, named)
+    require_records(night.store, night.line, state.records)
     ended = {key for key, event in state.cycles.items() if event.kind in TESTS}
     for use, nights in ((Use.MEASURED, ended), (Use.TRAINED, _published(state))):
         known = load_records(night.store, night.line, use)

@@ -57,8 +57,7 @@ def leaks(
     installation: Installation = context.obj
     registry = installation.known_registry()
     state = registry.state()
-    records = (name for event in state.cycles.values() for name in event.detail.get("records", ()))
-    require_records(registry.store, registry.line, records)
+    require_records(registry.store, registry.line, state.records)
     domain = load_domain(installation.settings().domain)
     cycles = {entry.cycle_key: entry.version for entry in state.versions.values()}
     found = find_leaks(registry.store, registry.line, versions=cycles, domain=domain, named=_trained_records(state))

@@ -99,6 +99,11 @@ class State:
         return tuple(each.version for each in self.versions.values() if not each.retired and each.version not in passed)
 
     @property
+    def records(self) -> frozenset[str]:
+        """The records of used problems that the events of nights name, as `measured/<digest>`."""
+        return frozenset(name for event in self.cycles.values() for name in event.detail.get("records", ()))
+
+    @property
     def next_version(self) -> str:
         """Name of the next version to be published."""
         return version_name(len(self.versions) + 1)
