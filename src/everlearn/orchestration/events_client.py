@@ -16,7 +16,7 @@ import os
 import uuid
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 ENDED, AWAITED = "everlearn.night.ended", "everlearn.night.awaited"
 CHANGED, ARRIVED = "everlearn.champion.changed", "everlearn.data.arrived"
@@ -49,15 +49,20 @@ def is_configured() -> bool:
         return False
 
 
+def connection_to(url: SplitResult, *, timeout_s: float) -> contextlib.closing[http.client.HTTPConnection]:
+    """Return a connection to the server of an address, which may name a user. http.client.InvalidURL if its port is no number."""
+    connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return contextlib.closing(connect(url.netloc.rpartition("@")[2], timeout=timeout_s))
+
+
 def post(path: str, content: Any, *, what: str) -> bool:
     """Send JSON to the server at PREFECT_API_URL; return whether it was accepted. `what` is named in the log."""
     if not is_configured():
         return False
     url = urlsplit(os.environ["PREFECT_API_URL"])
-    connect = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     place = url.netloc.rpartition("@")[2]
     try:
-        with contextlib.closing(connect(place, timeout=TIMEOUT_S)) as connection:
+        with connection_to(url, timeout_s=TIMEOUT_S) as connection:
             headers = {"Content-Type": "application/json"} | credentials()
             connection.request("POST", url.path + path, body=json.dumps(content), headers=headers)
             status = connection.getresponse().status

@@ -7,7 +7,6 @@ Does not import Prefect, so that `everlearn doctor` answers quickly.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from everlearn.errors import ServiceError
 from everlearn.local.postgres_url import redact
+from everlearn.orchestration.events_client import connection_to
 
 TIMEOUT_S = 5.0
 
@@ -25,8 +25,7 @@ def read_version(api_url: str) -> str:
     shown = redact(api_url)
     try:
         parts = urlsplit(api_url)
-        connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        with contextlib.closing(connect(parts.netloc.rpartition("@")[2], timeout=TIMEOUT_S)) as connection:
+        with connection_to(parts, timeout_s=TIMEOUT_S) as connection:
             connection.request("GET", f"{parts.path}/admin/version")
             response = connection.getresponse()
             if response.status != http.client.OK:
