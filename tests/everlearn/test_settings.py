@@ -104,6 +104,7 @@ def test_a_bad_variable_is_named(environ: dict[str, str], message: str, tmp_path
         (b"format: {template: {enable thinking: false}}", "setting format.template"),
         (b"format: {template: {effort: [low]}}", "setting format.template.effort"),
         (b"format: {template: {effort: .inf}}", "setting format.template.effort"),
+        (b"store: {bucket: A B C}", "setting store.bucket"),
         (b"retention: {lease_seconds: 50000}", "at least twice lease_seconds"),
         (b"a: [", "is not readable as YAML"),
         (b"\xff\xfe\x00", "is not readable as YAML"),

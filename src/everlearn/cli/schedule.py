@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 NIGHTLY_SETTINGS = "params.yaml"
 """The file in their directory that runs of a deployment read, without options."""
+NOTIFY = "EVERLEARN_NOTIFY"
+"""Variable for --notify: other users of the machine see arguments, but not the environment."""
 schedule = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 Line = Annotated[str | None, typer.Option(metavar="LINE", help="Name of the line; by default that of the settings.")]
 
@@ -54,7 +56,10 @@ def deploy(
     notify: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help="Target of notifications: a Slack or other webhook, or sendgrid://KEY:from/to."
+            metavar="URL",
+            envvar=NOTIFY,
+            show_default=False,
+            help="Target of notifications: a Slack or other webhook, or sendgrid://KEY:from/to.",
         ),
     ] = None,
     no_notify: Annotated[

@@ -4,7 +4,7 @@
 
 The holder renews the lease while it is alive. Another run takes over when the lease was released or has expired, or at
 once when its holder was a process of the same machine that has ended: after kill -9 no run has to wait. An unattended
-run waits for the lease of an unresponsive machine to expire (`waits`). Every write to the workspace carries the token
+run waits for the lease of an unresponsive machine, or of one that was restarted, to expire (`waits`). Every write to the workspace carries the token
 (workspace.py), where an older one is refused: a late worker cannot write.
 """
 
@@ -37,7 +37,10 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """A process, identified across machines and reboots. The fields are stored in the lease."""
+    """A process, identified across machines, reboots and containers. The fields are stored in the lease.
+
+    Host names are not unique, so `boot` is the kernel's id of the boot and the namespace in which `pid` means a process.
+    """
 
     host: str
     boot: str
@@ -48,14 +51,15 @@ class Holder:
     def this_process(cls) -> Self:
         """Return the holder for the current process."""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return cls(host=socket.gethostname(), boot=boot, pid=os.getpid(), began=start_ticks(os.getpid()) or 0)
+        namespace = Path("/proc/self/ns/pid").readlink()
+        return cls(
+            host=socket.gethostname(), boot=f"{boot} {namespace}", pid=os.getpid(), began=start_ticks(os.getpid()) or 0
+        )
 
     def is_known_dead(self) -> bool:
-        """Return whether it ran on this machine and has ended. Processes of other machines are never known dead."""
+        """Return whether it has ended; known only of processes that this one could see."""
         here = Holder.this_process()
-        if self.host != here.host:
-            return False
-        return self.boot != here.boot or start_ticks(self.pid) != self.began
+        return (self.host, self.boot) == (here.host, here.boot) and start_ticks(self.pid) != self.began
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

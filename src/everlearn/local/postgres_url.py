@@ -9,13 +9,13 @@ Whether the database answers is checked by `orchestration.postgres_check`.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from everlearn.errors import BadInputError
+from everlearn.storage.local_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,11 +72,8 @@ class PostgresUrl:
         return _join("postgresql+asyncpg", parts, query=_rename(parts.query, "sslmode", "ssl"))
 
     def save(self, file: Path) -> None:
-        """Write the URL to `file`, readable by its owner alone."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.unlink(missing_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(self.url)
+        """Write the URL to `file`, readable by its owner alone. Where that fails, an earlier URL stays."""
+        write_whole(file, self.url.encode(), mode=0o600)
 
 
 def redact(text: str) -> str:

@@ -69,6 +69,23 @@ def require_unbarred(entry: VersionEntry, state: State) -> None:
         )
 
 
+def require_promotable(entry: VersionEntry, state: State) -> None:
+    """Check that a version may become champion.
+
+    Raises:
+        RegistryError: It is retired or barred; or its parent was barred since, whose learning it carries. A version that was
+            champion before its parent was barred can be returned to.
+    """
+    require_files(entry)
+    require_unbarred(entry, state)
+    parent = state.versions.get(entry.parent or BASE)
+    if parent is not None and parent.barred and entry.version not in state.ever_champion:
+        raise RegistryError(
+            f"{entry.version} was trained from {parent.version}, which was barred since: refuse it with `everlearn approve "
+            f"{entry.version} --refuse`, or lift the bar with `everlearn unbar {parent.version}`"
+        )
+
+
 def require_candidate(manifest: Manifest, state: State, *, make_champion: bool, line: str) -> None:
     """Check that a candidate may be published.
 

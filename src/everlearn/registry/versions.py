@@ -31,7 +31,7 @@ from everlearn.registry.eligibility import (
     require_files,
     require_not_champion,
     require_parent,
-    require_unbarred,
+    require_promotable,
     require_waiting,
     resolve,
     rollback_target,
@@ -220,7 +220,7 @@ class Registry:
             self._heartbeat.end()
 
     def approve(self, version: str, *, reason: str, actor: str) -> VersionEntry:
-        """Approve a version that awaits approval, and promote it. Idempotent. Raises RegistryError if it does not wait."""
+        """Approve a version that waits, and promote it. Idempotent. RegistryError if it does not wait or its parent was barred."""
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
@@ -258,7 +258,7 @@ class Registry:
         checked before HEAD moves: "quick" compares presence, size and checksum, "full" reads and hashes every byte.
 
         Raises:
-            RegistryError: The target is barred, retired or unknown, or the champion changed during this call.
+            RegistryError: The target is unknown or `require_promotable` refuses it, or the champion changed during this call.
             IntegrityError: The target could not be loaded.
         """
         left = self.state().champion  # fixed before any retry: a lost race must not roll back a second version
@@ -272,7 +272,7 @@ class Registry:
         return Rollback(left=event.detail["from"], to=event.detail["to"], barred=event.detail["barred"], event=event)
 
     def promote(self, version: str, *, reason: str, actor: str, verify: Verify = "quick") -> VersionEntry:
-        """Make a published version the champion, after the checks of a rollback. Idempotent."""
+        """Make a published version the champion, after the checks of a rollback, and with its errors. Idempotent."""
 
         def propose(state: State) -> Draft | Event:
             entry = resolve(version, state, line=self.line)
@@ -338,8 +338,7 @@ class Registry:
 
     def _preflight(self, entry: VersionEntry, state: State, *, verify: Verify) -> None:
         """Check that consumers could load a version. "quick" downloads nothing but the manifest."""
-        require_files(entry)
-        require_unbarred(entry, state)
+        require_promotable(entry, state)
         manifest = self._content.manifest(entry.manifest)
         of_line = next(iter(state.versions.values())).base_fingerprint
         stated = entry.base_fingerprint

@@ -24,6 +24,7 @@ OTHER_VARIABLES = frozenset(
     {
         "EVERLEARN_SIGNING_KEY",
         "EVERLEARN_POSTGRES",
+        "EVERLEARN_NOTIFY",
         "EVERLEARN_DIRECTORY",
         "EVERLEARN_LOG",
         "EVERLEARN_API_KEYS",

@@ -17,7 +17,12 @@ class Section(BaseModel):
 class StoreSettings(Section):
     """The bucket with all versions of a line, on any S3 server that supports conditional writes."""
 
-    bucket: str = Field(default="everlearn", min_length=3, description="Name of the S3 bucket.")
+    bucket: str = Field(
+        default="everlearn",
+        min_length=3,
+        pattern=r"^[A-Za-z0-9_.:/-]+$",
+        description="Name of the S3 bucket, or ARN of an access point.",
+    )
     endpoint_url: str | None = Field(
         default=None,
         description="URL of the S3 server. Without one, the local server of `everlearn up` is used.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context, parent_process
@@ -61,7 +61,8 @@ def rows_of(
 def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, processes: int) -> Iterator[T]:
     """Yield the result of `work` for each problem, as soon as it is there.
 
-    After an error no other problem is begun. The processes end with this one, also where it is killed.
+    After an error no other problem is given to a process; those at work are finished and their results yielded, then the
+    first error is raised. The processes end with this one, also where it is killed.
 
     Raises:
         EverlearnError: a process was killed, or what `work` raises.
@@ -70,17 +71,24 @@ def in_processes(problems: Sequence[Problem], work: Callable[[Problem], T], *, p
         yield from map(work, problems)
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_owner) as pool:
-        pending = [pool.submit(work, problem) for problem in problems]
+        pending = {pool.submit(work, problem) for problem in problems}
+        errors: list[BaseException] = []
         try:
-            for done in as_completed(pending):
-                yield done.result()
-        except BrokenProcessPool:
-            raise EverlearnError(
-                "a process was killed while it worked on a problem, as where memory runs out: use fewer processes. What was solved "
-                "is kept, and the same command goes on after it"
-            ) from None
+            while pending:
+                ended, pending = wait(pending, return_when=FIRST_COMPLETED)
+                errors += filter(None, [each.exception() for each in ended])
+                if errors:
+                    pending = {each for each in pending if not each.cancel()}
+                yield from (each.result() for each in ended if each.exception() is None)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    if errors and isinstance(errors[0], BrokenProcessPool):
+        raise EverlearnError(
+            "a process was killed while it worked on a problem, as where memory runs out: use fewer processes. What was solved "
+            "is kept, and the same command goes on after it"
+        )
+    if errors:
+        raise errors[0]
 
 
 def _end_with_owner() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Holder.this_process()
 ELSEWHERE = replace(HERE, host="another-machine")
+GONE = replace(HERE, began=0)  # a process id that another process has now
 
 
 class Watch:
@@ -99,14 +100,21 @@ def test_a_lease_counts_as_held_only_while_its_holder_may_live(store: MemoryStor
     assert not is_held(store, LINE, at=watch() + timedelta(seconds=61))
     held.release()
     assert not is_held(store, LINE, at=watch())
-    lease(store, watch, holder=replace(HERE, boot="earlier")).acquire()
+    lease(store, watch, holder=GONE).acquire()
     assert not is_held(store, LINE, at=watch())
 
 
-def test_a_process_of_an_earlier_boot_is_known_dead() -> None:
-    assert replace(HERE, boot="earlier").is_known_dead()
-    assert not replace(HERE, boot="earlier", host="another-machine").is_known_dead()
+def test_only_a_process_that_this_one_could_see_is_known_dead() -> None:
+    assert GONE.is_known_dead()
     assert not HERE.is_known_dead()
+    assert not replace(GONE, host="another-machine").is_known_dead()
+    assert not replace(GONE, boot="another machine of this name").is_known_dead()
+
+
+def test_a_machine_of_the_same_name_does_not_take_the_lease(store: MemoryStore, watch: Watch) -> None:
+    lease(store, watch, holder=replace(HERE, boot="another machine of this name")).acquire()
+    with pytest.raises(CycleBusyError, match="expires in 60 s"):
+        lease(store, watch).acquire()
 
 
 def test_one_of_two_simultaneous_holders_is_refused(watch: Watch) -> None:

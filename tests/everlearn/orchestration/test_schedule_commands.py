@@ -66,9 +66,14 @@ def test_a_dry_run_changes_nothing_and_a_yes_applies_it(everlearn: Command, monk
     assert everlearn(*ASKED).stdout == "nothing to change\n"
 
 
-def test_a_notification_target_is_saved_as_a_secret(everlearn: Command) -> None:
+def test_a_notification_target_is_saved_as_a_secret(everlearn: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*ASKED, "--notify", HOOK)
     looked = everlearn(*words, "--dry-run").stdout
+    with monkeypatch.context() as environment:
+        environment.setenv("EVERLEARN_NOTIFY", HOOK)
+        assert everlearn(*ASKED, "--dry-run").stdout == looked, (
+            "an argument can be read by others, this variable cannot"
+        )
     assert "+ target custom-webhook/everlearn\n" in looked
     assert "+ automation everlearn tells: a night has ended" in looked
     with get_client(sync_client=True) as client:

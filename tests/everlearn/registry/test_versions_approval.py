@@ -81,3 +81,23 @@ def test_only_a_version_that_waits_is_approved_and_champion_names_it_everywhere(
     assert line.promote("champion", reason="r", actor="ada").version == "v0001"
     assert line.unbar("champion", reason="r", actor="ada").version == "v0001"
     assert line.state().sequence == before
+
+
+def test_a_version_whose_parent_was_barred_since_is_approved_only_after_the_bar_is_lifted(registry: Registry) -> None:
+    registry.rollback(reason="answers got longer", actor="Ada")
+    before = registry.state()
+    assert before.versions["v0003"].parent == "v0001"
+    for crown in (registry.approve, registry.promote):
+        with pytest.raises(RegistryError, match="v0003 was trained from v0001, which was barred since"):
+            crown("v0003", reason="I have read its report", actor="Ada")
+    assert registry.state() == before, "nothing was recorded"
+    registry.unbar("v0001", reason="they did not", actor="Ada")
+    assert registry.approve("v0003", reason="I have read its report", actor="Ada").approved
+    assert registry.state().champion == "v0003"
+
+
+def test_a_version_that_was_champion_can_be_returned_to_after_its_parent_was_barred(registry: Registry) -> None:
+    for version in ("v0002", "v0003"):
+        registry.approve(version, reason="good", actor="Ada")
+    registry.bar("v0001", reason="its data", actor="Ada")
+    assert registry.rollback(reason="worse", actor="Ada").to == "v0002"

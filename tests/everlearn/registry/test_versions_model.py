@@ -42,6 +42,7 @@ class Version:
 
     night: str
     at: datetime
+    parent: str | None
     barred: bool = False
     retired: bool = False
     was_champion: bool = False
@@ -64,8 +65,15 @@ class Model:
         return self.champions[-1]
 
     def usable(self, name: str | None) -> bool:
-        """Whether the version could be champion."""
+        """Whether a night could begin at the version."""
         return name in self.versions and not (self.versions[name].barred or self.versions[name].retired)
+
+    def promotable(self, name: str | None) -> bool:
+        """Whether the version could be champion."""
+        if name not in self.versions or not self.usable(name):
+            return False
+        version = self.versions[name]
+        return version.was_champion or version.parent is None or not self.versions[version.parent].barred
 
     def upload(self, night: str, now: datetime) -> None:
         if night not in self.uploads or self.uploads[night] < now - LIFETIME:
@@ -79,9 +87,9 @@ class Model:
             return False
         return not champion or parent == self.champion
 
-    def publish(self, night: str, now: datetime, *, champion: bool) -> None:
+    def publish(self, night: str, now: datetime, *, parent: str | None, champion: bool) -> None:
         name = f"v{len(self.versions) + 1:04d}"
-        self.versions[name] = Version(night, now)
+        self.versions[name] = Version(night, now, parent)
         self.ends[night] = EventKind.PUBLISHED
         self.history.append(EventKind.PUBLISHED)
         if champion:
@@ -101,7 +109,7 @@ class Model:
             to = [each for each in fit if each != self.champion][-1] or BASE
         if to == BASE:
             return True, None
-        return to != self.champion and self.usable(to), to
+        return to != self.champion and self.promotable(to), to
 
     def roll_back(self, to: str | None, *, keep: bool) -> None:
         left = self.champions.pop()
@@ -163,17 +171,17 @@ class Line(RuleBasedStateMachine):
             return
         entry = line.publish(manifest, make_champion=champion, actor="night", reason="r")
         if allowed:
-            self.model.publish(night, self.now, champion=champion)
+            self.model.publish(night, self.now, parent=parent, champion=champion)
         assert self.model.versions[entry.version].night == night
 
     @rule(anew=st.booleans())
     def publish_the_next(self, *, anew: bool) -> None:
         """Publish a champion, the most common operation."""
         line, night = self.open(anew=anew), f"good {len(self.model.versions)}"
-        manifest = candidate(line, night, parent=self.model.champion)
-        line.publish(manifest, make_champion=True, actor="night", reason="r")
+        parent = self.model.champion
+        line.publish(candidate(line, night, parent=parent), make_champion=True, actor="night", reason="r")
         self.model.upload(night, self.now)
-        self.model.publish(night, self.now, champion=True)
+        self.model.publish(night, self.now, parent=parent, champion=True)
 
     @rule(night=NIGHTS)
     def upload(self, night: str) -> None:
@@ -184,9 +192,9 @@ class Line(RuleBasedStateMachine):
 
     @rule(choice=CHOICES, anew=st.booleans())
     def promote_what_can_be(self, choice: int, *, anew: bool) -> None:
-        usable = [name for name in self.model.versions if self.model.usable(name)]
-        if usable:
-            self._promote(usable[choice % len(usable)], anew=anew)
+        fit = [name for name in self.model.versions if self.model.promotable(name)]
+        if fit:
+            self._promote(fit[choice % len(fit)], anew=anew)
 
     @rule(keep=st.booleans(), anew=st.booleans())
     def roll_back_by_default(self, *, keep: bool, anew: bool) -> None:
@@ -209,7 +217,7 @@ class Line(RuleBasedStateMachine):
         self._promote(self.named(choice), anew=anew)
 
     def _promote(self, name: str, *, anew: bool) -> None:
-        if not self.model.usable(name):
+        if not self.model.promotable(name):
             with pytest.raises(EverlearnError):
                 self.open(anew=anew).promote(name, reason="r", actor="ada")
             return

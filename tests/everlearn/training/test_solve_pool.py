@@ -14,7 +14,7 @@ import pytest
 from everlearn.errors import EverlearnError
 from everlearn.problem import Problem
 from everlearn.training.solve_pool import in_processes
-from tests.support.labels import die, label
+from tests.support.labels import die, fail_first, label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,14 @@ def test_every_problem_comes_with_its_solution(processes: int) -> None:
 def test_a_killed_process_is_an_error_with_a_remedy() -> None:
     with pytest.raises(EverlearnError, match="use fewer processes"):
         list(in_processes(PROBLEMS[:2], die, processes=2))
+
+
+def test_what_is_at_work_when_another_problem_fails_is_finished_and_kept(tmp_path: Path) -> None:
+    problems = [Problem(id=name, domain="integration", statement=str(tmp_path / name)) for name in ("first", "second")]
+    kept: list[object] = []
+    with pytest.raises(EverlearnError, match="the first problem cannot be solved"):
+        kept.extend(each for each in in_processes(problems, fail_first, processes=2))
+    assert kept == [str(tmp_path / "second")]
 
 
 @pytest.mark.slow
