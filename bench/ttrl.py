@@ -116,11 +116,7 @@ def summarize(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _solved(rows: dict[str, Any], arm: str) -> float | None:
-    counts = [
-        sum(each["answer"] is not None for each in row["results"])
-        for key, row in rows.items()
-        if key.rpartition(",")[0] == arm
-    ]
+    counts = [sum(_solves(row)) for key, row in rows.items() if key.rpartition(",")[0] == arm]
     return median(counts) if counts else None
 
 
@@ -150,19 +146,54 @@ def page(content: dict[str, Any]) -> str:
         "",
         "![problems solved over rollouts](ttrl.svg)",
         "",
+        *_over_seeds(content),
+        "",
         "| arm | seed | solved | of the sums | of the compositions | median rollouts | median CPU s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for key, row in sorted(rows.items(), key=lambda item: (ARMS.index(item[0].rpartition(",")[0]), item[0])):
         arm, _, seed = key.rpartition(",")
-        tried = list(zip(problems, row["results"], strict=False))
-        cells = [f"{sum(each['answer'] is not None for _, each in tried)} of {len(tried)}"]
-        for kind in KINDS:
-            own = [each["answer"] is not None for problem, each in tried if problem["kind"] == kind]
-            cells.append(f"{sum(own)} of {len(own)}")
-        cells += [f"{median(each[name] for _, each in tried):,.0f}" for name in ("rollouts", "cpu_seconds")]
+        right = _solves(row)
+        cells = [f"{sum(solved)} of {len(solved)}" for solved in (right, *_by_kind(problems, right))]
+        cells += [f"{median(each[name] for each in row['results']):,.0f}" for name in ("rollouts", "cpu_seconds")]
         lines.append(f"| {arm} | {seed} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _over_seeds(content: dict[str, Any]) -> list[str]:
+    """Return a table of the arms over the seeds of which all rows are finished."""
+    rows, problems = content["rows"], content["problems"]
+    right = {key: _solves(row) for key, row in rows.items() if len(row["results"]) == len(problems)}
+    seeds = [seed for seed in range(len(rows)) if all(f"{arm},{seed}" in right for arm in ARMS)]
+    if not seeds:
+        return ["No seed is finished by all arms."]
+    lines = [
+        "Median over seeds (lowest to highest). The last columns count problems, of all seeds, that only one of two arms solves.",
+        "",
+        "| arm | seeds | solved | of the sums | of the compositions | solved, not by ttrl | not solved, but by ttrl |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for arm in ARMS:
+        own = [right[f"{arm},{seed}"] for seed in seeds]
+        parts = zip(*([solved, *_by_kind(problems, solved)] for solved in own), strict=True)
+        cells = []
+        for part in parts:
+            counts = [sum(solved) for solved in part]
+            cells.append(f"{median(counts):g} ({min(counts)} to {max(counts)}) of {len(part[0])}")
+        pairs = [pair for seed in seeds for pair in zip(right[f"{arm},{seed}"], right[f"ttrl,{seed}"], strict=True)]
+        cells += [str(pairs.count((True, False))), str(pairs.count((False, True)))] if arm != "ttrl" else ["", ""]
+        lines.append(f"| {arm} | {len(seeds)} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _solves(row: dict[str, Any]) -> list[bool]:
+    """Return for each problem that the row has tried whether it was solved."""
+    return [each["answer"] is not None for each in row["results"]]
+
+
+def _by_kind(problems: Sequence[dict[str, str]], solved: Sequence[bool]) -> list[list[bool]]:
+    """Return the values of the problems of each kind."""
+    return [[one for one, each in zip(solved, problems, strict=False) if each["kind"] == kind] for kind in KINDS]
 
 
 def picture(content: dict[str, Any]) -> str:

@@ -65,7 +65,10 @@ def test_rows_resume_and_the_page_states_them(
         "solved_by_both": 2,
         "false_solved": 0,
     }
-    assert "| ttrl | 0 | 2 of 4 | 2 of 2 | 0 of 2 | 400 | 7 |" in (tmp_path / "ttrl.md").read_text()
+    page = (tmp_path / "ttrl.md").read_text()
+    assert "| ttrl | 0 | 2 of 4 | 2 of 2 | 0 of 2 | 400 | 7 |" in page
+    assert "| samples | 1 | 0 (0 to 0) of 4 | 0 (0 to 0) of 2 | 0 (0 to 0) of 2 | 0 | 2 |" in page
+    assert "| both | 1 | 2 (2 to 2) of 4 | 2 (2 to 2) of 2 | 0 (0 to 0) of 2 | 0 | 0 |" in page
     assert (tmp_path / "ttrl.svg").read_text().count("<polyline") == 4
 
 
