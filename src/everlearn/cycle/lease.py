@@ -4,8 +4,8 @@
 
 The holder renews the lease while it is alive. Another run takes over when the lease was released or has expired, or at
 once when its holder was a process of the same machine that has ended: after kill -9 no run has to wait. An unattended
-run waits for the lease of an unresponsive machine, or of one that was restarted, to expire (`waits`). Every write to the workspace carries the token
-(workspace.py), where an older one is refused: a late worker cannot write.
+run waits for the lease of an unresponsive machine, or of one that was restarted, to expire (`waits`). Every write to
+the workspace carries the token (workspace.py), where an older one is refused: a late worker cannot write.
 """
 
 from __future__ import annotations
