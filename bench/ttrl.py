@@ -96,8 +96,7 @@ def run_row(
         solution = _solve(problems[number]["statement"], seed=seed, budget=budget_of(arm, reference))
         row["results"].append({name: value for name, value in solution.to_content().items() if name != "statement"})
         put()
-        solved = sum(each["answer"] is not None for each in row["results"])
-        print(f"{arm}, seed {seed}: {solved} of {number + 1} solved", file=sys.stderr, flush=True)
+        print(f"{arm}, seed {seed}: {sum(_solves(row))} of {number + 1} solved", file=sys.stderr, flush=True)
 
 
 def summarize(content: dict[str, Any]) -> dict[str, Any]:
