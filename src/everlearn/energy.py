@@ -51,14 +51,16 @@ class EnergyMeter:
             return False
 
     def _used(self, package: Path) -> int:
-        """Return the microjoules of a package since the last call."""
+        """Return the microjoules of a package since the last call that could read it."""
         try:
             now = int((package / "energy_uj").read_text())
-            before = self._last.get(package, now)
-            self._last[package] = now
-            return now - before if now >= before else now - before + int((package / "max_energy_range_uj").read_text())
+            used = now - self._last.get(package, now)
+            if used < 0:  # it has begun again
+                used += int((package / "max_energy_range_uj").read_text())
         except (OSError, ValueError):  # readable by root alone, on most machines
             return 0
+        self._last[package] = now
+        return used
 
 
 class GpuEnergyMeter:

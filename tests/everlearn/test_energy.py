@@ -71,6 +71,18 @@ def test_a_step_longer_than_a_round_of_the_counter_loses_nothing(
     assert energy.joules() - before == pytest.approx(1.8)
 
 
+@pytest.mark.parametrize("unreadable", ["energy_uj", "max_energy_range_uj"])
+def test_what_could_not_be_read_once_is_counted_by_the_next_call(tmp_path: Path, unreadable: str) -> None:
+    meter = EnergyMeter(tmp_path)
+    write(tmp_path, "intel-rapl:0", microjoules=600_000)
+    meter.joules()
+    write(tmp_path, "intel-rapl:0", microjoules=1_200_000)
+    (tmp_path / "intel-rapl:0" / unreadable).write_text("")
+    assert meter.joules() == 0
+    write(tmp_path, "intel-rapl:0", microjoules=1_200_000)
+    assert meter.joules() == 0.6
+
+
 def test_nothing_is_claimed_where_nothing_can_be_read(tmp_path: Path) -> None:
     assert EnergyMeter(tmp_path / "none").joules() == 0
     (tmp_path / "intel-rapl:0").mkdir()
