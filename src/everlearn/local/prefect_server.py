@@ -38,9 +38,10 @@ class LocalPrefect(LocalServer):
         return f"{self.url}/api"
 
     def command(self) -> list[str]:
-        """Return `prefect server start`, run by this Python interpreter."""
+        """Return `prefect server start`, run by this Python interpreter in a process of ours (prefect_process.py)."""
         port = str(self.config.ports["api"])
-        return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", port]
+        program = [sys.executable, "-m", "everlearn.local.prefect_process"]
+        return [*program, "server", "start", "--host", HOST, "--port", port]
 
     def environ(self) -> dict[str, str]:
         """Return variables for its home, its database, no analytics, and daily removal of what deleted runs leave."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def test_prefect_has_its_own_home_and_no_analytics(tmp_path: Path) -> None:
     server = LocalPrefect(tmp_path)
     server._create_config()
-    assert server.command()[:3] == [sys.executable, "-m", "prefect"]
+    assert server.command()[:4] == [sys.executable, "-m", "everlearn.local.prefect_process", "server"]
     assert server.environ()["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert server.api_url == server.url + "/api"
     assert not server.is_ready()
