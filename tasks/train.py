@@ -261,6 +261,7 @@ def _grow(night: Night, folder: Path, report: ReportProgress) -> Ladder:
         seed=settings.learn.seed,
         threads=settings.threads,
         verifiers=settings.verifiers,
+        pseudo_labels=settings.learn.pseudo_labels is not None,
         bf16=settings.learn.bf16,
         compute=settings.compute,
         form=settings.format,

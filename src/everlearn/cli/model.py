@@ -124,6 +124,7 @@ def grow_ladder(installation: Installation, file: Path, *, version: str) -> Ladd
             seed=settings.learn.seed,
             threads=settings.threads,
             verifiers=settings.verifiers,
+            pseudo_labels=settings.learn.pseudo_labels is not None,
             bf16=settings.learn.bf16,
             compute=settings.compute,
             form=settings.format,

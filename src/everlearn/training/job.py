@@ -32,7 +32,7 @@ class GrowthJob:
     `forbidden` are the equivalence keys of all suite items. `bf16` decides the dtype of decoding as `learn.bf16` does
     in training: None means what is faster on this CPU. `compute` chooses policy and device, `form` the format of
     prompts, `rollouts` the backend that decodes. `verifiers` is the number of processes that judge; with 0 this process
-    does.
+    does. With `pseudo_labels` there are variants also where nothing can judge them.
     """
 
     base: Path
@@ -43,6 +43,7 @@ class GrowthJob:
     threads: int
     forbidden: frozenset[str] = frozenset()
     verifiers: int = 0
+    pseudo_labels: bool = False
     bf16: bool | None = None
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     form: FormatSettings = field(default_factory=FormatSettings)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from everlearn.canonical_json import digest_of
 from everlearn.domains.contract import load_domain
 from everlearn.errors import GrammarError
 from everlearn.ladder.tree import (
@@ -29,6 +28,7 @@ from everlearn.training.engines import collectives
 from everlearn.training.engines.samplers import sampling
 from everlearn.training.gpu import device_time
 from everlearn.training.journal import Journal
+from everlearn.training.judged_variants import unit_of, without_judged_variants
 from everlearn.training.memory_plan import keep_freed_memory
 from everlearn.training.models.formats.format_choice import choose_format
 from everlearn.training.models.policy import load_policy
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from everlearn.domains.contract import Domain
     from everlearn.ladder.tree import Rung
-    from everlearn.problem import Problem
     from everlearn.settings import LadderSettings
     from everlearn.training.job import GrowthJob
     from everlearn.training.models.formats.format import Request
@@ -84,7 +83,19 @@ def grow(
         form = choose_format(policy, domain, job.form)
         solver = Solver(policy=policy, model=model, domain=domain, form=form, sampler=sampler, judge=judges.judge)
         check_room(solver, job.roots)
-        extend(ladder, solver, forbidden=job.forbidden, settings=job.settings, seed=job.seed, journal=journal)
+        references = references_of(job.roots, domain=domain)
+        barren = frozenset[str]()
+        if not job.pseudo_labels:
+            barren = without_judged_variants(ladder, solver=solver, references=references, journal=journal)
+        extend(
+            ladder,
+            solver,
+            forbidden=job.forbidden,
+            settings=job.settings,
+            seed=job.seed,
+            barren=barren,
+            journal=journal,
+        )
         digests = list(ladder.rungs)
         measure_rungs(
             solver,
@@ -93,7 +104,7 @@ def grow(
             rollouts=job.settings.rollouts,
             temperature=job.settings.answer_temperature,
             seed=seed_of(job.seed, "before"),
-            references=references_of(job.roots, domain=domain),
+            references=references,
             journal=journal,
             progress=progress,
         )
@@ -116,18 +127,19 @@ def extend(
     forbidden: frozenset[str],
     settings: LadderSettings,
     seed: int,
+    barren: frozenset[str] = frozenset(),
     journal: Journal | None = None,
 ) -> list[Rung]:
     """Add up to `settings.rungs` variants to the ladder and return them.
 
-    Breadth first from the roots. The budget is divided among the layers, so that the tree gets deep: the first d layers
-    together use at most the share d / depth of it. A model that is asked in words makes one chunk of proposals first:
-    where too few are valid (`has_failed_to_propose`), the domain's own moves derive the variants of this layer, of
-    those below it, and of later growths. A domain whose problems no model can write (`model_proposes`) derives all of
-    them.
+    Breadth first from the roots, without those whose digests are `barren`. The budget is divided among the layers, so
+    that the tree gets deep: the first d layers together use at most the share d / depth of it. A model that is asked in
+    words makes one chunk of proposals first: where too few are valid (`has_failed_to_propose`), the domain's own moves
+    derive the variants of this layer, of those below it, and of later growths. A domain whose problems no model can
+    write (`model_proposes`) derives all of them.
     """
     rng = random.Random(seed_of(seed, "extend", len(ladder.rungs)))
-    layer = ladder.roots()
+    layer = [root for root in ladder.roots() if root.digest not in barren]
     added: list[Rung] = []
     has_own_moves = solver.domain.has_moves and (not solver.domain.model_proposes or has_failed_to_propose(ladder))
     for depth in range(settings.depth):
@@ -291,18 +303,13 @@ def measure_rungs(
     measured = 0
     for chunk in _chunks(digests):
         passes = journal.once(
-            "rate", [str(seed), *(_unit(problems[digest], digest) for digest in chunk)], partial(measure, chunk)
+            "rate", [str(seed), *(unit_of(problems[digest]) for digest in chunk)], partial(measure, chunk)
         )
         for digest, passed in zip(chunk, passes, strict=True):
             ladder.set_pass_rate(digest, rollouts=rollouts, passed=passed, after=after)
         measured += len(chunk)
         if progress is not None:
             progress(measured, len(digests))
-
-
-def _unit(problem: Problem, digest: str) -> str:
-    """Return the name of a rung in the journal: its digest, and that of its reference if it has one."""
-    return digest if problem.reference is None else f"{digest} {digest_of(problem.key.encode())}"
 
 
 def _chunks(items: Sequence[T]) -> list[list[T]]:

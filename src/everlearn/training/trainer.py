@@ -17,6 +17,8 @@ from everlearn.training.engines.samplers import sampling
 from everlearn.training.engines.torchrun import run_processes
 from everlearn.training.gpu import device_time
 from everlearn.training.job import Trained
+from everlearn.training.journal import Journal
+from everlearn.training.judged_variants import without_judged_variants
 from everlearn.training.ladder_growth import extend, measure_rungs
 from everlearn.training.memory_plan import keep_freed_memory, update_memory
 from everlearn.training.models.formats.format_choice import choose_format
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from everlearn.ladder.tree import CurvePoint
     from everlearn.settings import LadderSettings
     from everlearn.training.job import TrainingJob
-    from everlearn.training.journal import Journal
     from everlearn.training.training_run import TrainingRun
 
     OnStep = Callable[[CurvePoint, int], None]
@@ -137,7 +138,10 @@ def regrow(
     """Extend the run's ladder with its current policy."""
     solver = solver_of(run, current_model(run))
     seed = seed_of(run.seed, "regrow", run.step)
-    extend(run.ladder, solver, forbidden=forbidden, settings=settings, seed=seed, journal=journal)
+    journal, barren = journal or Journal(), frozenset[str]()
+    if run.settings.pseudo_labels is None:
+        barren = without_judged_variants(run.ladder, solver=solver, references=run.references, journal=journal)
+    extend(run.ladder, solver, forbidden=forbidden, settings=settings, seed=seed, barren=barren, journal=journal)
     run.update_classes()
 
 
