@@ -164,12 +164,18 @@ def next_steps(directory: Path, choices: ProjectChoices) -> list[str]:
             "look at settings and machine, then run one night on the example problems; how long it takes depends on model and machine:",
             f"{enter} up && everlearn doctor && everlearn cycle --data examples",
         ]
-    generate = f"{enter} domain generate {choices.domain}"
-    return [
-        f'put a few hundred problems into {directory}/rows/*.jsonl, one a line such as {{"problem": "…"}}',
-        "or write some, and a suite that guards what the model can do already, where the domain has a generator:",
+    from everlearn.domains.contract import load_domain  # imports sympy
+
+    domain, generate = load_domain(choices.domain), f"{enter} domain generate {choices.domain}"
+    row = '{"problem": "…", "answer": "…"}' if domain.takes_references else '{"problem": "…"}'
+    generated = [
+        "or write some, and a suite that guards what the model can do already:",
         f"{generate} --count 500 --size 6 --to rows/problems.jsonl",
         f"{generate} --suite kept --count 400 --size 2 --to data/suites/kept.jsonl",
+    ]
+    return [
+        f"put a few hundred problems into {directory}/rows/*.jsonl, one a line such as {row}",
+        *(generated if domain.has_generator else []),
         "then look at settings and machine, and run one night:",
         f"{enter} up && everlearn doctor && everlearn cycle --profile nightly --data rows",
     ]

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def open_store(settings: StoreSettings, *, timeout_s: float = 60.0) -> S3Store:
     """Return the bucket. Raises StoreDownError if no server is configured."""
     if settings.endpoint_url is None:
-        raise StoreDownError("no S3 server is running here: run `everlearn up`, or set store.endpoint_url")
+        raise StoreDownError(
+            "no S3 server is running here: run `everlearn up`, or set store.endpoint_url (https://s3.REGION.amazonaws.com for AWS)"
+        )
     return S3Store(settings.bucket, endpoint_url=settings.endpoint_url, region=settings.region, timeout_s=timeout_s)
 
 

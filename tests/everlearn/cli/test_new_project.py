@@ -118,6 +118,12 @@ def test_the_rows_and_the_suite_that_are_typed_next_can_be_generated(
     assert len(written) == 2
 
 
+def test_a_domain_without_a_generator_is_shown_the_rows_that_it_reads() -> None:
+    steps = "\n".join(next_steps(Path("p"), ProjectChoices(domain="numbers", model="a/b")))
+    assert '{"problem": "…", "answer": "…"}' in steps
+    assert "domain generate" not in steps
+
+
 @pytest.mark.parametrize(
     ("choices", "why"),
     [
