@@ -107,16 +107,17 @@ def read_samples(domain: Domain, path: Path) -> list[ContractSample]:
                 row = parse_object(line)
                 fields = {"statement": text_of(row, STATEMENT_FIELDS)}
                 problem = domain.problem(fields | reference_in(row, names=domain.reference_fields))
+                # An answer is read as a reference is: one that is no text becomes JSON.
+                answer = reference_in(row, names=ANSWER_FIELDS).get(REFERENCE_FIELD)
+                if answer is not None and domain.takes_references:  # it may be a worked solution
+                    answer = domain.extract(answer)
             except (
                 BadInputError,
                 ValueError,
                 TypeError,
             ) as error:  # the last two: of a plug-in that breaks the contract
                 raise BadInputError(f"{path}:{number} is no problem of domain {domain.name}: {error}") from None
-            # An answer is read as a reference is: one that is no text becomes JSON.
-            samples.append(
-                ContractSample(problem=problem, answer=reference_in(row, names=ANSWER_FIELDS).get(REFERENCE_FIELD))
-            )
+            samples.append(ContractSample(problem=problem, answer=answer))
     return samples
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from itertools import count
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from everlearn.domains.contract import Domain, load_domain
-from everlearn.domains.contract_laws import LAWS, ContractSample, check_domain, samples_of
+from everlearn.domains.contract_laws import LAWS, ContractSample, check_domain, read_samples, samples_of
 from everlearn.errors import GrammarError
 from everlearn.problem import Problem, Ruling, Verdict
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 CALLS = count()
 
@@ -256,3 +258,18 @@ def test_a_domain_without_a_generator_has_no_samples_of_its_own() -> None:
     domain = Domain(FourMembers())
     assert samples_of(domain) == []
     assert check_domain(domain, SAMPLES) == []
+
+
+def test_worked_solutions_in_rows_are_right_answers(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Anna has 21 apples and gives 1 away. How many are left?", "answer": "21 less 1 is 20\n#### 20"},
+        {
+            "question": "Berta has 5 eggs and eats 2. How many are left?",
+            "reference": "3",
+            "answer": "5 - 2 = 3\n#### 3",
+        },
+        {"question": "How many legs has a dog?", "answer": 4},
+    ]
+    file, numbers = tmp_path / "rows.jsonl", load_domain("numbers")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check_domain(numbers, read_samples(numbers, file)) == []
