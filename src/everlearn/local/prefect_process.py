@@ -20,21 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 INTERVAL_S = 1.0
+FULL = 60
+"""All generations are collected every so many intervals, which takes about half a second; else the two youngest."""
 
 
 @contextlib.contextmanager
 def garbage_collected_by_a_thread(*, interval_s: float = INTERVAL_S) -> Iterator[None]:
-    """Collect no garbage in other threads while the block runs; look every `interval_s` whether there may be some.
-
-    The thresholds are Python's own (`gc.get_threshold`), but the youngest generation is collected with the second one.
-    """
+    """Collect garbage every `interval_s` by a thread of its own, and by no other, while the block runs."""
     ended = threading.Event()
 
     def collect() -> None:
+        number = 0
         while not ended.wait(interval_s):
-            counts, thresholds = gc.get_count(), gc.get_threshold()
-            if counts[0] > thresholds[0]:
-                gc.collect(2 if counts[2] > thresholds[2] else 1)
+            number += 1
+            gc.collect(1 if number % FULL else 2)
 
     collecting = threading.Thread(target=collect, name="garbage", daemon=True)
     gc.disable()
