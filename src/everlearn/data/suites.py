@@ -155,6 +155,10 @@ def parse(
     lines = [(number, _object(line, where, number)) for number, line in _lines(text)]
     if lines and "suite" in lines[0][1]:
         number, header = lines.pop(0)
+        if any(header.get(each) is not None for each in STATEMENT_FIELDS):
+            raise BadInputError(
+                f"{where}, line {number}: a header with a problem in it, which would be lost; write it as a line of its own"
+            )
         name = _name(header["suite"], f"{where}, line {number}")
         kind = _kind(header.get("kind", kind), f"{where}, line {number}")
     if not lines:
@@ -221,7 +225,7 @@ def _problem(fields: dict[str, Any], where: str, domain: str) -> Problem:
     identity = fields.get("id") or hashlib.sha256(statement.encode()).hexdigest()[:16]
     return Problem(
         id=str(identity),
-        domain=str(fields.get("domain", domain)),
+        domain=str(fields.get("domain") or domain),
         statement=statement,
         root=root,
         reference=reference_in(fields).get(REFERENCE_FIELD),

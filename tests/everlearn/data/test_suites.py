@@ -86,6 +86,13 @@ def test_a_file_without_header_gets_name_kind_and_ids(tmp_path: Path) -> None:
     assert suite.problems[0].id == load(path).problems[0].id
 
 
+@pytest.mark.parametrize("written", ["null", '""'])
+def test_an_item_whose_domain_is_empty_is_of_the_domain_of_the_line(tmp_path: Path, written: str) -> None:
+    (tmp_path / "mine.jsonl").write_text(f'{{"statement": "x", "domain": {written}}}\n', encoding="utf-8")
+    [suite] = load_directory(tmp_path, domain="counting")
+    assert [item.domain for item in suite.problems] == ["counting"]
+
+
 def test_an_item_may_be_as_long_as_the_longest_row_that_a_night_reads(tmp_path: Path) -> None:
     tests = [f'assert f({number:03}) == "{"a" * 100}"' for number in range(200)]
     row = {"id": "i", "problem": "def f(x): return a text", "reference": [*tests, '"' * 16_000]}
@@ -106,6 +113,7 @@ def test_an_item_may_be_as_long_as_the_longest_row_that_a_night_reads(tmp_path: 
         ('{"suite": "s", "kind": "other"}\n{"statement": "x"}', "line 1: kind 'other' is none of"),
         ('{"statement": "x"}\nnot json\n', "line 2: the line is no JSON object"),
         ("[1]", "line 1: the line is JSON, but a list and not an object"),
+        ('{"suite": "s", "problem": "x"}\n{"suite": "s", "problem": "y"}', "line 1: a header with a problem in it"),
         ('{"statement": "x", "statement": "y"}', "line 1: the key 'statement' occurs twice"),
         ('{"statement": "  "}', "line 1: a problem needs a `problem`"),
         ('{"statement": "\\ud83d"}', "line 1: an escape is half of a character"),
