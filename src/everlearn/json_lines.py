@@ -1,7 +1,8 @@
 """Read untrusted JSON Lines: numbered lines up to a size limit, compressed or not, and one strict object a line.
 
 Blank lines are skipped and a byte order mark is ignored. Refused, because parsers read them differently or cannot write
-them again: duplicate keys, NaN, and numbers that a float cannot hold.
+them again: duplicate keys, NaN, and numbers that a float cannot hold. A value of the object itself that a float would
+round is given as text, as it is written: it may be a reference.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 64 * 1024
 GZIP_MAGIC = b"\x1f\x8b"
+_EXACT_DIGITS = 17
+"""Most digits that a float needs to be written. A number of more was rounded when it was read."""
+
+
+class _RoundedNumber(float):
+    """A number of more digits than a float holds, with its text."""
+
+    written: str
 
 
 class LineFault(StrEnum):
@@ -65,7 +75,7 @@ def parse_object(line: bytes, *, most: int = MAX_LINE_BYTES) -> dict[str, Any]:
     if not isinstance(value, dict):
         why = f"the line is JSON, but a {type(value).__name__} and not an object"
         raise InvalidLineError(LineFault.UNREADABLE, why)
-    return value
+    return {name: each.written if isinstance(each, _RoundedNumber) else each for name, each in value.items()}
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -96,7 +106,11 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    value = float(text)
+    value = _RoundedNumber(text)
     if not math.isfinite(value):
         raise InvalidLineError(LineFault.UNREADABLE, f"the number {text[:20]} is too large")
+    digits = re.sub("[-.]|[eE].*", "", text).strip("0")
+    if len(digits) <= _EXACT_DIGITS:
+        return float(value)
+    value.written = text
     return value

@@ -26,6 +26,11 @@ def test_every_object_that_json_writes_is_read_back(value: dict[str, object]) ->
     assert parse_object(json.dumps(value).encode()) == value
 
 
+def test_a_number_that_a_float_would_round_is_given_as_text_unless_it_is_inside_a_list() -> None:
+    line = b'{"a": -1.2345678901234567890e5, "b": 0.10000000000000000000000, "c": [1.2345678901234567890], "d": 0.10000000000000001}'
+    assert parse_object(line) == {"a": "-1.2345678901234567890e5", "b": 0.1, "c": [1.234567890123456789], "d": 0.1}
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_an_invalid_line(line: bytes) -> None:
     with suppress(InvalidLineError):

@@ -6,7 +6,7 @@
 question (chat_rows.py). An invalid line raises no error: its row has a `fault`, and acceptance.py decides whether that
 stops the night. A field `reference` is the problem's hidden reference, if its domain keeps one; so is an answer
 (`ANSWER_FIELDS`) where the domain takes references. Other answers are counted and not used. No reference is in the
-excerpt of an invalid line, and of a chat at most its question. Parquet is not supported.
+excerpt of an invalid line, and of a chat at most its question. Parquet and CSV are not supported.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from everlearn.problem import Problem
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_OTHER_FORMATS = (".parquet", ".csv", ".tsv", *(f".jsonl.{each}" for each in ("zst", "bz2", "xz", "zip")))
 EXAMPLE = '{"problem": "…"}'
 """A line of new problems, of any domain."""
 _EXCERPT_CHARS = 80
@@ -95,7 +96,9 @@ class Intake:
     def unused_sentence(self) -> str | None:
         """A sentence about answers in the rows, which are not used; None if there are none."""
         names = ", ".join(f"{count} in {name!r}" for name, count in sorted(self.unused.items()))
-        return f"answers in the rows ({names}) are not used: the domain takes no references" if names else None
+        if not names:
+            return None
+        return f"answers in the rows ({names}) are not used: a reference, where the domain takes any, is in the field {REFERENCE_FIELD!r}"
 
     def to_bytes(self) -> bytes:
         """Return a header line and one line for each row. Equal intakes give equal bytes."""
@@ -162,18 +165,25 @@ def read(
 
 
 def shards(path: Path) -> list[Path]:
-    """Return the files to read, sorted by name. Raises BadInputError if there is none, or one is Parquet."""
+    """Return the files to read, sorted by name. Raises BadInputError if there is none, or one seems to have rows in another format.
+
+    A file whose name ends in .json may have a JSON object a line: it is read where it is named, and refused in a directory.
+    """
+    refused = _OTHER_FORMATS
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.name.endswith((*SUFFIXES, ".parquet")))
+        refused = (*_OTHER_FORMATS, ".json")
+        files = sorted(file for file in path.iterdir() if file.name.lower().endswith((*SUFFIXES, *refused)))
     else:
         raise BadInputError(f"{path} does not exist: name a directory of .jsonl files, or one such file")
     if not files:
         raise BadInputError(f"{path} holds no .jsonl file: put the new problems there, as in {EXAMPLE}")
     for file in files:
-        if file.suffix == ".parquet":
-            raise BadInputError(f"{file} is Parquet, which is not supported: convert it to one JSON object a line")
+        if file.name.lower().endswith(refused):
+            raise BadInputError(
+                f"{file} is in a format that is not read: convert it to a .jsonl file with one JSON object a line, or move it away"
+            )
     return files
 
 

@@ -142,7 +142,9 @@ def test_answers_are_counted_and_left_out(tmp_path: Path) -> None:
     intake = read(tmp_path)
     assert intake.unused == {"solution": 1}
     assert (
-        intake.unused_sentence == "answers in the rows (1 in 'solution') are not used: the domain takes no references"
+        intake.unused_sentence
+        == "answers in the rows (1 in 'solution') are not used: a reference, where the domain takes any, is in "
+        "the field 'reference'"
     )
     assert b"SECRET" not in intake.to_bytes()
     assert Intake.from_bytes(intake.to_bytes()) == intake
@@ -205,11 +207,36 @@ def test_a_directory_without_shards_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_parquet_is_refused_rather_than_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["b.parquet", "b.csv", "B.CSV", "b.tsv", "b.json", "b.jsonl.zst"])
+def test_rows_in_another_format_are_refused_rather_than_skipped(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.jsonl").write_bytes(VALID)
-    (tmp_path / "b.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BadInputError, match="convert it"):
+    (tmp_path / name).write_bytes(b"PAR1")
+    with pytest.raises(BadInputError, match=f"{name} is in a format that is not read: convert it"):
         read(tmp_path)
+
+
+def test_a_named_csv_file_is_refused_by_its_format_and_shows_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("question,answer\nWhat is 2 + 2?,4\n")
+    with pytest.raises(BadInputError, match="in a format that is not read"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_named_json_file_with_an_object_a_line_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(VALID)
+    assert [row.fault for row in read(tmp_path / "a.json").rows] == [None]
+
+
+def test_a_shard_whose_name_is_in_capitals_is_read(tmp_path: Path) -> None:
+    (tmp_path / "A.JSONL").write_bytes(VALID)
+    assert len(read(tmp_path).rows) == 1
+
+
+def test_a_reference_with_more_digits_than_a_float_holds_is_kept_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(
+        b'{"problem": "How long?", "answer": 12345678.1234567890123}\n{"problem": "How far?", "answer": 0.10}\n'
+    )
+    intake = rows.read(tmp_path, domain="numbers", load=load_domain)
+    assert [row.reference for row in intake.rows] == ["12345678.1234567890123", "0.1"]
 
 
 def test_a_shard_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
