@@ -151,6 +151,9 @@ def require_problems(suite: Suite, *, domain: Domain) -> None:
     for problem in suite.problems:
         try:
             domain.problem({"statement": problem.statement, "reference": problem.reference})
+            domain.question(
+                problem
+            )  # a row may lack what its reference adds to the statement; an item is asked as it is
         except GrammarError as error:
             raise BadInputError(
                 f"item {problem.id} of suite {suite.name} is no problem of domain {domain.name}: {error}; correct it, or "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from everlearn.data.suites import SuiteKind, parse
 from everlearn.domains.contamination import equivalence_keys
-from everlearn.domains.contract import load_domain
+from everlearn.domains.contract import Domain, load_domain
 from everlearn.domains.integration.term_templates import summands_of
-from everlearn.errors import BadInputError
+from everlearn.errors import BadInputError, GrammarError
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.registry.connect import open_registry
 from everlearn.registry.events import EventKind
 from tasks.freeze_suites import forbidden_keys, freeze_suites, item_metrics, load_suites, require_problems, roots_of
@@ -22,7 +23,7 @@ from tests.support.night import stored_snapshot
 from tests.support.plugins import install_passwords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from everlearn.data.suites import Suite
@@ -31,6 +32,24 @@ if TYPE_CHECKING:
 
 UNKNOWN = [f"{a}*tan({b}*x) + sinh({a}*x)" for a in range(1, 6) for b in range(1, 7)]
 DOMAIN = load_domain("integration")
+
+
+class SignedTasks:
+    """A domain in which a row's reference may add a signature to its statement, as in `programs`."""
+
+    name = "signed"
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        signature = "" if row["statement"].startswith("def ") else "def f(x, y): "
+        return Problem(id="", domain=self.name, statement=f"{signature}{row['statement']}")
+
+    def question(self, problem: Problem) -> str:
+        if not problem.statement.startswith("def "):
+            raise GrammarError("no signature")
+        return problem.statement
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        return Verdict(ruling=Ruling.UNDECIDED, reason=answer)
 
 
 def opened(settings: Settings, problems: Iterable[str]) -> Night:
@@ -113,6 +132,13 @@ def test_an_item_that_a_domain_without_a_canonical_form_refuses_is_named(
     ) as raised:
         require_problems(suite, domain=domain)
     assert "secret" not in str(raised.value)
+
+
+def test_an_item_whose_statement_cannot_be_asked_without_its_reference_is_named() -> None:
+    text = '{"id": "a", "statement": "Return the larger of two numbers", "reference": "assert f(1, 2) == 2"}\n'
+    suite = parse(text, name="short", where="short.jsonl", domain="signed")
+    with pytest.raises(BadInputError, match=r"^item a of suite short is no problem of domain signed: no signature"):
+        require_problems(suite, domain=Domain(SignedTasks()))
 
 
 def test_problems_equivalent_to_suite_items_leave_nothing_to_learn(settings: Settings) -> None:

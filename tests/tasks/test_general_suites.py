@@ -134,9 +134,15 @@ def test_a_folder_without_general_suites_is_refused_before_a_night_is_opened(
     [
         ([], "no suite in"),
         (['{"suite": "mine", "kind": "skill"}', '{"id": "1", "statement": "x"}'], "there, all are general"),
+        (
+            ['{"domain": "instructions", "problem": "Say yes."}', '{"domain": "arithmetic", "problem": "347 + 58"}'],
+            "mixes the domains arithmetic, instructions: write one file for each",
+        ),
     ],
 )
-def test_a_folder_without_general_suites_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_a_folder_without_general_suites_of_one_domain_each_is_refused(
+    tmp_path: Path, lines: list[str], message: str
+) -> None:
     if lines:
         (tmp_path / "mine.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(BadInputError, match=message):

@@ -87,8 +87,8 @@ def load_directory(folder: Path, *, domain: str) -> tuple[Suite, ...]:
     read = {path: load(path, domain=domain) for path in sorted(folder.glob("*.jsonl"))}
     for path, suite in read.items():
         domains = {problem.domain for problem in suite.problems}
-        if domains & own and len(domains) > 1:
-            raise BadInputError(f"suite {path} mixes the domains {', '.join(sorted(domains))}: write one file for each")
+        if domains & own:
+            _require_one_domain(suite, str(path))
     return of_line(read.values(), domain)
 
 
@@ -96,7 +96,7 @@ def load_general(folder: Path) -> tuple[Suite, ...]:
     """Return the general suites in a folder, whatever their domains, by file name.
 
     Raises:
-        BadInputError: as `load`, there is none, or one is of another kind.
+        BadInputError: as `load`, there is none, or one is of another kind or of several domains.
     """
     read = [load(path, kind=SuiteKind.GENERAL) for path in sorted(folder.glob("*.jsonl"))]
     if not read:
@@ -104,7 +104,15 @@ def load_general(folder: Path) -> tuple[Suite, ...]:
     for suite in read:
         if suite.kind is not SuiteKind.GENERAL:
             raise BadInputError(f"suite {suite.name} in {folder} is of the kind {suite.kind}: there, all are general")
+        _require_one_domain(suite, f"{suite.name} in {folder}")
     return tuple(read)
+
+
+def _require_one_domain(suite: Suite, where: str) -> None:
+    """Raise BadInputError if a suite has problems of several domains: its keys, by which leaks are seen, are those of one."""
+    domains = {problem.domain for problem in suite.problems}
+    if len(domains) > 1:
+        raise BadInputError(f"suite {where} mixes the domains {', '.join(sorted(domains))}: write one file for each")
 
 
 def require_distinct(suites: Iterable[Suite]) -> None:
