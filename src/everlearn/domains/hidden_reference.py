@@ -17,11 +17,11 @@ MASK = "(hidden)"
 
 def reference_in(fields: Mapping[str, Any], *, names: Iterable[str] = (REFERENCE_FIELD,)) -> dict[str, str]:
     """Return `{"reference": text}` from the first of the fields that has a value, else nothing. Values that are no text become JSON."""
-    value = next((fields[name] for name in names if fields.get(name) is not None), None)
-    if value is None:
-        return {}
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return {REFERENCE_FIELD: text.encode(errors="replace").decode()} if text.strip() else {}
+    for value in map(fields.get, names):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+        if value is not None and text.strip():
+            return {REFERENCE_FIELD: text.encode(errors="replace").decode()}
+    return {}
 
 
 def hide_reference(text: str, reference: str | None) -> str:

@@ -191,6 +191,11 @@ def test_a_reference_is_a_text_or_becomes_json(fields: dict[str, object], found:
     assert reference_in(fields) == found
 
 
+@pytest.mark.parametrize("blank", ["", "  ", None])
+def test_a_blank_field_does_not_hide_the_next_one(blank: str | None) -> None:
+    assert reference_in({"reference": blank, "answer": 42}, names=("reference", "answer")) == {"reference": "42"}
+
+
 def test_the_pool_judges_by_references_and_records_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     domain = load_domain(install_passwords(tmp_path, monkeypatch))
     known = domain.problem({"statement": "hint 1", "reference": SECRET})

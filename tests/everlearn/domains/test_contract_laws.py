@@ -68,6 +68,18 @@ class ReadsDigitsOfAnyScript(Doubles):
         return Problem(id="", domain="", statement=str(int(row["statement"][:6]) + 1))
 
 
+class NeedsAReference(Doubles):
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        if "reference" not in row:
+            raise GrammarError("a row needs a reference")
+        return super().problem(row)
+
+
+class ReadsAnotherProblemWithoutAReference(Doubles):
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        return super().problem(row if "reference" in row else {"statement": "1"})
+
+
 class FailsOnOtherTexts(Doubles):
     def problem(self, row: Mapping[str, Any]) -> Problem:
         int(row["statement"])
@@ -203,6 +215,8 @@ FAULTS = {
     ProposesWithoutAWord: "proposals are asked for and read",
     AnotherName: "the name is that of the entry point",
     ReadsDigitsOfAnyScript: "a statement is read as itself",
+    NeedsAReference: "a statement is read as itself",
+    ReadsAnotherProblemWithoutAReference: "a statement is read as itself",
     FailsOnOtherTexts: "other texts raise GrammarError",
     AsksNothing: "a question has words, the same each time",
     FailsOnAnswers: "every answer gets a verdict",

@@ -6,13 +6,14 @@ An answer is right where our own check and math-verify both say so. Where they d
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.answer_extraction import extract_answer
 from everlearn.domains.numbers import sample_numbers
 from everlearn.domains.numbers.own_check import compare
 from everlearn.domains.numbers.quantities import Quantity
-from everlearn.domains.numbers.references import Symbolic, read_reference, read_stated
+from everlearn.domains.numbers.references import Symbolic, expressions_in, material_of, read_reference, read_stated
 from everlearn.domains.numbers.second_opinion import MathVerify
 from everlearn.errors import GrammarError
 from everlearn.problem import Problem, Ruling, Verdict
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST_STATEMENT = 8000  # characters
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_GROUPS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+_QUOTES = dict.fromkeys(map(ord, "\u2018\u2019\u201c\u201d\u201e\u201a\u00ab\u00bb\u2026"), " ")
 _TOKEN = re.compile(r"[0-9]+(?:[.,][0-9]+)*|\w+|[^\w\s.,;:!?'\"]")
 
 
@@ -33,6 +36,7 @@ class ReferencedNumbers:
 
     name = "numbers"
     takes_references = True
+    equivalence_scheme = "numbers/2"
     libraries = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath")
 
     def __init__(self) -> None:
@@ -60,7 +64,7 @@ class ReferencedNumbers:
             given = read_stated(answer)
         except GrammarError as error:
             return Verdict(ruling=Ruling.UNREADABLE, reason=str(error))
-        if isinstance(given, Symbolic) and _letters(answer) in _letters(problem.statement):
+        if isinstance(given, Symbolic) and _may_be_copied(given, answer, problem.statement):
             return Verdict(ruling=Ruling.UNDECIDED, reason="the expression stands in the problem, and may be copied")
         if isinstance(given, Quantity) and _strange_words(given.unit, f"{problem.statement} {problem.reference}"):
             return Verdict(ruling=Ruling.UNDECIDED, reason="a word after the number that the problem does not have")
@@ -83,8 +87,13 @@ class ReferencedNumbers:
         return extract_answer(completion).rpartition("####")[2].strip()
 
     def equivalence(self, statement: str) -> str:
-        """Return the words, numbers and symbols of the statement, in small letters and without punctuation."""
-        return " ".join(_TOKEN.findall(statement.casefold())) or statement
+        """Return the words, numbers and symbols of the statement, in small letters and without punctuation.
+
+        Dashes are one character, numbers have no commas between groups of digits, and letters with accents one form.
+        """
+        text = _GROUPS.sub("", unicodedata.normalize("NFKC", statement).casefold())
+        plain = "".join("-" if unicodedata.category(each) == "Pd" else each for each in text.translate(_QUOTES))
+        return " ".join(_TOKEN.findall(plain)) or statement
 
     def solve(self, problem: Problem) -> str | None:
         """Return the value of the reference in plain notation."""
@@ -104,6 +113,14 @@ def _strange_words(unit: str, text: str) -> list[str]:
     known = re.findall("[a-z]+", text.casefold())
     words = re.findall("[a-z]{4,}", unit)
     return [word for word in words if not any(each.startswith(word[:-1]) for each in known)]
+
+
+def _may_be_copied(given: Symbolic, answer: str, statement: str) -> bool:
+    """Return whether an expression stands in the problem, in this notation or with its parts in another order or notation."""
+    if _letters(answer) in _letters(statement):
+        return True
+    own = material_of(given.tree)
+    return any(material_of(each) == own for each in expressions_in(statement))
 
 
 def _letters(text: str) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import re
+from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TypeAlias
 
 from everlearn.domains.equations.grammar import (
@@ -16,6 +21,7 @@ from everlearn.domains.equations.grammar import (
     Unknown,
     parse,
     parts_of,
+    plain,
 )
 from everlearn.domains.numbers.quantities import LONGEST_ANSWER, Quantity, one_line, read_quantity
 from everlearn.errors import GrammarError
@@ -25,6 +31,12 @@ MAX_LEAVES = 10
 """Most numbers and letters of a symbolic expression."""
 MAX_LETTERS = 3
 _MARK = "####"
+_FRAMES = re.compile(r"\$|\\[()\[\]]")
+_APART = re.compile(r"(?!sqrt(?![a-z])|pi(?![a-z])|frac(?![a-z]))(?<![A-Za-z])[A-Za-z]{2,}|[,;:?!=<>\n]")
+_FRAC = re.compile(r"\\frac ?\{ ?([0-9.]+) ?\} ?\{ ?([0-9.]+) ?\}")
+_LONE = re.compile(r"(?<!sqrt)[({] ?([0-9.]+) ?[)}]")
+_FRACTION = re.compile(r"(?<![0-9.^])(?<!sqrt)(?<!sqrt )([0-9]+) ?/ ?([0-9]+)(?![0-9.])")
+_DECIMAL_FRACTION = re.compile(r"\.[0-9]+ ?/ ?[0-9.]|[0-9] ?/ ?[0-9]*\.")
 _ARITHMETIC = "arithmetic that is not carried out: write the result"
 
 
@@ -59,7 +71,7 @@ def read_stated(text: str) -> Stated:
     found = _read(text.rpartition(_MARK)[2] if text.lstrip().startswith(_MARK) else text)
     if isinstance(found, Quantity) and not found.is_reduced:
         raise GrammarError("a fraction that is not in lowest terms: write 1/2 for 2/4, and 3 for 6/2")
-    if isinstance(found, Symbolic) and not _is_carried_out(found.tree):
+    if isinstance(found, Symbolic) and not (_is_carried_out(found.tree) and _has_reduced_fractions(text)):
         raise GrammarError(_ARITHMETIC)
     return found
 
@@ -85,6 +97,31 @@ def _read(text: str) -> Stated:
     return Symbolic(tree)
 
 
+def expressions_in(statement: str) -> list[EquationTree]:
+    """Return the expressions that stand in a problem, as far as they can be read."""
+    found = []
+    for piece in _APART.split(plain(one_line(_FRAMES.sub(" ; ", statement)))):
+        with contextlib.suppress(GrammarError):
+            found.append(parse(piece.strip(" .")))
+    return found
+
+
+def material_of(tree: EquationTree) -> Counter[str]:
+    """Return the numbers, letters and roots of an expression, with how often they occur: of x^2, x twice.
+
+    Expressions with equal ones differ in their order and notation. A factor or divisor of 1 counts for nothing.
+    """
+    match tree:
+        case Constant(value):
+            return Counter(str(part) for part in (value.numerator, value.denominator) if part != 1 or value == 1)
+        case Unknown(name):
+            return Counter([name])
+        case Power(base, exponent):
+            return Counter({part: count * exponent for part, count in material_of(base).items()})
+    parts = [part for part in parts_of(tree) if isinstance(tree, SignedSum) or part != Constant(Fraction(1))]
+    return sum(map(material_of, parts), Counter(["sqrt"] if isinstance(tree, SquareRoot) else []))
+
+
 def leaves_of(tree: EquationTree) -> list[Constant | Unknown]:
     """Return the numbers and letters. Raises GrammarError for ±."""
     if isinstance(tree, Constant | Unknown):
@@ -101,6 +138,16 @@ def _has_root(tree: EquationTree) -> bool:
 def _has_power_of_power(tree: EquationTree, *, inside: bool = False) -> bool:
     is_power = isinstance(tree, Power)
     return (inside and is_power) or any(_has_power_of_power(part, inside=inside or is_power) for part in parts_of(tree))
+
+
+def _has_reduced_fractions(text: str) -> bool:
+    """Return whether the fractions of numbers are in lowest terms: in the tree, 72/2 is 36."""
+    line = _FRAC.sub(r" (\1)/(\2) ", plain(one_line(text)))
+    while (shorter := _LONE.sub(r"\1", line)) != line:
+        line = shorter
+    return not _DECIMAL_FRACTION.search(line) and all(
+        math.gcd(int(top), int(bottom)) == 1 for top, bottom in _FRACTION.findall(line)
+    )
 
 
 def _is_carried_out(tree: EquationTree) -> bool:

@@ -129,6 +129,12 @@ def test_answers_by_construction_are_judged_as_such(reference: str) -> None:
         ("2*sqrt(3)", "2**sqrt(3)", "UNREADABLE"),
         ("36pi", "pi*6^2", "UNREADABLE"),
         ("36pi", "72*pi/2", "UNREADABLE"),
+        ("36pi", "72/2*pi", "UNREADABLE"),
+        ("36pi", "pi*72/2", "UNREADABLE"),
+        ("36pi", r"\frac{72}{2}\pi", "UNREADABLE"),
+        ("36pi", "(72)/(2)*pi", "UNREADABLE"),
+        ("pi/2", r"\frac{1}{2}\pi", "CORRECT"),
+        ("pi/2", "0.5/1*pi", "UNREADABLE"),
         ("36pi", "2*18*pi", "UNREADABLE"),
         ("36pi", "113.0973355292", "UNDECIDED"),
         ("2*sqrt(3)", "sqrt(12)", "CORRECT"),
@@ -158,6 +164,23 @@ def test_each_answer_has_one_ruling(reference: str, answer: str, expected: str) 
 def test_an_expression_that_stands_in_the_problem_earns_nothing() -> None:
     assert ruling("x^2 + x", "x*(x + 1)", "Expand $x(x+1)$.") == "UNDECIDED"
     assert ruling("x^2 + x", "x^2 + x", "Expand $x(x+1)$.") == "CORRECT"
+
+
+@pytest.mark.parametrize(
+    ("statement", "reference", "copies", "answer"),
+    [
+        (r"Simplify $\sqrt{12}$.", "2*sqrt(3)", ("√12", "sqrt(12)", "sqrt 12"), "2*sqrt(3)"),
+        ("Expand $(x+1)^2$.", "x^2 + 2x + 1", ("(1+x)^2", "(x+1)(x+1)"), "1 + 2*x + x^2"),
+        ("Factor $x^2-1$.", "(x-1)(x+1)", ("-1+x^2",), "(x+1)*(x-1)"),
+        ("Simplify 3x - x.", "2x", ("-x+3x",), "2*x"),
+        (r"Rationalize \(1/\sqrt{2}\)", "sqrt(2)/2", ("1/sqrt(2)",), "sqrt(2)/2"),
+    ],
+)
+def test_it_earns_nothing_in_another_order_or_notation_either(
+    statement: str, reference: str, copies: tuple[str, ...], answer: str
+) -> None:
+    assert {copy: ruling(reference, copy, statement) for copy in copies} == dict.fromkeys(copies, "UNDECIDED")
+    assert ruling(reference, answer, statement) == "CORRECT"
 
 
 @pytest.mark.parametrize(
@@ -192,6 +215,8 @@ def test_a_problem_is_described() -> None:
     assert DOMAIN.equivalence(asked.statement) == DOMAIN.equivalence("tom has 3,000 eggs; how many dozen")
     assert DOMAIN.equivalence("What is 3 - 2?") != DOMAIN.equivalence("What is 3 + 2?")
     assert DOMAIN.equivalence("?") == "?"
+    typed, retyped = "Tom's caf\u00e9 \u2014 \u201c1,000\u201d eggs", 'Tom\u2019s cafe\u0301 - "1000" eggs'
+    assert DOMAIN.equivalence(typed) == DOMAIN.equivalence(retyped)
     assert DOMAIN.extract("So 6*7 = 42\n#### 42") == "42"
     assert DOMAIN.extract("So \\boxed{42}.") == "42"
     assert DOMAIN.read_variant("How many?", "easier", "Tom has 3 eggs.") == "Tom has 3 eggs."
