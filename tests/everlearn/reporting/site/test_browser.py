@@ -73,7 +73,7 @@ def test_pages_work_with_scripts_disabled(url: str, tab: Tab, paths: list[str]) 
     tab.set_screen(width=390, height=844, phone=True)
     tab.open(url + paths[0])
     assert "v0008 serves" in tab.evaluate("document.querySelector('h1').innerText")
-    assert tab.evaluate("document.querySelectorAll('.narrow svg').length") == 3
+    assert tab.evaluate("document.querySelectorAll('.narrow svg').length") == 5
     assert tab.evaluate("document.querySelector('.narrow svg').getBoundingClientRect().width") > 250
     tab.open(url + paths[2])
     before = tab.evaluate("document.body.innerText.length")
