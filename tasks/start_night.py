@@ -12,9 +12,11 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from everlearn.cycle.lease import is_held
@@ -58,9 +60,11 @@ def start_night(settings: Settings, shards: list[str]) -> int:
             nightly = client.read_deployment_by_name(nightly_name(line))
         except ObjectNotFound:
             raise BadInputError(f"no nights of line {line} are deployed; run `everlearn deploy`") from None
-        waiting = _due_soon(client, nightly.id)
-        if waiting:
-            LOG.info("no night is started: %r is due within %d minutes", waiting[0].name, SOON.seconds // 60)
+        near = _due_soon(client, nightly.id)
+        if near:
+            LOG.info(
+                "no night is started: %r has just begun, or is due within %d minutes", near[0].name, SOON.seconds // 60
+            )
             return 0
         run = client.create_flow_run_from_deployment(nightly.id, tags=["new data"])
         store.put(record, json.dumps(sorted(shards)).encode())
@@ -77,9 +81,18 @@ def _read_started(store: Store, record: str) -> set[str]:
 
 
 def _due_soon(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
-    soon = FlowRunFilterExpectedStartTime(before_=datetime.now(tz=UTC) + SOON)
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING))
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=state, expected_start_time=soon),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+    """Return the nights that wait and are due within `SOON`, and those that began so recently that they may hold no lease yet."""
+    now, nightly = datetime.now(tz=UTC), DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    waiting = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=WAITING)),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=now + SOON),
     )
+    begun = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+        start_time=FlowRunFilterStartTime(after_=now - SOON),
+    )
+    return [
+        run
+        for each in (waiting, begun)
+        for run in client.read_flow_runs(flow_run_filter=each, deployment_filter=nightly)
+    ]

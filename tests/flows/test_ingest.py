@@ -8,6 +8,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
 
 from everlearn.cycle.lease import Lease
 from everlearn.errors import BadInputError
@@ -56,4 +57,8 @@ def test_one_night_starts_for_all_new_shards(settings: Settings) -> None:
         assert ingest(config)["begun"] == 0, "no second night for the same shards, whatever the first one ended as"
         store.create("arrivals/inbox/2.jsonl", b'{"problem": "9*x"}\n')
         assert ingest(config) == {"unseen": 3, "begun": 1}
+        [begun] = [run for run in client.read_flow_runs() if run.deployment_id == deployment]
+        client.set_flow_run_state(begun.id, Running(), force=True)
+        store.create("arrivals/inbox/3.jsonl", b'{"problem": "8*x"}\n')
+        assert ingest(config) == {"unseen": 4, "begun": 0}, "a night that has just begun may hold no lease yet"
         client.delete_deployment(deployment)
