@@ -104,8 +104,9 @@ def _require_causal_lm(base: Path) -> None:
     import everlearn.training.models.marked_llama  # noqa: F401 (registers the default base's architecture)
 
     stated = json.loads((base / "config.json").read_bytes())
-    if stated.get("quantization_config"):
-        method = stated["quantization_config"].get("quant_method")
+    stored = stated.get("quantization_config") or read_config(base).get("quantization_config")
+    if stored:
+        method = stored.get("quant_method")
         raise ModelError(
             f"base model {base} is stored quantized ({method}); name the model that it was made of, and set compute.quantization "
             "where that does not fit into memory"

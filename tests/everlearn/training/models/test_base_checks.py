@@ -81,6 +81,14 @@ def test_a_model_that_is_stored_quantized_is_refused(base: Path) -> None:
         check_base(base)
 
 
+def test_a_model_whose_part_for_text_is_stored_quantized_is_refused(base: Path) -> None:
+    change(base, text_config={"quantization_config": {"quant_method": "compressed-tensors"}})
+    with pytest.raises(
+        ModelError, match=r"is stored quantized \(compressed-tensors\); name the model that it was made"
+    ):
+        check_base(base)
+
+
 def test_an_architecture_with_code_of_its_own_is_refused_unrun(base: Path, tmp_path: Path) -> None:
     auto_map = {"AutoConfig": "ours.Config", "AutoModelForCausalLM": "ours.Model"}
     change(base, model_type="brand_new", auto_map=auto_map, architectures=["BrandNewForCausalLM"])
