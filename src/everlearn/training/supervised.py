@@ -64,13 +64,13 @@ def learn_answers(job: SupervisedJob, *, on_step: Callable[[int, int, str], None
     )
     form = choose_format(policy, domain, job.form)
     solver = Solver(policy=policy, model=policy.snapshot(), domain=domain, form=form)
+    check_policy(solver, job.problems)
     pairs = demonstrations(solver, job.problems)
     refused = sum(problem.reference is not None for problem in job.problems) - len(pairs)
     LOG.info("supervised: %d reference answers, %d others not judged right or too long", len(pairs), refused)
     if not pairs:
         return FineTuned(adapter=None, used=0, refused=refused, losses=())
     with device_time(policy.base_model.device):
-        check_policy(solver, job.problems)
         losses = _learn(policy, pairs, job, on_step=on_step)
     check_saved(policy, policy.save(job.out))
     return FineTuned(adapter=job.out, used=len(pairs), refused=refused, losses=tuple(losses))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -199,6 +200,16 @@ def test_a_silent_fault_is_refused_before_the_first_gradient(tmp_path: Path) -> 
     with pytest.raises(ModelError, match="dropout is on"):
         learn_answers(given, on_step=lambda step, *_: steps.append(step))
     assert not steps
+
+
+def test_a_model_without_any_end_token_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "base", template=None)
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).exists():
+            kept = json.loads((folder / name).read_text())
+            (folder / name).write_text(json.dumps({key: kept[key] for key in kept if not key.startswith("eos_token")}))
+    with pytest.raises(ModelError, match="end token"):
+        learn_answers(job(folder, tmp_path / "a", epochs=1))
 
 
 def test_a_notation_without_words_is_refused(tiny: Path, tmp_path: Path) -> None:
