@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626", "#be185d")
 Rows = list[dict[str, Any]]
 ABOUT = {
-    "ladder": "variants that the model generates, sampled by their measured pass rate",
+    "ladder": "variants that the model proposes (the domain's own moves where under a tenth of its proposals are valid), "
+    "sampled by their measured pass rate",
     "posterior": "the same kind of ladder, sampled by the posterior of each rung's own pass rate",
     "uniform": "the same kind of ladder, every rung sampled equally often",
     "filtered": "the same kind of ladder, reward-filtered fine-tuning: right answers have weight 1, others none",
