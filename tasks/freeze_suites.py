@@ -151,9 +151,7 @@ def require_problems(suite: Suite, *, domain: Domain) -> None:
     for problem in suite.problems:
         try:
             domain.problem({"statement": problem.statement, "reference": problem.reference})
-            domain.question(
-                problem
-            )  # a row may lack what its reference adds to the statement; an item is asked as it is
+            domain.question(problem)  # as it is: nothing that the reference of a row adds to its statement
         except GrammarError as error:
             raise BadInputError(
                 f"item {problem.id} of suite {suite.name} is no problem of domain {domain.name}: {error}; correct it, or "
