@@ -130,9 +130,9 @@ def _statements_are_read(domain: Domain, samples: Sequence[ContractSample]) -> I
             bare = domain.problem(problem.statement)
         except GrammarError as error:
             yield f"{problem.statement!r} is refused without its reference, which a ladder does not have: {error}"
-            continue
-        if bare.statement != problem.statement:
-            yield f"{problem.statement!r} is read as {bare.statement!r} without its reference"
+        else:
+            if bare.statement != problem.statement:
+                yield f"{problem.statement!r} is read as {bare.statement!r} without its reference"
 
 
 def _other_texts_are_refused(domain: Domain, _: Sequence[ContractSample]) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from everlearn.domains.contract import load_domain
+from everlearn.domains.contract import Domain, load_domain
 from everlearn.ladder.tree import PROPOSALS, references_of
+from everlearn.problem import Problem, Ruling, Verdict
 from everlearn.settings import FormatSettings, LadderSettings, LearnSettings
 from everlearn.training.job import GrowthJob, TrainingJob
 from everlearn.training.journal import Journal
@@ -19,9 +20,8 @@ from everlearn.training.trainer import train
 from tests.support.chat_models import write_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from everlearn.problem import Problem
 
 QUESTION = {"statement": "Anna has 3 apples and buys 9 more. How many has she?", "reference": "12"}
 
@@ -57,6 +57,39 @@ def test_variants_can_be_judged_where_a_right_answer_is_accepted_without_the_ref
             ladder, solver=solver, references=references_of(roots, domain=solver.domain), journal=Journal()
         )
     assert found == (frozenset() if has_judged_variants else frozenset(ladder.rungs))
+
+
+class JudgesBoth:
+    """Doubles of numbers, with a reference or without one."""
+
+    name = "doubles"
+    takes_references = True
+    moves = ()
+
+    def problem(self, row: Mapping[str, Any]) -> Problem:
+        return Problem(id="", domain="", statement=row["statement"], reference=row.get("reference"))
+
+    def question(self, problem: Problem) -> str:
+        return f"Double {problem.statement}."
+
+    def verify(self, problem: Problem, answer: str) -> Verdict:
+        right = int(answer) == 2 * int(problem.statement)
+        return Verdict(ruling=Ruling.CORRECT if right else Ruling.WRONG, reason="doubled")
+
+
+def test_a_domain_that_keeps_references_and_needs_none_has_judged_variants() -> None:
+    domain, unused = Domain(JudgesBoth()), cast("Any", None)
+    roots = [domain.problem({"statement": "4", "reference": "8"}), domain.problem({"statement": "5", "reference": "9"})]
+    ladder = plant(["4", "5"], domain=domain, forbidden=frozenset())
+    solver = Solver(policy=unused, model=unused, form=unused, domain=domain)
+
+    def found(known: list[Problem]) -> set[str]:
+        references = references_of(known, domain=domain)
+        digests = without_judged_variants(ladder, solver=solver, references=references, journal=Journal())
+        return {ladder.rungs[digest].statement for digest in digests}
+
+    assert found(roots[:1]) == set()
+    assert found(roots) == {"5"}, "its reference is no right answer"
 
 
 def test_the_ladder_of_a_mixture_grows_only_where_variants_can_be_judged(tmp_path: Path) -> None:
