@@ -87,11 +87,17 @@ def find_night(client: ApiClient, *, line: str) -> ScheduledNight:
         deployment=UUID(deployment["id"]),
         cron=times.get("cron"),
         timezone=(times.get("timezone") or "UTC") if "cron" in times else None,
-        paused=deployment["paused"] or schedule is None or not schedule["active"],
+        paused=_is_paused(deployment),
         next_runs=_read_next_runs(client, deployment["id"]),
         workers={pool: _count_online(client, pool) for pool in _pools(client, line)},
         profile=(deployment["job_variables"] or {}).get("env", {}).get(PROFILE),
     )
+
+
+def _is_paused(deployment: dict[str, Any]) -> bool:
+    """Return whether no night of a deployment is due: it is paused, or its schedule is switched off or missing."""
+    schedule = nightly_schedule(deployment["schedules"])
+    return bool(deployment["paused"] or schedule is None or not schedule["active"])
 
 
 def nightly_schedule(schedules: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -152,7 +158,7 @@ def emit_awaited(client: ApiClient) -> None:
     """
     query = {"flows": {"name": {"any_": ["run-cycle"]}}, "deployments": {"tags": {"all_": [TAG]}}}
     deployments = send(client, "POST", "/deployments/filter", query)
-    lines = [each["name"].removeprefix(f"{SLUG}-") for each in deployments if not each["paused"]]
+    lines = [each["name"].removeprefix(f"{SLUG}-") for each in deployments if not _is_paused(each)]
     send(client, "POST", "/events", [event_body(AWAITED, line=line, payload={}) for line in lines])
 
 

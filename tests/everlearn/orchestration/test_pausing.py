@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,11 @@ from hypothesis.stateful import (
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from everlearn.local.process import wait_until
 from everlearn.orchestration.cron_times import next_times, parse_schedule
 from everlearn.orchestration.deployments import DeploymentPlan, apply, compare, read_plan
 from everlearn.orchestration.direct_client import send
+from everlearn.orchestration.events_client import AWAITED
 from everlearn.orchestration.schedules import find_night, set_paused, set_schedule
 from tests.support.night import ROOT
 
@@ -138,3 +141,27 @@ def test_deploy_leaves_a_paused_line_paused(plan: DeploymentPlan, client: SyncPr
     set_paused(client, find_night(client, line=LINE), paused=True)
     assert compare(plan, client) == ()
     set_paused(client, find_night(client, line=LINE), paused=False)
+
+
+def test_no_night_is_awaited_of_a_line_whose_schedule_is_switched_off(
+    plan: DeploymentPlan, client: SyncPrefectClient
+) -> None:
+    night = find_night(client, line=LINE)
+    set_schedule(client, night, cron="0 2 * * *", timezone="UTC")
+    path = f"/deployments/{night.deployment}/schedules"
+    (schedule,) = send(client, "GET", path)
+    send(client, "PATCH", f"{path}/{schedule['id']}", {"active": False})
+    apply(read_plan(ROOT / "infra" / "prefect.yaml", line="resumed", directory=ROOT), client)
+    before = count_awaited(client, LINE)
+    other, awaited = find_night(client, line="resumed"), count_awaited(client, "resumed")
+    set_schedule(client, other, cron="0 2 * * *", timezone="UTC")
+    set_paused(client, other, paused=False)
+    assert wait_until(lambda: count_awaited(client, "resumed") > awaited, timeout_s=30)
+    assert count_awaited(client, LINE) == before
+    apply(plan, client)
+
+
+def count_awaited(client: SyncPrefectClient, line: str) -> int:
+    """Count the events that say a night of the line is awaited."""
+    events = send(client, "POST", "/events/filter", {"filter": {"event": {"name": [AWAITED]}}})["events"]
+    return sum(line in json.dumps(event["resource"]) for event in events)
