@@ -40,7 +40,7 @@ SOON = timedelta(minutes=10)
 
 @step_task
 def start_night(settings: Settings, shards: list[str]) -> int:
-    """Return 1 if a night was started for these shards, 0 if one was before or starts by itself within `SOON`.
+    """Return 1 if a night was started for these shards, 0 if one was before, has just begun, or is due within `SOON`.
 
     Shards of a night that failed or was rejected wait for the next scheduled night: no second one is started for them.
     While another night is at work none is started either, and the next look, in ten minutes, finds the shards again.
@@ -60,7 +60,7 @@ def start_night(settings: Settings, shards: list[str]) -> int:
             nightly = client.read_deployment_by_name(nightly_name(line))
         except ObjectNotFound:
             raise BadInputError(f"no nights of line {line} are deployed; run `everlearn deploy`") from None
-        near = _due_soon(client, nightly.id)
+        near = _near_nights(client, nightly.id)
         if near:
             LOG.info(
                 "no night is started: %r has just begun, or is due within %d minutes", near[0].name, SOON.seconds // 60
@@ -80,7 +80,7 @@ def _read_started(store: Store, record: str) -> set[str]:
         return set()
 
 
-def _due_soon(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+def _near_nights(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
     """Return the nights that wait and are due within `SOON`, and those that began so recently that they may hold no lease yet."""
     now, nightly = datetime.now(tz=UTC), DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
     waiting = FlowRunFilter(

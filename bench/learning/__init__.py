@@ -8,7 +8,7 @@
 
 Roots are sums of 14 terms, of which the default base (pretrained on sums of one to three) solves about 2 %. Trained arms:
 
-    ladder        variants that the model generates, sampled by their measured pass rate
+    ladder        variants that the model proposes, sampled by their measured pass rate
     posterior     the same kind of ladder, sampled by the posterior of each rung's own pass rate
     uniform       the same kind of ladder, every rung sampled equally often
     filtered      the same kind of ladder, reward-filtered fine-tuning: right answers have weight 1, others none
