@@ -43,6 +43,8 @@ _ASKING = re.compile(
     r"(?=[-+0-9(.√\\\N{MINUS SIGN}]|sqrt|[a-z]\s*[-+*/^=(0-9.²³×·÷\N{MINUS SIGN}])",  # noqa: RUF001 (characters of mathematics)
     re.IGNORECASE,
 )
+_COEFFICIENT = re.compile(r"(?<!\bfor)(?<!\band)(?<!\bfind)(?<!,) [a-z] ?$", re.IGNORECASE)
+"""A letter before an equation that no word before it asks for: the `a` of `Solve a x + 3 = 7x`."""
 _FOR = re.compile(r",?\s+for\s+([a-z](?:\s*(?:,|and|,\s*and)\s*[a-z])*)\s*$")
 _MARKUP = re.compile(r"\\[()\[\]]|\$|\\(?:begin|end)\{cases\}")
 _BETWEEN = re.compile(r"\s*(?:;|\n|,\s*and\s+|,|\s+and\s+)\s*")
@@ -175,7 +177,8 @@ def _without_words(text: str) -> tuple[str, set[str]]:
     asked = _ASKING.match(body)
     if asked is None:
         return plain(body), set()
-    body = body[asked.end() :]
+    letter = _COEFFICIENT.search(asked[0])
+    body = body[letter.start() if letter else asked.end() :]
     named = _FOR.search(body)
     if named is None:
         return plain(body), set()
