@@ -164,7 +164,7 @@ ADDED_LATER: dict[str, Any] = {
     "compute": True,
     "context": True,
     "format": True,
-    "learn": {"checkpoint_minutes", "start", "grow_rank", "anchor_kl", "anchors", "pseudo_labels"},
+    "learn": {"checkpoint_minutes", "start", "grow_rank", "anchor_kl", "anchors", "pseudo_labels", "updates"},
     "prices": True,
     "rollouts": {"engine", "servers", "program", "gpu_share"},
     "supervised": True,

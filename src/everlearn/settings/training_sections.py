@@ -212,6 +212,7 @@ class LearnSettings(Section):
     loss_length: int = Field(
         default=128, ge=1, description="Constant answer length, in tokens, that `dr_grpo` divides by."
     )
+    updates: int = Field(default=1, ge=1, description="Optimizer steps on the same answers (trl: num_iterations).")
     importance: Literal["token", "sequence"] = Field(
         default="token",
         description="Importance ratio per token, or per answer (`sequence`: GSPO, only with `loss: grpo`).",

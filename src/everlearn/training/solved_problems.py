@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SECTIONS = ("learn", "ladder", "format", "compute")
 """Sections of the settings that a result depends on."""
-ADDED_LATER = {"pseudo_labels"}
+ADDED_LATER = {"pseudo_labels", "updates"}
 """Settings of these sections that earlier keys do not have: part of a key only where they differ from their default."""
 BESIDE = ("answer", "by", "rollouts", "tokens", "cpu_seconds")
 """Fields of a solution that the row keeps of each arm of a comparison."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,35 +28,49 @@ def learning_rate(budget_used: float, *, step: int, settings: LearnSettings) -> 
 
 
 def update(run: TrainingRun, groups: list[Group], *, model: Model, budget_used: float) -> float:
-    """Take one optimizer step on the groups and return the loss. `model` is the policy merged before the step.
+    """Take `updates` optimizer steps on the groups and return the loss of the first. `model` is the policy merged before.
 
     Several processes share the groups and sum their gradients. A non-finite gradient changes nothing and stops the run.
     """
     settings = run.settings
-    answers = settings.group * len(groups)
-    tokens = sum(len(completion.ids) for group in groups for completion in group.completions)
     mine = collectives.share(sorted(groups, key=longest_answer))
     lengths = [settings.group * longest_answer(group) for group in mine]
     prompt = max(len(group.prompt) for group in groups)
     cut = plan(model, longest=max(map(longest_answer, groups)) * settings.group, prompt=prompt, settings=settings)
-    trained, total = run.policy.trained(model, checkpointing=cut.checkpointing), 0.0
-    for batch in batches(lengths, budget=cut.tokens):
-        # The loss is normalized by the whole step's answers and tokens, so the batches' gradients simply add up.
-        loss = _loss(run, [mine[index] for index in batch], model=trained, answers=answers, tokens=tokens)
-        loss.backward()
-        total += float(loss.detach())
-    if settings.anchor_kl and run.anchors:
-        total += add_anchor_gradient(run, model=model)
+    parts = [_Part(groups=[mine[index] for index in batch]) for batch in batches(lengths, budget=cut.tokens)]
+    counts = {
+        "answers": settings.group * len(groups),
+        "tokens": sum(len(completion.ids) for group in groups for completion in group.completions),
+    }
+    losses = []
+    for number in range(settings.updates):
+        snapshot = run.policy.snapshot(bf16=run.bf16) if number else model
+        trained, total = run.policy.trained(snapshot, checkpointing=cut.checkpointing), 0.0
+        for part in parts:
+            # The loss is normalized by the whole step's answers and tokens, so the batches' gradients simply add up.
+            loss = _loss(run, part, model=trained, **counts)
+            loss.backward()
+            total += float(loss.detach())
+        if settings.anchor_kl and run.anchors:
+            total += add_anchor_gradient(run, model=snapshot)
+        losses.append(total)
+        _step_optimizer(run, budget_used=budget_used)
+        if run.stopped is not None:
+            break
+    return sum(collectives.gather(losses[:1]))
+
+
+def _step_optimizer(run: TrainingRun, *, budget_used: float) -> None:
+    """Sum the gradients of all processes, clip them and change the parameters; stop the run where they are not finite."""
     collectives.add_gradients(run.policy.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), settings.max_norm)
+    norm = torch.nn.utils.clip_grad_norm_(run.policy.parameters(), run.settings.max_norm)
     if torch.isfinite(norm):
         for entry in run.optimizer.param_groups:
-            entry["lr"] = learning_rate(budget_used, step=run.step - 1, settings=settings)
+            entry["lr"] = learning_rate(budget_used, step=run.step - 1, settings=run.settings)
         run.optimizer.step()
     else:
         run.stopped = "non-finite gradient"
     run.optimizer.zero_grad(set_to_none=True)
-    return sum(collectives.gather([total]))
 
 
 def longest_answer(group: Group) -> int:
@@ -63,16 +78,25 @@ def longest_answer(group: Group) -> int:
     return max(len(row.ids) for row in group.completions)
 
 
-def _loss(run: TrainingRun, groups: list[Group], *, model: Model, answers: int, tokens: int) -> torch.Tensor:
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """Groups of one batch. `old`, (answers, tokens): their log-probabilities before the first update of the step."""
+
+    groups: list[Group]
+    old: torch.Tensor | None = None
+
+
+def _loss(run: TrainingRun, part: _Part, *, model: Model, answers: int, tokens: int) -> torch.Tensor:
     """Return the part of the step's loss that one batch of groups adds, divergence from the start included."""
-    settings = run.settings
+    settings, groups = run.settings, part.groups
     rows = [completion for group in groups for completion in group.completions]
     prompts, ids = [group.prompt for group in groups], [row.ids for row in rows]
     rewards = torch.tensor([group.learned for group in groups])
     gain = advantages(rewards, scaled=settings.scale_rewards).flatten()
     new, mask = token_logprobs(model, prompts, ids, temperature=settings.temperature)
-    # One optimizer step for each batch of rollouts: the policy before the step is the policy being differentiated.
-    old, sampler = new.detach(), torch.zeros(mask.shape)
+    # In the first update of a step, the policy before it is the policy being differentiated.
+    old = part.old = new.detach() if part.old is None else part.old
+    sampler = torch.zeros(mask.shape)
     sampler[mask] = torch.tensor([score for row in rows for score in row.logprobs])
     loss = policy_loss(new, old, sampler, gain, mask=mask, settings=settings)
     if settings.kl:
