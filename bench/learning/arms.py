@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group
     from everlearn.training.training_run import TrainingRun
 
-ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants")
+ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants", "four updates")
+MEASURED = ("ladder", "posterior", "filtered", "variants", "four updates")
 COURSES = ("course", "short course")
-TRAINED = ("ladder", "posterior", "uniform", "filtered", "random", *COURSES, "direct", "variants")
+TRAINED = ("ladder", "posterior", "uniform", "filtered", "random", *COURSES, "direct", "variants", "four updates")
 UNTRAINED = ("pieces", "best of n")
 ARMS = (*TRAINED, *UNTRAINED)
 SPLITS = {"dev": 11, "test": 23}
@@ -152,7 +153,8 @@ class Bench:
         ladder = self._problems_of(arm, forbidden=keys)
         usual = self.subject.learn
         curriculum = {"uniform": "uniform", "random": "uniform", "posterior": "posterior"}.get(arm, usual.curriculum)
-        settings = usual.model_copy(update={"seed": self.seed, "curriculum": curriculum})
+        updates = 4 if arm == "four updates" else usual.updates
+        settings = usual.model_copy(update={"seed": self.seed, "curriculum": curriculum, "updates": updates})
         run = start_run(self.policy, ladder, domain=self.domain, form=self.form, settings=settings, seed=self.seed)
         if arm == "random":
             run.judge = _toss_coins
@@ -223,7 +225,7 @@ class Bench:
         solver = self.solver(bf16=use_bf16(subject.learn.bf16))
         extend(ladder, solver, forbidden=forbidden, settings=growing, seed=self.seed)
         self._charge(ladder.proposals)
-        if arm in {"ladder", "posterior", "filtered", "variants"}:
+        if arm in MEASURED:
             measure_rungs(
                 solver,
                 ladder,
