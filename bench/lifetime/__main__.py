@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=365)
     parser.add_argument("--items", type=int, default=60, help="own held-out problems a night, for improvements")
     parser.add_argument("--only", choices=tuple(TABLES))
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of lifetime.json and gate.md")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of lifetime.json and gate_lifetime.md")
     parser.add_argument("--json", action="store_true", help="print the worst case of each promise as one JSON object")
     given = parser.parse_args()
     parts = [given.only] if given.only else [*TABLES]
-    results, page = given.out / "lifetime.json", given.out / "gate.md"
+    results, page = given.out / "lifetime.json", given.out / "gate_lifetime.md"
     content: dict[str, Any] = json.loads(results.read_text()) if results.is_file() else {}
     sizes = {"lines": given.lines, "nights": given.nights}
     for part in parts:

@@ -1,4 +1,4 @@
-"""The simulation of a line's life: small runs of what docs/gate.md reports."""
+"""The simulation of a line's life: small runs of what docs/gate_lifetime.md reports."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_with_many_suites_none_is_lost_and_an_unchanged_candidate_passes() -> No
 
 
 def test_the_tables_of_the_page_are_those_of_the_results() -> None:
-    page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "gate_lifetime.md").read_text(encoding="utf-8")
     results = ROOT / "docs" / "lifetime.json"
     for part in command.TABLES:
         assert f"<!-- bench.lifetime: {part} -->" in page
@@ -104,7 +104,7 @@ def test_the_command_prints_one_object_or_tables(
 ) -> None:
     page = "a\n<!-- bench.lifetime: losses -->\nold\n<!-- end -->\nb\n"
     if form:
-        (tmp_path / "gate.md").write_text(page)
+        (tmp_path / "gate_lifetime.md").write_text(page)
     sizes = ["--lines", "10", "--nights", "10", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["bench.lifetime", *sizes, *form])
     command.main()
@@ -114,7 +114,7 @@ def test_the_command_prints_one_object_or_tables(
     if form:
         promises = json.loads(printed)
         assert {"false_improved_share", "any_skill_lost", "unchanged_passes", "items_ratio"} <= promises.keys()
-        written = (tmp_path / "gate.md").read_text()
+        written = (tmp_path / "gate_lifetime.md").read_text()
         assert written.startswith("a\n")
         assert written.endswith("<!-- end -->\nb\n")
         assert command.section_of("losses", stored["losses"]) in written
