@@ -59,6 +59,19 @@ def test_links_in_docs_exist(page: Path) -> None:
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
+def headings_of(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    named = {(page.parent / target if target else page, anchor) for target, anchor in links}
+    assert not [(other.name, anchor) for other, anchor in named if anchor not in headings_of(other)]
+
+
 def test_modules_in_docs_exist() -> None:
     for page in PAGES:
         for module in re.findall(r"python -m ([a-z_.]+)", code_in(page)):
