@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlearn.domains.answer_extraction import extract_answer
 from everlearn.domains.numbers import sample_numbers
+from everlearn.domains.numbers.measures import has_another_unit
 from everlearn.domains.numbers.own_check import compare
 from everlearn.domains.numbers.quantities import Quantity
 from everlearn.domains.numbers.references import Symbolic, expressions_in, material_of, read_reference, read_stated
@@ -68,6 +69,12 @@ class ReferencedNumbers:
             return Verdict(ruling=Ruling.UNDECIDED, reason="the expression stands in the problem, and may be copied")
         if isinstance(given, Quantity) and _strange_words(given.unit, f"{problem.statement} {problem.reference}"):
             return Verdict(ruling=Ruling.UNDECIDED, reason="a word after the number that the problem does not have")
+        if (
+            isinstance(given, Quantity)
+            and isinstance(reference, Quantity)
+            and has_another_unit(given, reference=reference, statement=problem.statement)
+        ):
+            return Verdict(ruling=Ruling.UNDECIDED, reason="perhaps in another unit than the one that is asked for")
         return self._agreed(reference, given)
 
     def _agreed(self, reference: Stated, given: Stated) -> Verdict:

@@ -65,7 +65,6 @@ def _other_numbers(stated: Quantity) -> Iterator[str]:
         whole, rest = divmod(value, 1)
         yield f"{whole} {rest}{percent}"
     if not percent and not stated.currency and not stated.unit:
-        yield f"{right_text(stated)} km"
         yield f"${right_text(stated)}" if not sign else f"-${right_text(stated)[1:]}"
 
 

@@ -22,6 +22,8 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model",
 ADAPTER = "adapter_config.json"
 OBJECTS = ("config.json", "generation_config.json", "tokenizer_config.json")
 """Files that hold one JSON object each."""
+CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""What `config.json` calls the length of a model's context: most models, GPT-2 and its like, MPT and DBRX, BLOOM."""
 RECURRENT = frozenset({"conv", "linear_attention", "hybrid", "hybrid_sliding"})
 """Types of layers with a state beside, or instead of, keys and values."""
 
@@ -64,8 +66,7 @@ def require_answers_in_words(base: Path, settings: FormatSettings, domain: Domai
 def context_of(base: Path) -> int | None:
     """Return how many tokens question and answer may have together, None where the model does not say."""
     config = read_config(base)
-    found: int | None = config.get("max_position_embeddings") or config.get("n_positions")
-    return found
+    return next((config[name] for name in CONTEXT_NAMES if config.get(name)), None)
 
 
 def read_config(base: Path) -> dict[str, Any]:

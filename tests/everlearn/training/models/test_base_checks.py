@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, Lfm2Config, LlamaConfig, MambaConfig, Qwen2Config, RwkvConfig, T5Config
+from transformers import (
+    BertConfig,
+    GPT2Config,
+    Lfm2Config,
+    LlamaConfig,
+    MambaConfig,
+    MptConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    RwkvConfig,
+    T5Config,
+)
 
 from everlearn.errors import ModelError
-from everlearn.training.models.base_checks import check_base, read_config
+from everlearn.training.models.base_checks import check_base, context_of, read_config
 from everlearn.training.models.policy import load_base
 from tests.support.tiny_base import write_base
 
@@ -174,3 +185,20 @@ def test_the_part_about_text_is_read_from_a_nested_config(base: Path) -> None:
         (base / "config.json").write_text(text)
         with pytest.raises(ModelError, match=r"config\.json is damaged"):
             read_config(base)
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        (LlamaConfig(max_position_embeddings=96), 96),
+        (GPT2Config(n_positions=96), 96),
+        (MptConfig(max_seq_len=96), 96),
+        (PretrainedConfig.from_dict({"seq_length": 96}), 96),
+        (PretrainedConfig(), None),
+    ],
+)
+def test_the_context_is_known_by_whatever_name_a_configuration_has_for_it(
+    config: PretrainedConfig, tokens: int | None, tmp_path: Path
+) -> None:
+    config.save_pretrained(tmp_path)
+    assert context_of(tmp_path) == tokens
