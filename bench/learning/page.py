@@ -98,11 +98,14 @@ def page(rows: Rows, options: dict[str, Any], subject: Subject, *, module: str) 
     skills, sizes = _sizes(subject.skills), {arm: _sizes(course) for arm, course in subject.courses.items()}
     command = f"python -m {module} --split {options['split']} --rollouts {options['rollouts']}"
     axis, again = "sampled completions", f"python -m {module} --page"
-    budget = f"samples at most {options['rollouts']} completions: proposals, measurements and rollouts"
+    skills_before = f"{options['skill_items'] * len(subject.skills):,} answers that measure the skills before"
+    budget = (
+        f"samples at most {options['rollouts']} completions: proposals, measurements, rollouts, and {skills_before}"
+    )
     if cpu_seconds:
         command = f"python -m {module} --split {options['split']} --cpu-seconds {cpu_seconds}"
         axis, again = "CPU seconds", f"{again} --cpu-seconds {cpu_seconds}"
-        budget = f"has at most {cpu_seconds} CPU seconds for proposals, measurements and steps, and ends the step that it is in"
+        budget = f"has at most {cpu_seconds} CPU seconds for proposals, measurements, steps, and {skills_before}; it ends the step that it is in"
     lines = [
         f"# {subject.question}: {subject.domain}, problems of many {unit}",
         "",

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group, Judge
     from everlearn.training.training_run import TrainingRun
 
-RUNGS, BREADTH, TRIES = 60, 12, 3
-"""Variants of one problem, problems of a layer that get variants, and proposals for each move: `ladder.*` for one root."""
+RUNGS, BREADTH, TRIES, ROLLOUTS = 60, 12, 3, 4
+"""Variants of one problem, problems of a layer that get variants, proposals for each move, answers from which a variant's
+pass rate is measured: `ladder.*` for one root."""
 PROMPTS = 16
 """Problems of a step. The curriculum chooses them: rarely the problem itself, before its variants are solved."""
 SAMPLED_TOGETHER = 16
@@ -174,7 +175,8 @@ class _Search:
         self._problem, self._budget, self._judge, self._recheck = problem, budget, judge, recheck
         self._began, self._counted = counters.cpu_seconds(), counters.snapshot()
         self._seed = seed_of(settings.learn.seed, "solve", problem.statement)
-        self._growth = settings.ladder.model_copy(update={"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES})
+        growth = {"rungs": RUNGS, "breadth": BREADTH, "tries": TRIES, "rollouts": ROLLOUTS}
+        self._growth = settings.ladder.model_copy(update=growth)
         self._learn = settings.learn.model_copy(update={"prompts": PROMPTS, "staleness": 0, "processes": 1})
         self._domain = load_domain(problem.domain)
         # A mixture has a second judgement if one of its domains has: of a problem of another one it is undecided.
