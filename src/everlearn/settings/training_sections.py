@@ -122,7 +122,7 @@ class LadderSettings(Section):
     breadth: int = Field(default=60, ge=1, description="Problems per layer for which variants are proposed.")
     tries: int = Field(default=1, ge=1, description="Variants proposed per problem and move.")
     temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of proposed variants.")
-    rollouts: int = Field(default=1, ge=1, description="Answers per rung from which pass rates are measured.")
+    rollouts: int = Field(default=4, ge=1, description="Answers per rung from which pass rates are measured.")
     answer_temperature: float = Field(default=1.0, gt=0.0, description="Sampling temperature of those answers.")
 
 
