@@ -36,10 +36,21 @@ if TYPE_CHECKING:
     from everlearn.training.rollouts import Group
     from everlearn.training.training_run import TrainingRun
 
-ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants", "four updates")
-MEASURED = ("ladder", "posterior", "filtered", "variants", "four updates")
+ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants", "four updates", "one answer")
+MEASURED = ("ladder", "posterior", "filtered", "variants", "four updates", "one answer")
 COURSES = ("course", "short course")
-TRAINED = ("ladder", "posterior", "uniform", "filtered", "random", *COURSES, "direct", "variants", "four updates")
+TRAINED = (
+    "ladder",
+    "posterior",
+    "uniform",
+    "filtered",
+    "random",
+    *COURSES,
+    "direct",
+    "variants",
+    "four updates",
+    "one answer",
+)
 UNTRAINED = ("pieces", "best of n")
 ARMS = (*TRAINED, *UNTRAINED)
 SPLITS = {"dev": 11, "test": 23}
@@ -230,7 +241,7 @@ class Bench:
                 solver,
                 ladder,
                 list(ladder.rungs),
-                rollouts=growing.rollouts,
+                rollouts=1 if arm == "one answer" else growing.rollouts,
                 temperature=growing.answer_temperature,
                 seed=seed_of(self.seed, "before"),
                 references={},

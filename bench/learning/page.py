@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
     from bench.learning.subject import Subject
 
-COLOURS = ("#2563eb", "#65a30d", "#d97706", "#059669", "#6b7280", "#7c3aed", "#0891b2", "#dc2626", "#be185d", "#a16207")
+COLOURS = (
+    "#2563eb",
+    "#65a30d",
+    "#d97706",
+    "#059669",
+    "#6b7280",
+    "#7c3aed",
+    "#0891b2",
+    "#dc2626",
+    "#be185d",
+    "#a16207",
+    "#334155",
+)
 Rows = list[dict[str, Any]]
 ABOUT = {
     "ladder": "variants that the model proposes (the domain's own moves where under a tenth of its proposals are valid), "
@@ -27,6 +39,7 @@ ABOUT = {
     "direct": "GRPO on the roots alone",
     "variants": "the same kind of ladder and sampling as `ladder`, but the domain's own moves make the variants, without completions",
     "four updates": "the same kind of ladder and sampling as `ladder`, four optimizer steps on each batch of answers (`learn.updates`)",
+    "one answer": "the same kind of ladder and sampling as `ladder`, but each rung is measured by one answer (`ladder.rollouts`), as in the profiles quick and nightly",
     "pieces": "no training: the base is asked for parts of each problem, greedily, and its answers are joined",
     "best of n": "no training: the base samples as many answers to each problem as the budget allows; one has to be right",
 }

@@ -43,7 +43,7 @@ class Subject:
     threads: int = 1
     form: FormatSettings = field(default_factory=FormatSettings)
     learn: LearnSettings = field(default_factory=LearnSettings)
-    growth: LadderSettings = field(default_factory=lambda: LadderSettings(rollouts=1))
+    growth: LadderSettings = field(default_factory=LadderSettings)
 
 
 def solve_by_pairs_of_terms(ask: Ask, statements: Sequence[str]) -> list[str]:
