@@ -22,61 +22,28 @@ from everlearn.training.models.weight_files import TensorHeader, WeightFiles
 
 PAGE = Path("docs/models.md")
 BEGIN, END = "<!-- bench.model_sizes -->\n", "<!-- end -->"
-MODELS: dict[str, PretrainedConfig] = {
-    "Qwen2.5-0.5B": Qwen2Config(
-        hidden_size=896,
-        num_hidden_layers=24,
-        num_attention_heads=14,
-        num_key_value_heads=2,
-        intermediate_size=4864,
-        vocab_size=151_936,
-        tie_word_embeddings=True,
-    ),
-    "Llama-3.2-1B": LlamaConfig(
-        hidden_size=2048,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        intermediate_size=8192,
-        vocab_size=128_256,
-        tie_word_embeddings=True,
-    ),
-    "Qwen2.5-1.5B": Qwen2Config(
-        hidden_size=1536,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        intermediate_size=8960,
-        vocab_size=151_936,
-        tie_word_embeddings=True,
-    ),
-    "Qwen2.5-3B": Qwen2Config(
-        hidden_size=2048,
-        num_hidden_layers=36,
-        num_attention_heads=16,
-        num_key_value_heads=2,
-        intermediate_size=11_008,
-        vocab_size=151_936,
-        tie_word_embeddings=True,
-    ),
-    "Qwen2.5-7B": Qwen2Config(
-        hidden_size=3584,
-        num_hidden_layers=28,
-        num_attention_heads=28,
-        num_key_value_heads=4,
-        intermediate_size=18_944,
-        vocab_size=152_064,
-        tie_word_embeddings=False,
-    ),
-    "Llama-3.1-8B": LlamaConfig(
-        hidden_size=4096,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        intermediate_size=14_336,
-        vocab_size=128_256,
-        tie_word_embeddings=False,
-    ),
+SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "intermediate_size",
+    "vocab_size",
+)
+
+
+def config_of(kind: type[PretrainedConfig], *sizes: int, tied: bool) -> PretrainedConfig:
+    """Return the configuration of these `SIZES`; `tied`: the head is the embedding."""
+    return kind.from_dict(dict(zip(SIZES, sizes, strict=True)) | {"tie_word_embeddings": tied})
+
+
+MODELS = {
+    "Qwen2.5-0.5B": config_of(Qwen2Config, 896, 24, 14, 2, 4864, 151_936, tied=True),
+    "Llama-3.2-1B": config_of(LlamaConfig, 2048, 16, 32, 8, 8192, 128_256, tied=True),
+    "Qwen2.5-1.5B": config_of(Qwen2Config, 1536, 28, 12, 2, 8960, 151_936, tied=True),
+    "Qwen2.5-3B": config_of(Qwen2Config, 2048, 36, 16, 2, 11_008, 151_936, tied=True),
+    "Qwen2.5-7B": config_of(Qwen2Config, 3584, 28, 28, 4, 18_944, 152_064, tied=False),
+    "Llama-3.1-8B": config_of(LlamaConfig, 4096, 32, 32, 8, 14_336, 128_256, tied=False),
 }
 
 
