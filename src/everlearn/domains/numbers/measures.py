@@ -6,15 +6,21 @@ A reference often has no unit, and `5` is right for 5 dollars, `5 dollars` too, 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from everlearn.domains.numbers.quantities import Quantity
+from everlearn.domains.numbers.quantities import CURRENCY, Quantity
 
 _MEASURES = (
-    ("dollar dollars usd $", "cent cents", "penny pennies pennie", "dime dimes", "nickel nickels"),
-    ("euro euros eur \N{EURO SIGN}", "cent cents"),
-    ("pound pounds gbp \N{POUND SIGN}", "penny pence pennies pennie"),
+    (
+        "dollar dollars usd $",
+        "euro euros eur \N{EURO SIGN}",
+        "gbp \N{POUND SIGN}",
+        "\N{YEN SIGN}",
+        "\N{INDIAN RUPEE SIGN}",
+        "cent cents",
+        "penny pennies pennie pence",
+        "dime dimes",
+        "nickel nickels",
+    ),
     (
         "mm millimeter millimeters millimetre millimetres",
         "cm centimeter centimeters centimetre centimetres",
@@ -58,7 +64,7 @@ _MEASURES = (
 )
 """The units of each measure, with all names of each."""
 _UNITS = [{name: unit.split()[0] for unit in measure for name in unit.split()} for measure in _MEASURES]
-_WORD = re.compile("[a-z]+|[$\N{EURO SIGN}\N{POUND SIGN}]")
+_WORD = re.compile(rf"[a-z]+|[{CURRENCY}]")
 _ASKED = re.compile("(?:how many|in) (?:more |full |whole |square |cubic )?([a-z]+)")
 
 

@@ -19,14 +19,14 @@ LONGEST_ANSWER = 200  # characters
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+"
 _FRACTION = r"(?:[0-9]+ ?/ ?[0-9]+|\\frac ?\{ ?[0-9]+ ?\} ?\{ ?[0-9]+ ?\})"
-_CURRENCY = "$\N{EURO SIGN}\N{POUND SIGN}\N{YEN SIGN}\N{INDIAN RUPEE SIGN}"
+CURRENCY = "$\N{EURO SIGN}\N{POUND SIGN}\N{YEN SIGN}\N{INDIAN RUPEE SIGN}"
 _UNIT = (
     r"(?:(?:square |cubic )?[A-Za-z]{1,20}(?:\^[23])?(?: ?(?:/|per ) ?[A-Za-z]{1,20}(?:\^[23])?)?|\N{DEGREE SIGN}[CF]?)"
 )
 _QUANTITY = re.compile(
-    rf"(?:(?:[A-Za-z] ?)?= ?)?(?P<sign>[+-]?) ?(?P<before>[{_CURRENCY}]?) ?(?P<inner>-?)"
+    rf"(?:(?:[A-Za-z] ?)?= ?)?(?P<sign>[+-]?) ?(?P<before>[{CURRENCY}]?) ?(?P<inner>-?)"
     rf"(?:(?P<whole>[0-9]{{1,9}})(?: |(?=\\))(?P<part>{_FRACTION})|(?P<fraction>{_FRACTION})|(?P<number>{_DIGITS}))"
-    rf" ?(?P<after>[{_CURRENCY}]|%|percent\b)?(?: ?(?P<unit>{_UNIT}))?"
+    rf" ?(?P<after>[{CURRENCY}]|%|percent\b)?(?: ?(?P<unit>{_UNIT}))?"
 )
 _SHORT_UNITS = frozenset(
     {

@@ -322,6 +322,8 @@ def test_a_hard_expression_is_judged_in_bounded_time(reference: str) -> None:
         ("What does a pen cost, if 500 cents are 5 dollars?", "$5", "5 cents", Ruling.UNDECIDED),
         ("Its price in cents is 500. What is it in dollars?", "5", "5 cents", Ruling.UNDECIDED),
         ("How many cents are 5 dollars?", "500", "$500", Ruling.UNDECIDED),
+        ("Tea costs $3, and a cup $2. What do both cost?", "5", "\N{EURO SIGN}5", Ruling.UNDECIDED),
+        ("Tea costs $3 a pound. What do two pounds cost?", "6", "$6", Ruling.CORRECT),
         ("How many hours are 300 minutes?", "5", "5 min", Ruling.UNDECIDED),
         ("How many hours are 300 minutes?", "5", "5 hours", Ruling.CORRECT),
         ("How long are 300 minutes?", "5", "5 hours", Ruling.UNDECIDED),
