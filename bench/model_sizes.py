@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
+from bench.marked_tables import replace_marked
 from everlearn.settings import Settings
 from everlearn.training.memory_estimate import GIB, MemoryEstimate, estimate
 from everlearn.training.models.weight_files import TensorHeader, WeightFiles
 
 PAGE = Path("docs/models.md")
-BEGIN, END = "<!-- bench.model_sizes -->\n", "<!-- end -->"
 SIZES = (
     "hidden_size",
     "num_hidden_layers",
@@ -83,9 +83,8 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    """Return the page with this table between the two comments that mark its place."""
-    before, _, rest = page.partition(BEGIN)
-    return before + BEGIN + table() + rest[rest.index(END) :]
+    """Return the page with this table."""
+    return replace_marked(page, "bench.model_sizes", table())
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from everlearn.training.training_run import TrainingRun
 
 ON_A_LADDER = ("ladder", "posterior", "uniform", "filtered", "random", "variants", "four updates", "one answer")
-MEASURED = ("ladder", "posterior", "filtered", "variants", "four updates", "one answer")
 COURSES = ("course", "short course")
 TRAINED = (
     "ladder",
@@ -236,7 +235,7 @@ class Bench:
         solver = self.solver(bf16=use_bf16(subject.learn.bf16))
         extend(ladder, solver, forbidden=forbidden, settings=growing, seed=self.seed)
         self._charge(ladder.proposals)
-        if arm in MEASURED:
+        if arm not in {"uniform", "random"}:
             measure_rungs(
                 solver,
                 ladder,

@@ -11,6 +11,7 @@ from typing import Any
 import bench.lifetime
 from bench.learning.rows import origin, write_json
 from bench.lifetime import improvements, losses, many_suites
+from bench.marked_tables import replace_marked
 
 TABLES = {"improvements": improvements.table_of, "losses": losses.table_of}
 
@@ -47,10 +48,7 @@ def main() -> None:
 def with_tables(page: str, content: dict[str, Any]) -> str:
     """Return the page with the tables of these results, each between two comments that name it."""
     for part, results in content.items():
-        begin, end = f"<!-- bench.lifetime: {part} -->\n", "<!-- end -->"
-        before, found, rest = page.partition(begin)
-        if found:
-            page = before + begin + section_of(part, results) + rest[rest.index(end) :]
+        page = replace_marked(page, f"bench.lifetime: {part}", section_of(part, results))
     return page
 
 

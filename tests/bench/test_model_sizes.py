@@ -27,12 +27,12 @@ def test_the_json_has_the_larger_of_training_and_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "models.md"
-    page.write_text(f"before\n{model_sizes.BEGIN}old\n{model_sizes.END}\nafter\n")
+    page.write_text("before\n<!-- bench.model_sizes -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(model_sizes, "PAGE", page)
     model_sizes.main(["--json"])
     found = json.loads(capsys.readouterr().out)
     assert page.read_text().startswith("before\n")
-    assert page.read_text().endswith(f"{model_sizes.table()}{model_sizes.END}\nafter\n")
+    assert page.read_text().endswith(f"{model_sizes.table()}<!-- end -->\nafter\n")
     _, plain, quantized = model_sizes.estimates("Qwen2.5-7B")
     assert found["Qwen2.5-7B"]["bfloat16"] == plain.proof > plain.training
     assert found["Qwen2.5-7B"]["nf4"] == quantized.training
